@@ -1,0 +1,77 @@
+"""Where things lie: the workspace, the database, and a project's folders."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracin_core.errors import WorkspaceError
+
+REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_WORKSPACE = REPOSITORY_ROOT / "data" / "workspace"
+WORKSPACE_VARIABLE = "TRACIN_WORKSPACE"
+DATABASE_VARIABLE = "TRACIN_DATABASE_URL"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One folder with everything a person's projects consist of.
+
+    Attributes:
+        root: The folder; made on first use.
+        database_url: SQLAlchemy URL; SQLite in the workspace unless told otherwise.
+    """
+
+    root: Path
+    database_url: str
+
+    def project_folder(self, slug: str) -> Path:
+        """Return the folder of one project, which need not exist."""
+        return self.root / "projects" / slug
+
+    def media_folder(self, slug: str) -> Path:
+        """Return the folder that every media path of a project is relative to."""
+        return self.project_folder(slug) / "media"
+
+    def run_folder(self, slug: str, run_key: str) -> Path:
+        """Return the folder of one run: its configuration, checkpoints, signals and vectors."""
+        return self.project_folder(slug) / "runs" / run_key
+
+    def truth_path(self, slug: str) -> Path:
+        """Return the file with the known true labels, read for evaluation and nothing else."""
+        return self.project_folder(slug) / "truth.parquet"
+
+    def prepare(self) -> None:
+        """Make the folder and see that it can be written.
+
+        Raises:
+            WorkspaceError: If it cannot.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".write-test-{os.getpid()}"
+            probe.write_bytes(b"ok")
+            probe.unlink()
+        except OSError as error:
+            raise WorkspaceError(
+                f"The workspace {self.root} cannot be written: {error.strerror or error}. "
+                "Free some space or mend its permissions, or choose another folder with "
+                f"--workspace or {WORKSPACE_VARIABLE}."
+            ) from error
+
+
+def resolve_workspace(folder: str | Path | None = None, database: str | None = None) -> Workspace:
+    """Choose the workspace: the argument, else the environment, else ``data/workspace``.
+
+    Args:
+        folder: Workspace folder, as ``--workspace`` gives it.
+        database: SQLAlchemy URL, as ``--database`` gives it.
+
+    Returns:
+        The workspace; nothing is created yet.
+    """
+    root = Path(folder or os.environ.get(WORKSPACE_VARIABLE) or DEFAULT_WORKSPACE)
+    root = root.expanduser().resolve()
+    url = database or os.environ.get(DATABASE_VARIABLE) or f"sqlite:///{root / 'tracin.db'}"
+    return Workspace(root=root, database_url=url)

@@ -1,0 +1,1 @@
+"""What is inspected: stable keys, splits, readers for each source, demos."""

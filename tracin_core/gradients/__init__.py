@@ -1,0 +1,1 @@
+"""Per-example gradients: one rule family a file, capture, coverage, projection."""

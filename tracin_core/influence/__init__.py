@@ -1,0 +1,1 @@
+"""TracIn and the cheap signals that come from the same pass."""

@@ -1,0 +1,1 @@
+"""Long work from end to end: building demos, scoring, with progress and resumption."""

@@ -1,0 +1,1 @@
+"""Built-in networks and how to make them from a saved configuration."""

@@ -1,0 +1,1 @@
+"""Finding proponents and opponents among stored vectors."""

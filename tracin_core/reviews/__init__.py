@@ -1,0 +1,1 @@
+"""The database: examples, decisions as events, the queue, history and export."""
