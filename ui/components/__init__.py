@@ -1,0 +1,1 @@
+"""Browser parts that Streamlit does not have: the gallery of examples, keys, a remembered name."""
