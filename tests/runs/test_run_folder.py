@@ -1,0 +1,152 @@
+"""A run folder gives back what was written, and says which file is broken."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.runs.builders import CLASSES, COUNTS, make_config, make_run_folder, make_signals
+from tracin_core.errors import ConfigurationError, RunFolderError
+from tracin_core.runs import RunConfig, RunFolder
+from tracin_core.runs.signals import ROWS_PER_GROUP, read_example_signals, write_signals
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> RunFolder:
+    return make_run_folder(tmp_path_factory.mktemp("digits") / "runs" / "20260102-1a2b3c4d")
+
+
+@pytest.fixture
+def own_run(tmp_path) -> RunFolder:
+    return make_run_folder(tmp_path / "digits" / "runs" / "20260102-1a2b3c4d")
+
+
+def test_the_configuration_loads_back_equal(run):
+    assert run.read_config() == make_config()
+
+
+@given(st.integers(1, 9), st.lists(st.text(max_size=12), min_size=1, max_size=4))
+def test_any_configuration_loads_back_equal(count, classes):
+    config = make_config(classes=tuple(classes), counts={"train": count, "test": 0})
+    assert RunConfig.from_json(config.to_json()) == config
+
+
+def test_a_field_of_a_later_minor_version_is_ignored():
+    values = json.loads(make_config().to_json())
+    values["added_later"] = 1
+    values["checkpoints"][0]["added_later"] = 1
+    assert RunConfig.from_json(json.dumps(values)) == make_config()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kind": "sound"}, {"rates": "half"}, {"checkpoints": ()}, {"counts": {"train": 1}}]
+)
+def test_an_impossible_configuration_is_refused(changes):
+    with pytest.raises(ConfigurationError):
+        make_config(**changes)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2730, 2731, COUNTS["train"] - 1])
+def test_one_examples_signals_are_the_ones_written(run, position):
+    expected = make_signals(COUNTS["train"])
+    actual = run.read_signals("train", position)
+    for name in ("self_influence_last", "margin", "predicted", "given_probability"):
+        np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name)[:, position])
+
+
+def test_all_signals_are_the_ones_written(run):
+    actual, expected = run.read_all_signals("test"), make_signals(COUNTS["test"])
+    np.testing.assert_array_equal(actual.loss, expected.loss)
+    np.testing.assert_array_equal(actual.predicted, expected.predicted)
+
+
+@settings(max_examples=20, deadline=None)
+@given(checkpoints=st.integers(1, 7), offset=st.integers(-3, 3))
+def test_examples_on_the_border_of_two_row_groups_are_read(tmp_path_factory, checkpoints, offset):
+    count = ROWS_PER_GROUP // checkpoints + 4
+    signals = make_signals(count, checkpoints)
+    path = tmp_path_factory.mktemp("border") / "signals.parquet"
+    write_signals(path, signals)
+    position = min(ROWS_PER_GROUP // checkpoints + offset, count - 1)
+    actual = read_example_signals(path, position, checkpoints)
+    np.testing.assert_array_equal(actual.loss, signals.loss[:, position])
+
+
+def test_probabilities_and_vectors_are_read_from_memory_maps(run):
+    assert run.read_probabilities("test", 3).shape == (len(CLASSES),)
+    assert run.read_probabilities("test", 3).sum() == pytest.approx(1, abs=1e-6)
+    assert isinstance(run.vectors("all", "train"), np.memmap)
+    assert run.vectors("last", "test").shape == (COUNTS["test"], 6)
+
+
+def test_one_example_is_read_in_milliseconds(run):
+    run.read_signals("train", 7)
+    start = time.perf_counter()
+    for position in range(20):
+        run.read_signals("train", position * 100)
+    assert (time.perf_counter() - start) / 20 < 0.05
+
+
+def test_a_sound_folder_has_no_problems(run):
+    assert list(run.find_problems()) == []
+
+
+FILES = [
+    "run.json",
+    "signals-train.parquet",
+    "probabilities-test.npy",
+    "vectors-all-train.npy",
+    "checkpoints/step-1.pt",
+]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_missing_file_is_named_with_the_way_out(own_run, file):
+    (own_run.root / file).unlink()
+    (problem,) = own_run.find_problems()
+    assert file in str(problem)
+    assert "demo digits" in str(problem)
+
+
+@pytest.mark.parametrize("file", FILES[:4])
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
+def test_a_damaged_file_is_named_with_the_way_out(own_run, file, damage):
+    path = own_run.root / file
+    content = path.read_bytes()
+    replacement = {"truncated": content[: len(content) // 2], "garbage": b"\x00\xff" * 99}
+    path.write_bytes(replacement.get(damage, b""))
+    (problem,) = own_run.find_problems()
+    assert file in str(problem)
+    assert "demo digits" in str(problem)
+
+
+def test_an_array_of_the_wrong_shape_is_refused(own_run):
+    own_run.write_vectors("last", "test", np.zeros((3, 6)))
+    with pytest.raises(RunFolderError, match=r"vectors-last-test.npy.*expected float32 \(40, 6\)"):
+        own_run.vectors("last", "test")
+
+
+def test_signals_of_another_run_are_refused(own_run):
+    own_run.write_signals("test", make_signals(7))
+    with pytest.raises(RunFolderError, match="found 21 rows, expected 120"):
+        own_run.read_signals("test", 0)
+
+
+def test_a_run_of_a_newer_program_is_refused_with_the_way_out(own_run):
+    values = json.loads(own_run.config_path.read_text())
+    own_run.config_path.write_text(json.dumps(values | {"schema_version": 99}))
+    with pytest.raises(RunFolderError, match=r"newer version of this program.*99.*Update"):
+        own_run.read_config()
+
+
+@pytest.mark.parametrize("position", [-1, COUNTS["test"]])
+def test_an_unknown_position_is_refused(run, position):
+    with pytest.raises(RunFolderError, match="has no test example"):
+        run.read_signals("test", position)
+    with pytest.raises(RunFolderError, match="has no test example"):
+        run.read_probabilities("test", position)

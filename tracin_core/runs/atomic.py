@@ -1,0 +1,92 @@
+"""Files and folders that are there whole or not at all, whenever the process is killed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tracin_core.errors import WorkspaceError
+
+# What a person can mend, by errno, with what to do about it. Anything else is a bug.
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full. Free some space",
+    errno.EDQUOT: "Your disk quota is used up. Free some space",
+    errno.EACCES: "Writing there is not allowed. Mend the permissions",
+    errno.EPERM: "Writing there is not allowed. Mend the permissions",
+    errno.EROFS: "That file system is read-only. Mount it writable",
+    errno.EIO: "The disk reported an error. Check it",
+}
+
+
+@contextmanager
+def disk_errors_explained(folder: Path) -> Iterator[None]:
+    """Turn a full disk or a missing permission into a message with the next step.
+
+    Args:
+        folder: What was being written, named in the message.
+
+    Raises:
+        WorkspaceError: For a full, read-only or failing disk and for missing permissions.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        raise WorkspaceError(
+            f"Could not write {error.filename or folder}: {error.strerror}. {remedy} and start "
+            "again, or choose another folder with --workspace; what is finished is kept."
+        ) from error
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder that becomes ``path`` when the block succeeds."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        flush_to_disk(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file that is there whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``path`` that replaces it when the block succeeds.
+
+    A folder that an earlier, killed process left half-made is thrown away first. The caller
+    sees to it that one process at a time works on ``path``.
+    """
+    building, replaced = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    for leftover in (building, replaced):
+        shutil.rmtree(leftover, ignore_errors=True)
+    building.mkdir(parents=True)
+    try:
+        yield building
+        if path.exists():
+            path.rename(replaced)
+        building.rename(path)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until the file's bytes are on the disk, so that a power cut cannot undo a rename."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,166 @@
+"""What ``run.json`` holds: how a run was made, enough to repeat or to compare it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from tracin_core.errors import ConfigurationError
+
+SCHEMA_VERSION = 1
+Kind = Literal["image", "text"]
+Rates = Literal["ones", "recorded"]
+Split = Literal["train", "test"]
+Layers = Literal["all", "last"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointEntry:
+    """One checkpoint of a run.
+
+    Attributes:
+        file: Path relative to the run folder.
+        step: Optimiser steps made before it was saved.
+        epoch: Passes over the training data made before it was saved.
+        learning_rate: Step size in force when it was saved.
+        train_loss: Mean training loss at that time, in nats.
+        test_accuracy: Share of the test examples predicted right, 0 to 1.
+        sha256: Digest of the file.
+    """
+
+    file: str
+    step: int
+    epoch: float
+    learning_rate: float
+    train_loss: float | None = None
+    test_accuracy: float | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionEntry:
+    """The seeded random map that vectors were made with: ``dim`` numbers per example."""
+
+    dim: int
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexEntry:
+    """An index over the train vectors and its recall, measured when it was built."""
+
+    kind: str
+    recall: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything about a run that is no array.
+
+    Attributes:
+        key: The run's name within its project.
+        kind: What an example is.
+        classes: Class names; a label is a position in them.
+        model: Configuration that ``build_model`` takes, as JSON.
+        encoder: Configuration of the encoder, as JSON.
+        training: Configuration of the training, as JSON.
+        checkpoints: In training order.
+        counts: Examples per split.
+        layers: Names of the layers behind the "all" and the "last" vectors and norms.
+        rates: Whether the vectors carry the recorded learning rates or ones.
+        projection: Of the vectors, per "all" and "last"; ``None`` where they are exact.
+        indexes: Kind and recall per "all" and "last".
+        data_hash: Digest of keys, labels and contents of the examples.
+        code_version: Version and digest of the program that made the run.
+        created_at: UTC time, ISO 8601.
+        timings: Seconds per step of the work.
+        schema_version: Of this file.
+    """
+
+    key: str
+    kind: Kind
+    classes: tuple[str, ...]
+    model: Mapping[str, Any]
+    encoder: Mapping[str, Any]
+    training: Mapping[str, Any]
+    checkpoints: tuple[CheckpointEntry, ...]
+    counts: Mapping[str, int]
+    layers: Mapping[str, tuple[str, ...]]
+    rates: Rates
+    projection: Mapping[str, ProjectionEntry | None]
+    indexes: Mapping[str, IndexEntry] = field(default_factory=dict)
+    data_hash: str = ""
+    code_version: str = ""
+    created_at: str = ""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        """Check the values that everything else relies on.
+
+        Raises:
+            ConfigurationError: If one cannot be right.
+        """
+        if self.kind not in get_args(Kind):
+            raise ConfigurationError(f"Found kind {self.kind!r}; expected {get_args(Kind)}.")
+        if self.rates not in get_args(Rates):
+            raise ConfigurationError(f"Found rates {self.rates!r}; expected {get_args(Rates)}.")
+        if not self.checkpoints:
+            raise ConfigurationError("Found no checkpoints; a run needs at least one.")
+        if set(self.counts) != set(get_args(Split)):
+            raise ConfigurationError(f"Found counts of {sorted(self.counts)}; expected per split.")
+
+    def to_json(self) -> str:
+        """Return the text of ``run.json``."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> RunConfig:
+        """Read the text of ``run.json``.
+
+        Raises:
+            NewerSchemaError: If a newer version of the program wrote it.
+            ConfigurationError: If it is no run's configuration.
+        """
+        try:
+            return cls._from_dict(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigurationError(f"It is not a run's configuration ({error}).") from error
+
+    @classmethod
+    def _from_dict(cls, values: dict[str, Any]) -> RunConfig:
+        version = int(values["schema_version"])
+        if version > SCHEMA_VERSION:
+            raise NewerSchemaError(
+                f"Its schema version is {version}, and this program reads up to {SCHEMA_VERSION}."
+            )
+        # A field that this version does not know is an addition, and additions are harmless.
+        known = {name: values[name] for name in _field_names(cls) if name in values}
+        known["classes"] = tuple(values["classes"])
+        known["checkpoints"] = tuple(
+            CheckpointEntry(**_pick(CheckpointEntry, entry)) for entry in values["checkpoints"]
+        )
+        known["layers"] = {name: tuple(layers) for name, layers in values["layers"].items()}
+        known["projection"] = {
+            name: ProjectionEntry(**_pick(ProjectionEntry, entry)) if entry else None
+            for name, entry in values["projection"].items()
+        }
+        known["indexes"] = {
+            name: IndexEntry(**_pick(IndexEntry, entry))
+            for name, entry in values.get("indexes", {}).items()
+        }
+        return cls(**known)
+
+
+class NewerSchemaError(ConfigurationError):
+    """The file was written by a newer version of the program."""
+
+
+def _field_names(of: type) -> set[str]:
+    return {entry.name for entry in fields(of)}
+
+
+def _pick(of: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in _field_names(of)}

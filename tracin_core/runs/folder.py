@@ -1,0 +1,219 @@
+"""One run's folder: where each file lies, and readers that say what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tracin_core.errors import ConfigurationError, RunFolderError
+from tracin_core.runs.arrays import open_array, write_array
+from tracin_core.runs.atomic import write_text
+from tracin_core.runs.config import Layers, NewerSchemaError, RunConfig, Split
+from tracin_core.runs.signals import (
+    Signals,
+    check_rows,
+    read_all_signals,
+    read_example_signals,
+    write_signals,
+)
+
+SPLITS: tuple[Split, ...] = ("train", "test")
+LAYERS: tuple[Layers, ...] = ("all", "last")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run, read without torch.
+
+    Attributes:
+        root: ``projects/<slug>/runs/<run key>``.
+    """
+
+    root: Path
+
+    @property
+    def config_path(self) -> Path:
+        """``run.json``."""
+        return self.root / "run.json"
+
+    @property
+    def checkpoints_folder(self) -> Path:
+        """The folder of the saved weights."""
+        return self.root / "checkpoints"
+
+    def signals_path(self, split: Split) -> Path:
+        """Return the Parquet file of one split's signals."""
+        return self.root / f"signals-{split}.parquet"
+
+    def probabilities_path(self, split: Split) -> Path:
+        """Return the array of one split's class probabilities."""
+        return self.root / f"probabilities-{split}.npy"
+
+    def vectors_path(self, layers: Layers, split: Split) -> Path:
+        """Return the array of one split's gradient vectors."""
+        return self.root / f"vectors-{layers}-{split}.npy"
+
+    def index_path(self, layers: Layers) -> Path:
+        """Return the folder of the index over the train vectors."""
+        return self.root / f"index-{layers}"
+
+    # Writing
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write ``run.json``."""
+        write_text(self.config_path, config.to_json())
+
+    def write_signals(self, split: Split, signals: Signals) -> None:
+        """Write one split's signals, arrays of shape ``(C, N)``."""
+        write_signals(self.signals_path(split), signals)
+
+    def write_probabilities(self, split: Split, probabilities: npt.ArrayLike) -> None:
+        """Write one split's class probabilities, shape ``(N, K)``."""
+        write_array(self.probabilities_path(split), probabilities)
+
+    def write_vectors(self, layers: Layers, split: Split, vectors: npt.ArrayLike) -> None:
+        """Write one split's gradient vectors, shape ``(N, D)``."""
+        write_array(self.vectors_path(layers, split), vectors)
+
+    # Reading
+
+    def read_config(self) -> RunConfig:
+        """Read how the run was made.
+
+        Raises:
+            RunFolderError: If ``run.json`` is missing, corrupt or from a newer program.
+        """
+        try:
+            return self._read(
+                self.config_path, lambda path: RunConfig.from_json(path.read_text("utf-8"))
+            )
+        except NewerSchemaError as error:
+            raise RunFolderError(
+                f"The run in {self.root} was made by a newer version of this program. {error} "
+                "Update the program, or score the project again with this version."
+            ) from error
+        except ConfigurationError as error:
+            raise self._broken(self.config_path, str(error)) from error
+
+    def read_signals(self, split: Split, position: int) -> Signals:
+        """Read one example's signals per checkpoint, arrays of shape ``(C,)``.
+
+        Raises:
+            RunFolderError: If the run has no such example, or the file is missing or corrupt.
+        """
+        config = self.read_config()
+        self._check_position(config, split, position)
+        path, num_checkpoints = self._sound_signals(config, split), len(config.checkpoints)
+        return self._read(path, lambda path: read_example_signals(path, position, num_checkpoints))
+
+    def read_all_signals(self, split: Split) -> Signals:
+        """Read one split's signals, arrays of shape ``(C, N)``.
+
+        Raises:
+            RunFolderError: If the file is missing or corrupt.
+        """
+        config = self.read_config()
+        path = self._sound_signals(config, split)
+        return self._read(path, lambda path: read_all_signals(path, len(config.checkpoints)))
+
+    def read_probabilities(self, split: Split, position: int) -> npt.NDArray[np.float32]:
+        """Read one example's class probabilities at the last checkpoint, shape ``(K,)``.
+
+        Raises:
+            RunFolderError: If the run has no such example, or the file is missing or corrupt.
+        """
+        config = self.read_config()
+        self._check_position(config, split, position)
+        return np.array(self._open_probabilities(config, split)[position])
+
+    def vectors(self, layers: Layers, split: Split) -> npt.NDArray[np.float32]:
+        """Open one split's gradient vectors as a read-only memory map, shape ``(N, D)``.
+
+        Raises:
+            RunFolderError: If the file is missing, truncated or of the wrong shape.
+        """
+        return self._open_vectors(self.read_config(), layers, split)
+
+    def find_problems(self) -> Iterator[RunFolderError]:
+        """Yield what is wrong with the folder, file by file; nothing when it is sound."""
+        try:
+            config = self.read_config()
+        except RunFolderError as error:
+            yield error
+            return
+        for check in self._checks(config):
+            try:
+                check()
+            except RunFolderError as error:
+                yield error
+
+    def _checks(self, config: RunConfig) -> Iterator[Callable[[], Any]]:
+        for entry in config.checkpoints:
+            yield partial(self._check_exists, self.root / entry.file)
+        for split in SPLITS:
+            yield partial(self._sound_signals, config, split)
+            yield partial(self._open_probabilities, config, split)
+            for layers in LAYERS:
+                yield partial(self._open_vectors, config, layers, split)
+        for layers in LAYERS:
+            yield partial(self._check_exists, self.index_path(layers))
+
+    def _sound_signals(self, config: RunConfig, split: Split) -> Path:
+        num_rows = config.counts[split] * len(config.checkpoints)
+        path = self.signals_path(split)
+        self._read(path, lambda path: check_rows(path, num_rows))
+        return path
+
+    def _open_probabilities(self, config: RunConfig, split: Split) -> npt.NDArray[np.float32]:
+        shape = (config.counts[split], len(config.classes))
+        return self._read(self.probabilities_path(split), lambda path: open_array(path, shape))
+
+    def _open_vectors(
+        self, config: RunConfig, layers: Layers, split: Split
+    ) -> npt.NDArray[np.float32]:
+        shape = (config.counts[split], None)
+        return self._read(self.vectors_path(layers, split), lambda path: open_array(path, shape))
+
+    def _check_exists(self, path: Path) -> None:
+        if not path.exists():
+            raise self._broken(path, "It is missing.")
+
+    def _check_position(self, config: RunConfig, split: Split, position: int) -> None:
+        if not 0 <= position < config.counts[split]:
+            raise RunFolderError(
+                f"The run {config.key} has no {split} example {position}: it scored "
+                f"{config.counts[split]}. Score the project again to include newer examples."
+            )
+
+    def _read(self, path: Path, reader: Callable[[Path], _T]) -> _T:
+        try:
+            return reader(path)
+        except FileNotFoundError as error:
+            raise self._broken(path, "It is missing.") from error
+        except PermissionError as error:
+            raise RunFolderError(
+                f"The run's file {path} may not be read: {error.strerror}. Mend its permissions."
+            ) from error
+        # What NumPy and Arrow raise for files that are cut off, or something else altogether.
+        except (pa.ArrowException, OSError, EOFError, ValueError, KeyError) as error:
+            raise self._broken(path, f"It cannot be used: {_first_line(error)}.") from error
+
+    def _broken(self, path: Path, found: str) -> RunFolderError:
+        slug = self.root.parent.parent.name
+        return RunFolderError(
+            f"The run {self.root.name} of project {slug} is damaged: {path}. {found} "
+            f"Score the project again with `python -m tracin_core demo {slug}`; "
+            "no decision is lost by that."
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

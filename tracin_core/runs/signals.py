@@ -1,0 +1,131 @@
+"""Signals on disk: one Parquet row per example and checkpoint, read a few rows at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tracin_core.runs.atomic import atomic_file
+
+# One example's rows come from one or two groups: small enough to decode in about a
+# millisecond, large enough that a million examples have a footer of a few hundred kilobytes.
+ROWS_PER_GROUP = 8_192
+
+_SCHEMA = pa.schema(
+    [
+        ("position", pa.int32()),
+        ("checkpoint", pa.int16()),
+        ("self_influence_all", pa.float32()),
+        ("self_influence_last", pa.float32()),
+        ("loss", pa.float32()),
+        ("margin", pa.float32()),
+        ("predicted", pa.int16()),
+        ("given_probability", pa.float32()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Signals:
+    """What one capture pass measured, per checkpoint (C) and example (N).
+
+    Every array has shape ``(C, N)``, or ``(C,)`` for a single example.
+
+    Attributes:
+        self_influence_all: Squared gradient norm over all layers, without the learning rate.
+        self_influence_last: The same over the last layer.
+        loss: Loss of the given label, in nats.
+        margin: Logit of the given label minus the largest other logit.
+        predicted: Index of the most probable class.
+        given_probability: Probability of the given label, 0 to 1.
+    """
+
+    self_influence_all: npt.NDArray[np.float32]
+    self_influence_last: npt.NDArray[np.float32]
+    loss: npt.NDArray[np.float32]
+    margin: npt.NDArray[np.float32]
+    predicted: npt.NDArray[np.int16]
+    given_probability: npt.NDArray[np.float32]
+
+
+def write_signals(path: Path, signals: Signals) -> None:
+    """Write one split's signals, sorted by position and then by checkpoint.
+
+    Args:
+        path: The Parquet file; it appears whole or not at all.
+        signals: Arrays of shape ``(C, N)``.
+    """
+    num_checkpoints, num_examples = signals.loss.shape
+    columns: dict[str, Any] = {
+        "position": np.repeat(np.arange(num_examples, dtype=np.int32), num_checkpoints),
+        "checkpoint": np.tile(np.arange(num_checkpoints, dtype=np.int16), num_examples),
+    }
+    for name in _signal_names():
+        columns[name] = np.asarray(getattr(signals, name)).T.ravel()
+    table = pa.table({name: columns[name] for name in _SCHEMA.names}, schema=_SCHEMA)
+    with atomic_file(path) as temporary:
+        pq.write_table(table, temporary, row_group_size=ROWS_PER_GROUP)
+
+
+def read_example_signals(path: Path, position: int, num_checkpoints: int) -> Signals:
+    """Read one example's signals, decoding only the row groups that hold them.
+
+    Args:
+        path: The Parquet file of the example's split.
+        position: The example's position within its split.
+        num_checkpoints: Rows per example (C).
+
+    Returns:
+        Arrays of shape ``(C,)``.
+    """
+    first, last = position * num_checkpoints, (position + 1) * num_checkpoints
+    with pq.ParquetFile(path) as file:
+        groups, offset = _covering_groups(file.metadata, first, last)
+        table = file.read_row_groups(groups, columns=list(_signal_names()))
+    rows = table.slice(first - offset, num_checkpoints)
+    return Signals(**{name: rows.column(name).to_numpy() for name in _signal_names()})
+
+
+def read_all_signals(path: Path, num_checkpoints: int) -> Signals:
+    """Read one split's signals as arrays of shape ``(C, N)``."""
+    table = pq.read_table(path, columns=list(_signal_names()))
+    return Signals(
+        **{
+            name: table.column(name).to_numpy().reshape(-1, num_checkpoints).T
+            for name in _signal_names()
+        }
+    )
+
+
+def check_rows(path: Path, expected: int) -> None:
+    """See that the file's footer promises as many rows as the run has.
+
+    Raises:
+        ValueError: If it promises others.
+    """
+    metadata = pq.read_metadata(path)
+    if metadata.num_rows != expected:
+        raise ValueError(f"found {metadata.num_rows} rows, expected {expected}")
+
+
+def _signal_names() -> tuple[str, ...]:
+    return tuple(entry.name for entry in fields(Signals))
+
+
+def _covering_groups(metadata: Any, first: int, last: int) -> tuple[list[int], int]:
+    """Return the row groups with rows ``first`` to ``last - 1``, and the row they start at."""
+    groups: list[int] = []
+    offset = start = 0
+    for group in range(metadata.num_row_groups):
+        end = start + metadata.row_group(group).num_rows
+        if end > first and start < last:
+            offset = offset if groups else start
+            groups.append(group)
+        start = end
+    return groups, offset
