@@ -1,0 +1,65 @@
+# make app    everything from a fresh clone to the app in a browser
+# make test   everything from a fresh clone to every check and test
+PYTHON ?= python3
+PORT ?= 8501
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help app demo test check format lock screenshots bench clean
+
+help:
+	@echo "make app [PORT=8501]   install what is missing, build the demo projects, start the app"
+	@echo "make demo              build the demo projects"
+	@echo "make test              formatter, linter, types, all tests, browser included"
+	@echo "make check             formatter, linter, types"
+	@echo "make format            format the code"
+	@echo "make bench             print the benchmark tables"
+	@echo "make screenshots       take the screenshots of the documentation again"
+	@echo "make lock              choose the newest versions that requirements.txt allows"
+
+$(VENV)/.app-ready: requirements.lock scripts/install.sh
+	@scripts/install.sh requirements.lock $(PYTHON)
+	@touch $@
+
+$(VENV)/.dev-ready: requirements-dev.lock scripts/install.sh
+	@scripts/install.sh requirements-dev.lock $(PYTHON)
+	@touch $@ $(VENV)/.app-ready
+
+app: demo
+	@$(BIN)/python app.py --port $(PORT)
+
+demo: $(VENV)/.app-ready
+	@$(BIN)/python -m tracin_core demo all
+
+test: check
+	@scripts/install_browser.sh
+	$(BIN)/pytest -n 2 -m "not browser"
+	$(BIN)/pytest -m browser
+
+check: $(VENV)/.dev-ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev-ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev-ready
+	$(BIN)/python -m benchmarks.self_influence
+	$(BIN)/python -m benchmarks.retrieval
+	$(BIN)/python -m benchmarks.detection
+	$(BIN)/python -m benchmarks.queue_page
+
+screenshots: $(VENV)/.dev-ready
+	@scripts/install_browser.sh
+	$(BIN)/python -m scripts.screenshots
+
+lock: $(VENV)/.dev-ready
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -U requirements.txt -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -U -c requirements.lock requirements-dev.txt -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Makes the virtual environment from a lock file: scripts/install.sh LOCK [PYTHON]
+# Says what is missing before it starts, because the download is several gigabytes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+lock="$1"
+python="${2:-python3}"
+needed_kib=$((9 * 1024 * 1024)) # torch with its CUDA libraries takes most of 7 GB on Linux
+
+fail() {
+  printf '%s\n' "$*" >&2
+  exit 2
+}
+
+command -v "$python" >/dev/null ||
+  fail "Python was not found as '$python'. Install Python 3.11 or newer, or say where it is: make PYTHON=/path/to/python3"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+  fail "$("$python" --version) is too old; Python 3.11 or newer is needed. Say where it is: make PYTHON=/path/to/python3"
+"$python" -c 'import venv, ensurepip' 2>/dev/null ||
+  fail "This Python cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv"
+command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
+  fail "No C++ compiler was found; Annoy is compiled from source. On Debian and Ubuntu: apt-get install g++ python3-dev; on macOS: xcode-select --install"
+
+if [ ! -x .venv/bin/python ]; then
+  free_kib=$(df -Pk . | awk 'NR == 2 { print $4 }')
+  [ "$free_kib" -ge "$needed_kib" ] || [ "$(uname)" != Linux ] ||
+    fail "Only $((free_kib / 1024)) MB are free here and about $((needed_kib / 1024)) MB are needed. Free some space first."
+  echo "Making the virtual environment in .venv"
+  "$python" -m venv .venv
+fi
+echo "Installing $lock (several minutes the first time)"
+.venv/bin/python -m pip install --disable-pip-version-check --quiet --progress-bar off -r "$lock" ||
+  fail "The installation did not finish; the reason stands above. Run the same command again to go on: what has been installed stays."

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Sees that the browser tests have a browser: one that is here, Playwright's own, or Debian's.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+for name in chromium chromium-browser google-chrome; do
+  if command -v "$name" >/dev/null; then
+    echo "Browser tests use $(command -v "$name")"
+    exit 0
+  fi
+done
+if .venv/bin/playwright install chromium >/dev/null 2>&1; then
+  # Its system libraries are another matter, so see that it starts.
+  if .venv/bin/python - <<'PYTHON' 2>/dev/null
+from playwright.sync_api import sync_playwright
+with sync_playwright() as playwright:
+    playwright.chromium.launch().close()
+PYTHON
+  then
+    echo "Browser tests use Playwright's own browser"
+    exit 0
+  fi
+fi
+if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
+  echo "Browser tests use $(command -v chromium)"
+  exit 0
+fi
+echo "No browser for the browser tests. Install Chromium (Debian: apt-get install chromium) and run this again." >&2
+exit 2
