@@ -1,0 +1,113 @@
+"""The server: checks before the start, the app with its picture routes, one address.
+
+``python app.py`` checks first and explains what is wrong; ``streamlit run app.py`` works too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import streamlit as st
+
+from tracin_core.config import (
+    DATABASE_VARIABLE,
+    REPOSITORY_ROOT,
+    WORKSPACE_VARIABLE,
+    resolve_workspace,
+)
+from tracin_core.errors import ConfigurationError, TracInError
+from tracin_core.reviews.database import open_database
+from tracin_core.reviews.jobs import fail_dead_jobs
+from ui.media import ROUTES
+
+DEFAULT_PORT = 8501
+DEFAULT_ADDRESS = "127.0.0.1"
+
+
+@asynccontextmanager
+async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
+    """See that the workspace can be used, and close the books on jobs that died with a server."""
+    check_workspace()
+    yield {}
+
+
+app = st.App(REPOSITORY_ROOT / "ui" / "router.py", routes=ROUTES, lifespan=lifespan)
+
+
+def check_workspace() -> None:
+    """Open the database once, so that a broken one is told in the terminal too.
+
+    Raises:
+        TracInError: If the workspace or the database cannot be used.
+    """
+    workspace = resolve_workspace()
+    workspace.prepare()
+    engine = open_database(workspace.database_url)
+    fail_dead_jobs(engine)
+    engine.dispose()
+
+
+def check_port(address: str, port: int) -> None:
+    """See that the port is free.
+
+    Raises:
+        ConfigurationError: If another program listens there, or the address is not ours.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As servers do, so that a port just given back does not count as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"Port {port} on {address} cannot be used: {error.strerror or error}. "
+                f"Another program (perhaps this app) may be listening there; stop it, or choose "
+                f"another port: make app PORT={port + 1}, or python app.py --port {port + 1}."
+            ) from error
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Start the label review in a browser.")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    parser.add_argument(
+        "--address",
+        default=DEFAULT_ADDRESS,
+        help="where to listen; the default is this machine only, as the app has no login",
+    )
+    parser.add_argument("--workspace", help=f"folder of the projects (or {WORKSPACE_VARIABLE})")
+    parser.add_argument("--database", help=f"SQLAlchemy URL (or {DATABASE_VARIABLE})")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Check, say the address, serve until interrupted.
+
+    Returns:
+        The exit status.
+    """
+    options = parse_arguments(arguments)
+    workspace = resolve_workspace(options.workspace, options.database)
+    os.environ[WORKSPACE_VARIABLE] = str(workspace.root)
+    os.environ[DATABASE_VARIABLE] = workspace.database_url
+    try:
+        check_port(options.address, options.port)
+        check_workspace()
+    except TracInError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"Reviewing the projects in {workspace.root}", flush=True)
+    print(f"Open http://{options.address}:{options.port} in a browser; Ctrl-C stops.", flush=True)
+    app.run(config={"server.port": options.port, "server.address": options.address})
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,62 @@
+"""History: every event of the review, undo, and the corrected labels to take away."""
+
+from __future__ import annotations
+
+import math
+
+import streamlit as st
+
+from tracin_core.reviews.history import HistoryPage, fetch_history
+from ui.components.cards import show_cards
+from ui.decisions import draw_message, undo_from_history
+from ui.exports import draw_export
+from ui.history import HistoryView, draw_history_filters, history_card
+from ui.navigation import open_page
+from ui.session import get_engine, require_project
+
+PAGE_SIZE = 50
+
+
+def read_page(project_id: int, view: HistoryView, page: int) -> HistoryPage:
+    return fetch_history(
+        get_engine(),
+        project_id,
+        reviewer=view.reviewer,
+        actions=view.actions,
+        text=view.text,
+        page=page,
+        page_size=PAGE_SIZE,
+    )
+
+
+project = require_project()
+st.title("History", anchor=False)
+draw_export(project)
+view = draw_history_filters(project)
+page = st.session_state.get("events") or 1
+found = read_page(project.id, view, page)
+num_pages = max(1, math.ceil(found.total / PAGE_SIZE))
+if page > num_pages:
+    page = num_pages
+    st.session_state["events"] = page
+    found = read_page(project.id, view, page)
+draw_message()
+if not found.total:
+    st.info("No decision matches, or none has been made yet.")
+    st.stop()
+with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    st.caption(f"{found.total:,} events, the latest first. Nothing is ever deleted.")
+    st.pagination(num_pages, key="events", bind="query-params")
+event = show_cards(
+    [history_card(project, row) for row in found.rows],
+    # A new event changes the list, so an old click must not count for it.
+    key=f"history-{project.id}-{view}-{page}-{found.total}-{found.rows[0].id}",
+    label="Events",
+    layout="list",
+    image_size=44,
+)
+if event.opened is not None:
+    open_page("inspect", example=event.opened)
+if event.token is not None and event.token.isdecimal():
+    undo_from_history(int(event.token))
+    st.rerun()

@@ -1,0 +1,59 @@
+"""Queue: every train example, the most suspect first."""
+
+from __future__ import annotations
+
+import math
+
+import streamlit as st
+
+from tracin_core.reviews.queue import QueuePage, fetch_page
+from ui.components.cards import show_cards
+from ui.filters import QueueView, draw_filters
+from ui.galleries import queue_card
+from ui.navigation import open_page
+from ui.session import get_engine, require_project, require_run
+
+PAGE_SIZE = 50
+_THUMBNAIL = 64  # CSS pixels
+
+
+def read_page(run_id: int, view: QueueView, page: int) -> QueuePage:
+    return fetch_page(
+        get_engine(),
+        run_id,
+        signal=view.signal,
+        filter=view.filter,
+        page=page,
+        page_size=PAGE_SIZE,
+    )
+
+
+project = require_project()
+run = require_run(project)
+st.title("Queue", anchor=False)
+view = draw_filters(project, with_status=True)
+wanted = st.session_state.get("page") or 1
+found = read_page(run.id, view, wanted)
+num_pages = max(1, math.ceil(found.total / PAGE_SIZE))
+if not found.rows and found.total:
+    # The address or an older filter named a page beyond the last.
+    st.session_state["page"] = num_pages
+    found = read_page(run.id, view, num_pages)
+if not found.total:
+    st.info("No example matches. Remove a filter to see the others.")
+    st.stop()
+with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    st.caption(f"{found.total:,} examples, the most suspect first. Open one to see why.")
+    page = st.pagination(num_pages, key="page", bind="query-params")
+if page != wanted:
+    found = read_page(run.id, view, page)
+event = show_cards(
+    [queue_card(project, row) for row in found.rows],
+    # The key holds what is shown: a click on an older list must not count for a newer one.
+    key=f"queue-{run.id}-{view}-{page}",
+    label="Suspects",
+    layout="list",
+    image_size=_THUMBNAIL,
+)
+if event.opened is not None:
+    open_page("inspect", example=event.opened)

@@ -1,0 +1,74 @@
+"""Review: one suspect at a time, its evidence beside it, keys for everything."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tracin_core.reviews.projects import Project, Run
+from ui.decisions import draw_form, draw_message, draw_undo
+from ui.evidence import draw_evidence_options, draw_neighbours
+from ui.examples import draw_example, draw_labels
+from ui.filters import QueueView, draw_filters
+from ui.navigation import open_page
+from ui.review import Suspect, choose_suspect, draw_keys, draw_place
+from ui.session import require_project, require_run
+
+_NEIGHBOURS = 6
+_NEIGHBOUR_IMAGE = 72  # CSS pixels
+
+
+def draw_suspect(project: Project, run: Run, suspect: Suspect) -> None:
+    draw_place(suspect)
+    draw_example(project, suspect.view, key="suspect")
+    draw_labels(project, suspect.view)
+    draw_form(
+        project,
+        suspect.view,
+        run_id=run.id,
+        source="queue",
+        rank=suspect.rank,
+        score=suspect.score,
+    )
+
+
+def draw_evidence(project: Project, run: Run, suspect: Suspect) -> None:
+    layers, measure = draw_evidence_options()
+    opened = draw_neighbours(
+        project,
+        run,
+        suspect.view,
+        layers=layers,
+        measure=measure,
+        count=_NEIGHBOURS,
+        image_size=_NEIGHBOUR_IMAGE,
+        key=f"review-{suspect.view.id}-{layers}-{measure}",
+    )
+    if opened is not None:
+        open_page("inspect", example=opened)
+
+
+@st.fragment
+def draw_review(project: Project, run: Run, queue: QueueView) -> None:
+    suspect = choose_suspect(project, run, queue)
+    left, right = st.columns([5, 6], gap="large")
+    with left:
+        if suspect is None:
+            st.success("Every example of this queue has been reviewed.")
+            st.caption("Remove a filter, look at the history, or export the corrected labels.")
+        else:
+            draw_suspect(project, run, suspect)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            draw_undo(project)
+            draw_message()
+    with right:
+        if suspect is not None:
+            draw_evidence(project, run, suspect)
+
+
+project = require_project()
+run = require_run(project)
+st.title("Review", anchor=False)
+with st.expander("Which suspects, and the keys"):
+    queue = draw_filters(project, with_status=False)
+    draw_keys(project)
+draw_review(project, run, queue)

@@ -1,0 +1,61 @@
+"""Test examples, a page at a time, those the model is most wrong about first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, func, select
+
+from tracin_core.errors import InputError
+from tracin_core.reviews.database import reading
+from tracin_core.reviews.examples import ExampleView, load_views
+from tracin_core.reviews.schema import ExampleRow, PredictionRow
+
+
+@dataclass(frozen=True)
+class TestPage:
+    """Some test examples of a run.
+
+    Attributes:
+        rows: At most a page of them.
+        total: How many there are in all.
+    """
+
+    rows: list[ExampleView]
+    total: int
+
+
+def fetch_test_page(engine: Engine, run_id: int, *, page: int = 1, page_size: int = 50) -> TestPage:
+    """Return test examples, the least probable given label first.
+
+    Args:
+        engine: The database.
+        run_id: The run whose predictions order them.
+        page: 1 is the first.
+        page_size: Examples a page.
+
+    Raises:
+        InputError: If the page or its size is below 1.
+    """
+    if page < 1 or page_size < 1:
+        raise InputError(
+            f"Found page {page} of {page_size} examples. Expected both to be 1 or more."
+        )
+    scored = (PredictionRow.run_id == run_id, ExampleRow.split == "test")
+    join = PredictionRow.example_id == ExampleRow.id
+    with reading(engine) as connection:
+        total = connection.scalar(
+            select(func.count()).select_from(ExampleRow).join(PredictionRow, join).where(*scored)
+        )
+        ids = list(
+            connection.scalars(
+                select(ExampleRow.id)
+                .join(PredictionRow, join)
+                .where(*scored)
+                .order_by(PredictionRow.given_probability, ExampleRow.position)
+                .limit(page_size)
+                .offset((page - 1) * page_size)
+            )
+        )
+        views = load_views(connection, ids, run_id)
+    return TestPage(rows=[views[one] for one in ids], total=total or 0)

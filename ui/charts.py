@@ -1,0 +1,190 @@
+"""The plotly charts. Names of classes are data, so they are escaped before plotly reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+from numpy.typing import NDArray
+
+from tracin_core.runs.signals import Signals
+from ui.plain_text import escape_plotly, shorten
+
+_NAME_LENGTH = 24  # characters; longer class names would push the chart off its own edge
+_BAR_HEIGHT = 26  # pixels
+
+
+def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], *, key: str) -> None:
+    """Draw how often each given label (down) met each predicted one (across).
+
+    Args:
+        counts: Examples, shape ``(K, K)``, given by predicted.
+        classes: Names of the ``K`` classes.
+        key: Widget key.
+    """
+    names = _names(classes)
+    # The agreeing diagonal holds nine of ten examples: coloured by its own scale, the cells that
+    # a reviewer looks for would all be as pale as zero.
+    off_diagonal = counts.astype(float)
+    np.fill_diagonal(off_diagonal, np.nan)
+    # plotly draws category axes by distinct names, so positions carry the ticks.
+    positions = list(range(len(names)))
+    figure = go.Figure(
+        go.Heatmap(
+            z=off_diagonal,
+            x=positions,
+            y=positions,
+            text=counts,
+            texttemplate="%{text}" if len(names) <= 20 else None,
+            customdata=[[(given, seen) for seen in names] for given in names],
+            hovertemplate=(
+                "given %{customdata[0]}<br>predicted %{customdata[1]}<br>%{text} examples"
+                "<extra></extra>"
+            ),
+            showscale=False,
+            xgap=1,
+            ygap=1,
+        )
+    )
+    figure.add_trace(_diagonal_counts(counts, positions, len(names) <= 20))
+    figure.update_xaxes(
+        title="predicted", tickvals=positions, ticktext=names, showgrid=False, side="bottom"
+    )
+    figure.update_yaxes(
+        title="given", tickvals=positions, ticktext=names, autorange="reversed", showgrid=False
+    )
+    figure.update_layout(height=max(300, 60 + 34 * len(names)), margin=_MARGIN, showlegend=False)
+    _draw(figure, key)
+
+
+def draw_class_balance(
+    given: Sequence[int], current: Sequence[int], classes: Sequence[str], *, key: str
+) -> None:
+    """Draw the examples a class holds by the given labels and by the labels as they stand now."""
+    names = _names(classes)
+    positions = list(range(len(names)))
+    figure = go.Figure()
+    series = [("given", given)]
+    if list(given) != list(current):
+        series.append(("as reviewed", current))
+    for name, counts in series:
+        figure.add_trace(
+            go.Bar(
+                name=name,
+                x=list(counts),
+                y=positions,
+                orientation="h",
+                customdata=names,
+                hovertemplate="%{customdata}: %{x} examples<extra>" + name + "</extra>",
+            )
+        )
+    figure.update_yaxes(tickvals=positions, ticktext=names, autorange="reversed")
+    figure.update_xaxes(title="train examples", rangemode="tozero")
+    height = max(220, 80 + _BAR_HEIGHT * len(names) * len(series))
+    figure.update_layout(
+        height=height,
+        margin=_MARGIN,
+        showlegend=len(series) > 1,
+        legend={"orientation": "h", "y": 1.08, "x": 0},
+        bargap=0.25,
+    )
+    _draw(figure, key)
+
+
+def draw_probabilities(
+    probabilities: NDArray[np.float32],
+    classes: Sequence[str],
+    *,
+    given: int | None,
+    key: str,
+    limit: int = 10,
+) -> None:
+    """Draw the model's probabilities, the likeliest classes first, the given label marked.
+
+    Args:
+        probabilities: Shape ``(K,)``.
+        classes: Names of the ``K`` classes.
+        given: The label to mark, or None.
+        key: Widget key.
+        limit: At most so many classes.
+    """
+    order = list(np.argsort(-probabilities, kind="stable")[:limit])
+    if given is not None and given not in order:
+        order[-1] = given
+    names = [_names(classes)[index] + (" (given)" if index == given else "") for index in order]
+    positions = list(range(len(order)))
+    values = [float(probabilities[index]) for index in order]
+    figure = go.Figure(
+        go.Bar(
+            x=values,
+            y=positions,
+            orientation="h",
+            text=[f"{value:.1%}" for value in values],
+            textposition="outside",
+            cliponaxis=False,
+            marker={"opacity": [1.0 if index == given else 0.55 for index in order]},
+            customdata=names,
+            hovertemplate="%{customdata}: %{x:.2%}<extra></extra>",
+        )
+    )
+    figure.update_yaxes(tickvals=positions, ticktext=names, autorange="reversed")
+    figure.update_xaxes(range=[0, 1.15], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
+    figure.update_layout(height=60 + _BAR_HEIGHT * len(order), margin=_MARGIN, showlegend=False)
+    _draw(figure, key)
+
+
+def draw_checkpoints(signals: Signals, steps: Sequence[int], *, key: str) -> None:
+    """Draw the self-influence of one example at each checkpoint, last layer and all layers.
+
+    Args:
+        signals: One example's signals, arrays of shape ``(C,)``.
+        steps: Training step of each checkpoint.
+        key: Widget key.
+    """
+    figure = go.Figure()
+    for name, values in (
+        ("last layer", signals.self_influence_last),
+        ("all layers", signals.self_influence_all),
+    ):
+        figure.add_trace(
+            go.Scatter(
+                name=name,
+                x=list(steps),
+                y=values.tolist(),
+                mode="lines+markers",
+                hovertemplate="step %{x}: %{y:.4g}<extra>" + name + "</extra>",
+            )
+        )
+    figure.update_xaxes(title="training step", showgrid=False, rangemode="tozero")
+    figure.update_yaxes(title="self-influence", rangemode="tozero")
+    figure.update_layout(height=260, margin=_MARGIN, legend={"orientation": "h", "y": 1.15, "x": 0})
+    _draw(figure, key)
+
+
+_MARGIN = {"l": 8, "r": 16, "t": 24, "b": 8}
+
+
+def _diagonal_counts(
+    counts: NDArray[np.int64], positions: Sequence[int], with_text: bool
+) -> go.Scatter:
+    diagonal = [str(int(counts[index, index])) for index in positions]
+    return go.Scatter(
+        x=list(positions),
+        y=list(positions),
+        mode="text" if with_text else "none",
+        text=diagonal,
+        opacity=0.6,
+        hovertemplate="%{text} agree<extra></extra>",
+    )
+
+
+def _names(classes: Sequence[str]) -> list[str]:
+    return [escape_plotly(shorten(name, _NAME_LENGTH)) for name in classes]
+
+
+def _draw(figure: go.Figure, key: str) -> None:
+    st.plotly_chart(
+        figure, key=key, width="stretch", config={"displayModeBar": False, "displaylogo": False}
+    )

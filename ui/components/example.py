@@ -1,0 +1,38 @@
+"""One example, large: its picture, or its whole text letter by letter."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ui.components.assets import read_asset
+
+_EXAMPLE = st.components.v2.component(
+    "tracin_example",
+    html='<div class="example"></div>',
+    css=read_asset("example.css"),
+    js=read_asset("example.js"),
+)
+
+
+def show_example(
+    example_id: int, *, image: str | None, text: str | None, alt: str, key: str
+) -> None:
+    """Draw one example.
+
+    Args:
+        example_id: Its number, kept beside the picture so that a test can read what was shown.
+        image: Address of its picture, or None.
+        text: Its whole text, or None.
+        alt: What the picture shows, in words.
+        key: Widget key.
+    """
+    _EXAMPLE(
+        key=key,
+        data={
+            "id": example_id,
+            "image": image,
+            "text": text,
+            "alt": alt,
+            "fingerprint": f"{example_id}:{image}",
+        },
+    )

@@ -1,0 +1,169 @@
+"""Proponents and opponents of an example, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from tracin_core.retrieval.evidence import Evidence, Neighbour, open_evidence
+from tracin_core.reviews.examples import ExampleView, find_by_positions
+from tracin_core.reviews.projects import Project, Run
+from ui.components.cards import show_cards
+from ui.galleries import neighbour_card
+from ui.session import get_engine, run_folder
+
+Layers = Literal["all", "last"]
+Measure = Literal["influence", "cosine"]
+
+_LAYER_WORDS: dict[Layers, str] = {"all": "All layers", "last": "Last layer"}
+_MEASURE_WORDS: dict[Measure, str] = {"influence": "Influence", "cosine": "Cosine"}
+_CAPTIONS = {
+    "proponents": "Training on these lowered this example's loss.",
+    "opponents": "Training on these raised this example's loss.",
+}
+_SCORE_CAPTIONS = {
+    "proponents": "Training on these raised the score of the predicted class.",
+    "opponents": "Training on these lowered the score of the predicted class.",
+}
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _open(folder: Path, run_key: str) -> Evidence:
+    """Open a run's vectors once a process; the key makes a new run a new entry."""
+    return open_evidence(folder)
+
+
+def get_evidence(project: Project, run: Run) -> Evidence:
+    """Return the run's vectors, ready to be searched.
+
+    Raises:
+        RunFolderError: If they are missing or corrupt.
+    """
+    return _open(run_folder(project, run), run.key)
+
+
+def draw_evidence_options() -> tuple[Layers, Measure]:
+    """Draw the choice of layers and measure and return it."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        layers = st.segmented_control(
+            "Gradients of",
+            list(_LAYER_WORDS),
+            format_func=lambda name: _LAYER_WORDS[name],
+            default="all",
+            required=True,
+            key="evidence-layers",
+            persist_state="session",
+        )
+        measure = st.segmented_control(
+            "Ranked by",
+            list(_MEASURE_WORDS),
+            format_func=lambda name: _MEASURE_WORDS[name],
+            default="influence",
+            required=True,
+            key="evidence-measure",
+            persist_state="session",
+            help="Influence is TracIn's sum of gradient products. A few examples with huge "
+            "gradients then stand in everybody's list; the cosine leaves their size out.",
+        )
+    return layers or "all", measure or "influence"
+
+
+def draw_neighbours(
+    project: Project,
+    run: Run,
+    view: ExampleView,
+    *,
+    layers: Layers,
+    measure: Measure,
+    count: int,
+    image_size: int,
+    key: str,
+) -> int | None:
+    """Draw the proponents and opponents of a stored example.
+
+    Returns:
+        The number of the example that was clicked, or None.
+    """
+    evidence = get_evidence(project, run)
+
+    def search(side: Literal["proponents", "opponents"]) -> list[Neighbour]:
+        return evidence.neighbours(
+            view.split, view.position, side=side, k=count, layers=layers, measure=measure
+        )
+
+    return _draw_both(
+        project, run, search("proponents"), search("opponents"), _CAPTIONS, image_size, key
+    )
+
+
+def draw_neighbours_of_vector(
+    project: Project,
+    run: Run,
+    vectors: dict[str, NDArray[np.float32]],
+    *,
+    layers: Layers,
+    measure: Measure,
+    count: int,
+    image_size: int,
+    key: str,
+) -> int | None:
+    """Draw the proponents and opponents of a new example's predicted class.
+
+    Args:
+        project: The project.
+        run: Its run.
+        vectors: Gradient vectors by layers, each of shape ``(D,)``.
+        layers: Which of them to use.
+        measure: How to rank.
+        count: Neighbours a side.
+        image_size: Edge of the pictures, in CSS pixels.
+        key: Widget key.
+
+    Returns:
+        The number of the example that was clicked, or None.
+    """
+    evidence = get_evidence(project, run)
+
+    def search(side: Literal["proponents", "opponents"]) -> list[Neighbour]:
+        return evidence.neighbours_of_vector(
+            vectors[layers], side=side, k=count, layers=layers, measure=measure
+        )
+
+    return _draw_both(
+        project, run, search("proponents"), search("opponents"), _SCORE_CAPTIONS, image_size, key
+    )
+
+
+def _draw_both(
+    project: Project,
+    run: Run,
+    proponents: Sequence[Neighbour],
+    opponents: Sequence[Neighbour],
+    captions: dict[str, str],
+    image_size: int,
+    key: str,
+) -> int | None:
+    opened = None
+    for side, neighbours in (("proponents", proponents), ("opponents", opponents)):
+        st.subheader(side.capitalize(), anchor=False)
+        st.caption(captions[side])
+        if not neighbours:
+            st.caption(f"There are no {side}: no train example pulled that way.")
+            continue
+        views = find_by_positions(
+            get_engine(), project.id, run.id, "train", [item.position for item in neighbours]
+        )
+        cards = [
+            neighbour_card(project, view, item.score)
+            for view, item in zip(views, neighbours, strict=True)
+        ]
+        event = show_cards(
+            cards, key=f"{key}-{side}", label=side.capitalize(), image_size=image_size
+        )
+        opened = event.opened if event.opened is not None else opened
+    return opened

@@ -1,0 +1,82 @@
+"""How the queue is sorted and narrowed; kept in the address, so that it can be shared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from tracin_core.reviews.projects import Project
+from tracin_core.reviews.queue import SIGNALS, QueueFilter
+
+DEFAULT_SIGNAL = "self_influence"
+_STATUS_CHOICES = {"any": "All", "pending": "To review", "reviewed": "Reviewed"}
+
+
+@dataclass(frozen=True)
+class QueueView:
+    """The chosen order and filter."""
+
+    signal: str
+    filter: QueueFilter
+
+
+def draw_filters(project: Project, *, with_status: bool) -> QueueView:
+    """Draw the widgets and return what they say.
+
+    Args:
+        project: Its classes are the choices.
+        with_status: Whether a person may choose by what has been decided; the review page
+            always asks for what is still open.
+    """
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        signal = st.selectbox(
+            "Sort by",
+            list(SIGNALS),
+            format_func=lambda name: SIGNALS[name],
+            key="signal",
+            bind="query-params",
+            width=300,
+        )
+        given = _class_choice("Given label", project.classes, "given")
+        predicted = _class_choice("Predicted label", project.classes, "predicted")
+        status = "any"
+        if with_status:
+            status = st.selectbox(
+                "State",
+                list(_STATUS_CHOICES),
+                format_func=lambda name: _STATUS_CHOICES[name],
+                key="status",
+                bind="query-params",
+                width=140,
+            )
+        text = ""
+        if project.kind == "text":
+            text = st.text_input(
+                "Text contains", key="contains", bind="query-params", width=200, max_chars=200
+            )
+        disagreement = st.toggle(
+            "Model disagrees",
+            key="disagrees",
+            bind="query-params",
+            help="Only examples whose predicted label differs from the given one.",
+        )
+    return QueueView(
+        signal=signal or DEFAULT_SIGNAL,
+        filter=QueueFilter(
+            given_labels=given,
+            predicted_labels=predicted,
+            status=status,  # type: ignore[arg-type]  # one of _STATUS_CHOICES
+            disagreement_only=bool(disagreement),
+            text=(text or "").strip(),
+        ),
+    )
+
+
+def _class_choice(label: str, classes: Sequence[str], key: str) -> tuple[int, ...]:
+    # Names, not positions, stand in the address: a person can read and write them.
+    chosen = st.multiselect(
+        label, list(classes), key=key, bind="query-params", width=200, placeholder="All"
+    )
+    return tuple(sorted(classes.index(name) for name in chosen))

@@ -1,0 +1,94 @@
+"""The list of events: filters, and one line for each event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from tracin_core.reviews.history import HistoryRow, review_progress
+from tracin_core.reviews.projects import Project
+from ui.components.cards import Card, CardAction, Tag
+from ui.media import thumbnail_address
+from ui.plain_text import shorten
+from ui.session import get_engine
+from ui.wording import ACTION_WORDS, class_name
+
+_EXCERPT = 160  # characters
+
+
+@dataclass(frozen=True)
+class HistoryView:
+    """Which events to show."""
+
+    reviewer: str | None
+    actions: tuple[str, ...]
+    text: str
+
+
+def draw_history_filters(project: Project) -> HistoryView:
+    """Draw the filters and return what they say."""
+    reviewers = sorted(review_progress(get_engine(), project.id).reviewers)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        reviewer = st.selectbox(
+            "Decided by",
+            reviewers,
+            index=None,
+            placeholder="Everybody",
+            key="by",
+            bind="query-params",
+            width=200,
+        )
+        actions = st.multiselect(
+            "Decision",
+            list(ACTION_WORDS),
+            format_func=lambda name: ACTION_WORDS[name],
+            key="actions",
+            bind="query-params",
+            placeholder="All",
+            width=260,
+        )
+        text = st.text_input(
+            "Note or text contains", key="note-contains", bind="query-params", width=220
+        )
+    return HistoryView(reviewer=reviewer, actions=tuple(actions), text=(text or "").strip())
+
+
+def history_card(project: Project, row: HistoryRow) -> Card:
+    """Return one event: what was decided on what, by whom, when, and the way back."""
+    sentence = describe_event(project, row)
+    return Card(
+        id=row.example_id,
+        label=f"{sentence}, by {row.reviewer}. Open the example.",
+        image=thumbnail_address(row.example_id, row.key) if row.media_path else None,
+        alt=f"Train example with the given label {class_name(project.classes, row.given_label)}",
+        heading=f"{row.created_at.astimezone():%H:%M}",
+        text=_excerpt(row),
+        tags=(
+            Tag(text=sentence, tone="plain" if row.undone else "decided"),
+            *((Tag(text="undone"),) if row.undone else ()),
+        ),
+        meta=f"{row.reviewer} · {row.created_at.astimezone():%Y-%m-%d %H:%M}",
+        action=(
+            CardAction(
+                label="Undo", description=f"Undo: {sentence}, by {row.reviewer}", token=str(row.id)
+            )
+            if row.can_undo
+            else None
+        ),
+    )
+
+
+def describe_event(project: Project, row: HistoryRow) -> str:
+    """Return what the event did to which label, in words."""
+    given = class_name(project.classes, row.given_label)
+    if row.action == "relabel":
+        return f"{given} → {class_name(project.classes, row.new_label)}"
+    return f"{ACTION_WORDS[row.action]} ({given})"
+
+
+def _excerpt(row: HistoryRow) -> str | None:
+    parts = [shorten(row.text, _EXCERPT)] if row.text else []
+    if row.note:
+        parts.append(f"Note: {row.note}")
+    return " — ".join(parts) or None

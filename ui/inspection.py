@@ -1,0 +1,120 @@
+"""A stored example with everything that is known about it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tracin_core.errors import NotFoundError
+from tracin_core.reviews.examples import ExampleView, get_example
+from tracin_core.reviews.projects import Project, Run
+from tracin_core.reviews.queue import adjacent, next_suspect
+from tracin_core.runs.folder import RunFolder
+from ui.charts import draw_checkpoints, draw_probabilities
+from ui.evidence import draw_evidence_options, draw_neighbours
+from ui.examples import draw_example, draw_labels
+from ui.filters import DEFAULT_SIGNAL
+from ui.galleries import place
+from ui.navigation import open_page
+from ui.plain_text import escape_markdown
+from ui.session import get_engine, run_folder
+from ui.wording import SPLIT_WORDS, score_text
+
+_NEIGHBOURS = 10
+_NEIGHBOUR_IMAGE = 96  # CSS pixels
+
+
+def requested_example(project: Project, run: Run) -> ExampleView | None:
+    """Return the example the address names, or the most suspect one if it names none."""
+    requested = st.query_params.get("example")
+    if requested is None:
+        row = next_suspect(get_engine(), run.id, signal=DEFAULT_SIGNAL)
+        return get_example(get_engine(), row.example_id, run.id) if row else None
+    try:
+        if not requested.isdecimal() or len(requested) > 18:
+            raise NotFoundError(f"“{requested[:40]}” is not the number of an example.")
+        view = get_example(get_engine(), int(requested), run.id)
+        if view.project_id != project.id:
+            raise NotFoundError(f"Example {requested} belongs to another project.")
+    except NotFoundError as error:
+        st.error(escape_markdown(str(error)))
+        st.caption("Open an example from the queue, or look at the most suspect one.")
+        if st.button("Open the queue", type="primary", key="to-queue"):
+            open_page("queue")
+        st.stop()
+    return view
+
+
+def draw_stored_example(project: Project, run: Run, view: ExampleView | None) -> int | None:
+    """Draw the example, its numbers, its proponents and opponents.
+
+    Returns:
+        The number of another example that was asked for, or None.
+    """
+    if view is None:
+        st.info("Every train example has been reviewed. Open one from the queue to look at it.")
+        return None
+    moved = _draw_moves(run, view)
+    left, right = st.columns([5, 6], gap="large")
+    with left:
+        draw_example(project, view, key="inspected")
+        draw_labels(project, view)
+        _draw_place(view)
+        if view.split == "train" and st.button("Review this example", key="review-this"):
+            open_page("review", example=view.id)
+    with right:
+        _draw_numbers(project, run, view)
+    layers, measure = draw_evidence_options()
+    opened = draw_neighbours(
+        project,
+        run,
+        view,
+        layers=layers,
+        measure=measure,
+        count=_NEIGHBOURS,
+        image_size=_NEIGHBOUR_IMAGE,
+        key=f"inspect-{view.id}-{layers}-{measure}",
+    )
+    return moved if opened is None else opened
+
+
+def _draw_moves(run: Run, view: ExampleView) -> int | None:
+    """Draw previous and next in the order of the queue; a test example has no place in it."""
+    if view.split != "train":
+        return None
+    before, after = adjacent(get_engine(), run.id, signal=DEFAULT_SIGNAL, example_id=view.id)
+    moved = None
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Previous", key="previous", shortcut="Left", disabled=before is None):
+            moved = before
+        if st.button("Next", key="next", shortcut="Right", disabled=after is None):
+            moved = after
+    return moved
+
+
+def _draw_place(view: ExampleView) -> None:
+    split = SPLIT_WORDS[view.split]
+    score = view.scores.get(DEFAULT_SIGNAL)
+    if score is None:
+        st.caption(f"{split} example {view.position + 1:,}")
+        return
+    st.caption(
+        f"{split} example {view.position + 1:,} · suspect {score.rank:,} of the queue, "
+        f"{escape_markdown(place(score.percentile))} · self-influence "
+        f"{escape_markdown(score_text(score.value))}"
+    )
+
+
+def _draw_numbers(project: Project, run: Run, view: ExampleView) -> None:
+    folder = RunFolder(run_folder(project, run))
+    st.subheader("What the model thinks", anchor=False)
+    draw_probabilities(
+        folder.read_probabilities(view.split, view.position),
+        project.classes,
+        given=view.given_label,
+        key=f"probabilities-{view.id}",
+        limit=6,
+    )
+    st.subheader("Self-influence at each checkpoint", anchor=False)
+    steps = [int(item["step"]) for item in run.checkpoints]
+    signals = folder.read_signals(view.split, view.position)
+    draw_checkpoints(signals, steps, key=f"checkpoints-{view.id}")

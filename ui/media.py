@@ -1,0 +1,99 @@
+"""Pictures over HTTP: looked up by id in the database, re-encoded, never a path from outside."""
+
+from __future__ import annotations
+
+import io
+from hashlib import sha256
+from pathlib import Path
+
+from PIL import Image
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from tracin_core.errors import TracInError
+from tracin_core.examples.images import open_image
+from tracin_core.reviews.examples import media_location
+from ui.session import get_engine, get_workspace
+
+THUMBNAIL_EDGE = 160  # pixels; twice the size on screen, for displays of double density
+PICTURE_EDGE = 1024  # pixels
+_CACHE = {
+    "Cache-Control": "private, max-age=31536000, immutable",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def thumbnail_address(example_id: int, key: str) -> str:
+    """Return the address of a small picture of an example.
+
+    The example's stable key stands in it, because browsers keep the answer for good: in another
+    workspace on the same port, the same number is another picture.
+    """
+    return f"thumb/{example_id}?v={_version(key)}"
+
+
+def picture_address(example_id: int, key: str) -> str:
+    """Return the address of a large picture of an example."""
+    return f"picture/{example_id}?v={_version(key)}"
+
+
+def _version(key: str) -> str:
+    return sha256(key.encode()).hexdigest()[:12]
+
+
+def resize_for_screen(image: Image.Image, edge: int) -> Image.Image:
+    """Return the picture so that its longer side is about ``edge`` pixels.
+
+    Small pictures grow by a whole factor with hard pixel edges, as they are what the model saw;
+    blurring an 8 by 8 digit would show a reviewer something else.
+    """
+    longest = max(image.size)
+    if longest * 2 <= edge:
+        factor = edge // longest
+        size = (image.width * factor, image.height * factor)
+        return image.resize(size, Image.Resampling.NEAREST)
+    shown = image.copy()
+    shown.thumbnail((edge, edge), Image.Resampling.LANCZOS)
+    return shown
+
+
+def encode_picture(example_id: int, edge: int) -> bytes | None:
+    """Return an example's picture as PNG bytes, or None if there is none to be had."""
+    found = media_location(get_engine(), example_id)
+    if found is None:
+        return None
+    slug, media_path = found
+    root = get_workspace().media_folder(slug).resolve()
+    path = (root / media_path).resolve()
+    if not path.is_relative_to(root) or not path.is_file():
+        return None
+    return _encode(path, edge)
+
+
+def _encode(path: Path, edge: int) -> bytes:
+    buffer = io.BytesIO()
+    resize_for_screen(open_image(path.read_bytes()), edge).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+async def _respond(request: Request, edge: int) -> Response:
+    try:
+        data = await run_in_threadpool(encode_picture, request.path_params["id"], edge)
+    except TracInError as error:
+        return PlainTextResponse(str(error), status_code=422)
+    if data is None:
+        return PlainTextResponse("There is no picture with this number.", status_code=404)
+    return Response(data, media_type="image/png", headers=_CACHE)
+
+
+async def _thumbnail(request: Request) -> Response:
+    return await _respond(request, THUMBNAIL_EDGE)
+
+
+async def _picture(request: Request) -> Response:
+    return await _respond(request, PICTURE_EDGE)
+
+
+ROUTES = [Route("/thumb/{id:int}", _thumbnail), Route("/picture/{id:int}", _picture)]

@@ -1,0 +1,41 @@
+"""The pages, their addresses, and how one page opens another."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from tracin_core.config import REPOSITORY_ROOT
+
+# Address -> title, in the order of the work. Absolute paths, because a folder `pages/` beside the
+# script that runs would select Streamlit's legacy navigation.
+PAGES = {
+    "overview": "Overview",
+    "queue": "Queue",
+    "inspect": "Inspect",
+    "review": "Review",
+    "history": "History",
+}
+
+
+def make_page(name: str) -> StreamlitPage:
+    """Return Streamlit's page object for an address of ours."""
+    return st.Page(
+        REPOSITORY_ROOT / "pages" / f"{name}.py",
+        title=PAGES[name],
+        url_path=name,
+        default=name == "overview",
+    )
+
+
+def open_page(name: str, **params: str | int) -> NoReturn:
+    """Leave this page for another one, keeping the chosen project.
+
+    Args:
+        name: Address of the page.
+        **params: Query parameters, for example ``example=17``.
+    """
+    query = {key: str(value) for key, value in params.items()}
+    st.switch_page(make_page(name), query_params=query)

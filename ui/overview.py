@@ -1,0 +1,102 @@
+"""The parts of the overview: figures, the next step, and how the run came about."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pandas as pd
+import streamlit as st
+
+from tracin_core.reviews.history import Progress
+from tracin_core.reviews.projects import Project, Run
+from ui.wording import STATUS_WORDS, duration, percent
+
+_DECIDED = ("kept", "relabeled", "excluded", "ambiguous")
+
+
+def count_decided(progress: Progress) -> int:
+    """Return how many train examples have a verdict; a skipped one has none yet."""
+    return sum(progress.by_status.get(status, 0) for status in _DECIDED)
+
+
+def summarize(project: Project, run: Run, progress: Progress) -> None:
+    """Draw the figures at the top of the page."""
+    decided = count_decided(progress)
+    checkpoints = run.checkpoints
+    accuracy = checkpoints[-1].get("test_accuracy") if checkpoints else None
+    pace = "–" if progress.seconds_median is None else duration(progress.seconds_median)
+    with st.container(horizontal=True):
+        st.metric("Train examples", f"{progress.total:,}", border=True)
+        st.metric("Classes", f"{len(project.classes):,}", border=True)
+        st.metric("Test accuracy", percent(accuracy), border=True, help="At the last checkpoint.")
+        st.metric("Reviewed", f"{decided:,}", border=True)
+        st.metric(
+            "Relabelled or excluded",
+            f"{progress.by_status.get('relabeled', 0) + progress.by_status.get('excluded', 0):,}",
+            border=True,
+        )
+        st.metric("Median time a decision", pace, border=True)
+
+
+def draw_next_step(progress: Progress) -> bool:
+    """Draw the progress of the review and its next step.
+
+    Returns:
+        Whether the person wants to go on reviewing.
+    """
+    decided = count_decided(progress)
+    states = [
+        f"{count:,} {STATUS_WORDS[status].lower()}"
+        for status, count in progress.by_status.items()
+        if count and status != "pending"
+    ]
+    share = decided / progress.total if progress.total else 0.0
+    st.progress(share, text=f"{decided:,} of {progress.total:,} reviewed ({percent(share)})")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        label = "Start the review" if not decided else "Go on with the review"
+        pressed = st.button(label, type="primary", key="start-review")
+        st.caption(", ".join(states) if states else "Nothing decided yet.")
+    return pressed
+
+
+def describe_run(run: Run) -> None:
+    """Draw how the run was made: layers, rates, vectors, and its checkpoints."""
+    config = run.config
+    rates = {"ones": "ignored (every checkpoint counts the same)", "recorded": "as recorded"}
+    projection = config.get("projection")
+    facts = {
+        "Queue": "self-influence of the last layer, learning rates ignored",
+        "Learning rates in the evidence": rates.get(str(config.get("rates")), "–"),
+        "All-layer vectors": (
+            "exact" if not projection else f"projected to {projection['dim']:,} numbers"
+        ),
+        "Scored": _local_time(run.created_at),
+    }
+    columns = st.columns(2, gap="large")
+    with columns[0]:
+        for name, value in facts.items():
+            st.text(f"{name}: {value}")
+    with columns[1]:
+        st.dataframe(
+            pd.DataFrame(
+                {
+                    "Epoch": [item.get("epoch") for item in run.checkpoints],
+                    "Step": [item.get("step") for item in run.checkpoints],
+                    "Learning rate": [item.get("learning_rate") for item in run.checkpoints],
+                    "Train loss": [item.get("train_loss") for item in run.checkpoints],
+                    "Test accuracy": [item.get("test_accuracy") for item in run.checkpoints],
+                }
+            ),
+            hide_index=True,
+            column_config={
+                "Learning rate": st.column_config.NumberColumn(format="%.4g"),
+                "Train loss": st.column_config.NumberColumn(format="%.3f"),
+                "Test accuracy": st.column_config.NumberColumn(format="percent"),
+            },
+            alt="The checkpoints of the run",
+            key="checkpoints",
+        )
+
+
+def _local_time(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")

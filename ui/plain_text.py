@@ -1,0 +1,26 @@
+"""Text from data, made safe to stand where Streamlit or plotly would read markup."""
+
+from __future__ import annotations
+
+import re
+
+# Everything that opens a construct in Streamlit's markdown: emphasis, code, links, images,
+# colours and icons (":red[...]", ":material/...:"), formulas, tables, headings, HTML.
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&])")
+_WHITESPACE = re.compile(r"\s+")
+
+
+def escape_markdown(text: str) -> str:
+    """Return text that a Streamlit label or caption shows letter by letter."""
+    return _MARKDOWN.sub(r"\\\1", _WHITESPACE.sub(" ", text))
+
+
+def escape_plotly(text: str) -> str:
+    """Return text that plotly shows letter by letter; it reads a subset of HTML otherwise."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def shorten(text: str, length: int) -> str:
+    """Return one line of at most ``length`` characters, with an ellipsis where it was cut."""
+    line = _WHITESPACE.sub(" ", text).strip()
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"

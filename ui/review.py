@@ -1,0 +1,103 @@
+"""Which suspect is on the screen, derived from the database so that a reload loses nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from tracin_core.errors import NotFoundError
+from tracin_core.reviews.examples import ExampleView, get_example
+from tracin_core.reviews.projects import Project, Run
+from tracin_core.reviews.queue import next_suspect
+from ui.decisions import class_keys, take_return
+from ui.filters import QueueView
+from ui.galleries import place
+from ui.plain_text import escape_markdown
+from ui.session import get_engine
+
+_REQUESTED = "example"
+_PINNED = "review-pinned"
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """The example under review and its place in the queue."""
+
+    view: ExampleView
+    rank: int | None
+    score: float | None
+    percentile: float | None
+
+
+def choose_suspect(project: Project, run: Run, queue: QueueView) -> Suspect | None:
+    """Return the suspect to show: the one asked for, one brought back, else the next one.
+
+    An example that the address or an undo asks for stays on the screen until it is decided
+    (its version changes); then the queue goes on by rank.
+    """
+    pinned = _pinned_example(project, run)
+    if pinned is not None:
+        score = pinned.scores.get(queue.signal)
+        if score is None:
+            return Suspect(pinned, None, None, None)
+        return Suspect(pinned, score.rank, score.value, score.percentile)
+    row = next_suspect(get_engine(), run.id, signal=queue.signal, filter=queue.filter)
+    if row is None:
+        return None
+    view = get_example(get_engine(), row.example_id, run.id)
+    return Suspect(view, row.rank, row.score, row.percentile)
+
+
+def _pinned_example(project: Project, run: Run) -> ExampleView | None:
+    returned = take_return()
+    if returned is not None:
+        view = get_example(get_engine(), returned, run.id)
+        st.session_state[_PINNED] = (view.id, view.version)
+    elif _REQUESTED in st.query_params:
+        requested = st.query_params.pop(_REQUESTED)
+        st.session_state[_PINNED] = _find_requested(project, run, requested)
+    pinned = st.session_state.get(_PINNED)
+    if pinned is None:
+        return None
+    view = get_example(get_engine(), pinned[0], run.id)
+    if view.version != pinned[1] or view.project_id != project.id:
+        st.session_state[_PINNED] = None
+        return None
+    return view
+
+
+def _find_requested(project: Project, run: Run, requested: str) -> tuple[int, int] | None:
+    if requested.isdecimal():
+        try:
+            view = get_example(get_engine(), int(requested), run.id)
+        except NotFoundError:
+            view = None
+        if view is not None and view.project_id == project.id and view.split == "train":
+            return view.id, view.version
+    st.warning(
+        f"There is no train example “{escape_markdown(requested[:40])}” in this project. "
+        "The next suspect of the queue is shown instead."
+    )
+    return None
+
+
+def draw_place(suspect: Suspect) -> None:
+    """Draw where the suspect stands in the queue."""
+    if suspect.rank is None or suspect.percentile is None:
+        st.caption("Not ranked in this run.")
+    else:
+        st.caption(f"Suspect {suspect.rank:,} of the queue, {place(suspect.percentile)}")
+
+
+def draw_keys(project: Project) -> None:
+    """Draw the legend of the keyboard."""
+    digits = (
+        "the digits relabel"
+        if len(project.classes) <= len(class_keys(project.classes))
+        else "search a class to relabel"
+    )
+    st.caption(
+        f"Keys: K keep, M take the model’s label, {digits}, X exclude, A ambiguous, S skip, "
+        "U undo, N write a note (Enter ends it)."
+    )

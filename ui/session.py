@@ -1,0 +1,118 @@
+"""What every page needs to know: the workspace, the database, the project, the reviewer."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from pathlib import Path
+
+import streamlit as st
+from sqlalchemy import Engine
+
+from tracin_core.config import Workspace, resolve_workspace
+from tracin_core.reviews.database import open_database
+from tracin_core.reviews.projects import Project, Run, current_run, get_project, list_projects
+from ui.components.memory import recall, remember
+
+REVIEWER_COOKIE = "tracin_reviewer"
+REVIEWER_VARIABLE = "TRACIN_REVIEWER"
+PROJECT_KEY = "project"
+_REVIEWER_KEY = "reviewer"
+
+
+@st.cache_resource(show_spinner=False)
+def _open_engine(url: str, folder: Path) -> Engine:
+    Workspace(root=folder, database_url=url).prepare()
+    return open_database(url)
+
+
+def get_workspace() -> Workspace:
+    """Return the workspace that the environment names."""
+    return resolve_workspace()
+
+
+def get_engine() -> Engine:
+    """Return the database, opened once a process.
+
+    Raises:
+        TracInError: If the workspace or the database cannot be used.
+    """
+    workspace = get_workspace()
+    return _open_engine(workspace.database_url, workspace.root)
+
+
+def choose_project() -> None:
+    """Draw the project choice of the sidebar and settle which project this run is about."""
+    slugs = [project.slug for project in list_projects(get_engine())]
+    titles = {project.slug: project.title for project in list_projects(get_engine())}
+    if not slugs:
+        st.session_state[PROJECT_KEY] = None
+        return
+    wanted = st.session_state.get(PROJECT_KEY) or st.query_params.get(PROJECT_KEY)
+    if wanted is not None and wanted not in slugs:
+        st.warning(
+            f"There is no project named “{wanted}” here, so “{slugs[0]}” is shown. "
+            "Choose another one at the left.",
+        )
+    if st.session_state.get(PROJECT_KEY) not in slugs:
+        st.session_state[PROJECT_KEY] = wanted if wanted in slugs else slugs[0]
+    st.sidebar.selectbox(
+        "Project",
+        slugs,
+        format_func=lambda slug: titles[slug],
+        index=None,
+        key=PROJECT_KEY,
+        bind="query-params",
+        required=True,
+    )
+
+
+def require_project() -> Project:
+    """Return the chosen project, or stop the page with what to do first."""
+    slug = st.session_state.get(PROJECT_KEY)
+    if not slug:
+        st.info("No project yet. Build the two demo projects in a terminal, then reload this page:")
+        st.code("python -m tracin_core demo all", language="bash")
+        st.stop()
+    return get_project(get_engine(), slug)
+
+
+def require_run(project: Project) -> Run:
+    """Return the project's current run, or stop the page with what to do first."""
+    run = current_run(get_engine(), project.id)
+    if run is None:
+        st.info("This project has not been scored yet. Score it in a terminal, then reload:")
+        st.code(f"python -m tracin_core demo {project.slug}", language="bash")
+        st.stop()
+    return run
+
+
+def run_folder(project: Project, run: Run) -> Path:
+    """Return the folder that holds a run's signals and vectors."""
+    return get_workspace().project_folder(project.slug) / run.folder
+
+
+def choose_reviewer() -> None:
+    """Draw the reviewer's name in the sidebar; it is attribution, not authentication."""
+    if _REVIEWER_KEY not in st.session_state:
+        st.session_state[_REVIEWER_KEY] = recall(REVIEWER_COOKIE) or account_name()
+    st.sidebar.text_input(
+        "Reviewer",
+        key=_REVIEWER_KEY,
+        max_chars=80,
+        help="Stands beside each decision you make. It names you; it does not prove who you are.",
+    )
+    remember(REVIEWER_COOKIE, reviewer_name(), key="remember-reviewer")
+
+
+def reviewer_name() -> str:
+    """Return the name that decisions are recorded under."""
+    return str(st.session_state.get(_REVIEWER_KEY) or "").strip() or account_name()
+
+
+def account_name() -> str:
+    """Return the name of the account that the server runs under."""
+    try:
+        return os.environ.get(REVIEWER_VARIABLE) or getpass.getuser()
+    except (OSError, KeyError):  # an account without a name, as in some containers
+        return "reviewer"

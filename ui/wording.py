@@ -1,0 +1,54 @@
+"""The words of the screen, one place for all pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+STATUS_WORDS = {
+    "pending": "To review",
+    "kept": "Kept",
+    "relabeled": "Relabelled",
+    "excluded": "Excluded",
+    "ambiguous": "Ambiguous",
+    "skipped": "Skipped",
+}
+
+ACTION_WORDS = {
+    "keep": "Keep",
+    "relabel": "Relabel",
+    "exclude": "Exclude",
+    "ambiguous": "Ambiguous",
+    "skip": "Skip",
+    "undo": "Undo",
+}
+
+SPLIT_WORDS = {"train": "Train", "test": "Test"}
+
+
+def class_name(classes: Sequence[str], label: int | None) -> str:
+    """Return a class's name, or a dash where there is no label."""
+    return "–" if label is None else classes[label]
+
+
+def percent(fraction: float | None) -> str:
+    """Return a probability as a whole percentage, never rounded to an untrue 0% or 100%."""
+    if fraction is None:
+        return "–"
+    if 0 < fraction < 0.005:
+        return "<1%"
+    if 0.995 <= fraction < 1:
+        return ">99%"
+    return f"{fraction:.0%}"
+
+
+def score_text(value: float) -> str:
+    """Return a score with three significant digits, in plain notation where it can be read."""
+    return f"{value:.3g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time as a person says it."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
