@@ -1,0 +1,143 @@
+"""Read an image that a stranger made: check first, decode then, and say what is wrong."""
+
+from __future__ import annotations
+
+import warnings
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from tracin_core.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Pillow reads dozens of formats, some by starting other programs (EPS); these are the ones
+# that people have photographs and scans in.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+FORMAT_LIST = "PNG, JPEG, WebP, BMP, TIFF or GIF"
+MAX_BYTES = 25 * 1024 * 1024  # above any camera's JPEG
+MAX_PIXELS = 50_000_000  # 150 MB as RGB in memory; above any telephone's camera in 2026
+_WHITE = (255, 255, 255, 255)
+
+
+def read_image(data: bytes, *, channels: int = 3) -> Image:
+    """Decode an image as grey or RGB with 8 bits a channel.
+
+    The first frame of an animation is taken, the camera's rotation (EXIF) is applied, transparent
+    parts become white, 16 bits become 8.
+
+    Args:
+        data: The file's content.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        A Pillow image of mode "L" or "RGB".
+
+    Raises:
+        InputError: If the data is empty, too large, no image, of another format, or damaged.
+    """
+    from PIL import ImageOps
+
+    image = _open(data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a broken EXIF block is no reason to refuse the image
+            image.seek(0)
+            image.load()
+            return _flatten(ImageOps.exif_transpose(image), channels)
+    # Pillow's decoders answer damaged data with a whole family of exceptions.
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError) as error:
+        raise InputError(
+            f"The {image.format} image cannot be decoded ({error}); it is damaged or cut off. "
+            "Expected a whole image: export or download it again."
+        ) from error
+
+
+def _open(data: bytes) -> Image:
+    """Read the header only, and refuse what should not be decoded."""
+    from PIL import Image, UnidentifiedImageError
+
+    if not data:
+        raise InputError(f"The image is empty (0 bytes). Choose a {FORMAT_LIST} file.")
+    if len(data) > MAX_BYTES:
+        raise InputError(
+            f"The image has {len(data) / 2**20:.0f} MB, expected at most "
+            f"{MAX_BYTES / 2**20:.0f} MB. Save it smaller, for example as JPEG."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
+            image = Image.open(BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels("far more") from error
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"The file is {_describe(data)}, expected a {FORMAT_LIST} image. "
+            "Convert it to PNG or JPEG and try again."
+        ) from error
+    except (OSError, ValueError, SyntaxError, EOFError, OverflowError) as error:
+        raise InputError(
+            f"The image's header cannot be read ({error}). Expected a whole {FORMAT_LIST} image: "
+            "export or download it again."
+        ) from error
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_many_pixels(f"{image.width:,} x {image.height:,}")
+    return image
+
+
+def _too_many_pixels(found: str) -> InputError:
+    return InputError(
+        f"The image has {found} pixels, expected at most {MAX_PIXELS / 1e6:.0f} million in all. "
+        "Make it smaller and try again."
+    )
+
+
+def _flatten(image: Image, channels: int) -> Image:
+    """Return the image as "L" or "RGB": deep colours scaled, transparency over white."""
+    from PIL import Image as Pillow
+
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _scale_to_8_bits(image)
+    has_alpha = "A" in image.getbands() or "transparency" in image.info
+    if has_alpha:
+        rgba = image.convert("RGBA")
+        image = Pillow.alpha_composite(Pillow.new("RGBA", rgba.size, _WHITE), rgba)
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _scale_to_8_bits(image: Image) -> Image:
+    """Return a deep grey image with 8 bits.
+
+    Integers are 16 bit samples, where 65,535 is white. Floating point has no agreed white, so
+    its own range is stretched unless it is that of a fraction or of 8 bits.
+    """
+    import numpy as np
+    from PIL import Image as Pillow
+
+    samples = np.asarray(image, dtype=np.float64)
+    if image.mode == "F":
+        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = samples.min(initial=0.0), samples.max(initial=0.0)
+        white = next((w for w in (1.0, 255.0) if low >= 0 and high <= w), high - low)
+        samples = (samples - min(low, 0.0)) * (255.0 / white)
+    else:
+        samples = samples / 257.0
+    return Pillow.fromarray(np.clip(np.round(samples), 0, 255).astype(np.uint8))
+
+
+def _describe(data: bytes) -> str:
+    """Name what the first bytes look like."""
+    start = data[:512].lstrip().lower()
+    if b"<svg" in start:
+        return "an SVG drawing"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "a web page"
+    if start.startswith(b"%pdf"):
+        return "a PDF document"
+    if b"ftypheic" in start or b"ftypmif1" in start:
+        return "a HEIC photograph"
+    if b"ftypavif" in start:
+        return "an AVIF image"
+    if start.startswith(b"%!ps"):
+        return "a PostScript document"
+    return f"no image that can be recognised (it begins with {data[:8]!r})"

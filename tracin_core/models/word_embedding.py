@@ -1,0 +1,32 @@
+"""The FAQ's simple word-embedding network for texts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+from tracin_core.examples.encoding import PADDING
+from tracin_core.models.config import WordEmbeddingConfig
+
+# torch draws embeddings with deviation 1, which lets a network memorise single texts by their
+# rare words before it has learned anything common; small ones have to agree first.
+INITIAL_DEVIATION = 0.1
+
+
+def make_word_embedding(config: WordEmbeddingConfig) -> nn.Module:
+    """Return a network from word ids ``(B, max_tokens)`` to logits ``(B, K)``.
+
+    The mean leaves out padding, so the length a text is padded to changes nothing.
+    """
+    embedding = nn.EmbeddingBag(config.num_ids, config.embedding, mode="mean", padding_idx=PADDING)
+    with torch.no_grad():
+        embedding.weight.mul_(INITIAL_DEVIATION)
+    layers: list[tuple[str, nn.Module]] = [
+        ("embedding", embedding),
+        ("hidden", nn.Linear(config.embedding, config.hidden)),
+        ("relu", nn.ReLU()),
+        ("logits", nn.Linear(config.hidden, config.num_classes)),
+    ]
+    return nn.Sequential(OrderedDict(layers))

@@ -1,0 +1,112 @@
+"""How a network is trained; saved as JSON with every run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from tracin_core.errors import ConfigurationError
+from tracin_core.examples.records import Kind
+
+Schedule = Literal["constant", "cosine", "step"]
+# "step" divides the rate by ten after half and after three quarters of the steps, the usual
+# milestones for convolutional networks (He et al. 2016, arXiv:1512.03385, Sec. 4.2).
+STEP_MILESTONES = (0.5, 0.75)
+STEP_FACTOR = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Options of one training by stochastic gradient descent, which TracIn is derived for.
+
+    Attributes:
+        epochs: Passes over the train examples.
+        batch_size: Examples per step.
+        learning_rate: First step size.
+        momentum: Of the steps, 0 to below 1.
+        weight_decay: L2 penalty.
+        schedule: How the learning rate goes down: "constant", "cosine" (to 0) or "step".
+        seed: Chooses the order of the examples and any dropout.
+        num_checkpoints: Checkpoints to keep at most, chosen by ``choose_checkpoints``.
+        device: "auto" (cuda, then mps, then cpu) or one of these.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: Schedule = "constant"
+    seed: int = 0
+    num_checkpoints: int = 8
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "num_checkpoints"):
+            _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        rate = self.learning_rate
+        _require("learning_rate", rate, 0 < rate < math.inf, "a positive number")
+        _require("momentum", self.momentum, 0 <= self.momentum < 1, "from 0 to below 1")
+        decay = self.weight_decay
+        _require("weight_decay", decay, 0 <= decay < math.inf, "0 or more")
+        names = get_args(Schedule)
+        _require("schedule", self.schedule, self.schedule in names, " or ".join(names))
+
+    def rate_at(self, step: int, total_steps: int) -> float:
+        """Return the learning rate of a step.
+
+        Args:
+            step: 0-based number of the step.
+            total_steps: Steps of the whole training.
+        """
+        done = step / total_steps
+        if self.schedule == "cosine":
+            return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+        if self.schedule == "step":
+            passed = sum(done >= milestone for milestone in STEP_MILESTONES)
+            return self.learning_rate * STEP_FACTOR**passed
+        return self.learning_rate
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``training_config_from_json`` makes an equal configuration of."""
+        return asdict(self)
+
+
+def training_config_from_json(data: dict[str, Any]) -> TrainingConfig:
+    """Make the configuration that ``to_json`` described.
+
+    Raises:
+        ConfigurationError: If it has options that this version does not know.
+    """
+    unknown = set(data) - {entry.name for entry in fields(TrainingConfig)}
+    if unknown:
+        raise ConfigurationError(
+            f"The saved training has options that this version does not know: "
+            f"{', '.join(sorted(unknown))}. Update the program, or train again."
+        )
+    return TrainingConfig(**data)
+
+
+def suggest_training(kind: Kind, *, seed: int = 0) -> TrainingConfig:
+    """Return options that train the built-in network of a kind on a few thousand examples.
+
+    They were chosen on the demos for two things at once: accuracy on the test split, and
+    checkpoints from before the network knows the wrong labels by heart. See
+    ``benchmarks/detection.py``.
+    """
+    if kind == "image":
+        return TrainingConfig(
+            epochs=20, batch_size=64, learning_rate=0.05, momentum=0.9, seed=seed, device="cpu"
+        )
+    return TrainingConfig(
+        epochs=30, batch_size=32, learning_rate=0.2, momentum=0.9, seed=seed, device="cpu"
+    )
+
+
+def _require(name: str, value: object, holds: bool, expected: str) -> None:
+    if not holds:
+        raise ConfigurationError(
+            f"Found {name} = {value!r} for the training, expected {expected}. "
+            "Correct it in the training options."
+        )

@@ -1,0 +1,95 @@
+"""Files of a training: written whole or not at all, read without ever unpickling code."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from tracin_core.errors import CheckpointError, WorkspaceError
+
+STATE_FILE = "training-state.pt"
+RESULT_FILE = "training.json"
+CHECKPOINT_FOLDER = "checkpoints"
+
+
+def checkpoint_path(step: int) -> str:
+    """Return where a step's weights lie, relative to the run folder."""
+    return f"{CHECKPOINT_FOLDER}/step-{step:06d}.pt"
+
+
+def save_tensors(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors, numbers and texts with torch, in one piece."""
+    _write_whole(path, lambda file: torch.save(content, file))
+
+
+def save_json(path: Path, content: Any) -> None:
+    """Write JSON, in one piece."""
+    data = json.dumps(content, indent=1, ensure_ascii=False).encode()
+    _write_whole(path, lambda file: file.write(data))
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read what ``save_tensors`` wrote.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or holds anything but plain data.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({str(error).splitlines()[0][:200]}), expected weights that "
+            "this program saved. Delete the run's folder and train again."
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}, expected a dictionary with weights. "
+            "Delete the run's folder and train again."
+        )
+    return content
+
+
+def load_json(path: Path) -> Any:
+    """Read what ``save_json`` wrote.
+
+    Raises:
+        CheckpointError: If the file cannot be read.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error}), expected the record of a training. "
+            "Delete the run's folder and train again."
+        ) from error
+
+
+def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write beside the file and rename, so that a kill leaves the old file or the new one.
+
+    Raises:
+        WorkspaceError: If the disk is full or the folder cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        unfinished.unlink(missing_ok=True)
+        full = isinstance(error, RuntimeError) or error.errno == errno.ENOSPC
+        found = "the disk is full" if full else str(error)
+        raise WorkspaceError(
+            f"{path} cannot be written: {found}. Free some space or mend the folder's "
+            "permissions; the training then goes on from its last finished epoch."
+        ) from error
