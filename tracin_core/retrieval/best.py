@@ -1,0 +1,107 @@
+"""The k best candidates of each query, kept while a search goes through its blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracin_core.retrieval.vectors import Matrix, Numbers, Positions
+
+# Columns looked at to guess where a block's k-th score lies; a guess that is too low only
+# costs time.
+_SAMPLE = 2048
+# More candidates than this many times k are thinned before they are scored exactly.
+_CROWD = 8
+
+
+class Best:
+    """The ``k`` highest scores of each of ``M`` queries so far, with their positions.
+
+    Order: higher score first; of equal scores the lower position first. A place not filled
+    yet has score minus infinity and position ``-1``.
+
+    Attributes:
+        scores: Shape ``(M, k)``, best first.
+        positions: Shape ``(M, k)``.
+    """
+
+    def __init__(self, num_queries: int, k: int) -> None:
+        self.k = k
+        self.scores: Numbers = np.full((num_queries, k), -np.inf)
+        self.positions: Positions = np.full((num_queries, k), -1, dtype=np.int64)
+
+    @property
+    def floors(self) -> Numbers:
+        """Score of the k-th best of each query, shape ``(M,)``; what a newcomer must beat."""
+        return self.scores[:, -1]
+
+    def offer(self, rows: Positions, positions: Positions, scores: Numbers) -> None:
+        """Take in candidates: the query, train position and score of each, shapes ``(n,)``.
+
+        A position may be offered to a query once only.
+        """
+        if not len(rows):
+            return
+        touched, local = np.unique(rows, return_inverse=True)
+        held = np.repeat(np.arange(len(touched)), self.k)
+        all_rows = np.concatenate([held, local])
+        all_scores = np.concatenate([self.scores[touched].ravel(), scores])
+        all_positions = np.concatenate([self.positions[touched].ravel(), positions])
+        # An empty place sorts behind everything: its score is minus infinity.
+        order = np.lexsort((all_positions, -all_scores, all_rows))
+        kept = order[rank_in_group(all_rows[order]) < self.k]
+        self.scores[touched] = all_scores[kept].reshape(len(touched), self.k)
+        self.positions[touched] = all_positions[kept].reshape(len(touched), self.k)
+
+
+def rank_in_group(sorted_groups: Positions) -> Positions:
+    """Return 0, 1, 2, ... within each run of equal values, shape as given."""
+    starts = np.flatnonzero(np.diff(sorted_groups, prepend=-1))
+    lengths = np.diff(starts, append=len(sorted_groups))
+    return np.arange(len(sorted_groups)) - np.repeat(starts, lengths)
+
+
+def find_promising(
+    block: Matrix, floors: Numbers, k: int, margin: float
+) -> tuple[Positions, Positions]:
+    """Find the cells of a block of approximate scores that can be among the k best.
+
+    Args:
+        block: Float32 scores, shape ``(M, B)``: queries by train vectors.
+        floors: Exact k-th score so far, shape ``(M,)``; minus infinity where there is none.
+        k: Number of candidates that are kept.
+        margin: Largest error of an approximate score.
+
+    Returns:
+        Rows and columns, each of shape ``(n,)``; every true one of the k best is among them.
+    """
+    width = block.shape[1]
+    limits = floors - margin
+    unknown = np.isneginf(limits)
+    if width > k and unknown.any():
+        sample = block[unknown, :: max(1, width // max(_SAMPLE, 2 * k))]
+        limits[unknown] = _find_kth_largest(sample, k) - 2 * margin
+    rows, columns = np.nonzero(block >= limits.astype(block.dtype)[:, None])
+    if len(rows) > _CROWD * k * len(block):
+        return _thin(block, rows, columns, k, margin)
+    return rows, columns
+
+
+def _find_kth_largest(scores: Matrix, k: int) -> Numbers:
+    """Return the k-th largest of each row, shape ``(M,)``."""
+    place = scores.shape[1] - k
+    kth: Numbers = np.partition(scores, place, axis=1)[:, place].astype(np.float64)
+    return kth
+
+
+def _thin(
+    block: Matrix, rows: Positions, columns: Positions, k: int, margin: float
+) -> tuple[Positions, Positions]:
+    """Keep of each query's cells those that reach its own k-th best cell, give or take."""
+    values = block[rows, columns]
+    limits = np.full(len(block), -np.inf)
+    bounds = np.searchsorted(rows, np.arange(len(block) + 1))
+    for row in np.flatnonzero(np.diff(bounds) > k):
+        cells = values[bounds[row] : bounds[row + 1]]
+        limits[row] = np.partition(cells, len(cells) - k)[len(cells) - k]
+    keep = values >= (limits - 2 * margin)[rows]
+    return rows[keep], columns[keep]

@@ -1,0 +1,118 @@
+"""An index over train vectors: searching it, and opening a saved one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tracin_core.errors import RetrievalError
+from tracin_core.retrieval.annoy_bands import AnnoyBands, Effort
+from tracin_core.retrieval.annoy_build import AnnoyFactory, make_annoy, open_bands
+from tracin_core.retrieval.exact import ExactSearch
+from tracin_core.retrieval.index_record import IndexRecord, Kind, read_record
+from tracin_core.retrieval.queries import Found, Side
+from tracin_core.retrieval.vectors import Numbers, as_vectors, compute_fingerprint
+
+NORMS_FILE = "norms.npy"
+BANDS_FOLDER = "bands"
+
+# More than this share of all vectors is faster found by looking at all.
+_LARGEST_SHARE = 100
+
+
+class Index:
+    """Finds the train vectors with the largest and the smallest dot products.
+
+    Attributes:
+        record: What is known of it.
+        exact: Exact search over the same vectors, whatever the kind.
+    """
+
+    def __init__(
+        self, record: IndexRecord, exact: ExactSearch, bands: AnnoyBands | None = None
+    ) -> None:
+        self.record = record
+        self.exact = exact
+        self._bands = bands
+
+    @property
+    def kind(self) -> Kind:
+        """What answers the searches: ``"exact"`` or ``"annoy"``."""
+        return self.record.kind
+
+    @property
+    def recall(self) -> float:
+        """Measured share of the true ten best that are found, on the worse side."""
+        return min(self.record.recalls.values())
+
+    @property
+    def note(self) -> str:
+        """Why it is of this kind."""
+        return self.record.note
+
+    def search(self, query_vectors: ArrayLike, k: int = 10, side: Side = "proponents") -> Found:
+        """Find the k best train vectors for each query.
+
+        The k best by order are returned whatever their sign (see ``ExactSearch``).
+
+        Args:
+            query_vectors: Shape ``(M, D)`` or ``(D,)``.
+            k: Number of neighbours; at most ``N`` are returned.
+            side: ``"proponents"`` or ``"opponents"``.
+
+        Returns:
+            Train positions and exact dot products, shapes ``(M, k)`` or ``(k,)``, best first.
+
+        Raises:
+            RetrievalError: If the queries do not fit, hold NaN, or ``k`` or ``side`` is wrong.
+        """
+        if self._bands is None or k * _LARGEST_SHARE > self.record.rows:
+            return self.exact.search(query_vectors, k, side)
+        return self._bands.search(query_vectors, k, side)
+
+
+def open_index(
+    path: Path | str, train_vectors: ArrayLike, *, annoy_factory: AnnoyFactory = make_annoy
+) -> Index:
+    """Open a saved index; its files are memory-mapped.
+
+    Args:
+        path: The folder that ``build_index`` wrote.
+        train_vectors: The same vectors, shape ``(N, D)``; they are not part of the index.
+        annoy_factory: Makes an empty Annoy index of so many dimensions.
+
+    Raises:
+        RetrievalError: If the index is missing, corrupt, or of other vectors, or annoy is
+            missing and it needs it.
+    """
+    folder, vectors = Path(path), as_vectors(train_vectors)
+    record = read_record(folder)
+    shape = (record.rows, record.dimensions)
+    if shape != vectors.shape or record.fingerprint != compute_fingerprint(vectors):
+        raise RetrievalError(
+            f"The index in {folder} is stale: it was built over {shape[0]} vectors of {shape[1]} "
+            f"numbers, and those given ({vectors.shape[0]} of {vectors.shape[1]}) are not the "
+            "same. Delete the folder and build the index again."
+        )
+    exact = ExactSearch(vectors, _read_norms(folder, len(vectors)))
+    if record.kind == "exact":
+        return Index(record, exact)
+    effort = Effort(**record.effort)
+    bands = open_bands(vectors, effort, folder / BANDS_FOLDER, factory=annoy_factory)
+    return Index(record, exact, bands)
+
+
+def _read_norms(folder: Path, rows: int) -> Numbers:
+    try:
+        norms: Numbers = np.load(folder / NORMS_FILE)
+        if norms.shape == (rows,) and norms.dtype == np.float64:
+            return norms
+        problem = f"{norms.dtype} of shape {norms.shape}"
+    except (OSError, ValueError, EOFError) as error:
+        problem = str(error)
+    raise RetrievalError(
+        f"{folder / NORMS_FILE} is missing or corrupt ({problem}); expected {rows} norms. "
+        "Delete the folder and build the index again."
+    )
