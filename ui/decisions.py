@@ -24,13 +24,15 @@ from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
 from ui.components.keyboard import focus_field_on_key
 from ui.plain_text import escape_markdown, shorten
-from ui.session import get_engine, reviewer_name
+from ui.session import get_engine, identity_source, reviewer_name
 from ui.wording import class_name
 
 MAX_DIGIT_CLASSES = 10
 NOTE_LABEL = "Note"
 _SHOWN = "decision-shown"
 _MESSAGE = "decision-message"
+_UNDONE = "decision-undone"
+_RETURN_TO = "decision-return-to"
 _NAME_LENGTH = 28  # characters of a class name on a button
 
 
@@ -105,8 +107,10 @@ def draw_form(
 def _remember(
     view: ExampleView, *, run_id: int, source: str, rank: int | None, score: float | None
 ) -> None:
-    shown = st.session_state.get(_SHOWN)
-    same = shown is not None and (shown.example_id, shown.version) == (view.id, view.version)
+    shown: Shown | None = st.session_state.get(_SHOWN)
+    since = time.monotonic()
+    if shown is not None and (shown.example_id, shown.version) == (view.id, view.version):
+        since = shown.since  # drawn again, not shown anew
     st.session_state[_SHOWN] = Shown(
         example_id=view.id,
         version=view.version,
@@ -114,7 +118,7 @@ def _remember(
         rank=rank,
         score=score,
         run_id=run_id,
-        since=shown.since if same else time.monotonic(),
+        since=since,
     )
 
 
@@ -242,6 +246,7 @@ def _decide(
                 rank=shown.rank,
                 score=shown.score,
                 run_id=shown.run_id,
+                identity_source=identity_source(),
             ),
         )
     except StaleDecisionError as error:
@@ -271,16 +276,22 @@ def draw_undo(project: Project, *, keys: bool = True) -> None:
 
 
 def _undo(decision_id: int | None) -> None:
-    if decision_id is None or st.session_state.get("decision-undone") == decision_id:
+    if decision_id is None or st.session_state.get(_UNDONE) == decision_id:
         return
     try:
-        undone = undo_decision(get_engine(), decision_id, reviewer=reviewer_name())
+        undone = undo_decision(
+            get_engine(),
+            decision_id,
+            reviewer=reviewer_name(),
+            source="queue",
+            identity_source=identity_source(),
+        )
     except TracInError as error:
         _say("warning", str(error))
         return
-    st.session_state["decision-undone"] = decision_id
+    st.session_state[_UNDONE] = decision_id
     # The example whose decision was taken back is the next one to be shown.
-    st.session_state["decision-return-to"] = undone.example_id
+    st.session_state[_RETURN_TO] = undone.example_id
     st.session_state[_SHOWN] = None
     _say("done", "Taken back. The example is here again.")
 
@@ -288,7 +299,13 @@ def _undo(decision_id: int | None) -> None:
 def undo_from_history(decision_id: int) -> None:
     """Take back one decision of the list; the page then reads the list again."""
     try:
-        undo_decision(get_engine(), decision_id, reviewer=reviewer_name())
+        undo_decision(
+            get_engine(),
+            decision_id,
+            reviewer=reviewer_name(),
+            source="history",
+            identity_source=identity_source(),
+        )
     except TracInError as error:
         _say("warning", str(error))
         return
@@ -297,7 +314,7 @@ def undo_from_history(decision_id: int) -> None:
 
 def take_return() -> int | None:
     """Return the example that an undo brought back, once."""
-    returned = st.session_state.pop("decision-return-to", None)
+    returned = st.session_state.pop(_RETURN_TO, None)
     return int(returned) if returned is not None else None
 
 

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from tracin_core.errors import TracInError
-from tracin_core.examples.images import open_image
+from tracin_core.examples.images import read_image
 from tracin_core.reviews.examples import media_location
 from ui.session import get_engine, get_workspace
 
@@ -74,7 +74,7 @@ def encode_picture(example_id: int, edge: int) -> bytes | None:
 
 def _encode(path: Path, edge: int) -> bytes:
     buffer = io.BytesIO()
-    resize_for_screen(open_image(path.read_bytes()), edge).save(buffer, format="PNG")
+    resize_for_screen(read_image(path.read_bytes()), edge).save(buffer, format="PNG")
     return buffer.getvalue()
 
 

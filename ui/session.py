@@ -110,6 +110,11 @@ def reviewer_name() -> str:
     return str(st.session_state.get(_REVIEWER_KEY) or "").strip() or account_name()
 
 
+def identity_source() -> str:
+    """Return how we know the reviewer's name: the account's own, or typed by somebody."""
+    return "account" if reviewer_name() == account_name() else "typed"
+
+
 def account_name() -> str:
     """Return the name of the account that the server runs under."""
     try:

@@ -1,0 +1,49 @@
+"""Records which example was on the screen at the very moment of each key press."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from playwright.sync_api import Page
+
+# The big example lives in the shadow root of a component inside the container of this key.
+_SHOWN = """
+() => {
+  for (const host of document.querySelectorAll('[class*="st-key-suspect"] *')) {
+    const found = host.shadowRoot && host.shadowRoot.querySelector('[data-example-id]')
+    if (found) return Number(found.dataset.exampleId)
+  }
+  return null
+}
+"""
+
+_RECORD = f"""
+() => {{
+  window.presses = []
+  const shown = {_SHOWN}
+  window.addEventListener("keydown", event => {{
+    window.presses.push({{ key: event.key, shown: shown() }})
+  }}, true)
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Press:
+    """A key and the example that a person saw when it went down."""
+
+    key: str
+    shown: int | None
+
+
+def record_presses(page: Page) -> None:
+    page.evaluate(_RECORD)
+
+
+def read_presses(page: Page) -> list[Press]:
+    return [Press(item["key"], item["shown"]) for item in page.evaluate("window.presses")]
+
+
+def shown_example(page: Page) -> int | None:
+    shown: int | None = page.evaluate(_SHOWN)
+    return shown

@@ -1,0 +1,44 @@
+"""A decision that the screen confirmed survives the death of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.conftest import Server, wait_until_idle
+from tests.browser.presses import shown_example
+from tracin_core.reviews.database import open_database
+from tracin_core.reviews.history import fetch_history
+from tracin_core.reviews.projects import get_project
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_confirmed_decision_is_there_after_sigkill(
+    page: Page, context: BrowserContext, server: Server, open_page: Callable[..., None]
+):
+    open_page(page, "/review?project=digits")
+    expect(page.get_by_role("button", name="Keep")).to_be_visible()
+    shown = shown_example(page)
+    page.keyboard.press("x")
+    page.get_by_text("Recorded:").wait_for()
+    server.kill()
+
+    engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
+    try:
+        rows = fetch_history(engine, get_project(engine, "digits").id).rows
+    finally:
+        engine.dispose()
+    assert [(row.example_id, row.action) for row in rows] == [(shown, "exclude")]
+
+    server.start()
+    again = context.new_page()
+    again.goto(f"{server.url}/history?project=digits")
+    wait_until_idle(again)
+    expect(again.get_by_role("button", name="Exclude (").first).to_be_visible()
+    again.goto(f"{server.url}/review?project=digits")
+    expect(again.get_by_role("button", name="Keep")).to_be_visible()
+    wait_until_idle(again)
+    assert shown_example(again) != shown

@@ -1,0 +1,102 @@
+"""Every page in a real browser: drawn, in order, and without a word to the outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page, Request, expect
+
+from tests.browser.conftest import Server, wait_until_idle
+
+pytestmark = pytest.mark.browser
+
+ADDRESSES = [
+    f"/{page}?project={project}"
+    for project in ("digits", "docs")
+    for page in ("overview", "queue", "inspect", "review", "history")
+]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_a_cold_deep_link_draws_its_page_and_asks_nobody_outside(
+    page: Page, server: Server, open_page: Callable[..., None], address: str
+):
+    outside: list[str] = []
+    errors: list[str] = []
+
+    def note_request(request: Request) -> None:
+        if not request.url.startswith((server.url, "data:", "blob:")):
+            outside.append(request.url)
+
+    def note_console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            errors.append(message.text)
+
+    page.on("request", note_request)
+    page.on("console", note_console)
+    open_page(page, address)
+    title = address.split("?")[0].strip("/").capitalize()
+    if title != "Overview":
+        expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+    page.wait_for_timeout(1000)
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert outside == []
+    assert errors == []
+
+
+def test_a_click_in_the_queue_opens_the_example_and_back_returns(
+    page: Page, server: Server, open_page: Callable[..., None]
+):
+    open_page(page, "/queue?project=digits")
+    first = page.get_by_role("button", name="Suspect 1: ")
+    chosen = first.get_attribute("data-id")
+    first.click()
+    page.wait_for_url("**/inspect**")
+    wait_until_idle(page)
+    assert f"example={chosen}" in page.url
+    assert "project=digits" in page.url
+    expect(page.get_by_role("heading", name="Proponents")).to_be_visible()
+    page.go_back()
+    page.wait_for_url("**/queue**")
+    expect(page.get_by_role("button", name="Suspect 1: ")).to_be_visible()
+
+
+def test_a_click_on_a_neighbour_inspects_it(
+    page: Page, server: Server, open_page: Callable[..., None]
+):
+    open_page(page, "/inspect?project=docs")
+    neighbour = page.get_by_role("list", name="Opponents").get_by_role("button").first
+    chosen = neighbour.get_attribute("data-id")
+    neighbour.click()
+    page.wait_for_url(f"**example={chosen}**")
+    wait_until_idle(page)
+    expect(page.get_by_role("heading", name="Opponents")).to_be_visible()
+
+
+def test_a_note_is_written_and_left_by_keys(
+    page: Page, server: Server, open_page: Callable[..., None]
+):
+    open_page(page, "/review?project=digits")
+    expect(page.get_by_role("button", name="Keep")).to_be_visible()
+    page.keyboard.press("n")
+    expect(page.get_by_label("Note", exact=True)).to_be_focused()
+    page.keyboard.type("kax 5 smudged")
+    page.keyboard.press("Enter")
+    wait_until_idle(page)
+    page.keyboard.press("k")
+    page.get_by_text("Recorded:").wait_for()
+    page.goto(f"{server.url}/history?project=digits")
+    wait_until_idle(page)
+    expect(page.get_by_role("list", name="Events").get_by_text("kax 5 smudged")).to_be_visible()
+
+
+def test_an_unreadable_upload_is_explained(
+    page: Page, server: Server, open_page: Callable[..., None]
+):
+    open_page(page, "/inspect?project=digits&show=new")
+    page.locator("input[type=file]").set_input_files(
+        {"name": "drawing.png", "mimeType": "image/png", "buffer": b"<svg onload=alert(1)></svg>"}
+    )
+    expect(page.get_by_role("alert")).to_contain_text("SVG")
+    assert page.locator("[data-testid=stException]").count() == 0

@@ -1,0 +1,169 @@
+"""The review as a fast person does it: a deep link, keys only, a reload, undo, export."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server, wait_until_idle
+from tests.browser.presses import Press, read_presses, record_presses, shown_example
+from tracin_core.reviews.database import open_database
+from tracin_core.reviews.examples import get_example
+from tracin_core.reviews.history import fetch_history
+from tracin_core.reviews.projects import get_project
+
+pytestmark = pytest.mark.browser
+
+PAUSE = 100  # milliseconds between two presses
+WANTED = 10
+KEYS = ["k", "m", "x", "a", "5", "m", "k", "3", "x", "m"]
+MEANING = {"k": "keep", "x": "exclude", "a": "ambiguous"}
+
+
+def decided_ids(server: Server) -> list[int]:
+    """Examples in force as decided, in the order of their decisions, from the database itself."""
+    engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
+    try:
+        project = get_project(engine, "digits")
+        rows = fetch_history(engine, project.id, page_size=500).rows
+        return [row.example_id for row in reversed(rows) if row.action != "undo" and not row.undone]
+    finally:
+        engine.dispose()
+
+
+def press_until_decided(page: Page, server: Server, wanted: int) -> None:
+    """Press the keys in turn at a steady pace until so many examples are decided."""
+    for count in range(40 * wanted):
+        page.keyboard.press(KEYS[count % len(KEYS)])
+        page.wait_for_timeout(PAUSE)
+        if count >= wanted and len(decided_ids(server)) >= wanted:
+            return
+    pytest.fail(f"only {len(decided_ids(server))} of {wanted} decisions were recorded")
+
+
+def expected_outcome(server: Server, presses: list[Press]) -> dict[int, tuple[str, int | None]]:
+    """What the first effective press on each shown example means.
+
+    Later presses while it was still on the screen may be ignored, and so may a press that does
+    nothing there (M, where the model agrees with the label).
+    """
+    engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
+    outcome: dict[int, tuple[str, int | None]] = {}
+    try:
+        for press in presses:
+            if press.shown is None or press.shown in outcome:
+                continue
+            view = get_example(engine, press.shown, _run_id(engine))
+            if press.key.isdigit():
+                digit = int(press.key)
+                kept = digit == view.given_label
+                outcome[view.id] = ("keep", None) if kept else ("relabel", digit)
+            elif press.key == "m":
+                if view.predicted_label != view.given_label:
+                    outcome[view.id] = ("relabel", view.predicted_label)
+            else:
+                outcome[view.id] = (MEANING[press.key], None)
+    finally:
+        engine.dispose()
+    return outcome
+
+
+def _run_id(engine) -> int:
+    from tracin_core.reviews.projects import current_run
+
+    run = current_run(engine, get_project(engine, "digits").id)
+    assert run is not None
+    return run.id
+
+
+def export_rows(page: Page, server: Server) -> dict[str, dict[str, str]]:
+    page.goto(f"{server.url}/history?project=digits")
+    wait_until_idle(page)
+    page.get_by_text("Reviewed examples only").click()
+    wait_until_idle(page)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Export").click()
+    text = waiting.value.path().read_text(encoding="utf-8-sig")
+    return {row["key"]: row for row in csv.DictReader(io.StringIO(text))}
+
+
+def test_ten_suspects_by_keys_a_reload_two_undos_and_the_export_agree(
+    page: Page, server: Server, open_page: Callable[..., None]
+):
+    open_page(page, "/review?project=digits")  # cold: the server's first visit ever
+    page.wait_for_function("document.querySelector('[class*=\"st-key-suspect\"]') !== null")
+    expect(page.get_by_role("button", name="Keep")).to_be_visible()
+    record_presses(page)
+    press_until_decided(page, server, WANTED)
+    wait_until_idle(page)
+    presses = read_presses(page)
+    decided = decided_ids(server)
+    before_reload = shown_example(page)
+
+    page.reload()
+    expect(page.get_by_role("button", name="Keep")).to_be_visible()
+    wait_until_idle(page)
+    assert shown_example(page) == before_reload
+
+    undone = []
+    for _ in range(2):
+        undone.append(decided_ids(server)[-1])
+        page.keyboard.press("u")
+        page.wait_for_function(
+            f"""() => {{
+              for (const host of document.querySelectorAll('[class*="st-key-suspect"] *')) {{
+                const found = host.shadowRoot && host.shadowRoot.querySelector('[data-example-id]')
+                if (found) return Number(found.dataset.exampleId) === {undone[-1]}
+              }}
+              return false
+            }}"""
+        )
+        wait_until_idle(page)
+    assert undone == decided[-1:-3:-1]
+
+    rows = export_rows(page, server)
+    engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
+    try:
+        run_id = _run_id(engine)
+        outcome = expected_outcome(server, presses)
+        remaining = decided[:-2]
+        names = get_project(engine, "digits").classes
+        views = {one: get_example(engine, one, run_id) for one in remaining}
+    finally:
+        engine.dispose()
+    assert set(rows) == {view.key for view in views.values()}
+    for example_id, view in views.items():
+        action, label = outcome[example_id]
+        row = rows[view.key]
+        assert row["action"] == action, f"example {example_id} was shown for {action}"
+        expected_label = names[view.given_label if label is None else label]
+        assert row["label"] == expected_label
+
+
+@pytest.mark.parametrize("pause", [0, 100, 300])
+def test_no_press_lands_on_an_example_that_was_not_shown(
+    page: Page, server: Server, open_page: Callable[..., None], pause: int
+):
+    open_page(page, "/review?project=digits")
+    expect(page.get_by_role("button", name="Keep")).to_be_visible()
+    record_presses(page)
+    for count in range(30):
+        page.keyboard.press("kx"[count % 2])
+        page.wait_for_timeout(pause)
+    wait_until_idle(page)
+    page.wait_for_timeout(500)
+    engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
+    try:
+        rows = fetch_history(engine, get_project(engine, "digits").id, page_size=500).rows
+    finally:
+        engine.dispose()
+    first = {}
+    for press in read_presses(page):
+        first.setdefault(press.shown, MEANING[press.key])
+    assert rows
+    assert len({row.example_id for row in rows}) == len(rows), "an example was decided twice"
+    assert {row.example_id: row.action for row in rows}.items() <= first.items()

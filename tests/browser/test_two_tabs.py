@@ -1,0 +1,51 @@
+"""Two tabs on the same suspect: one decision stands, the other person is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from tests.browser.conftest import Server, wait_until_idle
+from tests.browser.presses import shown_example
+from tracin_core.reviews.database import open_database
+from tracin_core.reviews.history import fetch_history
+from tracin_core.reviews.projects import get_project
+
+pytestmark = pytest.mark.browser
+
+
+def test_the_second_of_two_decisions_on_one_suspect_fails_visibly(
+    context: BrowserContext, server: Server, open_page: Callable[..., None]
+):
+    first, second = context.new_page(), context.new_page()
+    for tab in (first, second):
+        open_page(tab, "/review?project=digits")
+        expect(tab.get_by_role("button", name="Keep")).to_be_visible()
+    shown = shown_example(first)
+    assert shown is not None
+    assert shown_example(second) == shown
+
+    first.keyboard.press("k")
+    second.keyboard.press("x")
+    for tab in (first, second):
+        tab.wait_for_function(
+            f"""() => {{
+              for (const host of document.querySelectorAll('[class*="st-key-suspect"] *')) {{
+                const found = host.shadowRoot && host.shadowRoot.querySelector('[data-example-id]')
+                if (found) return Number(found.dataset.exampleId) !== {shown}
+              }}
+              return false
+            }}"""
+        )
+        wait_until_idle(tab)
+
+    engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
+    try:
+        rows = fetch_history(engine, get_project(engine, "digits").id).rows
+    finally:
+        engine.dispose()
+    assert [row.example_id for row in rows] == [shown]
+    warnings = [tab.get_by_role("alert").count() for tab in (first, second)]
+    assert sorted(warnings) == [0, 1], "exactly one of the two is told that it came too late"

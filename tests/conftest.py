@@ -1,0 +1,60 @@
+"""Fixtures shared by all tests: the two demo projects, built once and copied cheaply."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from tracin_core.config import REPOSITORY_ROOT, Workspace, resolve_workspace
+
+
+@pytest.fixture(scope="session")
+def built_demos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with both demos, built by the real command; never written by a test."""
+    base = tmp_path_factory.getbasetemp()
+    # Under pytest-xdist every worker has a folder of its own inside the run's.
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    root = shared / "demos"
+    with FileLock(shared / "demos.lock"):
+        if not (root / "complete").exists():
+            subprocess.run(
+                [sys.executable, "-m", "tracin_core", "--workspace", str(root), "demo", "all"],
+                cwd=REPOSITORY_ROOT,
+                check=True,
+                capture_output=True,
+            )
+            (root / "complete").touch()
+    return root
+
+
+@pytest.fixture
+def workspace(built_demos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace of the test's own: its own database, the demos' files behind a link."""
+    root = copy_workspace(built_demos, tmp_path / "workspace")
+    monkeypatch.setenv("TRACIN_WORKSPACE", str(root))
+    monkeypatch.delenv("TRACIN_DATABASE_URL", raising=False)
+    return resolve_workspace()
+
+
+def copy_workspace(source: Path, target: Path) -> Path:
+    """Copy the database, closed and checkpointed by its last user, and link the files."""
+    target.mkdir(parents=True)
+    for part in source.glob("tracin.db*"):
+        shutil.copy2(part, target / part.name)
+    (target / "projects").symlink_to(source / "projects", target_is_directory=True)
+    return target
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep a developer's own settings out of the tests."""
+    for name in ("TRACIN_WORKSPACE", "TRACIN_DATABASE_URL", "TRACIN_REVIEWER"):
+        monkeypatch.delenv(name, raising=False)
+    yield
