@@ -1,1 +1,4 @@
-"""Long work from end to end: building demos, scoring, with progress and resumption."""
+"""Long work from end to end: building demos, scoring, with progress and resumption.
+
+Nothing here imports torch before work that needs it begins.
+"""

@@ -27,6 +27,7 @@ class CheckpointEntry:
         learning_rate: Step size in force when it was saved.
         train_loss: Mean training loss at that time, in nats.
         test_accuracy: Share of the test examples predicted right, 0 to 1.
+        reason: Why it was kept, in a sentence for the person.
         sha256: Digest of the file.
     """
 
@@ -36,6 +37,7 @@ class CheckpointEntry:
     learning_rate: float
     train_loss: float | None = None
     test_accuracy: float | None = None
+    reason: str = ""
     sha256: str = ""
 
 
@@ -66,6 +68,8 @@ class RunConfig:
         model: Configuration that ``build_model`` takes, as JSON.
         encoder: Configuration of the encoder, as JSON.
         training: Configuration of the training, as JSON.
+        epochs: Step, train loss and test accuracy after each epoch, as the training recorded
+            them; empty where it is not known.
         checkpoints: In training order.
         counts: Examples per split.
         layers: Names of the layers behind the "all" and the "last" vectors and norms.
@@ -90,6 +94,7 @@ class RunConfig:
     layers: Mapping[str, tuple[str, ...]]
     rates: Rates
     projection: Mapping[str, ProjectionEntry | None]
+    epochs: tuple[Mapping[str, float], ...] = ()
     indexes: Mapping[str, IndexEntry] = field(default_factory=dict)
     data_hash: str = ""
     code_version: str = ""
@@ -142,6 +147,7 @@ class RunConfig:
         known["checkpoints"] = tuple(
             CheckpointEntry(**_pick(CheckpointEntry, entry)) for entry in values["checkpoints"]
         )
+        known["epochs"] = tuple(values.get("epochs", ()))
         known["layers"] = {name: tuple(layers) for name, layers in values["layers"].items()}
         known["projection"] = {
             name: ProjectionEntry(**_pick(ProjectionEntry, entry)) if entry else None

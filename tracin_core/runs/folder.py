@@ -134,6 +134,14 @@ class RunFolder:
         self._check_position(config, split, position)
         return np.array(self._open_probabilities(config, split)[position])
 
+    def probabilities(self, split: Split) -> npt.NDArray[np.float32]:
+        """Open one split's class probabilities as a read-only memory map, shape ``(N, K)``.
+
+        Raises:
+            RunFolderError: If the file is missing, truncated or of the wrong shape.
+        """
+        return self._open_probabilities(self.read_config(), split)
+
     def vectors(self, layers: Layers, split: Split) -> npt.NDArray[np.float32]:
         """Open one split's gradient vectors as a read-only memory map, shape ``(N, D)``.
 

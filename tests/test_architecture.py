@@ -1,0 +1,124 @@
+"""Imports point one way, and what is served from stored numbers never loads torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE = ROOT / "tracin_core"
+MODULES = sorted(CORE.rglob("*.py"))
+SCREENS = {"streamlit", "app", "ui", "pages"}
+
+# What each package may import from the core, beside itself, errors and config. A package
+# that is not here would be one that nobody has thought about, and fails.
+CHAIN = ("examples", "models", "training", "gradients", "influence", "retrieval")
+ALLOWED = {
+    "errors": set(),
+    "config": set(),
+    "runs": set(),
+    "reviews": set(),
+    "examples": set(),
+    "models": set(CHAIN[:1]),
+    "training": set(CHAIN[:2]),
+    "gradients": set(CHAIN[:3]),
+    "influence": set(CHAIN[:4]),
+    "retrieval": {*CHAIN[:5], "runs"},
+    "jobs": {*CHAIN, "runs", "reviews"},
+    "commands": {*CHAIN, "runs", "reviews", "jobs"},
+    "cli": {"commands"},
+    "__main__": {"cli"},
+    "__init__": {"gradients", "influence"},  # lazily, for `from tracin_core import TracIn`
+}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return every module that a file imports, at the top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(CORE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(CORE)))
+def test_core_knows_no_screen(path):
+    assert {name.split(".")[0] for name in imported_modules(path)}.isdisjoint(SCREENS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(CORE)))
+def test_imports_inside_the_core_run_one_way(path):
+    own = package_of(path)
+    parts = [name.split(".") for name in imported_modules(path)]
+    packages = {part[1] for part in parts if part[0] == "tracin_core" and len(part) > 1}
+    packages = {
+        name for name in packages if (CORE / name).is_dir() or (CORE / f"{name}.py").exists()
+    }
+    assert packages - {own, "errors", "config"} <= ALLOWED[own]
+
+
+def test_relative_imports_are_not_used():
+    for path in MODULES:
+        nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+        levels = {node.level for node in nodes if isinstance(node, ast.ImportFrom)}
+        assert levels <= {0}, path
+
+
+def run_python(code: str) -> str:
+    """Run code in a fresh interpreter and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+LIGHT_MODULES = [
+    "tracin_core",
+    "tracin_core.config",
+    "tracin_core.errors",
+    "tracin_core.examples",
+    "tracin_core.runs",
+    "tracin_core.reviews",
+    "tracin_core.reviews.database",
+    "tracin_core.reviews.queue",
+    "tracin_core.reviews.decisions",
+    "tracin_core.reviews.history",
+    "tracin_core.reviews.export",
+    "tracin_core.retrieval",
+    "tracin_core.retrieval.evidence",
+    "tracin_core.cli",
+    "tracin_core.commands.queue",
+    "tracin_core.commands.evaluate",
+    "tracin_core.jobs",
+]
+
+
+def test_what_is_served_from_stored_numbers_does_not_load_torch():
+    code = "import sys, {}; print('torch' in sys.modules)"
+    heavy = [name for name in LIGHT_MODULES if run_python(code.format(name)) != "False"]
+    assert heavy == []
+
+
+def test_the_engine_imports_without_annoy_database_and_screen():
+    code = """
+import sys
+for name in ("annoy", "sqlalchemy", "alembic", "streamlit"):
+    sys.modules[name] = None
+import tracin_core.gradients, tracin_core.influence, tracin_core.retrieval
+from tracin_core import Checkpoint, Projection, TracIn
+from tracin_core.retrieval import build_index
+print("imported")
+"""
+    assert run_python(code) == "imported"

@@ -1,0 +1,29 @@
+"""The commands of the terminal, one a module.
+
+A command is a module with ``NAME``, ``SUMMARY``, ``add_options(parser)`` and ``run(options)``,
+which returns the exit code. A new command is one new module and its name below. What a command
+needs beyond argparse it imports when it runs, so that no command pays for another.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Protocol, cast
+
+from tracin_core.commands import demo, doctor, evaluate, export, queue
+
+
+class Command(Protocol):
+    """What a command's module offers."""
+
+    NAME: str
+    SUMMARY: str
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's own arguments."""
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Do the work and return the exit code."""
+
+
+COMMANDS = tuple(cast(Command, module) for module in (demo, queue, evaluate, export, doctor))

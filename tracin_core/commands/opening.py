@@ -1,0 +1,72 @@
+"""What a command needs first: the workspace, the database, a project and its current run."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tracin_core.config import Workspace, resolve_workspace
+from tracin_core.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from tracin_core.reviews.projects import Project, Run
+
+
+@dataclass(frozen=True)
+class OpenedProject:
+    """A project as a command uses it."""
+
+    workspace: Workspace
+    engine: Engine
+    project: Project
+
+    def current_run(self) -> Run:
+        """Return the run that the project's suspects come from.
+
+        Raises:
+            NotFoundError: If it has not been scored yet.
+        """
+        from tracin_core.reviews.projects import current_run
+
+        run = current_run(self.engine, self.project.id)
+        if run is None:
+            raise NotFoundError(
+                f"Project {self.project.slug} has not been scored yet. Run "
+                f"`python -m tracin_core demo {self.project.slug}` to finish it."
+            )
+        return run
+
+
+def choose_workspace(options: argparse.Namespace) -> Workspace:
+    """Return the workspace that the options and the environment name."""
+    return resolve_workspace(options.workspace, options.database)
+
+
+def open_project(options: argparse.Namespace) -> OpenedProject:
+    """Open the project called ``options.project``.
+
+    Raises:
+        WorkspaceError: If the workspace cannot be used.
+        DatabaseError: If the database cannot be used.
+        NotFoundError: If there is no such project; the message names those there are.
+    """
+    from tracin_core.reviews.database import open_database
+    from tracin_core.reviews.projects import get_project, list_projects
+
+    workspace = choose_workspace(options)
+    workspace.prepare()
+    engine = open_database(workspace.database_url)
+    try:
+        project = get_project(engine, options.project)
+    except NotFoundError as error:
+        slugs = [project.slug for project in list_projects(engine)]
+        known = f"It holds: {', '.join(slugs)}." if slugs else "It holds no project yet."
+        raise NotFoundError(
+            f"There is no project called {options.project!r} in {workspace.root}. {known} "
+            "Make the demo projects with `python -m tracin_core demo`, or choose another "
+            "workspace with --workspace."
+        ) from error
+    return OpenedProject(workspace, engine, project)

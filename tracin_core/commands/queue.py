@@ -1,0 +1,112 @@
+"""``queue``: the ranked suspects in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tracin_core.reviews.projects import Project
+    from tracin_core.reviews.queue import QueueRow
+
+NAME = "queue"
+SUMMARY = "Show the train examples whose labels are most suspect."
+EXCERPT_LENGTH = 60  # characters: with the other columns about 120, a common terminal width
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare how many suspects, by which signal, in which form."""
+    parser.add_argument("project", metavar="NAME", help="project")
+    parser.add_argument(
+        "--top", type=_count, default=20, metavar="N", help="at most 1000; default: 20"
+    )
+    parser.add_argument(
+        "--signal", default="self_influence", help="ranked by (default: %(default)s)"
+    )
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the suspects."""
+    from tracin_core.commands.opening import open_project
+    from tracin_core.errors import ConfigurationError
+    from tracin_core.reviews.queue import SIGNALS, fetch_page
+
+    if options.signal not in SIGNALS:
+        raise ConfigurationError(
+            f"There is no signal called {options.signal!r}. Choose one of: {', '.join(SIGNALS)}."
+        )
+    opened = open_project(options)
+    run = opened.current_run()
+    page = fetch_page(opened.engine, run.id, signal=options.signal, page_size=options.top)
+    if options.format == "json":
+        rows = [describe_row(row, opened.project) for row in page.rows]
+        answer = {"project": opened.project.slug, "run": run.key, "signal": options.signal}
+        print(json.dumps(answer | {"total": page.total, "suspects": rows}, indent=2))
+    else:
+        _print_table(opened.project, page.rows, f"{SIGNALS[options.signal]}, {page.total:,} ranked")
+    return 0
+
+
+def describe_row(row: QueueRow, project: Project) -> dict[str, Any]:
+    """Return one suspect with names for its labels."""
+    classes = project.classes
+    return {
+        "rank": row.rank,
+        "key": row.key,
+        "text": row.text,
+        "given": classes[row.given_label],
+        "predicted": None if row.predicted_label is None else classes[row.predicted_label],
+        "predicted_probability": row.predicted_probability,
+        "given_probability": row.given_probability,
+        "score": row.score,
+        "percentile": row.percentile,
+        "status": row.status,
+        "label": classes[row.current_label],
+    }
+
+
+def excerpt(text: str, length: int = EXCERPT_LENGTH) -> str:
+    """Return the beginning of a text on one line, safe to print.
+
+    A text is data: escape sequences in it must not move the cursor or recolour the terminal.
+    """
+    line = " ".join(text[: 4 * length].split())
+    printable = "".join(character if character.isprintable() else "?" for character in line)
+    return printable if len(printable) <= length else printable[: length - 3] + "..."
+
+
+def _print_table(project: Project, rows: Any, caption: str) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from tracin_core.commands.tables import print_table
+
+    table = Table(title=Text(project.title), caption=Text(caption), title_justify="left")
+    table.add_column("rank", justify="right")
+    table.add_column("key" if project.kind == "image" else "text", max_width=EXCERPT_LENGTH)
+    table.add_column("given > predicted")
+    table.add_column("prob.", justify="right")
+    table.add_column("percentile", justify="right")
+    table.add_column("status")
+    for row in rows:
+        named = describe_row(row, project)
+        probability = row.predicted_probability
+        cells = (
+            str(row.rank),
+            # A picture's key is a long hash; its beginning tells it apart, as in git.
+            row.key[:12] if row.text is None else excerpt(row.text),
+            excerpt(f"{named['given']} > {named['predicted'] or '?'}"),
+            "" if probability is None else f"{probability:.0%}",
+            f"{row.percentile:.1f}",
+            row.status,
+        )
+        table.add_row(*map(Text, cells))
+    print_table(table)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 1 to 1000")
+    return int(text)

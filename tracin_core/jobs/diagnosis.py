@@ -1,0 +1,160 @@
+"""What the installation can do, and whether what is stored is sound."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Literal
+
+from tracin_core.config import Workspace
+from tracin_core.errors import TracInError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from tracin_core.reviews.projects import Project
+
+Level = Literal["ok", "note", "broken"]
+PACKAGES = ("torch", "streamlit", "sqlalchemy", "alembic", "numpy", "pandas", "pyarrow", "annoy")
+# A demo project takes about 25 MB; with less than this, work stops in the middle.
+SCARCE_BYTES = 500 * 10**6
+# What the recall of an approximate index must reach to be used at all.
+USABLE_RECALL = 0.95
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        level: "broken" needs mending before work can go on; a "note" does not.
+        subject: What was looked at.
+        text: What was found, and for "broken" what to do.
+    """
+
+    level: Level
+    subject: str
+    text: str
+
+
+def diagnose(workspace: Workspace) -> Iterator[Finding]:
+    """Look at everything, one finding after another; nothing found stops the rest."""
+    yield _check_python()
+    yield from _check_packages()
+    for subject, check in (("device", _check_device), ("index", _check_annoy)):
+        yield from _explained(subject, check)
+    yield from _explained("workspace", lambda: _check_workspace(workspace))
+    yield from _explained("database", lambda: _check_database(workspace))
+
+
+def _explained(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from check()
+    except TracInError as error:
+        yield Finding("broken", subject, str(error))
+    except ImportError as error:
+        text = f"{error}. Install what is missing: pip install -r requirements.txt"
+        yield Finding("broken", subject, text)
+
+
+def _check_python() -> Finding:
+    return Finding("ok", "python", f"{platform.python_version()} on {platform.platform()}")
+
+
+def _check_packages() -> Iterator[Finding]:
+    missing, found = [], []
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            missing.append(package)
+    yield Finding("ok", "packages", ", ".join(found))
+    if missing:
+        text = f"Missing: {', '.join(missing)}. Run pip install -r requirements.txt"
+        yield Finding("broken", "packages", text)
+
+
+def _check_device() -> Iterator[Finding]:
+    import torch
+
+    from tracin_core.influence.devices import choose_device
+
+    device = choose_device("auto")
+    threads = f"{torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else threads
+    yield Finding("ok", "device", f"TracIn computes on {device} ({name})")
+
+
+def _check_annoy() -> Iterator[Finding]:
+    """Build a real index: a wrongly compiled Annoy returns one neighbour instead of ten."""
+    import numpy as np
+
+    from tracin_core.retrieval import build_index
+
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((2_000, 32)).astype(np.float32)
+    recall = build_index(vectors, kind="annoy").recall
+    if recall < USABLE_RECALL:
+        text = (
+            f"Annoy finds only {recall:.0%} of the nearest neighbours in a test of 2,000 vectors; "
+            f"expected {USABLE_RECALL:.0%}. Reinstall it from source with a C++ compiler: "
+            "pip install --force-reinstall --no-binary annoy annoy"
+        )
+        yield Finding("broken", "index", text)
+    else:
+        yield Finding("ok", "index", f"Annoy works, recall {recall:.3f} in a test of 2,000 vectors")
+
+
+def _check_workspace(workspace: Workspace) -> Iterator[Finding]:
+    workspace.prepare()
+    free = shutil.disk_usage(workspace.root).free
+    text = f"{workspace.root}, writable, {free / 1e9:.1f} GB free"
+    if free < SCARCE_BYTES:
+        text += ". Free some space: training and scoring may stop for lack of it."
+        yield Finding("broken", "workspace", text)
+    else:
+        yield Finding("ok", "workspace", text)
+
+
+def _check_database(workspace: Workspace) -> Iterator[Finding]:
+    from sqlalchemy import text
+
+    from tracin_core.reviews.database import open_database
+    from tracin_core.reviews.projects import list_projects
+    from tracin_core.reviews.schema import SCHEMA_REVISION
+
+    engine = open_database(workspace.database_url)
+    url = engine.url.render_as_string(hide_password=True)
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            problems = connection.execute(text("PRAGMA integrity_check")).scalars().all()
+        if problems != ["ok"]:
+            found = f"{url} is damaged: {problems[0]}. Restore it from a backup."
+            yield Finding("broken", "database", found)
+            return
+    yield Finding("ok", "database", f"{url}, sound, schema {SCHEMA_REVISION}")
+    projects = list_projects(engine)
+    if not projects:
+        yield Finding("note", "projects", "None yet. Run python -m tracin_core demo")
+    for project in projects:
+        yield from _check_project(workspace, engine, project)
+
+
+def _check_project(workspace: Workspace, engine: Engine, project: Project) -> Iterator[Finding]:
+    from tracin_core.reviews.projects import current_run
+    from tracin_core.runs import RunFolder
+
+    subject, run = f"project {project.slug}", current_run(engine, project.id)
+    if run is None:
+        text = f"Not scored yet. Run python -m tracin_core demo {project.slug}"
+        yield Finding("note", subject, text)
+        return
+    folder = RunFolder(workspace.project_folder(project.slug) / run.folder)
+    problems = list(folder.find_problems())
+    for problem in problems:
+        yield Finding("broken", subject, str(problem))
+    if not problems:
+        yield Finding("ok", subject, f"run {run.key} is whole")

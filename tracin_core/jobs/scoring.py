@@ -1,0 +1,260 @@
+"""From a trained network to a scored run on disk: one capture pass over each split.
+
+Imports torch; so do its callers, inside functions.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from tracin_core.examples.datasets import EncodedDataset
+from tracin_core.examples.encoding import Encoder
+from tracin_core.gradients.projection import Projection
+from tracin_core.influence.capture import Capture
+from tracin_core.influence.checkpoints import Checkpoint
+from tracin_core.influence.tracin import TracIn
+from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
+from tracin_core.models.config import ModelConfig
+from tracin_core.retrieval import build_index
+from tracin_core.runs import CheckpointEntry, IndexEntry, ProjectionEntry, RunConfig, RunFolder
+from tracin_core.runs.atomic import atomic_folder
+from tracin_core.runs.config import Kind, Layers, Rates, Split
+from tracin_core.runs.folder import LAYERS
+from tracin_core.runs.hashing import describe_code_version, hash_file, hash_json, make_run_key
+from tracin_core.runs.signals import Signals
+
+# Above this many numbers an example, the exact gradients of the last layer cost more disk and
+# search time than a projection loses in precision.
+MAX_EXACT_NUMBERS = 8_192
+PROJECTION = ProjectionEntry(dim=512, seed=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedNetwork:
+    """A network with its checkpoints and everything that made it.
+
+    Attributes:
+        kind: What an example is.
+        classes: Class names.
+        model: The network; its weights do not matter, the checkpoints bring theirs.
+        model_config: What ``model`` was built from.
+        encoder: What makes its inputs.
+        training: Configuration of the training, as JSON.
+        epochs: What the training recorded after each epoch.
+        folder: What the checkpoints' files are relative to.
+        checkpoints: In training order.
+    """
+
+    kind: Kind
+    classes: tuple[str, ...]
+    model: nn.Module
+    model_config: ModelConfig
+    encoder: Encoder
+    training: dict[str, Any]
+    epochs: tuple[dict[str, float], ...]
+    folder: Path
+    checkpoints: tuple[CheckpointEntry, ...]
+
+
+@dataclass
+class _Stopwatch:
+    """Seconds per step of the work."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def time(self, step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = round(time.perf_counter() - start, 3)
+
+
+def score_run(
+    runs_folder: Path,
+    network: TrainedNetwork,
+    datasets: dict[Split, EncodedDataset],
+    *,
+    data_hash: str,
+    rates: Rates = "ones",
+    on_progress: OnProgress = ignore_progress,
+) -> RunFolder:
+    """Score every example and write the run's folder, which appears when it is complete.
+
+    A complete folder of the same data, checkpoints, options and program is used as it is.
+
+    Args:
+        runs_folder: ``projects/<slug>/runs``.
+        network: The trained network.
+        datasets: Encoded examples by split.
+        data_hash: Digest of the examples.
+        rates: Whether vectors carry the recorded learning rates or ones. Ones, because that
+            is what the queue's self-influence uses: both then tell the same story.
+        on_progress: Told about every batch.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        GradientError: If a gradient is not finite or a layer is not covered.
+        CheckpointError: If a checkpoint cannot be loaded.
+    """
+    entries = _with_hashes(network)
+    made_from = {
+        "data": data_hash,
+        "checkpoints": [entry.sha256 for entry in entries],
+        "model": network.model_config.to_json(),
+        "encoder": network.encoder.to_json(),
+        "rates": rates,
+        "projection": asdict(PROJECTION),
+        "code": describe_code_version(),
+    }
+    created_at = datetime.now(UTC)
+    digest = hash_json(made_from)
+    root = _find_run(runs_folder, digest) or runs_folder / make_run_key(digest, created_at)
+    if root.exists() and not list(RunFolder(root).find_problems()):
+        return RunFolder(root)
+    with atomic_folder(root) as building:
+        work = _Scoring(RunFolder(building), network, entries, rates, on_progress)
+        work.score(datasets)
+        config = work.describe(
+            key=root.name,
+            counts={split: len(dataset) for split, dataset in datasets.items()},
+            data_hash=data_hash,
+            code_version=str(made_from["code"]),
+            created_at=created_at.isoformat(timespec="seconds"),
+        )
+        RunFolder(building).write_config(config)
+    return RunFolder(root)
+
+
+class _Scoring:
+    """One run in the making, in a folder that nobody reads yet."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        network: TrainedNetwork,
+        entries: Sequence[CheckpointEntry],
+        rates: Rates,
+        on_progress: OnProgress,
+    ) -> None:
+        self._folder = folder
+        self._network = network
+        self._entries = tuple(entries)
+        self._rates: Rates = rates
+        self._on_progress = on_progress
+        self._stopwatch = _Stopwatch()
+        self._indexes: dict[str, IndexEntry] = {}
+        _link_checkpoints(network, folder)
+        checkpoints = [
+            Checkpoint(
+                weights=folder.root / entry.file,
+                learning_rate=entry.learning_rate,
+                step=entry.step,
+            )
+            for entry in self._entries
+        ]
+        self._tracin = TracIn(network.model, checkpoints, rates=rates)
+
+    def score(self, datasets: dict[Split, EncodedDataset]) -> None:
+        """Write signals, probabilities, vectors and indexes."""
+        for split, dataset in datasets.items():
+            with self._stopwatch.time(f"score_{split}"):
+                self._write(split, self._capture(split, dataset))
+        with self._stopwatch.time("build_indexes"):
+            for number, layers in enumerate(LAYERS, start=1):
+                self._build_index(layers)
+                self._on_progress(Progress("building the indexes", number, 2))
+
+    def describe(self, **made: Any) -> RunConfig:
+        """Return what ``run.json`` is to hold."""
+        network = self._network
+        return RunConfig(
+            kind=network.kind,
+            classes=network.classes,
+            model=network.model_config.to_json(),
+            encoder=network.encoder.to_json(),
+            training=network.training,
+            epochs=network.epochs,
+            checkpoints=self._entries,
+            layers={"all": self._tracin.layer_names, "last": self._tracin.last_layer_names},
+            rates=self._rates,
+            projection={"all": PROJECTION, "last": None},
+            indexes=self._indexes,
+            timings=self._stopwatch.seconds,
+            **made,
+        )
+
+    def _capture(self, split: Split, dataset: EncodedDataset) -> Capture:
+        stage = f"scoring the {split} examples"
+        return self._tracin.capture(
+            dataset,
+            projection=Projection(dim=PROJECTION.dim, seed=PROJECTION.seed),
+            last_layer_vectors=True,
+            on_progress=lambda done, total: self._on_progress(Progress(stage, done, total)),
+        )
+
+    def _write(self, split: Split, capture: Capture) -> None:
+        self._folder.write_signals(split, as_signals(capture))
+        self._folder.write_probabilities(split, np.asarray(capture.probabilities))
+        self._folder.write_vectors("all", split, np.asarray(capture.vectors))
+        self._folder.write_vectors("last", split, np.asarray(capture.last_vectors))
+
+    def _build_index(self, layers: Layers) -> None:
+        path = self._folder.index_path(layers)
+        vectors = np.load(self._folder.vectors_path(layers, "train"), mmap_mode="r")
+        index = build_index(vectors, kind="auto", path=path)
+        self._indexes[layers] = IndexEntry(kind=index.kind, recall=float(index.recall))
+
+
+def as_signals(capture: Capture) -> Signals:
+    """Return what a capture pass measured in the types that are stored."""
+    return Signals(
+        self_influence_all=np.asarray(capture.squared_norms_all, dtype=np.float32),
+        self_influence_last=np.asarray(capture.squared_norms_last, dtype=np.float32),
+        loss=np.asarray(capture.losses, dtype=np.float32),
+        margin=np.asarray(capture.margins, dtype=np.float32),
+        predicted=np.asarray(capture.predicted, dtype=np.int16),
+        given_probability=np.asarray(capture.given_probability, dtype=np.float32),
+    )
+
+
+def _with_hashes(network: TrainedNetwork) -> list[CheckpointEntry]:
+    return [
+        CheckpointEntry(
+            **{
+                **asdict(entry),
+                "file": f"checkpoints/{Path(entry.file).name}",
+                "sha256": hash_file(network.folder / entry.file),
+            }
+        )
+        for entry in network.checkpoints
+    ]
+
+
+def _find_run(runs_folder: Path, digest: str) -> Path | None:
+    """Return the folder of a run of the same making, from whatever day."""
+    return next(iter(sorted(runs_folder.glob(f"*-{digest[:8]}"))), None)
+
+
+def _link_checkpoints(network: TrainedNetwork, folder: RunFolder) -> None:
+    """Put the checkpoints into the run's folder without storing them twice where possible."""
+    folder.checkpoints_folder.mkdir()
+    for entry in network.checkpoints:
+        source = network.folder / entry.file
+        target = folder.checkpoints_folder / source.name
+        try:
+            os.link(source, target)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, target)
