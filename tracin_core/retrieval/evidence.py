@@ -1,0 +1,237 @@
+"""The evidence behind a score: the train examples that pulled for it and against it.
+
+Reads a run's stored vectors and index; needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tracin_core.errors import RetrievalError, RunFolderError
+from tracin_core.retrieval.exact import CosineSearch
+from tracin_core.retrieval.index import Index, open_index
+from tracin_core.retrieval.index_build import build_index
+from tracin_core.retrieval.queries import Found, Side
+from tracin_core.retrieval.vectors import Matrix
+from tracin_core.runs import RunFolder
+
+Split = Literal["train", "test"]
+Layers = Literal["all", "last"]
+Measure = Literal["influence", "cosine"]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A train example that speaks for or against.
+
+    Attributes:
+        position: Its position in the train split.
+        score: Influence (loss units; of a score, score units), or cosine. Positive for a
+            proponent, negative for an opponent, never zero.
+    """
+
+    position: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """A train example that stands among the neighbours of several others.
+
+    Attributes:
+        position: Its position in the train split.
+        count: How many of the examples asked about it is a neighbour of.
+        total_score: Sum of its scores there.
+    """
+
+    position: int
+    count: int
+    total_score: float
+
+
+class Evidence:
+    """Proponents and opponents of the examples of one run, or of new ones.
+
+    A train example is never its own neighbour. A proponent's score is positive and an
+    opponent's negative, so there can be fewer than asked for.
+
+    Args:
+        folder: The run's folder. Vectors and indexes are opened when they are first asked for.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._vectors = cache(self._folder.vectors)
+        self._index = cache(self._open_index)
+        self._cosine = cache(self._open_cosine)
+
+    def neighbours(
+        self,
+        split: Split,
+        position: int,
+        *,
+        side: Side,
+        k: int = 10,
+        layers: Layers = "all",
+        measure: Measure = "influence",
+    ) -> list[Neighbour]:
+        """Find the train examples that speak for or against one example, strongest first.
+
+        Args:
+            split: Of the example.
+            position: Of the example in its split.
+            side: ``"proponents"`` or ``"opponents"``.
+            k: At most so many.
+            layers: Gradients of all layers, or of the last one.
+            measure: Influence (dot product), or cosine, which ignores how large the gradients are.
+
+        Raises:
+            RunFolderError: If the run has no such example, or a file is missing or corrupt.
+        """
+        return self.neighbours_of_many(
+            split, [position], side=side, k=k, layers=layers, measure=measure
+        )[0]
+
+    def neighbours_of_many(
+        self,
+        split: Split,
+        positions: Sequence[int],
+        *,
+        side: Side,
+        k: int = 10,
+        layers: Layers = "all",
+        measure: Measure = "influence",
+    ) -> list[list[Neighbour]]:
+        """Do the same for many examples at once; one list for each."""
+        vectors = self._vectors(layers, split)
+        chosen = np.asarray(positions, dtype=np.int64)
+        self._check_positions(chosen, split, len(vectors))
+        own = chosen if split == "train" else np.full(len(chosen), -1)
+        # One more, because a train example can be found for itself.
+        found = self._search(vectors[chosen], side, k + (split == "train"), layers, measure)
+        return [
+            _select(indices, scores, side, k, itself)
+            for indices, scores, itself in zip(found.indices, found.scores, own, strict=True)
+        ]
+
+    def neighbours_of_vector(
+        self,
+        vector: ArrayLike,
+        *,
+        side: Side,
+        k: int = 10,
+        layers: Layers = "all",
+        measure: Measure = "influence",
+    ) -> list[Neighbour]:
+        """Find the train examples that speak for or against a new example.
+
+        Args:
+            vector: Its vector for the same layers, shape ``(D,)``.
+            side: ``"proponents"`` or ``"opponents"``.
+            k: At most so many.
+            layers: As in ``neighbours``.
+            measure: As in ``neighbours``.
+
+        Raises:
+            RetrievalError: If the vector does not fit the run or is not finite.
+            RunFolderError: If a file is missing or corrupt.
+        """
+        found = self._search(np.atleast_2d(np.asarray(vector)), side, k, layers, measure)
+        return _select(found.indices[0], found.scores[0], side, k, -1)
+
+    def recurring(
+        self,
+        split: Split,
+        positions: Sequence[int],
+        *,
+        side: Side = "opponents",
+        k: int = 10,
+        layers: Layers = "all",
+        measure: Measure = "influence",
+    ) -> list[Recurrence]:
+        """Count which train examples recur among the neighbours of many examples.
+
+        Train examples that oppose many test examples are often mislabelled (the TracIn authors'
+        FAQ, second method of finding mislabelled examples). Its limits: mislabelled test
+        examples are supported by the errors they share; errors unlike any test example are not
+        met; and examples near the boundary of two classes are met although they are right.
+
+        Returns:
+            Most frequent first; of equally frequent ones the stronger total score first.
+        """
+        lists = self.neighbours_of_many(
+            split, positions, side=side, k=k, layers=layers, measure=measure
+        )
+        all_found = [neighbour for neighbours in lists for neighbour in neighbours]
+        where, place, counts = np.unique(
+            [neighbour.position for neighbour in all_found],
+            return_inverse=True,
+            return_counts=True,
+        )
+        totals = np.bincount(place, [neighbour.score for neighbour in all_found], len(where))
+        order = np.lexsort((where, -np.abs(totals), -counts))
+        return [Recurrence(int(where[i]), int(counts[i]), float(totals[i])) for i in order]
+
+    def recall(self, layers: Layers = "all") -> float:
+        """Return the measured share of true neighbours that influence finds."""
+        return self._index(layers).recall
+
+    def _search(
+        self, queries: Matrix, side: Side, k: int, layers: Layers, measure: Measure
+    ) -> Found:
+        if measure == "cosine":
+            return self._cosine(layers).search(queries, k, side)
+        return self._index(layers).search(queries, k, side)
+
+    def _open_index(self, layers: Layers) -> Index:
+        """Open the run's index; without one, search exactly, which needs none."""
+        vectors, path = self._vectors(layers, "train"), self._folder.index_path(layers)
+        try:
+            return open_index(path, vectors) if path.exists() else build_index(vectors, "exact")
+        except RetrievalError as error:
+            raise RunFolderError(
+                f"{error} (With the folder deleted, search is exact until then.)"
+            ) from error
+
+    def _open_cosine(self, layers: Layers) -> CosineSearch:
+        exact = self._index(layers).exact
+        return CosineSearch(exact.vectors, exact.norms)
+
+    def _check_positions(self, positions: np.ndarray, split: Split, count: int) -> None:
+        outside = positions[(positions < 0) | (positions >= count)]
+        if len(outside):
+            raise RunFolderError(
+                f"The run {self._folder.root.name} has no {split} example {outside[0]}: it scored "
+                f"{count}. Score the project again to include newer examples."
+            )
+
+
+def open_evidence(run_folder: Path | str) -> Evidence:
+    """Open a run's evidence.
+
+    Args:
+        run_folder: ``projects/<slug>/runs/<run key>``.
+
+    Raises:
+        RunFolderError: If the folder is missing or ``run.json`` is corrupt. Other files are
+            checked when they are first needed.
+    """
+    folder = RunFolder(Path(run_folder))
+    folder.read_config()
+    return Evidence(folder)
+
+
+def _select(
+    indices: np.ndarray, scores: np.ndarray, side: Side, k: int, itself: int
+) -> list[Neighbour]:
+    """Leave out the example itself and the scores of the wrong sign."""
+    kept = (scores > 0 if side == "proponents" else scores < 0) & (indices != itself)
+    pairs = zip(indices[kept][:k].tolist(), scores[kept][:k].tolist(), strict=True)
+    return [Neighbour(position, score) for position, score in pairs]
