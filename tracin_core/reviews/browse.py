@@ -13,7 +13,7 @@ from tracin_core.reviews.schema import ExampleRow, PredictionRow
 
 
 @dataclass(frozen=True)
-class TestPage:
+class BrowsePage:
     """Some test examples of a run.
 
     Attributes:
@@ -25,7 +25,9 @@ class TestPage:
     total: int
 
 
-def fetch_test_page(engine: Engine, run_id: int, *, page: int = 1, page_size: int = 50) -> TestPage:
+def fetch_test_page(
+    engine: Engine, run_id: int, *, page: int = 1, page_size: int = 50
+) -> BrowsePage:
     """Return test examples, the least probable given label first.
 
     Args:
@@ -58,4 +60,4 @@ def fetch_test_page(engine: Engine, run_id: int, *, page: int = 1, page_size: in
             )
         )
         views = load_views(connection, ids, run_id)
-    return TestPage(rows=[views[one] for one in ids], total=total or 0)
+    return BrowsePage(rows=[views[one] for one in ids], total=total or 0)

@@ -1,0 +1,183 @@
+"""Open the database: connect, lock, migrate; and the two ways to use it, reading and writing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from tracin_core.errors import DatabaseError
+from tracin_core.reviews import sqlite
+from tracin_core.reviews.failures import explain
+from tracin_core.reviews.schema import SCHEMA_REVISION
+
+# Seconds to wait for a server before it counts as unreachable.
+CONNECT_TIMEOUT = 10
+# Any number, the same in every process: the PostgreSQL advisory lock held while migrating.
+MIGRATION_LOCK = 0x7472_6163
+
+
+def open_database(url: str) -> Engine:
+    """Open a database, making and migrating it where needed.
+
+    Several processes may open a new database at once: one migrates, the others wait. A database
+    that is up to date is recognised by one row, so opening it costs a few milliseconds.
+
+    Args:
+        url: ``sqlite:///path`` or ``postgresql://user:password@host/name``.
+
+    Returns:
+        The engine; dispose of it when done, or keep it for the life of the process.
+
+    Raises:
+        DatabaseError: If the URL is no database URL, the driver is missing, the database is
+            from a newer version of this program, damaged, unwritable, full or unreachable.
+    """
+    parsed = _parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        sqlite.prepare_file(parsed)
+    engine = _create_engine(parsed)
+    try:
+        with explained(engine.url):
+            if _read_revision(engine) != SCHEMA_REVISION:
+                _migrate(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Give a connection for a few queries; on SQLite they see one state of the database.
+
+    Raises:
+        DatabaseError: If the database fails.
+    """
+    with explained(engine.url), engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Give a connection inside one write transaction, committed at the end.
+
+    On SQLite the write lock is taken at the beginning (BEGIN IMMEDIATE): a transaction that
+    read first and wrote later would fail at once, without waiting, if another wrote meanwhile.
+
+    Raises:
+        DatabaseError: If the database fails; then nothing was written.
+    """
+    with (
+        explained(engine.url),
+        engine.connect().execution_options(**{sqlite.WRITE_OPTION: True}) as connection,
+        connection.begin(),
+    ):
+        yield connection
+
+
+@contextmanager
+def explained(url: URL) -> Iterator[None]:
+    """Turn a database's failures inside the block into errors a person can act on.
+
+    Raises:
+        DatabaseError: If the database fails by circumstance rather than by a bug.
+    """
+    try:
+        yield
+    except SQLAlchemyError as error:
+        explanation = explain(error, url)
+        if explanation is None:
+            raise
+        raise explanation from error
+
+
+def _parse_url(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise DatabaseError(
+            "The database URL cannot be read. Expected sqlite:///path/to/file.db or "
+            "postgresql://user:password@host/name. Mend --database or TRACIN_DATABASE_URL."
+        ) from error
+    if parsed.drivername in ("postgres", "postgresql"):
+        # `postgres://` is what hosting services hand out; SQLAlchemy 2.0 would load psycopg2.
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise DatabaseError(
+            f"Found a database URL of the kind {parsed.get_backend_name()!r}. Expected sqlite or "
+            "postgresql. Mend --database or TRACIN_DATABASE_URL."
+        )
+    return parsed
+
+
+def _create_engine(url: URL) -> Engine:
+    on_sqlite = url.get_backend_name() == "sqlite"
+    arguments = {} if on_sqlite else {"connect_timeout": CONNECT_TIMEOUT}
+    try:
+        # A server may restart between two clicks: test a pooled connection before using it.
+        engine = create_engine(url, pool_pre_ping=not on_sqlite, connect_args=arguments)
+    except ModuleNotFoundError as error:
+        raise DatabaseError(
+            f"The driver {error.name!r} for {url.drivername} is not installed. For PostgreSQL "
+            "run: pip install 'psycopg[binary]'"
+        ) from error
+    except (NoSuchModuleError, ImportError) as error:
+        raise DatabaseError(
+            f"The driver of {url.drivername} cannot be loaded: {error}. Expected sqlite:///… or "
+            "postgresql://… with psycopg 3 (pip install 'psycopg[binary]')."
+        ) from error
+    if on_sqlite:
+        event.listen(engine, "connect", sqlite.configure_connection)
+        event.listen(engine, "begin", sqlite.begin_transaction)
+    return engine
+
+
+def _read_revision(engine: Engine) -> str | None:
+    """Return the database's revision, or None where it has never been migrated."""
+    with engine.connect() as connection:
+        return _revision_of(connection)
+
+
+def _revision_of(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
+def _migrate(engine: Engine) -> None:
+    """Bring the schema up to date, in one transaction that keeps other processes waiting."""
+    with writing(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        revision = _revision_of(connection)  # again: another process may have been first
+        if revision == SCHEMA_REVISION:
+            return
+        _run_migrations(connection, revision, engine.url)
+
+
+def _run_migrations(connection: Connection, revision: str | None, url: URL) -> None:
+    # Alembic costs 0.1 s to load, and an up-to-date database does not need it.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise DatabaseError(
+            f"The database {url.render_as_string(hide_password=True)} has schema revision "
+            f"{revision!r}, made by a newer version of this program, which knows up to "
+            f"{SCHEMA_REVISION!r}. Update the program, or name another database with --database."
+        )
+    command.upgrade(config, "head")
+
+
+def migrations_folder() -> Path:
+    """Return the folder of the migrations, wherever the package is installed."""
+    return Path(__file__).resolve().parent / "migrations"

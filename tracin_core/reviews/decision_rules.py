@@ -1,0 +1,75 @@
+"""What makes a decision acceptable, before the database is asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tracin_core.errors import InvalidDecisionError
+from tracin_core.reviews.events import ACTIONS, SOURCES
+
+# Characters of a note: a long paragraph. A note is read in a table, not as a document.
+LONGEST_NOTE = 2000
+
+
+def check_action(action: str, new_label: int | None) -> None:
+    """See that the action is one, and comes with a new label exactly if it needs one."""
+    if action == "undo":
+        raise InvalidDecisionError("An undo needs the decision it takes back: use undo_decision.")
+    if action not in ACTIONS:
+        raise InvalidDecisionError(
+            f"Found the action {action!r}. Expected one of {', '.join(ACTIONS[:-1])}."
+        )
+    if action == "relabel" and new_label is None:
+        raise InvalidDecisionError("A relabel came without a new label. Choose a class.")
+    if action != "relabel" and new_label is not None:
+        raise InvalidDecisionError(
+            f"The action {action!r} came with a new label. Expected one with 'relabel' only."
+        )
+
+
+def check_new_label(new_label: int | None, given_label: int, classes: Sequence[str]) -> None:
+    """See that a new label is a class, and another one than the given label."""
+    if new_label is None:
+        return
+    if not 0 <= new_label < len(classes):
+        raise InvalidDecisionError(
+            f"Found the new label {new_label}. Expected a class index from 0 to "
+            f"{len(classes) - 1}: choose one of the project's classes."
+        )
+    if new_label == given_label:
+        raise InvalidDecisionError(
+            f"The new label '{classes[new_label]}' is the given label. Expected another class; "
+            "if the given label is right, keep it instead."
+        )
+
+
+def check_note(note: str) -> None:
+    """See that a note is not too long and can be stored."""
+    if len(note) > LONGEST_NOTE:
+        raise InvalidDecisionError(
+            f"The note has {len(note):,} characters. Expected at most {LONGEST_NOTE:,}: shorten it."
+        )
+    if "\x00" in note or any("\ud800" <= one <= "\udfff" for one in note):
+        raise InvalidDecisionError(
+            "The note holds a NUL or a broken Unicode character. Expected plain text: enter it "
+            "again."
+        )
+
+
+def check_source(source: str) -> None:
+    """See that the place where it was decided is a known one."""
+    if source not in SOURCES:
+        raise InvalidDecisionError(
+            f"Found the source {source!r}. Expected one of {', '.join(SOURCES)}."
+        )
+
+
+def check_numbers(seconds_spent: float | None, rank: int | None, score: float | None) -> None:
+    """See that the circumstances of a decision are possible numbers."""
+    if seconds_spent is not None and not (math.isfinite(seconds_spent) and seconds_spent >= 0):
+        raise InvalidDecisionError(f"Found {seconds_spent} seconds spent. Expected 0 or more.")
+    if rank is not None and rank < 1:
+        raise InvalidDecisionError(f"Found the rank {rank}. Expected 1 or more.")
+    if score is not None and not math.isfinite(score):
+        raise InvalidDecisionError(f"Found the score {score}. Expected a finite number.")

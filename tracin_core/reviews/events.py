@@ -1,0 +1,84 @@
+"""The words of the review: actions, states, and how events turn into states.
+
+Events form a stack. Each decision is laid on top of the earlier ones of its example; an undo is
+an event too, which takes the topmost decision off. What lies on top is the effective decision:
+after the undo of a second decision the first is in force again, and after the undo of the only
+one the example is pending.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, String, case, column, func, literal, or_, select, table
+
+from tracin_core.reviews.schema import DecisionRow, ExampleRow
+
+Action = Literal["keep", "relabel", "exclude", "ambiguous", "skip", "undo"]
+Status = Literal["pending", "kept", "relabeled", "excluded", "ambiguous", "skipped"]
+
+ACTIONS: tuple[Action, ...] = ("keep", "relabel", "exclude", "ambiguous", "skip", "undo")
+STATUS_OF_ACTION: dict[str, Status] = {
+    "keep": "kept",
+    "relabel": "relabeled",
+    "exclude": "excluded",
+    "ambiguous": "ambiguous",
+    "skip": "skipped",
+}
+STATUSES: tuple[Status, ...] = (
+    "pending",
+    "kept",
+    "relabeled",
+    "excluded",
+    "ambiguous",
+    "skipped",
+)
+# A skipped example has been seen but not decided: it waits, behind those nobody has seen.
+UNDECIDED: tuple[Status, ...] = ("pending", "skipped")
+
+# Where a decision was made. Those from the ranked queue never feed an estimate of the noise
+# rate, which needs random draws ("audit"), so the difference must be kept.
+SOURCES = ("queue", "audit", "inspect", "history", "import")
+
+# Columns of the view of the same name, which the first migration creates.
+effective = table(
+    "effective_decision",
+    column("id", DecisionRow.__table__.c.id.type),
+    column("example_id", DecisionRow.__table__.c.example_id.type),
+    column("version", DecisionRow.__table__.c.version.type),
+    column("reviewer_id", DecisionRow.__table__.c.reviewer_id.type),
+    column("action", String()),
+    column("new_label", DecisionRow.__table__.c.new_label.type),
+    column("note", String()),
+    column("created_at", DecisionRow.__table__.c.created_at.type),
+)
+
+# Over `example LEFT JOIN effective_decision`.
+status_of_example: ColumnElement[str] = case(
+    STATUS_OF_ACTION, value=effective.c.action, else_="pending"
+)
+label_of_example: ColumnElement[int] = func.coalesce(effective.c.new_label, ExampleRow.given_label)
+
+
+def version_of(example_id: Any) -> ColumnElement[int]:
+    """Return the version of an example: the number of its events.
+
+    Versions count from 1 without gaps, so the number is the largest version, one index probe.
+    """
+    return (
+        select(func.coalesce(func.max(DecisionRow.version), 0))
+        .where(DecisionRow.example_id == example_id)
+        .correlate_except(DecisionRow)
+        .scalar_subquery()
+    )
+
+
+def contains(columns: list[Any], wanted: str) -> ColumnElement[bool]:
+    """Return the condition that one of the columns contains a text, in upper or lower case.
+
+    ``%``, ``_`` and the escape itself stand for themselves. SQLite folds the case of ASCII
+    letters only.
+    """
+    if not wanted:
+        return literal(True)
+    return or_(*(one.icontains(wanted, autoescape=True) for one in columns))

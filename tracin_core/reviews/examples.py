@@ -1,0 +1,190 @@
+"""One example with everything known about it: data, state, prediction, ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection, Engine, and_, select
+
+from tracin_core.errors import NotFoundError
+from tracin_core.reviews.database import reading
+from tracin_core.reviews.events import effective, label_of_example, status_of_example, version_of
+from tracin_core.reviews.schema import ExampleRow, PredictionRow, ProjectRow, RunRow, ScoreRow
+
+# Values in one IN (...); SQLite allows 32,766 parameters a statement, older builds 999.
+CHUNK = 500
+# Largest id both databases take as a parameter; a larger one in a URL names nothing.
+LARGEST_ID = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class ScoreView:
+    """How suspect an example is by one signal.
+
+    Attributes:
+        value: The signal; high is suspect.
+        rank: 1 is the most suspect of the train split.
+        percentile: Share of the ranked examples that are not more suspect, in percent; see
+            `percentile_of`.
+    """
+
+    value: float
+    rank: int
+    percentile: float
+
+
+@dataclass(frozen=True)
+class ExampleView:
+    """An example as a screen shows it.
+
+    Attributes:
+        version: Number of the example's events; a decision must name it.
+        last_decision_id: The effective decision, or None while there is none.
+        scores: By signal; empty for a test example and without a run.
+    """
+
+    id: int
+    project_id: int
+    key: str
+    split: str
+    position: int
+    given_label: int
+    text: str | None
+    media_path: str | None
+    current_label: int
+    status: str
+    version: int
+    last_decision_id: int | None
+    predicted_label: int | None
+    predicted_probability: float | None
+    given_probability: float | None
+    scores: dict[str, ScoreView] = field(default_factory=dict)
+
+
+def percentile_of(rank: int, num_ranked: int) -> float:
+    """Return ``100 * (1 - (rank - 1) / N)``: rank 1 of N is 100, the last is ``100 / N``.
+
+    It says that the example is at least as suspect as this share (percent) of all N.
+    """
+    return 100.0 * (num_ranked - rank + 1) / num_ranked
+
+
+def get_example(engine: Engine, example_id: int, run_id: int | None) -> ExampleView:
+    """Return one example with its prediction and ranks in a run.
+
+    Raises:
+        NotFoundError: If there is no such example.
+    """
+    with reading(engine) as connection:
+        views = load_views(connection, [example_id], run_id)
+        if not views:
+            raise NotFoundError(
+                f"Found no example with id {example_id}. Open one from the queue instead."
+            )
+        return _with_scores(connection, views, run_id)[example_id]
+
+
+def find_by_positions(
+    engine: Engine, project_id: int, run_id: int | None, split: str, positions: Iterable[int]
+) -> list[ExampleView]:
+    """Return the examples at these positions of a split, in the order given.
+
+    Raises:
+        NotFoundError: If a position has no example.
+    """
+    wanted = [int(position) for position in positions]
+    with reading(engine) as connection:
+        ids: dict[int, int] = {}
+        for chunk in _chunks(wanted):
+            found = connection.execute(
+                select(ExampleRow.position, ExampleRow.id).where(
+                    ExampleRow.project_id == project_id,
+                    ExampleRow.split == split,
+                    ExampleRow.position.in_(chunk),
+                )
+            )
+            ids.update((row.position, row.id) for row in found)
+        missing = [position for position in wanted if position not in ids]
+        if missing:
+            raise NotFoundError(
+                f"Found no example at position {missing[0]} of the {split} split. The run does "
+                "not fit the project's data: score the project again."
+            )
+        views = load_views(connection, list(ids.values()), run_id)
+        views = _with_scores(connection, views, run_id)
+    return [views[ids[position]] for position in wanted]
+
+
+def media_location(engine: Engine, example_id: int) -> tuple[str, str] | None:
+    """Return (project slug, media path) of an example, or None if it has no media or is unknown."""
+    if not 0 < example_id <= LARGEST_ID:
+        return None
+    with reading(engine) as connection:
+        row = connection.execute(
+            select(ProjectRow.slug, ExampleRow.media_path)
+            .join(ExampleRow, ExampleRow.project_id == ProjectRow.id)
+            .where(ExampleRow.id == example_id, ExampleRow.media_path.is_not(None))
+        ).one_or_none()
+    return None if row is None else (row.slug, str(row.media_path))
+
+
+def load_views(
+    connection: Connection, example_ids: Sequence[int], run_id: int | None
+) -> dict[int, ExampleView]:
+    """Return the examples that exist, by id, without their ranks."""
+    views: dict[int, ExampleView] = {}
+    for chunk in _chunks([one for one in example_ids if 0 < one <= LARGEST_ID]):
+        query = (
+            select(
+                *ExampleRow.__table__.c,
+                label_of_example.label("current_label"),
+                status_of_example.label("status"),
+                version_of(ExampleRow.id).label("version"),
+                effective.c.id.label("last_decision_id"),
+                PredictionRow.predicted_label,
+                PredictionRow.predicted_probability,
+                PredictionRow.given_probability,
+            )
+            .join(effective, effective.c.example_id == ExampleRow.id, isouter=True)
+            .join(
+                PredictionRow,
+                and_(PredictionRow.example_id == ExampleRow.id, PredictionRow.run_id == run_id),
+                isouter=True,
+            )
+            .where(ExampleRow.id.in_(chunk))
+        )
+        for row in connection.execute(query):
+            views[row.id] = ExampleView(**row._mapping)
+    return views
+
+
+def _with_scores(
+    connection: Connection, views: dict[int, ExampleView], run_id: int | None
+) -> dict[int, ExampleView]:
+    """Return the views with their ranks by each signal of the run."""
+    run = connection.execute(
+        select(RunRow.signals, RunRow.num_ranked).where(RunRow.id == run_id)
+    ).one_or_none()
+    if run is None:
+        return views
+    scores: dict[int, dict[str, ScoreView]] = {example_id: {} for example_id in views}
+    for chunk in _chunks(list(views)):
+        # Naming the signals lets the index on (run, signal, example) find each row.
+        rows: Any = connection.execute(
+            select(ScoreRow.example_id, ScoreRow.signal, ScoreRow.value, ScoreRow.rank).where(
+                ScoreRow.run_id == run_id,
+                ScoreRow.signal.in_(run.signals),
+                ScoreRow.example_id.in_(chunk),
+            )
+        )
+        for row in rows:
+            percentile = percentile_of(row.rank, run.num_ranked)
+            scores[row.example_id][row.signal] = ScoreView(row.value, row.rank, percentile)
+    return {one: replace(view, scores=scores[one]) for one, view in views.items()}
+
+
+def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]

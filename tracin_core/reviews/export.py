@@ -1,0 +1,163 @@
+"""Corrected labels out of the database: CSV for spreadsheets, Parquet and JSONL lossless."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import UTC
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, overload
+
+from sqlalchemy import Connection, Engine, Select, select
+
+from tracin_core.errors import ConfigurationError
+from tracin_core.reviews.atomic_file import atomic_file
+from tracin_core.reviews.database import reading
+from tracin_core.reviews.events import (
+    UNDECIDED,
+    effective,
+    label_of_example,
+    status_of_example,
+    version_of,
+)
+from tracin_core.reviews.export_formats import WRITERS
+from tracin_core.reviews.projects import Project, project_in
+from tracin_core.reviews.schema import ExampleRow, ReviewerRow
+
+ExportFormat = Literal["csv", "parquet", "jsonl"]
+# Rows held in memory at a time.
+CHUNK = 5000
+
+
+@overload
+def export_labels(
+    engine: Engine,
+    project_id: int,
+    *,
+    format: ExportFormat,
+    path: None = None,
+    reviewed_only: bool = False,
+) -> bytes: ...
+
+
+@overload
+def export_labels(
+    engine: Engine,
+    project_id: int,
+    *,
+    format: ExportFormat,
+    path: Path | str,
+    reviewed_only: bool = False,
+) -> Path: ...
+
+
+def export_labels(
+    engine: Engine,
+    project_id: int,
+    *,
+    format: ExportFormat,
+    path: Path | str | None = None,
+    reviewed_only: bool = False,
+) -> bytes | Path:
+    """Export every example with its current label, train split first, by position.
+
+    Columns: ``key``, ``split``, ``media_path`` (image projects) or ``text`` (others),
+    ``given_label`` and ``label`` (names; the latter is the current one), ``status``,
+    ``excluded``, and of the effective decision ``action``, ``note``, ``reviewer`` and
+    ``decided_at`` (ISO 8601, UTC), empty where there is none; ``version`` counts the example's
+    events. Excluded examples are in the file, marked.
+
+    Args:
+        engine: The database.
+        project_id: The project.
+        format: "csv" (cells that a spreadsheet would take for a formula get a leading
+            apostrophe), "parquet" or "jsonl" (both lossless).
+        path: Where to write; the file appears when it is complete. None for bytes.
+        reviewed_only: Leave out pending and skipped examples.
+
+    Returns:
+        The file's content, or its path where one was given.
+
+    Raises:
+        ConfigurationError: If the format is unknown.
+        NotFoundError: If there is no such project.
+        WorkspaceError: If the file cannot be written; an older one stays as it was.
+    """
+    if format not in WRITERS:
+        raise ConfigurationError(
+            f"Found the export format {format!r}. Expected one of {', '.join(WRITERS)}."
+        )
+    with reading(engine) as connection:
+        project = project_in(connection, project_id)
+        if path is None:
+            buffer = io.BytesIO()
+            _write(connection, project, format, buffer, reviewed_only)
+            return buffer.getvalue()
+        target = Path(path)
+        with atomic_file(target) as file:
+            _write(connection, project, format, file, reviewed_only)
+        return target
+
+
+def _write(
+    connection: Connection,
+    project: Project,
+    format: ExportFormat,
+    file: BinaryIO,
+    reviewed_only: bool,
+) -> None:
+    content = "media_path" if project.kind == "image" else "text"
+    WRITERS[format](file, content, _chunks(connection, project, content, reviewed_only))
+
+
+def _chunks(
+    connection: Connection, project: Project, content: str, reviewed_only: bool
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the export's rows; one statement, so that all show the same moment."""
+    query = _query(project.id, content)
+    if reviewed_only:
+        query = query.where(status_of_example.not_in(UNDECIDED))
+    result = connection.execute(query.execution_options(yield_per=CHUNK))
+    for partition in result.partitions():
+        yield [_export_row(row._mapping, content, project.classes) for row in partition]
+
+
+def _query(project_id: int, content: str) -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            ExampleRow.key,
+            ExampleRow.split,
+            getattr(ExampleRow, content),
+            ExampleRow.given_label,
+            label_of_example.label("label"),
+            status_of_example.label("status"),
+            effective.c.action,
+            effective.c.note,
+            ReviewerRow.name.label("reviewer"),
+            effective.c.created_at,
+            version_of(ExampleRow.id).label("version"),
+        )
+        .select_from(ExampleRow)
+        .join(effective, effective.c.example_id == ExampleRow.id, isouter=True)
+        .join(ReviewerRow, ReviewerRow.id == effective.c.reviewer_id, isouter=True)
+        .where(ExampleRow.project_id == project_id)
+        .order_by(ExampleRow.split.desc(), ExampleRow.position)
+    )
+
+
+def _export_row(row: Any, content: str, classes: tuple[str, ...]) -> dict[str, Any]:
+    decided_at = row["created_at"]
+    return {
+        "key": row["key"],
+        "split": row["split"],
+        content: row[content],
+        "given_label": classes[row["given_label"]],
+        "label": classes[row["label"]],
+        "status": row["status"],
+        "excluded": row["status"] == "excluded",
+        "action": row["action"],
+        "note": row["note"],
+        "reviewer": row["reviewer"],
+        "decided_at": None if decided_at is None else decided_at.astimezone(UTC).isoformat(),
+        "version": row["version"],
+    }

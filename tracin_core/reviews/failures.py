@@ -1,0 +1,90 @@
+"""Plain words for what a database can answer instead of doing its work."""
+
+from __future__ import annotations
+
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from tracin_core.errors import DatabaseError
+
+# (part of the driver's message in lower case, what it means and what to do). SQLite's texts
+# are those of sqlite3_errstr(), PostgreSQL's those of its error codes' messages.
+_MEANINGS = (
+    (
+        ("file is not a database", "malformed"),
+        "is damaged or is no SQLite database. Expected a database file made by this program. "
+        "Put a backup in its place, or move the file away to begin with an empty database; "
+        "`sqlite3 FILE .recover` may save what is left of it.",
+    ),
+    (
+        ("readonly", "read-only", "permission denied"),
+        "cannot be written. Expected to be allowed to write the database, and for SQLite its "
+        "folder too. Mend the permissions, or name another database with --database.",
+    ),
+    (
+        ("disk is full", "no space left", "disk i/o error", "could not extend file"),
+        "could not be written: the disk is full or failing. Nothing of the last step was kept. "
+        "Free some space and try again.",
+    ),
+    (
+        ("is locked", "lock timeout", "deadlock detected"),
+        "is locked by another process. Nothing of the last step was kept. Try again; if it "
+        "stays locked, end the other program that has it open.",
+    ),
+    (
+        ("unable to open database file",),
+        "cannot be opened. Expected a file in a folder that can be written. Check the path and "
+        "its permissions, or name another database with --database.",
+    ),
+    (
+        ("password authentication failed", "no password supplied"),
+        "refused the user or password. Check both in the database URL.",
+    ),
+    (
+        (
+            "connection refused",
+            "could not translate host name",
+            "failed to resolve host",
+            "connection failed",
+            "connection timeout",
+            "timeout expired",
+            "server closed the connection",
+            "connection is lost",
+            "the connection is closed",
+            "terminating connection",
+            "the database system is",
+        ),
+        "cannot be reached. Expected a running server at that address. Start it, check host, "
+        "port and database name in the URL, and try again.",
+    ),
+)
+
+
+def explain(error: SQLAlchemyError, url: URL) -> DatabaseError | None:
+    """Say in plain words what stopped the database.
+
+    Args:
+        error: What SQLAlchemy raised.
+        url: Where the database is; its password is not repeated.
+
+    Returns:
+        The error to raise instead, or None where the failure is no circumstance but a bug,
+        which should surface as it is.
+    """
+    place = f"The database {url.render_as_string(hide_password=True)}"
+    if isinstance(error, PoolTimeoutError):
+        return DatabaseError(f"{place} is busy: every connection is in use. Try again in a moment.")
+    if not isinstance(error, DBAPIError):
+        return None
+    answer = " ".join(str(error.orig).split())
+    lowered = answer.lower()
+    for parts, meaning in _MEANINGS:
+        if any(part in lowered for part in parts):
+            return DatabaseError(f"{place} {meaning} (It answered: {answer})")
+    if isinstance(error, OperationalError) and not url.drivername.startswith("sqlite"):
+        return DatabaseError(
+            f"{place} could not do what was asked. Check that the server is well and the URL "
+            f"right, and try again. (It answered: {answer})"
+        )
+    return None

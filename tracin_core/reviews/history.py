@@ -1,0 +1,162 @@
+"""What has been decided: the events, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, Select, func, select
+from sqlalchemy.orm import aliased
+
+from tracin_core.errors import InputError
+from tracin_core.reviews.database import reading
+from tracin_core.reviews.events import contains, effective, label_of_example, status_of_example
+from tracin_core.reviews.ledger import DECISION_COLUMNS, Decision
+from tracin_core.reviews.progress import (
+    ClassCount,
+    Progress,
+    class_balance,
+    label_confusion,
+    review_progress,
+)
+from tracin_core.reviews.schema import DecisionRow, ExampleRow, ReviewerRow
+
+__all__ = [
+    "HistoryRow",
+    "HistoryPage",
+    "fetch_history",
+    "Progress",
+    "ClassCount",
+    "review_progress",
+    "class_balance",
+    "label_confusion",
+]
+
+LARGEST_PAGE = 1000  # rows; more than a screen can show
+
+_Undo = aliased(DecisionRow)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryRow(Decision):
+    """One event with its example.
+
+    Attributes:
+        current_label: The example's label now, after all events.
+        status: The example's state now.
+        undone: Whether a later event took this one back.
+        undone_by: That event's id, or None.
+        undoable: Whether this is the effective decision of its example.
+    """
+
+    key: str
+    split: str
+    position: int
+    text: str | None
+    media_path: str | None
+    current_label: int
+    status: str
+    undone: bool
+    undone_by: int | None
+    undoable: bool
+
+
+@dataclass(frozen=True)
+class HistoryPage:
+    """Rows of one page, and how many the filter lets through in all."""
+
+    rows: list[HistoryRow]
+    total: int
+
+
+def fetch_history(
+    engine: Engine,
+    project_id: int,
+    *,
+    reviewer: str | None = None,
+    actions: Sequence[str] = (),
+    text: str = "",
+    page: int = 1,
+    page_size: int = 50,
+) -> HistoryPage:
+    """Return one page of a project's events, newest first; past the end it has no rows.
+
+    Args:
+        engine: The database.
+        project_id: The project.
+        reviewer: Only this person's events; None for all.
+        actions: Only these actions; empty for all.
+        text: Part of the note, or of the example's text or key, taken literally.
+        page: From 1.
+        page_size: Rows a page.
+
+    Raises:
+        InputError: If the page number or size is impossible.
+    """
+    if page < 1 or not 1 <= page_size <= LARGEST_PAGE:
+        raise InputError(
+            f"Found page {page} of {page_size} rows. Expected a page from 1 and 1 to "
+            f"{LARGEST_PAGE} rows: go to the first page."
+        )
+    conditions: list[ColumnElement[bool]] = [ExampleRow.project_id == project_id]
+    if reviewer is not None:
+        conditions.append(ReviewerRow.name == reviewer.strip())
+    if actions:
+        conditions.append(DecisionRow.action.in_(actions))
+    if text:
+        conditions.append(contains([DecisionRow.note, ExampleRow.text, ExampleRow.key], text))
+    first = (page - 1) * page_size
+    with reading(engine) as connection:
+        total = connection.scalar(_joined(select(func.count())).where(*conditions)) or 0
+        if first >= total:
+            return HistoryPage([], total)
+        # The page's ids first: the states are then worked out for its rows only.
+        ids = connection.scalars(
+            _joined(select(DecisionRow.id))
+            .where(*conditions)
+            .order_by(DecisionRow.id.desc())
+            .limit(page_size)
+            .offset(first)
+        ).all()
+        query = _with_states().where(DecisionRow.id.in_(ids)).order_by(DecisionRow.id.desc())
+        rows = [_history_row(row._mapping) for row in connection.execute(query)]
+    return HistoryPage(rows, total)
+
+
+def _joined(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    return (
+        query.select_from(DecisionRow)
+        .join(ExampleRow, ExampleRow.id == DecisionRow.example_id)
+        .join(ReviewerRow, ReviewerRow.id == DecisionRow.reviewer_id)
+    )
+
+
+def _with_states() -> Select[*tuple[Any, ...]]:
+    query = select(
+        *DECISION_COLUMNS,
+        ExampleRow.key,
+        ExampleRow.split,
+        ExampleRow.position,
+        ExampleRow.text,
+        ExampleRow.media_path,
+        label_of_example.label("current_label"),
+        status_of_example.label("status"),
+        _Undo.id.label("undone_by"),
+        effective.c.id.label("effective_id"),
+    )
+    return (
+        _joined(query)
+        .join(effective, effective.c.example_id == DecisionRow.example_id, isouter=True)
+        .join(_Undo, _Undo.undoes == DecisionRow.id, isouter=True)
+    )
+
+
+def _history_row(row: Any) -> HistoryRow:
+    fields = dict(row)
+    effective_id = fields.pop("effective_id")
+    return HistoryRow(
+        **fields,
+        undone=fields["undone_by"] is not None,
+        undoable=effective_id == fields["id"],
+    )

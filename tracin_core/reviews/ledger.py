@@ -1,0 +1,115 @@
+"""The events as they are kept: reading them, and telling them in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, select
+
+from tracin_core.errors import NotFoundError
+from tracin_core.reviews.schema import DecisionRow, ReviewerRow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """One event.
+
+    Attributes:
+        version: The example's version that the event made; the first is 1.
+        given_label: The label that was judged, copied so that the event explains itself.
+        undoes: The decision that this event takes back, for "undo" only.
+        created_at: UTC.
+        seconds_spent: From the example's appearance to the press.
+        source: Where it was decided.
+        rank: Rank in the queue it came from; score: the signal's value there; run_id: the run.
+    """
+
+    id: int
+    example_id: int
+    version: int
+    reviewer: str
+    identity_source: str
+    action: str
+    given_label: int
+    new_label: int | None
+    note: str
+    undoes: int | None
+    created_at: datetime
+    seconds_spent: float | None
+    source: str
+    rank: int | None
+    score: float | None
+    run_id: int | None
+
+
+DECISION_COLUMNS = (
+    DecisionRow.id,
+    DecisionRow.example_id,
+    DecisionRow.version,
+    ReviewerRow.name.label("reviewer"),
+    ReviewerRow.identity_source,
+    DecisionRow.action,
+    DecisionRow.given_label,
+    DecisionRow.new_label,
+    DecisionRow.note,
+    DecisionRow.undoes,
+    DecisionRow.created_at,
+    DecisionRow.seconds_spent,
+    DecisionRow.source,
+    DecisionRow.rank,
+    DecisionRow.score,
+    DecisionRow.run_id,
+)
+
+
+def select_decisions() -> Select[*tuple[Any, ...]]:
+    """Return a query whose rows are the fields of `Decision`."""
+    return select(*DECISION_COLUMNS).join_from(
+        DecisionRow, ReviewerRow, ReviewerRow.id == DecisionRow.reviewer_id
+    )
+
+
+def decision_in(connection: Connection, decision_id: int) -> Decision:
+    """Return one event.
+
+    Raises:
+        NotFoundError: If there is none of this id.
+    """
+    query = select_decisions().where(DecisionRow.id == decision_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFoundError(
+            f"Found no decision with id {decision_id}. Choose one from the history."
+        )
+    return Decision(**row._mapping)
+
+
+def decisions_after(
+    connection: Connection, example_id: int, version: int, limit: int
+) -> list[Decision]:
+    """Return the newest events of an example after a version, oldest first."""
+    rows = connection.execute(
+        select_decisions()
+        .where(DecisionRow.example_id == example_id, DecisionRow.version > version)
+        .order_by(DecisionRow.version.desc())
+        .limit(limit)
+    ).all()
+    return [Decision(**row._mapping) for row in reversed(rows)]
+
+
+def describe(decision: Decision, classes: Sequence[str]) -> str:
+    """Tell an event in plain words: "Ann relabeled it from 'cat' to 'dog' (2026-05-04 …)"."""
+    given = f"'{classes[decision.given_label]}'"
+    deeds = {
+        "keep": f"kept the label {given}",
+        "relabel": f"relabeled it from {given} to '{classes[decision.new_label or 0]}'",
+        "exclude": "excluded it",
+        "ambiguous": "marked it ambiguous",
+        "skip": "skipped it",
+        "undo": "undid a decision on it",
+    }
+    when = decision.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{decision.reviewer} {deeds[decision.action]} ({when})"

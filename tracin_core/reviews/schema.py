@@ -1,0 +1,262 @@
+"""The tables, as typed SQLAlchemy classes; the views and triggers are in the migrations."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+# The revision of the newest migration: an up-to-date database is recognised by comparing one
+# row with this, without loading Alembic. A test holds the two equal.
+SCHEMA_REVISION = "0001"
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time, always aware and in UTC; SQLite, which keeps no zone, stores it naive."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the value in UTC, without its zone on SQLite."""
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the stored value as aware UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def utc_now() -> datetime:
+    """Return the current time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map = {  # noqa: RUF012 - read by SQLAlchemy when the classes are made
+        str: Text,
+        float: Double,
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+    }
+
+
+class ProjectRow(Base):
+    """One data set under review."""
+
+    __tablename__ = "project"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    slug: Mapped[str] = mapped_column(unique=True)
+    title: Mapped[str]
+    kind: Mapped[str]
+    classes: Mapped[list[str]]
+    description: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class ExampleRow(Base):
+    """One example as it was imported; what people decide about it lies in ``decision``."""
+
+    __tablename__ = "example"
+    __table_args__ = (
+        UniqueConstraint("project_id", "key"),
+        UniqueConstraint("project_id", "split", "position"),
+        CheckConstraint("split IN ('train', 'test')", name="split"),
+        CheckConstraint("position >= 0", name="position"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    key: Mapped[str]
+    split: Mapped[str]
+    position: Mapped[int]
+    given_label: Mapped[int]
+    text: Mapped[str | None]
+    media_path: Mapped[str | None]
+
+
+class RunRow(Base):
+    """One training and scoring of a project; at most one run of a project is the current one."""
+
+    __tablename__ = "run"
+    __table_args__ = (
+        UniqueConstraint("project_id", "key"),
+        Index(
+            "one_current_run_a_project",
+            "project_id",
+            unique=True,
+            sqlite_where=text("is_current"),
+            postgresql_where=text("is_current"),
+        ),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    key: Mapped[str]
+    folder: Mapped[str]
+    config: Mapped[dict[str, Any]]
+    signals: Mapped[list[str]]
+    num_ranked: Mapped[int]
+    is_current: Mapped[bool]
+    created_at: Mapped[datetime]
+
+
+class CheckpointRow(Base):
+    """Weights saved in a run, with the learning rate in force there."""
+
+    __tablename__ = "checkpoint"
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[str]
+    step: Mapped[int]
+    epoch: Mapped[float | None]
+    learning_rate: Mapped[float | None]
+    train_loss: Mapped[float | None]
+    test_accuracy: Mapped[float | None]
+
+
+class ScoreRow(Base):
+    """How suspect an example is by one signal of a run.
+
+    The primary key is the ranking itself, so on SQLite (without row ids) and, by its index, on
+    PostgreSQL, a page of the queue is one walk along neighbouring rows.
+    """
+
+    __tablename__ = "score"
+    __table_args__ = (
+        UniqueConstraint("run_id", "signal", "example_id"),
+        {"sqlite_with_rowid": False},
+    )
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    signal: Mapped[str] = mapped_column(primary_key=True)
+    rank: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    example_id: Mapped[int] = mapped_column(ForeignKey("example.id"))
+    value: Mapped[float]
+
+
+class PredictionRow(Base):
+    """What a run's last checkpoint says about an example."""
+
+    __tablename__ = "prediction"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own form
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    example_id: Mapped[int] = mapped_column(ForeignKey("example.id"), primary_key=True)
+    predicted_label: Mapped[int]
+    predicted_probability: Mapped[float]
+    given_probability: Mapped[float]
+
+
+class JobRow(Base):
+    """Long work in a process of its own; at most one active job a project."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
+        ),
+        CheckConstraint("progress >= 0 AND progress <= 1", name="progress"),
+        Index(
+            "one_active_job_a_project",
+            "project_id",
+            unique=True,
+            sqlite_where=text("state IN ('queued', 'running')"),
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    kind: Mapped[str]
+    state: Mapped[str]
+    progress: Mapped[float]
+    message: Mapped[str]
+    pid: Mapped[int | None]
+    hostname: Mapped[str | None]
+    heartbeat_at: Mapped[datetime | None]
+    cancel_requested: Mapped[bool]
+    error: Mapped[str]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class ReviewerRow(Base):
+    """Who decides, and how we know the name."""
+
+    __tablename__ = "reviewer"
+    __table_args__ = (
+        UniqueConstraint("name", "identity_source"),
+        CheckConstraint("identity_source IN ('account', 'typed', 'oidc')", name="identity_source"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    identity_source: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class DecisionRow(Base):
+    """One event of the review; triggers refuse every change and deletion."""
+
+    __tablename__ = "decision"
+    __table_args__ = (
+        # Two simultaneous decisions carry the same version: the second one fails here.
+        UniqueConstraint("example_id", "version"),
+        CheckConstraint(
+            "action IN ('keep', 'relabel', 'exclude', 'ambiguous', 'skip', 'undo')", name="action"
+        ),
+        CheckConstraint("version >= 1", name="version"),
+        CheckConstraint("(action = 'undo') = (undoes IS NOT NULL)", name="undoes"),
+        CheckConstraint("new_label IS NULL OR action = 'relabel'", name="new_label"),
+        # Partial, so that it holds the undone decisions only and stays small to look up.
+        Index(
+            "one_undo_a_decision",
+            "undoes",
+            unique=True,
+            sqlite_where=text("undoes IS NOT NULL"),
+            postgresql_where=text("undoes IS NOT NULL"),
+        ),
+        Index("decision_by_reviewer", "reviewer_id", "id"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    example_id: Mapped[int] = mapped_column(ForeignKey("example.id"))
+    version: Mapped[int]
+    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
+    action: Mapped[str]
+    given_label: Mapped[int]
+    new_label: Mapped[int | None]
+    note: Mapped[str]
+    undoes: Mapped[int | None] = mapped_column(ForeignKey("decision.id"))
+    created_at: Mapped[datetime]
+    seconds_spent: Mapped[float | None]
+    source: Mapped[str]
+    rank: Mapped[int | None]
+    score: Mapped[float | None]
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))

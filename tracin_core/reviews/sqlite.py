@@ -1,0 +1,87 @@
+"""What SQLite needs: its file, its settings on each connection, its way to begin."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection
+
+from tracin_core.errors import DatabaseError
+
+# Execution option of a connection that is going to write.
+WRITE_OPTION = "tracin_write"
+# Milliseconds a writer waits for another one; a decision takes a few.
+BUSY_TIMEOUT = 5000
+
+
+def prepare_file(url: URL) -> None:
+    """Make the folder of a database file and see that both can be written.
+
+    Raises:
+        DatabaseError: If there is no file in the URL, or it or its folder cannot be written.
+    """
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise DatabaseError(
+            f"Found the database URL {url}, which names no file, so every decision would be lost "
+            "at the end. Expected sqlite:///path/to/file.db."
+        )
+    path = Path(url.database)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(
+            f"The folder {path.parent} of the database cannot be made: "
+            f"{error.strerror or error}. Mend its permissions, or name another database with "
+            "--database."
+        ) from error
+    if path.is_dir():
+        raise DatabaseError(
+            f"Found a folder at {path}. Expected the path of a database file: add a file name."
+        )
+    # SQLite writes a journal beside the file, so the folder counts as well.
+    for place in (path, path.parent):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise DatabaseError(
+                f"The database {path} cannot be written: {place} is read-only for you. Mend the "
+                "permissions, or name another database with --database."
+            )
+
+
+def configure_connection(connection: sqlite3.Connection, record: Any) -> None:
+    """Set a new connection up: durable, checked, patient, with transactions in our hands."""
+    # None: the driver begins no transaction by itself; `begin_transaction` does.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+    _use_write_ahead_log(connection)
+    # FULL: a decision that the screen confirmed survives a power cut; NORMAL could lose the
+    # last ones in WAL mode. Decisions are rare, so one fsync each costs nothing.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def begin_transaction(connection: Connection) -> None:
+    """Begin, with the write lock at once where the connection is going to write."""
+    writes = connection.get_execution_options().get(WRITE_OPTION, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log; readers and the writer then do not wait for each other.
+
+    The switch needs the file alone for a moment and, unlike other statements, does not wait
+    for it, so two processes that open a new database at once could fail here.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT / 1000
+    while True:
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
