@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import streamlit as st
+from tracin_core.reviews.progress import class_balance, label_confusion, review_progress
 
-from tracin_core.reviews.history import class_balance, label_confusion, review_progress
 from tracin_core.reviews.projects import Project, Run
 from ui.charts import draw_class_balance, draw_confusion
 from ui.navigation import open_page
@@ -14,10 +14,13 @@ from ui.session import get_engine, require_project, require_run
 
 
 def draw_balance(project: Project) -> None:
-    balance = class_balance(get_engine(), project.id)
+    balance = [row for row in class_balance(get_engine(), project.id) if row.split == "train"]
     st.subheader("Labels of the train examples", anchor=False)
     draw_class_balance(
-        balance.given["train"], balance.current["train"], project.classes, key="balance"
+        [row.given for row in balance],
+        [row.current for row in balance],
+        project.classes,
+        key="balance",
     )
 
 

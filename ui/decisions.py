@@ -238,7 +238,7 @@ def _decide(
                 example_id=example_id,
                 expected_version=version,
                 reviewer=reviewer_name(),
-                action=action,  # type: ignore[arg-type]  # one of the buttons above
+                action=action,
                 new_label=new_label,
                 note=note,
                 seconds_spent=round(time.monotonic() - shown.since, 3),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import date
 
 import streamlit as st
-from tracin_core.reviews.export import export_labels
+from tracin_core.reviews.export import ExportFormat, export_labels
 
 from tracin_core.reviews.projects import Project
 from ui.session import get_engine
 
-_FORMATS = {
+_FORMATS: dict[ExportFormat, tuple[str, str]] = {
     "csv": ("CSV", "text/csv"),
     "parquet": ("Parquet", "application/vnd.apache.parquet"),
     "jsonl": ("JSON Lines", "application/jsonl"),
@@ -32,7 +32,7 @@ def draw_export(project: Project) -> None:
             required=True,
             key="export-format",
         )
-        form = chosen or "csv"
+        form: ExportFormat = chosen or "csv"
         reviewed_only = st.toggle(
             "Reviewed examples only",
             key="export-reviewed",

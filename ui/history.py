@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import streamlit as st
-from tracin_core.reviews.history import HistoryRow, review_progress
+from tracin_core.reviews.history import HistoryRow
+from tracin_core.reviews.progress import review_progress
 
 from tracin_core.reviews.projects import Project
 from ui.components.cards import Card, CardAction, Tag
@@ -73,7 +74,7 @@ def history_card(project: Project, row: HistoryRow) -> Card:
             CardAction(
                 label="Undo", description=f"Undo: {sentence}, by {row.reviewer}", token=str(row.id)
             )
-            if row.can_undo
+            if row.undoable
             else None
         ),
     )
