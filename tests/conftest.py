@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,8 +52,7 @@ def copy_workspace(source: Path, target: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep a developer's own settings out of the tests."""
     for name in ("TRACIN_WORKSPACE", "TRACIN_DATABASE_URL", "TRACIN_REVIEWER"):
         monkeypatch.delenv(name, raising=False)
-    yield

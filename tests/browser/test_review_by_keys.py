@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Server, wait_until_idle
+from scripts.serving import Server, wait_until_idle
 from tests.browser.presses import Press, read_presses, record_presses, shown_example
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.examples import get_example

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from tests.browser.conftest import Server, wait_until_idle
+from scripts.serving import Server, wait_until_idle
 from tests.browser.presses import shown_example
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.history import fetch_history

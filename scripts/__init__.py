@@ -1,0 +1,1 @@
+"""Programs around the app: installing, serving it for tests, taking screenshots."""

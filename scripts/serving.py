@@ -1,0 +1,116 @@
+"""The app in a process of its own and a browser to look at it; for the tests and screenshots."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import URLError
+
+from playwright.sync_api import Browser, Page, Playwright
+
+from tracin_core.config import REPOSITORY_ROOT
+
+START_TIMEOUT = 60  # seconds; a cold server on a busy machine
+_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@dataclass
+class Server:
+    """The app in a process of its own.
+
+    Attributes:
+        workspace: Its workspace folder.
+        port: Where it listens, on the loopback address.
+        reviewer: Name that decisions are recorded under.
+    """
+
+    workspace: Path
+    port: int = 0
+    reviewer: str = "tester"
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        """The address of the app."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start the app and wait until it answers.
+
+        Raises:
+            RuntimeError: With its log, if it does not.
+        """
+        self.port = self.port or free_port()
+        environment = os.environ | {"TRACIN_REVIEWER": self.reviewer}
+        environment.pop("TRACIN_DATABASE_URL", None)
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [
+                sys.executable,
+                "app.py",
+                "--port",
+                str(self.port),
+                "--workspace",
+                str(self.workspace),
+            ],
+            cwd=REPOSITORY_ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.workspace / "server.log").open("ab"),
+        )
+        self._wait()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if self._process is not None and self._process.poll() is not None:
+                break
+            try:
+                with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=2):  # noqa: S310
+                    return
+            except (URLError, OSError):
+                time.sleep(0.1)
+        raise RuntimeError((self.workspace / "server.log").read_text(errors="replace"))
+
+    def kill(self) -> None:
+        """End the server with SIGKILL: it has no chance to tidy up."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        """End the server as Ctrl-C does, or harder if it does not listen."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+            self._process = None
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def launch_browser(playwright: Playwright) -> Browser:
+    """Start the system's Chromium, else Playwright's own."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for path in map(shutil.which, names) if path), None)
+    return playwright.chromium.launch(executable_path=found, args=_ARGUMENTS)
+
+
+def wait_until_idle(page: Page) -> None:
+    """Wait until the server has drawn all it has to draw."""
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")

@@ -1,0 +1,40 @@
+"""Pages run by Streamlit's own test harness, against a real scored project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import streamlit as st
+from sqlalchemy import Engine
+from streamlit.testing.v1 import AppTest
+
+from tracin_core.config import REPOSITORY_ROOT, Workspace
+from tracin_core.reviews.database import open_database
+
+ROUTER = REPOSITORY_ROOT / "ui" / "router.py"
+
+
+@pytest.fixture
+def open_app(workspace: Workspace) -> Iterator[Callable[..., AppTest]]:
+    """Open a page of the app as a browser would: an address with parameters."""
+    st.cache_resource.clear()  # engines and vectors of another test's workspace
+
+    def go(page: str, **params: str) -> AppTest:
+        app = AppTest.from_file(str(ROUTER), default_timeout=60)
+        for name, value in params.items():
+            app.query_params[name] = value
+        app.switch_page(str(REPOSITORY_ROOT / "pages" / f"{page}.py"))
+        return app.run()
+
+    yield go
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def engine(workspace: Workspace) -> Iterator[Engine]:
+    opened = open_database(workspace.database_url)
+    try:
+        yield opened
+    finally:
+        opened.dispose()

@@ -1,0 +1,138 @@
+"""The review page: each decision is recorded and changes what is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from tracin_core.reviews.decisions import NewDecision, record_decision
+from tracin_core.reviews.examples import get_example
+from tracin_core.reviews.history import fetch_history
+from tracin_core.reviews.projects import current_run, get_project
+from tracin_core.reviews.queue import next_suspect
+
+
+@pytest.fixture
+def digits(engine):
+    project = get_project(engine, "digits")
+    return project, current_run(engine, project.id)
+
+
+def events(engine, project):
+    return fetch_history(engine, project.id).rows
+
+
+def first_suspect(engine, run):
+    return next_suspect(engine, run.id)
+
+
+@pytest.mark.parametrize(
+    ("button", "action"), [("keep", "keep"), ("exclude", "exclude"), ("ambiguous", "ambiguous")]
+)
+def test_a_button_records_its_decision_on_the_suspect_shown(
+    open_app, engine, digits, button, action
+):
+    project, run = digits
+    suspect = first_suspect(engine, run)
+    app = open_app("review", project="digits")
+    app.button(key=f"{button}-{suspect.example_id}-0").click().run()
+    assert not app.exception
+    event = events(engine, project)[0]
+    assert (event.example_id, event.action) == (suspect.example_id, action)
+    assert event.run_id == run.id
+    assert event.rank == suspect.rank
+    following = first_suspect(engine, run)
+    assert following.example_id != suspect.example_id
+    assert app.button(key=f"keep-{following.example_id}-0")
+
+
+def test_every_class_has_a_button_and_the_given_one_keeps(open_app, engine, digits):
+    project, run = digits
+    suspect = first_suspect(engine, run)
+    app = open_app("review", project="digits")
+    for label in range(len(project.classes)):
+        assert app.button(key=f"class-{label}-{suspect.example_id}-0")
+    app.button(key=f"class-{suspect.given_label}-{suspect.example_id}-0").click().run()
+    assert events(engine, project)[0].action == "keep"
+
+
+def test_relabel_with_a_note(open_app, engine, digits):
+    project, run = digits
+    suspect = first_suspect(engine, run)
+    label = (suspect.given_label + 1) % len(project.classes)
+    app = open_app("review", project="digits")
+    app.text_input(key=f"note-{suspect.example_id}-0").set_value("looks like it").run()
+    app.button(key=f"class-{label}-{suspect.example_id}-0").click().run()
+    event = events(engine, project)[0]
+    assert (event.action, event.new_label, event.note) == ("relabel", label, "looks like it")
+
+
+def test_undo_brings_the_example_back(open_app, engine, digits):
+    project, run = digits
+    suspect = first_suspect(engine, run)
+    app = open_app("review", project="digits")
+    app.button(key=f"keep-{suspect.example_id}-0").click().run()
+    decision = events(engine, project)[0]
+    app.button(key=f"undo-{decision.id}").click().run()
+    assert not app.exception
+    assert [event.action for event in events(engine, project)] == ["undo", "keep"]
+    assert app.button(key=f"keep-{suspect.example_id}-2")
+
+
+def test_a_skipped_example_comes_again_at_the_end(open_app, engine, digits):
+    project, run = digits
+    suspect = first_suspect(engine, run)
+    app = open_app("review", project="digits")
+    app.button(key=f"skip-{suspect.example_id}-0").click().run()
+    assert events(engine, project)[0].action == "skip"
+    assert first_suspect(engine, run).example_id != suspect.example_id
+
+
+def test_a_stale_press_is_told_and_changes_nothing(open_app, engine, digits):
+    project, run = digits
+    suspect = first_suspect(engine, run)
+    app = open_app("review", project="digits")
+    record_decision(
+        engine,
+        NewDecision(
+            example_id=suspect.example_id, expected_version=0, reviewer="Ada", action="exclude"
+        ),
+    )
+    app.button(key=f"keep-{suspect.example_id}-0").click().run()
+    assert not app.exception
+    assert "Ada" in app.warning[0].value
+    assert [event.action for event in events(engine, project)] == ["exclude"]
+
+
+def test_a_decided_example_can_be_decided_again_from_its_address(open_app, engine, digits):
+    project, run = digits
+    suspect = first_suspect(engine, run)
+    record_decision(
+        engine,
+        NewDecision(
+            example_id=suspect.example_id, expected_version=0, reviewer="Ada", action="exclude"
+        ),
+    )
+    app = open_app("review", project="digits", example=str(suspect.example_id))
+    app.button(key=f"keep-{suspect.example_id}-1").click().run()
+    assert get_example(engine, suspect.example_id, run.id).status == "kept"
+    assert len(events(engine, project)) == 2
+
+
+def test_an_address_of_a_test_example_is_refused_in_words(open_app, engine, digits):
+    from tracin_core.reviews.browse import fetch_test_page
+
+    _project, run = digits
+    test_example = fetch_test_page(engine, run.id).rows[0]
+    app = open_app("review", project="digits", example=str(test_example.id))
+    assert not app.exception
+    assert app.warning
+
+
+def test_history_lists_the_decision(open_app, engine, digits):
+    _project, run = digits
+    suspect = first_suspect(engine, run)
+    app = open_app("review", project="digits")
+    app.button(key=f"keep-{suspect.example_id}-0").click().run()
+    history = open_app("history", project="digits")
+    assert not history.exception
+    assert any("1 events" in item.value for item in history.caption)
