@@ -97,6 +97,7 @@ def record_decision(engine: Engine, new: NewDecision) -> Decision:
             _check_run(connection, new.run_id, example.project_id)
             _check_version(connection, example, new.expected_version)
             values = {
+                "project_id": example.project_id,
                 "example_id": example.id,
                 "version": int(new.expected_version) + 1,
                 "action": new.action,
@@ -155,6 +156,7 @@ def undo_decision(
             example = _lock_example(connection, undone.example_id)
             _check_effective(connection, example, undone)
             values = {
+                "project_id": example.project_id,
                 "example_id": example.id,
                 "version": example.version + 1,
                 "action": "undo",
@@ -178,9 +180,8 @@ def last_undoable(engine: Engine, project_id: int, reviewer: str) -> Decision | 
     with reading(engine) as connection:
         decision_id = connection.scalar(
             select(effective.c.id)
-            .join(ExampleRow, ExampleRow.id == effective.c.example_id)
             .join(ReviewerRow, ReviewerRow.id == effective.c.reviewer_id)
-            .where(ExampleRow.project_id == project_id, ReviewerRow.name == reviewer.strip())
+            .where(effective.c.project_id == project_id, ReviewerRow.name == reviewer.strip())
             .order_by(effective.c.id.desc())
             .limit(1)
         )

@@ -10,7 +10,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, String, case, column, func, literal, or_, select, table
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    String,
+    case,
+    column,
+    func,
+    or_,
+    select,
+    table,
+)
 
 from tracin_core.reviews.schema import DecisionRow, ExampleRow
 
@@ -44,6 +54,7 @@ SOURCES = ("queue", "audit", "inspect", "history", "import")
 effective = table(
     "effective_decision",
     column("id", DecisionRow.__table__.c.id.type),
+    column("project_id", DecisionRow.__table__.c.project_id.type),
     column("example_id", DecisionRow.__table__.c.example_id.type),
     column("version", DecisionRow.__table__.c.version.type),
     column("reviewer_id", DecisionRow.__table__.c.reviewer_id.type),
@@ -73,12 +84,17 @@ def version_of(example_id: Any) -> ColumnElement[int]:
     )
 
 
-def contains(columns: list[Any], wanted: str) -> ColumnElement[bool]:
-    """Return the condition that one of the columns contains a text, in upper or lower case.
+def contains(connection: Connection, columns: list[Any], wanted: str) -> ColumnElement[bool]:
+    r"""Return the condition that one of the columns contains a text, in upper or lower case.
 
-    ``%``, ``_`` and the escape itself stand for themselves. SQLite folds the case of ASCII
-    letters only.
+    ``%``, ``_`` and ``\`` stand for themselves. SQLite folds the case of ASCII letters only.
     """
-    if not wanted:
-        return literal(True)
-    return or_(*(one.icontains(wanted, autoescape=True) for one in columns))
+    # Neither database can hold a NUL in a text, and PostgreSQL refuses one as a parameter.
+    literal = wanted.replace("\x00", "\ufffd").encode(errors="replace").decode()
+    for special in ("\\", "%", "_"):
+        literal = literal.replace(special, f"\\{special}")
+    pattern = f"%{literal}%"
+    if connection.dialect.name == "sqlite":
+        # Its LIKE ignores case; `ilike` would fold every text with lower() first, twice as slow.
+        return or_(*(one.like(pattern, escape="\\") for one in columns))
+    return or_(*(one.ilike(pattern, escape="\\") for one in columns))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, select
+from sqlalchemy import Connection, Engine, Select, and_, select
 
 from tracin_core.errors import NotFoundError
 from tracin_core.reviews.database import reading
@@ -17,6 +16,8 @@ from tracin_core.reviews.schema import ExampleRow, PredictionRow, ProjectRow, Ru
 CHUNK = 500
 # Largest id both databases take as a parameter; a larger one in a URL names nothing.
 LARGEST_ID = 2**63 - 1
+# An id that no run has; None would become IS NULL, which no index answers.
+NO_RUN = 0
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,10 @@ def load_views(
             .join(effective, effective.c.example_id == ExampleRow.id, isouter=True)
             .join(
                 PredictionRow,
-                and_(PredictionRow.example_id == ExampleRow.id, PredictionRow.run_id == run_id),
+                and_(
+                    PredictionRow.example_id == ExampleRow.id,
+                    PredictionRow.run_id == (run_id or NO_RUN),
+                ),
                 isouter=True,
             )
             .where(ExampleRow.id.in_(chunk))
@@ -170,19 +174,35 @@ def _with_scores(
     if run is None:
         return views
     scores: dict[int, dict[str, ScoreView]] = {example_id: {} for example_id in views}
-    for chunk in _chunks(list(views)):
-        # Naming the signals lets the index on (run, signal, example) find each row.
-        rows: Any = connection.execute(
-            select(ScoreRow.example_id, ScoreRow.signal, ScoreRow.value, ScoreRow.rank).where(
-                ScoreRow.run_id == run_id,
-                ScoreRow.signal.in_(run.signals),
-                ScoreRow.example_id.in_(chunk),
-            )
-        )
-        for row in rows:
-            percentile = percentile_of(row.rank, run.num_ranked)
-            scores[row.example_id][row.signal] = ScoreView(row.value, row.rank, percentile)
+    for signal in run.signals:
+        for chunk in _chunks(list(views)):
+            for row in connection.execute(_scores_of(chunk, run_id, signal)):
+                percentile = percentile_of(row.rank, run.num_ranked)
+                scores[row.id][signal] = ScoreView(row.value, row.rank, percentile)
     return {one: replace(view, scores=scores[one]) for one, view in views.items()}
+
+
+def _scores_of(
+    example_ids: Sequence[int], run_id: int | None, signal: str
+) -> Select[int, float, int]:
+    """Return a query for the scores of some examples by one signal.
+
+    The outer join holds a planner without statistics to probing the index on (run, signal,
+    example) for each example; for a plain IN, SQLite was seen to read the whole ranking.
+    """
+    return (
+        select(ExampleRow.id, ScoreRow.value, ScoreRow.rank)
+        .join(
+            ScoreRow,
+            and_(
+                ScoreRow.run_id == run_id,
+                ScoreRow.signal == signal,
+                ScoreRow.example_id == ExampleRow.id,
+            ),
+            isouter=True,
+        )
+        .where(ExampleRow.id.in_(example_ids), ScoreRow.rank.is_not(None))
+    )
 
 
 def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
 from sqlalchemy.orm import aliased
 
 from tracin_core.errors import InputError
@@ -99,15 +99,9 @@ def fetch_history(
             f"Found page {page} of {page_size} rows. Expected a page from 1 and 1 to "
             f"{LARGEST_PAGE} rows: go to the first page."
         )
-    conditions: list[ColumnElement[bool]] = [ExampleRow.project_id == project_id]
-    if reviewer is not None:
-        conditions.append(ReviewerRow.name == reviewer.strip())
-    if actions:
-        conditions.append(DecisionRow.action.in_(actions))
-    if text:
-        conditions.append(contains([DecisionRow.note, ExampleRow.text, ExampleRow.key], text))
     first = (page - 1) * page_size
     with reading(engine) as connection:
+        conditions = _conditions(connection, project_id, reviewer, actions, text)
         total = connection.scalar(_joined(select(func.count())).where(*conditions)) or 0
         if first >= total:
             return HistoryPage([], total)
@@ -122,6 +116,21 @@ def fetch_history(
         query = _with_states().where(DecisionRow.id.in_(ids)).order_by(DecisionRow.id.desc())
         rows = [_history_row(row._mapping) for row in connection.execute(query)]
     return HistoryPage(rows, total)
+
+
+def _conditions(
+    connection: Connection, project_id: int, reviewer: str | None, actions: Sequence[str], text: str
+) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [DecisionRow.project_id == project_id]
+    if reviewer is not None:
+        conditions.append(ReviewerRow.name == reviewer.strip())
+    if actions:
+        conditions.append(DecisionRow.action.in_(actions))
+    if text:
+        conditions.append(
+            contains(connection, [DecisionRow.note, ExampleRow.text, ExampleRow.key], text)
+        )
+    return conditions
 
 
 def _joined(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:

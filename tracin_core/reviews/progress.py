@@ -58,14 +58,16 @@ class ClassCount:
 
 def review_progress(engine: Engine, project_id: int) -> Progress:
     """Return how far the review of a project is."""
-    of_project = select(ExampleRow.id).where(ExampleRow.project_id == project_id)
-    of_train = of_project.where(ExampleRow.split == "train")
     with reading(engine) as connection:
-        total = connection.scalar(select(func.count()).select_from(of_train.subquery())) or 0
+        total = connection.scalars(
+            select(func.count()).where(
+                ExampleRow.project_id == project_id, ExampleRow.split == "train"
+            )
+        ).one()
         found = connection.execute(
             select(effective.c.action, func.count())
             .join(ExampleRow, ExampleRow.id == effective.c.example_id)
-            .where(ExampleRow.project_id == project_id, ExampleRow.split == "train")
+            .where(effective.c.project_id == project_id, ExampleRow.split == "train")
             .group_by(effective.c.action)
         )
         by_status: dict[str, int] = dict.fromkeys(STATUSES, 0)
@@ -74,8 +76,7 @@ def review_progress(engine: Engine, project_id: int) -> Progress:
         made = (
             select(ReviewerRow.name, DecisionRow.seconds_spent)
             .join(DecisionRow, DecisionRow.reviewer_id == ReviewerRow.id)
-            .join(ExampleRow, ExampleRow.id == DecisionRow.example_id)
-            .where(ExampleRow.project_id == project_id, DecisionRow.action != "undo")
+            .where(DecisionRow.project_id == project_id, DecisionRow.action != "undo")
         )
         rows = connection.execute(made).all()
     reviewers: dict[str, int] = {}
@@ -119,7 +120,7 @@ def class_balance(engine: Engine, project_id: int) -> list[ClassCount]:
             )
             .join(ExampleRow, ExampleRow.id == effective.c.example_id)
             .where(
-                ExampleRow.project_id == project_id,
+                effective.c.project_id == project_id,
                 effective.c.action.in_(("relabel", "exclude")),
             )
             .group_by(

@@ -8,7 +8,7 @@ of the page only. Without a filter the page number alone gives the ranks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, exists, func, select
@@ -19,6 +19,7 @@ from tracin_core.reviews.events import contains, effective
 from tracin_core.reviews.examples import load_views, percentile_of
 from tracin_core.reviews.registration import Run, run_in
 from tracin_core.reviews.schema import ExampleRow, PredictionRow, ScoreRow
+from tracin_core.reviews.totals import remembered_total
 
 SIGNALS: dict[str, str] = {
     "self_influence": "Self-influence (last layer)",
@@ -114,7 +115,7 @@ def fetch_page(
         if filter == QueueFilter():
             query = query.where(ScoreRow.rank > first)
         else:
-            query = query.where(*_conditions(run, filter)).offset(first)
+            query = query.where(*_conditions(connection, run, filter)).offset(first)
         return QueuePage(_rows(connection, run, connection.execute(query).all()), total)
 
 
@@ -138,7 +139,7 @@ def next_suspect(
         return None
     with reading(engine) as connection:
         run = _ranked_run(connection, run_id, signal)
-        conditions = _conditions(run, filter, with_status=False)
+        conditions = _conditions(connection, run, filter, with_status=False)
         pending = _ranking(run, signal).where(~_decided(), *conditions).limit(1)
         queries: list[Select[*tuple[Any, ...]]] = [pending]
         if after_rank is not None:
@@ -186,7 +187,9 @@ def adjacent(
             place, at = ExampleRow.position, view.position
         else:
             ids = select(ScoreRow.example_id).where(
-                ScoreRow.run_id == run.id, ScoreRow.signal == signal, *_conditions(run, filter)
+                ScoreRow.run_id == run.id,
+                ScoreRow.signal == signal,
+                *_conditions(connection, run, filter),
             )
             place, at = ScoreRow.rank, rank
         before = connection.scalar(ids.where(place < at).order_by(place.desc()).limit(1))
@@ -222,7 +225,7 @@ def _skipped(run: Run, signal: str) -> Select[*tuple[Any, ...]]:
 
 
 def _conditions(
-    run: Run, filter: QueueFilter, *, with_status: bool = True
+    connection: Connection, run: Run, filter: QueueFilter, *, with_status: bool = True
 ) -> list[ColumnElement[bool]]:
     """Return the filter as conditions on a row of `score`.
 
@@ -234,7 +237,7 @@ def _conditions(
     if filter.given_labels:
         of_example.append(ExampleRow.given_label.in_(filter.given_labels))
     if filter.text:
-        of_example.append(contains([ExampleRow.text, ExampleRow.key], filter.text))
+        of_example.append(contains(connection, [ExampleRow.text, ExampleRow.key], filter.text))
     if of_example:
         conditions.append(exists().where(ExampleRow.id == ScoreRow.example_id, *of_example))
     if filter.predicted_labels or filter.disagreement_only:
@@ -275,17 +278,33 @@ def _reviewed() -> ColumnElement[bool]:
 
 
 def _count(connection: Connection, run: Run, signal: str, filter: QueueFilter) -> int:
-    conditions = _conditions(run, filter)
-    if not conditions:
-        return run.num_ranked
-    return (
-        connection.scalar(
-            select(func.count())
-            .select_from(ScoreRow)
-            .where(ScoreRow.run_id == run.id, ScoreRow.signal == signal, *conditions)
+    """Return how many examples pass the filter; see `tracin_core.reviews.totals`."""
+    of_data = replace(filter, status="any")
+    conditions = _conditions(connection, run, of_data)
+    ranking = select(func.count()).where(ScoreRow.run_id == run.id, ScoreRow.signal == signal)
+    total = run.num_ranked
+    if conditions:
+        key = (connection.engine.url, run.id, run.created_at, of_data)
+        query = ranking.where(*conditions)
+        total = remembered_total(key, lambda: connection.scalars(query).one())
+    if filter.status == "any":
+        return total
+    # From the decisions: an outer join, so that no planner turns it round (see `_conditions`).
+    reviewed = connection.scalars(
+        select(func.count(ScoreRow.example_id))
+        .select_from(effective)
+        .join(
+            ScoreRow,
+            and_(
+                ScoreRow.run_id == run.id,
+                ScoreRow.signal == signal,
+                ScoreRow.example_id == effective.c.example_id,
+            ),
+            isouter=True,
         )
-        or 0
-    )
+        .where(effective.c.project_id == run.project_id, effective.c.action != "skip", *conditions)
+    ).one()
+    return reviewed if filter.status == "reviewed" else total - reviewed
 
 
 def _rows(

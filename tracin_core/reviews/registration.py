@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, TypedDict
 
@@ -226,18 +227,12 @@ def _enter_ranking(
     # Stable, so that equal scores are ranked by position and a rescore keeps their order.
     order = np.argsort(-values, kind="stable")
     rows = (
-        {
-            "run_id": run_id,
-            "signal": signal,
-            "rank": rank,
-            "example_id": train_ids[position],
-            "value": value,
-        }
+        (run_id, signal, rank, train_ids[position], value)
         for rank, (position, value) in enumerate(
             zip(order.tolist(), values[order].tolist(), strict=True), start=1
         )
     )
-    _insert_in_chunks(connection, ScoreRow, rows)
+    _insert_rows(connection, ScoreRow, rows)
 
 
 def _enter_predictions(
@@ -254,33 +249,32 @@ def _enter_predictions(
     for column, name in zip(columns, names, strict=True):
         _check_length(f"The {name}", len(column), split, len(ids))
     rows = (
-        {
-            "run_id": run_id,
-            "example_id": example_id,
-            "predicted_label": int(label),
-            "predicted_probability": probability,
-            "given_probability": given,
-        }
+        (run_id, example_id, int(label), probability, given)
         for example_id, label, probability, given in zip(
             ids, *(column.tolist() for column in columns), strict=True
         )
     )
-    _insert_in_chunks(connection, PredictionRow, rows)
+    _insert_rows(connection, PredictionRow, rows)
 
 
-def _insert_in_chunks(
+def _insert_rows(
     connection: Connection,
     target: type[ScoreRow] | type[PredictionRow],
-    rows: Iterator[dict[str, Any]],
+    rows: Iterator[tuple[Any, ...]],
 ) -> None:
-    chunk: list[dict[str, Any]] = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == CHUNK:
-            connection.execute(insert(target), chunk)
-            chunk = []
-    if chunk:
-        connection.execute(insert(target), chunk)
+    """Insert rows whose values are in the order of the table's columns.
+
+    By the driver's own statement: a million rows through SQLAlchemy's, with its dictionaries,
+    took four times as long.
+    """
+    columns = [column.name for column in target.__table__.columns]
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    statement = (
+        f"INSERT INTO {target.__tablename__} ({', '.join(columns)}) "  # noqa: S608 - our own names
+        f"VALUES ({', '.join([mark] * len(columns))})"
+    )
+    while chunk := list(islice(rows, CHUNK)):
+        connection.exec_driver_sql(statement, chunk)
 
 
 def _ids_by_position(connection: Connection, project_id: int, split: str) -> list[int]:

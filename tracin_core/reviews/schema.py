@@ -244,8 +244,11 @@ class DecisionRow(Base):
             postgresql_where=text("undoes IS NOT NULL"),
         ),
         Index("decision_by_reviewer", "reviewer_id", "id"),
+        Index("decision_by_project", "project_id", "id"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
+    # The example's project, repeated: a project's events are then found without its examples.
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     example_id: Mapped[int] = mapped_column(ForeignKey("example.id"))
     version: Mapped[int]
     reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))

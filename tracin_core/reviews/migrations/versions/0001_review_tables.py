@@ -262,6 +262,7 @@ def create_decision_tables() -> None:
     op.create_table(
         "decision",
         sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("project_id", sa.Integer(), nullable=False),
         sa.Column("example_id", sa.Integer(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("reviewer_id", sa.Integer(), nullable=False),
@@ -277,6 +278,7 @@ def create_decision_tables() -> None:
         sa.Column("score", sa.Double(), nullable=True),
         sa.Column("run_id", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_decision"),
+        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name="fk_decision_project_id"),
         sa.ForeignKeyConstraint(["example_id"], ["example.id"], name="fk_decision_example_id"),
         sa.ForeignKeyConstraint(["reviewer_id"], ["reviewer.id"], name="fk_decision_reviewer_id"),
         sa.ForeignKeyConstraint(["undoes"], ["decision.id"], name="fk_decision_undoes"),
@@ -299,6 +301,7 @@ def create_decision_tables() -> None:
         postgresql_where=sa.text("undoes IS NOT NULL"),
     )
     op.create_index("decision_by_reviewer", "decision", ["reviewer_id", "id"])
+    op.create_index("decision_by_project", "decision", ["project_id", "id"])
 
 
 def downgrade() -> None:
