@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import streamlit as st
-from tracin_core.reviews.jobs import fail_dead_jobs
 
 from tracin_core.config import (
     DATABASE_VARIABLE,
@@ -24,6 +23,7 @@ from tracin_core.config import (
 )
 from tracin_core.errors import ConfigurationError, TracInError
 from tracin_core.reviews.database import open_database
+from tracin_core.reviews.jobs import fail_dead_jobs
 from ui.media import ROUTES
 
 DEFAULT_PORT = 8501

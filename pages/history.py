@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import streamlit as st
-from tracin_core.reviews.history import HistoryPage, fetch_history
 
+from tracin_core.reviews.history import HistoryPage, fetch_history
 from ui.components.cards import show_cards
 from ui.decisions import draw_message, undo_from_history
 from ui.exports import draw_export

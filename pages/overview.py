@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import streamlit as st
-from tracin_core.reviews.progress import class_balance, label_confusion, review_progress
 
+from tracin_core.reviews.progress import class_balance, label_confusion, review_progress
 from tracin_core.reviews.projects import Project, Run
 from ui.charts import draw_class_balance, draw_confusion
 from ui.navigation import open_page

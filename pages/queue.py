@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import streamlit as st
-from tracin_core.reviews.queue import QueuePage, fetch_page
 
+from tracin_core.reviews.queue import QueuePage, fetch_page
 from ui.components.cards import show_cards
 from ui.filters import QueueView, draw_filters
 from ui.galleries import queue_card

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
-from tracin_core.retrieval.evidence import Evidence, Neighbour, open_evidence
 
+from tracin_core.retrieval.evidence import Evidence, Neighbour, open_evidence
 from tracin_core.reviews.examples import ExampleView, find_by_positions
 from tracin_core.reviews.projects import Project, Run
 from ui.components.cards import show_cards

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date
 
 import streamlit as st
-from tracin_core.reviews.export import ExportFormat, export_labels
 
+from tracin_core.reviews.export import ExportFormat, export_labels
 from tracin_core.reviews.projects import Project
 from ui.session import get_engine
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
-from tracin_core.reviews.queue import SIGNALS, QueueFilter
 
 from tracin_core.reviews.projects import Project
+from tracin_core.reviews.queue import SIGNALS, QueueFilter
 
 DEFAULT_SIGNAL = "self_influence"
 _STATUS_CHOICES = {"any": "All", "pending": "To review", "reviewed": "Reviewed"}

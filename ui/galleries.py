@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tracin_core.reviews.queue import QueueRow
-
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
+from tracin_core.reviews.queue import QueueRow
 from ui.components.cards import Card, Tag
 from ui.media import thumbnail_address
 from ui.plain_text import shorten

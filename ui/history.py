@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import streamlit as st
+
 from tracin_core.reviews.history import HistoryRow
 from tracin_core.reviews.progress import review_progress
-
 from tracin_core.reviews.projects import Project
 from ui.components.cards import Card, CardAction, Tag
 from ui.media import thumbnail_address

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import streamlit as st
-from tracin_core.reviews.queue import adjacent, next_suspect
 
 from tracin_core.errors import NotFoundError
 from tracin_core.reviews.examples import ExampleView, get_example
 from tracin_core.reviews.projects import Project, Run
+from tracin_core.reviews.queue import adjacent, next_suspect
 from tracin_core.runs.folder import RunFolder
 from ui.charts import draw_checkpoints, draw_probabilities
 from ui.evidence import draw_evidence_options, draw_neighbours

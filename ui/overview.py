@@ -6,8 +6,8 @@ from datetime import datetime
 
 import pandas as pd
 import streamlit as st
-from tracin_core.reviews.progress import Progress
 
+from tracin_core.reviews.progress import Progress
 from tracin_core.reviews.projects import Project, Run
 from ui.wording import STATUS_WORDS, duration, percent
 

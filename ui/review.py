@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import streamlit as st
-from tracin_core.reviews.queue import next_suspect
 
 from tracin_core.errors import NotFoundError
 from tracin_core.reviews.examples import ExampleView, get_example
 from tracin_core.reviews.projects import Project, Run
+from tracin_core.reviews.queue import next_suspect
 from ui.decisions import class_keys, take_return
 from ui.filters import QueueView
 from ui.galleries import place
