@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
 
 from tracin_core.examples.datasets import EncodedDataset
 from tracin_core.examples.encoding import Encoder
 from tracin_core.gradients.projection import Projection
-from tracin_core.influence.capture import Capture
 from tracin_core.influence.checkpoints import Checkpoint
+from tracin_core.influence.collect import EXACT_LAST_NUMBERS
+from tracin_core.influence.signals import Capture
 from tracin_core.influence.tracin import TracIn
 from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
 from tracin_core.models.config import ModelConfig
@@ -34,9 +37,7 @@ from tracin_core.runs.folder import LAYERS
 from tracin_core.runs.hashing import describe_code_version, hash_file, hash_json, make_run_key
 from tracin_core.runs.signals import Signals
 
-# Above this many numbers an example, the exact gradients of the last layer cost more disk and
-# search time than a projection loses in precision.
-MAX_EXACT_NUMBERS = 8_192
+# An error of 6% in a dot product, relative to the product of the norms, for 2 KB an example.
 PROJECTION = ProjectionEntry(dim=512, seed=0)
 
 
@@ -166,9 +167,12 @@ class _Scoring:
             for entry in self._entries
         ]
         self._tracin = TracIn(network.model, checkpoints, rates=rates)
+        self._layers: dict[str, tuple[str, ...]] = {}
+        self._projections: dict[str, ProjectionEntry | None] = {}
 
     def score(self, datasets: dict[Split, EncodedDataset]) -> None:
         """Write signals, probabilities, vectors and indexes."""
+        self._examine(datasets["train"])
         for split, dataset in datasets.items():
             with self._stopwatch.time(f"score_{split}"):
                 self._write(split, self._capture(split, dataset))
@@ -188,13 +192,26 @@ class _Scoring:
             training=network.training,
             epochs=network.epochs,
             checkpoints=self._entries,
-            layers={"all": self._tracin.layer_names, "last": self._tracin.last_layer_names},
+            layers=self._layers,
             rates=self._rates,
-            projection={"all": PROJECTION, "last": None},
+            projection=self._projections,
             indexes=self._indexes,
             timings=self._stopwatch.seconds,
             **made,
         )
+
+    def _examine(self, dataset: EncodedDataset) -> None:
+        """Note which layers are covered, and which vectors the capture pass will project."""
+        last = TracIn(self._network.model, self._tracin.checkpoints[-1:], layers="last")
+        covered = {
+            "all": self._tracin.examine(dataset),
+            "last": last.examine(dataset),
+        }
+        self._layers = {layers: name_layers(entry.covered) for layers, entry in covered.items()}
+        sizes = {entry.name: entry.size for entry in covered["last"]}
+        numbers = len(self._entries) * sum(sizes[name] for name in covered["last"].covered)
+        exact = numbers <= EXACT_LAST_NUMBERS
+        self._projections = {"all": PROJECTION, "last": None if exact else PROJECTION}
 
     def _capture(self, split: Split, dataset: EncodedDataset) -> Capture:
         stage = f"scoring the {split} examples"
@@ -207,9 +224,9 @@ class _Scoring:
 
     def _write(self, split: Split, capture: Capture) -> None:
         self._folder.write_signals(split, as_signals(capture))
-        self._folder.write_probabilities(split, np.asarray(capture.probabilities))
-        self._folder.write_vectors("all", split, np.asarray(capture.vectors))
-        self._folder.write_vectors("last", split, np.asarray(capture.last_vectors))
+        self._folder.write_probabilities(split, as_array(capture.probabilities))
+        self._folder.write_vectors("all", split, as_array(capture.vectors))
+        self._folder.write_vectors("last", split, as_array(capture.last_vectors))
 
     def _build_index(self, layers: Layers) -> None:
         path = self._folder.index_path(layers)
@@ -221,13 +238,25 @@ class _Scoring:
 def as_signals(capture: Capture) -> Signals:
     """Return what a capture pass measured in the types that are stored."""
     return Signals(
-        self_influence_all=np.asarray(capture.squared_norms_all, dtype=np.float32),
-        self_influence_last=np.asarray(capture.squared_norms_last, dtype=np.float32),
-        loss=np.asarray(capture.losses, dtype=np.float32),
-        margin=np.asarray(capture.margins, dtype=np.float32),
-        predicted=np.asarray(capture.predicted, dtype=np.int16),
-        given_probability=np.asarray(capture.given_probability, dtype=np.float32),
+        self_influence_all=as_array(capture.squared_norms_all),
+        self_influence_last=as_array(capture.squared_norms_last),
+        loss=as_array(capture.losses),
+        margin=as_array(capture.margins),
+        predicted=as_array(capture.predicted).astype(np.int16),
+        given_probability=as_array(capture.given_probability),
     )
+
+
+def as_array(tensor: Tensor | None) -> npt.NDArray[np.float32]:
+    """Return a captured tensor in single precision; it must have been asked for."""
+    if tensor is None:
+        raise ValueError("the capture pass was not asked for these vectors")
+    return tensor.detach().to("cpu", torch.float32).numpy()
+
+
+def name_layers(parameters: Sequence[str]) -> tuple[str, ...]:
+    """Return the modules that hold these parameters, in order, each once."""
+    return tuple(dict.fromkeys(name.rpartition(".")[0] for name in parameters))
 
 
 def _with_hashes(network: TrainedNetwork) -> list[CheckpointEntry]:
