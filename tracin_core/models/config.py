@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from tracin_core.errors import ConfigurationError
-from tracin_core.examples.encoding import Encoder, ImageEncoder
+from tracin_core.examples.encoding import Encoder
+from tracin_core.examples.image_encoder import ImageEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class WordEmbeddingConfig:
 
     num_ids: int
     num_classes: int
-    embedding: int = 64
+    embedding: int = 128
     hidden: int = 64
     seed: int = 0
 

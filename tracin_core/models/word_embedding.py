@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from tracin_core.examples.encoding import PADDING
+from tracin_core.examples.text_encoder import PADDING
 from tracin_core.models.config import WordEmbeddingConfig
 
 # torch draws embeddings with deviation 1, which lets a network memorise single texts by their

@@ -112,7 +112,7 @@ def _explain(place: int, lowest: Sequence[float], accuracy: float, chance: float
     top, bottom = lowest[0], lowest[-1]
     share = (top - lowest[place]) / (top - bottom) if top > bottom else 0.0
     if place == 0:
-        progress = f"the first epoch that can be used, train loss {top:.3f}"
+        progress = f"The first epoch that can be used, train loss {top:.3f}"
     else:
         progress = f"{share:.0%} of the way down, train loss {lowest[place]:.3f}"
     return f"{progress}; test accuracy {accuracy:.1%}, guessing reaches {chance:.1%}."

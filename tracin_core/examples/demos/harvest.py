@@ -18,7 +18,7 @@ MAX_FILE_BYTES = 400_000  # a few generated files are larger, and take a second 
 
 _SKIPPED_FOLDER = re.compile(
     r"(?:^|/)(?:tests?|testing|_?vendor\w*|vendored|externals?|benchmarks?|conftest|examples"
-    r"|__pycache__|idlelib|lib2to3)(?:/|\.py$)"
+    r"|__pycache__|gui|idlelib|lib2to3)(?:/|\.py$)"
 )
 
 

@@ -18,15 +18,23 @@ _MARKDOWN_LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
 _CODE = re.compile(r"``([^`]+)``|`([^`]+)`_{0,2}")
 _STRONG = re.compile(r"\*\*(\w[^*]*)\*\*|(?<![\w*])\*(\w[^*\s]*)\*(?!\w)")
 _FOOTNOTE = re.compile(r"\s*\[(?:\d+|[A-Z]\w*)\]_?(?=[\s.,;:)]|$)")
+_EMPTY_REFERENCE = re.compile(r"\s*\((?:see|cf\.?|e\.g\.?)?\s*\)(?=[\s.,;:])")
 _QUALIFIED = re.compile(r"(?<![\w/.])[.~!]+(?=[A-Za-z_])")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
 # "..., including:" and "e.g." introduce what is not shown; "so. and" is no sentence at all.
 _COMPLETE = re.compile(
     r"^(?!.*[^.]\.\s+(?!e\.g|i\.e)[a-z]).*(?<!e\.g)(?<!i\.e)(?<!etc)[.!?]$", re.DOTALL
 )
+# A heading that ends in one of these goes on in a formula, a list or code.
+_HANGING = re.compile(
+    r"\b(?:a|an|and|are|as|be|by|for|from|if|in|including|is|like|of|on|or|that|the|this|to|where"
+    r"|which|with|follows|following|see)$",
+    re.IGNORECASE,
+)
 _POINTER = re.compile(
     r"Read more|See |Refer to|Please see|Please refer|For more|For details|New in|Warning!|Note:"
     r"|This (?:method|function|class) is (?:used )?(?:internally|for internal)|Added in"
+    r"|The '\w+' property|This is a generator-based coroutine|It is recommended to use"
 )
 
 # Marks of what is no prose: sections, lists, tables, doctests, directives, fields, formulas.
@@ -104,8 +112,8 @@ def _read_paragraph(paragraph: str) -> list[str]:
         return []
     text = _strip_markup(" ".join(paragraph.split()))
     sentences = _SENTENCE_END.split(text)
-    if len(sentences) == 1 and sentences[0][-1:].isalnum() and len(paragraph) <= MAX_HEADING:
-        sentences[0] += "."  # a heading, written without its full stop
+    if len(sentences) == 1 and _is_heading(sentences[0]):
+        sentences[0] += "."
     readable = []
     for sentence in sentences:
         if _UNREADABLE.search(sentence) or not _COMPLETE.search(sentence):
@@ -117,6 +125,12 @@ def _read_paragraph(paragraph: str) -> list[str]:
     return readable
 
 
+def _is_heading(sentence: str) -> bool:
+    """Tell whether a sentence only lacks its full stop."""
+    short = sentence[-1:].isalnum() and len(sentence) <= MAX_HEADING
+    return short and not _HANGING.search(sentence)
+
+
 def _strip_markup(text: str) -> str:
     """Return a paragraph without roles, links, code quotes, emphasis and footnotes."""
     text = _ROLE.sub(lambda match: _name_of_role(match[1]), text)
@@ -125,6 +139,7 @@ def _strip_markup(text: str) -> str:
     text = _CODE.sub(lambda match: match[1] or match[2], text)
     text = _STRONG.sub(lambda match: match[1] or match[2], text)
     text = _FOOTNOTE.sub("", text)
+    text = _EMPTY_REFERENCE.sub("", text)
     return _QUALIFIED.sub("", text).strip()
 
 
