@@ -1,0 +1,111 @@
+"""Per-example gradients of convolutions in one, two and three dimensions.
+
+The gradient of an example's kernel is one matrix product between the gradients at its outputs
+and the patches that produced them. Stride, dilation, groups and every padding mode only change
+how the patches are cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tracin_core.gradients.contributions import Contribution, Dense
+from tracin_core.gradients.registry import UnsupportedUseError, gradient_rule
+
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+
+@dataclass(frozen=True)
+class Kernel(Contribution):
+    """A convolution kernel's gradients, not yet computed.
+
+    Attributes:
+        inputs: Padded inputs, shape ``(B, channels, *space)``.
+        deltas: Gradients at the outputs, shape ``(B, O, *output_space)``.
+        layer: The convolution, for its stride, dilation and groups.
+        shape: Shape of the kernel, ``(O, channels / groups, *kernel)``.
+    """
+
+    inputs: Tensor
+    deltas: Tensor
+    layer: Convolution
+    shape: torch.Size
+
+    @property
+    def batch_size(self) -> int:
+        """Number of examples B."""
+        return self.deltas.shape[0]
+
+    @property
+    def is_factored(self) -> bool:
+        """Whether norms and sketches need less work than the whole gradient: never."""
+        return False
+
+    def narrow(self, start: int, stop: int) -> Kernel:
+        """Return the same for the examples ``start`` to ``stop``."""
+        return Kernel(self.inputs[start:stop], self.deltas[start:stop], self.layer, self.shape)
+
+    def instantiate(self) -> Tensor:
+        """Return the whole gradients, shape ``(B, *shape)``."""
+        batch_size, groups = self.batch_size, self.layer.groups
+        patches = cut_patches(self.layer, self.inputs, self.deltas.shape[2:])
+        patches = patches.reshape(batch_size * groups, -1, self.deltas[0, 0].numel())
+        deltas = self.deltas.reshape(batch_size * groups, self.shape[0] // groups, -1)
+        return torch.bmm(deltas, patches.transpose(1, 2)).reshape(batch_size, *self.shape)
+
+
+def cut_patches(layer: Convolution, inputs: Tensor, output_space: torch.Size) -> Tensor:
+    """Return a view of every patch the kernel saw.
+
+    Args:
+        layer: The convolution.
+        inputs: Padded inputs, shape ``(B, channels, *space)``.
+        output_space: Spatial shape of the outputs.
+
+    Returns:
+        Shape ``(B, channels, *kernel, *output_space)``, sharing memory with ``inputs``.
+    """
+    strides = inputs.stride()
+    kernel_strides = [s * d for s, d in zip(strides[2:], layer.dilation, strict=True)]
+    output_strides = [s * d for s, d in zip(strides[2:], layer.stride, strict=True)]
+    return inputs.as_strided(
+        (*inputs.shape[:2], *layer.kernel_size, *output_space),
+        (*strides[:2], *kernel_strides, *output_strides),
+    )
+
+
+@gradient_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d)
+def convolution_gradients(
+    layer: Convolution, arguments: tuple[Any, ...], output_gradients: Tensor
+) -> dict[str, Contribution]:
+    """Return the gradients of a convolution's kernel and bias.
+
+    Args:
+        layer: The convolution.
+        arguments: The input, shape ``(B, channels, *space)``.
+        output_gradients: Shape ``(B, O, *output_space)``.
+
+    Returns:
+        ``weight``, computed when asked for, and ``bias``, shape ``(B, O)``.
+
+    Raises:
+        UnsupportedUseError: If the input has no batch axis.
+    """
+    inputs: Tensor = arguments[0]
+    if inputs.dim() != len(layer.kernel_size) + 2:
+        raise UnsupportedUseError("a convolution of an input without a batch axis")
+    padding = layer._reversed_padding_repeated_twice
+    if any(padding):
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        inputs = F.pad(inputs, padding, mode=mode)
+    kernel = Kernel(inputs, output_gradients, layer, layer.weight.shape)
+    gradients: dict[str, Contribution] = {"weight": kernel}
+    if layer.bias is not None:
+        bias = output_gradients.flatten(2).sum(2)
+        gradients["bias"] = Dense(bias, layer.bias.shape)
+    return gradients

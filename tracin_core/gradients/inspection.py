@@ -1,0 +1,98 @@
+"""What must be known of a model before its gradients are: its last layer, and that it is sound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tracin_core.errors import GradientError
+from tracin_core.gradients.graph import find_parameter_uses
+from tracin_core.gradients.plan import LOOSE_TOLERANCE
+from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
+
+
+def refuse_mixing_layers(model: nn.Module) -> None:
+    """Refuse layers that mix the examples of a batch even in evaluation mode.
+
+    Raises:
+        GradientError: If a BatchNorm keeps no running statistics.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            raise GradientError(
+                f"Layer {name!r} is a {type(module).__name__} without running statistics: it "
+                "normalises with the statistics of the batch, so an example has no gradient of "
+                "its own. Expected track_running_stats=True. Train with running statistics, or "
+                "use GroupNorm or LayerNorm."
+            )
+
+
+@torch.no_grad()
+def refuse_mixed_examples(model: nn.Module, inputs: Any) -> None:
+    """Check on three examples that an output depends on its own example and nothing else.
+
+    Raises:
+        GradientError: If outputs change with the company, or from one pass to the next.
+    """
+    together = _first_tensor(call_model(model, inputs))
+    swapped = map_tensors(lambda tensor: tensor[[2, 0]], inputs)
+    apart = _first_tensor(call_model(model, swapped))
+    if together.shape[:1] != (3,) or apart.shape[:1] != (2,):
+        raise GradientError(
+            f"The model returned a tensor of shape {tuple(together.shape)} for three examples; "
+            "expected one row for each, examples along the first axis. Wrap the model so that "
+            "its outputs begin with the batch axis."
+        )
+    largest = together.abs().amax().clamp_min(torch.finfo(together.dtype).tiny)
+    if not bool(((together[[2, 0]] - apart).abs() <= LOOSE_TOLERANCE * largest).all()):
+        if not bool(torch.isfinite(together).all()):
+            return  # reported later, with its example and checkpoint
+        raise GradientError(
+            "The model's output for an example changes with the other examples of its batch, or "
+            "from one pass to the next. Expected each output to depend on its own example alone "
+            "in evaluation mode. Look for batch statistics, or for dropout called with "
+            "training=True."
+        )
+
+
+def find_last_layer(model: nn.Module, inputs: Any) -> str:
+    """Find the module that holds the last trainable parameters that produce the outputs.
+
+    Last by execution, not by registration: of all parameters in the gradient graph of the
+    outputs, the one whose latest use autograd numbered highest. Auxiliary heads that do not
+    reach the outputs, and a head registered first, are told apart this way. For a weight tied
+    across modules it is the module it is first registered in.
+
+    Args:
+        model: In evaluation mode; every trainable parameter requires gradients.
+        inputs: A few examples.
+
+    Returns:
+        The module's name as in ``model.named_modules()``.
+
+    Raises:
+        GradientError: If no trainable parameter reaches the outputs.
+    """
+    with torch.enable_grad():
+        uses = find_parameter_uses(_first_tensor(call_model(model, inputs)))
+    latest = {
+        name: max(uses[id(value)]) for name, value in model.named_parameters() if id(value) in uses
+    }
+    if not latest:
+        raise GradientError(
+            "No trainable parameter reaches the model's outputs; expected at least one. "
+            "Set requires_grad=True on the parameters that were trained, and make sure the "
+            "forward pass does not run under torch.no_grad()."
+        )
+    return max(latest, key=lambda name: latest[name]).rpartition(".")[0]
+
+
+def _first_tensor(outputs: Any) -> Tensor:
+    """Return the model's main output: the logits, or the first tensor there is."""
+    logits = getattr(outputs, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
+    return next(find_tensors(outputs))

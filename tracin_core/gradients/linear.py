@@ -1,0 +1,38 @@
+"""Per-example gradients of Linear layers, over single vectors and over sequences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from tracin_core.gradients.contributions import Contribution, Dense, Outer
+from tracin_core.gradients.registry import gradient_rule
+
+
+@gradient_rule(nn.Linear)
+def linear_gradients(
+    layer: nn.Linear, arguments: tuple[Any, ...], output_gradients: Tensor
+) -> dict[str, Contribution]:
+    """Return the factors of a Linear layer's gradients.
+
+    The gradient is ``delta a^T`` (paper arXiv:2002.08484v3, Appendix F), summed over the
+    positions of a sequence.
+
+    Args:
+        layer: The layer, ``I`` to ``O``.
+        arguments: The input, shape ``(B, ..., I)``.
+        output_gradients: Shape ``(B, ..., O)``.
+
+    Returns:
+        ``weight`` as outer products and ``bias``, shape ``(B, O)``.
+    """
+    inputs: Tensor = arguments[0]
+    batch_size = len(inputs)
+    deltas = output_gradients.reshape(batch_size, -1, layer.out_features)
+    weight = Outer(deltas, inputs.reshape(batch_size, -1, layer.in_features), layer.weight.shape)
+    gradients: dict[str, Contribution] = {"weight": weight}
+    if layer.bias is not None:
+        bias = deltas[:, 0] if deltas.shape[1] == 1 else deltas.sum(1)
+        gradients["bias"] = Dense(bias, layer.bias.shape)
+    return gradients

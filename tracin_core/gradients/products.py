@@ -1,0 +1,36 @@
+"""Exact dot products between the gradients of two sets of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tracin_core.gradients.contributions import Contribution, Outer, instantiate_chunks
+
+
+def dot_products(left: Sequence[Contribution], right: Sequence[Contribution]) -> Tensor:
+    """Return every dot product between two sets of gradients of one parameter.
+
+    Two outer products need ``(delta . delta')(a . a')`` and no gradient at all. Everything
+    else is instantiated a few examples at a time.
+
+    Args:
+        left: All uses of the parameter by B examples.
+        right: All uses by M examples.
+
+    Returns:
+        Shape ``(B, M)``.
+    """
+    if len(left) == len(right) == 1 and isinstance(left[0], Outer) and isinstance(right[0], Outer):
+        first, second = left[0], right[0]
+        if first.positions == second.positions == 1:
+            deltas = first.deltas[:, 0] @ second.deltas[:, 0].T
+            return deltas * (first.inputs[:, 0] @ second.inputs[:, 0].T)
+    blocks = []
+    for columns in instantiate_chunks(right):
+        flat = columns.flatten(1).T
+        rows = [gradients.flatten(1) @ flat for gradients in instantiate_chunks(left)]
+        blocks.append(torch.cat(rows))
+    return torch.cat(blocks, dim=1)

@@ -1,0 +1,162 @@
+"""Read examples in order, batch by batch, so that row i is always example i."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    SequentialSampler,
+    TensorDataset,
+    default_collate,
+)
+
+from tracin_core.errors import ConfigurationError, GradientError
+from tracin_core.gradients.structure import find_tensors, map_tensors
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A run of consecutive examples.
+
+    Attributes:
+        start: Position of the first.
+        inputs: A tensor, tuple or dict of tensors, examples along the first axis.
+        targets: Their targets, or ``None`` where examples have no label.
+        size: Number of examples B.
+    """
+
+    start: int
+    inputs: Any
+    targets: Any
+    size: int
+
+    def pick(self, indices: list[int]) -> Batch:
+        """Return chosen examples as a batch."""
+        inputs, targets = map_tensors(lambda t: t[indices], (self.inputs, self.targets))
+        return Batch(self.start, inputs, targets, len(indices))
+
+    def split(self, largest: int) -> Iterator[Batch]:
+        """Yield the batch in parts of at most ``largest`` examples."""
+        if self.size <= largest:
+            yield self
+            return
+        for start in range(0, self.size, largest):
+            stop = min(start + largest, self.size)
+            inputs, targets = map_tensors(lambda t: t[start:stop], (self.inputs, self.targets))  # noqa: B023
+            yield Batch(self.start + start, inputs, targets, stop - start)
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        inputs, targets = map_tensors(
+            lambda t: t.to(device, non_blocking=True), (self.inputs, self.targets)
+        )
+        return Batch(self.start, inputs, targets, self.size)
+
+
+def count_examples(examples: Any) -> int:
+    """Return the number of examples N.
+
+    Raises:
+        ConfigurationError: If ``examples`` is no map-style dataset, or shuffles.
+    """
+    if isinstance(examples, DataLoader):
+        _refuse_disorder(examples)
+        return len(examples.dataset)  # type: ignore[arg-type]
+    if not isinstance(examples, Sized) or not hasattr(examples, "__getitem__"):
+        raise ConfigurationError(
+            f"Found examples of type {type(examples).__name__}; expected a map-style dataset of "
+            "(input, target) with a length, or a DataLoader that does not shuffle. Put the "
+            "examples in a list, or in a torch.utils.data.TensorDataset."
+        )
+    return len(examples)
+
+
+def read_batches(examples: Any, batch_size: int) -> Iterator[Batch]:
+    """Yield all examples in order.
+
+    Args:
+        examples: A map-style dataset of ``(input, target)``, or a DataLoader without shuffling,
+            whose own batches are then taken.
+        batch_size: Examples in a batch.
+
+    Yields:
+        The batches; together they hold each example once.
+
+    Raises:
+        ConfigurationError: If ``examples`` shuffles or is no dataset.
+        GradientError: If a batch is malformed.
+    """
+    total = count_examples(examples)
+    if isinstance(examples, DataLoader):
+        start = 0
+        for content in examples:
+            batch = _make_batch(start, content)
+            yield batch
+            start += batch.size
+        return
+    for start in range(0, total, batch_size):
+        stop = min(start + batch_size, total)
+        if isinstance(examples, TensorDataset):
+            yield _make_batch(start, [tensor[start:stop] for tensor in examples.tensors])
+        else:
+            yield _make_batch(start, _collate([examples[i] for i in range(start, stop)]))
+
+
+def _refuse_disorder(loader: DataLoader[Any]) -> None:
+    batches = loader.batch_sampler
+    ordered = type(loader.sampler) is SequentialSampler and type(batches) is BatchSampler
+    if not ordered:
+        raise ConfigurationError(
+            "Found a DataLoader that shuffles or samples; expected every example once, in order, "
+            "because row i of the scores is example i. Pass loader.dataset, or a DataLoader "
+            "with shuffle=False."
+        )
+    if loader.drop_last and len(loader.dataset) % (loader.batch_size or 1):  # type: ignore[arg-type]
+        raise ConfigurationError(
+            "Found a DataLoader with drop_last=True, which leaves the last examples out; "
+            "expected every example once. Pass loader.dataset, or drop_last=False."
+        )
+
+
+def _collate(items: list[Any]) -> Any:
+    if any(not isinstance(item, tuple | list) or len(item) != 2 for item in items):
+        raise ConfigurationError(
+            f"Found an example of type {type(items[0]).__name__}; expected (input, target). "
+            "Put (input, None) if examples have no label."
+        )
+    inputs = default_collate([item[0] for item in items])
+    targets = [item[1] for item in items]
+    if any(target is None for target in targets):
+        return inputs, None
+    return inputs, default_collate(targets)
+
+
+def _make_batch(start: int, content: Any) -> Batch:
+    if not isinstance(content, tuple | list) or len(content) != 2:
+        raise ConfigurationError(
+            f"Found a batch of type {type(content).__name__} with "
+            f"{len(content) if isinstance(content, Sized) else 'no'} parts; expected (inputs, "
+            "targets). Inputs with several tensors go in a tuple or dict of their own."
+        )
+    inputs, targets = content
+    tensors = list(find_tensors((inputs, targets)))
+    sizes = {len(tensor) if tensor.dim() else 0 for tensor in tensors}
+    if not tensors or len(sizes) != 1:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors) or "no tensor"
+        raise GradientError(
+            f"The batch that begins with example {start} holds {shapes}; expected tensors with "
+            "the examples along the first axis, the same number in each. Pad inputs of "
+            "different lengths, or collate them with a DataLoader's collate_fn."
+        )
+    return Batch(start, inputs, targets, sizes.pop())
+
+
+def is_labelled(targets: Any) -> bool:
+    """Whether a batch has targets."""
+    return any(isinstance(tensor, Tensor) for tensor in find_tensors(targets))

@@ -1,0 +1,84 @@
+"""Exact influence between two sets of examples, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tracin_core.gradients.capture import Gradients
+from tracin_core.gradients.products import dot_products
+from tracin_core.influence.batches import Batch, read_batches
+from tracin_core.influence.collect import sum_norms
+from tracin_core.influence.passes import ExamplePass
+from tracin_core.influence.work import Work
+
+# Gradients of test examples held at once, counted as if they were whole: 128 million numbers
+# are 512 MB in single precision, and factored ones take less.
+HELD_NUMBERS = 128_000_000
+
+
+def collect_influence(train: Work, test: Work, rates: Sequence[float]) -> Tensor:
+    """Return ``sum_i rate_i <gradient_i(train), gradient_i(test)>``, shape ``(N, M)``.
+
+    A block of test examples keeps its gradients at all checkpoints while the train examples
+    pass by once.
+
+    Args:
+        train: The run over N train examples.
+        test: The run over M test examples.
+        rates: Learning rates, one for each checkpoint.
+    """
+    scores = torch.zeros(train.total, test.total, dtype=train.dtype)
+    numbers = test.num_checkpoints * test.count_numbers(test.chosen)
+    block_size = min(test.batch_size, max(1, HELD_NUMBERS // max(1, numbers)))
+    if not train.total or not test.total:
+        return scores
+    for whole in read_batches(test.examples, block_size):
+        for block in whole.split(block_size):
+            columns = slice(block.start, block.start + block.size)
+            _add_block(train, _hold(test, block), rates, scores[:, columns])
+    return scores
+
+
+def _hold(test: Work, block: Batch) -> list[list[tuple[slice, Gradients]]]:
+    """Return a block's gradients by checkpoint, with the columns that they belong to."""
+    held: list[list[tuple[slice, Gradients]]] = [[] for _ in range(test.num_checkpoints)]
+    for step in test.passes_over(block):
+        _check(test, step)
+        first = step.batch.start - block.start
+        columns = slice(first, first + step.batch.size)
+        held[step.checkpoint].append((columns, step.captured.gradients))
+    return held
+
+
+def _add_block(
+    train: Work,
+    held: list[list[tuple[slice, Gradients]]],
+    rates: Sequence[float],
+    scores: Tensor,
+) -> None:
+    for step in train.passes():
+        _check(train, step)
+        rows = slice(step.batch.start, step.batch.start + step.batch.size)
+        for columns, gradients in held[step.checkpoint]:
+            products = _dot_all(train.chosen, step.captured.gradients, gradients)
+            if products is not None:
+                scaled = rates[step.checkpoint] * products
+                scores[rows, columns] += scaled.to("cpu", scores.dtype)
+
+
+@torch.no_grad()
+def _dot_all(names: Sequence[str], left: Gradients, right: Gradients) -> Tensor | None:
+    total: Tensor | None = None
+    for name in names:
+        if name in left and name in right:
+            products = dot_products(left[name], right[name])
+            total = products if total is None else total + products
+    return total
+
+
+def _check(work: Work, step: ExamplePass) -> None:
+    norms = sum_norms(step, work.chosen).to("cpu")
+    work.check_finite(norms, step.batch.start, step.checkpoint)

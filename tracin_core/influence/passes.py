@@ -1,0 +1,162 @@
+"""Run the model over examples at every checkpoint and hand out per-example gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tracin_core.gradients.capture import CapturedPass, Objective, capture_pass
+from tracin_core.gradients.contributions import Dense
+from tracin_core.gradients.fallback import FALLBACK_NUMBERS, fallback_gradients
+from tracin_core.gradients.inspection import (
+    find_last_layer,
+    refuse_mixed_examples,
+    refuse_mixing_layers,
+)
+from tracin_core.gradients.plan import TRIAL_SIZE, Plan, confirm_plan, draft_plan
+from tracin_core.gradients.structure import find_tensors
+from tracin_core.gradients.weights import evaluation_mode, run_with_weights
+from tracin_core.influence.batches import Batch
+from tracin_core.influence.checkpoints import Checkpoint, read_weights
+
+# All checkpoints stay on the device while they need less than this; otherwise they are read
+# again one after the other, and the examples once for each. 2 GiB is small beside what a
+# machine that trains models has.
+RESIDENT_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class ExamplePass:
+    """One batch at one checkpoint.
+
+    Attributes:
+        batch: The batch, on the device.
+        checkpoint: Index of the checkpoint.
+        captured: Outputs, objective and the gradients of the chosen parameters.
+    """
+
+    batch: Batch
+    checkpoint: int
+    captured: CapturedPass
+
+
+class Runner:
+    """Holds a model with its checkpoints' weights and runs passes; the model stays as it is.
+
+    Args:
+        model: Any module.
+        checkpoints: Weights to put in place, one after the other.
+        device: Where to compute.
+    """
+
+    def __init__(
+        self, model: nn.Module, checkpoints: Sequence[Checkpoint], device: torch.device
+    ) -> None:
+        self.model = model
+        self.checkpoints = tuple(checkpoints)
+        self.device = device
+        self.trainable = {
+            name: value.shape for name, value in model.named_parameters() if value.requires_grad
+        }
+        self._resident: dict[int, dict[str, Tensor]] = {}
+        size = sum(value.nbytes for value in model.state_dict().values())
+        self._keeps_all = size * len(self.checkpoints) <= RESIDENT_BYTES
+
+    def prepared(self) -> AbstractContextManager[None]:
+        """Return the context in which passes run: evaluation mode, random state kept."""
+        return evaluation_mode(self.model, self.device)
+
+    def find_last_layer(self, batch: Batch) -> str:
+        """Return the module that holds the last trainable parameters (see ``inspection``)."""
+        trial = _take_trial(batch).to(self.device)
+        weights = self._weights(0, self.trainable)
+        return run_with_weights(
+            self.model, weights, lambda: find_last_layer(self.model, trial.inputs)
+        )
+
+    def plan(self, batch: Batch, names: Sequence[str], objective: Objective) -> Plan:
+        """Decide how the gradients of the named parameters are computed, and check it."""
+        refuse_mixing_layers(self.model)
+        # Inside the stage the modules hold the checkpoint's tensors, but the same modules.
+        draft = draft_plan(self.model, names)
+        trial = _take_trial(batch).to(self.device)
+
+        def check() -> Plan:
+            refuse_mixed_examples(self.model, trial.inputs)
+            return confirm_plan(self.model, draft, trial.inputs, trial.targets, objective)
+
+        return run_with_weights(self.model, self._weights(0, names), check)
+
+    def passes(
+        self,
+        read: Callable[[], Iterable[Batch]],
+        plan: Plan,
+        names: Sequence[str],
+        objective: Objective,
+    ) -> Iterator[ExamplePass]:
+        """Yield every batch at every checkpoint; batches are read once if all weights fit."""
+        everything = range(len(self.checkpoints))
+        groups = [everything] if self._keeps_all else [range(c, c + 1) for c in everything]
+        fallback_numbers = sum(self.trainable[name].numel() for name in plan.fallback)
+        largest = max(1, FALLBACK_NUMBERS // max(1, fallback_numbers))
+        for group in groups:
+            for whole in read():
+                for batch in whole.split(largest):
+                    moved = batch.to(self.device)
+                    for index in group:
+                        yield self._run(moved, index, plan, names, objective)
+
+    def _run(
+        self, batch: Batch, index: int, plan: Plan, names: Sequence[str], objective: Objective
+    ) -> ExamplePass:
+        weights = self._weights(index, names)
+
+        def run() -> CapturedPass:
+            captured = capture_pass(self.model, plan.layers, batch.inputs, batch.targets, objective)
+            if plan.fallback:
+                wanted = {name: weights[name] for name in plan.fallback}
+                found = fallback_gradients(
+                    self.model, wanted, batch.inputs, batch.targets, objective, plan.method
+                )
+                for name, gradients in found.items():
+                    captured.gradients[name] = [Dense(gradients, weights[name].shape)]
+            return captured
+
+        return ExamplePass(batch, index, run_with_weights(self.model, weights, run))
+
+    def _weights(self, index: int, names: Any) -> dict[str, Tensor]:
+        """Return a checkpoint's tensors on the device; only ``names`` require gradients."""
+        if index not in self._resident:
+            if not self._keeps_all:
+                self._resident.clear()
+            self._resident[index] = self._load(index)
+        wanted = set(names)
+        return {
+            name: value.detach().requires_grad_() if name in wanted else value
+            for name, value in self._resident[index].items()
+        }
+
+    def _load(self, index: int) -> dict[str, Tensor]:
+        """Read a checkpoint; copied, so that nothing a forward pass does reaches the caller."""
+        state = read_weights(self.checkpoints[index], self.model)
+        own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        return {
+            name: state.get(name, value).detach().to(self.device, value.dtype, copy=True)
+            for name, value in own.items()
+        }
+
+
+def _take_trial(batch: Batch) -> Batch:
+    """Return the three examples that plans are checked on, repeated if there are fewer."""
+    return batch.pick([index % batch.size for index in range(TRIAL_SIZE)])
+
+
+def describe_inputs(batch: Batch) -> tuple[Any, ...]:
+    """Return what plans are remembered by: number types and axes of a batch's tensors."""
+    tensors = find_tensors((batch.inputs, batch.targets))
+    return tuple((tensor.dtype, tensor.dim()) for tensor in tensors)

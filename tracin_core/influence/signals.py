@@ -1,0 +1,45 @@
+"""What one pass over the examples gives, for each checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Signals and vectors of N examples at C checkpoints; all tensors are on the CPU.
+
+    Norms, losses and margins are per checkpoint and not multiplied by learning rates. Rows
+    are examples in the order they were given.
+
+    Attributes:
+        squared_norms_all: Squared gradient norm over the chosen layers, shape ``(C, N)``.
+        squared_norms_last: The same over the last layer, shape ``(C, N)``.
+        losses: Loss (nats for cross-entropy), shape ``(C, N)``; NaN without a label.
+        margins: Logit of the given label minus the best other, ``(C, N)``; NaN for regression.
+        predicted: Predicted class, shape ``(C, N)``, int64; the output itself for regression.
+        given_probability: Probability of the given label, ``(C, N)``; NaN for regression.
+        probabilities: Class probabilities at the last checkpoint, shape ``(N, K)``.
+        vectors: Projected gradients of the chosen layers, shape ``(N, D)``, if asked for.
+        last_vectors: Exact last-layer gradients of all checkpoints end to end, shape
+            ``(N, C * P_last)``, if asked for.
+        rates: Rates the vectors are weighted with, shape ``(C,)``.
+    """
+
+    squared_norms_all: Tensor
+    squared_norms_last: Tensor
+    losses: Tensor
+    margins: Tensor
+    predicted: Tensor
+    given_probability: Tensor
+    probabilities: Tensor
+    vectors: Tensor | None
+    last_vectors: Tensor | None
+    rates: Tensor
+
+    def self_influence(self, layers: str = "all") -> Tensor:
+        """Return ``sum_i rate_i |gradient_i|^2`` over "all" chosen layers or the "last"; (N,)."""
+        norms = self.squared_norms_last if layers == "last" else self.squared_norms_all
+        return (self.rates.to(norms.dtype).unsqueeze(1) * norms).sum(0)

@@ -1,0 +1,269 @@
+"""TracIn: what each training example did to the loss of another, or to its own.
+
+TracInCP (Pruthi et al. 2020, arXiv:2002.08484v3, Sec. 3.2)::
+
+    influence(z, z') = sum_i rate_i * gradient(weights_i, z) . gradient(weights_i, z')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tracin_core.errors import ConfigurationError
+from tracin_core.gradients.capture import Objective
+from tracin_core.gradients.coverage import Coverage
+from tracin_core.gradients.plan import Plan
+from tracin_core.gradients.projection import Projection
+from tracin_core.influence.batches import count_examples, read_batches
+from tracin_core.influence.checkpoints import Checkpoint, read_learning_rate
+from tracin_core.influence.collect import collect_capture, collect_norms, collect_vectors
+from tracin_core.influence.describe import describe_coverage
+from tracin_core.influence.devices import choose_device
+from tracin_core.influence.layers import (
+    LayerChoice,
+    check_layers,
+    find_own_parameters,
+    find_parameters,
+)
+from tracin_core.influence.losses import Loss, choose_loss, negative_binary_score, negative_score
+from tracin_core.influence.pairs import collect_influence
+from tracin_core.influence.passes import Runner, describe_inputs
+from tracin_core.influence.signals import Capture
+from tracin_core.influence.work import Progress, Work
+
+Explain = Literal["loss", "score"]
+
+
+class TracIn:
+    """Exact TracInCP scores and projected gradient vectors of a model and its checkpoints.
+
+    The model is always evaluated in evaluation mode (dropout off, BatchNorm with its running
+    statistics) and left as it was found: weights, mode of each module, ``requires_grad``,
+    device, random state. Parameters that do not require gradients are left out.
+
+    Args:
+        model: Any module; called with a tensor, a tuple (by position) or a dict (by keyword).
+        checkpoints: Weights at chosen steps of the training, in any order.
+        loss: "cross_entropy", "mse", "binary_cross_entropy" (on logits), or a callable
+            ``(outputs, targets) -> (B,)``.
+        layers: "all", "last" (the module that holds the last trainable parameters on the way to
+            the outputs), or names as in ``model.named_modules()``.
+        device: "auto" (cuda, then mps, then cpu) or a device.
+        batch_size: Examples in a pass; changes speed and memory, never scores.
+        rates: "recorded" learning rates, or "ones" to ignore them.
+
+    Raises:
+        ConfigurationError: If an option cannot work.
+        CheckpointError: If a learning rate is missing. Weights are read when first needed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        checkpoints: Sequence[Checkpoint],
+        loss: Loss = "cross_entropy",
+        layers: LayerChoice = "all",
+        device: str | torch.device = "auto",
+        batch_size: int = 256,
+        *,
+        rates: Literal["recorded", "ones"] = "recorded",
+    ) -> None:
+        _check_options(checkpoints, batch_size, rates)
+        check_layers(model, layers)
+        self.model = model
+        self.checkpoints = tuple(checkpoints)
+        self.layers = layers
+        self.batch_size = batch_size
+        self.device = choose_device(device)
+        self._loss = loss
+        self._loss_function = choose_loss(loss)
+        ones = [1.0] * len(self.checkpoints)
+        self.rates = ones if rates == "ones" else [read_learning_rate(c) for c in checkpoints]
+        self._runner = Runner(model, self.checkpoints, self.device)
+        self._last: str | None = None
+        self._plans: dict[Any, Plan] = {}
+        self._latest: tuple[tuple[str, ...], Plan] | None = None
+
+    @property
+    def coverage(self) -> Coverage:
+        """How each parameter is treated; ``confirmed`` once examples have been seen."""
+        return describe_coverage(self.model, self.layers, self._latest)
+
+    def examine(self, examples: Any) -> Coverage:
+        """Check on the first examples how each parameter is treated, without scoring any."""
+        with self._work(examples, "loss"):
+            return self.coverage
+
+    def self_influence(self, examples: Any, *, on_progress: Progress | None = None) -> Tensor:
+        """Return the influence of each example on its own loss.
+
+        Args:
+            examples: N examples ``(input, target)``.
+            on_progress: Called with (examples done, all), each counted once per checkpoint.
+
+        Returns:
+            ``sum_i rate_i |gradient_i|^2``, exact, shape ``(N,)``, never negative.
+
+        Raises:
+            GradientError: If a gradient is not finite, or cannot be computed.
+        """
+        with self._work(examples, "loss", on_progress) as work:
+            norms = collect_norms(work)
+        return (torch.tensor(self.rates, dtype=norms.dtype).unsqueeze(1) * norms).sum(0)
+
+    def influence(
+        self,
+        train: Any,
+        test: Any,
+        *,
+        explain: Explain = "loss",
+        on_progress: Progress | None = None,
+    ) -> Tensor:
+        """Return the influence of every train example on every test example.
+
+        Args:
+            train: N examples with targets.
+            test: M examples; targets are not read for ``explain="score"``.
+            explain: The test example's "loss", or the "score" of its predicted class.
+            on_progress: As in ``self_influence``, over the train examples.
+
+        Returns:
+            Exact scores, shape ``(N, M)``. Positive: a proponent, which lowers the loss (or
+            raises the score). Negative: an opponent.
+
+        Raises:
+            GradientError: If a gradient is not finite, or cannot be computed.
+        """
+        with (
+            self._work(train, "loss", on_progress) as train_work,
+            self._work(test, explain) as test_work,
+        ):
+            return collect_influence(train_work, test_work, self.rates)
+
+    def vectors(
+        self,
+        examples: Any,
+        projection: Projection | None = None,
+        *,
+        explain: Explain = "loss",
+        on_progress: Progress | None = None,
+    ) -> Tensor:
+        """Return vectors whose dot products are influences.
+
+        Args:
+            examples: N examples.
+            projection: How gradients are projected; ``None`` returns them exact and whole, the
+                blocks ``sqrt(rate_i) * gradient_i`` of all checkpoints end to end.
+            explain: "loss", or "score" for examples whose prediction is to be explained; only
+                their dot products with loss vectors of train examples are influences.
+            on_progress: As in ``self_influence``.
+
+        Returns:
+            Shape ``(N, D)``, where D is ``projection.dim``, or checkpoints times parameters.
+
+        Raises:
+            GradientError: If a gradient is not finite, or cannot be computed.
+        """
+        with self._work(examples, explain, on_progress) as work:
+            return collect_vectors(work, self.rates, projection)
+
+    def capture(
+        self,
+        examples: Any,
+        *,
+        projection: Projection | None = None,
+        last_layer_vectors: bool = False,
+        explain: Explain = "loss",
+        on_progress: Progress | None = None,
+    ) -> Capture:
+        """Return every signal of every example from one pass per batch and checkpoint.
+
+        Args:
+            examples: N examples; targets may be ``None`` with ``explain="score"``.
+            projection: Also project the gradients of the chosen layers.
+            last_layer_vectors: Also return the last layer's vectors: exact where they have at
+                most 8,192 numbers over all checkpoints, else projected like the others.
+            explain: What is differentiated, for norms as for vectors.
+            on_progress: As in ``self_influence``.
+
+        Returns:
+            The signals; see ``Capture``.
+
+        Raises:
+            GradientError: If a gradient is not finite, or cannot be computed.
+        """
+        with self._work(examples, explain, on_progress, with_last=True) as work:
+            return collect_capture(work, self.rates, projection, last_layer_vectors, self._loss)
+
+    @contextmanager
+    def _work(
+        self,
+        examples: Any,
+        explain: Explain,
+        on_progress: Progress | None = None,
+        with_last: bool = False,
+    ) -> Iterator[Work]:
+        """Prepare the model and the plan for one run over ``examples``."""
+        total = count_examples(examples)
+        objective = self._choose_objective(explain)
+        first = next(read_batches(examples, min(3, self.batch_size)), None) if total else None
+        with self._runner.prepared():
+            if first is not None and self._last is None and (with_last or self.layers == "last"):
+                self._last = self._runner.find_last_layer(first)
+            last = find_own_parameters(self.model, self._last) if self._last is not None else ()
+            chosen = last if self.layers == "last" else find_parameters(self.model, self.layers)
+            names = tuple(dict.fromkeys((*chosen, *last))) if with_last else chosen
+            plan = Plan(())
+            if first is not None:
+                key = (names, explain, describe_inputs(first))
+                if key not in self._plans:
+                    self._plans[key] = self._runner.plan(first, names, objective)
+                plan = self._plans[key]
+                self._latest = (chosen, plan)
+            yield Work(
+                self._runner,
+                examples,
+                total,
+                self.batch_size,
+                plan,
+                names,
+                chosen,
+                last,
+                objective,
+                self._loss_function,
+                on_progress,
+            )
+
+    def _choose_objective(self, explain: Explain) -> Objective:
+        if explain == "loss":
+            return self._loss_function
+        if explain == "score":
+            binary = self._loss == "binary_cross_entropy"
+            return negative_binary_score if binary else negative_score
+        raise ConfigurationError(
+            f"Found explain={explain!r}; expected 'loss' or 'score'. Use 'score' for examples "
+            "without a label."
+        )
+
+
+def _check_options(checkpoints: Sequence[Checkpoint], batch_size: int, rates: str) -> None:
+    if not checkpoints or not all(isinstance(item, Checkpoint) for item in checkpoints):
+        raise ConfigurationError(
+            f"Found checkpoints={checkpoints!r:.80}; expected at least one Checkpoint(weights=..., "
+            "learning_rate=...). Put the model's own weights in one: "
+            "Checkpoint(model.state_dict(), learning_rate=1.0)."
+        )
+    if batch_size < 1:
+        raise ConfigurationError(
+            f"Found batch_size={batch_size}; expected at least 1. Use the default, 256."
+        )
+    if rates not in ("recorded", "ones"):
+        raise ConfigurationError(
+            f"Found rates={rates!r}; expected 'recorded' or 'ones'. Use 'ones' to ignore the "
+            "learning rates."
+        )
