@@ -34,19 +34,20 @@ def prepare_file(url: URL) -> None:
     path = Path(url.database)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        is_folder = path.is_dir()
+        # SQLite writes a journal beside the file, so the folder counts as well.
+        places = [place for place in (path, path.parent) if place.exists()]
     except OSError as error:
         raise DatabaseError(
-            f"The folder {path.parent} of the database cannot be made: "
-            f"{error.strerror or error}. Mend its permissions, or name another database with "
-            "--database."
+            f"The database {path} cannot be reached: {error.strerror or error}. Mend the "
+            "permissions of its folder, or name another database with --database."
         ) from error
-    if path.is_dir():
+    if is_folder:
         raise DatabaseError(
             f"Found a folder at {path}. Expected the path of a database file: add a file name."
         )
-    # SQLite writes a journal beside the file, so the folder counts as well.
-    for place in (path, path.parent):
-        if place.exists() and not os.access(place, os.W_OK):
+    for place in places:
+        if not os.access(place, os.W_OK):
             raise DatabaseError(
                 f"The database {path} cannot be written: {place} is read-only for you. Mend the "
                 "permissions, or name another database with --database."
