@@ -23,6 +23,7 @@ from tracin_core.retrieval.vectors import Matrix, Positions, compute_scores
 
 # Candidates are asked for in proportion to k, from this k on.
 _CALIBRATED_K = 10
+_FAULT_SEARCH_K = 10_000
 # Larger than any rounding of a bound, so that a tie is looked at rather than missed.
 _BOUND_SLACK = 1 + 1e-6
 
@@ -96,10 +97,28 @@ class AnnoyBands:
                 if not len(active):
                     break
                 rows, items = self._find_candidates(band, directions, best, active, pool)
+                if not len(rows):
+                    continue
                 positions = band.positions[items]
                 scores = compute_scores(self.vectors, positions, directions.wide, rows)
                 best.offer(rows, positions, scores)
         return best
+
+    def find_fault(self) -> str:
+        """Ask every Annoy index once for ten neighbours; return what is wrong, or nothing.
+
+        Compiled for some newer Pythons, Annoy returns one neighbour whatever is asked for
+        (spotify/annoy issue 682). Where the bands that are scanned hold nearly all neighbours,
+        the recall alone would not tell.
+        """
+        for band in self.bands:
+            if band.annoy is not None:
+                query = (self.vectors[band.positions[0]] / band.largest_norm).tolist()
+                asked = min(_CALIBRATED_K, len(band.positions))
+                returned = len(band.annoy.get_nns_by_vector(query, asked, _FAULT_SEARCH_K))
+                if returned < asked:
+                    return f"Annoy returned {returned} of {asked} neighbours; it may be miscompiled"
+        return ""
 
     def _find_candidates(
         self,

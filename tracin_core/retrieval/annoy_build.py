@@ -14,13 +14,16 @@ import numpy as np
 
 from tracin_core.errors import RetrievalError
 from tracin_core.retrieval.annoy_bands import AnnoyBands, AnnoyLike, Band, Effort
-from tracin_core.retrieval.bands import EXACT_ROWS, cut_bands
+from tracin_core.retrieval.bands import cut_bands
 from tracin_core.retrieval.vectors import Matrix, Numbers, Positions
 
 # The number of threads that build one band's trees is fixed, because Annoy seeds each thread:
 # the same trees on every machine.
 _TREE_THREADS = 4
 _TREES = 16
+# Up to this size a band is scanned exactly: that takes 0.1 ms, no more than to ask Annoy and to
+# score its candidates.
+_SCANNED_NUMBERS = 1 << 20
 # Rows turned to Python numbers at a time; Annoy takes nothing else.
 _ROWS_AT_ONCE = 1024
 
@@ -99,7 +102,7 @@ class _Builder:
         largest = float(self.norms[positions[0]])
         if largest == 0:
             return Band(largest, positions)
-        if in_head or stop - start < EXACT_ROWS:
+        if in_head or (stop - start) * self.vectors.shape[1] <= _SCANNED_NUMBERS:
             return Band(largest, positions, rows=np.ascontiguousarray(self.vectors[positions]))
         annoy = self.factory(self.vectors.shape[1])
         annoy.set_seed(self.seed)

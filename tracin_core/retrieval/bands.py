@@ -11,9 +11,8 @@ from tracin_core.retrieval.vectors import Numbers
 # The 4% with the largest norms hold nearly every neighbour when norms are heavy-tailed; to look
 # at all of them costs 1/25 of an exact search.
 _HEAD_SHARE = 25
-_FIRST_ROWS = 256
-# Below this an exact scan of the band is as fast as an Annoy query (measured, 256 numbers).
-EXACT_ROWS = 512
+_FIRST_ROWS = 512
+_FEWEST_ROWS = 512
 _TAIL_BANDS = 12
 # Narrower bands would cost queries and prune nothing.
 _SMALLEST_RATIO = 1.1
@@ -25,8 +24,8 @@ _FLOOR_QUANTILE = 0.01
 def cut_bands(norms: Numbers) -> tuple[list[tuple[int, int]], int]:
     """Cut norms sorted from large to small into bands.
 
-    The head is cut where its size doubles, and is meant for exact scans; what follows is cut
-    where the norm has fallen by a constant ratio; zero vectors are a band of their own.
+    The head, meant for exact scans, is cut where its size has grown fourfold; what follows is
+    cut where the norm has fallen by a constant ratio; zero vectors are a band of their own.
 
     Args:
         norms: Descending, shape ``(N,)``.
@@ -36,12 +35,12 @@ def cut_bands(norms: Numbers) -> tuple[list[tuple[int, int]], int]:
         the head (a cut falls there).
     """
     total, positive = len(norms), int(np.count_nonzero(norms))
-    head = min(positive, max(EXACT_ROWS, total // _HEAD_SHARE))
+    head = min(positive, max(_FEWEST_ROWS, total // _HEAD_SHARE))
     cuts = {0, head, positive, total}
     size = _FIRST_ROWS
     while size < head:
         cuts.add(size)
-        size *= 2
+        size *= 4
     if positive > head:
         cuts.update(_cut_tail(norms[:positive], head))
     return list(pairwise(sorted(cuts))), head
@@ -57,6 +56,6 @@ def _cut_tail(norms: Numbers, head: int) -> list[int]:
     cuts = np.unique(np.searchsorted(-norms, -edges, side="right"))
     kept = [head]
     for cut in cuts.tolist():
-        if cut - kept[-1] >= EXACT_ROWS and len(norms) - cut >= EXACT_ROWS:
+        if cut - kept[-1] >= _FEWEST_ROWS and len(norms) - cut >= _FEWEST_ROWS:
             kept.append(cut)
     return kept[1:]

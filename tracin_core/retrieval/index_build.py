@@ -32,6 +32,8 @@ from tracin_core.retrieval.vectors import Numbers, compute_fingerprint
 # Half of the 100 ms in which a page feels immediate; the page must be drawn too.
 EXACT_SECONDS = 0.05
 _TIMED_QUERIES = 9
+# Exact search is given up for one that is at least so many times faster.
+_WORTHWHILE = 2
 
 Wish = Literal["auto", "exact", "annoy"]
 
@@ -41,7 +43,27 @@ class _Trial(NamedTuple):
 
     bands: AnnoyBands | None
     recalls: dict[str, float]
+    query_seconds: float
     note: str
+
+
+class _Stopwatch:
+    """Times single queries, each for ten neighbours of both sides, on this machine."""
+
+    def __init__(self, exact: ExactSearch, queries: Numbers) -> None:
+        self.exact = exact
+        self._queries = queries
+        self.exact_seconds = self.time(exact)
+
+    def time(self, searcher: Searcher) -> float:
+        """Return the median seconds of a search for one side."""
+        seconds = [0.0]
+        for query in self._queries:
+            for side in SIDES:
+                started = time.perf_counter()
+                searcher.search(query, side=side)
+                seconds.append(time.perf_counter() - started)
+        return float(np.median(seconds))
 
 
 def build_index(
@@ -74,12 +96,14 @@ def build_index(
         raise RetrievalError(f"Found kind {kind!r}; expected 'auto', 'exact' or 'annoy'.")
     started = time.perf_counter()
     exact = ExactSearch(train_vectors)
-    queries = draw_queries(exact, seed, _TIMED_QUERIES)
-    timings = {"exact_query": _time_query(exact, queries)}
+    stopwatch = _Stopwatch(exact, draw_queries(exact, seed, _TIMED_QUERIES))
     with _open_folder(path) as folder:
-        trial = _decide(exact, kind, timings["exact_query"], folder, seed, annoy_factory)
-        timings["query"] = _time_query(trial.bands or exact, queries)
-        timings["build"] = time.perf_counter() - started
+        trial = _decide(stopwatch, kind, folder, seed, annoy_factory)
+        timings = {
+            "exact_query": stopwatch.exact_seconds,
+            "query": trial.query_seconds,
+            "build": time.perf_counter() - started,
+        }
         record = IndexRecord(
             kind="annoy" if trial.bands else "exact",
             rows=exact.vectors.shape[0],
@@ -97,57 +121,49 @@ def build_index(
 
 
 def _decide(
-    exact: ExactSearch,
-    wish: Wish,
-    exact_seconds: float,
-    folder: Path | None,
-    seed: int,
-    factory: AnnoyFactory,
+    stopwatch: _Stopwatch, wish: Wish, folder: Path | None, seed: int, factory: AnnoyFactory
 ) -> _Trial:
     """Choose the kind, and build and measure Annoy where it is wanted."""
-    perfect = {str(side): 1.0 for side in SIDES}
+    seconds = stopwatch.exact_seconds
+    perfect = _Trial(None, {str(side): 1.0 for side in SIDES}, seconds, "")
     if wish == "exact":
-        return _Trial(None, perfect, "Exact search, as asked for.")
-    if wish == "auto" and exact_seconds <= EXACT_SECONDS:
-        note = f"Exact search: it answers within {EXACT_SECONDS * 1000:.0f} ms here."
-        return _Trial(None, perfect, note)
+        return perfect._replace(note="Exact search, as asked for.")
+    if wish == "auto" and seconds <= EXACT_SECONDS:
+        limit = f"{EXACT_SECONDS * 1000:.0f} ms"
+        return perfect._replace(note=f"Exact search: it answers within {limit} here.")
     try:
-        trial = _try_annoy(exact, folder, seed, factory)
+        trial = _try_annoy(stopwatch, folder, seed, factory)
     except RetrievalError as error:
         if wish == "annoy":
             raise
-        return _Trial(None, perfect, f"Exact search: {error}")
-    if trial.bands is not None:
-        return trial
-    return _Trial(None, perfect, trial.note)
+        return perfect._replace(note=f"Exact search: {error}")
+    found = ", ".join(f"{recall:.3f} of the true {side}" for side, recall in trial.recalls.items())
+    if trial.note:
+        reason = f"{trial.note}."
+    elif min(trial.recalls.values()) < LOWEST_RECALL:
+        reason = f"Annoy found {found} on these vectors, and {LOWEST_RECALL} of each are needed."
+    elif wish == "auto" and trial.query_seconds > seconds / _WORTHWHILE:
+        reason = "Annoy is hardly faster on these vectors."
+    else:
+        return trial._replace(note=f"Annoy by bands of norms: it found {found}.")
+    if folder is not None:
+        shutil.rmtree(folder / BANDS_FOLDER)
+    return perfect._replace(note=f"Exact search: {reason}")
 
 
-def _try_annoy(exact: ExactSearch, folder: Path | None, seed: int, factory: AnnoyFactory) -> _Trial:
-    """Build the bands and measure them; throw them away if they miss too much."""
-    place = None if folder is None else folder / BANDS_FOLDER
+def _try_annoy(
+    stopwatch: _Stopwatch, folder: Path | None, seed: int, factory: AnnoyFactory
+) -> _Trial:
+    """Build the bands and measure them; the note says what is broken, if anything is."""
+    exact, place = stopwatch.exact, None if folder is None else folder / BANDS_FOLDER
     if place is not None:
         place.mkdir()
     bands = build_bands(
         exact.vectors, exact.norms, EFFORTS[0], folder=place, seed=seed, factory=factory
     )
-    recalls = calibrate(bands, exact, seed)
-    found = ", ".join(f"{recall:.3f} of the true {side}" for side, recall in recalls.items())
-    if min(recalls.values()) >= LOWEST_RECALL:
-        return _Trial(bands, recalls, f"Annoy by bands of norms: it found {found}.")
-    if place is not None:
-        shutil.rmtree(place)
-    note = f"Exact search: Annoy found {found} on these vectors; at least {LOWEST_RECALL} needed."
-    return _Trial(None, recalls, note)
-
-
-def _time_query(searcher: Searcher, queries: Numbers) -> float:
-    """Return the median seconds of a single query for ten neighbours."""
-    seconds = []
-    for query in queries:
-        started = time.perf_counter()
-        searcher.search(query)
-        seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds)) if seconds else 0.0
+    fault = bands.find_fault()
+    recalls = {} if fault else calibrate(bands, exact, seed)
+    return _Trial(bands, recalls, stopwatch.time(bands), fault)
 
 
 @contextmanager

@@ -13,16 +13,19 @@ from tracin_core.retrieval.queries import SIDES, Found, Side
 from tracin_core.retrieval.vectors import Numbers
 
 RECALL_K = 10
-# Below this an index is not used; from the target on no harder search is tried.
+# Below this an index is not used. From the target on no harder search is tried; it lies above
+# 0.99, because the sample's recall is that much off (128 queries for 10 neighbours: 0.003).
 LOWEST_RECALL = 0.95
-TARGET_RECALL = 0.99
-SAMPLE_QUERIES = 64
+TARGET_RECALL = 0.995
+SAMPLE_QUERIES = 128
 
 # From easy to hard; the first that reaches the target is taken.
 EFFORTS = (
     Effort(32, 600),
     Effort(50, 1500),
+    Effort(75, 2500),
     Effort(100, 4000),
+    Effort(150, 7000),
     Effort(200, 10_000),
     Effort(400, 30_000),
 )
