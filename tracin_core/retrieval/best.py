@@ -41,6 +41,9 @@ class Best:
         """
         if not len(rows):
             return
+        if len(self.scores) == 1:
+            self._offer_to_one(positions, scores)
+            return
         touched, local = np.unique(rows, return_inverse=True)
         held = np.repeat(np.arange(len(touched)), self.k)
         all_rows = np.concatenate([held, local])
@@ -51,6 +54,13 @@ class Best:
         kept = order[rank_in_group(all_rows[order]) < self.k]
         self.scores[touched] = all_scores[kept].reshape(len(touched), self.k)
         self.positions[touched] = all_positions[kept].reshape(len(touched), self.k)
+
+    def _offer_to_one(self, positions: Positions, scores: Numbers) -> None:
+        """Do the same for a single query: a third of the time, which a person waits for."""
+        all_scores = np.concatenate([self.scores[0], scores])
+        all_positions = np.concatenate([self.positions[0], positions])
+        kept = np.lexsort((all_positions, -all_scores))[: self.k]
+        self.scores[0], self.positions[0] = all_scores[kept], all_positions[kept]
 
 
 def rank_in_group(sorted_groups: Positions) -> Positions:

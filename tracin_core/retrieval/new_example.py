@@ -1,0 +1,165 @@
+"""Score an example that is not in the data: prediction and vectors to find its evidence with.
+
+Imports torch, unlike everything else in this package.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from tracin_core.errors import InputError
+from tracin_core.examples.encoding import Encoder, encoder_from_json
+from tracin_core.gradients.projection import Projection
+from tracin_core.influence.checkpoints import Checkpoint
+from tracin_core.influence.losses import get_logits
+from tracin_core.influence.tracin import TracIn
+from tracin_core.models.build import build_model
+from tracin_core.models.config import model_config_from_json
+from tracin_core.runs import RunConfig, RunFolder
+from tracin_core.runs.config import Kind
+
+# Runs whose networks stay in memory between calls; a person compares one or two at a time.
+LOADED_RUNS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class NewExample:
+    """What a run's network makes of an example without a label.
+
+    Attributes:
+        kind: "image" or "text".
+        probabilities: Class probabilities at the last checkpoint, shape ``(K,)``.
+        predicted: The most probable class.
+        vectors: For "all" and "last" layers, shape ``(D,)``; the dot product with a train
+            example's stored vector is its influence on the predicted class's logit, summed over
+            the checkpoints. Positive: a proponent of the prediction.
+    """
+
+    kind: Kind
+    probabilities: npt.NDArray[np.float32]
+    predicted: int
+    vectors: dict[str, npt.NDArray[np.float32]]
+
+
+def score_new_example(
+    run_folder: Path, *, image: bytes | None = None, text: str | None = None
+) -> NewExample:
+    """Predict an example's class and explain the prediction.
+
+    There is no true label whose loss could be explained, so what is explained is a score (FAQ,
+    "two types of scores"): the logit of the class that the last checkpoint predicts. It is the
+    same class at every checkpoint, because the sum over checkpoints traces one function along
+    the training; the early networks may have predicted something else.
+
+    The first call for a run loads its network (and torch); later ones take milliseconds.
+
+    Args:
+        run_folder: ``projects/<slug>/runs/<run key>``.
+        image: Bytes of an image file, for runs on images.
+        text: The text, for runs on texts.
+
+    Raises:
+        InputError: If it is not what the run takes, or cannot be read.
+        RunFolderError: If a file of the run is missing or corrupt.
+        CheckpointError: If a checkpoint is missing or does not fit the network.
+    """
+    run = _load_run(Path(run_folder))
+    content = _choose_content(run.config.kind, image, text)
+    return run.score(run.encoder.encode(content))  # type: ignore[arg-type]
+
+
+class _LoadedRun:
+    """A run's network and checkpoints in memory; one call at a time uses them."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.config: RunConfig = folder.read_config()
+        self.encoder: Encoder = encoder_from_json(dict(self.config.encoder))
+        model = build_model(model_config_from_json(dict(self.config.model)))
+        checkpoints = [
+            Checkpoint(folder.root / entry.file, entry.learning_rate, entry.step)
+            for entry in self.config.checkpoints
+        ]
+        projection = self.config.projection["all"]
+        self._projection = (
+            None if projection is None else Projection(projection.dim, projection.seed)
+        )
+        self._last = TracIn(model, checkpoints[-1:], rates="ones")
+        self._all = TracIn(model, checkpoints, loss=minus_class_logit, rates=self.config.rates)
+        self._lock = Lock()
+
+    def score(self, encoded: Tensor) -> NewExample:
+        """Score one encoded example."""
+        inputs = encoded.unsqueeze(0)
+        with self._lock:
+            seen = self._last.capture(TensorDataset(inputs, torch.zeros(1, dtype=torch.int64)))
+            predicted = int(seen.probabilities[0].argmax())
+            explained = TensorDataset(inputs, torch.tensor([predicted]))
+            capture = self._all.capture(
+                explained, projection=self._projection, last_layer_vectors=True
+            )
+        vectors = {"all": capture.vectors, "last": capture.last_vectors}
+        return NewExample(
+            kind=self.config.kind,
+            probabilities=_as_array(seen.probabilities[0]),
+            predicted=predicted,
+            vectors={
+                layers: _as_array(rows[0]) for layers, rows in vectors.items() if rows is not None
+            },
+        )
+
+
+def minus_class_logit(outputs: Tensor, classes: Tensor) -> Tensor:
+    """Return minus the logit of a chosen class for each example.
+
+    Minus, so that a train example whose gradient points the same way raises the score.
+
+    Args:
+        outputs: What the network returned, logits ``(B, K)``.
+        classes: Class indices ``(B,)``.
+
+    Returns:
+        Shape ``(B,)``.
+    """
+    return -get_logits(outputs).gather(1, classes.unsqueeze(1)).squeeze(1)
+
+
+_loaded: OrderedDict[tuple[Path, int], _LoadedRun] = OrderedDict()
+_loading = Lock()
+
+
+def _load_run(root: Path) -> _LoadedRun:
+    """Return the run's network, from memory if it was used lately and was not scored again."""
+    folder = RunFolder(root.resolve())
+    path = folder.config_path
+    key = (path, path.stat().st_mtime_ns if path.exists() else 0)
+    with _loading:
+        if key not in _loaded:
+            _loaded[key] = _LoadedRun(folder)
+        _loaded.move_to_end(key)
+        while len(_loaded) > LOADED_RUNS:
+            _loaded.popitem(last=False)
+        return _loaded[key]
+
+
+def _choose_content(kind: Kind, image: bytes | None, text: str | None) -> bytes | str:
+    content = image if kind == "image" else text
+    if content is None:
+        other = {"image": "an image", "text": "a text"}
+        raise InputError(
+            f"This run scores examples of the kind {kind!r}, and none was given. "
+            f"Give {other[kind]}."
+        )
+    return content
+
+
+def _as_array(tensor: Tensor) -> npt.NDArray[np.float32]:
+    return tensor.detach().to("cpu", torch.float32).numpy().copy()
