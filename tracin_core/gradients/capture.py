@@ -96,7 +96,9 @@ def _make_hook(covered: CoveredLayer, uses: list[LayerUse]) -> Callable[..., Non
         # Without a graph behind it (inside torch.no_grad()) no gradient flows to this use.
         if isinstance(output, Tensor) and output.requires_grad:
             if kwargs:
-                args = inspect.signature(layer.forward).bind(*args, **kwargs).args
+                bound = inspect.signature(layer.forward).bind(*args, **kwargs)
+                bound.apply_defaults()
+                args = bound.args
             edge = get_gradient_edge(output)
             uses.append(LayerUse(covered, args, args[0]._version, edge))
 

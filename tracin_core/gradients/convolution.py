@@ -17,6 +17,11 @@ from torch import Tensor, nn
 from tracin_core.gradients.contributions import Contribution, Dense
 from tracin_core.gradients.registry import UnsupportedUseError, gradient_rule
 
+# Numbers of patches copied at once. On two cores 1 million (4 MB) was fastest of 0.25 to 8
+# million for layers from 28 x 28 down to 7 x 7: larger copies leave the cache, smaller ones
+# make the matrix products too short.
+PATCH_NUMBERS = 1_000_000
+
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
@@ -52,11 +57,20 @@ class Kernel(Contribution):
 
     def instantiate(self) -> Tensor:
         """Return the whole gradients, shape ``(B, *shape)``."""
-        batch_size, groups = self.batch_size, self.layer.groups
-        patches = cut_patches(self.layer, self.inputs, self.deltas.shape[2:])
-        patches = patches.reshape(batch_size * groups, -1, self.deltas[0, 0].numel())
-        deltas = self.deltas.reshape(batch_size * groups, self.shape[0] // groups, -1)
-        return torch.bmm(deltas, patches.transpose(1, 2)).reshape(batch_size, *self.shape)
+        groups, positions = self.layer.groups, self.deltas.shape[2:].numel()
+        matrix = (self.shape[0] // groups, self.shape[1:].numel())
+        kernels = self.deltas.new_empty(self.batch_size * groups, *matrix)
+        step = max(1, PATCH_NUMBERS // (groups * matrix[1] * positions))
+        for start in range(0, self.batch_size, step):
+            part = self.narrow(start, start + step)
+            patches = cut_patches(self.layer, part.inputs, part.deltas.shape[2:])
+            patches = patches.reshape(-1, matrix[1], positions)
+            torch.bmm(
+                part.deltas.reshape(-1, matrix[0], positions),
+                patches.transpose(1, 2),
+                out=kernels[start * groups : (start + step) * groups],
+            )
+        return kernels.reshape(self.batch_size, *self.shape)
 
 
 def cut_patches(layer: Convolution, inputs: Tensor, output_space: torch.Size) -> Tensor:

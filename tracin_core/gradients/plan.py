@@ -152,7 +152,14 @@ def _differentiate(
     """Differentiate by the parameters and by the layers' outputs."""
     if not value.requires_grad:
         return [torch.zeros_like(item) for item in parameters], [None] * len(edges)
-    found = torch.autograd.grad(value, [*parameters, *edges], allow_unused=True)
+    try:
+        found = torch.autograd.grad(value, [*parameters, *edges], allow_unused=True)
+    except RuntimeError as error:
+        raise GradientError(
+            f"The model cannot be differentiated ({str(error).splitlines()[0]}); expected a "
+            "model that could be trained as it is. Look for a change in place, or a custom "
+            "operation without a gradient."
+        ) from error
     truths = [
         torch.zeros_like(item) if gradient is None else gradient.detach().to_dense()
         for item, gradient in zip(parameters, found, strict=False)

@@ -30,7 +30,7 @@ def dot_products(left: Sequence[Contribution], right: Sequence[Contribution]) ->
             return deltas * (first.inputs[:, 0] @ second.inputs[:, 0].T)
     blocks = []
     for columns in instantiate_chunks(right):
-        flat = columns.flatten(1).T
-        rows = [gradients.flatten(1) @ flat for gradients in instantiate_chunks(left)]
+        flat = columns.reshape(len(columns), -1).T
+        rows = [part.reshape(len(part), -1) @ flat for part in instantiate_chunks(left)]
         blocks.append(torch.cat(rows))
     return torch.cat(blocks, dim=1)

@@ -157,7 +157,9 @@ class VectorBuilder:
             size = self._work.runner.trainable[name].numel()
             uses = step.captured.gradients.get(name)
             if uses:
-                whole = torch.cat([part.flatten(1) for part in instantiate_chunks(uses)])
+                whole = torch.cat(
+                    [part.reshape(len(part), -1) for part in instantiate_chunks(uses)]
+                )
                 rows[:, at : at + size] = (
                     whole.to("cpu", rows.dtype) * self._scales[step.checkpoint]
                 )
