@@ -119,7 +119,7 @@ def test_the_same_seed_builds_the_same_index(bands):
 def test_saved_bands_answer_as_before_from_memory_maps(tmp_path, bands):
     norms = ExactSearch(bands.vectors).norms
     built = build_bands(bands.vectors, norms, EFFORT, folder=tmp_path)
-    opened = open_bands(bands.vectors, EFFORT, tmp_path)
+    opened = open_bands(bands.vectors, norms, EFFORT, tmp_path)
     assert count_annoys(opened) == count_annoys(bands)
     queries = draw_vectors(20, seed=2)
     for side in SIDES:
@@ -133,14 +133,15 @@ def test_saved_bands_answer_as_before_from_memory_maps(tmp_path, bands):
 @pytest.mark.parametrize("pattern", ["band-*.ann", "order.npy", "rows.npy", "bands.json"])
 @pytest.mark.parametrize("damage", ["cut off", "missing"])
 def test_a_damaged_file_is_refused_with_the_way_out(tmp_path, bands, pattern, damage):
-    build_bands(bands.vectors, ExactSearch(bands.vectors).norms, EFFORT, folder=tmp_path)
+    norms = ExactSearch(bands.vectors).norms
+    build_bands(bands.vectors, norms, EFFORT, folder=tmp_path)
     path = next(tmp_path.glob(pattern))
     content = path.read_bytes()
     path.unlink()
     if damage == "cut off":
         path.write_bytes(content[: len(content) // 2])
     with pytest.raises(RetrievalError, match="Delete the folder and build the index again"):
-        open_bands(bands.vectors, EFFORT, tmp_path)
+        open_bands(bands.vectors, norms, EFFORT, tmp_path)
 
 
 def test_missing_annoy_is_said_with_what_it_needs(monkeypatch):

@@ -229,9 +229,12 @@ def test_a_set_of_zero_vectors_is_indexed():
     assert index.search(np.ones(4), 2).scores.tolist() == [0, 0]
 
 
-def test_the_sample_holds_train_vectors_as_they_are_and_perturbed_ones():
+def test_the_sample_holds_train_vectors_perturbed_ones_and_unlike_ones():
     exact = ExactSearch(draw_vectors())
-    queries = draw_queries(exact, seed=0, count=40)
-    known = [bool((exact.vectors == query).all(axis=1).any()) for query in queries]
-    assert sum(known) == 20
-    np.testing.assert_array_equal(queries, draw_queries(exact, seed=0, count=40))
+    queries = draw_queries(exact, seed=0, count=60)
+    unit = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    cosines = (unit @ (exact.vectors / exact.norms[:, None]).T).max(axis=1)
+    assert (cosines > 0.9999).sum() == 20
+    assert (cosines[:20] > 0.5).all()
+    assert cosines[20:40].mean() < cosines[:20].mean()
+    np.testing.assert_array_equal(queries, draw_queries(exact, seed=0, count=60))

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from tracin_core.retrieval.best import Best, find_promising
 from tracin_core.retrieval.exact import multiply, rounding_error
 from tracin_core.retrieval.queries import Directions, Found, Side, search_in_parts
-from tracin_core.retrieval.vectors import Matrix, Positions, compute_scores
+from tracin_core.retrieval.vectors import Matrix, Numbers, Positions, compute_scores
 
 # Candidates are asked for in proportion to k, from this k on.
 _CALIBRATED_K = 10
@@ -50,19 +50,36 @@ class Effort:
 
 
 @dataclass(frozen=True)
+class Scan:
+    """The vectors of a band that is scanned exactly, largest norm first.
+
+    Attributes:
+        rows: Shape ``(n, D)``.
+        norms: Shape ``(n,)``.
+    """
+
+    rows: Matrix
+    norms: Numbers
+
+    def rows_down_to(self, norm: float) -> Matrix:
+        """Return the rows of at least this norm: no other can win."""
+        return self.rows[: int(np.searchsorted(-self.norms, -norm, side="right"))]
+
+
+@dataclass(frozen=True)
 class Band:
     """Train vectors of similar norms.
 
     Attributes:
         largest_norm: No vector of this or a later band is longer.
         positions: Their train positions, shape ``(n,)``.
-        rows: Their vectors where the band is scanned exactly, else None.
+        scan: What is looked at where the band is scanned exactly, else None.
         annoy: Their index where it is not; None for zero vectors too.
     """
 
     largest_norm: float
     positions: Positions
-    rows: Matrix | None = None
+    scan: Scan | None = None
     annoy: AnnoyLike | None = None
 
 
@@ -129,10 +146,12 @@ class AnnoyBands:
         pool: ThreadPoolExecutor,
     ) -> tuple[Positions, Positions]:
         """Return queries and items of the band that are worth an exact score, shapes ``(n,)``."""
-        if band.rows is not None:
-            block = multiply(directions.narrow[active], band.rows)
+        if band.scan is not None:
+            floors = best.floors[active]
+            lowest = (floors / directions.lengths[active]).min() / _BOUND_SLACK
+            block = multiply(directions.narrow[active], band.scan.rows_down_to(lowest))
             margin = rounding_error(self.vectors.shape[1]) * band.largest_norm
-            rows, items = find_promising(block, best.floors[active], best.k, margin)
+            rows, items = find_promising(block, floors, best.k, margin)
             return active[rows], items
         if band.annoy is None:  # zero vectors: all tie, so the lowest positions will do
             count = min(best.k, len(band.positions))

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from tracin_core.errors import RetrievalError
-from tracin_core.retrieval.annoy_bands import AnnoyBands, AnnoyLike, Band, Effort
+from tracin_core.retrieval.annoy_bands import AnnoyBands, AnnoyLike, Band, Effort, Scan
 from tracin_core.retrieval.bands import cut_bands
 from tracin_core.retrieval.vectors import Matrix, Numbers, Positions
 
@@ -103,7 +103,8 @@ class _Builder:
         if largest == 0:
             return Band(largest, positions)
         if in_head or (stop - start) * self.vectors.shape[1] <= _SCANNED_NUMBERS:
-            return Band(largest, positions, rows=np.ascontiguousarray(self.vectors[positions]))
+            rows = np.ascontiguousarray(self.vectors[positions])
+            return Band(largest, positions, Scan(rows, self.norms[positions]))
         annoy = self.factory(self.vectors.shape[1])
         annoy.set_seed(self.seed)
         for first in range(0, len(positions), _ROWS_AT_ONCE):
@@ -124,7 +125,7 @@ def _annoy_file(start: int) -> str:
 
 def _save(folder: Path, bands: list[Band], order: Positions) -> None:
     """Write what the Annoy files do not hold: the order, the rows scanned exactly, the cuts."""
-    scanned = [band.rows for band in bands if band.rows is not None]
+    scanned = [band.scan.rows for band in bands if band.scan is not None]
     np.save(folder / _ORDER, order)
     np.save(folder / _ROWS, np.concatenate(scanned))
     layout, start = [], 0
@@ -136,7 +137,7 @@ def _save(folder: Path, bands: list[Band], order: Positions) -> None:
                 "start": start,
                 "stop": stop,
                 "largest_norm": band.largest_norm,
-                "scanned": band.rows is not None,
+                "scanned": band.scan is not None,
                 "annoy_bytes": path.stat().st_size if band.annoy is not None else None,
             }
         )
@@ -145,9 +146,14 @@ def _save(folder: Path, bands: list[Band], order: Positions) -> None:
 
 
 def open_bands(
-    vectors: Matrix, effort: Effort, folder: Path, *, factory: AnnoyFactory = make_annoy
+    vectors: Matrix,
+    norms: Numbers,
+    effort: Effort,
+    folder: Path,
+    *,
+    factory: AnnoyFactory = make_annoy,
 ) -> AnnoyBands:
-    """Open saved bands; nothing but their layout is read before it is searched.
+    """Open saved bands; little but their layout is read before they are searched.
 
     Raises:
         RetrievalError: If a file is missing or corrupt, or annoy is missing.
@@ -158,14 +164,14 @@ def open_bands(
         bands, used = [], 0
         for entry in json.loads((folder / _LAYOUT).read_text()):
             positions = order[entry["start"] : entry["stop"]]
-            band_rows, annoy = None, None
+            scan, annoy = None, None
             if entry["scanned"]:
-                band_rows = rows[used : used + len(positions)]
+                scan = Scan(rows[used : used + len(positions)], norms[positions])
                 used += len(positions)
             elif entry["annoy_bytes"] is not None:
                 annoy = factory(vectors.shape[1])
                 _load(annoy, folder / _annoy_file(entry["start"]), entry["annoy_bytes"])
-            bands.append(Band(entry["largest_norm"], positions, band_rows, annoy))
+            bands.append(Band(entry["largest_norm"], positions, scan, annoy))
         _check(len(order) == len(vectors) and used == len(rows), "sizes differ")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RetrievalError(

@@ -24,8 +24,9 @@ _FLOOR_QUANTILE = 0.01
 def cut_bands(norms: Numbers) -> tuple[list[tuple[int, int]], int]:
     """Cut norms sorted from large to small into bands.
 
-    The head, meant for exact scans, is cut where its size has grown fourfold; what follows is
-    cut where the norm has fallen by a constant ratio; zero vectors are a band of their own.
+    The head, meant for exact scans, is cut once: the first rows yield a score that tells how
+    far into the rest to look. What follows is cut where the norm has fallen by a constant
+    ratio. Zero vectors are a band of their own.
 
     Args:
         norms: Descending, shape ``(N,)``.
@@ -37,10 +38,8 @@ def cut_bands(norms: Numbers) -> tuple[list[tuple[int, int]], int]:
     total, positive = len(norms), int(np.count_nonzero(norms))
     head = min(positive, max(_FEWEST_ROWS, total // _HEAD_SHARE))
     cuts = {0, head, positive, total}
-    size = _FIRST_ROWS
-    while size < head:
-        cuts.add(size)
-        size *= 4
+    if head > _FIRST_ROWS:
+        cuts.add(_FIRST_ROWS)
     if positive > head:
         cuts.update(_cut_tail(norms[:positive], head))
     return list(pairwise(sorted(cuts))), head

@@ -100,7 +100,7 @@ def open_index(
     if record.kind == "exact":
         return Index(record, exact)
     effort = Effort(**record.effort)
-    bands = open_bands(vectors, effort, folder / BANDS_FOLDER, factory=annoy_factory)
+    bands = open_bands(vectors, exact.norms, effort, folder / BANDS_FOLDER, factory=annoy_factory)
     return Index(record, exact, bands)
 
 

@@ -40,11 +40,12 @@ class Searcher(Protocol):
 
 
 def draw_queries(exact: ExactSearch, seed: int, count: int = SAMPLE_QUERIES) -> Numbers:
-    """Draw queries like those that will be asked.
+    """Draw queries like those that will be asked, a third of each kind.
 
-    Half are train vectors as they are, which is what a suspect asks. Half are train vectors
-    with noise of their own length added, so that their cosine with any train vector is at most
-    about 0.7: what a test example asks. Zero vectors are not drawn, as every index answers them.
+    Train vectors as they are, which is what a suspect asks; train vectors with noise of their
+    own length added, so that their cosine with any train vector is at most about 0.7, which is
+    what a test example asks; and directions unlike any train vector, for a new example that has
+    nothing to do with the data. Zero vectors are not drawn, as every index answers them.
 
     Returns:
         Shape ``(count, D)``; fewer rows where there are fewer train vectors.
@@ -54,10 +55,11 @@ def draw_queries(exact: ExactSearch, seed: int, count: int = SAMPLE_QUERIES) -> 
     chosen = generator.choice(alive, size=min(count, len(alive)), replace=False)
     queries: Numbers = exact.vectors[np.sort(chosen)].astype(np.float64)
     generator.shuffle(queries)
-    half = len(queries) // 2
-    noise = generator.standard_normal((half, queries.shape[1]))
+    third = len(queries) // 3
+    noise = generator.standard_normal((2 * third, queries.shape[1]))
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    queries[:half] += noise * np.linalg.norm(queries[:half], axis=1, keepdims=True)
+    queries[:third] += noise[:third] * np.linalg.norm(queries[:third], axis=1, keepdims=True)
+    queries[third : 2 * third] = noise[third:]
     return queries
 
 
