@@ -10,7 +10,6 @@ import os
 import socket
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, insert, select, update
@@ -18,6 +17,8 @@ from sqlalchemy.exc import IntegrityError
 
 from tracin_core.errors import JobError, NotFoundError
 from tracin_core.reviews.database import reading, writing
+from tracin_core.reviews.processes import process_is_alive
+from tracin_core.reviews.projects import project_in
 from tracin_core.reviews.schema import JobRow, utc_now
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -63,9 +64,11 @@ def create_job(engine: Engine, project_id: int, kind: str, message: str = "") ->
 
     Raises:
         JobError: If the project has an active one.
+        NotFoundError: If there is no such project.
     """
     try:
         with writing(engine) as connection:
+            project_in(connection, project_id)
             job_id = connection.scalars(
                 insert(JobRow)
                 .values(
@@ -265,23 +268,6 @@ def _dead(job: Job, now: datetime, stale_after: timedelta) -> bool:
     if job.state == "queued" or job.hostname != socket.gethostname() or job.pid is None:
         return silence > stale_after
     return not process_is_alive(job.pid) or silence > PID_TRUSTED_FOR
-
-
-def process_is_alive(pid: int) -> bool:
-    """Return whether a process of this host exists and is more than a zombie."""
-    try:
-        os.kill(pid, 0)  # signal 0 only asks
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    # A killed child stays a zombie until its parent asks for it, which a server may never do.
-    # Linux tells in /proc; the state follows the command name, which is in parentheses.
-    status = Path(f"/proc/{pid}/stat")
-    try:
-        return status.read_text(errors="replace").rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return not Path("/proc/self/stat").exists()
 
 
 def _update_active(

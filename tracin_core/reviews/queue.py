@@ -8,18 +8,33 @@ of the page only. Without a filter the page number alone gives the ranks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, exists, func, select
+from sqlalchemy import Connection, Engine, Row, Select, select
 
 from tracin_core.errors import InputError, NotFoundError
 from tracin_core.reviews.database import reading
-from tracin_core.reviews.events import contains, effective
+from tracin_core.reviews.events import effective
 from tracin_core.reviews.examples import load_views, percentile_of
+from tracin_core.reviews.queue_filter import (
+    QueueFilter,
+    count_passing,
+    filter_conditions,
+    is_decided,
+)
 from tracin_core.reviews.registration import Run, run_in
-from tracin_core.reviews.schema import ExampleRow, PredictionRow, ScoreRow
-from tracin_core.reviews.totals import remembered_total
+from tracin_core.reviews.schema import ExampleRow, ScoreRow
+
+__all__ = [
+    "SIGNALS",
+    "QueueFilter",
+    "QueueRow",
+    "QueuePage",
+    "fetch_page",
+    "next_suspect",
+    "adjacent",
+]
 
 SIGNALS: dict[str, str] = {
     "self_influence": "Self-influence (last layer)",
@@ -29,25 +44,7 @@ SIGNALS: dict[str, str] = {
     "mean_margin": "Mean negative margin",
 }
 LARGEST_PAGE = 1000  # rows; more than a screen can show
-
-
-@dataclass(frozen=True)
-class QueueFilter:
-    """Which examples of the queue to show; all conditions hold together.
-
-    Attributes:
-        given_labels: Class indices; empty for all.
-        predicted_labels: Class indices; empty for all.
-        status: "pending" (not decided yet: unseen or skipped), "reviewed" (the others), "any".
-        disagreement_only: Only where the prediction differs from the given label.
-        text: Part of the example's text or key, taken literally.
-    """
-
-    given_labels: tuple[int, ...] = ()
-    predicted_labels: tuple[int, ...] = ()
-    status: Literal["any", "pending", "reviewed"] = "any"
-    disagreement_only: bool = False
-    text: str = ""
+EVERYTHING = QueueFilter()
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def fetch_page(
     run_id: int,
     *,
     signal: str = "self_influence",
-    filter: QueueFilter = QueueFilter(),
+    filter: QueueFilter = EVERYTHING,
     page: int = 1,
     page_size: int = 50,
 ) -> QueuePage:
@@ -108,14 +105,14 @@ def fetch_page(
     first = (page - 1) * page_size
     with reading(engine) as connection:
         run = _ranked_run(connection, run_id, signal)
-        total = _count(connection, run, signal, filter)
+        total = count_passing(connection, run, signal, filter)
         if first >= total:
             return QueuePage([], total)
         query = _ranking(run, signal).limit(page_size)
-        if filter == QueueFilter():
+        if filter == EVERYTHING:
             query = query.where(ScoreRow.rank > first)
         else:
-            query = query.where(*_conditions(connection, run, filter)).offset(first)
+            query = query.where(*filter_conditions(connection, run, filter)).offset(first)
         return QueuePage(_rows(connection, run, connection.execute(query).all()), total)
 
 
@@ -124,7 +121,7 @@ def next_suspect(
     run_id: int,
     *,
     signal: str = "self_influence",
-    filter: QueueFilter = QueueFilter(),
+    filter: QueueFilter = EVERYTHING,
     after_rank: int | None = None,
 ) -> QueueRow | None:
     """Return the next example to decide, or None when all is decided.
@@ -139,8 +136,8 @@ def next_suspect(
         return None
     with reading(engine) as connection:
         run = _ranked_run(connection, run_id, signal)
-        conditions = _conditions(connection, run, filter, with_status=False)
-        pending = _ranking(run, signal).where(~_decided(), *conditions).limit(1)
+        conditions = filter_conditions(connection, run, filter, with_status=False)
+        pending = _ranking(run, signal).where(~is_decided(), *conditions).limit(1)
         queries: list[Select[*tuple[Any, ...]]] = [pending]
         if after_rank is not None:
             queries.insert(0, pending.where(ScoreRow.rank > after_rank))
@@ -157,7 +154,7 @@ def adjacent(
     run_id: int,
     *,
     signal: str = "self_influence",
-    filter: QueueFilter = QueueFilter(),
+    filter: QueueFilter = EVERYTHING,
     example_id: int,
 ) -> tuple[int | None, int | None]:
     """Return the ids before and after an example in the filtered queue, None at its ends.
@@ -189,7 +186,7 @@ def adjacent(
             ids = select(ScoreRow.example_id).where(
                 ScoreRow.run_id == run.id,
                 ScoreRow.signal == signal,
-                *_conditions(connection, run, filter),
+                *filter_conditions(connection, run, filter),
             )
             place, at = ScoreRow.rank, rank
         before = connection.scalar(ids.where(place < at).order_by(place.desc()).limit(1))
@@ -222,89 +219,6 @@ def _skipped(run: Run, signal: str) -> Select[*tuple[Any, ...]]:
         .where(ScoreRow.run_id == run.id, ScoreRow.signal == signal, effective.c.action == "skip")
         .order_by(effective.c.id)
     )
-
-
-def _conditions(
-    connection: Connection, run: Run, filter: QueueFilter, *, with_status: bool = True
-) -> list[ColumnElement[bool]]:
-    """Return the filter as conditions on a row of `score`.
-
-    Each is an EXISTS, not a join: a planner may turn a join round and walk the examples, which
-    means sorting them all for one page.
-    """
-    conditions: list[ColumnElement[bool]] = []
-    of_example: list[ColumnElement[bool]] = []
-    if filter.given_labels:
-        of_example.append(ExampleRow.given_label.in_(filter.given_labels))
-    if filter.text:
-        of_example.append(contains(connection, [ExampleRow.text, ExampleRow.key], filter.text))
-    if of_example:
-        conditions.append(exists().where(ExampleRow.id == ScoreRow.example_id, *of_example))
-    if filter.predicted_labels or filter.disagreement_only:
-        conditions.append(_prediction_condition(run, filter))
-    if with_status and filter.status == "reviewed":
-        conditions.append(_reviewed())
-    if with_status and filter.status == "pending":
-        conditions.append(~_reviewed())
-    return conditions
-
-
-def _prediction_condition(run: Run, filter: QueueFilter) -> ColumnElement[bool]:
-    parts: list[ColumnElement[bool]] = [
-        PredictionRow.run_id == run.id,
-        PredictionRow.example_id == ScoreRow.example_id,
-    ]
-    if filter.predicted_labels:
-        parts.append(PredictionRow.predicted_label.in_(filter.predicted_labels))
-    if filter.disagreement_only:
-        parts.append(
-            exists().where(
-                ExampleRow.id == PredictionRow.example_id,
-                ExampleRow.given_label != PredictionRow.predicted_label,
-            )
-        )
-    return exists().where(and_(*parts))
-
-
-def _decided() -> ColumnElement[bool]:
-    """Return the condition that an effective decision exists, a skip included."""
-    return exists().where(effective.c.example_id == ScoreRow.example_id)
-
-
-def _reviewed() -> ColumnElement[bool]:
-    return exists().where(
-        effective.c.example_id == ScoreRow.example_id, effective.c.action != "skip"
-    )
-
-
-def _count(connection: Connection, run: Run, signal: str, filter: QueueFilter) -> int:
-    """Return how many examples pass the filter; see `tracin_core.reviews.totals`."""
-    of_data = replace(filter, status="any")
-    conditions = _conditions(connection, run, of_data)
-    ranking = select(func.count()).where(ScoreRow.run_id == run.id, ScoreRow.signal == signal)
-    total = run.num_ranked
-    if conditions:
-        key = (connection.engine.url, run.id, run.created_at, of_data)
-        query = ranking.where(*conditions)
-        total = remembered_total(key, lambda: connection.scalars(query).one())
-    if filter.status == "any":
-        return total
-    # From the decisions: an outer join, so that no planner turns it round (see `_conditions`).
-    reviewed = connection.scalars(
-        select(func.count(ScoreRow.example_id))
-        .select_from(effective)
-        .join(
-            ScoreRow,
-            and_(
-                ScoreRow.run_id == run.id,
-                ScoreRow.signal == signal,
-                ScoreRow.example_id == effective.c.example_id,
-            ),
-            isouter=True,
-        )
-        .where(effective.c.project_id == run.project_id, effective.c.action != "skip", *conditions)
-    ).one()
-    return reviewed if filter.status == "reviewed" else total - reviewed
 
 
 def _rows(

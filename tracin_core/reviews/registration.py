@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, TypedDict
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from tracin_core.errors import InputError, NotFoundError
 from tracin_core.reviews.database import reading, writing
+from tracin_core.reviews.rankings import enter_predictions, enter_ranking
 from tracin_core.reviews.schema import (
     CheckpointRow,
     ExampleRow,
@@ -25,9 +25,6 @@ from tracin_core.reviews.schema import (
     ScoreRow,
     utc_now,
 )
-
-# Rows sent to the database at a time; more gains nothing and holds more memory.
-CHUNK = 10_000
 
 
 class Checkpoint(TypedDict):
@@ -114,9 +111,9 @@ def register_run(
         run_id = _enter_run(connection, project_id, key, row)
         _enter_checkpoints(connection, run_id, checkpoints)
         for signal, values in scores.items():
-            _enter_ranking(connection, run_id, signal, _finite(values, signal), train_ids)
+            enter_ranking(connection, run_id, signal, values, train_ids)
         for split, arrays in predictions.items():
-            _enter_predictions(
+            enter_predictions(
                 connection, run_id, split, arrays, _ids_by_position(connection, project_id, split)
             )
         return run_in(connection, run_id)
@@ -216,67 +213,6 @@ def _enter_checkpoints(
         connection.execute(insert(CheckpointRow), rows)
 
 
-def _enter_ranking(
-    connection: Connection,
-    run_id: int,
-    signal: str,
-    values: NDArray[np.float64],
-    train_ids: list[int],
-) -> None:
-    _check_length(f"The signal {signal!r}", len(values), "train", len(train_ids))
-    # Stable, so that equal scores are ranked by position and a rescore keeps their order.
-    order = np.argsort(-values, kind="stable")
-    rows = (
-        (run_id, signal, rank, train_ids[position], value)
-        for rank, (position, value) in enumerate(
-            zip(order.tolist(), values[order].tolist(), strict=True), start=1
-        )
-    )
-    _insert_rows(connection, ScoreRow, rows)
-
-
-def _enter_predictions(
-    connection: Connection,
-    run_id: int,
-    split: str,
-    arrays: tuple[ArrayLike, ArrayLike, ArrayLike],
-    ids: list[int],
-) -> None:
-    names = ("predicted class", "predicted probability", "probability of the given label")
-    columns = [
-        _finite(array, f"{name} ({split})") for array, name in zip(arrays, names, strict=True)
-    ]
-    for column, name in zip(columns, names, strict=True):
-        _check_length(f"The {name}", len(column), split, len(ids))
-    rows = (
-        (run_id, example_id, int(label), probability, given)
-        for example_id, label, probability, given in zip(
-            ids, *(column.tolist() for column in columns), strict=True
-        )
-    )
-    _insert_rows(connection, PredictionRow, rows)
-
-
-def _insert_rows(
-    connection: Connection,
-    target: type[ScoreRow] | type[PredictionRow],
-    rows: Iterator[tuple[Any, ...]],
-) -> None:
-    """Insert rows whose values are in the order of the table's columns.
-
-    By the driver's own statement: a million rows through SQLAlchemy's, with its dictionaries,
-    took four times as long.
-    """
-    columns = [column.name for column in target.__table__.columns]
-    mark = "?" if connection.dialect.name == "sqlite" else "%s"
-    statement = (
-        f"INSERT INTO {target.__tablename__} ({', '.join(columns)}) "  # noqa: S608 - our own names
-        f"VALUES ({', '.join([mark] * len(columns))})"
-    )
-    while chunk := list(islice(rows, CHUNK)):
-        connection.exec_driver_sql(statement, chunk)
-
-
 def _ids_by_position(connection: Connection, project_id: int, split: str) -> list[int]:
     """Return example ids such that index is position.
 
@@ -295,27 +231,6 @@ def _ids_by_position(connection: Connection, project_id: int, split: str) -> lis
             "examples."
         )
     return [row.id for row in rows]
-
-
-def _finite(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1:
-        raise InputError(f"{name} has the shape {array.shape}. Expected one number an example.")
-    bad = np.flatnonzero(~np.isfinite(array))
-    if bad.size:
-        raise InputError(
-            f"{name} is {array[bad[0]]} at position {bad[0]} ({bad.size} such values). Expected "
-            "finite numbers: look at that example and score again."
-        )
-    return array
-
-
-def _check_length(name: str, found: int, split: str, expected: int) -> None:
-    if found != expected:
-        raise InputError(
-            f"{name} has {found} values. Expected {expected}, one for each example of the "
-            f"{split} split: score the project again."
-        )
 
 
 def _check_folder(folder: str) -> None:

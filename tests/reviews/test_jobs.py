@@ -1,0 +1,160 @@
+"""Long work as rows: one at a time, alive or dead."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from tests.reviews.builders import build_scene
+from tracin_core.errors import JobError, NotFoundError
+from tracin_core.reviews.database import writing
+from tracin_core.reviews.jobs import (
+    PID_TRUSTED_FOR,
+    STALE_AFTER,
+    active_job,
+    claim_job,
+    create_job,
+    fail_dead_jobs,
+    finish_job,
+    get_job,
+    heartbeat,
+    list_jobs,
+    process_is_alive,
+    request_cancel,
+)
+from tracin_core.reviews.schema import JobRow, utc_now
+
+
+@pytest.fixture
+def job(scene):
+    return create_job(scene.engine, scene.project.id, "score", "waiting")
+
+
+def change(engine, job_id, **values):
+    with writing(engine) as connection:
+        connection.execute(update(JobRow).where(JobRow.id == job_id).values(**values))
+
+
+def test_a_job_lives_from_queued_to_succeeded(engine, job):
+    assert (job.state, job.progress, job.message, job.kind) == ("queued", 0.0, "waiting", "score")
+    running = claim_job(engine, job.id)
+    assert (running.state, running.pid) == ("running", os.getpid())
+    assert running.started_at == running.heartbeat_at
+    assert heartbeat(engine, job.id, progress=0.5, message="batch 3") is False
+    half = get_job(engine, job.id)
+    assert (half.progress, half.message) == (0.5, "batch 3")
+    assert half.heartbeat_at >= running.heartbeat_at
+    done = finish_job(engine, job.id, "succeeded")
+    assert (done.state, done.progress, done.message) == ("succeeded", 1.0, "batch 3")
+    assert done.finished_at is not None
+    assert active_job(engine, job.project_id) is None
+
+
+def test_a_project_has_one_active_job(scene, job):
+    with pytest.raises(JobError, match=r"score is queued \(0%\).*Wait"):
+        create_job(scene.engine, scene.project.id, "train")
+    other = build_scene(scene.engine)
+    assert create_job(scene.engine, other.project.id, "train").state == "queued"
+    finish_job(scene.engine, job.id, "failed", error="no memory")
+    second = create_job(scene.engine, scene.project.id, "score")
+    assert [one.id for one in list_jobs(scene.engine, scene.project.id)] == [second.id, job.id]
+    assert get_job(scene.engine, job.id).error == "no memory"
+
+
+def test_a_job_is_claimed_once(engine, job):
+    claim_job(engine, job.id)
+    with pytest.raises(JobError, match="is running"):
+        claim_job(engine, job.id)
+
+
+def test_progress_stays_between_nothing_and_all(engine, job):
+    claim_job(engine, job.id)
+    for given, kept in ((-1, 0.0), (1.7, 1.0)):
+        heartbeat(engine, job.id, progress=given)
+        assert get_job(engine, job.id).progress == kept
+
+
+def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_asked(engine, scene, job):
+    assert request_cancel(engine, job.id).state == "cancelled"
+    with pytest.raises(JobError, match="cancelled already"):
+        request_cancel(engine, job.id)
+    second = create_job(engine, scene.project.id, "score")
+    claim_job(engine, second.id)
+    assert request_cancel(engine, second.id).state == "running"
+    assert heartbeat(engine, second.id) is True
+    assert finish_job(engine, second.id, "cancelled").state == "cancelled"
+
+
+def test_a_job_ends_once(engine, job):
+    claim_job(engine, job.id)
+    finish_job(engine, job.id, "failed", error="broken")
+    with pytest.raises(JobError, match=r"failed already \(broken\)"):
+        finish_job(engine, job.id, "succeeded")
+    with pytest.raises(JobError, match="failed already"):
+        heartbeat(engine, job.id)
+
+
+def test_an_unknown_job_or_project_is_told(engine):
+    for ask in (get_job, claim_job, heartbeat, request_cancel):
+        with pytest.raises(NotFoundError, match="job with id 5"):
+            ask(engine, 5)
+    with pytest.raises(NotFoundError, match="project with id 5"):
+        create_job(engine, 5, "score")
+
+
+def dead_process() -> int:
+    """Return the id of a process that has just ended and was asked for."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_job_whose_process_is_gone_fails_and_frees_the_project(scene, job):
+    claim_job(scene.engine, job.id)
+    heartbeat(scene.engine, job.id, progress=0.25)
+    assert fail_dead_jobs(scene.engine) == []
+    change(scene.engine, job.id, pid=dead_process())
+    (failed,) = fail_dead_jobs(scene.engine)
+    assert (failed.id, failed.state) == (job.id, "failed")
+    assert "at 25%. Start it again" in failed.error
+    assert fail_dead_jobs(scene.engine) == []
+    create_job(scene.engine, scene.project.id, "score")
+
+
+def test_a_silent_job_of_another_host_fails(engine, job):
+    claim_job(engine, job.id)
+    change(engine, job.id, hostname="elsewhere", pid=1)
+    assert fail_dead_jobs(engine) == []
+    change(engine, job.id, heartbeat_at=utc_now() - STALE_AFTER - timedelta(seconds=1))
+    assert [one.id for one in fail_dead_jobs(engine)] == [job.id]
+
+
+def test_a_live_process_is_trusted_through_a_long_sleep_but_not_for_ever(engine, job):
+    claim_job(engine, job.id)
+    change(engine, job.id, heartbeat_at=utc_now() - STALE_AFTER * 10)
+    assert fail_dead_jobs(engine) == []
+    change(engine, job.id, heartbeat_at=utc_now() - PID_TRUSTED_FOR * 1.1)
+    assert [one.id for one in fail_dead_jobs(engine)] == [job.id]
+
+
+def test_a_job_that_was_never_started_fails(engine, job):
+    assert fail_dead_jobs(engine) == []
+    assert [one.id for one in fail_dead_jobs(engine, stale_after=timedelta(0))] == [job.id]
+
+
+def test_a_zombie_is_not_alive():
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert process_is_alive(process.pid)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, not yet asked for
+    if sys.platform == "linux":
+        assert not process_is_alive(process.pid)
+    process.communicate()
+    assert not process_is_alive(process.pid)
+    assert process_is_alive(os.getpid())
+    assert process_is_alive(1)
