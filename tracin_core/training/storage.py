@@ -6,7 +6,9 @@ import errno
 import json
 import os
 import pickle
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,10 +44,12 @@ def load_tensors(path: Path) -> dict[str, Any]:
         CheckpointError: If the file is missing, damaged, or holds anything but plain data.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an odd pickle protocol: refused or read, but silent
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise CheckpointError(
-            f"{path} cannot be read ({str(error).splitlines()[0][:200]}), expected weights that "
+            f"{path} cannot be read ({_summarise(error)}), expected weights that "
             "this program saved. Delete the run's folder and train again."
         ) from error
     if not isinstance(content, dict):
@@ -71,6 +75,11 @@ def load_json(path: Path) -> Any:
         ) from error
 
 
+def _summarise(error: Exception) -> str:
+    """Return the first line of an error; torch's can be pages long, and some have none."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write beside the file and rename, so that a kill leaves the old file or the new one.
 
@@ -85,10 +94,11 @@ def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        unfinished.unlink(missing_ok=True)
-        full = isinstance(error, RuntimeError) or error.errno == errno.ENOSPC
-        found = "the disk is full" if full else str(error)
+    except (OSError, RuntimeError) as error:  # torch answers a failed write so
+        with suppress(OSError):  # where the folder itself is missing, there is nothing to remove
+            unfinished.unlink()
+        code = getattr(error, "errno", None)
+        found = "the disk is full" if code == errno.ENOSPC else _summarise(error)
         raise WorkspaceError(
             f"{path} cannot be written: {found}. Free some space or mend the folder's "
             "permissions; the training then goes on from its last finished epoch."

@@ -140,7 +140,7 @@ def _strip_markup(text: str) -> str:
     text = _STRONG.sub(lambda match: match[1] or match[2], text)
     text = _FOOTNOTE.sub("", text)
     text = _EMPTY_REFERENCE.sub("", text)
-    return _QUALIFIED.sub("", text).strip()
+    return " ".join(_QUALIFIED.sub("", text).split())
 
 
 def _name_of_role(target: str) -> str:
