@@ -107,7 +107,7 @@ def test_an_annoy_that_returns_one_neighbour_only_is_found_out(tmp_path, saved):
 def test_a_recall_that_is_too_low_is_measured_and_the_index_not_used(monkeypatch):
     # Without the check for the fault itself: what is measured must tell alone.
     monkeypatch.setattr(AnnoyBands, "find_fault", lambda self: "")
-    index = build_index(draw_vectors(sigma=0), "annoy", annoy_factory=OneNeighbour)
+    index = build_index(draw_vectors(1500, sigma=0), "annoy", annoy_factory=OneNeighbour)
     assert index.kind == "exact"
     assert index.recall == 1.0
     assert "0.95 of each are needed" in index.note
