@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from ui.browse import draw_test_examples
-from ui.inspection import draw_stored_example, requested_example
+from ui.inspection import draw_modes, draw_stored_example, requested_example
 from ui.navigation import open_page
 from ui.new_example import draw_new_example
 from ui.session import require_project, require_run
@@ -15,16 +15,7 @@ MODES = {"stored": "An example", "test": "Test examples", "new": "A new example"
 project = require_project()
 run = require_run(project)
 st.title("Inspect", anchor=False)
-mode = st.segmented_control(
-    "What to inspect",
-    list(MODES),
-    format_func=lambda name: MODES[name],
-    default="stored",
-    required=True,
-    key="show",
-    bind="query-params",
-    label_visibility="collapsed",
-)
+mode = draw_modes(MODES)
 opened: int | None = None
 if mode == "new":
     opened = draw_new_example(project, run)

@@ -14,7 +14,7 @@ from ui.review import Suspect, choose_suspect, draw_keys, draw_place
 from ui.session import require_project, require_run
 
 _NEIGHBOURS = 6
-_NEIGHBOUR_IMAGE = 72  # CSS pixels
+_NEIGHBOUR_IMAGE = 56  # CSS pixels
 
 
 def draw_suspect(project: Project, run: Run, suspect: Suspect) -> None:
@@ -41,6 +41,7 @@ def draw_evidence(project: Project, run: Run, suspect: Suspect) -> None:
         measure=measure,
         count=_NEIGHBOURS,
         image_size=_NEIGHBOUR_IMAGE,
+        layout="compact",
         key=f"review-{suspect.view.id}-{layers}-{measure}",
     )
     if opened is not None:
@@ -60,6 +61,8 @@ def draw_review(project: Project, run: Run, queue: QueueView) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             draw_undo(project)
             draw_message()
+        if suspect is not None:
+            draw_keys(project)
     with right:
         if suspect is not None:
             draw_evidence(project, run, suspect)
@@ -68,7 +71,6 @@ def draw_review(project: Project, run: Run, queue: QueueView) -> None:
 project = require_project()
 run = require_run(project)
 st.title("Review", anchor=False)
-with st.expander("Which suspects, and the keys"):
+with st.expander("Which suspects"):
     queue = draw_filters(project, with_status=False)
-    draw_keys(project)
 draw_review(project, run, queue)

@@ -48,12 +48,21 @@ def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], *, key: st
             ygap=1,
         )
     )
-    figure.add_trace(_diagonal_counts(counts, positions, len(names) <= 20))
     figure.update_xaxes(
-        title="predicted", tickvals=positions, ticktext=names, showgrid=False, side="bottom"
+        title="predicted",
+        tickvals=positions,
+        ticktext=names,
+        tickangle=-40 if any(len(name) > 3 for name in names) else 0,
+        showgrid=False,
+        zeroline=False,
     )
     figure.update_yaxes(
-        title="given", tickvals=positions, ticktext=names, autorange="reversed", showgrid=False
+        title="given",
+        tickvals=positions,
+        ticktext=names,
+        autorange="reversed",
+        showgrid=False,
+        zeroline=False,
     )
     figure.update_layout(height=max(300, 60 + 34 * len(names)), margin=_MARGIN, showlegend=False)
     _draw(figure, key)
@@ -164,20 +173,6 @@ def draw_checkpoints(signals: Signals, steps: Sequence[int], *, key: str) -> Non
 
 
 _MARGIN = {"l": 8, "r": 16, "t": 24, "b": 8}
-
-
-def _diagonal_counts(
-    counts: NDArray[np.int64], positions: Sequence[int], with_text: bool
-) -> go.Scatter:
-    diagonal = [str(int(counts[index, index])) for index in positions]
-    return go.Scatter(
-        x=list(positions),
-        y=list(positions),
-        mode="text" if with_text else "none",
-        text=diagonal,
-        opacity=0.6,
-        hovertemplate="%{text} agree<extra></extra>",
-    )
 
 
 def _names(classes: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tracin_core.retrieval.evidence import Evidence, Neighbour, open_evidence
 from tracin_core.reviews.examples import ExampleView, find_by_positions
 from tracin_core.reviews.projects import Project, Run
-from ui.components.cards import show_cards
+from ui.components.cards import Layout, show_cards
 from ui.galleries import neighbour_card
 from ui.session import get_engine, run_folder
 
@@ -21,7 +21,7 @@ Layers = Literal["all", "last"]
 Measure = Literal["influence", "cosine"]
 
 _LAYER_WORDS: dict[Layers, str] = {"all": "All layers", "last": "Last layer"}
-_MEASURE_WORDS: dict[Measure, str] = {"influence": "Influence", "cosine": "Cosine"}
+_MEASURE_WORDS: dict[Measure, str] = {"cosine": "Cosine", "influence": "Influence"}
 _CAPTIONS = {
     "proponents": "Training on these lowered this example's loss.",
     "opponents": "Training on these raised this example's loss.",
@@ -63,14 +63,15 @@ def draw_evidence_options() -> tuple[Layers, Measure]:
             "Ranked by",
             list(_MEASURE_WORDS),
             format_func=lambda name: _MEASURE_WORDS[name],
-            default="influence",
+            default="cosine",
             required=True,
             key="evidence-measure",
             persist_state="session",
-            help="Influence is TracIn's sum of gradient products. A few examples with huge "
-            "gradients then stand in everybody's list; the cosine leaves their size out.",
+            help="Influence is TracIn's sum of gradient products. A few train examples with huge "
+            "gradients then stand in everybody's list. The cosine leaves their size out, and its "
+            "opponents name the true label of a wrong one more often.",
         )
-    return layers or "all", measure or "influence"
+    return layers or "all", measure or "cosine"
 
 
 def draw_neighbours(
@@ -82,6 +83,7 @@ def draw_neighbours(
     measure: Measure,
     count: int,
     image_size: int,
+    layout: Layout = "grid",
     key: str,
 ) -> int | None:
     """Draw the proponents and opponents of a stored example.
@@ -97,7 +99,7 @@ def draw_neighbours(
         )
 
     return _draw_both(
-        project, run, search("proponents"), search("opponents"), _CAPTIONS, image_size, key
+        project, run, search("proponents"), search("opponents"), _CAPTIONS, image_size, layout, key
     )
 
 
@@ -110,6 +112,7 @@ def draw_neighbours_of_vector(
     measure: Measure,
     count: int,
     image_size: int,
+    layout: Layout = "grid",
     key: str,
 ) -> int | None:
     """Draw the proponents and opponents of a new example's predicted class.
@@ -122,6 +125,7 @@ def draw_neighbours_of_vector(
         measure: How to rank.
         count: Neighbours a side.
         image_size: Edge of the pictures, in CSS pixels.
+        layout: How the cards lie.
         key: Widget key.
 
     Returns:
@@ -135,7 +139,14 @@ def draw_neighbours_of_vector(
         )
 
     return _draw_both(
-        project, run, search("proponents"), search("opponents"), _SCORE_CAPTIONS, image_size, key
+        project,
+        run,
+        search("proponents"),
+        search("opponents"),
+        _SCORE_CAPTIONS,
+        image_size,
+        layout,
+        key,
     )
 
 
@@ -146,6 +157,7 @@ def _draw_both(
     opponents: Sequence[Neighbour],
     captions: dict[str, str],
     image_size: int,
+    layout: Layout,
     key: str,
 ) -> int | None:
     opened = None
@@ -163,7 +175,11 @@ def _draw_both(
             for view, item in zip(views, neighbours, strict=True)
         ]
         event = show_cards(
-            cards, key=f"{key}-{side}", label=side.capitalize(), image_size=image_size
+            cards,
+            key=f"{key}-{side}",
+            label=side.capitalize(),
+            layout=layout,
+            image_size=image_size,
         )
         opened = event.opened if event.opened is not None else opened
     return opened

@@ -9,6 +9,7 @@ import streamlit as st
 
 from tracin_core.reviews.projects import Project
 from tracin_core.reviews.queue import SIGNALS, QueueFilter
+from ui.address import select_in_address
 
 DEFAULT_SIGNAL = "self_influence"
 _STATUS_CHOICES = {"any": "All", "pending": "To review", "reviewed": "Reviewed"}
@@ -31,25 +32,15 @@ def draw_filters(project: Project, *, with_status: bool) -> QueueView:
             always asks for what is still open.
     """
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        signal = st.selectbox(
-            "Sort by",
-            list(SIGNALS),
-            format_func=lambda name: SIGNALS[name],
-            key="signal",
-            bind="query-params",
-            width=300,
+        signal = select_in_address(
+            "Sort by", SIGNALS, name="signal", default=DEFAULT_SIGNAL, width=300
         )
         given = _class_choice("Given label", project.classes, "given")
         predicted = _class_choice("Predicted label", project.classes, "predicted")
         status = "any"
         if with_status:
-            status = st.selectbox(
-                "State",
-                list(_STATUS_CHOICES),
-                format_func=lambda name: _STATUS_CHOICES[name],
-                key="status",
-                bind="query-params",
-                width=140,
+            status = select_in_address(
+                "State", _STATUS_CHOICES, name="status", default="any", width=140
             )
         text = ""
         if project.kind == "text":
@@ -63,7 +54,7 @@ def draw_filters(project: Project, *, with_status: bool) -> QueueView:
             help="Only examples whose predicted label differs from the given one.",
         )
     return QueueView(
-        signal=signal or DEFAULT_SIGNAL,
+        signal=signal,
         filter=QueueFilter(
             given_labels=given,
             predicted_labels=predicted,

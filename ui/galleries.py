@@ -106,10 +106,10 @@ def status_tags(project: Project, status: str, current_label: int | None) -> Seq
 
 
 def place(percentile: float) -> str:
-    """Return how far up the queue a percentile is, as the share at or above it.
+    """Return how far up the queue a percentile is, as the share that is at least as suspect.
 
     Args:
         percentile: 100 for the most suspect example, in percent of the examples.
     """
-    share = max(0.0, 100.0 - percentile)
+    share = max(0.1, 100.0 - percentile)
     return f"top {share:.1f}%" if share < 9.95 else f"top {share:.0f}%"

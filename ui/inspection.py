@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from tracin_core.errors import NotFoundError
@@ -9,6 +11,7 @@ from tracin_core.reviews.examples import ExampleView, get_example
 from tracin_core.reviews.projects import Project, Run
 from tracin_core.reviews.queue import adjacent, next_suspect
 from tracin_core.runs.folder import RunFolder
+from ui.address import read_choice, write_choice
 from ui.charts import draw_checkpoints, draw_probabilities
 from ui.evidence import draw_evidence_options, draw_neighbours
 from ui.examples import draw_example, draw_labels
@@ -21,6 +24,28 @@ from ui.wording import SPLIT_WORDS, score_text
 
 _NEIGHBOURS = 10
 _NEIGHBOUR_IMAGE = 96  # CSS pixels
+
+
+def draw_modes(modes: Mapping[str, str]) -> str:
+    """Draw the choice of what to inspect, and return it; the address holds it too.
+
+    The example that the address names is part of the widget's key: opening another one from
+    wherever starts from the address again.
+    """
+    default = next(iter(modes))
+    key = f"show-{st.query_params.get('example')}"
+    if key not in st.session_state:
+        st.session_state[key] = read_choice("show", modes, default)
+    mode = st.segmented_control(
+        "What to inspect",
+        list(modes),
+        format_func=lambda name: modes[name],
+        required=True,
+        key=key,
+        label_visibility="collapsed",
+    )
+    write_choice("show", mode or default, default)
+    return mode or default
 
 
 def requested_example(project: Project, run: Run) -> ExampleView | None:
@@ -54,15 +79,17 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
         st.info("Every train example has been reviewed. Open one from the queue to look at it.")
         return None
     moved = _draw_moves(run, view)
-    left, right = st.columns([5, 6], gap="large")
-    with left:
+    shown, thinks, course = st.columns([4, 4, 4], gap="medium")
+    with shown:
         draw_example(project, view, key="inspected")
         draw_labels(project, view)
         _draw_place(view)
         if view.split == "train" and st.button("Review this example", key="review-this"):
             open_page("review", example=view.id)
-    with right:
-        _draw_numbers(project, run, view)
+    with thinks:
+        _draw_thoughts(project, run, view)
+    with course:
+        _draw_course(project, run, view)
     layers, measure = draw_evidence_options()
     opened = draw_neighbours(
         project,
@@ -104,9 +131,9 @@ def _draw_place(view: ExampleView) -> None:
     )
 
 
-def _draw_numbers(project: Project, run: Run, view: ExampleView) -> None:
-    folder = RunFolder(run_folder(project, run))
+def _draw_thoughts(project: Project, run: Run, view: ExampleView) -> None:
     st.subheader("What the model thinks", anchor=False)
+    folder = RunFolder(run_folder(project, run))
     draw_probabilities(
         folder.read_probabilities(view.split, view.position),
         project.classes,
@@ -114,7 +141,11 @@ def _draw_numbers(project: Project, run: Run, view: ExampleView) -> None:
         key=f"probabilities-{view.id}",
         limit=6,
     )
+
+
+def _draw_course(project: Project, run: Run, view: ExampleView) -> None:
     st.subheader("Self-influence at each checkpoint", anchor=False)
+    folder = RunFolder(run_folder(project, run))
     steps = [int(item["step"]) for item in run.checkpoints]
     signals = folder.read_signals(view.split, view.position)
     draw_checkpoints(signals, steps, key=f"checkpoints-{view.id}")

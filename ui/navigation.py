@@ -26,8 +26,20 @@ def make_page(name: str) -> StreamlitPage:
         REPOSITORY_ROOT / "pages" / f"{name}.py",
         title=PAGES[name],
         url_path=name,
-        default=name == "overview",
     )
+
+
+def make_home() -> StreamlitPage:
+    """Return the page behind the bare address, which leads to the overview.
+
+    Streamlit's default page has no address of its own, so the overview itself as the default
+    could not be linked to as `/overview`.
+    """
+    return st.Page(_go_to_overview, title="Home", default=True, visibility="hidden")
+
+
+def _go_to_overview() -> None:
+    open_page("overview", **st.query_params.to_dict())
 
 
 def open_page(name: str, **params: str | int) -> NoReturn:
@@ -38,4 +50,8 @@ def open_page(name: str, **params: str | int) -> NoReturn:
         **params: Query parameters, for example ``example=17``.
     """
     query = {key: str(value) for key, value in params.items()}
+    project = st.session_state.get("project")
+    if project:
+        # In the address from the start: adding it later would cost a step of the Back button.
+        query.setdefault("project", project)
     st.switch_page(make_page(name), query_params=query)

@@ -63,7 +63,7 @@ def describe_run(run: Run) -> None:
     """Draw how the run was made: layers, rates, vectors, and its checkpoints."""
     config = run.config
     rates = {"ones": "ignored (every checkpoint counts the same)", "recorded": "as recorded"}
-    projection = config.get("projection")
+    projection = (config.get("projection") or {}).get("all")
     facts = {
         "Queue": "self-influence of the last layer, learning rates ignored",
         "Learning rates in the evidence": rates.get(str(config.get("rates")), "–"),

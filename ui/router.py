@@ -13,12 +13,12 @@ if _ROOT not in sys.path:
 import streamlit as st  # noqa: E402
 
 from tracin_core.errors import TracInError  # noqa: E402
-from ui.navigation import PAGES, make_page  # noqa: E402
+from ui.navigation import PAGES, make_home, make_page  # noqa: E402
 from ui.plain_text import escape_markdown  # noqa: E402
 from ui.session import choose_project, choose_reviewer  # noqa: E402
 
 st.set_page_config(page_title="TracIn Relabel", layout="wide")
-page = st.navigation([make_page(name) for name in PAGES])
+page = st.navigation([make_home(), *(make_page(name) for name in PAGES)])
 try:
     choose_project()
     choose_reviewer()

@@ -12,7 +12,9 @@ from sqlalchemy import Engine
 from tracin_core.config import Workspace, resolve_workspace
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.projects import Project, Run, current_run, get_project, list_projects
+from ui.address import read_choice, write_choice
 from ui.components.memory import recall, remember
+from ui.plain_text import escape_markdown
 
 REVIEWER_COOKIE = "tracin_reviewer"
 REVIEWER_VARIABLE = "TRACIN_REVIEWER"
@@ -43,28 +45,26 @@ def get_engine() -> Engine:
 
 def choose_project() -> None:
     """Draw the project choice of the sidebar and settle which project this run is about."""
-    slugs = [project.slug for project in list_projects(get_engine())]
     titles = {project.slug: project.title for project in list_projects(get_engine())}
-    if not slugs:
+    if not titles:
         st.session_state[PROJECT_KEY] = None
         return
-    wanted = st.session_state.get(PROJECT_KEY) or st.query_params.get(PROJECT_KEY)
-    if wanted is not None and wanted not in slugs:
-        st.warning(
-            f"There is no project named “{wanted}” here, so “{slugs[0]}” is shown. "
-            "Choose another one at the left.",
-        )
-    if st.session_state.get(PROJECT_KEY) not in slugs:
-        st.session_state[PROJECT_KEY] = wanted if wanted in slugs else slugs[0]
-    st.sidebar.selectbox(
-        "Project",
-        slugs,
-        format_func=lambda slug: titles[slug],
-        index=None,
-        key=PROJECT_KEY,
-        bind="query-params",
-        required=True,
+    if st.session_state.get(PROJECT_KEY) not in titles:
+        st.session_state[PROJECT_KEY] = read_choice(PROJECT_KEY, titles, next(iter(titles)))
+        _say_unknown(st.query_params.get(PROJECT_KEY), titles)
+    chosen = st.sidebar.selectbox(
+        "Project", list(titles), format_func=lambda slug: titles[slug], key=PROJECT_KEY
     )
+    write_choice(PROJECT_KEY, chosen)
+
+
+def _say_unknown(wanted: str | None, titles: dict[str, str]) -> None:
+    if wanted is not None and wanted not in titles:
+        shown = titles[st.session_state[PROJECT_KEY]]
+        st.warning(
+            f"There is no project named “{escape_markdown(wanted[:60])}” here, so "
+            f"“{escape_markdown(shown)}” is shown. Choose another one at the left."
+        )
 
 
 def require_project() -> Project:
@@ -102,7 +102,8 @@ def choose_reviewer() -> None:
         max_chars=80,
         help="Stands beside each decision you make. It names you; it does not prove who you are.",
     )
-    remember(REVIEWER_COOKIE, reviewer_name(), key="remember-reviewer")
+    with st.sidebar:
+        remember(REVIEWER_COOKIE, reviewer_name(), key="remember-reviewer")
 
 
 def reviewer_name() -> str:

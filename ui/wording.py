@@ -43,7 +43,10 @@ def percent(fraction: float | None) -> str:
 
 def score_text(value: float) -> str:
     """Return a score with three significant digits, in plain notation where it can be read."""
-    return f"{value:.3g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
+    size = abs(value)
+    if 1000 <= size < 1e7:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value == 0 or 1e-3 <= size < 1000 else f"{value:.2e}"
 
 
 def duration(seconds: float) -> str:

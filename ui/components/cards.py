@@ -10,6 +10,7 @@ import streamlit as st
 
 from ui.components.assets import read_asset
 
+Layout = Literal["grid", "compact", "list"]
 Tone = Literal["plain", "given", "differs", "agrees", "decided"]
 
 _CARDS = st.components.v2.component(
@@ -88,7 +89,7 @@ def show_cards(
     *,
     key: str,
     label: str,
-    layout: Literal["grid", "list"] = "grid",
+    layout: Layout = "grid",
     image_size: int = 96,
 ) -> CardsEvent:
     """Draw a gallery and say which card was opened, if any.
@@ -97,13 +98,14 @@ def show_cards(
         cards: The cards in order.
         key: Widget key; a new key forgets the last click.
         label: Name of the gallery for a screen reader.
-        layout: Cards side by side, or one a line.
+        layout: Cards side by side with the picture above, the same with the picture beside, or
+            one a line.
         image_size: Edge of the pictures, in CSS pixels.
 
     Returns:
         What was clicked since the last run.
     """
-    texts = layout == "grid" and bool(cards) and all(card.image is None for card in cards)
+    texts = layout != "list" and bool(cards) and all(card.image is None for card in cards)
     result = _CARDS(
         key=key,
         data={
