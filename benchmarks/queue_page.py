@@ -26,6 +26,7 @@ from tracin_core.reviews.projects import NewExample, add_examples, create_projec
 from tracin_core.reviews.queue import SIGNALS, QueueFilter, adjacent, fetch_page, next_suspect
 from tracin_core.reviews.reviewers import ensure_reviewer
 from tracin_core.reviews.schema import DecisionRow, ScoreRow, utc_now
+from tracin_core.reviews.totals import forget_totals
 
 NUM_CLASSES = 10
 NUM_DECISIONS = 5000
@@ -125,7 +126,6 @@ def measure(name: str, work: Callable[[], object], repeats: int = 7) -> None:
 def measure_queue(setting: Setting) -> None:
     """Print the rows that do not depend on what has been decided."""
     engine, run_id = setting.engine, setting.run_id
-    deep = setting.num_examples // 2 // 50
     filters = {
         "any": QueueFilter(),
         "not decided yet": QueueFilter(status="pending"),
@@ -137,9 +137,16 @@ def measure_queue(setting: Setting) -> None:
         "text, one hit": QueueFilter(text=f"{setting.num_examples // 2} "),
     }
     for name, chosen in filters.items():
-        for page in (1, deep):
+        middle = max(1, fetch_page(engine, run_id, filter=chosen, page_size=1).total // 100)
+        forget_totals()
+        measure(
+            f"page 1 with its total, first time: {name}",
+            lambda chosen=chosen: fetch_page(engine, run_id, filter=chosen),
+            1,
+        )
+        for page in (1, middle):
             measure(
-                f"page {page:,}, with total: {name}",
+                f"page {page:,} with its total: {name}",
                 lambda page=page, chosen=chosen: fetch_page(
                     engine, run_id, filter=chosen, page=page
                 ),

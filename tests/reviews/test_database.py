@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,18 @@ def test_a_database_from_a_newer_version_is_refused_and_untouched(engine, databa
         assert (
             connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
         )
+
+
+def test_a_foreign_database_is_told_and_untouched(tmp_path):
+    path = tmp_path / "foreign.db"
+    with closing(sqlite3.connect(path)) as foreign:
+        foreign.execute("CREATE TABLE job (id INTEGER)")
+        foreign.commit()
+    with pytest.raises(DatabaseError, match="tables of another program"):
+        open_database(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as foreign:
+        # All or nothing: the tables that come before `job` are not there either.
+        assert foreign.execute("SELECT name FROM sqlite_master").fetchall() == [("job",)]
 
 
 @pytest.mark.parametrize(

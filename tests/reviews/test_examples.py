@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.reviews.builders import build_scene
@@ -12,6 +13,7 @@ from tracin_core.reviews.examples import (
     media_location,
     percentile_of,
 )
+from tracin_core.reviews.queue import adjacent
 
 
 def test_an_example_comes_with_state_prediction_and_ranks(scene):
@@ -61,6 +63,13 @@ def test_examples_are_found_by_position_in_the_order_asked(scene):
     assert find_by_positions(scene.engine, scene.project.id, None, "test", []) == []
 
 
+def test_ids_may_come_from_a_data_frame(scene):
+    example_id = np.int64(scene.train_ids[0])
+    assert get_example(scene.engine, example_id, scene.run.id).scores["mean_loss"].rank == 1
+    assert media_location(scene.engine, example_id) is None
+    assert adjacent(scene.engine, scene.run.id, example_id=example_id)[1] is None
+
+
 def test_many_positions_are_found(engine):
     scene = build_scene(engine, 1203)
     views = find_by_positions(engine, scene.project.id, scene.run.id, "train", range(1202, -1, -1))
@@ -70,6 +79,8 @@ def test_many_positions_are_found(engine):
 def test_a_position_of_another_split_or_project_is_missing(scene):
     with pytest.raises(NotFoundError, match="position 4 of the test split"):
         find_by_positions(scene.engine, scene.project.id, scene.run.id, "test", [0, 4])
+    with pytest.raises(NotFoundError):
+        find_by_positions(scene.engine, scene.project.id, None, "train", [10**30])
     with pytest.raises(NotFoundError):
         find_by_positions(scene.engine, scene.project.id + 1, None, "train", [0])
 

@@ -88,6 +88,7 @@ def test_filters_hold_together(scene):
     assert positions(scene, disagreement_only=True) == [4, 3, 2, 1]
     assert positions(scene, disagreement_only=True, given_labels=(1,), predicted_labels=(2,)) == [4]
     assert positions(scene, given_labels=(7,)) == []
+    assert positions(scene, given_labels=(10**30, 0), predicted_labels=(-1, 1)) == [3]
 
 
 def test_the_state_filter_counts_a_skipped_example_as_not_decided(scene):

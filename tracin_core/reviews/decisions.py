@@ -199,7 +199,7 @@ def get_decision(engine: Engine, decision_id: int) -> Decision:
             f"Found no decision with id {decision_id}. Choose one from the history."
         )
     with reading(engine) as connection:
-        return decision_in(connection, decision_id)
+        return decision_in(connection, int(decision_id))
 
 
 def _lock_example(connection: Connection, example_id: int) -> Row[*tuple[Any, ...]]:

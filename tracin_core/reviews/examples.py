@@ -98,7 +98,7 @@ def find_by_positions(
     wanted = [int(position) for position in positions]
     with reading(engine) as connection:
         ids: dict[int, int] = {}
-        for chunk in _chunks(wanted):
+        for chunk in _chunks([one for one in wanted if 0 <= one <= LARGEST_ID]):
             found = connection.execute(
                 select(ExampleRow.position, ExampleRow.id).where(
                     ExampleRow.project_id == project_id,
@@ -126,7 +126,7 @@ def media_location(engine: Engine, example_id: int) -> tuple[str, str] | None:
         row = connection.execute(
             select(ProjectRow.slug, ExampleRow.media_path)
             .join(ExampleRow, ExampleRow.project_id == ProjectRow.id)
-            .where(ExampleRow.id == example_id, ExampleRow.media_path.is_not(None))
+            .where(ExampleRow.id == int(example_id), ExampleRow.media_path.is_not(None))
         ).one_or_none()
     return None if row is None else (row.slug, str(row.media_path))
 
@@ -136,7 +136,7 @@ def load_views(
 ) -> dict[int, ExampleView]:
     """Return the examples that exist, by id, without their ranks."""
     views: dict[int, ExampleView] = {}
-    for chunk in _chunks([one for one in example_ids if 0 < one <= LARGEST_ID]):
+    for chunk in _chunks([int(one) for one in example_ids if 0 < one <= LARGEST_ID]):
         query = (
             select(
                 *ExampleRow.__table__.c,

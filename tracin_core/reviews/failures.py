@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from tracin_core.errors import DatabaseError
@@ -26,6 +26,11 @@ _MEANINGS = (
         ("disk is full", "no space left", "disk i/o error", "could not extend file"),
         "could not be written: the disk is full or failing. Nothing of the last step was kept. "
         "Free some space and try again.",
+    ),
+    (
+        ("already exists",),
+        "holds tables of another program, or what is left of an older one of ours. Expected an "
+        "empty database, or one made by this program. Name another database with --database.",
     ),
     (
         ("is locked", "lock timeout", "deadlock detected"),
@@ -75,8 +80,8 @@ def explain(error: SQLAlchemyError, url: URL) -> DatabaseError | None:
     place = f"The database {url.render_as_string(hide_password=True)}"
     if isinstance(error, PoolTimeoutError):
         return DatabaseError(f"{place} is busy: every connection is in use. Try again in a moment.")
-    if not isinstance(error, DBAPIError):
-        return None
+    if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError):
+        return None  # a broken rule quotes data, which may read like anything
     answer = " ".join(str(error.orig).split())
     lowered = answer.lower()
     for parts, meaning in _MEANINGS:

@@ -174,7 +174,7 @@ def adjacent(
             select(ScoreRow.rank).where(
                 ScoreRow.run_id == run.id,
                 ScoreRow.signal == signal,
-                ScoreRow.example_id == example_id,
+                ScoreRow.example_id == view.id,
             )
         )
         if rank is None:

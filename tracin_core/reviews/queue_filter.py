@@ -43,7 +43,7 @@ def filter_conditions(
     conditions: list[ColumnElement[bool]] = []
     of_example: list[ColumnElement[bool]] = []
     if filter.given_labels:
-        of_example.append(ExampleRow.given_label.in_(filter.given_labels))
+        of_example.append(ExampleRow.given_label.in_(_labels(filter.given_labels)))
     if filter.text:
         of_example.append(contains(connection, [ExampleRow.text, ExampleRow.key], filter.text))
     if of_example:
@@ -63,7 +63,7 @@ def _prediction_condition(run: Run, filter: QueueFilter) -> ColumnElement[bool]:
         PredictionRow.example_id == ScoreRow.example_id,
     ]
     if filter.predicted_labels:
-        parts.append(PredictionRow.predicted_label.in_(filter.predicted_labels))
+        parts.append(PredictionRow.predicted_label.in_(_labels(filter.predicted_labels)))
     if filter.disagreement_only:
         parts.append(
             exists().where(
@@ -72,6 +72,11 @@ def _prediction_condition(run: Run, filter: QueueFilter) -> ColumnElement[bool]:
             )
         )
     return exists().where(and_(*parts))
+
+
+def _labels(labels: tuple[int, ...]) -> list[int]:
+    """Return the labels that a database can compare; others, from a bad address, match nothing."""
+    return [int(label) for label in labels if 0 <= label < 2**31]
 
 
 def is_decided() -> ColumnElement[bool]:

@@ -36,3 +36,9 @@ def remembered_total(key: Hashable, count: Callable[[], int]) -> int:
         while len(_totals) > CAPACITY:
             _totals.popitem(last=False)
     return total
+
+
+def forget_totals() -> None:
+    """Forget all totals; for measuring."""
+    with _lock:
+        _totals.clear()
