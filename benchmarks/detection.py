@@ -1,6 +1,6 @@
 """Measure how many planted label errors each signal puts at the top of the queue.
 
-    python benchmarks/detection.py [--demos digits docs] [--seeds 5] [--output FILE]
+    python -m benchmarks.detection [--demos digits docs] [--seeds 5] [--output FILE]
 
 Each seed plants other errors, and starts from other weights; data and splits stay. Every signal
 comes from the same training and the same checkpoints. Prints a Markdown table: mean and standard
@@ -34,6 +34,7 @@ DEFAULT_SIGNAL = "self-influence, last layer, rates ignored (default)"
 
 def main() -> None:
     options = read_options()
+    torch.set_num_threads(1)  # the networks are so small that two threads only wait for each other
     tables = []
     for name in options.demos:
         measured: dict[str, list[tuple[float, ...]]] = {}
@@ -131,7 +132,7 @@ def draw_table(
         f"{int((demo.true_labels != demo.given_labels('train')).sum())} wrong labels; "
         f"{len(accuracies)} seeds; test accuracy {np.mean(accuracies):.3f} "
         f"(lowest {min(accuracies):.3f}); data, training and scoring {np.median(seconds):.1f} s "
-        f"a seed (median), torch {torch.__version__}, {torch.get_num_threads()} threads.",
+        f"a seed (median), torch {torch.__version__}, {torch.get_num_threads()} thread.",
         "",
         f"| signal | {' | '.join(COLUMNS)} |",
         f"|---|{'---|' * len(COLUMNS)}",

@@ -7,10 +7,10 @@ import json
 import os
 import pickle
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
@@ -28,13 +28,15 @@ def checkpoint_path(step: int) -> str:
 
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
     """Write tensors, numbers and texts with torch, in one piece."""
-    _write_whole(path, lambda file: torch.save(content, file))
+    # In memory first: torch turns a full disk into "unexpected pos 704 vs 598".
+    buffer = BytesIO()
+    torch.save(content, buffer)
+    _write_whole(path, buffer.getbuffer())
 
 
 def save_json(path: Path, content: Any) -> None:
     """Write JSON, in one piece."""
-    data = json.dumps(content, indent=1, ensure_ascii=False).encode()
-    _write_whole(path, lambda file: file.write(data))
+    _write_whole(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def _summarise(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def _write_whole(path: Path, data: bytes | memoryview) -> None:
     """Write beside the file and rename, so that a kill leaves the old file or the new one.
 
     Raises:
@@ -90,15 +92,14 @@ def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
-            write(file)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
-    except (OSError, RuntimeError) as error:  # torch answers a failed write so
+    except OSError as error:
         with suppress(OSError):  # where the folder itself is missing, there is nothing to remove
             unfinished.unlink()
-        code = getattr(error, "errno", None)
-        found = "the disk is full" if code == errno.ENOSPC else _summarise(error)
+        found = "the disk is full" if error.errno == errno.ENOSPC else _summarise(error)
         raise WorkspaceError(
             f"{path} cannot be written: {found}. Free some space or mend the folder's "
             "permissions; the training then goes on from its last finished epoch."

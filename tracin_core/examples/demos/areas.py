@@ -69,7 +69,12 @@ AREAS = (
     ),
     Area(
         "charts",
-        ("plotly/express", "plotly/graph_objs", "altair/vegalite", "plotly"),
+        (
+            *("plotly/express", "plotly/figure_factory", "plotly/io", "altair/vegalite"),
+            *("plotly/graph_objs/_scatter", "plotly/graph_objs/_layout"),
+            *("plotly/graph_objs/_heatmap", "plotly/graph_objs/_sankey"),
+            *("plotly/graph_objs/layout", "plotly/graph_objs"),
+        ),
         ("plotly", "streamlit"),
     ),
     Area(

@@ -10,6 +10,7 @@ MIN_LENGTH = 40  # characters; less says too little to judge the subject
 MAX_LENGTH = 600  # characters; a text is to be read in seconds
 MIN_WORDS = 7
 MAX_PARAGRAPHS = 2
+MAX_READ = 3000  # characters of a docstring; two paragraphs that can be used are always in there
 MAX_HEADING = 100  # characters; an unfinished sentence this long goes on in a list or in code
 
 _ROLE = re.compile(r":(?:[a-zA-Z]+:)*[a-zA-Z]+:`([^`]+)`")
@@ -72,7 +73,8 @@ def extract_prose(docstring: str) -> str | None:
         and, if it is prose too, the second; None if it does not begin with such prose.
     """
     kept: list[str] = []
-    for paragraph in inspect.cleandoc(docstring).split("\n\n")[:MAX_PARAGRAPHS]:
+    beginning = docstring[:MAX_READ]
+    for paragraph in inspect.cleandoc(beginning).split("\n\n")[:MAX_PARAGRAPHS]:
         sentences = _read_paragraph(paragraph)
         if not sentences:
             break
@@ -90,7 +92,7 @@ def is_readable(text: str) -> bool:
     """Tell whether a text is long enough, made of words, and says something."""
     if not MIN_LENGTH <= len(text) <= MAX_LENGTH or len(text.split()) < MIN_WORDS:
         return False
-    letters = sum(character.isalpha() or character.isspace() for character in text)
+    letters = sum(map(str.isalpha, text)) + text.count(" ")
     return letters >= 0.9 * len(text) and not _BOILERPLATE.search(text)
 
 
