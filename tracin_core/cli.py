@@ -28,7 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 for success, 1 for findings (``doctor``), 2 for an error that the
         message on stderr explains, 130 after Ctrl-C.
     """
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.run is None:
+        parser.print_help(sys.stderr)
+        return EXIT_ERROR
     try:
         code: int = options.run(options)
         sys.stdout.flush()
@@ -53,9 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
         description="Find wrong labels with TracIn, see why, and record the corrections.",
     )
     parser.add_argument("--version", action="version", version=f"tracin_core {__version__}")
-    parser.set_defaults(workspace=None, database=None)
+    parser.set_defaults(run=None, workspace=None, database=None)
     _add_shared_options(parser)
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
         subparser = subparsers.add_parser(
             command.NAME, help=command.SUMMARY, description=command.SUMMARY

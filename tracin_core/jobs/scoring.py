@@ -28,6 +28,7 @@ from tracin_core.influence.collect import EXACT_LAST_NUMBERS
 from tracin_core.influence.signals import Capture
 from tracin_core.influence.tracin import TracIn
 from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
+from tracin_core.jobs.threads import threads_limited_for
 from tracin_core.models.config import ModelConfig
 from tracin_core.retrieval import build_index
 from tracin_core.runs import CheckpointEntry, IndexEntry, ProjectionEntry, RunConfig, RunFolder
@@ -127,7 +128,8 @@ def score_run(
         return RunFolder(root)
     with atomic_folder(root) as building:
         work = _Scoring(RunFolder(building), network, entries, rates, on_progress)
-        work.score(datasets)
+        with threads_limited_for(network.model):
+            work.score(datasets)
         config = work.describe(
             key=root.name,
             counts={split: len(dataset) for split, dataset in datasets.items()},

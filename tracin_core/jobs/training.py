@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-
-import torch
 
 from tracin_core.examples.datasets import EncodedDataset, encode_examples
 from tracin_core.examples.encoding import Encoder, fit_encoder
 from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
 from tracin_core.jobs.scoring import TrainedNetwork
 from tracin_core.jobs.stored_examples import StoredExample, of_split
+from tracin_core.jobs.threads import threads_limited_for
 from tracin_core.models.build import build_model
 from tracin_core.models.config import suggest_model
 from tracin_core.runs import CheckpointEntry
@@ -83,7 +81,7 @@ def train_network(
     own_folder = folder / hash_json(made_from)[:12]
     _drop_if_incomplete(own_folder)
     model = build_model(model_config)
-    with _single_threaded():
+    with threads_limited_for(model):
         records = train(
             model,
             datasets["train"],
@@ -105,23 +103,6 @@ def train_network(
         folder=own_folder,
         checkpoints=tuple(CheckpointEntry(**record.to_json()) for record in records),
     )
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Compute on one thread inside the block.
-
-    A step of the built-in networks takes two milliseconds. Handing its parts to a second thread
-    gains a quarter on an idle machine, and on a busy one waiting for that thread made the same
-    training 12 to 33 times slower (digits 46 s, docs 120 s on two cores with a load of four).
-    It also makes the checkpoints the same whatever the number of cores.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _drop_if_incomplete(folder: Path) -> None:
