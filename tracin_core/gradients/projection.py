@@ -21,7 +21,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import torch
@@ -81,8 +80,10 @@ class AxisHash:
         dim = projection.dim
         runs = -(-size // dim)
         self.dim = dim
+        self.is_regular = regular
         if regular:
             self.starts = torch.randint(dim, (runs,), generator=generator)
+            self.starts[:1] = 0  # the other axis's shifts are random already
             offsets = torch.arange(dim).repeat(runs)[:size]
             self.positions = (offsets + self.starts.repeat_interleave(dim)[:size]) % dim
         else:
@@ -100,25 +101,19 @@ class AxisHash:
         self.factors = self.factors.to(device, dtype)
         return self
 
-    @cached_property
-    def sources(self) -> list[Tensor]:
-        """For each run of D entries, the entry that lands on each target; ``n`` for none."""
-        tables = []
-        for positions in torch.split(self.positions, self.dim):
-            table = torch.full((self.dim,), len(positions), device=positions.device)
-            table[positions] = torch.arange(len(positions), device=positions.device)
-            tables.append(table)
-        return tables
-
     def transform(self, values: Tensor) -> Tensor:
-        """Return the Fourier transform of hashed values, ``(..., n)`` to ``(..., D // 2 + 1)``."""
-        hashed: Tensor | None = None
-        runs = torch.split(values * self.factors, self.dim, dim=-1)
-        for run, sources in zip(runs, self.sources, strict=True):
-            placed = torch.nn.functional.pad(run, (0, 1)).index_select(-1, sources)
-            hashed = placed if hashed is None else hashed + placed
-        assert hashed is not None  # noqa: S101 - an axis has at least one entry
-        spectrum: Tensor = torch.fft.rfft(hashed, n=self.dim)
+        """Return the Fourier transform of hashed values, ``(M, n)`` to ``(M, D // 2 + 1)``."""
+        signed = values * self.factors
+        if signed.shape[1] > self.dim or not self.is_regular:
+            hashed = signed.new_zeros(len(signed), self.dim)
+            runs = zip(
+                torch.split(signed, self.dim, 1), torch.split(self.positions, self.dim), strict=True
+            )
+            for run, positions in runs:
+                hashed.scatter_add_(1, positions.expand_as(run), run)
+            signed = hashed
+        # A single regular run begins at zero, where padding to D puts it.
+        spectrum: Tensor = torch.fft.rfft(signed, n=self.dim)
         return spectrum
 
 
@@ -217,8 +212,10 @@ class Sketch:
         if positions > 1 and transform_work > work:
             self.add_dense(name, torch.bmm(deltas.transpose(1, 2), inputs))
             return
-        product = hashes.row_hash.transform(deltas) * hashes.column_hash.transform(inputs)
-        spectrum = product.sum(1)
+        spectrum = hashes.row_hash.transform(deltas.flatten(0, 1))
+        spectrum = spectrum * hashes.column_hash.transform(inputs.flatten(0, 1))
+        if positions > 1:
+            spectrum = spectrum.reshape(len(deltas), positions, -1).sum(1)
         self._spectrum = spectrum if self._spectrum is None else self._spectrum + spectrum
 
     def add_rows(self, name: str, indices: Tensor, deltas: Tensor) -> None:

@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-
-T = TypeVar("T")
 
 
-class _Stage(nn.Module):
-    """Holds the model, so that a whole computation runs inside one ``functional_call``."""
+class WeightSlots:
+    """Every place in a model where a parameter or buffer hangs, found once.
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, function: Callable[[], Any]) -> Any:
-        return function()
-
-
-def run_with_weights(
-    model: nn.Module, weights: Mapping[str, Tensor], function: Callable[[], T]
-) -> T:
-    """Call ``function`` while the model holds ``weights``.
-
-    The model's own tensors are set aside, not overwritten, and come back whatever happens.
+    ``torch.func.functional_call`` does the same and looks for the places at every call, which
+    costs as much as a small model's forward pass.
 
     Args:
-        model: The model.
-        weights: Parameters and buffers by name; a tied weight under its first name only.
-        function: Takes nothing.
-
-    Returns:
-        What the function returned.
+        model: The model. Its structure must not change afterwards.
     """
-    named = {f"model.{name}": value for name, value in weights.items()}
-    result: T = functional_call(_Stage(model), named, (function,))
-    return result
+
+    def __init__(self, model: nn.Module) -> None:
+        names = {id(value): name for name, value in model.named_parameters()}
+        names |= {id(value): name for name, value in model.named_buffers()}
+        self._slots: list[tuple[dict[str, Any], str, str]] = []
+        for module in model.modules():
+            for table in (module._parameters, module._buffers):
+                self._slots += [
+                    (table, key, names[id(value)])
+                    for key, value in table.items()
+                    if value is not None
+                ]
+        # Recurrent layers keep a second list of their weights; it follows by itself when a
+        # forward pass sees new ones, but must be given back too.
+        self._recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
+
+    @contextmanager
+    def hold(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
+        """Put ``weights`` in place while the context is open.
+
+        The model's own tensors are set aside, not overwritten, and come back whatever happens.
+
+        Args:
+            weights: All parameters and buffers by name; a tied one, under its first name, goes
+                to every place it is used.
+        """
+        own = [table[key] for table, key, _ in self._slots]
+        lists = [dict(vars(module)) for module in self._recurrent]
+        try:
+            for table, key, name in self._slots:
+                table[key] = weights[name]
+            yield
+        finally:
+            for (table, key, _), value in zip(self._slots, own, strict=True):
+                table[key] = value
+            for module, attributes in zip(self._recurrent, lists, strict=True):
+                vars(module).update(attributes)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from tracin_core.gradients.inspection import (
 )
 from tracin_core.gradients.plan import TRIAL_SIZE, Plan, confirm_plan, draft_plan
 from tracin_core.gradients.structure import find_tensors
-from tracin_core.gradients.weights import evaluation_mode, run_with_weights
+from tracin_core.gradients.weights import WeightSlots, evaluation_mode
 from tracin_core.influence.batches import Batch
 from tracin_core.influence.checkpoints import Checkpoint, read_weights
 
@@ -63,6 +63,9 @@ class Runner:
         self.trainable = {
             name: value.shape for name, value in model.named_parameters() if value.requires_grad
         }
+        dtypes = {value.dtype for value in model.parameters()}
+        self.dtype = torch.float64 if torch.float64 in dtypes else torch.float32
+        self._slots = WeightSlots(model)
         self._resident: dict[int, dict[str, Tensor]] = {}
         size = sum(value.nbytes for value in model.state_dict().values())
         self._keeps_all = size * len(self.checkpoints) <= RESIDENT_BYTES
@@ -75,22 +78,17 @@ class Runner:
         """Return the module that holds the last trainable parameters (see ``inspection``)."""
         trial = _take_trial(batch).to(self.device)
         weights = self._weights(0, self.trainable)
-        return run_with_weights(
-            self.model, weights, lambda: find_last_layer(self.model, trial.inputs)
-        )
+        with self._slots.hold(weights):
+            return find_last_layer(self.model, trial.inputs)
 
     def plan(self, batch: Batch, names: Sequence[str], objective: Objective) -> Plan:
         """Decide how the gradients of the named parameters are computed, and check it."""
         refuse_mixing_layers(self.model)
-        # Inside the stage the modules hold the checkpoint's tensors, but the same modules.
         draft = draft_plan(self.model, names)
         trial = _take_trial(batch).to(self.device)
-
-        def check() -> Plan:
+        with self._slots.hold(self._weights(0, names)):
             refuse_mixed_examples(self.model, trial.inputs)
             return confirm_plan(self.model, draft, trial.inputs, trial.targets, objective)
-
-        return run_with_weights(self.model, self._weights(0, names), check)
 
     def passes(
         self,
@@ -115,8 +113,7 @@ class Runner:
         self, batch: Batch, index: int, plan: Plan, names: Sequence[str], objective: Objective
     ) -> ExamplePass:
         weights = self._weights(index, names)
-
-        def run() -> CapturedPass:
+        with self._slots.hold(weights):
             captured = capture_pass(self.model, plan.layers, batch.inputs, batch.targets, objective)
             if plan.fallback:
                 wanted = {name: weights[name] for name in plan.fallback}
@@ -125,9 +122,7 @@ class Runner:
                 )
                 for name, gradients in found.items():
                     captured.gradients[name] = [Dense(gradients, weights[name].shape)]
-            return captured
-
-        return ExamplePass(batch, index, run_with_weights(self.model, weights, run))
+        return ExamplePass(batch, index, captured)
 
     def _weights(self, index: int, names: Any) -> dict[str, Tensor]:
         """Return a checkpoint's tensors on the device; only ``names`` require gradients."""

@@ -57,8 +57,7 @@ class Work:
     @property
     def dtype(self) -> torch.dtype:
         """Number type of the results: the weights', but at least single precision."""
-        dtypes = [value.dtype for value in self.runner.model.parameters()]
-        return torch.float64 if torch.float64 in dtypes else torch.float32
+        return self.runner.dtype
 
     def passes(self) -> Iterator[ExamplePass]:
         """Yield every batch at every checkpoint, and tell the progress after each."""
