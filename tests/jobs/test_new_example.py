@@ -126,7 +126,7 @@ def test_proponents_of_a_new_example_have_the_predicted_label(run, image, worksp
 
 
 def test_a_new_text_is_scored(workspace):
-    (root,) = (workspace.project_folder("docs") / "runs").glob("2*")
+    root = find_run(workspace, "docs")
     scored = score_new_example(
         root, text="Return the shortest path between two nodes of a directed graph."
     )
@@ -150,7 +150,7 @@ def test_what_is_no_image_is_refused(run, content, message):
 
 
 def test_an_empty_text_is_refused(workspace):
-    (root,) = (workspace.project_folder("docs") / "runs").glob("2*")
+    root = find_run(workspace, "docs")
     with pytest.raises(InputError, match="empty"):
         score_new_example(root, text="  \n")
 

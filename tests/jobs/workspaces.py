@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 
 from tracin_core.config import Workspace, resolve_workspace
+from tracin_core.reviews.database import open_database
+from tracin_core.reviews.projects import current_run, get_project
 
 
 def own_digits(demos: Path, target: Path) -> Workspace:
@@ -26,7 +28,12 @@ def replace_file(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def find_run(workspace: Workspace) -> Path:
-    """Return the folder of the only run of the digits project."""
-    (run,) = (workspace.project_folder("digits") / "runs").glob("2*")
-    return run
+def find_run(workspace: Workspace, slug: str = "digits") -> Path:
+    """Return the folder of a project's current run."""
+    engine = open_database(workspace.database_url)
+    try:
+        run = current_run(engine, get_project(engine, slug).id)
+    finally:
+        engine.dispose()
+    assert run is not None
+    return workspace.project_folder(slug) / run.folder

@@ -6,6 +6,7 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
@@ -140,12 +141,16 @@ def _check_database(workspace: Workspace) -> Iterator[Finding]:
     if not projects:
         yield Finding("note", "projects", "None yet. Run python -m tracin_core demo")
     for project in projects:
-        yield from _check_project(workspace, engine, project)
+        yield from _explained(
+            f"project {project.slug}", partial(_check_project, workspace, engine, project)
+        )
 
 
 def _check_project(workspace: Workspace, engine: Engine, project: Project) -> Iterator[Finding]:
+    from tracin_core.retrieval.evidence import open_evidence
     from tracin_core.reviews.projects import current_run
     from tracin_core.runs import RunFolder
+    from tracin_core.runs.folder import LAYERS
 
     subject, run = f"project {project.slug}", current_run(engine, project.id)
     if run is None:
@@ -157,4 +162,6 @@ def _check_project(workspace: Workspace, engine: Engine, project: Project) -> It
     for problem in problems:
         yield Finding("broken", subject, str(problem))
     if not problems:
-        yield Finding("ok", subject, f"run {run.key} is whole")
+        evidence = open_evidence(folder.root)
+        recalls = ", ".join(f"{layers} {evidence.recall(layers):.3f}" for layers in LAYERS)
+        yield Finding("ok", subject, f"run {run.key} is whole; recall of its indexes: {recalls}")
