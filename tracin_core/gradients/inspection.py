@@ -31,8 +31,11 @@ def refuse_mixing_layers(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def refuse_mixed_examples(model: nn.Module, inputs: Any) -> None:
+def refuse_mixed_examples(model: nn.Module, inputs: Any) -> Tensor:
     """Check on three examples that an output depends on its own example and nothing else.
+
+    Returns:
+        The outputs, shape ``(3, ...)``.
 
     Raises:
         GradientError: If outputs change with the company, or from one pass to the next.
@@ -49,13 +52,14 @@ def refuse_mixed_examples(model: nn.Module, inputs: Any) -> None:
     largest = together.abs().amax().clamp_min(torch.finfo(together.dtype).tiny)
     if not bool(((together[[2, 0]] - apart).abs() <= LOOSE_TOLERANCE * largest).all()):
         if not bool(torch.isfinite(together).all()):
-            return  # reported later, with its example and checkpoint
+            return together  # reported later, with its example and checkpoint
         raise GradientError(
             "The model's output for an example changes with the other examples of its batch, or "
             "from one pass to the next. Expected each output to depend on its own example alone "
             "in evaluation mode. Look for batch statistics, or for dropout called with "
             "training=True."
         )
+    return together
 
 
 def find_last_layer(model: nn.Module, inputs: Any) -> str:

@@ -40,12 +40,14 @@ class Projection:
     Attributes:
         dim: Numbers D in a projected vector.
         seed: Seed of all random choices.
-        kind: Random factors of either sign ("rademacher", the smaller error) or "gaussian".
+        kind: The random factors: "rademacher", plus or minus one. Gaussian factors are not
+            offered: on gradients that a few classes dominate their squares add variance, an
+            error of 22% where signs have 6% (D = 512, a small CNN).
     """
 
     dim: int = 512
     seed: int = 0
-    kind: Literal["rademacher", "gaussian"] = "rademacher"
+    kind: Literal["rademacher"] = "rademacher"
 
     def __post_init__(self) -> None:
         if self.dim < 1:
@@ -53,10 +55,9 @@ class Projection:
                 f"Found a projection to {self.dim} numbers; expected at least 1. "
                 "Use Projection(dim=512), which keeps errors near 6%."
             )
-        if self.kind not in ("rademacher", "gaussian"):
+        if self.kind != "rademacher":
             raise ConfigurationError(
-                f"Found projection kind {self.kind!r}; expected 'rademacher' or 'gaussian'. "
-                "'rademacher' has the smaller error."
+                f"Found projection kind {self.kind!r}; expected 'rademacher'. Leave it out."
             )
 
     @property
@@ -89,10 +90,7 @@ class AxisHash:
         else:
             shuffles = [torch.randperm(dim, generator=generator) for _ in range(runs)]
             self.positions = torch.cat(shuffles)[:size]
-        if projection.kind == "rademacher":
-            self.factors = torch.randint(2, (size,), generator=generator) * 2.0 - 1.0
-        else:
-            self.factors = torch.randn(size, generator=generator)
+        self.factors = torch.randint(2, (size,), generator=generator) * 2.0 - 1.0
 
     def to(self, device: torch.device, dtype: torch.dtype) -> AxisHash:
         """Move the tables to where gradients are, and prepare the inverse of the hash."""

@@ -160,3 +160,26 @@ def _make_batch(start: int, content: Any) -> Batch:
 def is_labelled(targets: Any) -> bool:
     """Whether a batch has targets."""
     return any(isinstance(tensor, Tensor) for tensor in find_tensors(targets))
+
+
+def check_labels(batch: Batch, num_classes: int) -> None:
+    """See that class indices are within range; where they are not, a GPU would abort.
+
+    Args:
+        batch: With one integer target for each example, or any other kind, which passes.
+        num_classes: Number of classes K.
+
+    Raises:
+        GradientError: If a label is outside ``0 .. K - 1``.
+    """
+    labels = batch.targets
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.numel() != batch.size:
+        return
+    wrong = ((labels < 0) | (labels >= num_classes)).flatten()
+    if bool(wrong.any()):
+        first = int(wrong.long().argmax())
+        raise GradientError(
+            f"Example {batch.start + first} has the label {int(labels.flatten()[first])}; "
+            f"expected 0 to {num_classes - 1}, because the model has {num_classes} outputs. "
+            "Number the classes from 0, or build the model with as many outputs as classes."
+        )

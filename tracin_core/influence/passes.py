@@ -21,7 +21,7 @@ from tracin_core.gradients.inspection import (
 from tracin_core.gradients.plan import TRIAL_SIZE, Plan, confirm_plan, draft_plan
 from tracin_core.gradients.structure import find_tensors
 from tracin_core.gradients.weights import WeightSlots, evaluation_mode
-from tracin_core.influence.batches import Batch
+from tracin_core.influence.batches import Batch, check_labels
 from tracin_core.influence.checkpoints import Checkpoint, read_weights
 
 # All checkpoints stay on the device while they need less than this; otherwise they are read
@@ -52,10 +52,16 @@ class Runner:
         model: Any module.
         checkpoints: Weights to put in place, one after the other.
         device: Where to compute.
+        has_classes: Whether targets are class indices, which are then checked.
     """
 
     def __init__(
-        self, model: nn.Module, checkpoints: Sequence[Checkpoint], device: torch.device
+        self,
+        model: nn.Module,
+        checkpoints: Sequence[Checkpoint],
+        device: torch.device,
+        *,
+        has_classes: bool = False,
     ) -> None:
         self.model = model
         self.checkpoints = tuple(checkpoints)
@@ -65,6 +71,8 @@ class Runner:
         }
         dtypes = {value.dtype for value in model.parameters()}
         self.dtype = torch.float64 if torch.float64 in dtypes else torch.float32
+        self._has_classes = has_classes
+        self._num_classes: int | None = None
         self._slots = WeightSlots(model)
         self._resident: dict[int, dict[str, Tensor]] = {}
         size = sum(value.nbytes for value in model.state_dict().values())
@@ -87,7 +95,10 @@ class Runner:
         draft = draft_plan(self.model, names)
         trial = _take_trial(batch).to(self.device)
         with self._slots.hold(self._weights(0, names)):
-            refuse_mixed_examples(self.model, trial.inputs)
+            outputs = refuse_mixed_examples(self.model, trial.inputs)
+            if self._has_classes and outputs.dim() == 2:
+                self._num_classes = outputs.shape[1]
+                check_labels(trial, self._num_classes)
             return confirm_plan(self.model, draft, trial.inputs, trial.targets, objective)
 
     def passes(
@@ -104,6 +115,8 @@ class Runner:
         largest = max(1, FALLBACK_NUMBERS // max(1, fallback_numbers))
         for group in groups:
             for whole in read():
+                if self._num_classes is not None:
+                    check_labels(whole, self._num_classes)
                 for batch in whole.split(largest):
                     moved = batch.to(self.device)
                     for index in group:

@@ -84,7 +84,9 @@ class TracIn:
         self._loss_function = choose_loss(loss)
         ones = [1.0] * len(self.checkpoints)
         self.rates = ones if rates == "ones" else [read_learning_rate(c) for c in checkpoints]
-        self._runner = Runner(model, self.checkpoints, self.device)
+        self._runner = Runner(
+            model, self.checkpoints, self.device, has_classes=loss == "cross_entropy"
+        )
         self._last: str | None = None
         self._plans: dict[Any, Plan] = {}
         self._latest: tuple[tuple[str, ...], Plan] | None = None
