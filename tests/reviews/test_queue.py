@@ -60,6 +60,22 @@ def test_pages_follow_each_other_without_gap_or_repeat(engine, choice):
     assert {part.total for part in parts} == {len(whole.rows)}
 
 
+def test_a_rare_filter_and_a_frequent_one_give_the_same_pages(engine, monkeypatch):
+    scene = build_scene(engine, 60)
+    choice = QueueFilter(given_labels=(1,), disagreement_only=True)
+
+    def pages():
+        return [
+            fetch_page(engine, scene.run.id, filter=choice, page=n, page_size=4).rows
+            for n in range(1, 6)
+        ]
+
+    by_example = pages()
+    monkeypatch.setattr("tracin_core.reviews.queue.RARE", 0)
+    assert by_example == pages()
+    assert len(by_example[0]) == 4
+
+
 def test_past_the_end_there_are_no_rows_but_the_total(scene):
     for page in (2, 10**30):
         found = fetch_page(scene.engine, scene.run.id, page=page)

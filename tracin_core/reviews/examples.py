@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, and_, select
+from sqlalchemy import Connection, Engine, Row, and_, select
 
 from tracin_core.errors import NotFoundError
 from tracin_core.reviews.database import reading
@@ -175,34 +176,32 @@ def _with_scores(
         return views
     scores: dict[int, dict[str, ScoreView]] = {example_id: {} for example_id in views}
     for signal in run.signals:
-        for chunk in _chunks(list(views)):
-            for row in connection.execute(_scores_of(chunk, run_id, signal)):
-                percentile = percentile_of(row.rank, run.num_ranked)
-                scores[row.id][signal] = ScoreView(row.value, row.rank, percentile)
+        for row in scores_of(connection, list(views), run_id, signal):
+            percentile = percentile_of(row.rank, run.num_ranked)
+            scores[row.example_id][signal] = ScoreView(row.value, row.rank, percentile)
     return {one: replace(view, scores=scores[one]) for one, view in views.items()}
 
 
-def _scores_of(
-    example_ids: Sequence[int], run_id: int | None, signal: str
-) -> Select[int, float, int]:
-    """Return a query for the scores of some examples by one signal.
+def scores_of(
+    connection: Connection, example_ids: Sequence[int], run_id: int | None, signal: str
+) -> Iterator[Row[*tuple[Any, ...]]]:
+    """Yield (example_id, value, rank) of those examples that a run has ranked by a signal.
 
     The outer join holds a planner without statistics to probing the index on (run, signal,
     example) for each example; for a plain IN, SQLite was seen to read the whole ranking.
     """
-    return (
-        select(ExampleRow.id, ScoreRow.value, ScoreRow.rank)
-        .join(
-            ScoreRow,
-            and_(
-                ScoreRow.run_id == run_id,
-                ScoreRow.signal == signal,
-                ScoreRow.example_id == ExampleRow.id,
-            ),
-            isouter=True,
-        )
-        .where(ExampleRow.id.in_(example_ids), ScoreRow.rank.is_not(None))
+    of_signal = and_(
+        ScoreRow.run_id == run_id,
+        ScoreRow.signal == signal,
+        ScoreRow.example_id == ExampleRow.id,
     )
+    for chunk in _chunks(example_ids):
+        query = (
+            select(ExampleRow.id.label("example_id"), ScoreRow.value, ScoreRow.rank)
+            .join(ScoreRow, of_signal, isouter=True)
+            .where(ExampleRow.id.in_(chunk), ScoreRow.rank.is_not(None))
+        )
+        yield from connection.execute(query)
 
 
 def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:
