@@ -8,7 +8,7 @@ import streamlit as st
 
 from tracin_core.reviews.history import HistoryPage, fetch_history
 from ui.components.cards import show_cards
-from ui.decisions import draw_message, undo_from_history
+from ui.decisions import draw_message, undo
 from ui.exports import draw_export
 from ui.history import HistoryView, draw_history_filters, history_card
 from ui.navigation import open_page
@@ -58,5 +58,5 @@ event = show_cards(
 if event.opened is not None:
     open_page("inspect", example=event.opened)
 if event.token is not None and event.token.isdecimal():
-    undo_from_history(int(event.token))
+    undo(int(event.token), source="history")
     st.rerun()

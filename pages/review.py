@@ -5,30 +5,29 @@ from __future__ import annotations
 import streamlit as st
 
 from tracin_core.reviews.projects import Project, Run
-from ui.decisions import draw_form, draw_message, draw_undo
-from ui.evidence import draw_evidence_options, draw_neighbours
+from ui.decision_form import draw_form, draw_keys_without_example, draw_undo
+from ui.decisions import draw_message, remember_shown
+from ui.evidence import draw_evidence_options, draw_neighbours, draw_suggestion
 from ui.examples import draw_example, draw_labels
 from ui.filters import QueueView, draw_filters
 from ui.navigation import open_page
 from ui.review import Suspect, choose_suspect, draw_keys, draw_place
 from ui.session import require_project, require_run
 
+WATCHED = "suspect"
 _NEIGHBOURS = 6
 _NEIGHBOUR_IMAGE = 56  # CSS pixels
 
 
 def draw_suspect(project: Project, run: Run, suspect: Suspect) -> None:
+    view = suspect.view
+    remember_shown(view, run_id=run.id, source="queue", rank=suspect.rank, score=suspect.score)
     draw_place(suspect)
-    draw_example(project, suspect.view, key="suspect")
-    draw_labels(project, suspect.view)
-    draw_form(
-        project,
-        suspect.view,
-        run_id=run.id,
-        source="queue",
-        rank=suspect.rank,
-        score=suspect.score,
-    )
+    draw_example(project, view, key=WATCHED)
+    draw_labels(project, view)
+    suggestion = draw_suggestion(project, run, view)
+    opponents_label = None if suggestion is None else suggestion.label
+    draw_form(project, view, opponents_label=opponents_label, watched=WATCHED)
 
 
 def draw_evidence(project: Project, run: Run, suspect: Suspect) -> None:
@@ -56,6 +55,7 @@ def draw_review(project: Project, run: Run, queue: QueueView) -> None:
         if suspect is None:
             st.success("Every example of this queue has been reviewed.")
             st.caption("Remove a filter, look at the history, or export the corrected labels.")
+            draw_keys_without_example(project, WATCHED)
         else:
             draw_suspect(project, run, suspect)
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -51,20 +51,15 @@ class Server:
         self.port = self.port or free_port()
         environment = os.environ | {"TRACIN_REVIEWER": self.reviewer}
         environment.pop("TRACIN_DATABASE_URL", None)
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [
-                sys.executable,
-                "app.py",
-                "--port",
-                str(self.port),
-                "--workspace",
-                str(self.workspace),
-            ],
-            cwd=REPOSITORY_ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=(self.workspace / "server.log").open("ab"),
-        )
+        command = [sys.executable, "app.py", "--port", str(self.port)]
+        with (self.workspace / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [*command, "--workspace", str(self.workspace)],
+                cwd=REPOSITORY_ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
         self._wait()
 
     def _wait(self) -> None:

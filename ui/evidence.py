@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from tracin_core.retrieval.evidence import Evidence, Neighbour, open_evidence
 from tracin_core.reviews.examples import ExampleView, find_by_positions
 from tracin_core.reviews.projects import Project, Run
+from tracin_core.triage.suggestion import Suggestion, suggest_label
 from ui.components.cards import Layout, show_cards
 from ui.galleries import neighbour_card
+from ui.plain_text import escape_markdown
 from ui.session import get_engine, run_folder
 
 Layers = Literal["all", "last"]
@@ -22,6 +24,7 @@ Measure = Literal["influence", "cosine"]
 
 _LAYER_WORDS: dict[Layers, str] = {"all": "All layers", "last": "Last layer"}
 _MEASURE_WORDS: dict[Measure, str] = {"cosine": "Cosine", "influence": "Influence"}
+_VOTERS = 10  # opponents that are asked for their label
 _CAPTIONS = {
     "proponents": "Training on these lowered this example's loss.",
     "opponents": "Training on these raised this example's loss.",
@@ -72,6 +75,25 @@ def draw_evidence_options() -> tuple[Layers, Measure]:
             "opponents name the true label of a wrong one more often.",
         )
     return layers or "all", measure or "cosine"
+
+
+def draw_suggestion(project: Project, run: Run, view: ExampleView) -> Suggestion | None:
+    """Draw what the example's opponents are labelled, and return it.
+
+    Always by the cosine over all layers, whatever the galleries show: on the demos its opponents
+    named the true label of a wrong one most often (docs/benchmarks.md).
+    """
+    found = get_evidence(project, run).neighbours(
+        view.split, view.position, side="opponents", k=_VOTERS, layers="all", measure="cosine"
+    )
+    views = find_by_positions(
+        get_engine(), project.id, run.id, "train", [item.position for item in found]
+    )
+    suggestion = suggest_label([one.current_label for one in views], view.given_label)
+    if suggestion is not None:
+        name = escape_markdown(project.classes[suggestion.label])
+        st.caption(f"{suggestion.votes} of its {suggestion.of} nearest opponents are {name}\\.")
+    return suggestion
 
 
 def draw_neighbours(

@@ -17,6 +17,7 @@ def draw_example(project: Project, view: ExampleView, *, key: str) -> None:
     given = class_name(project.classes, view.given_label)
     show_example(
         view.id,
+        view.version,
         image=picture_address(view.id, view.key) if view.media_path else None,
         text=view.text,
         alt=f"{view.split.capitalize()} example with the given label {given}",

@@ -10,7 +10,8 @@ from tracin_core.errors import NotFoundError
 from tracin_core.reviews.examples import ExampleView, get_example
 from tracin_core.reviews.projects import Project, Run
 from tracin_core.reviews.queue import next_suspect
-from ui.decisions import class_keys, take_return
+from ui.decision_form import class_keys
+from ui.decisions import take_return
 from ui.filters import QueueView
 from ui.galleries import place
 from ui.plain_text import escape_markdown
@@ -92,12 +93,8 @@ def draw_place(suspect: Suspect) -> None:
 
 def draw_keys(project: Project) -> None:
     """Draw the legend of the keyboard."""
-    digits = (
-        "the digits relabel"
-        if len(project.classes) <= len(class_keys(project.classes))
-        else "search a class to relabel"
-    )
+    digits = "the digits relabel" if class_keys(project.classes) else "search a class to relabel"
     st.caption(
-        f"Keys: K keep, M take the model’s label, {digits}, X exclude, A ambiguous, S skip, "
-        "U undo, N write a note (Enter ends it)."
+        f"Keys: K keep, M take the model’s label, O the opponents’, {digits}, X exclude, "
+        "A ambiguous, S skip, U undo, N write a note (Enter ends it)."
     )

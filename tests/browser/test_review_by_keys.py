@@ -20,8 +20,11 @@ pytestmark = pytest.mark.browser
 
 PAUSE = 100  # milliseconds between two presses
 WANTED = 10
-KEYS = ["k", "m", "x", "a", "5", "m", "k", "3", "x", "m"]
+# A different decision with nearly every press, so that a misplaced one shows.
+KEYS = "k1m2x3a4m5k6x7a8m9k0"
 MEANING = {"k": "keep", "x": "exclude", "a": "ambiguous"}
+
+Outcome = tuple[str, int | None]
 
 
 def decided_ids(server: Server) -> list[int]:
@@ -45,31 +48,28 @@ def press_until_decided(page: Page, server: Server, wanted: int) -> None:
     pytest.fail(f"only {len(decided_ids(server))} of {wanted} decisions were recorded")
 
 
-def expected_outcome(server: Server, presses: list[Press]) -> dict[int, tuple[str, int | None]]:
-    """What the first effective press on each shown example means.
+def possible_outcomes(server: Server, presses: list[Press]) -> dict[int, set[Outcome]]:
+    """What the presses made while each example was on the screen can mean.
 
-    Later presses while it was still on the screen may be ignored, and so may a press that does
-    nothing there (M, where the model agrees with the label).
+    More than one may have been made while it was there: a press that comes before its buttons
+    are may be ignored.
     """
     engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
-    outcome: dict[int, tuple[str, int | None]] = {}
+    outcomes: dict[int, set[Outcome]] = {}
     try:
         for press in presses:
-            if press.shown is None or press.shown in outcome:
+            if press.shown is None or not (press.key in MEANING or press.key in "m0123456789"):
                 continue
             view = get_example(engine, press.shown, _run_id(engine))
-            if press.key.isdigit():
-                digit = int(press.key)
-                kept = digit == view.given_label
-                outcome[view.id] = ("keep", None) if kept else ("relabel", digit)
-            elif press.key == "m":
-                if view.predicted_label != view.given_label:
-                    outcome[view.id] = ("relabel", view.predicted_label)
+            if press.key in MEANING:
+                outcome: Outcome = (MEANING[press.key], None)
             else:
-                outcome[view.id] = (MEANING[press.key], None)
+                label = view.predicted_label if press.key == "m" else int(press.key)
+                outcome = ("keep", None) if label == view.given_label else ("relabel", label)
+            outcomes.setdefault(view.id, set()).add(outcome)
     finally:
         engine.dispose()
-    return outcome
+    return outcomes
 
 
 def _run_id(engine) -> int:
@@ -129,7 +129,7 @@ def test_ten_suspects_by_keys_a_reload_two_undos_and_the_export_agree(
     engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
     try:
         run_id = _run_id(engine)
-        outcome = expected_outcome(server, presses)
+        outcomes = possible_outcomes(server, presses)
         remaining = decided[:-2]
         names = get_project(engine, "digits").classes
         views = {one: get_example(engine, one, run_id) for one in remaining}
@@ -137,11 +137,11 @@ def test_ten_suspects_by_keys_a_reload_two_undos_and_the_export_agree(
         engine.dispose()
     assert set(rows) == {view.key for view in views.values()}
     for example_id, view in views.items():
-        action, label = outcome[example_id]
         row = rows[view.key]
-        assert row["action"] == action, f"example {example_id} was shown for {action}"
-        expected_label = names[view.given_label if label is None else label]
-        assert row["label"] == expected_label
+        relabelled = names.index(row["label"]) if row["action"] == "relabel" else None
+        assert (row["action"], relabelled) in outcomes[example_id]
+        if row["action"] != "relabel":
+            assert row["label"] == names[view.given_label]
 
 
 @pytest.mark.parametrize("pause", [0, 100, 300])
@@ -151,8 +151,8 @@ def test_no_press_lands_on_an_example_that_was_not_shown(
     open_page(page, "/review?project=digits")
     expect(page.get_by_role("button", name="Keep")).to_be_visible()
     record_presses(page)
-    for count in range(30):
-        page.keyboard.press("kx"[count % 2])
+    for count in range(40):
+        page.keyboard.press(KEYS[count % len(KEYS)])
         page.wait_for_timeout(pause)
     wait_until_idle(page)
     page.wait_for_timeout(500)
@@ -161,9 +161,8 @@ def test_no_press_lands_on_an_example_that_was_not_shown(
         rows = fetch_history(engine, get_project(engine, "digits").id, page_size=500).rows
     finally:
         engine.dispose()
-    first = {}
-    for press in read_presses(page):
-        first.setdefault(press.shown, MEANING[press.key])
+    outcomes = possible_outcomes(server, read_presses(page))
     assert rows
     assert len({row.example_id for row in rows}) == len(rows), "an example was decided twice"
-    assert {row.example_id: row.action for row in rows}.items() <= first.items()
+    for row in rows:
+        assert (row.action, row.new_label) in outcomes.get(row.example_id, set()), row

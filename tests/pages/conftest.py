@@ -20,7 +20,7 @@ def open_app(workspace: Workspace) -> Iterator[Callable[..., AppTest]]:
     """Open a page of the app as a browser would: an address with parameters."""
     st.cache_resource.clear()  # engines and vectors of another test's workspace
 
-    def go(page: str, **params: str) -> AppTest:
+    def go(page: str, /, **params: str) -> AppTest:
         app = AppTest.from_file(str(ROUTER), default_timeout=60)
         for name, value in params.items():
             app.query_params[name] = value

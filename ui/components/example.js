@@ -4,7 +4,6 @@ export default function (component) {
   const { data, parentElement } = component
   const root = parentElement.querySelector(".example")
   if (!root) return
-  root.dataset.exampleId = data.id
   if (root.dataset.shown === data.fingerprint) return
   root.dataset.shown = data.fingerprint
   const parts = []
@@ -27,5 +26,8 @@ export default function (component) {
     text.textContent = data.text
     parts.push(text)
   }
+  // A new element, not a new source: the old picture must not stand beside the new number.
   root.replaceChildren(...parts)
+  root.dataset.exampleId = data.id
+  root.dataset.version = data.version
 }

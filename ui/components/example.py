@@ -15,12 +15,13 @@ _EXAMPLE = st.components.v2.component(
 
 
 def show_example(
-    example_id: int, *, image: str | None, text: str | None, alt: str, key: str
+    example_id: int, version: int, *, image: str | None, text: str | None, alt: str, key: str
 ) -> None:
     """Draw one example.
 
     Args:
-        example_id: Its number, kept beside the picture so that a test can read what was shown.
+        example_id: Its number, kept beside the picture: a key decides about what is shown.
+        version: Its version, for the same reason.
         image: Address of its picture, or None.
         text: Its whole text, or None.
         alt: What the picture shows, in words.
@@ -30,9 +31,10 @@ def show_example(
         key=key,
         data={
             "id": example_id,
+            "version": version,
             "image": image,
             "text": text,
             "alt": alt,
-            "fingerprint": f"{example_id}:{image}",
+            "fingerprint": f"{example_id}:{version}:{image}",
         },
     )

@@ -1,6 +1,9 @@
-"""The key that moves the cursor into the note, and the keys that leave it."""
+"""Keys that act on the example on the screen, and on no other."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import streamlit as st
 
@@ -11,12 +14,66 @@ _KEYS = st.components.v2.component(
 )
 
 
-def focus_field_on_key(field_label: str, *, key: str, shortcut: str) -> None:
-    """Let one key put the cursor into a text field, and Enter or Escape take it out again.
+@dataclass(frozen=True)
+class Press:
+    """A key, and the example that was on the screen when it went down.
+
+    Attributes:
+        key: In lower case.
+        example_id: None where nothing was shown.
+        version: The version of the example that was shown.
+    """
+
+    key: str
+    example_id: int | None
+    version: int | None
+
+
+def watch_keys(
+    keys: Iterable[str],
+    on_press: Callable[[Press], None],
+    *,
+    key: str,
+    watched: str,
+    always_on: Iterable[str] = (),
+    field_label: str,
+    field_key: str,
+) -> None:
+    """Listen for keys while no text field has the focus.
 
     Args:
-        field_label: Label of the Streamlit text field.
+        keys: The keys that are handed on, in lower case.
+        on_press: Called before the next run of the page or fragment.
         key: Widget key.
-        shortcut: The key, as the browser names it.
+        watched: Widget key of the component that shows the example.
+        always_on: Those of the keys that work while no example is shown.
+        field_label: Label of the text field that `field_key` moves into; Enter and Escape leave it.
+        field_key: The key that moves the cursor there.
     """
-    _KEYS(key=key, data={"fieldLabel": field_label, "key": shortcut})
+
+    def report() -> None:
+        press = _read_press(getattr(st.session_state.get(key), "pressed", None))
+        if press is not None:
+            on_press(press)
+
+    _KEYS(
+        key=key,
+        data={
+            "keys": list(keys),
+            "alwaysOn": list(always_on),
+            "watched": watched,
+            "fieldLabel": field_label,
+            "fieldKey": field_key,
+        },
+        on_pressed_change=report,
+    )
+
+
+def _read_press(sent: object) -> Press | None:
+    # What a browser sends is untrusted: anything but the expected shape is no press.
+    if not isinstance(sent, dict) or not isinstance(sent.get("key"), str):
+        return None
+    shown, version = sent.get("id"), sent.get("version")
+    if not isinstance(shown, int) or not isinstance(version, int):
+        shown = version = None
+    return Press(sent["key"], shown, version)

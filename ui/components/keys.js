@@ -1,34 +1,64 @@
-// N puts the cursor into the note; Enter or Escape gives the keyboard back to the decisions.
-// Streamlit's own shortcuts are silent while a text field has the focus, so leaving it matters.
+// Keys of the review. A press is sent together with the example that is on the screen at that
+// moment, read from the page itself: Streamlit draws its buttons a little before a component's
+// picture, and a shortcut of a button could decide about an example that nobody has seen yet.
 
 const isEditable = target =>
   target instanceof HTMLElement &&
   (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName))
 
-const listeners = new WeakMap()
+// The example in the component with this key, if its picture has arrived.
+const shownExample = watched => {
+  for (const host of document.querySelectorAll(`.st-key-${CSS.escape(watched)} *`)) {
+    const root = host.shadowRoot && host.shadowRoot.querySelector("[data-example-id]")
+    if (!root) continue
+    const image = root.querySelector("img")
+    if (image && !image.complete) return null
+    return { id: Number(root.dataset.exampleId), version: Number(root.dataset.version) }
+  }
+  return null
+}
+
+const instances = new WeakMap()
+
+const handle = (event, component) => {
+  const { data, setTriggerValue } = component
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return
+  const target = event.composedPath()[0]
+  const field = document.querySelector(`[aria-label="${CSS.escape(data.fieldLabel)}"]`)
+  if (field && target === field) {
+    // After Streamlit's own handler has taken the text; then the keys decide again.
+    if (event.key === "Enter" || event.key === "Escape") setTimeout(() => field.blur(), 0)
+    return
+  }
+  if (isEditable(target) || document.querySelector("[role=dialog]")) return
+  const key = event.key.toLowerCase()
+  if (key === data.fieldKey && field) {
+    event.preventDefault()
+    field.focus()
+    return
+  }
+  if (!data.keys.includes(key)) return
+  const shown = shownExample(data.watched)
+  if (!shown && !data.alwaysOn.includes(key)) return
+  event.preventDefault()
+  setTriggerValue("pressed", { key, ...(shown || { id: null, version: null }) })
+}
 
 export default function (component) {
-  const { data, parentElement } = component
-  const note = () => document.querySelector(`[aria-label="${CSS.escape(data.fieldLabel)}"]`)
-  const onKey = event => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return
-    const target = event.composedPath()[0]
-    if (event.key === data.key && !isEditable(target)) {
-      const field = note()
-      if (!field) return
-      event.preventDefault()
-      field.focus()
-    } else if ((event.key === "Enter" || event.key === "Escape") && target === note()) {
-      // After Streamlit's own handler has taken the text.
-      setTimeout(() => target.blur(), 0)
-    }
+  const { parentElement } = component
+  const known = instances.get(parentElement)
+  if (known) {
+    known.component = component
+  } else {
+    const instance = { component }
+    instance.listener = event => handle(event, instance.component)
+    document.addEventListener("keydown", instance.listener)
+    instances.set(parentElement, instance)
   }
-  const previous = listeners.get(parentElement)
-  if (previous) document.removeEventListener("keydown", previous)
-  document.addEventListener("keydown", onKey)
-  listeners.set(parentElement, onKey)
   return () => {
-    const current = listeners.get(parentElement)
-    if (current) document.removeEventListener("keydown", current)
+    const ended = instances.get(parentElement)
+    if (!ended) return
+    document.removeEventListener("keydown", ended.listener)
+    instances.delete(parentElement)
   }
 }

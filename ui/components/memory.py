@@ -26,5 +26,5 @@ def remember(name: str, value: str, *, key: str) -> None:
 
 def recall(name: str) -> str | None:
     """Return a cookie's text as it was when the session began, or None."""
-    value = st.context.cookies.get(name)
-    return unquote(value) if value else None
+    cookies = st.context.cookies.to_dict()
+    return unquote(cookies[name]) if cookies.get(name) else None
