@@ -66,6 +66,11 @@ def test_disk_errors_say_what_to_do(tmp_path, number, advice):
     assert "--workspace" in str(caught.value)
 
 
+def test_numpys_words_for_a_full_disk_are_understood(tmp_path):
+    with pytest.raises(WorkspaceError, match="disk is full"), disk_errors_explained(tmp_path):
+        raise OSError("Not enough free space to write 29910400 bytes after offset 128")
+
+
 def test_other_errors_pass(tmp_path):
     with pytest.raises(FileNotFoundError), disk_errors_explained(tmp_path):
         (tmp_path / "missing").read_bytes()

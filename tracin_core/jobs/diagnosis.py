@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Level = Literal["ok", "note", "broken"]
 PACKAGES = ("torch", "streamlit", "sqlalchemy", "alembic", "numpy", "pandas", "pyarrow", "annoy")
-# A demo project takes about 25 MB; with less than this, work stops in the middle.
+# A demo project takes about 45 MB; with less than this, work stops in the middle.
 SCARCE_BYTES = 500 * 10**6
 # What the recall of an approximate index must reach to be used at all.
 USABLE_RECALL = 0.95

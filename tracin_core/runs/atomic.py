@@ -35,13 +35,20 @@ def disk_errors_explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0)
+        remedy = _REMEDIES.get(errno.ENOSPC if _numpy_ran_out(error) else error.errno or 0)
         if remedy is None:
             raise
+        found = error.strerror or str(error)
         raise WorkspaceError(
-            f"Could not write {error.filename or folder}: {error.strerror}. {remedy} and start "
+            f"Could not write {error.filename or folder}: {found}. {remedy} and start "
             "again, or choose another folder with --workspace; what is finished is kept."
         ) from error
+
+
+def _numpy_ran_out(error: OSError) -> bool:
+    """Tell whether NumPy met a full disk, which it reports in words and without a number."""
+    words = ("Not enough free space to write", "requested and")
+    return error.errno is None and any(found in str(error) for found in words)
 
 
 @contextmanager
