@@ -28,9 +28,11 @@ from torch import Tensor
 
 from tracin_core.errors import ConfigurationError
 
-# A position of an outer product costs two transforms of D numbers, about 2.5 D log2(D)
-# operations each, at a quarter of the speed of a matrix product (measured on CPU).
-TRANSFORM_COST = 2 * 2.5 * 4
+# Nanoseconds on one processor core (measured, float32), to choose between the two ways of
+# projecting sums of outer products: two transforms for each position cost D log2(D) of the
+# first; forming the gradient costs each of its numbers the second for each position, and
+# adding it up in shifted rows the third once.
+TRANSFORM_COST, PRODUCT_COST, ADDITION_COST = 0.35, 0.04, 0.4
 
 
 @dataclass(frozen=True)
@@ -205,16 +207,16 @@ class Sketch:
     def add_outer(self, name: str, deltas: Tensor, inputs: Tensor) -> None:
         """Add sums of outer products, ``(B, T, R)`` and ``(B, T, K)``."""
         hashes = self._hashes[name]
-        positions, work = deltas.shape[1], 2 * hashes.rows * hashes.columns
-        transform_work = TRANSFORM_COST * self._dim * max(1, self._dim.bit_length())
-        if positions > 1 and transform_work > work:
+        positions, numbers = deltas.shape[1], hashes.rows * hashes.columns
+        dense_cost = numbers * (PRODUCT_COST * positions + ADDITION_COST)
+        if dense_cost < TRANSFORM_COST * self._dim * self._dim.bit_length() * positions:
             self.add_dense(name, torch.bmm(deltas.transpose(1, 2), inputs))
             return
         spectrum = hashes.row_hash.transform(deltas.flatten(0, 1))
-        spectrum = spectrum * hashes.column_hash.transform(inputs.flatten(0, 1))
+        spectrum *= hashes.column_hash.transform(inputs.flatten(0, 1))
         if positions > 1:
             spectrum = spectrum.reshape(len(deltas), positions, -1).sum(1)
-        self._spectrum = spectrum if self._spectrum is None else self._spectrum + spectrum
+        self._spectrum = spectrum if self._spectrum is None else self._spectrum.add_(spectrum)
 
     def add_rows(self, name: str, indices: Tensor, deltas: Tensor) -> None:
         """Add rows of a table: ``indices`` ``(B, T)`` and what reaches them ``(B, T, K)``."""

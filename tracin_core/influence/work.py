@@ -92,8 +92,9 @@ class Work:
         Raises:
             GradientError: If one is not; it names the example and the checkpoint.
         """
-        finite = torch.isfinite(values).flatten(1).all(1) if values.dim() > 1 else None
-        finite = torch.isfinite(values) if finite is None else finite
+        if values.dim() > 1:
+            values = values.flatten(1).abs().amax(1) if values[0].numel() else values.new_zeros(0)
+        finite = torch.isfinite(values)
         if not bool(finite.all()):
             example = start + int((~finite).long().argmax())
             title = self.runner.checkpoints[checkpoint].title
