@@ -15,7 +15,8 @@ from ui.review import Suspect, choose_suspect, draw_keys, draw_place
 from ui.session import require_project, require_run
 
 WATCHED = "suspect"
-_NEIGHBOURS = 6
+# A side; texts take more room, and both sides should be on one screen.
+_NEIGHBOURS = {"image": 6, "text": 4}
 _NEIGHBOUR_IMAGE = 56  # CSS pixels
 
 
@@ -38,7 +39,7 @@ def draw_evidence(project: Project, run: Run, suspect: Suspect) -> None:
         suspect.view,
         layers=layers,
         measure=measure,
-        count=_NEIGHBOURS,
+        count=_NEIGHBOURS.get(project.kind, 4),
         image_size=_NEIGHBOUR_IMAGE,
         layout="compact",
         key=f"review-{suspect.view.id}-{layers}-{measure}",

@@ -167,23 +167,22 @@ def _relabel(project: Project, view: ExampleView, label: int) -> Verdict:
 def _draw_buttons(choices: list[Choice], view: ExampleView) -> None:
     with st.container(horizontal=True, gap="small"):
         for choice in choices:
+            primary = choice.name == "keep"
             st.button(
-                _with_key(choice.label, choice.key),
+                _with_key(choice.label, choice.key, primary=primary),
                 key=f"{choice.name}-{view.id}-{view.version}",
-                type="primary" if choice.name == "keep" else "secondary",
+                type="primary" if primary else "secondary",
                 on_click=decide,
                 args=(view.id, view.version, choice.verdict),
             )
 
 
-def _with_key(label: str, key: str) -> str:
+def _with_key(label: str, key: str, *, primary: bool = False) -> str:
     words = escape_markdown(label)
-    # A class named by its own digit needs no second one beside it.
-    return (
-        words
-        if label.startswith(key.upper()) and len(key) == len(label)
-        else (f"{words} :gray[{key.upper()}]")
-    )
+    if label == key:
+        return words  # a class named by its own digit needs no second one beside it
+    # Grey could not be read on the primary button's colour.
+    return f"{words} {key.upper()}" if primary else f"{words} :gray[{key.upper()}]"
 
 
 def _draw_class_search(project: Project, view: ExampleView) -> None:

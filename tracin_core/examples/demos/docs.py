@@ -46,7 +46,7 @@ def load_docs_demo(*, seed: int, noise: float) -> DemoData:
     test_labels = np.array([label for _, label in test], dtype=np.int64)
     return DemoData(
         slug="docs",
-        title="What is this documentation about?",
+        title="Documentation by subject",
         description=(
             f"{len(train) + len(test):,} descriptions from the documentation of Python libraries, "
             f"sorted by subject. {noise:.0%} of the train labels were changed to a wrong subject "

@@ -1,0 +1,67 @@
+"""The documentation names what there is, and nothing that is gone."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tracin_core.config import REPOSITORY_ROOT
+from ui.navigation import PAGES
+
+README = (REPOSITORY_ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (REPOSITORY_ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+DOCUMENTS = [REPOSITORY_ROOT / "README.md", *sorted((REPOSITORY_ROOT / "docs").glob("*.md"))]
+
+
+def commands() -> list[str]:
+    shown = subprocess.run(
+        [sys.executable, "-m", "tracin_core", "--help"],
+        cwd=REPOSITORY_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    found = re.search(r"\{([a-z,-]+)\}", shown)
+    assert found is not None
+    return found[1].split(",")
+
+
+def test_every_command_stands_in_the_readme():
+    missing = [name for name in commands() if f"tracin_core {name}" not in README]
+    assert missing == []
+
+
+def test_every_command_of_the_readme_exists():
+    named = set(re.findall(r"python -m tracin_core ([a-z]+)", README))
+    assert named <= set(commands())
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_named(name: str):
+    assert name in README.lower() + ARCHITECTURE.lower()
+
+
+@pytest.mark.parametrize(
+    "package",
+    sorted(p.parent.name for p in (REPOSITORY_ROOT / "tracin_core").glob("*/__init__.py")),
+)
+def test_every_package_of_the_core_is_described(package: str):
+    assert f"{package}/" in ARCHITECTURE
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_pictures_lead_somewhere(document: Path):
+    text = document.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)", text)
+    missing = [target for target in targets if not (document.parent / target).exists()]
+    assert missing == []
+
+
+def test_pictures_are_small():
+    pictures = list((REPOSITORY_ROOT / "docs").rglob("*.png"))
+    assert pictures
+    assert [p.name for p in pictures if p.stat().st_size > 300_000] == []
