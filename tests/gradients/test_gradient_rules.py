@@ -75,6 +75,8 @@ CONVOLUTIONS = {
     "conv2d depthwise": (nn.Conv2d(4, 4, 3, groups=4, stride=2), (4, 4, 7, 7)),
     "conv2d pointwise": (nn.Conv2d(4, 6, 1), (4, 4, 5, 5)),
     "conv2d leftover border": (nn.Conv2d(2, 3, 2, stride=3), (4, 2, 10, 9)),
+    "conv2d few positions": (nn.Conv2d(16, 12, 3, padding=1), (4, 16, 3, 3)),
+    "conv2d few positions, groups": (nn.Conv2d(16, 16, 3, groups=2), (4, 16, 4, 4)),
     "conv3d": (nn.Conv3d(2, 3, (2, 3, 2), stride=(1, 2, 1), padding=1), (4, 2, 4, 5, 3)),
     "conv3d circular groups": (
         nn.Conv3d(2, 4, 3, padding=1, padding_mode="circular", groups=2),

@@ -7,8 +7,9 @@ how the patches are cut.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 
 from tracin_core.gradients.contributions import Contribution, Dense
 from tracin_core.gradients.registry import UnsupportedUseError, gradient_rule
+
+if TYPE_CHECKING:
+    from tracin_core.gradients.projection import Sketch
 
 # Numbers of patches copied at once. On two cores 1 million (4 MB) was fastest of 0.25 to 8
 # million for layers from 28 x 28 down to 7 x 7: larger copies leave the cache, smaller ones
@@ -48,8 +52,18 @@ class Kernel(Contribution):
 
     @property
     def is_factored(self) -> bool:
-        """Whether norms and sketches need less work than the whole gradient: never."""
-        return False
+        """Whether ``L x L`` Gram matrices of L positions need less work than the kernel."""
+        rows, columns = self._matrix
+        return self._positions * (rows + columns) < rows * columns
+
+    @property
+    def _matrix(self) -> tuple[int, int]:
+        """Shape of one group's kernel as a matrix."""
+        return self.shape[0] // self.layer.groups, self.shape[1:].numel()
+
+    @property
+    def _positions(self) -> int:
+        return self.deltas.shape[2:].numel()
 
     def narrow(self, start: int, stop: int) -> Kernel:
         """Return the same for the examples ``start`` to ``stop``."""
@@ -57,20 +71,43 @@ class Kernel(Contribution):
 
     def instantiate(self) -> Tensor:
         """Return the whole gradients, shape ``(B, *shape)``."""
-        groups, positions = self.layer.groups, self.deltas.shape[2:].numel()
-        matrix = (self.shape[0] // groups, self.shape[1:].numel())
-        kernels = self.deltas.new_empty(self.batch_size * groups, *matrix)
-        step = max(1, PATCH_NUMBERS // (groups * matrix[1] * positions))
+        kernels = [torch.bmm(deltas, patches.mT) for deltas, patches in self._factors()]
+        whole = kernels[0] if len(kernels) == 1 else torch.cat(kernels)
+        return whole.reshape(self.batch_size, *self.shape)
+
+    def add_to_sketch(self, sketch: Sketch, name: str) -> None:
+        """Add the projection of every example's gradient to ``sketch``."""
+        if self.layer.groups > 1 or not sketch.prefers_transform(name, self._positions):
+            super().add_to_sketch(sketch, name)
+            return
+        first = 0
+        for deltas, patches in self._factors():
+            sketch.add_outer(name, deltas.mT, patches.mT, first)
+            first += len(deltas)
+
+    def squared_norms(self) -> Tensor:
+        """Return each example's squared norm, shape ``(B,)``, the cheaper way."""
+        if not self.is_factored:
+            return super().squared_norms()
+        norms = [
+            (torch.bmm(deltas.mT, deltas) * torch.bmm(patches.mT, patches)).sum((1, 2))
+            for deltas, patches in self._factors()
+        ]
+        # Rounding can make a Gram product negative, which a squared norm is not.
+        return torch.cat(norms).reshape(self.batch_size, -1).sum(1).clamp_min(0)
+
+    def _factors(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield ``(b * groups, O / groups, L)`` and ``(b * groups, K, L)`` for a few examples."""
+        rows, columns = self._matrix
+        positions = self._positions
+        step = max(1, PATCH_NUMBERS // max(1, self.layer.groups * columns * positions))
         for start in range(0, self.batch_size, step):
             part = self.narrow(start, start + step)
             patches = cut_patches(self.layer, part.inputs, part.deltas.shape[2:])
-            patches = patches.reshape(-1, matrix[1], positions)
-            torch.bmm(
-                part.deltas.reshape(-1, matrix[0], positions),
-                patches.transpose(1, 2),
-                out=kernels[start * groups : (start + step) * groups],
+            yield (
+                part.deltas.reshape(-1, rows, positions),
+                patches.reshape(-1, columns, positions),
             )
-        return kernels.reshape(self.batch_size, *self.shape)
 
 
 def cut_patches(layer: Convolution, inputs: Tensor, output_space: torch.Size) -> Tensor:

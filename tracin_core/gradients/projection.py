@@ -34,6 +34,9 @@ from tracin_core.errors import ConfigurationError
 # adding it up in shifted rows the third once.
 TRANSFORM_COST, PRODUCT_COST, ADDITION_COST = 0.35, 0.04, 0.4
 
+# Numbers transformed at once, 16 MB of float32, so that long sequences stay within memory.
+TRANSFORM_NUMBERS = 4_000_000
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -204,19 +207,28 @@ class Sketch:
                 target = folded.narrow(1, (start + shift) % self._dim, run.shape[1])
                 target.addcmul_(run, run_factors)
 
-    def add_outer(self, name: str, deltas: Tensor, inputs: Tensor) -> None:
-        """Add sums of outer products, ``(B, T, R)`` and ``(B, T, K)``."""
+    def add_outer(self, name: str, deltas: Tensor, inputs: Tensor, first: int = 0) -> None:
+        """Add sums of outer products, ``(b, T, R)`` and ``(b, T, K)``, from ``first`` on."""
         hashes = self._hashes[name]
-        positions, numbers = deltas.shape[1], hashes.rows * hashes.columns
-        dense_cost = numbers * (PRODUCT_COST * positions + ADDITION_COST)
-        if dense_cost < TRANSFORM_COST * self._dim * self._dim.bit_length() * positions:
-            self.add_dense(name, torch.bmm(deltas.transpose(1, 2), inputs))
+        if not self.prefers_transform(name, deltas.shape[1]):
+            self.add_dense(name, torch.bmm(deltas.mT, inputs), first)
             return
-        spectrum = hashes.row_hash.transform(deltas.flatten(0, 1))
-        spectrum *= hashes.column_hash.transform(inputs.flatten(0, 1))
-        if positions > 1:
-            spectrum = spectrum.reshape(len(deltas), positions, -1).sum(1)
-        self._spectrum = spectrum if self._spectrum is None else self._spectrum.add_(spectrum)
+        step = max(1, TRANSFORM_NUMBERS // (self._dim * deltas.shape[1]))
+        parts = zip(torch.split(deltas, step), torch.split(inputs, step), strict=True)
+        for part, part_inputs in parts:
+            spectrum = hashes.row_hash.transform(part.flatten(0, 1))
+            spectrum *= hashes.column_hash.transform(part_inputs.flatten(0, 1))
+            if deltas.shape[1] > 1:
+                spectrum = spectrum.reshape(len(part), deltas.shape[1], -1).sum(1)
+            self._add_spectrum(spectrum, first)
+            first += len(part)
+
+    def prefers_transform(self, name: str, positions: int) -> bool:
+        """Whether T outer products cost less by Fourier transforms than by their sum."""
+        hashes = self._hashes[name]
+        dense_cost = PRODUCT_COST * positions + ADDITION_COST
+        transform_cost = TRANSFORM_COST * self._dim * self._dim.bit_length() * positions
+        return hashes.rows * hashes.columns * dense_cost >= transform_cost
 
     def add_rows(self, name: str, indices: Tensor, deltas: Tensor) -> None:
         """Add rows of a table: ``indices`` ``(B, T)`` and what reaches them ``(B, T, K)``."""
@@ -235,6 +247,14 @@ class Sketch:
             circular = torch.fft.irfft(self._spectrum, n=self._dim)
             total = circular if total is None else total + circular
         return total
+
+    def _add_spectrum(self, spectrum: Tensor, first: int) -> None:
+        if self._spectrum is None and len(spectrum) == self._batch_size:
+            self._spectrum = spectrum
+            return
+        if self._spectrum is None:
+            self._spectrum = spectrum.new_zeros(self._batch_size, spectrum.shape[1])
+        self._spectrum[first : first + len(spectrum)] += spectrum
 
     def _folded_sums(self, like: Tensor) -> Tensor:
         if self._folded is None:
