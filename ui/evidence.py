@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from tracin_core.retrieval.evidence import Evidence, Neighbour, open_evidence
 from tracin_core.reviews.examples import ExampleView, find_by_positions
 from tracin_core.reviews.projects import Project, Run
+from tracin_core.terms import Layers
 from tracin_core.triage.suggestion import Suggestion, suggest_label
 from ui.components.cards import Layout, show_cards
 from ui.galleries import neighbour_card
 from ui.plain_text import escape_markdown
 from ui.session import get_engine, run_folder
 
-Layers = Literal["all", "last"]
 Measure = Literal["influence", "cosine"]
 
 _LAYER_WORDS: dict[Layers, str] = {"all": "All layers", "last": "Last layer"}

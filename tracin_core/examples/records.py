@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tracin_core.terms import Split
+
 Kind = Literal["image", "text"]
-Split = Literal["train", "test"]
 
 # 128 bits: two of a billion different examples share a key with odds of about 1e-21.
 KEY_BYTES = 16

@@ -11,8 +11,7 @@ from sqlalchemy import Engine
 from tracin_core.jobs.summaries import summarise_signals
 from tracin_core.reviews.projects import Run, register_run
 from tracin_core.runs import RunConfig, RunFolder
-from tracin_core.runs.config import Split
-from tracin_core.runs.folder import SPLITS
+from tracin_core.terms import SPLITS, Split
 
 # What the screens read is in the run's folder; the database keeps what identifies the run.
 _CONFIG_FIELDS = ("kind", "counts", "layers", "rates", "projection", "indexes", "timings")

@@ -33,10 +33,11 @@ from tracin_core.models.config import ModelConfig
 from tracin_core.retrieval import build_index
 from tracin_core.runs import CheckpointEntry, IndexEntry, ProjectionEntry, RunConfig, RunFolder
 from tracin_core.runs.atomic import atomic_folder
-from tracin_core.runs.config import Kind, Layers, Rates, Split
+from tracin_core.runs.config import Kind, Rates
 from tracin_core.runs.folder import LAYERS
 from tracin_core.runs.hashing import describe_code_version, hash_file, hash_json, make_run_key
 from tracin_core.runs.signals import Signals
+from tracin_core.terms import Layers, Split
 
 # An error of 6% in a dot product, relative to the product of the norms, for 2 KB an example.
 PROJECTION = ProjectionEntry(dim=512, seed=0)

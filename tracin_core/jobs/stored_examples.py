@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from tracin_core.errors import WorkspaceError
 from tracin_core.reviews.examples import find_by_positions
-from tracin_core.runs.config import Split
+from tracin_core.terms import Split
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,9 @@ from tracin_core.jobs.threads import threads_limited_for
 from tracin_core.models.build import build_model
 from tracin_core.models.config import suggest_model
 from tracin_core.runs import CheckpointEntry
-from tracin_core.runs.config import Kind, Split
+from tracin_core.runs.config import Kind
 from tracin_core.runs.hashing import hash_json
+from tracin_core.terms import Split
 from tracin_core.training import suggest_training, train
 from tracin_core.training.storage import RESULT_FILE, load_json
 

@@ -21,9 +21,8 @@ from tracin_core.retrieval.index_build import build_index
 from tracin_core.retrieval.queries import Found, Side
 from tracin_core.retrieval.vectors import Matrix
 from tracin_core.runs import RunFolder
+from tracin_core.terms import Layers, Split
 
-Split = Literal["train", "test"]
-Layers = Literal["all", "last"]
 Measure = Literal["influence", "cosine"]
 
 

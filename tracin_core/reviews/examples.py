@@ -12,6 +12,7 @@ from tracin_core.errors import NotFoundError
 from tracin_core.reviews.database import reading
 from tracin_core.reviews.events import effective, label_of_example, status_of_example, version_of
 from tracin_core.reviews.schema import ExampleRow, PredictionRow, ProjectRow, RunRow, ScoreRow
+from tracin_core.terms import Split
 
 # Values in one IN (...); SQLite allows 32,766 parameters a statement, older builds 999.
 CHUNK = 500
@@ -50,7 +51,7 @@ class ExampleView:
     id: int
     project_id: int
     key: str
-    split: str
+    split: Split
     position: int
     given_label: int
     text: str | None

@@ -32,6 +32,7 @@ __all__ = [
     "class_balance",
     "label_confusion",
 ]
+from tracin_core.terms import Split
 
 LARGEST_PAGE = 1000  # rows; more than a screen can show
 
@@ -51,7 +52,7 @@ class HistoryRow(Decision):
     """
 
     key: str
-    split: str
+    split: Split
     position: int
     text: str | None
     media_path: str | None

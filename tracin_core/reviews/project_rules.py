@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 from tracin_core.errors import InputError
+from tracin_core.terms import SPLITS
 
 KINDS = ("image", "text", "table")
-SPLITS = ("train", "test")
 # Safe as a folder name on every system and in a URL.
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 

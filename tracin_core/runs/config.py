@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from tracin_core.errors import ConfigurationError
+from tracin_core.terms import SPLITS
 
 SCHEMA_VERSION = 1
 Kind = Literal["image", "text"]
 Rates = Literal["ones", "recorded"]
-Split = Literal["train", "test"]
-Layers = Literal["all", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +113,7 @@ class RunConfig:
             raise ConfigurationError(f"Found rates {self.rates!r}; expected {get_args(Rates)}.")
         if not self.checkpoints:
             raise ConfigurationError("Found no checkpoints; a run needs at least one.")
-        if set(self.counts) != set(get_args(Split)):
+        if set(self.counts) != set(SPLITS):
             raise ConfigurationError(f"Found counts of {sorted(self.counts)}; expected per split.")
 
     def to_json(self) -> str:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from tracin_core.errors import ConfigurationError, RunFolderError
 from tracin_core.runs.arrays import open_array, write_array
 from tracin_core.runs.atomic import write_text
-from tracin_core.runs.config import Layers, NewerSchemaError, RunConfig, Split
+from tracin_core.runs.config import NewerSchemaError, RunConfig
 from tracin_core.runs.signals import (
     Signals,
     check_rows,
@@ -23,8 +23,8 @@ from tracin_core.runs.signals import (
     read_example_signals,
     write_signals,
 )
+from tracin_core.terms import SPLITS, Layers, Split
 
-SPLITS: tuple[Split, ...] = ("train", "test")
 LAYERS: tuple[Layers, ...] = ("all", "last")
 _T = TypeVar("_T")
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tracin_core.examples.label_noise import flip_labels
-from tracin_core.examples.records import DemoData, DemoExample, Split, content_key
+from tracin_core.examples.records import DemoData, DemoExample, content_key
+from tracin_core.terms import Split
 
 CLASSES = tuple("0123456789")
 BRIGHTEST = 16  # scikit-learn's images count the ink of 4 x 4 blocks: 0 to 16

@@ -13,7 +13,8 @@ from tracin_core.examples.demos.areas import AREAS, GIVEAWAY_NAMES, Area
 from tracin_core.examples.demos.harvest import find_sources, read_docstrings
 from tracin_core.examples.demos.prose import extract_prose, normalise
 from tracin_core.examples.label_noise import flip_labels
-from tracin_core.examples.records import DemoData, DemoExample, Split, content_key
+from tracin_core.examples.records import DemoData, DemoExample, content_key
+from tracin_core.terms import Split
 
 MAX_PER_AREA = 400  # 8 areas, a few thousand texts in all, alike in size
 MIN_PER_AREA = 150  # fewer would leave a class of which nothing can be learned
