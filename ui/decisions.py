@@ -183,7 +183,9 @@ def _say(kind: str, text: str) -> None:
 
 def draw_message() -> None:
     """Show what the last press did; it stays until the next one."""
-    kind, text = st.session_state.get(_MESSAGE) or ("", "No decision yet in this session.")
+    if _MESSAGE not in st.session_state:
+        return
+    kind, text = st.session_state[_MESSAGE]
     shown = escape_markdown(text)
     if kind == "warning":
         st.warning(shown)

@@ -69,7 +69,7 @@ def history_card(project: Project, row: HistoryRow) -> Card:
             Tag(text=sentence, tone="plain" if row.undone else "decided"),
             *((Tag(text="undone"),) if row.undone else ()),
         ),
-        meta=f"{row.reviewer} · {row.created_at.astimezone():%Y-%m-%d %H:%M}",
+        meta=f"{row.reviewer} · {row.created_at.astimezone():%Y-%m-%d}",
         action=(
             CardAction(
                 label="Undo", description=f"Undo: {sentence}, by {row.reviewer}", token=str(row.id)
