@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
 from tracin_core.errors import NotFoundError
+from tracin_core.files import disk_errors_explained
 from tracin_core.jobs.demo_data import (
     DemoOptions,
     PreparedDemo,
@@ -35,7 +36,6 @@ from tracin_core.reviews.projects import (
     current_run,
 )
 from tracin_core.runs import RunFolder
-from tracin_core.runs.atomic import disk_errors_explained
 
 
 @dataclass(frozen=True)

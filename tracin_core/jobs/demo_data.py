@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from tracin_core.config import Workspace
 from tracin_core.errors import ConfigurationError, NotFoundError
 from tracin_core.examples import DemoData, DemoExample, load_demo
+from tracin_core.files import atomic_folder, write_text
 from tracin_core.jobs.evaluation import write_truth
 from tracin_core.jobs.stored_examples import (
     StoredExample,
@@ -20,7 +21,6 @@ from tracin_core.jobs.stored_examples import (
     read_examples,
 )
 from tracin_core.reviews.projects import Project, get_project
-from tracin_core.runs.atomic import atomic_folder, write_text
 from tracin_core.runs.config import Kind
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tracin_core.errors import NotFoundError, WorkspaceError
-from tracin_core.runs.atomic import atomic_file
+from tracin_core.files import atomic_file
 
 # Shares of the train examples inspected at which the errors found are counted.
 INSPECTED_SHARES = (0.05, 0.10, 0.20, 0.30)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from tracin_core.examples.datasets import EncodedDataset
 from tracin_core.examples.encoding import Encoder
+from tracin_core.files import atomic_folder
 from tracin_core.gradients.projection import Projection
 from tracin_core.influence.checkpoints import Checkpoint
 from tracin_core.influence.collect import EXACT_LAST_NUMBERS
@@ -32,7 +33,6 @@ from tracin_core.jobs.threads import threads_limited_for
 from tracin_core.models.config import ModelConfig
 from tracin_core.retrieval import build_index
 from tracin_core.runs import CheckpointEntry, IndexEntry, ProjectionEntry, RunConfig, RunFolder
-from tracin_core.runs.atomic import atomic_folder
 from tracin_core.runs.config import Kind, Rates
 from tracin_core.runs.folder import LAYERS
 from tracin_core.runs.hashing import describe_code_version, hash_file, hash_json, make_run_key

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tracin_core.errors import RetrievalError
+from tracin_core.files import atomic_folder, disk_errors_explained
 from tracin_core.retrieval.annoy_bands import AnnoyBands
 from tracin_core.retrieval.annoy_build import AnnoyFactory, build_bands, make_annoy
 from tracin_core.retrieval.exact import ExactSearch
@@ -172,8 +173,5 @@ def _open_folder(path: Path | str | None) -> Iterator[Path | None]:
     if path is None:
         yield None
         return
-    # It brings pyarrow along, which an index kept in memory has no use for.
-    from tracin_core.runs.atomic import atomic_folder, disk_errors_explained
-
     with disk_errors_explained(Path(path)), atomic_folder(Path(path)) as folder:
         yield folder

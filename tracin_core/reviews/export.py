@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Literal, overload
 from sqlalchemy import Connection, Engine, Select, select
 
 from tracin_core.errors import ConfigurationError
-from tracin_core.reviews.atomic_file import atomic_file
+from tracin_core.files import exported_file
 from tracin_core.reviews.database import reading
 from tracin_core.reviews.events import (
     UNDECIDED,
@@ -94,7 +94,7 @@ def export_labels(
             _write(connection, project, format, buffer, reviewed_only)
             return buffer.getvalue()
         target = Path(path)
-        with atomic_file(target) as file:
+        with exported_file(target) as file:
             _write(connection, project, format, file, reviewed_only)
         return target
 

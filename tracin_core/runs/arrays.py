@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tracin_core.runs.atomic import atomic_file
+from tracin_core.files import atomic_file
 
 
 def write_array(path: Path, values: npt.ArrayLike) -> None:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tracin_core.errors import ConfigurationError, RunFolderError
+from tracin_core.files import write_text
 from tracin_core.runs.arrays import open_array, write_array
-from tracin_core.runs.atomic import write_text
 from tracin_core.runs.config import NewerSchemaError, RunConfig
 from tracin_core.runs.signals import (
     Signals,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tracin_core.runs.atomic import atomic_file
+from tracin_core.files import atomic_file
 
 # One example's rows come from one or two groups: small enough to decode in about a
 # millisecond, large enough that a million examples have a footer of a few hundred kilobytes.

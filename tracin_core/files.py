@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from tracin_core.errors import WorkspaceError
 
@@ -54,13 +56,35 @@ def _numpy_ran_out(error: OSError) -> bool:
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder that becomes ``path`` when the block succeeds."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A name of its own for each thread: a server writes two exports at once.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         yield temporary
         flush_to_disk(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def exported_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file, in a place that a person chose, that takes its name when the block succeeds.
+
+    Missing folders on the way are made.
+
+    Raises:
+        WorkspaceError: If it cannot be written, for instance because the disk is full; a file
+            that had the name before is untouched.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            yield file
+    except OSError as error:
+        raise WorkspaceError(
+            f"The file {path} cannot be written: {error.strerror or error}. Free some space or "
+            "mend the folder's permissions, or choose another place."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from tracin_core.errors import WorkspaceError
-from tracin_core.runs.atomic import atomic_file, atomic_folder, disk_errors_explained, write_text
+from tracin_core.files import atomic_file, atomic_folder, disk_errors_explained, write_text
 
 
 def write_half_a_file(path):
