@@ -23,7 +23,6 @@ _NEIGHBOUR_IMAGE = 56  # CSS pixels
 def draw_suspect(project: Project, run: Run, suspect: Suspect) -> None:
     view = suspect.view
     remember_shown(view, run_id=run.id, source="queue", rank=suspect.rank, score=suspect.score)
-    draw_place(suspect)
     draw_example(project, view, key=WATCHED)
     draw_labels(project, view)
     suggestion = draw_suggestion(project, run, view)
@@ -53,17 +52,17 @@ def draw_review(project: Project, run: Run, queue: QueueView) -> None:
     suspect = choose_suspect(project, run, queue)
     left, right = st.columns([5, 6], gap="large")
     with left:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            draw_undo(project)
+            draw_place(suspect)
+        draw_message()
         if suspect is None:
             st.success("Every example of this queue has been reviewed.")
             st.caption("Remove a filter, look at the history, or export the corrected labels.")
             draw_keys_without_example(project, WATCHED)
         else:
             draw_suspect(project, run, suspect)
-        with st.container(horizontal=True, vertical_alignment="center"):
-            draw_undo(project)
-            draw_message()
-        if suspect is not None:
-            draw_keys(project)
+        draw_keys(project)
     with right:
         if suspect is not None:
             draw_evidence(project, run, suspect)

@@ -91,7 +91,8 @@ def draw_class_balance(
         )
     figure.update_yaxes(tickvals=positions, ticktext=names, autorange="reversed")
     figure.update_xaxes(title="train examples", rangemode="tozero")
-    height = max(220, 80 + _BAR_HEIGHT * len(names) * len(series))
+    row = _BAR_HEIGHT if len(series) == 1 else 1.3 * _BAR_HEIGHT
+    height = round(max(220, 80 + row * len(names)))
     figure.update_layout(
         height=height,
         margin=_MARGIN,

@@ -183,10 +183,9 @@ def _say(kind: str, text: str) -> None:
 
 def draw_message() -> None:
     """Show what the last press did; it stays until the next one."""
-    if _MESSAGE not in st.session_state:
-        return
-    kind, text = st.session_state[_MESSAGE]
-    shown = escape_markdown(text)
+    kind, text = st.session_state.get(_MESSAGE) or ("", "")
+    # The line keeps its place while it is empty, so that nothing jumps under a hand.
+    shown = escape_markdown(text) or "&nbsp;"
     if kind == "warning":
         st.warning(shown)
     elif kind == "error":

@@ -83,8 +83,10 @@ def _find_requested(project: Project, run: Run, requested: str) -> tuple[int, in
     return None
 
 
-def draw_place(suspect: Suspect) -> None:
+def draw_place(suspect: Suspect | None) -> None:
     """Draw where the suspect stands in the queue."""
+    if suspect is None:
+        return
     if suspect.rank is None or suspect.percentile is None:
         st.caption("Not ranked in this run.")
     else:
