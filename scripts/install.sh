@@ -30,5 +30,7 @@ if [ ! -x .venv/bin/python ]; then
   "$python" -m venv .venv
 fi
 echo "Installing $lock (several minutes the first time)"
-.venv/bin/python -m pip install --disable-pip-version-check --quiet --progress-bar off -r "$lock" ||
+quiet=()
+[ -t 1 ] || quiet=(--quiet --progress-bar off) # bars for a person, few lines for a log
+.venv/bin/python -m pip install --disable-pip-version-check ${quiet[@]+"${quiet[@]}"} -r "$lock" ||
   fail "The installation did not finish; the reason stands above. Run the same command again to go on: what has been installed stays."
