@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from tracin_core import Projection
 from tracin_core.errors import ConfigurationError
-from tracin_core.gradients.contributions import Contribution, Dense, Outer, Rows
+from tracin_core.gradients.contributions import Contribution, Dense, Outer
 from tracin_core.gradients.convolution import Kernel
 from tracin_core.gradients.projection import Sketch, make_hashes
+from tracin_core.gradients.tables import Bags, Rows
 
 DIM = 16
 
@@ -30,6 +31,11 @@ def rows(table: int, width: int) -> Rows:
     return Rows(indices, randn(3, 5, width), torch.Size((table, width)))
 
 
+def bags(table: int, width: int) -> Bags:
+    indices = torch.randint(min(table, 6), (3, 5), generator=torch.Generator().manual_seed(0))
+    return Bags(indices, randn(3, 5), randn(3, width), torch.Size((table, width)))
+
+
 def kernel(groups: int, space: int) -> Kernel:
     layer = nn.Conv2d(20, 24, 3, groups=groups)
     inputs, deltas = randn(3, 20, space, space), randn(3, 24, space - 2, space - 2)
@@ -45,6 +51,8 @@ CONTRIBUTIONS: dict[str, Contribution] = {
     "rows of a small table": rows(6, 4),
     "rows of a large table": rows(90, 20),
     "rows wider than the table": rows(5, 40),
+    "bags of a small table": bags(6, 4),
+    "bags of a large table": bags(400, 20),
     "kernel": kernel(1, 6),
     "kernel of groups": kernel(2, 6),
     "kernel, one position": kernel(1, 3),
@@ -74,6 +82,13 @@ def test_factored_projection_is_that_of_the_whole_gradient(name: str, dim: int) 
     contribution = CONTRIBUTIONS[name]
     whole = Dense(contribution.instantiate(), contribution.shape)
     torch.testing.assert_close(project(contribution, dim), project(whole, dim))
+
+
+@pytest.mark.parametrize("name", CONTRIBUTIONS)
+def test_factored_norm_is_that_of_the_whole_gradient(name: str) -> None:
+    contribution = CONTRIBUTIONS[name]
+    whole = Dense(contribution.instantiate(), contribution.shape)
+    torch.testing.assert_close(contribution.squared_norms(), whole.squared_norms())
 
 
 @pytest.mark.parametrize("shape", [(6, 30), (30, 6), (20, 20), (50,)])

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from tracin_core.errors import GradientError
-from tracin_core.gradients.contributions import Contribution, combine
+from tracin_core.gradients.contributions import Contribution
 from tracin_core.gradients.registry import Rule
 from tracin_core.gradients.structure import call_model
+from tracin_core.gradients.uses import combine
 
 # Outputs of the model and targets -> one number for each example, shape (B,).
 Objective = Callable[[Any, Any], Tensor]

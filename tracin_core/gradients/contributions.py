@@ -1,4 +1,4 @@
-"""One use of a parameter, as its per-example gradient: whole, factored, or as table rows.
+"""One use of a parameter, as its per-example gradient: whole or factored.
 
 A layer's per-example weight gradient is a sum of outer products over positions. Keeping the
 factors is often far cheaper than the gradient itself; each class below knows how to give its
@@ -8,7 +8,7 @@ squared norm, its sketch and the whole gradient, and picks the cheaper way for i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,7 +59,7 @@ class Contribution(ABC):
 
     def squared_norms(self) -> Tensor:
         """Return each example's squared norm, shape ``(B,)``."""
-        norms = [_squared_norms(part.instantiate()) for part in split(self)]
+        norms = [take_squared_norms(part.instantiate()) for part in split(self)]
         return torch.cat(norms)
 
 
@@ -90,7 +90,7 @@ class Dense(Contribution):
 
     def squared_norms(self) -> Tensor:
         """Return each example's squared norm, shape ``(B,)``."""
-        return _squared_norms(self.gradients)
+        return take_squared_norms(self.gradients)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Outer(Contribution):
         where ``T^2 (O + I)`` is less work than the ``T O I`` of the gradient itself.
         """
         if self.positions == 1:
-            return _squared_norms(self.deltas) * _squared_norms(self.inputs)
+            return take_squared_norms(self.deltas) * take_squared_norms(self.inputs)
         if self.is_factored:
             grams = [
                 torch.bmm(factor, factor.transpose(1, 2)) for factor in (self.deltas, self.inputs)
@@ -152,113 +152,6 @@ class Outer(Contribution):
         sketch.add_outer(name, self.deltas, self.inputs)
 
 
-@dataclass(frozen=True)
-class Rows(Contribution):
-    """Gradients of a table that reach only the rows that were looked up.
-
-    Attributes:
-        indices: Rows looked up by each example, int64, shape ``(B, T)``.
-        deltas: Gradient that each look-up brings to its row, shape ``(B, T, E)``.
-        shape: Shape of the table, ``(V, E)``.
-    """
-
-    indices: Tensor
-    deltas: Tensor
-    shape: torch.Size
-
-    @property
-    def batch_size(self) -> int:
-        """Number of examples B."""
-        return self.indices.shape[0]
-
-    def narrow(self, start: int, stop: int) -> Rows:
-        """Return the same for the examples ``start`` to ``stop``."""
-        return Rows(self.indices[start:stop], self.deltas[start:stop], self.shape)
-
-    def instantiate(self) -> Tensor:
-        """Return the whole gradients, shape ``(B, V, E)``."""
-        table = self.deltas.new_zeros(self.batch_size, *self.shape)
-        return table.scatter_add_(1, self.indices.unsqueeze(2).expand_as(self.deltas), self.deltas)
-
-    def squared_norms(self) -> Tensor:
-        """Return each example's squared norm, shape ``(B,)``.
-
-        A row looked up twice must be summed before it is squared. Sorting an example's rows
-        puts equal ones side by side, so the sums need T slots instead of the table's V.
-        """
-        ordered, order = self.indices.sort(dim=1)
-        is_new = (ordered[:, 1:] != ordered[:, :-1]).long()
-        slots = torch.cat([is_new.new_zeros(len(is_new), 1), is_new.cumsum(1)], dim=1)
-        slots = slots.unsqueeze(2).expand_as(self.deltas)
-        deltas = self.deltas.gather(1, order.unsqueeze(2).expand_as(self.deltas))
-        return _squared_norms(torch.zeros_like(deltas).scatter_add_(1, slots, deltas))
-
-    def add_to_sketch(self, sketch: Sketch, name: str) -> None:
-        """Add the projection of every example's gradient to ``sketch``."""
-        sketch.add_rows(name, self.indices, self.deltas)
-
-
-def combine(contributions: Sequence[Contribution]) -> list[Contribution]:
-    """Join a parameter's uses where that keeps them factored.
-
-    Several sums of outer products are one longer sum, so a Linear used twice, or two tied
-    ones, stay factored. The same holds for rows.
-
-    Args:
-        contributions: All uses of one parameter in one batch.
-
-    Returns:
-        Fewer contributions with the same total.
-    """
-    outers = [item for item in contributions if isinstance(item, Outer)]
-    rows = [item for item in contributions if isinstance(item, Rows)]
-    joined = [item for item in contributions if not isinstance(item, Outer | Rows)]
-    if outers:
-        deltas = _join([item.deltas for item in outers])
-        joined.append(Outer(deltas, _join([item.inputs for item in outers]), outers[0].shape))
-    if rows:
-        indices = _join([item.indices for item in rows])
-        joined.append(Rows(indices, _join([item.deltas for item in rows]), rows[0].shape))
-    return joined
-
-
-def measure(
-    contributions: Sequence[Contribution], sketch: Sketch | None = None, name: str = ""
-) -> Tensor:
-    """Return the squared norm of the sum of a parameter's uses, shape ``(B,)``.
-
-    The gradients are summed over the uses before the norm is taken; adding the norms of the
-    uses would drop their cross terms. What must be instantiated is instantiated once, for the
-    norm and for the sketch.
-
-    Args:
-        contributions: All uses of one parameter in one batch.
-        sketch: Where the projections are added, if they are wanted.
-        name: The parameter's name.
-    """
-    if len(contributions) == 1 and contributions[0].is_factored:
-        if sketch is not None:
-            contributions[0].add_to_sketch(sketch, name)
-        return contributions[0].squared_norms()
-    norms, start = [], 0
-    for gradients in instantiate_chunks(contributions):
-        if sketch is not None:
-            sketch.add_dense(name, gradients, start)
-        norms.append(_squared_norms(gradients))
-        start += len(gradients)
-    return torch.cat(norms)
-
-
-def instantiate_chunks(contributions: Sequence[Contribution]) -> Iterator[Tensor]:
-    """Yield whole gradients, summed over the uses, for a few examples at a time."""
-    parts = zip(*(split(item) for item in contributions), strict=True)
-    for uses in parts:
-        gradients = uses[0].instantiate()
-        for use in uses[1:]:
-            gradients = gradients + use.instantiate()
-        yield gradients
-
-
 def split(contribution: Contribution) -> Iterator[Contribution]:
     """Yield the contribution in runs of examples whose whole gradients fit a chunk."""
     step = max(1, CHUNK_NUMBERS // max(1, contribution.shape.numel()))
@@ -266,11 +159,8 @@ def split(contribution: Contribution) -> Iterator[Contribution]:
         yield contribution.narrow(start, min(start + step, contribution.batch_size))
 
 
-def _join(tensors: Sequence[Tensor]) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors), dim=1)
-
-
-def _squared_norms(values: Tensor) -> Tensor:
+def take_squared_norms(values: Tensor) -> Tensor:
+    """Return the squared norm of each example's numbers, shape ``(B,)``."""
     flat = values.reshape(len(values), -1)
     # One pass over the numbers; a product and its sum take two, and four times as long.
     norms: Tensor = torch.linalg.vector_norm(flat, dim=1)

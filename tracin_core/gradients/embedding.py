@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tracin_core.gradients.contributions import Contribution, Rows
+from tracin_core.gradients.contributions import Contribution
 from tracin_core.gradients.registry import UnsupportedUseError, gradient_rule
+from tracin_core.gradients.tables import Bags, Rows
 
 
 def _refuse_embedding(layer: nn.Embedding) -> str | None:
@@ -60,7 +61,7 @@ def embedding_bag_gradients(
         output_gradients: Shape ``(B, E)``.
 
     Returns:
-        ``weight`` as rows; nothing reaches ``padding_idx``.
+        ``weight`` as bags; nothing reaches ``padding_idx``.
 
     Raises:
         UnsupportedUseError: If the weights per index need gradients of their own.
@@ -82,8 +83,7 @@ def embedding_bag_gradients(
     if layer.mode == "mean":
         # An empty bag is zero whatever the table holds, so its gradient is zero too.
         scale = scale / scale.sum(1, keepdim=True).clamp_min(1)
-    deltas = scale.unsqueeze(2) * output_gradients.unsqueeze(1)
-    return {"weight": Rows(indices.long(), deltas, layer.weight.shape)}
+    return {"weight": Bags(indices.long(), scale, output_gradients, layer.weight.shape)}
 
 
 def _pad_bags(

@@ -24,11 +24,11 @@ from tracin_core.gradients.capture import (
     Objective,
     record_uses,
 )
-from tracin_core.gradients.contributions import combine, instantiate_chunks
 from tracin_core.gradients.fallback import FallbackMethod, fallback_gradients
 from tracin_core.gradients.graph import find_parameter_uses
 from tracin_core.gradients.registry import UnsupportedUseError, find_rule
 from tracin_core.gradients.structure import call_model
+from tracin_core.gradients.uses import combine, instantiate_chunks
 
 # Which of the three trial examples is differentiated: one with neighbours on both sides.
 TRIAL_SIZE, TRIAL_EXAMPLE = 3, 1

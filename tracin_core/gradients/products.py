@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tracin_core.gradients.contributions import Contribution, Outer, instantiate_chunks
+from tracin_core.gradients.contributions import Contribution, Outer
+from tracin_core.gradients.uses import instantiate_chunks
 
 
 def dot_products(left: Sequence[Contribution], right: Sequence[Contribution]) -> Tensor:

@@ -234,9 +234,18 @@ class Sketch:
         """Add rows of a table: ``indices`` ``(B, T)`` and what reaches them ``(B, T, K)``."""
         hashes = self._hashes[name]
         rows, columns = hashes.row_hash, hashes.column_hash
-        targets = (rows.positions[indices].unsqueeze(2) + columns.positions) % self._dim
+        # The sums are twice as wide as D, so the shifts need no remainder.
+        targets = rows.positions[indices].unsqueeze(2) + columns.positions
         values = deltas * rows.factors[indices].unsqueeze(2) * columns.factors
         self._folded_sums(deltas).scatter_add_(1, targets.flatten(1), values.flatten(1))
+
+    def add_bags(self, name: str, indices: Tensor, weights: Tensor, deltas: Tensor) -> None:
+        """Add outer products of rows picked with ``weights``, ``(B, T)``, and ``(B, K)``."""
+        hashes = self._hashes[name]
+        rows = hashes.row_hash
+        hashed = weights.new_zeros(len(weights), self._dim)
+        hashed.scatter_add_(1, rows.positions[indices], weights * rows.factors[indices])
+        self._add_spectrum(torch.fft.rfft(hashed) * hashes.column_hash.transform(deltas), 0)
 
     def finish(self) -> Tensor | None:
         """Return the projected vectors, shape ``(B, D)``; ``None`` if nothing was added."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tracin_core.gradients.contributions import instantiate_chunks, measure
 from tracin_core.gradients.projection import ParameterHash, Projection, Sketch, make_hashes
+from tracin_core.gradients.uses import instantiate_chunks, measure
 from tracin_core.influence.batches import is_labelled
 from tracin_core.influence.losses import Loss, read_predictions
 from tracin_core.influence.passes import ExamplePass
