@@ -1,0 +1,152 @@
+"""Read what a checkpoint file holds, whoever wrote it; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tracin_core.errors import CheckpointError
+
+# What transformers' save_pretrained writes, in the order in which it looks for them.
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+SHARDS = re.compile(r"-\d{5}-of-\d{5}\.(safetensors|bin)$")
+TRAINER_STATE = "trainer_state.json"
+
+
+def read_content(path: Path) -> Mapping[str, Any]:
+    """Return what a checkpoint holds: tensors, plain values, or mappings of them.
+
+    Args:
+        path: A torch or safetensors file, an index of shards (``*.index.json``), or a folder as
+            ``transformers`` writes them.
+
+    Raises:
+        CheckpointError: If there is nothing, it is damaged, or would have to be unpickled.
+    """
+    if path.is_dir():
+        return read_content(find_weights_file(path))
+    if not path.is_file():
+        raise CheckpointError(
+            f"Checkpoint file {path} does not exist; expected a file written by torch.save or "
+            "safetensors. Check the path, or train again to write it."
+        )
+    if path.name.endswith(".index.json"):
+        return _read_shards(path)
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"Checkpoint file {path} holds a {type(content).__name__}; expected a state dict. "
+            "Save model.state_dict() instead of the model."
+        )
+    return content
+
+
+def find_weights_file(folder: Path) -> Path:
+    """Return the file or index with the weights in a folder as ``transformers`` writes them.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    for name in WEIGHT_FILES:
+        for path in (folder / name, folder / f"{name}.index.json"):
+            if path.is_file():
+                return path
+    raise CheckpointError(
+        f"Folder {folder} holds no weights; expected {' or '.join(WEIGHT_FILES)}, whole or with "
+        "an index.json. For a folder with several checkpoints, pass "
+        "find_checkpoints(folder) instead."
+    )
+
+
+def read_torch(path: Path) -> Any:
+    """Return what ``torch.save`` wrote, as long as it is tensors and plain values.
+
+    Raises:
+        CheckpointError: If the file is damaged, or holds anything else.
+    """
+    try:
+        # Mapped where the format allows: who wants the learning rate reads no weights.
+        return torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"Checkpoint file {path} cannot be read safely ({_find_cause(error)}). "
+            "Expected a whole file with tensors and plain values only; files that would run "
+            "code are refused. Save model.state_dict() with torch.save again, or, for a type "
+            "that you trust, call torch.serialization.add_safe_globals([TheType]) first."
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object that stands beside a checkpoint.
+
+    Raises:
+        CheckpointError: If it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"File {path} cannot be read ({error}); expected JSON, as transformers writes it. "
+            "Copy the folder again."
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"File {path} holds a {type(content).__name__}; expected a JSON object, as "
+            "transformers writes it. Copy the folder again."
+        )
+    return content
+
+
+def _find_cause(error: Exception) -> str:
+    """Return the line of torch's message that names what stood in the way."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if "Unsupported" in line or "GLOBAL" in line]
+    return (named or lines or [type(error).__name__])[0][:200]
+
+
+def _read_shards(index: Path) -> dict[str, Any]:
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise CheckpointError(
+            f"File {index} has no weight_map; expected an index of shards, as transformers "
+            "writes it. Pass the file with the weights itself."
+        )
+    merged: dict[str, Any] = {}
+    for name in sorted({str(value) for value in names.values()}):
+        if Path(name).name != name:
+            raise CheckpointError(
+                f"File {index} names the shard {name!r}; expected a file beside it. Keep the "
+                "shards and their index in one folder."
+            )
+        merged.update(read_content(index.parent / name))
+    return merged
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    """Return tensors, and the text values in the file's header beside them."""
+    if find_spec("safetensors") is None:
+        raise CheckpointError(
+            f"Checkpoint file {path} needs the package safetensors, which is not installed. "
+            "Install it with: pip install safetensors"
+        )
+    safetensors = import_module("safetensors")  # an optional package
+    try:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+            header = dict(file.metadata() or {})
+            return header | {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"Checkpoint file {path} is no sound safetensors file ({error}). Expected a whole "
+            "file. Copy or save it again."
+        ) from error
