@@ -73,6 +73,16 @@ def check_port(address: str, port: int) -> None:
             ) from error
 
 
+def allowed_hosts(address: str) -> list[str]:
+    """Return the names a browser may call this server by.
+
+    Listening on every interface means under names that only the network knows.
+    """
+    if address in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound to
+        return ["*"]
+    return sorted({"127.0.0.1", "localhost", address})
+
+
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Start the label review in a browser.")
@@ -105,7 +115,13 @@ def main(arguments: list[str]) -> int:
         return 2
     print(f"Reviewing the projects in {workspace.root}", flush=True)
     print(f"Open http://{options.address}:{options.port} in a browser; Ctrl-C stops.", flush=True)
-    app.run(config={"server.port": options.port, "server.address": options.address})
+    app.run(
+        config={
+            "server.port": options.port,
+            "server.address": options.address,
+            "server.allowedHosts": allowed_hosts(options.address),
+        }
+    )
     return 0
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
+import streamlit as st
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -78,7 +80,18 @@ def _encode(path: Path, edge: int) -> bytes:
     return buffer.getvalue()
 
 
+def is_allowed_host(name: str | None, allowed: Sequence[str]) -> bool:
+    """Say whether a request named this server as the configuration lets it be named.
+
+    Streamlit checks this for its own connection only. Without it, a page of a site whose name
+    was made to lead to this machine could read the pictures (DNS rebinding).
+    """
+    return not allowed or "*" in allowed or name in allowed
+
+
 async def _respond(request: Request, edge: int) -> Response:
+    if not is_allowed_host(request.url.hostname, st.get_option("server.allowedHosts") or ()):
+        return PlainTextResponse("This server is not known by that name.", status_code=403)
     try:
         data = await run_in_threadpool(encode_picture, request.path_params["id"], edge)
     except TracInError as error:

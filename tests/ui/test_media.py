@@ -1,0 +1,85 @@
+"""Pictures over HTTP: re-encoded, bounded, only under the project's folder, only for our names."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import streamlit as st
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from tracin_core.config import Workspace
+from tracin_core.reviews.database import open_database
+from tracin_core.reviews.projects import NewExample, add_examples, create_project
+from ui.media import ROUTES, THUMBNAIL_EDGE, is_allowed_host, resize_for_screen, thumbnail_address
+
+
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACIN_WORKSPACE", str(tmp_path))
+    st.cache_resource.clear()
+    workspace = Workspace(tmp_path, f"sqlite:///{tmp_path / 'tracin.db'}")
+    engine = open_database(workspace.database_url)
+    project = create_project(engine, slug="p", title="P", kind="image", classes=["a", "b"])
+    media = workspace.media_folder("p")
+    media.mkdir(parents=True)
+    Image.new("L", (8, 8), 200).save(media / "small.png")
+    Image.new("RGB", (2000, 500)).save(media / "wide.jpg")
+    (media / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
+    (tmp_path / "secret.png").write_bytes((media / "small.png").read_bytes())
+    (media / "link.png").symlink_to(tmp_path / "secret.png")
+    names = ["small.png", "wide.jpg", "broken.png", "link.png", "gone.png"]
+    add_examples(
+        engine,
+        project.id,
+        [NewExample(name, "train", n, 0, media_path=name) for n, name in enumerate(names)],
+    )
+    engine.dispose()
+    yield TestClient(Starlette(routes=ROUTES), base_url="http://127.0.0.1")
+    st.cache_resource.clear()
+
+
+def test_a_small_picture_grows_by_a_whole_factor_with_hard_edges(client):
+    response = client.get("/thumb/1")
+    assert response.headers["content-type"] == "image/png"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "immutable" in response.headers["cache-control"]
+    assert Image.open(io.BytesIO(response.content)).size == (THUMBNAIL_EDGE, THUMBNAIL_EDGE)
+
+
+def test_a_large_picture_shrinks_and_keeps_its_proportions(client):
+    shown = Image.open(io.BytesIO(client.get("/thumb/2").content))
+    assert shown.size == (THUMBNAIL_EDGE, THUMBNAIL_EDGE // 4)
+
+
+def test_a_broken_picture_is_explained(client):
+    response = client.get("/thumb/3")
+    assert response.status_code == 422
+    assert "Convert it" in response.text
+
+
+@pytest.mark.parametrize("number", [4, 5, 6, 10**18, 10**30])
+def test_what_is_missing_or_leads_outside_the_folder_is_not_found(client, number):
+    assert client.get(f"/thumb/{number}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/thumb/../secret.png", "/thumb/x", "/thumb/-1"])
+def test_a_path_is_no_number(client, path):
+    assert client.get(path).status_code == 404
+
+
+def test_another_name_for_this_server_is_refused(client):
+    assert client.get("/thumb/1", headers={"host": "evil.example"}).status_code == 403
+    assert not is_allowed_host("evil.example", ["127.0.0.1", "localhost"])
+    assert is_allowed_host("localhost", ["127.0.0.1", "localhost"])
+    assert is_allowed_host("anything", ["*"])
+
+
+def test_the_address_changes_with_the_example():
+    assert thumbnail_address(1, "a") != thumbnail_address(1, "b")
+
+
+def test_an_odd_size_does_not_grow_beyond_the_edge():
+    assert max(resize_for_screen(Image.new("L", (70, 30)), 160).size) == 140
