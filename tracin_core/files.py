@@ -100,18 +100,24 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     A folder that an earlier, killed process left half-made is thrown away first. The caller
     sees to it that one process at a time works on ``path``.
     """
-    building, replaced = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
-    for leftover in (building, replaced):
-        shutil.rmtree(leftover, ignore_errors=True)
+    building = path.with_name(f".{path.name}.new")
+    shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     try:
         yield building
-        if path.exists():
-            path.rename(replaced)
-        building.rename(path)
+        replace_folder(building, path)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Give a complete folder the name ``path`` on the same disk; what had the name is removed."""
+    replaced = path.with_name(f".{path.name}.old")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if path.exists():
+        path.rename(replaced)
+    new.rename(path)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def flush_to_disk(path: Path) -> None:

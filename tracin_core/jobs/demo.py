@@ -26,6 +26,7 @@ from tracin_core.jobs.demo_data import (
 from tracin_core.jobs.locking import project_locked
 from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
 from tracin_core.jobs.registering import register_scored_run
+from tracin_core.jobs.stored_examples import digest_examples, of_split
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.examples import find_by_positions
 from tracin_core.reviews.projects import (
@@ -134,6 +135,7 @@ def _train_and_score(
 ) -> RunFolder:
     # torch, four seconds of it, is needed only here.
     from tracin_core.jobs.scoring import score_run
+    from tracin_core.jobs.sharding import SplitSource
     from tracin_core.jobs.training import encode_splits, train_network
 
     folder = workspace.project_folder(prepared.slug)
@@ -147,9 +149,17 @@ def _train_and_score(
         data_hash=prepared.data_hash,
         on_progress=on_progress,
     )
+    sources = [
+        SplitSource(
+            split=split,
+            examples=dataset,
+            digests=digest_examples(of_split(prepared.examples, split)),
+        )
+        for split, dataset in datasets.items()
+    ]
     return score_run(
-        folder / "runs", network, datasets, data_hash=prepared.data_hash, on_progress=on_progress
-    )
+        folder / "runs", network, sources, data_hash=prepared.data_hash, on_progress=on_progress
+    ).folder
 
 
 def _register(prepared: PreparedDemo, engine: Engine, folder: RunFolder) -> str:

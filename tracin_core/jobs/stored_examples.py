@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy import Engine
 
 from tracin_core.errors import WorkspaceError
 from tracin_core.reviews.examples import find_by_positions
+from tracin_core.runs.digests import Digests, digest_example, stack_digests
 from tracin_core.terms import Split
 
 
@@ -22,7 +24,7 @@ class StoredExample:
         key: Stable name within the project.
         split: "train" or "test".
         position: 0-based index within the split.
-        given_label: Class index that the data claims.
+        given_label: Class index that the data claims, or that a person has decided on.
         content: An image file's bytes, or a text.
         media_path: Where the image lies, relative to the project's media folder.
     """
@@ -36,7 +38,11 @@ class StoredExample:
 
 
 def read_examples(
-    engine: Engine, project_id: int, media_folder: Path, counts: Mapping[str, int]
+    engine: Engine,
+    project_id: int,
+    media_folder: Path,
+    counts: Mapping[str, int],
+    labels: Literal["given", "current"] = "given",
 ) -> list[StoredExample]:
     """Read a project's examples from the database and its media folder.
 
@@ -45,6 +51,7 @@ def read_examples(
         project_id: The project.
         media_folder: What media paths are relative to.
         counts: Examples per split.
+        labels: The data's, or those in force after the decisions.
 
     Raises:
         NotFoundError: If the database lacks one.
@@ -59,7 +66,7 @@ def read_examples(
                     key=view.key,
                     split=split,
                     position=view.position,
-                    given_label=view.given_label,
+                    given_label=view.given_label if labels == "given" else view.current_label,
                     content=_read_media(media_folder, view.media_path)
                     if content is None
                     else content,
@@ -88,6 +95,13 @@ def hash_examples(classes: Sequence[str], examples: Iterable[StoredExample]) -> 
             digest.update(repr(head).encode())
             digest.update(data)
     return digest.hexdigest()
+
+
+def digest_examples(examples: Iterable[StoredExample]) -> Digests:
+    """Return a digest of each example's label and content, in order, shape ``(N, 16)``."""
+    return stack_digests(
+        digest_example(example.given_label, example.content) for example in examples
+    )
 
 
 def _read_media(folder: Path, media_path: str | None) -> bytes:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tracin_core.examples.datasets import EncodedDataset, encode_examples
 from tracin_core.examples.encoding import Encoder, fit_encoder
+from tracin_core.jobs.networks import TrainedNetwork
 from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
-from tracin_core.jobs.scoring import TrainedNetwork
 from tracin_core.jobs.stored_examples import StoredExample, of_split
 from tracin_core.jobs.threads import threads_limited_for
 from tracin_core.models.build import build_model

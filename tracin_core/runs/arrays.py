@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,46 @@ def write_array(path: Path, values: npt.ArrayLike) -> None:
     array = np.ascontiguousarray(values, dtype=np.float32)
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
+
+
+def create_array(path: Path, shape: tuple[int, int]) -> None:
+    """Make a float32 ``.npy`` file of zeros with its place on the disk taken.
+
+    Raises:
+        OSError: If there is no room for it, before any work has gone into it.
+    """
+    head = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, head)
+        size = file.tell() + 4 * shape[0] * shape[1]
+        file.truncate(size)
+        if sys.platform == "linux":  # macOS takes the place when rows are written
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+def write_rows(path: Path, start: int, rows: npt.NDArray[np.float32]) -> None:
+    """Write consecutive rows of an array that ``create_array`` made; they are on disk after it.
+
+    Written, not mapped: pages of a memory map would count as the process's memory.
+
+    Args:
+        path: The ``.npy`` file.
+        start: Row to begin with.
+        rows: Shape ``(B, D)``.
+
+    Raises:
+        ValueError: If they do not fit into the array.
+    """
+    rows = np.ascontiguousarray(rows, dtype="<f4")
+    with path.open("r+b") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        if shape[1:] != rows.shape[1:] or start + len(rows) > shape[0] or dtype != rows.dtype:
+            raise ValueError(f"{rows.shape} rows at {start} do not fit into {dtype} {shape}")
+        file.seek(4 * start * shape[1], os.SEEK_CUR)
+        file.write(rows.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def open_array(path: Path, shape: tuple[int, int | None]) -> npt.NDArray[np.float32]:

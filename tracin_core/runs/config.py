@@ -76,6 +76,8 @@ class RunConfig:
         projection: Of the vectors, per "all" and "last"; ``None`` where they are exact.
         indexes: Kind and recall per "all" and "last".
         data_hash: Digest of keys, labels and contents of the examples.
+        scoring_hash: Digest of everything but the data that decides the numbers; rows of
+            another run with the same one may be reused for examples that are the same.
         code_version: Version and digest of the program that made the run.
         created_at: UTC time, ISO 8601.
         timings: Seconds per step of the work.
@@ -96,6 +98,7 @@ class RunConfig:
     epochs: tuple[Mapping[str, float], ...] = ()
     indexes: Mapping[str, IndexEntry] = field(default_factory=dict)
     data_hash: str = ""
+    scoring_hash: str = ""
     code_version: str = ""
     created_at: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)

@@ -65,6 +65,10 @@ class RunFolder:
         """Return the folder of the index over the train vectors."""
         return self.root / f"index-{layers}"
 
+    def digests_path(self, split: Split) -> Path:
+        """Return the array of one split's digests, by which a later run finds what changed."""
+        return self.root / f"digests-{split}.npy"
+
     # Writing
 
     def write_config(self, config: RunConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -54,16 +55,18 @@ class Signals:
     given_probability: npt.NDArray[np.float32]
 
 
-def write_signals(path: Path, signals: Signals) -> None:
-    """Write one split's signals, sorted by position and then by checkpoint.
+def write_signals(path: Path, signals: Signals, first_position: int = 0) -> None:
+    """Write signals of consecutive examples, sorted by position and then by checkpoint.
 
     Args:
         path: The Parquet file; it appears whole or not at all.
         signals: Arrays of shape ``(C, N)``.
+        first_position: Position of the first example within its split.
     """
     num_checkpoints, num_examples = signals.loss.shape
+    positions = np.arange(first_position, first_position + num_examples, dtype=np.int32)
     columns: dict[str, Any] = {
-        "position": np.repeat(np.arange(num_examples, dtype=np.int32), num_checkpoints),
+        "position": np.repeat(positions, num_checkpoints),
         "checkpoint": np.tile(np.arange(num_checkpoints, dtype=np.int16), num_examples),
     }
     for name in _signal_names():
@@ -71,6 +74,25 @@ def write_signals(path: Path, signals: Signals) -> None:
     table = pa.table({name: columns[name] for name in _SCHEMA.names}, schema=_SCHEMA)
     with atomic_file(path) as temporary:
         pq.write_table(table, temporary, row_group_size=ROWS_PER_GROUP)
+
+
+def merge_signals(path: Path, parts: Iterable[Path]) -> None:
+    """Join files of consecutive examples into one, with a part in memory at a time.
+
+    Args:
+        path: The Parquet file; it appears whole or not at all, as if written in one piece.
+        parts: By position.
+    """
+    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, _SCHEMA) as writer:
+        waiting = _SCHEMA.empty_table()
+        for part in parts:
+            waiting = pa.concat_tables([waiting, pq.read_table(part, schema=_SCHEMA)])
+            ready = len(waiting) // ROWS_PER_GROUP * ROWS_PER_GROUP
+            if ready:
+                writer.write_table(waiting.slice(0, ready), row_group_size=ROWS_PER_GROUP)
+                waiting = waiting.slice(ready)
+        if len(waiting):
+            writer.write_table(waiting)
 
 
 def read_example_signals(path: Path, position: int, num_checkpoints: int) -> Signals:
@@ -84,17 +106,23 @@ def read_example_signals(path: Path, position: int, num_checkpoints: int) -> Sig
     Returns:
         Arrays of shape ``(C,)``.
     """
-    first, last = position * num_checkpoints, (position + 1) * num_checkpoints
-    with pq.ParquetFile(path) as file:
-        groups, offset = _covering_groups(file.metadata, first, last)
-        table = file.read_row_groups(groups, columns=list(_signal_names()))
-    rows = table.slice(first - offset, num_checkpoints)
+    rows = _read_rows(path, position * num_checkpoints, (position + 1) * num_checkpoints)
     return Signals(**{name: rows.column(name).to_numpy() for name in _signal_names()})
+
+
+def read_signals_between(path: Path, start: int, stop: int, num_checkpoints: int) -> Signals:
+    """Read the signals of positions ``start`` to ``stop - 1``, arrays of shape ``(C, B)``."""
+    return _as_matrices(
+        _read_rows(path, start * num_checkpoints, stop * num_checkpoints), num_checkpoints
+    )
 
 
 def read_all_signals(path: Path, num_checkpoints: int) -> Signals:
     """Read one split's signals as arrays of shape ``(C, N)``."""
-    table = pq.read_table(path, columns=list(_signal_names()))
+    return _as_matrices(pq.read_table(path, columns=list(_signal_names())), num_checkpoints)
+
+
+def _as_matrices(table: Any, num_checkpoints: int) -> Signals:
     return Signals(
         **{
             name: table.column(name).to_numpy().reshape(-1, num_checkpoints).T
@@ -116,6 +144,14 @@ def check_rows(path: Path, expected: int) -> None:
 
 def _signal_names() -> tuple[str, ...]:
     return tuple(entry.name for entry in fields(Signals))
+
+
+def _read_rows(path: Path, first: int, last: int) -> Any:
+    """Read rows ``first`` to ``last - 1`` as a table."""
+    with pq.ParquetFile(path) as file:
+        groups, offset = _covering_groups(file.metadata, first, last)
+        table = file.read_row_groups(groups, columns=list(_signal_names()))
+    return table.slice(first - offset, last - first)
 
 
 def _covering_groups(metadata: Any, first: int, last: int) -> tuple[list[int], int]:

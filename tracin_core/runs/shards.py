@@ -1,0 +1,145 @@
+"""A run's folder in the making: written shard by shard, continued after a kill.
+
+While it is unfinished it has another name and a folder ``shards`` with the journal and the
+signals' parts. It takes the run's name when everything is in it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tracin_core.files import replace_folder
+from tracin_core.runs.arrays import create_array, write_rows
+from tracin_core.runs.folder import LAYERS, RunFolder
+from tracin_core.runs.journal import FinishedShard, Journal
+from tracin_core.runs.signals import Signals, merge_signals, write_signals
+from tracin_core.terms import Layers, Split
+
+_SHARDS = "shards"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shard:
+    """Everything that is stored about B examples.
+
+    Attributes:
+        signals: Arrays of shape ``(C, B)``.
+        probabilities: Class probabilities at the last checkpoint, shape ``(B, K)``.
+        vectors: Gradient vectors of "all" and the "last" layers, shape ``(B, D)``.
+    """
+
+    signals: Signals
+    probabilities: npt.NDArray[np.float32]
+    vectors: Mapping[Layers, npt.NDArray[np.float32]]
+
+    def replace_rows(self, rows: npt.NDArray[np.intp], other: Shard) -> Shard:
+        """Return the shard with some examples' numbers taken from another, row by row."""
+        signals = {}
+        for entry in fields(Signals):
+            values = np.array(getattr(self.signals, entry.name))
+            values[:, rows] = getattr(other.signals, entry.name)
+            signals[entry.name] = values
+        return Shard(
+            signals=Signals(**signals),
+            probabilities=_replace(self.probabilities, rows, other.probabilities),
+            vectors={
+                layers: _replace(self.vectors[layers], rows, other.vectors[layers])
+                for layers in LAYERS
+            },
+        )
+
+
+class UnfinishedRun:
+    """A run that is being written.
+
+    Attributes:
+        folder: Where its files lie until it is finished.
+        journal: Its finished shards.
+    """
+
+    def __init__(self, root: Path, journal: Journal) -> None:
+        self.folder = RunFolder(root)
+        self.journal = journal
+
+    @classmethod
+    def open(
+        cls, root: Path, made_from: str, prepare: Callable[[RunFolder], None]
+    ) -> UnfinishedRun:
+        """Go on with a run, or begin it where there is none of the same making.
+
+        Args:
+            root: The unfinished folder; one of another making is thrown away. The caller sees
+                to it that one process at a time works on it.
+            made_from: Digest of everything that decides the numbers.
+            prepare: Puts into a new folder what shards need.
+        """
+        path = root / _SHARDS / "journal.jsonl"
+        journal = Journal.resume(path, made_from)
+        if journal is None:
+            if root.exists():
+                shutil.rmtree(root)
+            path.parent.mkdir(parents=True)
+            prepare(RunFolder(root))
+            journal = Journal.begin(path, made_from)
+        return cls(root, journal)
+
+    def write_shard(
+        self, split: Split, start: int, total: int, shard: Shard, *, computed: int, seconds: float
+    ) -> None:
+        """Put a shard's numbers on the disk, and then into the journal.
+
+        Args:
+            split: Which examples.
+            start: Position of its first example.
+            total: Examples in the split.
+            shard: The numbers.
+            computed: Examples that were computed for it.
+            seconds: How long that took.
+        """
+        arrays = {self.folder.probabilities_path(split): shard.probabilities}
+        for layers, vectors in shard.vectors.items():
+            arrays[self.folder.vectors_path(layers, split)] = vectors
+        for path, rows in arrays.items():
+            if not path.exists():
+                create_array(path, (total, rows.shape[1]))
+            write_rows(path, start, rows)
+        write_signals(self._part(split, start), shard.signals, first_position=start)
+        stop = start + len(shard.probabilities)
+        self.journal.record(
+            FinishedShard(split=split, start=start, stop=stop, computed=computed, seconds=seconds)
+        )
+
+    def finish_split(self, split: Split) -> None:
+        """Join the parts of a split's signals, all of which must be there."""
+        path = self.folder.signals_path(split)
+        if not path.exists():
+            parts = [self._part(split, shard.start) for shard in self.journal.of_split(split)]
+            merge_signals(path, parts)
+
+    def publish(self, root: Path) -> RunFolder:
+        """Give the finished folder its name, in place of one that had it."""
+        replace_folder(self.folder.root, root)
+        remove_leftovers(root)
+        return RunFolder(root)
+
+    def _part(self, split: Split, start: int) -> Path:
+        return self.folder.root / _SHARDS / f"signals-{split}-{start:010d}.parquet"
+
+
+def remove_leftovers(root: Path) -> None:
+    """Take away what only an unfinished run needs; a kill may have left it."""
+    shutil.rmtree(root / _SHARDS, ignore_errors=True)
+
+
+def _replace(
+    values: npt.NDArray[np.float32], rows: npt.NDArray[np.intp], other: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    replaced = np.array(values)
+    replaced[rows] = other
+    return replaced
