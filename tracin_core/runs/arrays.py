@@ -54,7 +54,7 @@ def write_rows(path: Path, start: int, rows: npt.NDArray[np.float32]) -> None:
         if shape[1:] != rows.shape[1:] or start + len(rows) > shape[0] or dtype != rows.dtype:
             raise ValueError(f"{rows.shape} rows at {start} do not fit into {dtype} {shape}")
         file.seek(4 * start * shape[1], os.SEEK_CUR)
-        file.write(rows.tobytes())
+        file.write(rows.data)
         file.flush()
         os.fsync(file.fileno())
 
