@@ -118,9 +118,7 @@ def score_apart(count: int, folder: Path) -> dict[str, float]:
 
 
 def print_table(results: dict[int, dict[str, float]]) -> None:
-    print(
-        "| examples | processor time an example | wall time an example | peak memory | before scoring | disk |"
-    )
+    print("| examples | processor time | wall time | peak memory | of it libraries | disk |")
     print("|---|---|---|---|---|---|")
     for count, found in results.items():
         print(
