@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -68,13 +69,19 @@ class CapturedPass:
 
     Attributes:
         outputs: Outputs of the model, detached from the graph only where the caller does so.
-        values: The objective for each example, shape ``(B,)``.
+        evaluate: Returns the objective for each example.
         gradients: Each parameter's contributions, by name; absent where nothing reaches it.
     """
 
     outputs: Any
-    values: Tensor
+    evaluate: Callable[[], Tensor]
     gradients: Gradients
+
+    @cached_property
+    def values(self) -> Tensor:
+        """The objective for each example, shape ``(B,)``, evaluated when first asked for."""
+        with torch.no_grad():
+            return self.evaluate()
 
 
 @contextmanager
@@ -143,7 +150,7 @@ def capture_pass(
             if delta is not None:
                 _apply_rule(use, delta, len(values), gradients)
     combined = {name: combine(items) for name, items in gradients.items()}
-    return CapturedPass(outputs, values.detach(), combined)
+    return CapturedPass(outputs, values.detach, combined)
 
 
 def _apply_rule(use: LayerUse, delta: Tensor, batch_size: int, gradients: Gradients) -> None:

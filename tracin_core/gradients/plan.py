@@ -48,11 +48,14 @@ class Plan:
         layers: Layers covered by a rule.
         fallback: Parameters left to the fallback, and why.
         method: How the fallback works, if there is any.
+        head: The only layer wanted, where its outputs are the logits of a softmax cross-entropy;
+            a forward pass is then enough.
     """
 
     layers: tuple[CoveredLayer, ...]
     fallback: Mapping[str, str] = field(default_factory=dict)
     method: FallbackMethod = "torch.func"
+    head: CoveredLayer | None = None
 
     def rule_of(self, name: str) -> str | None:
         """Return the layer type whose rule covers a parameter, or ``None``."""

@@ -189,12 +189,10 @@ def measure_pass(
 
 
 def _sum_norms(norms: dict[str, Tensor], names: Sequence[str], step: ExamplePass) -> Tensor:
-    # The objective's type is the widest that the pass computed with.
-    total = torch.zeros_like(step.captured.values)
-    for name in names:
-        if name in norms:
-            total = total + norms[name]
-    return total
+    found = [norms[name] for name in names if name in norms]
+    if not found:
+        return torch.zeros_like(step.captured.values)
+    return sum(found[1:], start=found[0])
 
 
 def _losses(work: Work, step: ExamplePass) -> Tensor:

@@ -23,6 +23,7 @@ from tracin_core.gradients.structure import find_tensors
 from tracin_core.gradients.weights import WeightSlots, evaluation_mode
 from tracin_core.influence.batches import Batch, check_labels
 from tracin_core.influence.checkpoints import Checkpoint, read_weights
+from tracin_core.influence.head import capture_head, mark_head
 
 # All checkpoints stay on the device while they need less than this; otherwise they are read
 # again one after the other, and the examples once for each. 2 GiB is small beside what a
@@ -99,7 +100,8 @@ class Runner:
             if self._has_classes and outputs.dim() == 2:
                 self._num_classes = outputs.shape[1]
                 check_labels(trial, self._num_classes)
-            return confirm_plan(self.model, draft, trial.inputs, trial.targets, objective)
+            plan = confirm_plan(self.model, draft, trial.inputs, trial.targets, objective)
+            return mark_head(self.model, plan, objective, trial)
 
     def passes(
         self,
@@ -107,8 +109,12 @@ class Runner:
         plan: Plan,
         names: Sequence[str],
         objective: Objective,
+        batch_size: int,
     ) -> Iterator[ExamplePass]:
-        """Yield every batch at every checkpoint; batches are read once if all weights fit."""
+        """Yield every batch at every checkpoint; batches are read once if all weights fit.
+
+        Batches larger than ``batch_size`` go through the model in parts.
+        """
         everything = range(len(self.checkpoints))
         groups = [everything] if self._keeps_all else [range(c, c + 1) for c in everything]
         fallback_numbers = sum(self.trainable[name].numel() for name in plan.fallback)
@@ -119,8 +125,22 @@ class Runner:
                     check_labels(whole, self._num_classes)
                 for batch in whole.split(largest):
                     moved = batch.to(self.device)
+                    parts = list(moved.split(batch_size))
                     for index in group:
-                        yield self._run(moved, index, plan, names, objective)
+                        captured = self._capture_head(moved, index, plan, parts)
+                        if captured is not None:
+                            yield ExamplePass(moved, index, captured)
+                            continue
+                        for part in parts:
+                            yield self._run(part, index, plan, names, objective)
+
+    def _capture_head(
+        self, batch: Batch, index: int, plan: Plan, parts: Sequence[Batch]
+    ) -> CapturedPass | None:
+        if plan.head is None:
+            return None
+        with self._slots.hold(self._weights(index, ())):
+            return capture_head(self.model, plan.head, batch, parts)
 
     def _run(
         self, batch: Batch, index: int, plan: Plan, names: Sequence[str], objective: Objective
@@ -168,3 +188,10 @@ def describe_inputs(batch: Batch) -> tuple[Any, ...]:
     """Return what plans are remembered by: number types and axes of a batch's tensors."""
     tensors = find_tensors((batch.inputs, batch.targets))
     return tuple((tensor.dtype, tensor.dim()) for tensor in tensors)
+
+
+def count_numbers(batch: Batch | None) -> int:
+    """Return the numbers in the inputs of one example of a batch."""
+    if batch is None:
+        return 0
+    return sum(tensor[0].numel() for tensor in find_tensors(batch.inputs))

@@ -32,7 +32,7 @@ from tracin_core.influence.layers import (
 )
 from tracin_core.influence.losses import Loss, choose_loss, negative_binary_score, negative_score
 from tracin_core.influence.pairs import collect_influence
-from tracin_core.influence.passes import Runner, describe_inputs
+from tracin_core.influence.passes import Runner, count_numbers, describe_inputs
 from tracin_core.influence.signals import Capture
 from tracin_core.influence.work import Progress, Work
 
@@ -239,6 +239,7 @@ class TracIn:
                 objective,
                 self._loss_function,
                 on_progress,
+                count_numbers(first),
             )
 
     def _choose_objective(self, explain: Explain) -> Objective:

@@ -15,6 +15,9 @@ from tracin_core.gradients.plan import Plan
 from tracin_core.influence.batches import Batch, read_batches
 from tracin_core.influence.passes import ExamplePass, Runner
 
+# Inputs held at once where several batches are read together: 16 MB in single precision.
+JOINED_NUMBERS = 4_000_000
+
 # (examples done, all of them), each example counted once per checkpoint.
 Progress = Callable[[int, int], None]
 
@@ -35,6 +38,7 @@ class Work:
         objective: What is differentiated.
         loss: The loss, also where something else is differentiated.
         on_progress: Whom to tell.
+        numbers_each: Numbers in the input of one example.
     """
 
     runner: Runner
@@ -48,6 +52,7 @@ class Work:
     objective: Objective
     loss: Objective
     on_progress: Progress | None
+    numbers_each: int = 0
 
     @property
     def num_checkpoints(self) -> int:
@@ -64,7 +69,7 @@ class Work:
         if not self.total:
             return
         done, all_passes = 0, self.total * self.num_checkpoints
-        for step in self._run(lambda: read_batches(self.examples, self.batch_size)):
+        for step in self._run(lambda: read_batches(self.examples, self._examples_read)):
             yield step
             done += step.batch.size
             if self.on_progress is not None:
@@ -75,7 +80,19 @@ class Work:
         return self._run(lambda: [batch])
 
     def _run(self, read: Callable[[], Iterable[Batch]]) -> Iterator[ExamplePass]:
-        return self.runner.passes(read, self.plan, self.names, self.objective)
+        return self.runner.passes(read, self.plan, self.names, self.objective, self.batch_size)
+
+    @property
+    def _examples_read(self) -> int:
+        """Number of examples read at once.
+
+        A head's forward pass can be so short that what is done around it costs as much, so it
+        is done for several batches at once, as many as have small inputs.
+        """
+        if self.plan.head is None:
+            return self.batch_size
+        together = JOINED_NUMBERS // max(1, self.numbers_each * self.batch_size)
+        return self.batch_size * max(1, together)
 
     def count_numbers(self, names: Sequence[str]) -> int:
         """Return how many numbers P the named parameters have."""
