@@ -179,7 +179,8 @@ def test_examples_without_an_order_are_refused(examples: Any, message: str) -> N
         ({"batch_size": 0}, "Found batch_size"),
         ({"loss": lambda outputs, targets: outputs.sum()}, r"shape \(B,\)"),
     ],
-    ids=str,
+    # Names, not values: a function's address differs between the processes of a parallel run.
+    ids=["layer", "layer without parameters", "loss name", "rates", "batch size", "loss shape"],
 )
 def test_options_that_cannot_work_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
