@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 from tests import oracles
 from tracin_core import Checkpoint, Projection, TracIn
 from tracin_core.influence.batches import read_batches
-from tracin_core.influence.head import differentiate_cross_entropy
+from tracin_core.influence.entropy import differentiate_cross_entropy
 from tracin_core.influence.losses import cross_entropy
 
 

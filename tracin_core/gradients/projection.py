@@ -109,12 +109,13 @@ class AxisHash:
         signed = values * self.factors
         if signed.shape[1] > self.dim or not self.is_regular:
             hashed = signed.new_zeros(len(signed), self.dim)
-            runs = zip(
-                torch.split(signed, self.dim, 1), torch.split(self.positions, self.dim), strict=True
-            )
-            for run, positions in runs:
-                hashed.scatter_add_(1, positions.expand_as(run), run)
-            signed = hashed
+            if signed.shape[1] <= self.dim:
+                signed = hashed.scatter_(1, self.positions.expand_as(signed), signed)
+            else:
+                runs = signed.split(self.dim, 1)
+                for run, positions in zip(runs, self.positions.split(self.dim), strict=True):
+                    hashed.scatter_add_(1, positions.expand_as(run), run)
+                signed = hashed
         # A single regular run begins at zero, where padding to D puts it.
         spectrum: Tensor = torch.fft.rfft(signed, n=self.dim)
         return spectrum
@@ -194,6 +195,12 @@ class Sketch:
             matrix = matrix.transpose(1, 2)
         long, short = hashes.long_and_short
         folded = self._folded_sums(gradients)[first : first + len(gradients)]
+        if self._dim >= matrix.shape[2]:  # one run, which begins at zero
+            factors = long.factors * short.factors.unsqueeze(1)
+            for index, shift in enumerate(short.position_list):
+                target = folded.narrow(1, shift, matrix.shape[2])
+                target.addcmul_(matrix[:, index], factors[index])
+            return
         starts = long.starts.tolist()
         for index, shift in enumerate(short.position_list):
             factors = long.factors * short.factors[index]

@@ -19,6 +19,7 @@ from tracin_core.gradients.contributions import Contribution, Dense, Outer
 from tracin_core.gradients.plan import Plan
 from tracin_core.gradients.structure import call_model
 from tracin_core.influence.batches import Batch
+from tracin_core.influence.entropy import differentiate_cross_entropy
 from tracin_core.influence.losses import cross_entropy, get_logits
 
 
@@ -81,21 +82,3 @@ def capture_head(
     found: dict[str, Contribution] = {"weight": factors, "bias": Dense(deltas, shape[:1])}
     gradients = {name: [found[local]] for local, name in head.parameters.items()}
     return CapturedPass(joined, lambda: cross_entropy(joined, labels), gradients)
-
-
-def differentiate_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return ``p - onehot(y)`` at full precision, shape ``(B, K)``.
-
-    For the given label it is minus the sum of the other probabilities: ``p - 1`` would round to
-    zero for a confidently right example.
-
-    Args:
-        logits: Shape ``(B, K)``.
-        labels: Class indices, as many as rows.
-    """
-    places = labels.reshape(-1, 1).long()
-    # Not softmax(1), which takes five times as long on a processor where there are few classes.
-    weights = (logits - logits.amax(1, keepdim=True)).exp_()
-    totals = weights.sum(1, keepdim=True)
-    weights.scatter_(1, places, 0.0)
-    return weights.scatter_(1, places, -weights.sum(1, keepdim=True)).div_(totals)

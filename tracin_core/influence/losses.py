@@ -1,9 +1,4 @@
-"""Per-example losses and scores whose gradients survive a confident model.
-
-In float32, ``softmax - onehot`` of a confidently right example is exactly zero, because
-``1 - p`` rounds to zero. Written as ``softplus(logsumexp(other logits) - own logit)`` the same
-loss has the sum of the other probabilities as its gradient, which keeps full precision.
-"""
+"""Per-example losses and scores whose gradients survive a confident model."""
 
 from __future__ import annotations
 
@@ -16,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tracin_core.errors import ConfigurationError, GradientError
+from tracin_core.influence.entropy import ClassEntropy
 
 LossFunction = Callable[[Any, Any], Tensor]
 Loss = Literal["cross_entropy", "mse", "binary_cross_entropy"] | LossFunction
@@ -65,9 +61,8 @@ def cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
     if targets.is_floating_point() and targets.shape == logits.shape:
         return -(targets * F.log_softmax(logits, dim=1)).sum(1)
     labels = targets.reshape(len(logits), 1).long()
-    own = logits.gather(1, labels).squeeze(1)
-    others = logits.masked_fill(_is_class(labels, logits), -torch.inf)
-    return F.softplus(others.logsumexp(1) - own)
+    losses: Tensor = ClassEntropy.apply(logits, labels)[0]
+    return losses
 
 
 def mse(outputs: Any, targets: Tensor) -> Tensor:
