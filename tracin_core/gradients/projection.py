@@ -112,8 +112,8 @@ class AxisHash:
             if signed.shape[1] <= self.dim:
                 signed = hashed.scatter_(1, self.positions.expand_as(signed), signed)
             else:
-                runs = signed.split(self.dim, 1)
-                for run, positions in zip(runs, self.positions.split(self.dim), strict=True):
+                runs = torch.split(signed, self.dim, 1)
+                for run, positions in zip(runs, torch.split(self.positions, self.dim), strict=True):
                     hashed.scatter_add_(1, positions.expand_as(run), run)
                 signed = hashed
         # A single regular run begins at zero, where padding to D puts it.
