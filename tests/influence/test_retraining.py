@@ -146,8 +146,8 @@ def test_one_small_step_is_predicted_to_first_order(build: Callable[[int], Conve
 # Pearson's correlation over all pairs of train and test examples. Measured over seeds 0 to 4:
 # logistic regression 0.96 to 0.98 after 5 steps of 0.5; linear regression 0.84 to 0.98 after 5
 # steps of 0.1. It falls as steps add up, because later steps also undo part of what an example
-# did, which the sum of first-order terms does not know (and then overstates: by 10 to 18 times after
-# 100 steps): logistic 0.72 to 0.93 and linear 0.69 to 0.94 after 100.
+# did, which the sum of first-order terms does not know (and then overstates: by 10 to 18 times
+# after 100 steps): logistic 0.72 to 0.93 and linear 0.69 to 0.94 after 100.
 @pytest.mark.parametrize(("build", "least"), [(build_logistic, 0.95), (build_regression, 0.8)])
 def test_influence_correlates_with_leaving_one_out(
     build: Callable[[int], Convex], least: float
