@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models_covered.comparison import assert_covered, label, shake
+from tests import oracles
+from tests.models_covered.comparison import assert_covered, cross_entropy, label, shake
+from tracin_core import Checkpoint, TracIn
+from tracin_core.errors import GradientError
 
 VOCABULARY, WIDTH, LENGTH = 11, 6, 5
 
@@ -112,12 +115,41 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("family", TINY)
-def test_a_transformers_classifier_takes_a_dict_and_is_covered(family: str) -> None:
-    transformers = pytest.importorskip("transformers")
+def build_transformers_classifier(transformers: Any, family: str) -> nn.Module:
     config = getattr(transformers, f"{family}Config")(
         vocab_size=VOCABULARY, max_position_embeddings=8, num_labels=3, **TINY[family]
     )
-    model = getattr(transformers, f"{family}ForSequenceClassification")(config)
+    return getattr(transformers, f"{family}ForSequenceClassification")(config)
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_a_transformers_classifier_takes_a_dict_and_is_covered(family: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    model = build_transformers_classifier(transformers, family)
     coverage = assert_covered(shake(model).train(), label(transformers_inputs()))
     assert coverage["score.weight" if family == "GPT2" else "classifier.weight"].method == "rule"
+
+
+# Where a key's bias moves all scores of a softmax alike, its gradient is zero but for rounding,
+# and the trial compares rounding with rounding.
+BLIND_KEYS = "the trial's tolerance is relative to each parameter alone, also to one without slope"
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(
+            "DistilBert", marks=pytest.mark.xfail(reason=BLIND_KEYS, raises=GradientError)
+        ),
+        pytest.param("Bert", marks=pytest.mark.xfail(reason=BLIND_KEYS, raises=GradientError)),
+        "GPT2",
+    ],
+)
+def test_a_transformers_classifier_is_covered_in_single_precision(family: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    model = build_transformers_classifier(transformers, family)
+    examples = label([{"input_ids": row} for row in tokens(4)])
+    tracin = TracIn(model, [Checkpoint(model.state_dict(), 1.0)], device="cpu")
+    found = tracin.self_influence(examples)
+    gradients = oracles.per_example_gradients(model.double(), examples, cross_entropy)
+    torch.testing.assert_close(found.double(), gradients.square().sum(1), **oracles.SINGLE)
