@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import socket
 import sys
@@ -24,6 +25,7 @@ from tracin_core.config import (
 from tracin_core.errors import ConfigurationError, TracInError
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.jobs import fail_dead_jobs
+from ui.failures import tell_bug
 from ui.media import ROUTES
 
 DEFAULT_PORT = 8501
@@ -33,11 +35,17 @@ DEFAULT_ADDRESS = "127.0.0.1"
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
     """See that the workspace can be used, and close the books on jobs that died with a server."""
-    check_workspace()
+    try:
+        check_workspace()
+    except TracInError as error:
+        # The pages say it too, and begin to work when it has been mended.
+        print(error, file=sys.stderr, flush=True)
     yield {}
 
 
-app = st.App(REPOSITORY_ROOT / "ui" / "router.py", routes=ROUTES, lifespan=lifespan)
+app = st.App(
+    REPOSITORY_ROOT / "ui" / "router.py", routes=ROUTES, lifespan=lifespan, on_script_error=tell_bug
+)
 
 
 def check_workspace() -> None:
@@ -59,6 +67,10 @@ def check_port(address: str, port: int) -> None:
     Raises:
         ConfigurationError: If another program listens there, or the address is not ours.
     """
+    if not 0 < port < 2**16:
+        raise ConfigurationError(
+            f"Found port {port}. Expected a number from 1 to 65535, such as --port {DEFAULT_PORT}."
+        )
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As servers do, so that a port just given back does not count as taken.
@@ -66,11 +78,21 @@ def check_port(address: str, port: int) -> None:
         try:
             probe.bind((address, port))
         except OSError as error:
-            raise ConfigurationError(
-                f"Port {port} on {address} cannot be used: {error.strerror or error}. "
-                f"Another program (perhaps this app) may be listening there; stop it, or choose "
-                f"another port: make app PORT={port + 1}, or python app.py --port {port + 1}."
-            ) from error
+            raise ConfigurationError(_explain_binding(address, port, error)) from error
+
+
+def _explain_binding(address: str, port: int, error: OSError) -> str:
+    found = f"Port {port} on {address} cannot be used: {error.strerror or error}. "
+    if error.errno != errno.EADDRINUSE:
+        return (
+            f"{found}Expected an address of this machine and a port you may open: "
+            f"python app.py --address {DEFAULT_ADDRESS} --port {DEFAULT_PORT}."
+        )
+    other = port + 1 if port + 1 < 2**16 else DEFAULT_PORT
+    return (
+        f"{found}Another program (perhaps this app) listens there; stop it, or choose another "
+        f"port: make app PORT={other}, or python app.py --port {other}."
+    )
 
 
 def allowed_hosts(address: str) -> list[str]:

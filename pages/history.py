@@ -46,7 +46,10 @@ if not found.total:
     st.stop()
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
     st.caption(f"{found.total:,} events, the latest first. Nothing is ever deleted.")
-    st.pagination(num_pages, key="events", bind="query-params")
+    chosen = st.pagination(num_pages, key="events", bind="query-params")
+if chosen != page:
+    page = chosen
+    found = read_page(project.id, view, page)
 event = show_cards(
     [history_card(project, row) for row in found.rows],
     # A new event changes the list, so an old click must not count for it.

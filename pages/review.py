@@ -9,7 +9,8 @@ from ui.decision_form import draw_form, draw_keys_without_example, draw_undo
 from ui.decisions import draw_message, remember_shown
 from ui.evidence import draw_evidence_options, draw_neighbours, draw_suggestion
 from ui.examples import draw_example, draw_labels
-from ui.filters import QueueView, draw_filters
+from ui.failures import told_on_page
+from ui.filters import QueueView, describe_filters, draw_filters
 from ui.navigation import open_page
 from ui.review import Suspect, choose_suspect, draw_keys, draw_place
 from ui.session import require_project, require_run
@@ -23,11 +24,19 @@ _NEIGHBOUR_IMAGE = 56  # CSS pixels
 def draw_suspect(project: Project, run: Run, suspect: Suspect) -> None:
     view = suspect.view
     remember_shown(view, run_id=run.id, source="queue", rank=suspect.rank, score=suspect.score)
-    draw_example(project, view, key=WATCHED)
+    draw_example(project, view, key=WATCHED, following=suspect.following)
     draw_labels(project, view)
-    suggestion = draw_suggestion(project, run, view)
+    suggestion = None
+    with told_on_page():
+        suggestion = draw_suggestion(project, run, view)
     opponents_label = None if suggestion is None else suggestion.label
     draw_form(project, view, opponents_label=opponents_label, watched=WATCHED)
+
+
+def draw_end(project: Project) -> None:
+    st.success("Every example of this queue has been reviewed.")
+    st.caption("Remove a filter, look at the history, or export the corrected labels.")
+    draw_keys_without_example(project, WATCHED)
 
 
 def draw_evidence(project: Project, run: Run, suspect: Suspect) -> None:
@@ -49,28 +58,28 @@ def draw_evidence(project: Project, run: Run, suspect: Suspect) -> None:
 
 @st.fragment
 def draw_review(project: Project, run: Run, queue: QueueView) -> None:
-    suspect = choose_suspect(project, run, queue)
-    left, right = st.columns([5, 6], gap="large")
-    with left:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            draw_undo(project)
-            draw_place(suspect)
-        draw_message()
-        if suspect is None:
-            st.success("Every example of this queue has been reviewed.")
-            st.caption("Remove a filter, look at the history, or export the corrected labels.")
-            draw_keys_without_example(project, WATCHED)
-        else:
-            draw_suspect(project, run, suspect)
-        draw_keys(project)
-    with right:
-        if suspect is not None:
-            draw_evidence(project, run, suspect)
+    with told_on_page():
+        suspect = choose_suspect(project, run, queue)
+        left, right = st.columns([5, 6], gap="large")
+        with left:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                draw_undo(project)
+                draw_place(suspect)
+            draw_message()
+            if suspect is None:
+                draw_end(project)
+            else:
+                draw_suspect(project, run, suspect)
+            draw_keys(project)
+        # Decisions need no vectors, so a damaged run must not stop them.
+        with right, told_on_page():
+            if suspect is not None:
+                draw_evidence(project, run, suspect)
 
 
 project = require_project()
 run = require_run(project)
 st.title("Review", anchor=False)
-with st.expander("Which suspects"):
+with st.expander(describe_filters(project), key="which-suspects"):
     queue = draw_filters(project, with_status=False)
 draw_review(project, run, queue)

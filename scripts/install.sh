@@ -16,7 +16,7 @@ fail() {
 command -v "$python" >/dev/null ||
   fail "Python was not found as '$python'. Install Python 3.11 or newer, or say where it is: make PYTHON=/path/to/python3"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-  fail "$("$python" --version) is too old; Python 3.11 or newer is needed. Say where it is: make PYTHON=/path/to/python3"
+  fail "$("$python" --version 2>&1 || echo "'$python'") is too old or does not start; Python 3.11 or newer is needed. Say where it is: make PYTHON=/path/to/python3"
 "$python" -c 'import venv, ensurepip' 2>/dev/null ||
   fail "This Python cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv"
 command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||

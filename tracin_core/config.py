@@ -51,8 +51,10 @@ class Workspace:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".write-test-{os.getpid()}"
-            probe.write_bytes(b"ok")
-            probe.unlink()
+            try:
+                probe.write_bytes(b"ok")
+            finally:
+                probe.unlink(missing_ok=True)
         except OSError as error:
             raise WorkspaceError(
                 f"The workspace {self.root} cannot be written: {error.strerror or error}. "

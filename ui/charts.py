@@ -10,7 +10,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from tracin_core.runs.signals import Signals
-from ui.plain_text import escape_plotly, shorten
+from ui.plain_text import escape_plotly, isolate, shorten
 
 _NAME_LENGTH = 24  # characters; longer class names would push the chart off its own edge
 _BAR_HEIGHT = 26  # pixels
@@ -177,7 +177,7 @@ _MARGIN = {"l": 8, "r": 16, "t": 24, "b": 8}
 
 
 def _names(classes: Sequence[str]) -> list[str]:
-    return [escape_plotly(shorten(name, _NAME_LENGTH)) for name in classes]
+    return [escape_plotly(isolate(shorten(name, _NAME_LENGTH))) for name in classes]
 
 
 def _draw(figure: go.Figure, key: str) -> None:

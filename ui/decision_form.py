@@ -10,7 +10,7 @@ from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
 from ui.components.keyboard import Press, watch_keys
 from ui.decisions import Verdict, decide, find_last_decision, note_key, undo_last, undo_shown
-from ui.plain_text import escape_markdown, shorten
+from ui.plain_text import escape_markdown, isolate, shorten
 from ui.wording import class_name
 
 MAX_DIGIT_CLASSES = 10
@@ -66,7 +66,7 @@ def list_verdicts(project: Project, view: ExampleView, opponents_label: int | No
         suggestions.append(("opponents", "Opponents’", "o", opponents_label))
     for name, whose, key, label in suggestions:
         if label is not None and label != view.given_label:
-            words = f"{whose}: {shorten(project.classes[label], _NAME_LENGTH)}"
+            words = f"{whose}: {isolate(shorten(project.classes[label], _NAME_LENGTH))}"
             verdict = _relabel(project, view, label)
             choices.append(Choice(name=name, label=words, key=key, verdict=verdict))
     exclude = Verdict(action="exclude", sentence=f"{given} excluded")
@@ -84,7 +84,7 @@ def list_classes(project: Project, view: ExampleView) -> list[Choice]:
     given = class_name(project.classes, view.given_label)
     choices = []
     for label, key in enumerate(class_keys(project.classes)):
-        words = shorten(project.classes[label], _NAME_LENGTH)
+        words = isolate(shorten(project.classes[label], _NAME_LENGTH))
         verdict = _relabel(project, view, label)
         if label == view.given_label:
             words, verdict = f"{words} (given)", Verdict(action="keep", sentence=f"{given} kept")

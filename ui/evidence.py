@@ -19,6 +19,7 @@ from ui.components.cards import Layout, show_cards
 from ui.galleries import neighbour_card
 from ui.plain_text import escape_markdown
 from ui.session import get_engine, run_folder
+from ui.wording import class_name
 
 Measure = Literal["influence", "cosine"]
 
@@ -91,7 +92,7 @@ def draw_suggestion(project: Project, run: Run, view: ExampleView) -> Suggestion
     )
     suggestion = suggest_label([one.current_label for one in views], view.given_label)
     if suggestion is not None:
-        name = escape_markdown(project.classes[suggestion.label])
+        name = escape_markdown(class_name(project.classes, suggestion.label))
         st.caption(f"{suggestion.votes} of its {suggestion.of} nearest opponents are {name}\\.")
     return suggestion
 

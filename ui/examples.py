@@ -12,8 +12,17 @@ from ui.plain_text import escape_markdown
 from ui.wording import STATUS_WORDS, class_name, percent
 
 
-def draw_example(project: Project, view: ExampleView, *, key: str) -> None:
-    """Draw the example large."""
+def draw_example(
+    project: Project, view: ExampleView, *, key: str, following: str | None = None
+) -> None:
+    """Draw the example large.
+
+    Args:
+        project: Its classes name the labels.
+        view: The example.
+        key: Widget key.
+        following: Address of the picture that will probably come next, or None.
+    """
     given = class_name(project.classes, view.given_label)
     show_example(
         view.id,
@@ -22,6 +31,7 @@ def draw_example(project: Project, view: ExampleView, *, key: str) -> None:
         text=view.text,
         alt=f"{view.split.capitalize()} example with the given label {given}",
         key=key,
+        following=following,
     )
 
 

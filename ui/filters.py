@@ -10,6 +10,7 @@ import streamlit as st
 from tracin_core.reviews.projects import Project
 from tracin_core.reviews.queue import SIGNALS, QueueFilter
 from ui.address import select_in_address
+from ui.plain_text import escape_markdown
 
 DEFAULT_SIGNAL = "self_influence"
 _STATUS_CHOICES = {"any": "All", "pending": "To review", "reviewed": "Reviewed"}
@@ -63,6 +64,16 @@ def draw_filters(project: Project, *, with_status: bool) -> QueueView:
             text=(text or "").strip(),
         ),
     )
+
+
+def describe_filters(project: Project) -> str:
+    """Return, for the closed box, that filters are at work; unseen they would mislead."""
+    names = [name for key in ("given", "predicted") for name in st.session_state.get(key) or ()]
+    active = len([name for name in names if name in project.classes])
+    active += bool(st.session_state.get("disagrees")) + bool(st.session_state.get("contains"))
+    order = SIGNALS.get(str(st.session_state.get("signal")), SIGNALS[DEFAULT_SIGNAL])
+    filters = f", {active} filters on" if active > 1 else ", one filter on" if active else ""
+    return escape_markdown(f"Which suspects: by {order[0].lower()}{order[1:]}{filters}")
 
 
 def _class_choice(label: str, classes: Sequence[str], key: str) -> tuple[int, ...]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from tracin_core.config import REPOSITORY_ROOT
+from ui.plain_text import escape_markdown
 
+_UNKNOWN = "unknown-page"
 # Address -> title, in the order of the work. Absolute paths, because a folder `pages/` beside the
 # script that runs would select Streamlit's legacy navigation.
 PAGES = {
@@ -39,7 +42,19 @@ def make_home() -> StreamlitPage:
 
 
 def _go_to_overview() -> None:
+    # Streamlit runs the default page for addresses it does not know, too.
+    st.session_state[_UNKNOWN] = urlsplit(st.context.url or "").path.strip("/")
     open_page("overview", **st.query_params.to_dict())
+
+
+def tell_unknown_page() -> None:
+    """Say so, once, where the address named a page that does not exist."""
+    unknown = st.session_state.pop(_UNKNOWN, "")
+    if unknown:
+        st.warning(
+            f"There is no page “{escape_markdown(unknown[:60])}”, so the overview is shown. "
+            "The pages stand at the left."
+        )
 
 
 def open_page(name: str, **params: str | int) -> NoReturn:

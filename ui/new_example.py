@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from tracin_core.errors import InputError
+from tracin_core.examples.images import FORMAT_LIST, MAX_BYTES, MAX_PIXELS, read_image
 from tracin_core.reviews.projects import Project, Run
 from ui.charts import draw_probabilities
 from ui.evidence import draw_evidence_options, draw_neighbours_of_vector
+from ui.media import resize_for_screen
 from ui.plain_text import escape_markdown
 from ui.session import run_folder
 from ui.wording import class_name, percent
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _IMAGE_TYPES = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif"]
 _NEIGHBOURS = 10
 _MAX_TEXT = 20_000  # characters; longer texts are cut by the model's own limit anyway
+_SHOWN_EDGE = 480  # pixels
 _RESULT = "new-example"
 
 
@@ -56,8 +59,18 @@ def draw_new_example(project: Project, run: Run) -> int | None:
 def _draw_input(project: Project) -> tuple[bytes | None, str | None]:
     if project.kind == "image":
         upload = st.file_uploader("Upload an image", type=_IMAGE_TYPES, key="new-image")
+        st.caption(
+            f"{FORMAT_LIST}, at most {MAX_BYTES // 2**20} MB and {MAX_PIXELS / 1e6:.0f} million "
+            "pixels. A larger file is marked red and not sent."
+        )
         return (upload.getvalue() if upload is not None else None), None
-    text = st.text_area("Type or paste a text", key="new-text", max_chars=_MAX_TEXT, height=140)
+    text = st.text_area(
+        "Type or paste a text",
+        key="new-text",
+        max_chars=_MAX_TEXT,
+        height=140,
+        persist_state="session",
+    )
     asked = st.button("Explain", type="primary", key="explain-text")
     if asked and not (text or "").strip():
         st.warning("There is no text yet. Type a sentence or two, then press Explain.")
@@ -89,7 +102,10 @@ def _draw_prediction(project: Project, scored: NewExample, image: bytes | None) 
     name = class_name(project.classes, scored.predicted)
     with left:
         if image is not None:
-            st.image(image, width=240, alt="The uploaded image")
+            # What the model saw, decoded with limits; the upload itself can be of a kind that a
+            # browser does not show.
+            shown = resize_for_screen(read_image(image), _SHOWN_EDGE)
+            st.image(shown, width=240, alt="The uploaded image")
         chance = percent(float(scored.probabilities[scored.predicted]))
         with st.container(horizontal=True):
             st.badge(

@@ -14,6 +14,7 @@ from ui.decision_form import class_keys
 from ui.decisions import take_return
 from ui.filters import QueueView
 from ui.galleries import place
+from ui.media import picture_address
 from ui.plain_text import escape_markdown
 from ui.session import get_engine
 
@@ -23,31 +24,51 @@ _PINNED = "review-pinned"
 
 @dataclass(frozen=True)
 class Suspect:
-    """The example under review and its place in the queue."""
+    """The example under review and its place in the queue.
+
+    Attributes:
+        view: The example.
+        rank: 1 is the most suspect; None where it is not ranked.
+        score: The signal's value.
+        percentile: 100 for the most suspect.
+        following: Address of the picture that comes after it, or None.
+    """
 
     view: ExampleView
     rank: int | None
     score: float | None
     percentile: float | None
+    following: str | None
 
 
 def choose_suspect(project: Project, run: Run, queue: QueueView) -> Suspect | None:
     """Return the suspect to show: the one asked for, one brought back, else the next one.
 
-    An example that the address or an undo asks for stays on the screen until it is decided
-    (its version changes); then the queue goes on by rank.
+    An example that the address or an undo asks for stays on the screen, and in the address, until
+    it is decided (its version changes); then the queue goes on by rank.
     """
     pinned = _pinned_example(project, run)
     if pinned is not None:
         score = pinned.scores.get(queue.signal)
         if score is None:
-            return Suspect(pinned, None, None, None)
-        return Suspect(pinned, score.rank, score.value, score.percentile)
+            return Suspect(pinned, None, None, None, None)
+        return Suspect(pinned, score.rank, score.value, score.percentile, None)
     row = next_suspect(get_engine(), run.id, signal=queue.signal, filter=queue.filter)
     if row is None:
         return None
     view = get_example(get_engine(), row.example_id, run.id)
-    return Suspect(view, row.rank, row.score, row.percentile)
+    return Suspect(
+        view, row.rank, row.score, row.percentile, _following_picture(run, queue, row.rank)
+    )
+
+
+def _following_picture(run: Run, queue: QueueView, rank: int) -> str | None:
+    row = next_suspect(
+        get_engine(), run.id, signal=queue.signal, filter=queue.filter, after_rank=rank
+    )
+    if row is None or row.media_path is None:
+        return None
+    return picture_address(row.example_id, row.key)
 
 
 def _pinned_example(project: Project, run: Run) -> ExampleView | None:
@@ -55,17 +76,20 @@ def _pinned_example(project: Project, run: Run) -> ExampleView | None:
     if returned is not None:
         view = get_example(get_engine(), returned, run.id)
         st.session_state[_PINNED] = (view.id, view.version)
-    elif _REQUESTED in st.query_params:
-        requested = st.query_params.pop(_REQUESTED)
-        st.session_state[_PINNED] = _find_requested(project, run, requested)
-    pinned = st.session_state.get(_PINNED)
-    if pinned is None:
-        return None
-    view = get_example(get_engine(), pinned[0], run.id)
-    if view.version != pinned[1] or view.project_id != project.id:
-        st.session_state[_PINNED] = None
-        return None
-    return view
+        st.query_params[_REQUESTED] = str(view.id)
+        return view
+    requested = st.query_params.get(_REQUESTED)
+    pinned: tuple[int, int] | None = st.session_state.get(_PINNED)
+    if requested is not None and (pinned is None or str(pinned[0]) != requested):
+        pinned = _find_requested(project, run, requested)
+    if pinned is not None:
+        st.session_state[_PINNED] = pinned
+        view = get_example(get_engine(), pinned[0], run.id)
+        if view.version == pinned[1] and view.project_id == project.id:
+            return view
+    st.session_state[_PINNED] = None
+    st.query_params.pop(_REQUESTED, None)
+    return None
 
 
 def _find_requested(project: Project, run: Run, requested: str) -> tuple[int, int] | None:

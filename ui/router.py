@@ -12,16 +12,14 @@ if _ROOT not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-from tracin_core.errors import TracInError  # noqa: E402
-from ui.navigation import PAGES, make_home, make_page  # noqa: E402
-from ui.plain_text import escape_markdown  # noqa: E402
+from ui.failures import told_on_page  # noqa: E402
+from ui.navigation import PAGES, make_home, make_page, tell_unknown_page  # noqa: E402
 from ui.session import choose_project, choose_reviewer  # noqa: E402
 
 st.set_page_config(page_title="TracIn Relabel", layout="wide")
 page = st.navigation([make_home(), *(make_page(name) for name in PAGES)])
-try:
+with told_on_page():
     choose_project()
     choose_reviewer()
+    tell_unknown_page()
     page.run()
-except TracInError as error:
-    st.error(escape_markdown(str(error)))

@@ -53,13 +53,23 @@ def choose_project() -> None:
         st.session_state[PROJECT_KEY] = read_choice(PROJECT_KEY, titles, next(iter(titles)))
         _say_unknown(st.query_params.get(PROJECT_KEY), titles)
     chosen = st.sidebar.selectbox(
-        "Project", list(titles), format_func=lambda slug: titles[slug], key=PROJECT_KEY
+        "Project",
+        list(titles),
+        format_func=lambda slug: titles[slug],
+        key=PROJECT_KEY,
+        # The address may name an example, and it is one of the other project.
+        on_change=_forget_example,
     )
-    write_choice(PROJECT_KEY, chosen)
+    if chosen is not None:
+        write_choice(PROJECT_KEY, chosen)
+
+
+def _forget_example() -> None:
+    st.query_params.pop("example", None)
 
 
 def _say_unknown(wanted: str | None, titles: dict[str, str]) -> None:
-    if wanted is not None and wanted not in titles:
+    if wanted and wanted not in titles:
         shown = titles[st.session_state[PROJECT_KEY]]
         st.warning(
             f"There is no project named “{escape_markdown(wanted[:60])}” here, so "

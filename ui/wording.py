@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ui.plain_text import isolate, shorten
+
+_NAME_LENGTH = 60  # characters of a class name
+
 STATUS_WORDS = {
     "pending": "To review",
     "kept": "Kept",
@@ -26,8 +30,8 @@ SPLIT_WORDS = {"train": "Train", "test": "Test"}
 
 
 def class_name(classes: Sequence[str], label: int | None) -> str:
-    """Return a class's name, or a dash where there is no label."""
-    return "–" if label is None else classes[label]
+    """Return a class's name as a screen has room for it, or a dash where there is no label."""
+    return "–" if label is None else isolate(shorten(classes[label], _NAME_LENGTH))
 
 
 def percent(fraction: float | None) -> str:

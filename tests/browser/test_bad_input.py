@@ -133,7 +133,6 @@ def test_an_upload_that_cannot_be_used_is_explained(
     no_crash(page)
 
 
-@pytest.mark.xfail(strict=True, reason="the picture is shown from the upload, not the decoded one")
 def test_a_sixteen_bit_picture_is_scored(
     page: Page, server: Server, open_page: Callable[..., None]
 ):
@@ -185,7 +184,6 @@ def test_a_damaged_run_is_told_and_the_queue_goes_on(page: Page, private_server:
     expect(page.get_by_role("button", name="Suspect 1: ")).to_be_visible()
 
 
-@pytest.mark.xfail(strict=True, reason="an error inside the review's fragment passes the router by")
 def test_a_review_without_its_vectors_says_so(page: Page, private_server: Server):
     damage(private_server, "vectors-all-train.npy")
     private_server.start()
@@ -253,7 +251,6 @@ def test_markup_in_the_data_stays_text(page: Page, hostile_server: Server, addre
     assert (outside, opened) == ([], [])
 
 
-@pytest.mark.xfail(strict=True, reason="Streamlit's markdown makes a link of a bare address")
 def test_an_address_in_a_title_is_no_link(page: Page, hostile_server: Server):
     page.goto(f"{hostile_server.url}/overview")
     expect(page.get_by_role("heading", name="<b>T</b>")).to_be_visible()

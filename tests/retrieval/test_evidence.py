@@ -201,3 +201,16 @@ def test_evidence_needs_neither_torch_nor_annoy():
         "sys.exit(bool({'torch', 'annoy', 'streamlit'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_vectors_cut_while_they_are_open_are_an_error_and_not_the_end(run_folder):
+    evidence = open_evidence(run_folder.root)
+    found = evidence.neighbours("train", 3, side="proponents")
+    path = run_folder.vectors_path("all", "train")
+    whole = path.read_bytes()
+    with path.open("r+b") as file:
+        file.truncate(len(whole) // 2)
+    with pytest.raises(RunFolderError):
+        evidence.neighbours("train", 3, side="proponents")
+    path.write_bytes(whole)
+    assert evidence.neighbours("train", 3, side="proponents") == found

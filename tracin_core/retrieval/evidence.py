@@ -21,7 +21,7 @@ from tracin_core.retrieval.index_build import build_index
 from tracin_core.retrieval.queries import Found, Side
 from tracin_core.retrieval.vectors import Matrix
 from tracin_core.runs import RunFolder
-from tracin_core.terms import Layers, Split
+from tracin_core.terms import SPLITS, Layers, Split
 
 Measure = Literal["influence", "cosine"]
 
@@ -67,9 +67,33 @@ class Evidence:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
+        self._forget()
+
+    def _forget(self) -> None:
         self._vectors = cache(self._folder.vectors)
         self._index = cache(self._open_index)
         self._cosine = cache(self._open_cosine)
+        self._opened: dict[tuple[Layers, Split], tuple[int, int, int]] = {}
+
+    def _check_files(self, layers: Layers, split: Split) -> None:
+        """Open the vectors again where their file is not the one that was opened.
+
+        Reading beyond the end of a memory-mapped file that was cut ends the process; opening it
+        anew raises an error instead.
+        """
+        for part in {split, SPLITS[0]}:
+            status = self._file_status(layers, part)
+            if self._opened.setdefault((layers, part), status) != status:
+                self._forget()
+                self._opened[layers, part] = status
+
+    def _file_status(self, layers: Layers, split: Split) -> tuple[int, int, int]:
+        path = self._folder.vectors_path(layers, split)
+        try:
+            found = path.stat()
+        except OSError:
+            return (0, 0, 0)  # opening it says what is wrong
+        return (found.st_ino, found.st_size, found.st_mtime_ns)
 
     def neighbours(
         self,
@@ -109,6 +133,7 @@ class Evidence:
         measure: Measure = "influence",
     ) -> list[list[Neighbour]]:
         """Do the same for many examples at once; one list for each."""
+        self._check_files(layers, split)
         vectors = self._vectors(layers, split)
         chosen = np.asarray(positions, dtype=np.int64)
         self._check_positions(chosen, split, len(vectors))
@@ -142,6 +167,7 @@ class Evidence:
             RetrievalError: If the vector does not fit the run or is not finite.
             RunFolderError: If a file is missing or corrupt.
         """
+        self._check_files(layers, "train")
         found = self._search(np.atleast_2d(np.asarray(vector)), side, k, layers, measure)
         return _select(found.indices[0], found.scores[0], side, k, -1)
 

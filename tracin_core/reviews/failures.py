@@ -33,6 +33,11 @@ _MEANINGS = (
         "empty database, or one made by this program. Name another database with --database.",
     ),
     (
+        ("no such table", "no such column", "does not exist"),
+        "lacks our tables: it was moved, deleted or replaced while the app ran. Stop the app, put "
+        "the file back, and start again.",
+    ),
+    (
         ("is locked", "lock timeout", "deadlock detected"),
         "is locked by another process. Nothing of the last step was kept. Try again; if it "
         "stays locked, end the other program that has it open.",

@@ -4,6 +4,8 @@ export default function (component) {
   const { data, parentElement } = component
   const root = parentElement.querySelector(".example")
   if (!root) return
+  // The next picture is fetched while this one is looked at.
+  if (data.following) new Image().src = data.following
   if (root.dataset.shown === data.fingerprint) return
   root.dataset.shown = data.fingerprint
   const parts = []

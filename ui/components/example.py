@@ -15,7 +15,14 @@ _EXAMPLE = st.components.v2.component(
 
 
 def show_example(
-    example_id: int, version: int, *, image: str | None, text: str | None, alt: str, key: str
+    example_id: int,
+    version: int,
+    *,
+    image: str | None,
+    text: str | None,
+    alt: str,
+    key: str,
+    following: str | None = None,
 ) -> None:
     """Draw one example.
 
@@ -26,6 +33,7 @@ def show_example(
         text: Its whole text, or None.
         alt: What the picture shows, in words.
         key: Widget key.
+        following: Address of the picture that will probably come next, or None.
     """
     _EXAMPLE(
         key=key,
@@ -35,6 +43,7 @@ def show_example(
             "image": image,
             "text": text,
             "alt": alt,
+            "following": following,
             "fingerprint": f"{example_id}:{version}:{image}",
         },
     )

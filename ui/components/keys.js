@@ -2,9 +2,13 @@
 // moment, read from the page itself: Streamlit draws its buttons a little before a component's
 // picture, and a shortcut of a button could decide about an example that nobody has seen yet.
 
+// A ticked box keeps the focus, but nothing is typed into it.
+const UNTYPED = ["checkbox", "radio", "button", "submit", "range"]
 const isEditable = target =>
   target instanceof HTMLElement &&
-  (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName))
+  (target.isContentEditable ||
+    ["TEXTAREA", "SELECT"].includes(target.tagName) ||
+    (target.tagName === "INPUT" && !UNTYPED.includes(target.type)))
 
 // The example in the component with this key, if its picture has arrived.
 const shownExample = watched => {

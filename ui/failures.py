@@ -1,0 +1,43 @@
+"""Errors in plain words, wherever on a page they happen."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from tracin_core.errors import TracInError
+from ui.plain_text import escape_markdown
+
+_LOG = logging.getLogger(__name__)
+
+
+@contextmanager
+def told_on_page() -> Iterator[None]:
+    """Show an error a person can act on in its place, and go on with the rest of the page.
+
+    A fragment runs by itself, so what it raises never reaches the frame around the page.
+    """
+    try:
+        yield
+    except TracInError as error:
+        st.error(escape_markdown(str(error)))
+
+
+def tell_bug(error: Exception) -> bool:
+    """Say that something unforeseen happened; the details go to the terminal.
+
+    Args:
+        error: What a page raised and nobody caught.
+
+    Returns:
+        True: Streamlit's own box, with its links to other sites, is not needed.
+    """
+    _LOG.error("A page failed; this is a bug.", exc_info=error)
+    st.error(
+        "Something unforeseen went wrong on this page; what you decided before is safe. "
+        "Reload the page. If it happens again, the terminal that the app runs in has the details."
+    )
+    return True
