@@ -1,20 +1,25 @@
-"""What TracIn scores cost beside a plain training pass, and how exact they are.
+"""What TracIn scores cost beside a plain training pass, how exact they are, and the peers.
 
-Run: ``python benchmarks/self_influence.py [--examples 2000] [--rounds 7] [--threads 2]``. On a
-machine busy with other work, ``--threads 1 --clock cpu`` measures processor time instead.
+    python -m benchmarks.self_influence [--rounds 5] [--threads 2] [--clock wall] [--skip-peers]
 
-All contenders go over the same batches of the same three checkpoints, interleaved round by
-round so that a busy machine hits them alike; medians are reported. Errors are relative, the
-largest over 256 examples, against float64 and one backward pass per example.
+Prints markdown. On a machine busy with other work, ``--threads 1 --clock cpu`` measures
+processor time instead. All contenders go over the same examples at the same three checkpoints,
+interleaved round by round so that a busy machine hits them alike; medians are reported. Errors
+are relative, the largest over the checked examples, against float64 and one backward pass per
+example.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
+import io
+import os
 import platform
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -22,68 +27,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from benchmarks.networks import LARGE, LEARNING_RATE, SMALL, Subject, cut, make_examples, train
+from benchmarks.peers import CAPTUM_MODES, Run, find_peers
 from tracin_core import Checkpoint, Projection, TracIn
 
-CLASSES, BATCH_SIZE, CHECKED = 10, 256, 256
+FORWARD, TRAINING = "plain forward", "plain forward + backward"
+ALL, LAST = "**all layers**", "**last layer**"
+PROJECTION = Projection(dim=512)
 
 
-def build_cnn() -> nn.Module:
-    """About 97 thousand parameters, 28 x 28 input."""
-    return nn.Sequential(
-        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.Linear(576, 126), nn.ReLU(), nn.Linear(126, CLASSES)),
-    )
-
-
-def build_mlp() -> nn.Module:
-    """About 109 thousand parameters, 28 x 28 input."""
-    return nn.Sequential(
-        *(nn.Flatten(), nn.Linear(784, 128), nn.ReLU()),
-        *(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, CLASSES)),
-    )
-
-
-def make_examples(count: int) -> TensorDataset:
-    """Noisy class prototypes, one label in ten wrong."""
-    prototypes = torch.randn(CLASSES, 1, 28, 28)
-    labels = torch.randint(CLASSES, (count,))
-    images = prototypes[labels] * 0.3 + torch.randn(count, 1, 28, 28)
-    wrong = torch.rand(count) < 0.1
-    return TensorDataset(images, torch.where(wrong, torch.randint(CLASSES, (count,)), labels))
-
-
-def train(model: nn.Module, examples: TensorDataset) -> list[Checkpoint]:
-    """Train for three epochs and keep a checkpoint after each."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    checkpoints = []
-    for _ in range(3):
-        for inputs, targets in batches(examples):
-            optimizer.zero_grad()
-            F.cross_entropy(model(inputs), targets).backward()
-            optimizer.step()
-        checkpoints.append(Checkpoint(copy.deepcopy(model.state_dict()), learning_rate=0.05))
-    return checkpoints
-
-
-def batches(examples: TensorDataset) -> list[tuple[Tensor, ...]]:
-    parts = [tensor.split(BATCH_SIZE) for tensor in examples.tensors]
-    return list(zip(*parts, strict=True))
-
-
-def run_forward(model: nn.Module, checkpoints: list[Checkpoint], examples: TensorDataset) -> None:
+def run_forward(model: nn.Module, checkpoints: list[Checkpoint], batches: list[Tensor]) -> None:
     for checkpoint in checkpoints:
         model.load_state_dict(checkpoint.weights)
         with torch.no_grad():
-            for inputs, _ in batches(examples):
+            for inputs in batches:
                 model(inputs)
 
 
-def run_training(model: nn.Module, checkpoints: list[Checkpoint], examples: TensorDataset) -> None:
+def run_training(
+    model: nn.Module, checkpoints: list[Checkpoint], batches: list[tuple[Tensor, ...]]
+) -> None:
     for checkpoint in checkpoints:
         model.load_state_dict(checkpoint.weights)
-        for inputs, targets in batches(examples):
+        for inputs, targets in batches:
             model.zero_grad()
             F.cross_entropy(model(inputs), targets).backward()
 
@@ -96,93 +62,127 @@ def time_interleaved(
     for number in range(rounds + 1):
         for name, run in runs.items():
             start = clock()
-            run()
+            # The peers draw progress bars and warn; neither belongs in a table.
+            with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                run()
             if number:
                 seconds[name].append(clock() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def oracle(
+def ask_oracle(
     model: nn.Module, checkpoints: list[Checkpoint], examples: TensorDataset
-) -> dict[str, Tensor]:
-    """Self-influence over all layers and the last one, in float64, one example at a time."""
+) -> tuple[Tensor, Tensor]:
+    """Return self-influence over all layers and the last, in float64, one example at a time."""
     model = copy.deepcopy(model).double()
-    scores = {"all layers": torch.zeros(CHECKED), "last layer": torch.zeros(CHECKED)}
-    scores = {name: value.double() for name, value in scores.items()}
+    every, last = (torch.zeros(len(examples), dtype=torch.float64) for _ in range(2))
     for checkpoint in checkpoints:
         model.load_state_dict(checkpoint.weights)
-        for index in range(CHECKED):
-            image, label = examples[index]
-            loss = F.cross_entropy(model(image[None].double()), label[None])
+        for index in range(len(examples)):
+            inputs, label = examples[index]
+            inputs = inputs.double() if inputs.is_floating_point() else inputs
+            loss = F.cross_entropy(model(inputs[None]), label[None])
             squares = [g.square().sum() for g in torch.autograd.grad(loss, [*model.parameters()])]
-            scores["all layers"][index] += 0.05 * sum(squares)
-            scores["last layer"][index] += 0.05 * sum(squares[-2:])
-    return scores
+            every[index] += LEARNING_RATE * sum(squares)
+            last[index] += LEARNING_RATE * sum(squares[-2:])
+    return every, last
+
+
+def find_error(found: Tensor, truth: Tensor) -> float:
+    return float(((found.double() - truth) / truth).abs().max())
 
 
 def measure(
+    name: str, subject: Subject, rounds: int, clock: Callable[[], float], with_peers: bool
+) -> None:
+    """Print one network's table."""
+    torch.manual_seed(0)
+    model, examples = subject.build(), make_examples(subject)
+    size = subject.batch_size
+    checkpoints = train(model, examples, size)
+    every = TracIn(model, checkpoints, device="cpu", batch_size=size)
+    last = TracIn(model, checkpoints, layers="last", device="cpu", batch_size=size)
+    all_runs: dict[str, Run] = {ALL: every.self_influence}
+    last_runs: dict[str, Run] = {LAST: last.self_influence}
+    missing: list[str] = []
+    replica = copy.deepcopy(model)
+    if with_peers:
+        peers, last_peers, missing = find_peers(replica, checkpoints, size, subject.captum_batch)
+        all_runs |= peers
+        last_runs |= last_peers
+    part = TensorDataset(*(tensor[: subject.checked] for tensor in examples.tensors))
+    truths = ask_oracle(model, checkpoints, part)
+    errors: dict[str, float] = {}
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for runs, truth in zip((all_runs, last_runs), truths, strict=True):
+            errors |= {key: find_error(run(part), truth) for key, run in runs.items()}
+    batches = cut(examples, size)
+    inputs = [batch[0] for batch in batches]
+    contenders: dict[str, Callable[[], object]] = {
+        FORWARD: lambda: run_forward(replica, checkpoints, inputs),
+        TRAINING: lambda: run_training(replica, checkpoints, batches),
+        **{key: lambda run=run: run(examples) for key, run in (all_runs | last_runs).items()},
+        "vectors of 512": lambda: every.vectors(examples, PROJECTION),
+        "everything, in one capture": lambda: every.capture(
+            examples, projection=PROJECTION, last_layer_vectors=True
+        ),
+    }
+    seconds = time_interleaved(contenders, rounds, clock)
+    print_table(name, model, subject, every, seconds, errors)
+    for peer in missing:
+        print(f"\n{peer} is not installed, so it was not measured.")
+
+
+def print_table(
     name: str,
     model: nn.Module,
-    examples: TensorDataset,
-    rounds: int,
-    clock: Callable[[], float],
+    subject: Subject,
+    tracin: TracIn,
+    seconds: dict[str, float],
+    errors: dict[str, float],
 ) -> None:
-    """Time one model and print its rows."""
-    checkpoints = train(model, examples)
-    every = TracIn(model, checkpoints, device="cpu", batch_size=BATCH_SIZE)
-    last = TracIn(model, checkpoints, layers="last", device="cpu", batch_size=BATCH_SIZE)
-    truth = oracle(model, checkpoints, examples)
-    part = TensorDataset(*(tensor[:CHECKED] for tensor in examples.tensors))
-    found = {"all layers": every.self_influence(part), "last layer": last.self_influence(part)}
-    errors = {
-        key: float(((found[key].double() - truth[key]) / truth[key]).abs().max()) for key in truth
-    }
-    projection = Projection(dim=512)
-    replica = copy.deepcopy(model)
-    seconds = time_interleaved(
-        {
-            "forward": lambda: run_forward(replica, checkpoints, examples),
-            "forward + backward": lambda: run_training(replica, checkpoints, examples),
-            "all layers": lambda: every.self_influence(examples),
-            "last layer": lambda: last.self_influence(examples),
-            "vectors of 512": lambda: every.vectors(examples, projection),
-            "everything": lambda: every.capture(
-                examples, projection=projection, last_layer_vectors=True
-            ),
-        },
-        rounds,
-        clock,
+    coverage = tracin.coverage
+    total = sum(value.numel() for value in model.parameters())
+    covered = sum(coverage[name].size for name in coverage.covered)
+    ruled = sum(entry.size for entry in coverage if entry.method == "rule")
+    print(
+        f"\n**{name}**, {total:,} parameters: {covered / total:.0%} covered, "
+        f"{ruled / total:.0%} by rules; {subject.examples:,} examples, "
+        f"batches of {subject.batch_size}\n"
     )
-    parameters = sum(value.numel() for value in model.parameters())
+    print("| | time | / forward | / forward + backward | largest error |\n|---|--:|--:|--:|--:|")
     for run, value in seconds.items():
+        error = f"{errors[run]:.1e}" if run in errors else ""
+        forward, training = value / seconds[FORWARD], value / seconds[TRAINING]
+        print(f"| {run} | {value * 1e3:,.0f} ms | {forward:.2f} | {training:.2f} | {error} |")
+    captum = [value for run, value in seconds.items() if run in CAPTUM_MODES]
+    if captum:
         print(
-            f"{name} ({parameters:,})".ljust(16),
-            run.ljust(20),
-            f"{value * 1e3:8.0f} ms",
-            f"{value / seconds['forward']:8.2f}",
-            f"{value / seconds['forward + backward']:8.2f}",
-            f"{errors[run]:10.1e}" if run in errors else "",
+            f"\nAll layers: {min(captum) / seconds[ALL]:.1f} times as fast as captum's best mode."
         )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--examples", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    parser.add_argument("--networks", nargs="*", default=[*SMALL, *LARGE])
+    parser.add_argument("--skip-peers", action="store_true")
     options = parser.parse_args()
     clock = time.perf_counter if options.clock == "wall" else time.process_time
     torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    examples = make_examples(options.examples)
     print(
-        f"torch {torch.__version__}, {platform.machine()}, {options.threads} threads, {options.clock} time, "
-        f"N = {options.examples}, three checkpoints, median of {options.rounds} rounds"
+        f"torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores, "
+        f"{options.threads} threads, {'wall' if options.clock == 'wall' else 'processor'} time; "
+        f"three checkpoints, medians of {options.rounds} interleaved rounds."
     )
-    print("model".ljust(16), "run".ljust(20), "       time  / forward  / f + b    error")
-    measure("CNN", build_cnn(), examples, options.rounds, clock)
-    measure("MLP", build_mlp(), examples, options.rounds, clock)
+    for name in options.networks:
+        subject = (SMALL | LARGE)[name]
+        peers = name in SMALL and not options.skip_peers
+        measure(name, subject, options.rounds, clock, peers)
 
 
 if __name__ == "__main__":
