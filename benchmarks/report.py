@@ -1,0 +1,83 @@
+"""Fill ``docs/benchmarks.md`` with what the benchmarks print.
+
+    python -m benchmarks.report                        # everything; tens of minutes
+    python -m benchmarks.report self_influence peers   # these parts
+
+Each part of the page lies between two marks; what is between them is replaced and the rest of
+the page is left alone. A part whose benchmark fails is left as it was, and the command fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+
+# One thread and processor time: other work on the machine then hits the ratios least.
+QUIET = ("--threads", "1", "--clock", "cpu")
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "peers": ("self_influence", "--networks", "CNN", "MLP", *QUIET),
+    "self_influence": (
+        *("self_influence", "--networks", "resnet18", "VisionTransformer", "TransformerEncoder"),
+        *QUIET,
+    ),
+    "retrieval": ("retrieval",),
+    "detection": ("detection",),
+    "queue": ("queue_page",),
+}
+
+
+def fill(page: str, part: str, content: str) -> str:
+    """Return the page with one part's content replaced.
+
+    Raises:
+        ValueError: If the page has no marks for the part.
+    """
+    begin, end = f"<!-- begin {part} -->\n", f"<!-- end {part} -->"
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(
+            f"Found no part {part!r} in {PAGE.name}; expected the lines {begin.strip()!r} and "
+            f"{end!r}. Add both where the part belongs."
+        )
+    return f"{before}{begin}\n{content.strip()}\n\n{end}{after}"
+
+
+def run_part(part: str) -> str:
+    """Run a part's benchmark and return the markdown it printed."""
+    module, *options = PARTS[part]
+    command = [sys.executable, "-m", f"benchmarks.{module}", *options]
+    print(f"{part}: python -m benchmarks.{module} {' '.join(options)}".rstrip(), flush=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"benchmarks.{module} ended with code {done.returncode}")
+    print(done.stdout, flush=True)
+    called = " ".join(["python -m", f"benchmarks.{module}", *options])
+    return f"`{called}`\n\n{done.stdout}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=list(PARTS))
+    options = parser.parse_args()
+    failed = []
+    for part in options.parts:
+        try:
+            content = run_part(part)
+        except RuntimeError as error:
+            failed.append(str(error))
+            continue
+        # Read again each time: minutes pass, and the page may have been edited meanwhile.
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(fill(page, part, content), encoding="utf-8")
+    if failed:
+        sys.exit("; ".join(failed))
+
+
+if __name__ == "__main__":
+    main()
