@@ -88,6 +88,8 @@ def _score(project: Project, run: Run, image: bytes | None, text: str | None) ->
     kept = st.session_state.get(_RESULT)
     if kept is not None and kept[0] == mark:
         return kept[1]  # type: ignore[no-any-return]
+    if image is not None:
+        read_image(image)  # what cannot be read is told at once, without loading torch first
     with st.spinner("Scoring at every checkpoint"):
         # torch takes seconds and hundreds of megabytes, and only this needs it.
         from tracin_core.retrieval.new_example import score_new_example

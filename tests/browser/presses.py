@@ -44,6 +44,17 @@ def read_presses(page: Page) -> list[Press]:
     return [Press(item["key"], item["shown"]) for item in page.evaluate("window.presses")]
 
 
+def wait_for_example(page: Page, *, other_than: int | None = None) -> int:
+    """Wait until an example (another one) is on the screen and return its number."""
+    page.wait_for_function(
+        f"other => {{ const shown = ({_SHOWN})(); return shown !== null && shown !== other }}",
+        arg=other_than,
+    )
+    shown = shown_example(page)
+    assert shown is not None
+    return shown
+
+
 def shown_example(page: Page) -> int | None:
     shown: int | None = page.evaluate(_SHOWN)
     return shown

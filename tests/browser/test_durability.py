@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from scripts.serving import Server, wait_until_idle
-from tests.browser.presses import shown_example
+from tests.browser.presses import wait_for_example
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.history import fetch_history
 from tracin_core.reviews.projects import get_project
@@ -21,7 +21,7 @@ def test_a_confirmed_decision_is_there_after_sigkill(
 ):
     open_page(page, "/review?project=digits")
     expect(page.get_by_role("button", name="Keep")).to_be_visible()
-    shown = shown_example(page)
+    shown = wait_for_example(page)
     page.keyboard.press("x")
     page.get_by_text("Recorded:").wait_for()
     server.kill()
@@ -40,5 +40,4 @@ def test_a_confirmed_decision_is_there_after_sigkill(
     expect(again.get_by_role("button", name="Exclude (").first).to_be_visible()
     again.goto(f"{server.url}/review?project=digits")
     expect(again.get_by_role("button", name="Keep")).to_be_visible()
-    wait_until_idle(again)
-    assert shown_example(again) != shown
+    assert wait_for_example(again) != shown

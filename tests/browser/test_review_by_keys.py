@@ -7,10 +7,16 @@ import io
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
 
 from scripts.serving import Server, wait_until_idle
-from tests.browser.presses import Press, read_presses, record_presses, shown_example
+from tests.browser.presses import (
+    Press,
+    read_presses,
+    record_presses,
+    shown_example,
+    wait_for_example,
+)
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.examples import get_example
 from tracin_core.reviews.history import fetch_history
@@ -95,8 +101,7 @@ def test_ten_suspects_by_keys_a_reload_two_undos_and_the_export_agree(
     page: Page, server: Server, open_page: Callable[..., None]
 ):
     open_page(page, "/review?project=digits")  # cold: the server's first visit ever
-    page.wait_for_function("document.querySelector('[class*=\"st-key-suspect\"]') !== null")
-    expect(page.get_by_role("button", name="Keep")).to_be_visible()
+    wait_for_example(page)
     record_presses(page)
     press_until_decided(page, server, WANTED)
     wait_until_idle(page)
@@ -105,23 +110,14 @@ def test_ten_suspects_by_keys_a_reload_two_undos_and_the_export_agree(
     before_reload = shown_example(page)
 
     page.reload()
-    expect(page.get_by_role("button", name="Keep")).to_be_visible()
-    wait_until_idle(page)
-    assert shown_example(page) == before_reload
+    assert wait_for_example(page) == before_reload
 
     undone = []
     for _ in range(2):
         undone.append(decided_ids(server)[-1])
         page.keyboard.press("u")
-        page.wait_for_function(
-            f"""() => {{
-              for (const host of document.querySelectorAll('[class*="st-key-suspect"] *')) {{
-                const found = host.shadowRoot && host.shadowRoot.querySelector('[data-example-id]')
-                if (found) return Number(found.dataset.exampleId) === {undone[-1]}
-              }}
-              return false
-            }}"""
-        )
+        while wait_for_example(page) != undone[-1]:
+            page.wait_for_timeout(50)
         wait_until_idle(page)
     assert undone == decided[-1:-3:-1]
 
@@ -149,7 +145,7 @@ def test_no_press_lands_on_an_example_that_was_not_shown(
     page: Page, server: Server, open_page: Callable[..., None], pause: int
 ):
     open_page(page, "/review?project=digits")
-    expect(page.get_by_role("button", name="Keep")).to_be_visible()
+    wait_for_example(page)
     record_presses(page)
     for count in range(40):
         page.keyboard.press(KEYS[count % len(KEYS)])

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from scripts.serving import Server, wait_until_idle
-from tests.browser.presses import shown_example
+from tests.browser.presses import wait_for_example
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.history import fetch_history
 from tracin_core.reviews.projects import get_project
@@ -23,22 +23,13 @@ def test_the_second_of_two_decisions_on_one_suspect_fails_visibly(
     for tab in (first, second):
         open_page(tab, "/review?project=digits")
         expect(tab.get_by_role("button", name="Keep")).to_be_visible()
-    shown = shown_example(first)
-    assert shown is not None
-    assert shown_example(second) == shown
+    shown = wait_for_example(first)
+    assert wait_for_example(second) == shown
 
     first.keyboard.press("k")
     second.keyboard.press("x")
     for tab in (first, second):
-        tab.wait_for_function(
-            f"""() => {{
-              for (const host of document.querySelectorAll('[class*="st-key-suspect"] *')) {{
-                const found = host.shadowRoot && host.shadowRoot.querySelector('[data-example-id]')
-                if (found) return Number(found.dataset.exampleId) !== {shown}
-              }}
-              return false
-            }}"""
-        )
+        wait_for_example(tab, other_than=shown)
         wait_until_idle(tab)
 
     engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
