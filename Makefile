@@ -14,7 +14,7 @@ help:
 	@echo "make test              formatter, linter, types, all tests, browser included"
 	@echo "make check             formatter, linter, types"
 	@echo "make format            format the code"
-	@echo "make bench             print the benchmark tables"
+	@echo "make bench             measure again and fill docs/benchmarks.md (tens of minutes)"
 	@echo "make screenshots       take the screenshots of the documentation again"
 	@echo "make lock              choose the newest versions that requirements.txt allows"
 
@@ -47,10 +47,8 @@ format: $(VENV)/.dev-ready
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev-ready
-	$(BIN)/python -m benchmarks.self_influence
-	$(BIN)/python -m benchmarks.retrieval
-	$(BIN)/python -m benchmarks.detection
-	$(BIN)/python -m benchmarks.queue_page
+	$(BIN)/pip install --quiet -r requirements-bench.txt
+	$(BIN)/python -m benchmarks.report
 
 screenshots: $(VENV)/.dev-ready
 	@scripts/install_browser.sh
