@@ -27,6 +27,8 @@ def combine(contributions: Sequence[Contribution]) -> list[Contribution]:
     Returns:
         Fewer contributions with the same total.
     """
+    if len(contributions) == 1:
+        return list(contributions)
     outers = [item for item in contributions if isinstance(item, Outer)]
     rows = [item for item in contributions if isinstance(item, Rows)]
     bags = [item for item in contributions if isinstance(item, Bags)]
