@@ -68,12 +68,20 @@ def draw_filters(project: Project, *, with_status: bool) -> QueueView:
 
 def describe_filters(project: Project) -> str:
     """Return, for the closed box, that filters are at work; unseen they would mislead."""
-    names = [name for key in ("given", "predicted") for name in st.session_state.get(key) or ()]
+    names = [name for key in ("given", "predicted") for name in _chosen(key)]
     active = len([name for name in names if name in project.classes])
-    active += bool(st.session_state.get("disagrees")) + bool(st.session_state.get("contains"))
+    active += len([key for key in ("disagrees", "contains") if _chosen(key)])
     order = SIGNALS.get(str(st.session_state.get("signal")), SIGNALS[DEFAULT_SIGNAL])
     filters = f", {active} filters on" if active > 1 else ", one filter on" if active else ""
     return escape_markdown(f"Which suspects: by {order[0].lower()}{order[1:]}{filters}")
+
+
+def _chosen(key: str) -> Sequence[str]:
+    """Return what a filter is set to, also before its widget has read the address."""
+    if key in st.session_state:
+        value = st.session_state[key]
+        return value if isinstance(value, list) else [str(value)] if value else []
+    return st.query_params.get_all(key)
 
 
 def _class_choice(label: str, classes: Sequence[str], key: str) -> tuple[int, ...]:
