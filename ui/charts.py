@@ -95,9 +95,9 @@ def draw_class_balance(
     height = round(max(220, 80 + row * len(names)))
     figure.update_layout(
         height=height,
-        margin=_MARGIN,
+        margin=_MARGIN | {"t": 44},
         showlegend=len(series) > 1,
-        legend={"orientation": "h", "y": 1.08, "x": 0},
+        legend=_LEGEND_ABOVE,
         bargap=0.25,
     )
     _draw(figure, key)
@@ -169,11 +169,12 @@ def draw_checkpoints(signals: Signals, steps: Sequence[int], *, key: str) -> Non
         )
     figure.update_xaxes(title="training step", showgrid=False, rangemode="tozero")
     figure.update_yaxes(title="self-influence", rangemode="tozero")
-    figure.update_layout(height=260, margin=_MARGIN, legend={"orientation": "h", "y": 1.15, "x": 0})
+    figure.update_layout(height=270, margin=_MARGIN | {"t": 44}, legend=_LEGEND_ABOVE)
     _draw(figure, key)
 
 
 _MARGIN = {"l": 8, "r": 16, "t": 24, "b": 8}
+_LEGEND_ABOVE = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
 
 
 def _names(classes: Sequence[str]) -> list[str]:
