@@ -11,7 +11,9 @@ _SHOWN = """
 () => {
   for (const host of document.querySelectorAll('[class*="st-key-suspect"] *')) {
     const found = host.shadowRoot && host.shadowRoot.querySelector('[data-example-id]')
-    if (found) return Number(found.dataset.exampleId)
+    if (!found) continue
+    const image = found.querySelector('img')
+    return image && !image.complete ? null : Number(found.dataset.exampleId)
   }
   return null
 }

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import ConsoleMessage, Page, Request, Response, expect
 
 from scripts.serving import Server, wait_until_idle
+from tests.browser.presses import wait_for_example
 
 pytestmark = pytest.mark.browser
 
@@ -85,12 +86,14 @@ def test_a_note_is_written_and_left_by_keys(
     page: Page, server: Server, open_page: Callable[..., None]
 ):
     open_page(page, "/review?project=digits")
-    expect(page.get_by_role("button", name="Keep")).to_be_visible()
+    wait_for_example(page)
     page.keyboard.press("n")
     expect(page.get_by_label("Note", exact=True)).to_be_focused()
     page.keyboard.type("kax 5 smudged")
     page.keyboard.press("Enter")
+    expect(page.get_by_label("Note", exact=True)).not_to_be_focused()
     wait_until_idle(page)
+    wait_for_example(page)
     page.keyboard.press("k")
     page.get_by_text("Recorded:").wait_for()
     page.goto(f"{server.url}/history?project=digits")
