@@ -25,7 +25,8 @@ PARTS: dict[str, tuple[str, ...]] = {
         *("self_influence", "--networks", "resnet18", "VisionTransformer", "TransformerEncoder"),
         *QUIET,
     ),
-    "retrieval": ("retrieval",),
+    "retrieval": ("retrieval", "--million"),
+    "scale": ("scale", "--million"),
     "detection": ("detection",),
     "queue": ("queue_page",),
 }
