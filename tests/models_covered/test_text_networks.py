@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from tests import oracles
 from tests.models_covered.comparison import assert_covered, cross_entropy, label, shake
 from tracin_core import Checkpoint, TracIn
-from tracin_core.errors import GradientError
 
 VOCABULARY, WIDTH, LENGTH = 11, 6, 5
 
@@ -130,21 +129,8 @@ def test_a_transformers_classifier_takes_a_dict_and_is_covered(family: str) -> N
     assert coverage["score.weight" if family == "GPT2" else "classifier.weight"].method == "rule"
 
 
-# Where a key's bias moves all scores of a softmax alike, its gradient is zero but for rounding,
-# and the trial compares rounding with rounding.
-BLIND_KEYS = "the trial's tolerance is relative to each parameter alone, also to one without slope"
-
-
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param(
-            "DistilBert", marks=pytest.mark.xfail(reason=BLIND_KEYS, raises=GradientError)
-        ),
-        pytest.param("Bert", marks=pytest.mark.xfail(reason=BLIND_KEYS, raises=GradientError)),
-        "GPT2",
-    ],
-)
+# The bias of a key moves all scores of a softmax alike: its gradient is zero but for rounding.
+@pytest.mark.parametrize("family", TINY)
 def test_a_transformers_classifier_is_covered_in_single_precision(family: str) -> None:
     transformers = pytest.importorskip("transformers")
     model = build_transformers_classifier(transformers, family)

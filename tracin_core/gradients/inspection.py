@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tracin_core.errors import GradientError
+from tracin_core.gradients.agreement import LOOSE_TOLERANCE
 from tracin_core.gradients.graph import find_parameter_uses
-from tracin_core.gradients.plan import LOOSE_TOLERANCE
 from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tracin_core.errors import GradientError
+from tracin_core.gradients.agreement import TRIAL_EXAMPLE, TRIAL_SIZE, TrialGradients
 from tracin_core.gradients.capture import (
     CoveredLayer,
     Gradients,
@@ -29,15 +30,6 @@ from tracin_core.gradients.graph import find_parameter_uses
 from tracin_core.gradients.registry import UnsupportedUseError, find_rule
 from tracin_core.gradients.structure import call_model
 from tracin_core.gradients.uses import combine, instantiate_chunks
-
-# Which of the three trial examples is differentiated: one with neighbours on both sides.
-TRIAL_SIZE, TRIAL_EXAMPLE = 3, 1
-
-# Largest disagreement of a rule with autograd, relative to the gradient's largest entry.
-# Rounding stays below 1e-4 in float32 (1e-2 with half precision or TF32); the mistakes this
-# is to catch are of order one.
-TOLERANCES = {torch.float64: 1e-8, torch.float32: 2e-3}
-LOOSE_TOLERANCE = 5e-2
 
 
 @dataclass(frozen=True)
@@ -132,21 +124,20 @@ def confirm_plan(
         value = objective(call_model(model, inputs), targets)[TRIAL_EXAMPLE]
     reads = find_parameter_uses(value)
     edges = [use.edge for use in uses]
-    expected, deltas = _differentiate(value, [weights[name] for name in wanted], edges)
+    found, deltas = _differentiate(value, [weights[name] for name in wanted], edges)
+    truths = TrialGradients(dict(zip(wanted, found, strict=True)))
     reasons: dict[str, str] = {}
     gradients = _try_rules(uses, deltas, reasons)
-    for name, truth in zip(wanted, expected, strict=True):
+    for name in wanted:
         if name in plan.fallback or name in reasons:
             continue
         seen = sum(name in use.covered.parameters.values() for use in uses)
         if len(reads.get(id(weights[name]), ())) > seen:
             reasons[name] = "read outside of its layer's call"
-        elif not _agrees(gradients, name, truth):
+        elif not _agrees(gradients, name, truths):
             reasons[name] = "examples are not along the first axis, or the call is unusual"
     plan = drop_parameters(plan, reasons)
-    return _choose_fallback(
-        model, plan, dict(zip(wanted, expected, strict=True)), inputs, targets, objective
-    )
+    return _choose_fallback(model, plan, truths, inputs, targets, objective)
 
 
 def _differentiate(
@@ -192,28 +183,18 @@ def _try_rules(
 
 
 @torch.no_grad()
-def _agrees(gradients: Gradients, name: str, truth: Tensor) -> bool:
-    """Whether the rule gives ``truth`` for the trial example and nothing for the others."""
+def _agrees(gradients: Gradients, name: str, truths: TrialGradients) -> bool:
+    """Whether the rule gives autograd's gradient for the trial example, nothing for others."""
     if name not in gradients:
-        return not bool(truth.any())
+        return truths.is_zero(name)
     parts = list(instantiate_chunks(combine(gradients[name])))
-    return is_gradient_of_trial(torch.cat(parts), truth)
-
-
-def is_gradient_of_trial(found: Tensor, truth: Tensor) -> bool:
-    """Compare gradients ``(3, *shape)`` with the trial example's own."""
-    if len(found) != TRIAL_SIZE or found.shape[1:] != truth.shape:
-        return False
-    expected = torch.zeros_like(found)
-    expected[TRIAL_EXAMPLE] = truth
-    tolerance = TOLERANCES.get(truth.dtype, LOOSE_TOLERANCE) * truth.abs().max()
-    return bool(((found - expected).abs() <= tolerance).all())
+    return truths.agrees_with(name, torch.cat(parts))
 
 
 def _choose_fallback(
     model: nn.Module,
     plan: Plan,
-    expected: Mapping[str, Tensor],
+    truths: TrialGradients,
     inputs: Any,
     targets: Any,
     objective: Objective,
@@ -233,15 +214,10 @@ def _choose_fallback(
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             continue
-        if all(_row_agrees(found[name], expected[name]) for name in weights):
+        if all(truths.agrees_with_row(name, found[name][TRIAL_EXAMPLE]) for name in weights):
             return Plan(plan.layers, plan.fallback, method)
     raise GradientError(
         f"The gradients of {', '.join(weights)} cannot be computed for one example at a time "
         f"({problem}). Expected a model that accepts a batch of one example and gives it the "
         "same output as in a larger batch. Choose other `layers`, or mend the model's forward."
     )
-
-
-def _row_agrees(found: Tensor, truth: Tensor) -> bool:
-    tolerance = TOLERANCES.get(truth.dtype, LOOSE_TOLERANCE) * truth.abs().max()
-    return bool(((found[TRIAL_EXAMPLE] - truth).abs() <= tolerance).all())

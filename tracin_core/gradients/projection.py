@@ -144,6 +144,10 @@ class ParameterHash:
         self.column_hash.to(device, dtype)
         return self
 
+    def scale(self, factor: float) -> None:
+        """Multiply all that is projected by a factor, such as the root of a learning rate."""
+        self.row_hash.factors = self.row_hash.factors * factor
+
     @property
     def long_and_short(self) -> tuple[AxisHash, AxisHash]:
         """The regular hash of the longer axis, and the shuffled one of the shorter."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tracin_core.gradients.agreement import TRIAL_SIZE
 from tracin_core.gradients.capture import CapturedPass, Objective, capture_pass
 from tracin_core.gradients.contributions import Dense
 from tracin_core.gradients.fallback import FALLBACK_NUMBERS, fallback_gradients
@@ -18,8 +19,8 @@ from tracin_core.gradients.inspection import (
     refuse_mixed_examples,
     refuse_mixing_layers,
 )
-from tracin_core.gradients.plan import TRIAL_SIZE, Plan, confirm_plan, draft_plan
-from tracin_core.gradients.structure import find_tensors
+from tracin_core.gradients.plan import Plan, confirm_plan, draft_plan
+from tracin_core.gradients.structure import find_tensors, map_tensors
 from tracin_core.gradients.weights import WeightSlots, evaluation_mode
 from tracin_core.influence.batches import Batch, check_labels
 from tracin_core.influence.checkpoints import Checkpoint, read_weights
@@ -72,6 +73,7 @@ class Runner:
         }
         dtypes = {value.dtype for value in model.parameters()}
         self.dtype = torch.float64 if torch.float64 in dtypes else torch.float32
+        self._is_double = dtypes <= {torch.float64}
         self._has_classes = has_classes
         self._num_classes: int | None = None
         self._slots = WeightSlots(model)
@@ -100,8 +102,32 @@ class Runner:
             if self._has_classes and outputs.dim() == 2:
                 self._num_classes = outputs.shape[1]
                 check_labels(trial, self._num_classes)
-            plan = confirm_plan(self.model, draft, trial.inputs, trial.targets, objective)
+        plan = None
+        if not self._is_double:
+            plan = self._confirm_in_double(draft, trial, names, objective)
+        with self._slots.hold(self._weights(0, names)):
+            if plan is None:
+                plan = confirm_plan(self.model, draft, trial.inputs, trial.targets, objective)
             return mark_head(self.model, plan, objective, trial)
+
+    def _confirm_in_double(
+        self, draft: Plan, trial: Batch, names: Sequence[str], objective: Objective
+    ) -> Plan | None:
+        """Try a plan in float64, where a small gradient and rounding are told apart.
+
+        Returns:
+            The confirmed plan, or ``None`` if the model does not run in float64 or does not
+            pass there; its own number type decides then, and tells what is wrong.
+        """
+        try:
+            inputs, targets = map_tensors(_to_double, (trial.inputs, trial.targets))
+            weights = self._weights(0, names, in_double=True)
+            with self._slots.hold(weights):
+                return confirm_plan(self.model, draft, inputs, targets, objective)
+        except Exception:
+            # Whatever a model raises here that is not for float64 (casts of its own, constants
+            # in float32, a device without float64) says nothing against its gradients.
+            return None
 
     def passes(
         self,
@@ -157,16 +183,19 @@ class Runner:
                     captured.gradients[name] = [Dense(gradients, weights[name].shape)]
         return ExamplePass(batch, index, captured)
 
-    def _weights(self, index: int, names: Any) -> dict[str, Tensor]:
+    def _weights(self, index: int, names: Any, *, in_double: bool = False) -> dict[str, Tensor]:
         """Return a checkpoint's tensors on the device; only ``names`` require gradients."""
         if index not in self._resident:
             if not self._keeps_all:
                 self._resident.clear()
             self._resident[index] = self._load(index)
+        held = self._resident[index]
+        if in_double:
+            held = {name: _to_double(value) for name, value in held.items()}
         wanted = set(names)
         return {
             name: value.detach().requires_grad_() if name in wanted else value
-            for name, value in self._resident[index].items()
+            for name, value in held.items()
         }
 
     def _load(self, index: int) -> dict[str, Tensor]:
@@ -177,6 +206,10 @@ class Runner:
             name: state.get(name, value).detach().to(self.device, value.dtype, copy=True)
             for name, value in own.items()
         }
+
+
+def _to_double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _take_trial(batch: Batch) -> Batch:
