@@ -8,7 +8,7 @@ import streamlit as st
 
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
-from ui.components.keyboard import Press, watch_keys
+from ui.components.keyboard import Field, Press, watch_keys
 from ui.decisions import Verdict, decide, find_last_decision, note_key, undo_last, undo_shown
 from ui.plain_text import escape_markdown, isolate, shorten
 from ui.wording import class_name
@@ -153,8 +153,7 @@ def _watch(project: Project, choices: list[Choice], watched: str) -> None:
         key="review-keys",
         watched=watched,
         always_on=[_UNDO_KEY],
-        field_label=_NOTE_LABEL,
-        field_key=_NOTE_KEY,
+        fields=[Field(label=_NOTE_LABEL, key=_NOTE_KEY)],
     )
 
 

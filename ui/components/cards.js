@@ -30,6 +30,17 @@ const tags = items => {
   return row
 }
 
+const fields = items => {
+  const list = element("span", "fields")
+  for (const item of items) {
+    const field = element("span", item.differs ? "field differs" : "field")
+    field.append(element("span", "name", item.name))
+    field.append(element("span", "value", item.differs ? `≠ ${item.value}` : item.value))
+    list.append(field)
+  }
+  return list
+}
+
 const meter = fraction => {
   const track = element("span", "meter")
   track.setAttribute("aria-hidden", "true")
@@ -50,6 +61,7 @@ const cardNode = (card, data, component) => {
   const body = element("span", "body")
   if (card.heading) body.append(element("span", "heading", card.heading))
   if (card.text) body.append(element("span", "excerpt", card.text))
+  if (card.fields && card.fields.length) body.append(fields(card.fields))
   if (card.tags && card.tags.length) body.append(tags(card.tags))
   if (card.meta) body.append(element("span", "meta", card.meta))
   if (card.fraction !== undefined && card.fraction !== null) body.append(meter(card.fraction))

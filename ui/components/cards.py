@@ -30,6 +30,21 @@ class Tag:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CardField:
+    """One column of a table's row.
+
+    Attributes:
+        name: The column.
+        value: As text.
+        differs: Whether it is to be marked, by a sign as well as by weight.
+    """
+
+    name: str
+    value: str
+    differs: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class CardAction:
     """A second button on a card.
 
@@ -55,6 +70,7 @@ class Card:
         alt: What the picture shows.
         heading: Line in bold type.
         text: Excerpt of the example's text.
+        fields: Columns of the example's row.
         tags: Labels and states.
         meta: A line of figures.
         fraction: A small bar, 0 to 1.
@@ -68,6 +84,7 @@ class Card:
     alt: str = ""
     heading: str | None = None
     text: str | None = None
+    fields: tuple[CardField, ...] = ()
     tags: tuple[Tag, ...] = ()
     meta: str | None = None
     fraction: float | None = None

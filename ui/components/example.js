@@ -1,4 +1,18 @@
-// One example, large: its picture or its whole text. The text goes in as a text node.
+// One example, large: its picture, its whole text, or its row. All text goes in as text nodes.
+
+const table = fields => {
+  const rows = document.createElement("table")
+  rows.className = "row"
+  for (const [name, value] of fields) {
+    const line = rows.insertRow()
+    const head = document.createElement("th")
+    head.scope = "row"
+    head.textContent = name
+    line.append(head)
+    line.insertCell().textContent = value
+  }
+  return rows
+}
 
 export default function (component) {
   const { data, parentElement } = component
@@ -28,6 +42,7 @@ export default function (component) {
     text.textContent = data.text
     parts.push(text)
   }
+  if (data.fields.length) parts.push(table(data.fields))
   // A new element, not a new source: the old picture must not stand beside the new number.
   root.replaceChildren(...parts)
   root.dataset.exampleId = data.id

@@ -1,6 +1,8 @@
-"""One example, large: its picture, or its whole text letter by letter."""
+"""One example, large: its picture, its whole text letter by letter, or its row."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -22,6 +24,7 @@ def show_example(
     text: str | None,
     alt: str,
     key: str,
+    fields: Sequence[tuple[str, str]] = (),
     following: str | None = None,
 ) -> None:
     """Draw one example.
@@ -33,6 +36,7 @@ def show_example(
         text: Its whole text, or None.
         alt: What the picture shows, in words.
         key: Widget key.
+        fields: Names and values of its row's columns.
         following: Address of the picture that will probably come next, or None.
     """
     _EXAMPLE(
@@ -43,6 +47,7 @@ def show_example(
             "image": image,
             "text": text,
             "alt": alt,
+            "fields": [list(field) for field in fields],
             "following": following,
             "fingerprint": f"{example_id}:{version}:{image}",
         },

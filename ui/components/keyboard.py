@@ -14,6 +14,21 @@ _KEYS = st.components.v2.component(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """A text field that a key moves the cursor into; Enter and Escape leave it.
+
+    Attributes:
+        label: Its label on the screen.
+        key: The key, in lower case.
+        begun_by: Characters that move there too, and are typed over what it holds.
+    """
+
+    label: str
+    key: str
+    begun_by: str = ""
+
+
 @dataclass(frozen=True)
 class Press:
     """A key, and the example that was on the screen when it went down.
@@ -36,8 +51,7 @@ def watch_keys(
     key: str,
     watched: str,
     always_on: Iterable[str] = (),
-    field_label: str,
-    field_key: str,
+    fields: Iterable[Field],
 ) -> None:
     """Listen for keys while no text field has the focus.
 
@@ -47,8 +61,7 @@ def watch_keys(
         key: Widget key.
         watched: Widget key of the component that shows the example.
         always_on: Those of the keys that work while no example is shown.
-        field_label: Label of the text field that `field_key` moves into; Enter and Escape leave it.
-        field_key: The key that moves the cursor there.
+        fields: Text fields that have a key.
     """
 
     def report() -> None:
@@ -62,8 +75,10 @@ def watch_keys(
             "keys": list(keys),
             "alwaysOn": list(always_on),
             "watched": watched,
-            "fieldLabel": field_label,
-            "fieldKey": field_key,
+            "fields": [
+                {"label": field.label, "key": field.key, "begunBy": field.begun_by}
+                for field in fields
+            ],
         },
         on_pressed_change=report,
     )

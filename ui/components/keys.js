@@ -22,23 +22,31 @@ const shownExample = watched => {
   return null
 }
 
+const findField = label => document.querySelector(`[aria-label="${CSS.escape(label)}"]`)
+
 const instances = new WeakMap()
 
 const handle = (event, component) => {
   const { data, setTriggerValue } = component
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return
   const target = event.composedPath()[0]
-  const field = document.querySelector(`[aria-label="${CSS.escape(data.fieldLabel)}"]`)
-  if (field && target === field) {
+  const fields = data.fields
+    .map(field => ({ ...field, element: findField(field.label) }))
+    .filter(field => field.element)
+  if (fields.some(field => field.element === target)) {
     // After Streamlit's own handler has taken the text; then the keys decide again.
-    if (event.key === "Enter" || event.key === "Escape") setTimeout(() => field.blur(), 0)
+    if (event.key === "Enter" || event.key === "Escape") setTimeout(() => target.blur(), 0)
     return
   }
   if (isEditable(target) || document.querySelector("[role=dialog]")) return
   const key = event.key.toLowerCase()
-  if (key === data.fieldKey && field) {
-    event.preventDefault()
-    field.focus()
+  for (const field of fields) {
+    const begins = field.begunBy.includes(key)
+    if (key !== field.key && !begins) continue
+    field.element.focus()
+    field.element.select()
+    // The character itself is typed into the field that now has the focus.
+    if (!begins) event.preventDefault()
     return
   }
   if (!data.keys.includes(key)) return
