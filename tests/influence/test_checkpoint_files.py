@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tracin_core import Checkpoint, TracIn
 from tracin_core.errors import CheckpointError
-from tracin_core.influence.checkpoints import read_learning_rate, read_weights
+from tracin_core.influence.checkpoints import read_rate, read_weights
 
 
 def build_network() -> nn.Module:
@@ -133,7 +133,7 @@ def test_safetensors_are_read_with_what_their_header_says(tmp_path: Path) -> Non
     torch_files.save_file(STATE, tmp_path / "a.safetensors", {"learning_rate": "1e-2"})
     checkpoint = Checkpoint(tmp_path / "a.safetensors")
     assert_same(read_weights(checkpoint, build_network()))
-    assert read_learning_rate(checkpoint) == 0.01
+    assert read_rate(checkpoint, build_network()) == 0.01
 
 
 def test_a_damaged_safetensors_file_is_named(tmp_path: Path) -> None:
@@ -198,9 +198,9 @@ RATES: dict[str, tuple[Any, float]] = {
 def test_the_learning_rate_is_read_where_the_file_has_it(name: str, tmp_path: Path) -> None:
     content, expected = RATES[name]
     torch.save(content, tmp_path / "a.pt")
-    assert read_learning_rate(Checkpoint(content)) == expected
-    assert read_learning_rate(Checkpoint(tmp_path / "a.pt")) == expected
-    assert read_learning_rate(Checkpoint(content, learning_rate=0.7)) == 0.7
+    assert read_rate(Checkpoint(content), build_network()) == expected
+    assert read_rate(Checkpoint(tmp_path / "a.pt"), build_network()) == expected
+    assert read_rate(Checkpoint(content, learning_rate=0.7), build_network()) == 0.7
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from tests.influence.test_checkpoint_files import STATE, build_network, lightning, take_step
 from tracin_core.errors import CheckpointError
 from tracin_core.influence.checkpoint_folders import find_checkpoints
-from tracin_core.influence.checkpoints import Checkpoint, read_learning_rate, read_weights
+from tracin_core.influence.checkpoints import Checkpoint, read_rate, read_weights
 
 
 def names(folder: Path) -> list[tuple[str, int | None]]:
@@ -71,7 +71,7 @@ def test_lightning_folders_leave_out_the_copy_of_the_last(tmp_path: Path) -> Non
     (tmp_path / "version_0" / "hparams.yaml").write_text("lr: 0.1\n")
     found = find_checkpoints(tmp_path / "version_0")
     assert [c.step for c in found] == [3, 6, 9]
-    assert [read_learning_rate(c) for c in found] == [0.1, 0.05, 0.025]
+    assert [read_rate(c, build_network()) for c in found] == [0.1, 0.05, 0.025]
     for checkpoint in found:
         assert read_weights(checkpoint, build_network()).keys() == STATE.keys()
 
@@ -101,26 +101,26 @@ def test_a_trainers_output_is_read_with_its_logged_rates(tmp_path: Path) -> None
     found = find_checkpoints(tmp_path)
     assert [c.step for c in found] == [4, 8, 12]
     # Logged at their own step; the optimizer's, as long as nothing was logged at that step.
-    assert [read_learning_rate(c) for c in found] == [3.75e-05, 2.08e-05, 0.0]
+    assert [read_rate(c, build_network()) for c in found] == [3.75e-05, 2.08e-05, 0.0]
     single = find_checkpoints(tmp_path / "checkpoint-8")
     assert [c.step for c in single] == [8]
     inside = Checkpoint(tmp_path / "checkpoint-8" / "pytorch_model.bin")
-    assert read_learning_rate(inside) == 2.08e-05
+    assert read_rate(inside, build_network()) == 2.08e-05
     assert read_weights(found[0], build_network()).keys() == STATE.keys()
 
 
 def test_a_trainer_without_an_optimizer_has_its_log(tmp_path: Path) -> None:
     write_trainer(tmp_path, 10, 0.0, history=HISTORY)
-    assert read_learning_rate(Checkpoint(tmp_path)) == 2.08e-05
+    assert read_rate(Checkpoint(tmp_path), build_network()) == 2.08e-05
     write_trainer(tmp_path, 10, 0.0, history=[])
     with pytest.raises(CheckpointError, match="no learning rate"):
-        read_learning_rate(Checkpoint(tmp_path))
+        read_rate(Checkpoint(tmp_path), build_network())
 
 
 def test_a_trainer_with_a_rate_for_each_group_is_asked_about(tmp_path: Path) -> None:
     write_trainer(tmp_path, 8, 0.1, history=HISTORY, optimizer=take_step((0.1, 0.001)))
     with pytest.raises(CheckpointError, match=r"0.1, 0.001 of different parameter groups"):
-        read_learning_rate(Checkpoint(tmp_path))
+        read_rate(Checkpoint(tmp_path), build_network())
 
 
 def test_a_pretrained_model_saved_in_shards_is_one_checkpoint(tmp_path: Path) -> None:

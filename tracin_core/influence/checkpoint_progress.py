@@ -18,6 +18,7 @@ from tracin_core.influence.checkpoint_files import (
     read_json,
     read_torch,
 )
+from tracin_core.influence.parameter_groups import ParameterGroup, read_groups
 
 RATE_KEYS = ("learning_rate", "lr")
 # Lightning; then what PyTorch's own examples, timm and fairseq call it.
@@ -35,11 +36,13 @@ class Progress:
             empty where the file has none, more than one where the groups differ.
         step: Optimizer steps so far.
         epoch: Epochs so far, as the writer counts them.
+        groups: The optimizer's parameter groups, where there are several of one optimizer.
     """
 
     learning_rates: tuple[float, ...] = ()
     step: int | None = None
     epoch: float | None = None
+    groups: tuple[ParameterGroup, ...] = ()
 
 
 def find_progress(content: Mapping[str, Any], path: Path | None = None) -> Progress:
@@ -59,10 +62,13 @@ def find_progress(content: Mapping[str, Any], path: Path | None = None) -> Progr
     plain = {key: _as_number(v) for key, v in content.items() if not isinstance(v, Tensor)}
     rates = [plain[key] for key in RATE_KEYS if plain.get(key) is not None]
     steps = [plain[key] for key in STEP_KEYS if plain.get(key) is not None]
+    step = next((int(step) for step in steps if step is not None), None)
+    single = tuple(rate for rate in rates[:1] if rate is not None)
+    if single:
+        return Progress(single, step, plain.get("epoch"))
+    optimizer = next((content[k] for k in OPTIMIZER_KEYS if _collect_rates([content.get(k)])), None)
     return Progress(
-        tuple(rate for rate in rates[:1] if rate is not None) or _find_group_rates(content),
-        next((int(step) for step in steps if step is not None), None),
-        plain.get("epoch"),
+        _collect_rates([optimizer]), step, plain.get("epoch"), _collect_groups(optimizer)
     )
 
 
@@ -85,21 +91,25 @@ def _read_trainer(folder: Path) -> Progress:
         if at is not None and rate is not None and (step is None or at <= step):
             logged[at] = rate
     optimizer = folder / "optimizer.pt"
-    groups = _collect_rates([read_torch(optimizer)]) if optimizer.is_file() else ()
-    if step in logged and len(groups) < 2:
-        rates: tuple[float, ...] = (logged[step],)
-    else:
+    saved = read_torch(optimizer) if optimizer.is_file() else None
+    rates = _collect_rates([saved])
+    if step in logged and len(rates) < 2:
+        rates = (logged[step],)
+    elif not rates and logged:
         # An older entry is the last resort: the schedule has moved on since.
-        rates = groups or ((logged[max(logged)],) if logged else ())
-    return Progress(rates, None if step is None else int(step), epoch)
+        rates = (logged[max(logged)],)
+    return Progress(rates, None if step is None else int(step), epoch, _collect_groups(saved))
 
 
-def _find_group_rates(content: Mapping[str, Any]) -> tuple[float, ...]:
-    for key in OPTIMIZER_KEYS:
-        rates = _collect_rates([content.get(key)])
-        if rates:
-            return rates
-    return ()
+def _collect_groups(optimizer: Any) -> tuple[ParameterGroup, ...]:
+    """Return the groups of a single optimizer, if each has a rate."""
+    if isinstance(optimizer, list | tuple) and len(optimizer) == 1:
+        (optimizer,) = optimizer
+    if not isinstance(optimizer, Mapping):
+        return ()
+    rates = [_as_number(group.get("lr")) for group in _find_groups(optimizer)]
+    known = [rate for rate in rates if rate is not None]
+    return tuple(read_groups(optimizer, known)) if len(known) == len(rates) > 1 else ()
 
 
 def _collect_rates(states: list[Any]) -> tuple[float, ...]:

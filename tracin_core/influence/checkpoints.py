@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from tracin_core.errors import CheckpointError
 from tracin_core.influence.checkpoint_files import read_content
 from tracin_core.influence.checkpoint_names import find_state, fit_to_model
-from tracin_core.influence.checkpoint_progress import find_progress
+from tracin_core.influence.checkpoint_progress import Progress, find_progress
+from tracin_core.influence.parameter_groups import map_groups
+from tracin_core.influence.rates import Rate, assign_rates, collapse
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,14 @@ class Checkpoint:
         weights: A torch or safetensors file, an index of shards, a folder as ``transformers``
             writes them, or a state dict; nested under a usual key or with a prefix, as
             Lightning and other programs keep it.
-        learning_rate: Step size in force there; ``None`` reads it from the file.
+        learning_rate: Step size in force there: one number, or where parameters had different
+            ones, numbers by parameter name or module prefix (the longest that fits wins, ``""``
+            fits all); ``None`` reads it from the file.
         step: Training step, for messages and charts.
     """
 
     weights: str | Path | Mapping[str, Any]
-    learning_rate: float | None = None
+    learning_rate: Rate | None = None
     step: int | None = None
 
     @property
@@ -58,33 +62,58 @@ def read_weights(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Tensor]:
     return fit_to_model(state, model, checkpoint.title)
 
 
-def read_learning_rate(checkpoint: Checkpoint) -> float:
+def read_rate(checkpoint: Checkpoint, model: nn.Module) -> Rate:
     """Return the learning rate given, or recorded in the file or beside it.
 
+    Args:
+        checkpoint: Where a rate is given, or a file or folder that may have one.
+        model: The model, whose parameters may have different rates.
+
+    Returns:
+        The rate of all trainable parameters, or where they differ rates by name.
+
     Raises:
-        CheckpointError: If it is nowhere, differs between parameter groups, is negative or not
-            finite.
+        CheckpointError: If it is nowhere, is negative or not finite, lacks a parameter, or
+            differs between parameter groups whose parameters cannot be told.
     """
     rate = checkpoint.learning_rate
     if rate is None:
         path = Path(checkpoint.weights) if isinstance(checkpoint.weights, str | Path) else None
-        rate = _choose_rate(checkpoint, find_progress(_read(checkpoint), path).learning_rates)
-    if not 0 <= rate < float("inf"):
-        raise CheckpointError(
-            f"Checkpoint {checkpoint.title} has the learning rate {rate}; expected a finite "
-            "number, zero or more. Pass the step size that was in force at this step."
-        )
+        rate = _choose_rate(checkpoint, find_progress(_read(checkpoint), path), model)
+    by_name = isinstance(rate, Mapping)
+    for name, value in rate.items() if isinstance(rate, Mapping) else [("", rate)]:
+        if not 0 <= value < float("inf"):
+            place = f" for {name!r}" if by_name else ""
+            raise CheckpointError(
+                f"Checkpoint {checkpoint.title} has the learning rate {value}{place}; expected a "
+                "finite number, zero or more. Pass the step size that was in force at this step."
+            )
+    if isinstance(rate, Mapping):
+        floats = {name: float(value) for name, value in rate.items()}
+        return assign_rates(floats, model, checkpoint.title)
     return float(rate)
 
 
-def _choose_rate(checkpoint: Checkpoint, recorded: tuple[float, ...]) -> float:
+def _choose_rate(checkpoint: Checkpoint, progress: Progress, model: nn.Module) -> Rate:
+    recorded = progress.learning_rates
     if len(recorded) == 1:
         return recorded[0]
-    found = f"the learning rates {', '.join(map(str, recorded))} of different parameter groups"
+    mapped = map_groups(progress.groups, model) if progress.groups else None
+    if mapped is not None:
+        return collapse(mapped)
+    if not recorded:
+        raise CheckpointError(
+            f"Checkpoint {checkpoint.title} has no learning rate; expected one. Pass "
+            "Checkpoint(..., learning_rate=0.1), or TracIn(..., rates='ones') to ignore "
+            "learning rates, which often ranks as well or better."
+        )
+    top = dict.fromkeys(name.partition(".")[0] for name, _ in model.named_parameters())
+    example = ", ".join(f'"{n}": {r}' for n, r in zip(reversed(top), recorded, strict=False))
     raise CheckpointError(
-        f"Checkpoint {checkpoint.title} has {found if recorded else 'no learning rate'}; expected "
-        "one. Pass Checkpoint(..., learning_rate=0.1), or TracIn(..., rates='ones') to ignore "
-        "learning rates, which often ranks as well or better."
+        f"Checkpoint {checkpoint.title} has the learning rates {', '.join(map(str, recorded))} of "
+        "different parameter groups, and not which parameters are in each; expected one rate, or "
+        f"a rate for each parameter. Pass Checkpoint(..., learning_rate={{{example}}}), with "
+        "parameter names or module prefixes; or TracIn(..., rates='ones') to ignore learning rates."
     )
 
 

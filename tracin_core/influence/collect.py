@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from tracin_core.gradients.uses import instantiate_chunks, measure
 from tracin_core.influence.batches import is_labelled
 from tracin_core.influence.losses import Loss, read_predictions
 from tracin_core.influence.passes import ExamplePass
+from tracin_core.influence.rates import Rates, add_up
 from tracin_core.influence.signals import Capture
 from tracin_core.influence.work import Work
 
@@ -21,17 +22,18 @@ from tracin_core.influence.work import Work
 EXACT_LAST_NUMBERS = 8192
 
 
-def collect_norms(work: Work) -> Tensor:
-    """Return squared gradient norms over the chosen layers, shape ``(C, N)``."""
-    norms = torch.zeros(work.num_checkpoints, work.total, dtype=work.dtype)
+def collect_self_influence(work: Work, rates: Rates) -> Tensor:
+    """Return ``sum_i sum_p rate_ip |gradient_ip|^2`` over the chosen layers, shape ``(N,)``."""
+    scores = torch.zeros(work.num_checkpoints, work.total, dtype=work.dtype)
     for step in work.passes():
         rows = _rows(step)
-        norms[step.checkpoint, rows] = sum_norms(step, work.chosen).to("cpu", work.dtype)
-        work.check_finite(norms[step.checkpoint, rows], step.batch.start, step.checkpoint)
-    return norms
+        found = _weigh(rates, measure_pass(step, work.chosen), work.chosen, step)
+        scores[step.checkpoint, rows] = found.to("cpu", work.dtype)
+        work.check_finite(scores[step.checkpoint, rows], step.batch.start, step.checkpoint)
+    return scores.sum(0)
 
 
-def collect_vectors(work: Work, rates: Sequence[float], projection: Projection | None) -> Tensor:
+def collect_vectors(work: Work, rates: Rates, projection: Projection | None) -> Tensor:
     """Return projected or exact gradients of the chosen layers, shape ``(N, D)``."""
     vectors = VectorBuilder(work, work.chosen, rates, projection)
     for step in work.passes():
@@ -42,14 +44,15 @@ def collect_vectors(work: Work, rates: Sequence[float], projection: Projection |
 
 def collect_capture(
     work: Work,
-    rates: Sequence[float],
+    rates: Rates,
     projection: Projection | None,
     last_layer_vectors: bool,
     loss: Loss,
 ) -> Capture:
     """Return every signal from one pass per batch and checkpoint."""
     shape = (work.num_checkpoints, work.total)
-    names = ("all", "last", "losses", "margins", "given")
+    names: tuple[str, ...] = ("all", "last", "losses", "margins", "given")
+    names += () if rates.are_common else ("rated all", "rated last")
     signals = {name: torch.full(shape, torch.nan, dtype=work.dtype) for name in names}
     predicted: Tensor | None = None
     probabilities: Tensor | None = None
@@ -61,13 +64,15 @@ def collect_capture(
         norms = measure_pass(step, work.names, sketch, work.chosen)
         says = read_predictions(step.captured.outputs, step.batch.targets, loss)
         losses = _losses(work, step)
-        found = (
+        found = [
             _sum_norms(norms, work.chosen, step),
             _sum_norms(norms, work.last, step),
             losses,
             says.margins,
             says.given_probability,
-        )
+        ]
+        if not rates.are_common:
+            found += [_weigh(rates, norms, of, step) for of in (work.chosen, work.last)]
         for name, values in zip(names, torch.stack(found).to("cpu", work.dtype), strict=True):
             signals[name][at, rows] = values
         for name in ("all", "last"):
@@ -93,17 +98,19 @@ def collect_capture(
         probabilities=torch.zeros(0, 0) if probabilities is None else probabilities,
         vectors=vectors.result if vectors else None,
         last_vectors=last_vectors.result if last_vectors else None,
-        rates=torch.tensor(list(rates), dtype=work.dtype),
+        rates=rates.as_tensor(work.dtype),
+        rated_norms_all=signals.get("rated all"),
+        rated_norms_last=signals.get("rated last"),
     )
 
 
 class VectorBuilder:
-    """Sums the vectors of all examples, ``sqrt(rate_i) * G gradient_i``, over checkpoints.
+    """Sums the vectors of all examples, ``G sqrt(rate_i) gradient_i``, over checkpoints.
 
     Args:
         work: The run.
         names: Parameters that make the vectors.
-        rates: Learning rates, one for each checkpoint.
+        rates: Of each parameter at each checkpoint.
         projection: How, or ``None`` for exact blocks end to end.
     """
 
@@ -111,11 +118,11 @@ class VectorBuilder:
         self,
         work: Work,
         names: tuple[str, ...],
-        rates: Sequence[float],
+        rates: Rates,
         projection: Projection | None,
     ) -> None:
         self._work, self._names, self._projection = work, names, projection
-        self._scales = [math.sqrt(rate) for rate in rates]
+        self._rates = rates
         self._numbers = work.count_numbers(names)
         width = projection.dim if projection else work.num_checkpoints * self._numbers
         self.result = torch.zeros(work.total, width, dtype=work.dtype)
@@ -138,7 +145,11 @@ class VectorBuilder:
         if at not in self._hashes:
             shapes = {name: self._work.runner.trainable[name] for name in self._names}
             device = self._work.runner.device
-            self._hashes[at] = make_hashes(self._projection, at, shapes, device, self._work.dtype)
+            hashes = make_hashes(self._projection, at, shapes, device, self._work.dtype)
+            if self._rates.common(at) is None:
+                for name, found in hashes.items():
+                    found.scale(math.sqrt(self._rates.of(at, name)))
+            self._hashes[at] = hashes
         return Sketch(self._projection.dim, self._hashes[at], step.batch.size)
 
     def close(self, step: ExamplePass, sketch: Sketch) -> Tensor:
@@ -146,7 +157,10 @@ class VectorBuilder:
         block = sketch.finish()
         if block is None:
             return self.result[_rows(step)]
-        block = (block * self._scales[step.checkpoint]).to("cpu", self._work.dtype)
+        common = self._rates.common(step.checkpoint)
+        if common is not None:  # else the hashes are scaled, each by its own rate
+            block = block * math.sqrt(common)
+        block = block.to("cpu", self._work.dtype)
         self.result[_rows(step)] += block
         return block
 
@@ -160,9 +174,8 @@ class VectorBuilder:
                 whole = torch.cat(
                     [part.reshape(len(part), -1) for part in instantiate_chunks(uses)]
                 )
-                rows[:, at : at + size] = (
-                    whole.to("cpu", rows.dtype) * self._scales[step.checkpoint]
-                )
+                scale = math.sqrt(self._rates.of(step.checkpoint, name))
+                rows[:, at : at + size] = whole.to("cpu", rows.dtype) * scale
             at += size
         return rows[:, at - self._numbers : at]
 
@@ -188,11 +201,19 @@ def measure_pass(
         }
 
 
-def _sum_norms(norms: dict[str, Tensor], names: Sequence[str], step: ExamplePass) -> Tensor:
+def _sum_norms(norms: Mapping[str, Tensor], names: Sequence[str], step: ExamplePass) -> Tensor:
     found = [norms[name] for name in names if name in norms]
+    return add_up(found) if found else torch.zeros_like(step.captured.values)
+
+
+def _weigh(
+    rates: Rates, norms: Mapping[str, Tensor], names: Sequence[str], step: ExamplePass
+) -> Tensor:
+    """Return ``sum_p rate_p |gradient_p|^2`` over the named parameters, shape ``(B,)``."""
+    found = {name: norms[name] for name in names if name in norms}
     if not found:
         return torch.zeros_like(step.captured.values)
-    return sum(found[1:], start=found[0])
+    return rates.weigh(step.checkpoint, found)
 
 
 def _losses(work: Work, step: ExamplePass) -> Tensor:
@@ -205,9 +226,7 @@ def _losses(work: Work, step: ExamplePass) -> Tensor:
         return losses
 
 
-def _make_last_builder(
-    work: Work, rates: Sequence[float], projection: Projection | None
-) -> VectorBuilder:
+def _make_last_builder(work: Work, rates: Rates, projection: Projection | None) -> VectorBuilder:
     numbers = work.num_checkpoints * work.count_numbers(work.last)
     exact = numbers <= EXACT_LAST_NUMBERS
     return VectorBuilder(work, work.last, rates, None if exact else projection or Projection())

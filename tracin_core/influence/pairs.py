@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from tracin_core.gradients.products import dot_products
 from tracin_core.influence.batches import Batch, read_batches
 from tracin_core.influence.collect import sum_norms
 from tracin_core.influence.passes import ExamplePass
+from tracin_core.influence.rates import Rates
 from tracin_core.influence.work import Work
 
 # Gradients of test examples held at once, counted as if they were whole: 128 million numbers
@@ -19,8 +20,8 @@ from tracin_core.influence.work import Work
 HELD_NUMBERS = 128_000_000
 
 
-def collect_influence(train: Work, test: Work, rates: Sequence[float]) -> Tensor:
-    """Return ``sum_i rate_i <gradient_i(train), gradient_i(test)>``, shape ``(N, M)``.
+def collect_influence(train: Work, test: Work, rates: Rates) -> Tensor:
+    """Return ``sum_i sum_p rate_ip <gradient_ip(train), gradient_ip(test)>``, ``(N, M)``.
 
     A block of test examples keeps its gradients at all checkpoints while the train examples
     pass by once.
@@ -28,7 +29,7 @@ def collect_influence(train: Work, test: Work, rates: Sequence[float]) -> Tensor
     Args:
         train: The run over N train examples.
         test: The run over M test examples.
-        rates: Learning rates, one for each checkpoint.
+        rates: Of each parameter at each checkpoint.
     """
     scores = torch.zeros(train.total, test.total, dtype=train.dtype)
     numbers = test.num_checkpoints * test.count_numbers(test.chosen)
@@ -56,27 +57,24 @@ def _hold(test: Work, block: Batch) -> list[list[tuple[slice, Gradients]]]:
 def _add_block(
     train: Work,
     held: list[list[tuple[slice, Gradients]]],
-    rates: Sequence[float],
+    rates: Rates,
     scores: Tensor,
 ) -> None:
     for step in train.passes():
         _check(train, step)
         rows = slice(step.batch.start, step.batch.start + step.batch.size)
         for columns, gradients in held[step.checkpoint]:
-            products = _dot_all(train.chosen, step.captured.gradients, gradients)
-            if products is not None:
-                scaled = rates[step.checkpoint] * products
+            products = _dot_each(train.chosen, step.captured.gradients, gradients)
+            if products:
+                scaled = rates.weigh(step.checkpoint, products)
                 scores[rows, columns] += scaled.to("cpu", scores.dtype)
 
 
 @torch.no_grad()
-def _dot_all(names: Sequence[str], left: Gradients, right: Gradients) -> Tensor | None:
-    total: Tensor | None = None
-    for name in names:
-        if name in left and name in right:
-            products = dot_products(left[name], right[name])
-            total = products if total is None else total + products
-    return total
+def _dot_each(names: Iterable[str], left: Gradients, right: Gradients) -> dict[str, Tensor]:
+    """Return each parameter's dot products, shape ``(n, m)``."""
+    common = [name for name in names if name in left and name in right]
+    return {name: dot_products(left[name], right[name]) for name in common}
 
 
 def _check(work: Work, step: ExamplePass) -> None:

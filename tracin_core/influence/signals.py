@@ -25,7 +25,12 @@ class Capture:
         vectors: Projected gradients of the chosen layers, shape ``(N, D)``, if asked for.
         last_vectors: Exact last-layer gradients of all checkpoints end to end, shape
             ``(N, C * P_last)``, if asked for.
-        rates: Rates the vectors are weighted with, shape ``(C,)``.
+        rates: Rates the vectors are weighted with, shape ``(C,)``; NaN at a checkpoint whose
+            parameters have different rates.
+        rated_norms_all: ``sum_p rate_p |gradient_p|^2`` over the chosen layers, shape
+            ``(C, N)``, where at some checkpoint parameters have different rates; else ``None``,
+            because ``rates`` times the norms says it.
+        rated_norms_last: The same over the last layer.
     """
 
     squared_norms_all: Tensor
@@ -38,8 +43,18 @@ class Capture:
     vectors: Tensor | None
     last_vectors: Tensor | None
     rates: Tensor
+    rated_norms_all: Tensor | None = None
+    rated_norms_last: Tensor | None = None
 
     def self_influence(self, layers: str = "all") -> Tensor:
-        """Return ``sum_i rate_i |gradient_i|^2`` over "all" chosen layers or the "last"; (N,)."""
-        norms = self.squared_norms_last if layers == "last" else self.squared_norms_all
+        """Return ``sum_i sum_p rate_ip |gradient_ip|^2``, shape ``(N,)``.
+
+        Args:
+            layers: Over "all" chosen layers, or the "last" one.
+        """
+        is_last = layers == "last"
+        rated = self.rated_norms_last if is_last else self.rated_norms_all
+        if rated is not None:
+            return rated.sum(0)
+        norms = self.squared_norms_last if is_last else self.squared_norms_all
         return (self.rates.to(norms.dtype).unsqueeze(1) * norms).sum(0)

@@ -20,8 +20,8 @@ from tracin_core.gradients.coverage import Coverage
 from tracin_core.gradients.plan import Plan
 from tracin_core.gradients.projection import Projection
 from tracin_core.influence.batches import count_examples, read_batches
-from tracin_core.influence.checkpoints import Checkpoint, read_learning_rate
-from tracin_core.influence.collect import collect_capture, collect_norms, collect_vectors
+from tracin_core.influence.checkpoints import Checkpoint, read_rate
+from tracin_core.influence.collect import collect_capture, collect_self_influence, collect_vectors
 from tracin_core.influence.describe import describe_coverage
 from tracin_core.influence.devices import choose_device
 from tracin_core.influence.layers import (
@@ -33,6 +33,7 @@ from tracin_core.influence.layers import (
 from tracin_core.influence.losses import Loss, choose_loss, negative_binary_score, negative_score
 from tracin_core.influence.pairs import collect_influence
 from tracin_core.influence.passes import Runner, count_numbers, describe_inputs
+from tracin_core.influence.rates import Rate, Rates
 from tracin_core.influence.signals import Capture
 from tracin_core.influence.work import Progress, Work
 
@@ -60,6 +61,11 @@ class TracIn:
     Raises:
         ConfigurationError: If an option cannot work.
         CheckpointError: If a learning rate is missing. Weights are read when first needed.
+
+    Attributes:
+        rates: The learning rate at each checkpoint: a number, or where parameters have different
+            ones, numbers by parameter name. Scores are then
+            ``sum_i sum_p rate_ip * gradient_ip(z) . gradient_ip(z')``.
     """
 
     def __init__(
@@ -82,8 +88,9 @@ class TracIn:
         self.device = choose_device(device)
         self._loss = loss
         self._loss_function = choose_loss(loss)
-        ones = [1.0] * len(self.checkpoints)
-        self.rates = ones if rates == "ones" else [read_learning_rate(c) for c in checkpoints]
+        self.rates: list[Rate] = [
+            1.0 if rates == "ones" else read_rate(checkpoint, model) for checkpoint in checkpoints
+        ]
         self._runner = Runner(
             model, self.checkpoints, self.device, has_classes=loss == "cross_entropy"
         )
@@ -115,8 +122,7 @@ class TracIn:
             GradientError: If a gradient is not finite, or cannot be computed.
         """
         with self._work(examples, "loss", on_progress) as work:
-            norms = collect_norms(work)
-        return (torch.tensor(self.rates, dtype=norms.dtype).unsqueeze(1) * norms).sum(0)
+            return collect_self_influence(work, Rates(self.rates))
 
     def influence(
         self,
@@ -145,7 +151,7 @@ class TracIn:
             self._work(train, "loss", on_progress) as train_work,
             self._work(test, explain) as test_work,
         ):
-            return collect_influence(train_work, test_work, self.rates)
+            return collect_influence(train_work, test_work, Rates(self.rates))
 
     def vectors(
         self,
@@ -172,7 +178,7 @@ class TracIn:
             GradientError: If a gradient is not finite, or cannot be computed.
         """
         with self._work(examples, explain, on_progress) as work:
-            return collect_vectors(work, self.rates, projection)
+            return collect_vectors(work, Rates(self.rates), projection)
 
     def capture(
         self,
@@ -200,7 +206,8 @@ class TracIn:
             GradientError: If a gradient is not finite, or cannot be computed.
         """
         with self._work(examples, explain, on_progress, with_last=True) as work:
-            return collect_capture(work, self.rates, projection, last_layer_vectors, self._loss)
+            rates = Rates(self.rates)
+            return collect_capture(work, rates, projection, last_layer_vectors, self._loss)
 
     @contextmanager
     def _work(
