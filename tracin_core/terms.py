@@ -7,5 +7,13 @@ from typing import Literal
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 
+# What an example is.
+Kind = Literal["image", "text", "table"]
+KINDS: tuple[Kind, ...] = ("image", "text", "table")
+
+# What is predicted of an example: one of some classes, or a number.
+Task = Literal["classification", "regression"]
+TASKS: tuple[Task, ...] = ("classification", "regression")
+
 # Gradients of all layers, or of the last one.
 Layers = Literal["all", "last"]

@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.terms import SPLITS
+from tracin_core.terms import Kind as Kind  # for those who know it from here
 
 SCHEMA_VERSION = 1
-Kind = Literal["image", "text"]
 Rates = Literal["ones", "recorded"]
 
 
