@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tracin_core.retrieval.new_example import NewExample
 
 _IMAGE_TYPES = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif"]
+# Megabytes; a little above our own limit, whose message says what to do.
+_UPLOAD_LIMIT = MAX_BYTES // 2**20 + 5
 _NEIGHBOURS = 10
 _MAX_TEXT = 20_000  # characters; longer texts are cut by the model's own limit anyway
 _SHOWN_EDGE = 480  # pixels
@@ -58,7 +60,9 @@ def draw_new_example(project: Project, run: Run) -> int | None:
 
 def _draw_input(project: Project) -> tuple[bytes | None, str | None]:
     if project.kind == "image":
-        upload = st.file_uploader("Upload an image", type=_IMAGE_TYPES, key="new-image")
+        upload = st.file_uploader(
+            "Upload an image", type=_IMAGE_TYPES, key="new-image", max_upload_size=_UPLOAD_LIMIT
+        )
         st.caption(
             f"{FORMAT_LIST}, at most {MAX_BYTES // 2**20} MB and {MAX_PIXELS / 1e6:.0f} million "
             "pixels. A larger file is marked red and not sent."

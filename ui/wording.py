@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from ui.plain_text import isolate, shorten
 
@@ -59,3 +60,28 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = seconds / 60
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def size_text(num_bytes: int) -> str:
+    """Return an amount of storage as a person says it."""
+    size, unit = float(num_bytes), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 999.5 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
+
+
+def time_left(seconds: float | None) -> str:
+    """Return how long something still takes, roughly, or nothing where it is not known."""
+    if seconds is None or seconds < 0:
+        return ""
+    if seconds < 2:
+        return "almost done"
+    # Whole seconds: a decimal that changes every second only makes the line restless.
+    return f"about {seconds:.0f} s left" if seconds < 90 else f"about {duration(seconds)} left"
+
+
+def moment_text(moment: datetime) -> str:
+    """Return a point in time as the clock of this machine shows it."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
