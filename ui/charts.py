@@ -14,6 +14,8 @@ from ui.plain_text import escape_plotly, isolate, shorten
 
 _NAME_LENGTH = 24  # characters; longer class names would push the chart off its own edge
 _BAR_HEIGHT = 26  # pixels
+MARGIN = {"l": 8, "r": 16, "t": 24, "b": 8}
+LEGEND_ABOVE = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
 
 
 def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], *, key: str) -> None:
@@ -64,8 +66,8 @@ def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], *, key: st
         showgrid=False,
         zeroline=False,
     )
-    figure.update_layout(height=max(300, 60 + 34 * len(names)), margin=_MARGIN, showlegend=False)
-    _draw(figure, key)
+    figure.update_layout(height=max(300, 60 + 34 * len(names)), margin=MARGIN, showlegend=False)
+    draw_figure(figure, key)
 
 
 def draw_class_balance(
@@ -95,12 +97,12 @@ def draw_class_balance(
     height = round(max(220, 80 + row * len(names)))
     figure.update_layout(
         height=height,
-        margin=_MARGIN | {"t": 44},
+        margin=MARGIN | {"t": 44},
         showlegend=len(series) > 1,
-        legend=_LEGEND_ABOVE,
+        legend=LEGEND_ABOVE,
         bargap=0.25,
     )
-    _draw(figure, key)
+    draw_figure(figure, key)
 
 
 def draw_probabilities(
@@ -141,8 +143,8 @@ def draw_probabilities(
     )
     figure.update_yaxes(tickvals=positions, ticktext=names, autorange="reversed")
     figure.update_xaxes(range=[0, 1.15], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
-    figure.update_layout(height=60 + _BAR_HEIGHT * len(order), margin=_MARGIN, showlegend=False)
-    _draw(figure, key)
+    figure.update_layout(height=60 + _BAR_HEIGHT * len(order), margin=MARGIN, showlegend=False)
+    draw_figure(figure, key)
 
 
 def draw_checkpoints(signals: Signals, steps: Sequence[int], *, key: str) -> None:
@@ -169,19 +171,16 @@ def draw_checkpoints(signals: Signals, steps: Sequence[int], *, key: str) -> Non
         )
     figure.update_xaxes(title="training step", showgrid=False, rangemode="tozero")
     figure.update_yaxes(title="self-influence", rangemode="tozero")
-    figure.update_layout(height=270, margin=_MARGIN | {"t": 44}, legend=_LEGEND_ABOVE)
-    _draw(figure, key)
-
-
-_MARGIN = {"l": 8, "r": 16, "t": 24, "b": 8}
-_LEGEND_ABOVE = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
+    figure.update_layout(height=270, margin=MARGIN | {"t": 44}, legend=LEGEND_ABOVE)
+    draw_figure(figure, key)
 
 
 def _names(classes: Sequence[str]) -> list[str]:
     return [escape_plotly(isolate(shorten(name, _NAME_LENGTH))) for name in classes]
 
 
-def _draw(figure: go.Figure, key: str) -> None:
+def draw_figure(figure: go.Figure, key: str) -> None:
+    """Draw a chart as wide as its place, without plotly's toolbar."""
     st.plotly_chart(
         figure, key=key, width="stretch", config={"displayModeBar": False, "displaylogo": False}
     )
