@@ -28,7 +28,8 @@ def test_it_learns_and_keeps_checkpoints_with_their_rates(tmp_path):
     assert 1 <= len(records) <= CONFIG.num_checkpoints
     assert records[-1].test_accuracy > 0.8
     files = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.pt"))
-    assert files == [record.file for record in records]
+    assert files == [f"checkpoints/step-{8 * epoch:06d}.pt" for epoch in range(1, 7)]
+    assert {record.file for record in records} <= set(files)
     for record in records:
         content = load_tensors(tmp_path / record.file)
         assert set(content) == {"state_dict", "learning_rate", "step", "epoch"}
@@ -138,6 +139,66 @@ def test_no_train_examples_is_said(tmp_path):
 def test_without_a_test_split_the_train_split_is_judged(tmp_path):
     records = train(make_model(), make_data(), make_data(0), CONFIG, tmp_path)
     assert records[-1].test_accuracy > 0.8
+
+
+def test_beyond_its_budget_every_second_checkpoint_goes_and_none_that_is_chosen(tmp_path):
+    size = sum(value.nbytes for value in make_model().state_dict().values())
+    config = dataclasses.replace(CONFIG, epochs=12, num_checkpoints=2, max_disk_bytes=4 * size)
+    records = train(make_model(), make_data(), make_data(30), config, tmp_path)
+    files = sorted(path.name for path in tmp_path.rglob("*.pt"))
+    assert files == [f"step-{8 * epoch:06d}.pt" for epoch in (4, 8, 12)]
+    assert {record.epoch for record in records} <= {4, 8, 12}
+
+
+def test_it_stops_when_the_test_loss_no_longer_falls(tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=60, learning_rate=0.5, patience=3)
+    train(make_model(), make_data(), make_data(30, seed=1), config, tmp_path)
+    losses = [epoch["test_loss"] for epoch in load_json(tmp_path / RESULT_FILE)["epochs"]]
+    assert len(losses) < 60
+    assert losses.index(min(losses)) == len(losses) - 1 - 3
+
+
+def test_the_course_so_far_can_be_read_at_any_time(tmp_path):
+    seen = []
+
+    def look(share: float, message: str) -> None:
+        course = load_json(tmp_path / RESULT_FILE)
+        seen.append((course["finished"], len(course["epochs"]), len(course["seconds"])))
+
+    train(make_model(), make_data(), make_data(30), CONFIG, tmp_path, look)
+    assert seen == [(False, count, count) for count in range(1, 7)]
+    assert load_json(tmp_path / RESULT_FILE)["finished"]
+
+
+def test_each_step_tells_how_many_examples_were_visited(tmp_path):
+    visited: list[int] = []
+    train(make_model(), make_data(), make_data(30), CONFIG, tmp_path, on_visited=visited.append)
+    assert visited[:8] == [8, 16, 24, 32, 40, 48, 56, 60]
+    assert visited[-1] == 6 * 60
+    assert visited == sorted(visited)
+
+
+def test_a_regression_is_judged_in_the_targets_own_unit(tmp_path):
+    def make_points(size: int, seed: int) -> TensorDataset:
+        generator = torch.Generator().manual_seed(seed)
+        inputs = torch.randn(size, 2, generator=generator)
+        return TensorDataset(inputs, inputs @ torch.tensor([0.8, -0.6]))
+
+    config = dataclasses.replace(CONFIG, loss="mse", learning_rate=0.05)
+    model = nn.Sequential(nn.Linear(2, 1))
+    records = train(model, make_points(200, 0), make_points(50, 1), config, tmp_path, unit=1000.0)
+    assert records[-1].test_accuracy is None
+    assert records[-1].test_r2 > 0.99
+    assert records[-1].test_rmse == pytest.approx(1000 * records[-1].test_loss ** 0.5)
+    assert all(record.test_r2 > 0 for record in records)
+    assert "predicting their mean reaches 0" in records[-1].reason
+
+
+def test_a_single_example_left_over_joins_the_batch_before_it(tmp_path):
+    model = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    config = dataclasses.replace(CONFIG, epochs=1, batch_size=20)
+    records = train(model, make_data(61), make_data(30), config, tmp_path)
+    assert records[-1].step == 3
 
 
 def test_any_map_style_data_set_will_do(tmp_path):

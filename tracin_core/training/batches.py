@@ -18,20 +18,41 @@ def shuffled_batches(dataset: Any, batch_size: int, *, seed: int, epoch: int) ->
 
     Args:
         dataset: Map-style, of ``(input, target)``.
-        batch_size: Examples per batch; the last one may be smaller.
+        batch_size: Examples per batch; the last one may be smaller, or larger by one.
         seed: With the epoch it decides the order, so a resumed epoch has the same one.
         epoch: 1-based number.
     """
     generator = torch.Generator().manual_seed(mix_seed(seed, epoch))
     order = torch.randperm(len(dataset), generator=generator)
-    for start in range(0, len(order), batch_size):
-        yield read_batch(dataset, order[start : start + batch_size])
+    count = count_batches(len(order), batch_size)
+    for number in range(count):
+        stop = (number + 1) * batch_size if number < count - 1 else len(order)
+        yield read_batch(dataset, order[number * batch_size : stop])
 
 
-def ordered_batches(dataset: Any) -> Iterator[Any]:
-    """Yield every example once, by position, in batches ``(inputs, targets)``."""
-    for start in range(0, len(dataset), EVALUATION_BATCH):
-        yield read_batch(dataset, torch.arange(start, min(start + EVALUATION_BATCH, len(dataset))))
+def count_batches(num_examples: int, batch_size: int) -> int:
+    """Return the steps of an epoch.
+
+    A single example left over joins the batch before it: batch normalisation has nothing to
+    compare it with, and torch refuses it.
+    """
+    left_over = num_examples % batch_size
+    return max(num_examples // batch_size + (left_over > (1 if batch_size > 1 else 0)), 1)
+
+
+def ordered_batches(dataset: Any, largest: int | None = None) -> Iterator[Any]:
+    """Yield examples by position, in batches ``(inputs, targets)``.
+
+    Args:
+        dataset: Map-style, of ``(input, target)``.
+        largest: Most examples to read; of more a sample is taken, always the same. None for all.
+    """
+    chosen = torch.arange(len(dataset))
+    if largest is not None and len(dataset) > largest:
+        generator = torch.Generator().manual_seed(0)
+        chosen = torch.randperm(len(dataset), generator=generator)[:largest].sort().values
+    for start in range(0, len(chosen), EVALUATION_BATCH):
+        yield read_batch(dataset, chosen[start : start + EVALUATION_BATCH])
 
 
 def read_batch(dataset: Any, indices: Tensor) -> Any:
@@ -48,7 +69,10 @@ def mix_seed(seed: int, epoch: int) -> int:
 
 
 def hash_dataset(dataset: Any) -> str:
-    """Return a hash of a data set in memory, or of the size of one that is read lazily."""
+    """Return a hash of a data set: its own digest, or of what it has in memory, or of its size."""
+    known = getattr(dataset, "digest", None)
+    if isinstance(known, str):
+        return known
     digest = hashlib.blake2b(str(len(dataset)).encode(), digest_size=16)
     for name in ("inputs", "labels"):
         values = getattr(dataset, name, None)

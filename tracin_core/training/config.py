@@ -10,6 +10,9 @@ from tracin_core.errors import ConfigurationError
 from tracin_core.examples.records import Kind
 
 Schedule = Literal["constant", "cosine", "step"]
+# "custom" is a function that comes with a person's own network.
+LossName = Literal["cross_entropy", "mse", "binary_cross_entropy", "custom"]
+MixedPrecision = Literal["auto", "off"]
 # "step" divides the rate by ten after half and after three quarters of the steps, the usual
 # milestones for convolutional networks (He et al. 2016, arXiv:1512.03385, Sec. 4.2).
 STEP_MILESTONES = (0.5, 0.75)
@@ -28,7 +31,14 @@ class TrainingConfig:
         weight_decay: L2 penalty.
         schedule: How the learning rate goes down: "constant", "cosine" (to 0) or "step".
         seed: Chooses the order of the examples and any dropout.
-        num_checkpoints: Checkpoints to keep at most, chosen by ``choose_checkpoints``.
+        num_checkpoints: Checkpoints to score with at most, chosen by ``choose_checkpoints``.
+        loss: What is minimised.
+        patience: Epochs without a lower test loss after which the training stops early; None
+            trains them all.
+        mixed_precision: "auto" computes in bfloat16 on CUDA and in float32 elsewhere; "off" in
+            float32 everywhere. The weights are float32 in any case.
+        max_disk_bytes: What the checkpoints may take. Beyond it those of every second epoch are
+            deleted, then every fourth that is left, and so on.
         device: "auto" (cuda, then mps, then cpu) or one of these.
         num_threads: Processor threads, or None for torch's own choice. Steps of small networks
             take well under a millisecond, and two threads that wait for one another on a busy
@@ -45,19 +55,29 @@ class TrainingConfig:
     num_checkpoints: int = 8
     device: str = "auto"
     num_threads: int | None = None
+    loss: LossName = "cross_entropy"
+    patience: int | None = None
+    mixed_precision: MixedPrecision = "auto"
+    max_disk_bytes: int = 2_000_000_000
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "num_checkpoints"):
             _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        threads = self.num_threads
-        _require("num_threads", threads, threads is None or threads >= 1, "None or at least 1")
+        for name in ("num_threads", "patience"):
+            number = getattr(self, name)
+            _require(name, number, number is None or number >= 1, "None or at least 1")
         rate = self.learning_rate
         _require("learning_rate", rate, 0 < rate < math.inf, "a positive number")
         _require("momentum", self.momentum, 0 <= self.momentum < 1, "from 0 to below 1")
         decay = self.weight_decay
         _require("weight_decay", decay, 0 <= decay < math.inf, "0 or more")
-        names = get_args(Schedule)
-        _require("schedule", self.schedule, self.schedule in names, " or ".join(names))
+        for name, choice in (
+            ("schedule", Schedule),
+            ("loss", LossName),
+            ("mixed_precision", MixedPrecision),
+        ):
+            names = get_args(choice)
+            _require(name, getattr(self, name), getattr(self, name) in names, " or ".join(names))
 
     def rate_at(self, step: int, total_steps: int) -> float:
         """Return the learning rate of a step.

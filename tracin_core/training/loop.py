@@ -12,6 +12,8 @@ from torch import nn
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.training.config import TrainingConfig
+from tracin_core.training.epoch import OnVisited
+from tracin_core.training.objective import LossFunction
 from tracin_core.training.records import CheckpointRecord, EpochRecord
 from tracin_core.training.session import TrainingSession
 
@@ -25,25 +27,35 @@ def train(
     config: TrainingConfig,
     folder: Path,
     on_progress: Progress | None = None,
+    *,
+    on_visited: OnVisited | None = None,
+    own_loss: LossFunction | None = None,
+    unit: float = 1.0,
 ) -> list[CheckpointRecord]:
-    """Train a classifier and keep the checkpoints that TracIn should sum over.
+    """Train a network and choose the checkpoints that TracIn should sum over.
 
-    Every epoch is saved; in the end ``choose_checkpoints`` says which are kept. Called again
+    Every epoch is saved, as long as there is room, and written into ``training.json`` with the
+    epochs before it; in the end ``choose_checkpoints`` says which are used. Called again
     after a kill, it goes on from the last finished epoch and ends with the same bits (on the
     same device and number of threads); called again after the end, it trains nothing.
 
     Args:
-        model: From inputs to logits ``(B, K)``. It ends with the weights of the last kept
-            checkpoint, on the device and in the mode it came in.
-        train_set: Map-style data set of ``(input, class index)``.
-        test_set: The same, for the accuracy; if empty, the train set is used.
+        model: From inputs to logits ``(B, K)``, or to numbers ``(B, 1)`` for regression. It ends
+            with the weights of the last chosen checkpoint, on the device and in the mode it
+            came in.
+        train_set: Map-style data set of ``(input, class index)``, or ``(input, number)``.
+        test_set: The same, to judge the network on; if empty, the train set is used.
         config: Options.
         folder: The run's folder: ``checkpoints/step-000180.pt`` and ``training.json`` go there.
         on_progress: Called after each epoch with the share done, 0 to 1, and a sentence. What
             it raises ends the training, which can be resumed.
+        on_visited: Called after each step with the train examples visited so far, those of
+            earlier epochs included; may raise, too.
+        own_loss: For a configuration whose loss is "custom": ``(outputs, targets) -> (B,)``.
+        unit: For regression, what a difference of 1 in the targets is in their own unit.
 
     Returns:
-        The kept checkpoints, in training order.
+        The chosen checkpoints, in training order.
 
     Raises:
         ConfigurationError: If there is nothing to train on, or the loss becomes infinite or NaN.
@@ -56,18 +68,29 @@ def train(
             "Found no train examples, expected at least one. Import a train split first."
         )
     judged = test_set if len(test_set) else train_set
-    training = TrainingSession(model, train_set, judged, config, Path(folder))
+    training = TrainingSession(
+        model, train_set, judged, config, Path(folder), own_loss=own_loss, unit=unit
+    )
     records = training.read_result()
     if records is None:
         with _kept_random_state(), _threads(config.num_threads), training.on_device():
             history = training.resume()
-            while len(history) < config.epochs:
-                history.append(training.advance(len(history) + 1, history))
+            while not training.is_over(history):
+                before = len(history) * len(train_set)
+                visited = _shifted(on_visited, before)
+                history.append(training.advance(len(history) + 1, history, visited))
                 _report(history[-1], config, on_progress)
             records = training.finish(history)
-    training.clean_up(records)
+    training.clean_up()
     training.load_weights(records[-1])
     return records
+
+
+def _shifted(on_visited: OnVisited | None, before: int) -> OnVisited:
+    """Return a function that adds the examples of earlier epochs to each report."""
+    if on_visited is None:
+        return lambda done: None
+    return lambda done: on_visited(before + done)
 
 
 @contextmanager
@@ -94,5 +117,11 @@ def _report(epoch: EpochRecord, config: TrainingConfig, on_progress: Progress | 
         on_progress(
             epoch.epoch / config.epochs,
             f"Epoch {epoch.epoch} of {config.epochs}: train loss {epoch.train_loss:.3f}, "
-            f"test accuracy {epoch.test_accuracy:.1%}",
+            f"{_describe_quality(epoch)}",
         )
+
+
+def _describe_quality(epoch: EpochRecord) -> str:
+    if epoch.test_accuracy is not None:
+        return f"test accuracy {epoch.test_accuracy:.1%}"
+    return f"test R\N{SUPERSCRIPT TWO} {epoch.test_r2:.3f}, test RMSE {epoch.test_rmse:.4g}"

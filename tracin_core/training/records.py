@@ -14,15 +14,25 @@ class EpochRecord:
         epoch: 1-based number.
         step: Optimiser steps done so far.
         learning_rate: Step size of the epoch's last step.
-        train_loss: Mean cross-entropy over the train examples after the epoch, in nats.
-        test_accuracy: Share of test examples predicted right, 0 to 1.
+        train_loss: Mean loss over the train examples after the epoch, over a fixed sample of
+            them where they are many: cross-entropy in nats, or for regression the squared
+            error of targets that were divided by their standard deviation.
+        test_loss: The same over the test examples.
+        test_accuracy: Share of test examples predicted right, 0 to 1; None for regression.
+        test_r2: Share of the test targets' variance that is explained, at most 1 (0 for
+            predicting their mean); None for classification.
+        test_rmse: Root of the mean squared error over the test examples, in the target's own
+            unit; None for classification.
     """
 
     epoch: int
     step: int
     learning_rate: float
     train_loss: float
-    test_accuracy: float
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    test_r2: float | None = None
+    test_rmse: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

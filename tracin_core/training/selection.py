@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+# What a network is judged by: the share predicted right, or the share of variance explained.
+Measure = Literal["accuracy", "r2"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,12 @@ class ChosenCheckpoint:
 
 
 def choose_checkpoints(
-    losses: Sequence[float], accuracies: Sequence[float], *, chance: float, count: int
+    losses: Sequence[float],
+    accuracies: Sequence[float],
+    *,
+    chance: float,
+    count: int,
+    measure: Measure = "accuracy",
 ) -> list[ChosenCheckpoint]:
     """Choose epochs at equal steps of the train loss on its way down.
 
@@ -34,9 +43,12 @@ def choose_checkpoints(
 
     Args:
         losses: Train loss after each epoch, in nats, shape ``(E,)``.
-        accuracies: Test accuracy after each epoch, 0 to 1, shape ``(E,)``.
-        chance: Accuracy that guessing can reach, 0 to 1.
+        accuracies: Test accuracy after each epoch, 0 to 1, shape ``(E,)``; for regression the
+            share of variance explained.
+        chance: Accuracy that guessing can reach, 0 to 1; for regression 0, which predicting the
+            mean reaches.
         count: Most epochs to choose.
+        measure: Which of the two ``accuracies`` are, for the reasons.
 
     Returns:
         1 to ``count`` epochs in training order; fewer where fewer lowered the loss. If no epoch
@@ -49,11 +61,13 @@ def choose_checkpoints(
     lowest = _running_minimum([losses[index] for index in candidates])
     places = _cut_equally(lowest, count)
     _fill_up(places, lowest, count)
-    remark = "" if able else " No epoch beats chance, so doubt every score of this run."
+    rival = "chance" if measure == "accuracy" else "predicting the mean"
+    remark = "" if able else f" No epoch beats {rival}, so doubt every score of this run."
     return [
         ChosenCheckpoint(
             candidates[place],
-            _explain(place, lowest, accuracies[candidates[place]], chance) + remark,
+            f"{_explain(place, lowest)}; "
+            f"{_compare(accuracies[candidates[place]], chance, measure)}.{remark}",
         )
         for place in sorted(places)
     ]
@@ -108,11 +122,17 @@ def _fill_up(places: set[int], lowest: Sequence[float], count: int) -> None:
     places.update(p for p in spare[: max(count - len(places), 0)] if falls[p] > 0)
 
 
-def _explain(place: int, lowest: Sequence[float], accuracy: float, chance: float) -> str:
+def _explain(place: int, lowest: Sequence[float]) -> str:
     top, bottom = lowest[0], lowest[-1]
     share = (top - lowest[place]) / (top - bottom) if top > bottom else 0.0
     if place == 0:
-        progress = f"The first epoch that can be used, train loss {top:.3f}"
-    else:
-        progress = f"{share:.0%} of the way down, train loss {lowest[place]:.3f}"
-    return f"{progress}; test accuracy {accuracy:.1%}, guessing reaches {chance:.1%}."
+        return f"The first epoch that can be used, train loss {top:.3f}"
+    return f"{share:.0%} of the way down, train loss {lowest[place]:.3f}"
+
+
+def _compare(accuracy: float, chance: float, measure: Measure) -> str:
+    if measure == "accuracy":
+        return f"test accuracy {accuracy:.1%}, guessing reaches {chance:.1%}"
+    return (
+        f"R\N{SUPERSCRIPT TWO} {accuracy:.3f} on the test examples, predicting their mean reaches 0"
+    )

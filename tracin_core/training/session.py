@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from tracin_core.errors import CheckpointError, RunFolderError
-from tracin_core.training.batches import hash_dataset, ordered_batches
+from tracin_core.training.batches import count_batches, hash_dataset, ordered_batches
 from tracin_core.training.config import TrainingConfig
-from tracin_core.training.epoch import check_finite, evaluate, run_epoch
+from tracin_core.training.epoch import OnVisited, check_finite, evaluate, run_epoch
+from tracin_core.training.objective import LossFunction, Quality, choose_objective
 from tracin_core.training.records import CheckpointRecord, EpochRecord
 from tracin_core.training.selection import choose_checkpoints, guessing_accuracy
 from tracin_core.training.storage import (
@@ -32,10 +33,28 @@ from tracin_core.training.storage import (
 
 
 class TrainingSession:
-    """One training and its files."""
+    """One training and its files.
+
+    Args:
+        model: Trained in place.
+        train_set: Map-style, of ``(input, target)``.
+        test_set: The same, to judge the network on.
+        config: Options.
+        folder: The training's own.
+        own_loss: The loss of each example, where the configuration says "custom".
+        unit: What a difference of 1 in the targets is in their own unit, for regression.
+    """
 
     def __init__(
-        self, model: nn.Module, train_set: Any, test_set: Any, config: TrainingConfig, folder: Path
+        self,
+        model: nn.Module,
+        train_set: Any,
+        test_set: Any,
+        config: TrainingConfig,
+        folder: Path,
+        *,
+        own_loss: LossFunction | None = None,
+        unit: float = 1.0,
     ) -> None:
         self.model = model
         self.train_set = train_set
@@ -44,6 +63,9 @@ class TrainingSession:
         self.folder = folder
         self.device = _choose_device(config.device)
         self.fingerprint = _fingerprint(model, train_set, test_set, config)
+        self._objective = choose_objective(config.loss, own_loss)
+        self._unit = unit
+        self._seconds: list[float] = []
         self.optimizer = torch.optim.SGD(
             [parameter for parameter in model.parameters() if parameter.requires_grad],
             lr=config.learning_rate,
@@ -52,81 +74,99 @@ class TrainingSession:
         )
 
     def read_result(self) -> list[CheckpointRecord] | None:
-        """Return the kept checkpoints of a training that has ended."""
+        """Return the chosen checkpoints of a training that has ended."""
         path = self.folder / RESULT_FILE
         if not path.exists():
             return None
         result = load_json(path)
         self._check_fingerprint(result.get("fingerprint"))
+        if not result.get("finished"):
+            return None
         return [CheckpointRecord(**record) for record in result["checkpoints"]]
 
     def resume(self) -> list[EpochRecord]:
         """Bring model and optimiser to the last finished epoch; return the epochs so far."""
         path = self.folder / STATE_FILE
         if not path.exists():
+            self._write_course([], None)
             return []
         state = load_tensors(path)
         self._check_fingerprint(state.get("fingerprint"))
         self._load_into_model(state["model"], path)
         self.optimizer.load_state_dict(state["optimizer"])
-        return [EpochRecord(**record) for record in state["history"]]
+        self._seconds = list(state["seconds"])
+        history = [EpochRecord(**record) for record in state["history"]]
+        self._write_course(history, None)
+        return history
 
-    def advance(self, epoch: int, history: list[EpochRecord]) -> EpochRecord:
+    def is_over(self, history: Sequence[EpochRecord]) -> bool:
+        """Tell whether all epochs are done, or the test loss has not fallen for too long."""
+        if len(history) >= self.config.epochs:
+            return True
+        losses = [epoch.test_loss or 0.0 for epoch in history]
+        if self.config.patience is None or not losses:
+            return False
+        return len(losses) - 1 - losses.index(min(losses)) >= self.config.patience
+
+    def advance(
+        self, epoch: int, history: list[EpochRecord], on_visited: OnVisited = lambda done: None
+    ) -> EpochRecord:
         """Train one epoch, save it, and return what came of it."""
+        start = time.perf_counter()
         rate = run_epoch(
             self.model,
             self.optimizer,
             self.train_set,
             self.config,
+            self._objective,
             epoch=epoch,
             device=self.device,
+            on_visited=on_visited,
         )
-        step = epoch * math.ceil(len(self.train_set) / self.config.batch_size)
-        train_loss, _ = evaluate(self.model, self.train_set, self.device)
-        check_finite(train_loss, epoch, step, self.config)
-        _, accuracy = evaluate(self.model, self.test_set, self.device)
+        step = epoch * count_batches(len(self.train_set), self.config.batch_size)
+        train = self._evaluate(self.train_set)
+        check_finite(train.loss, epoch, step, self.config)
+        test = self._evaluate(self.test_set)
         record = EpochRecord(
             epoch=epoch,
             step=step,
             learning_rate=rate,
-            train_loss=train_loss,
-            test_accuracy=accuracy,
+            train_loss=train.loss,
+            test_loss=test.loss,
+            test_accuracy=test.accuracy,
+            test_r2=test.r2,
+            test_rmse=None if test.rmse is None else test.rmse * self._unit,
         )
+        self._seconds.append(round(time.perf_counter() - start, 3))
         self._save(record, history)
         return record
 
     def finish(self, history: list[EpochRecord]) -> list[CheckpointRecord]:
         """Choose the checkpoints and write down the result."""
+        kept = [epoch for epoch in history if self._is_kept(epoch.epoch, len(history))]
         chosen = choose_checkpoints(
-            [epoch.train_loss for epoch in history],
-            [epoch.test_accuracy for epoch in history],
-            chance=guessing_accuracy(_count_classes(self.test_set)),
+            [epoch.train_loss for epoch in kept],
+            [_measured(epoch) for epoch in kept],
+            chance=self._chance(),
             count=self.config.num_checkpoints,
+            measure="r2" if self.config.loss == "mse" else "accuracy",
         )
         records = [
             CheckpointRecord(
-                **asdict(history[choice.index]),
-                file=checkpoint_path(history[choice.index].step),
+                **asdict(kept[choice.index]),
+                file=checkpoint_path(kept[choice.index].step),
                 reason=choice.reason,
             )
             for choice in chosen
         ]
-        result = {
-            "fingerprint": self.fingerprint,
-            "config": self.config.to_json(),
-            "epochs": [asdict(epoch) for epoch in history],
-            "checkpoints": [record.to_json() for record in records],
-        }
-        save_json(self.folder / RESULT_FILE, result)
+        self._write_course(history, records)
         return records
 
-    def clean_up(self, records: list[CheckpointRecord]) -> None:
+    def clean_up(self) -> None:
         """Delete what is not kept; after the result is on disk, so a kill in between is mended."""
-        kept = {self.folder / record.file for record in records}
-        for path in (self.folder / checkpoint_path(0)).parent.glob("step-*.pt"):
-            if path not in kept:
-                path.unlink(missing_ok=True)
         (self.folder / STATE_FILE).unlink(missing_ok=True)
+        epochs = load_json(self.folder / RESULT_FILE)["epochs"]
+        self._thin_out([EpochRecord(**epoch) for epoch in epochs])
 
     def load_weights(self, record: CheckpointRecord) -> None:
         """Put a kept checkpoint's weights into the model."""
@@ -144,6 +184,14 @@ class TrainingSession:
         finally:
             self.model.to(home).train(was_training)
 
+    def _evaluate(self, dataset: Any) -> Quality:
+        return evaluate(self.model, dataset, self.config, self._objective, self.device)
+
+    def _chance(self) -> float:
+        if self.config.loss == "mse":
+            return 0.0  # what predicting the mean of the test targets explains of their variance
+        return guessing_accuracy(_count_classes(self.test_set))
+
     def _save(self, record: EpochRecord, history: list[EpochRecord]) -> None:
         weights = {k: v.detach().cpu() for k, v in self.model.state_dict().items()}
         checkpoint = {
@@ -159,8 +207,48 @@ class TrainingSession:
             "model": weights,
             "optimizer": self.optimizer.state_dict(),
             "history": [asdict(epoch) for epoch in (*history, record)],
+            "seconds": self._seconds,
         }
         save_tensors(self.folder / STATE_FILE, state)
+        self._write_course([*history, record], None)
+        self._thin_out([*history, record])
+
+    def _write_course(
+        self, history: Sequence[EpochRecord], chosen: Sequence[CheckpointRecord] | None
+    ) -> None:
+        """Write down the epochs so far, which a screen draws, and in the end what was chosen."""
+        course = {
+            "fingerprint": self.fingerprint,
+            "config": self.config.to_json(),
+            "finished": chosen is not None,
+            "epochs": [asdict(epoch) for epoch in history],
+            "seconds": self._seconds,
+            "checkpoints": [record.to_json() for record in chosen or ()],
+        }
+        save_json(self.folder / RESULT_FILE, course)
+
+    def _is_kept(self, epoch: int, num_epochs: int) -> bool:
+        """Tell whether an epoch's checkpoint stays on the disk.
+
+        Every one, every second, every fourth and so on, as the budget allows: what is deleted
+        early would be deleted in the end, too. The last one always stays.
+        """
+        size = sum(value.nbytes for value in self.model.state_dict().values())
+        room = max(self.config.max_disk_bytes // max(size, 1), self.config.num_checkpoints, 1)
+        stride = 1
+        while num_epochs // stride > room:
+            stride *= 2
+        return epoch % stride == 0 or epoch == num_epochs
+
+    def _thin_out(self, history: Sequence[EpochRecord]) -> None:
+        kept = {
+            self.folder / checkpoint_path(epoch.step)
+            for epoch in history
+            if self._is_kept(epoch.epoch, len(history))
+        }
+        for path in (self.folder / checkpoint_path(0)).parent.glob("step-*.pt"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
 
     def _load_into_model(self, weights: dict[str, Any], path: Path) -> None:
         try:
@@ -179,9 +267,16 @@ class TrainingSession:
             )
 
 
+def _measured(epoch: EpochRecord) -> float:
+    found = epoch.test_r2 if epoch.test_accuracy is None else epoch.test_accuracy
+    return 0.0 if found is None else found
+
+
 def _count_classes(dataset: Any) -> list[int]:
-    targets = torch.cat([targets for _, targets in ordered_batches(dataset)])
-    return [int(count) for count in torch.bincount(targets.cpu())]
+    targets = getattr(dataset, "targets", None)
+    if targets is None:
+        targets = torch.cat([targets for _, targets in ordered_batches(dataset)])
+    return [int(count) for count in torch.bincount(targets.cpu().flatten().long())]
 
 
 def _fingerprint(model: nn.Module, train_set: Any, test_set: Any, config: TrainingConfig) -> str:
