@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.examples.image_encoder import ImageEncoder
 from tracin_core.examples.images import read_image
-from tracin_core.examples.records import Kind
+from tracin_core.examples.records import Content, Kind
 from tracin_core.examples.text_encoder import TextEncoder
 
 Encoder = ImageEncoder | TextEncoder
+
+# Images looked at for the size and colours of all.
+IMAGES_COMPARED = 32
+# Sides of the input in pixels. Larger photographs are made smaller: what a built-in network can
+# learn from a few thousand of them is there at 64, and every doubling costs four times the time.
+LARGEST_SIDE = 64
+SMALLEST_SIDE = 4
 
 
 def encoder_from_json(data: dict[str, Any]) -> Encoder:
@@ -39,31 +47,46 @@ def encoder_from_json(data: dict[str, Any]) -> Encoder:
     )
 
 
-def fit_encoder(kind: Kind, contents: Sequence[bytes | str]) -> Encoder:
-    """Make the encoder for a data set from its train examples, images at their own size.
+def fit_encoder(kind: Kind, contents: Iterable[Content]) -> Encoder:
+    """Make the encoder for a data set from its train examples.
 
     Args:
         kind: "image" or "text".
-        contents: The images' bytes or the texts of the train split, at least one.
+        contents: The images' bytes or the texts of the train split, at least one; read once. Of
+            images a sample from all over the split is enough: 2,000 are read.
     """
-    if not contents:
+    iterator = iter(contents)
+    first = list(islice(iterator, IMAGES_COMPARED if kind == "image" else 1))
+    if not first:
         raise ConfigurationError(
             "Found no train examples, expected at least one. Add train examples first."
         )
+    everything = chain(first, iterator)
     if kind == "text":
-        return TextEncoder.fit([text for text in contents if isinstance(text, str)])
-    images = [data for data in contents if isinstance(data, bytes)]
-    first = read_image(images[0])
-    channels = 3 if _has_colour(images[:32]) else 1
-    return ImageEncoder.fit(images, height=first.height, width=first.width, channels=channels)
+        return TextEncoder.fit(text for text in everything if isinstance(text, str))
+    sample = [data for data in first if isinstance(data, bytes)]
+    height, width, channels = _choose_input(sample)
+    images = (data for data in everything if isinstance(data, bytes))
+    return ImageEncoder.fit(images, height=height, width=width, channels=channels)
 
 
-def _has_colour(images: Sequence[bytes]) -> bool:
-    """Tell whether any of some images is more than shades of grey."""
+def _choose_input(images: Sequence[bytes]) -> tuple[int, int, int]:
+    """Return height, width and channels that suit some images: the middle one's, within limits."""
     import numpy as np
 
-    for data in images:
-        red, green, blue = np.moveaxis(np.asarray(read_image(data), dtype=np.int16), -1, 0)
-        if (red != green).any() or (green != blue).any():
-            return True
-    return False
+    decoded = [read_image(data) for data in images]
+    height, width = (
+        int(np.median(sides)) for sides in zip(*((i.height, i.width) for i in decoded), strict=True)
+    )
+    scale = min(1.0, LARGEST_SIDE / max(height, width))
+    # The small network halves its input twice.
+    height, width = (max(SMALLEST_SIDE, round(side * scale)) for side in (height, width))
+    return height, width, 3 if any(_has_colour(image) for image in decoded) else 1
+
+
+def _has_colour(image: Any) -> bool:
+    """Tell whether an image is more than shades of grey."""
+    import numpy as np
+
+    red, green, blue = np.moveaxis(np.asarray(image, dtype=np.int16), -1, 0)
+    return bool((red != green).any() or (green != blue).any())

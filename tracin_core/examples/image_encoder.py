@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tracin_core.errors import ConfigurationError
@@ -51,13 +52,13 @@ class ImageEncoder:
 
     @classmethod
     def fit(
-        cls, images: Sequence[bytes], *, height: int, width: int, channels: int = 1
+        cls, images: Iterable[bytes], *, height: int, width: int, channels: int = 1
     ) -> ImageEncoder:
         """Measure mean and standard deviation of the train images (of the first 2,000)."""
         import numpy as np
 
         shape = cls(height=height, width=width, channels=channels)
-        values = [shape._read_pixels(data) for data in images[:MAX_IMAGES_MEASURED]]
+        values = [shape.read(data) for data in islice(images, MAX_IMAGES_MEASURED)]
         if not values:
             return shape
         stacked = np.stack(values).astype(np.float64) / 255.0
@@ -71,6 +72,16 @@ class ImageEncoder:
             std=round(spread, 6),
         )
 
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Return the shape of what ``read`` returns."""
+        return (self.channels, self.height, self.width)
+
+    @property
+    def stored_type(self) -> str:
+        """Return the number type of what ``read`` returns, as NumPy names it."""
+        return "uint8"
+
     def encode(self, data: bytes) -> Tensor:
         """Return an image file as a tensor, float32, shape ``(channels, height, width)``.
 
@@ -79,15 +90,14 @@ class ImageEncoder:
         """
         import torch
 
-        pixels = torch.from_numpy(self._read_pixels(data)).to(torch.float32)
-        return (pixels / 255.0 - self.mean) / self.std
+        return self.to_inputs(torch.from_numpy(self.read(data)))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what ``encoder_from_json`` makes an equal encoder of."""
-        return {"kind": "image", **asdict(self)}
+    def read(self, data: bytes) -> Any:
+        """Return brightness 0..255, a quarter of the input's size, shape ``stored_shape``.
 
-    def _read_pixels(self, data: bytes) -> Any:
-        """Return brightness 0..255, uint8, shape ``(channels, height, width)``."""
+        Raises:
+            InputError: If it is no image, too large or damaged.
+        """
         import numpy as np
         from PIL import Image
 
@@ -96,3 +106,13 @@ class ImageEncoder:
             image = image.resize((self.width, self.height), Image.Resampling.BILINEAR)
         pixels = np.array(image, dtype=np.uint8).reshape(self.height, self.width, self.channels)
         return pixels.transpose(2, 0, 1).copy()
+
+    def to_inputs(self, stored: Tensor) -> Tensor:
+        """Return what was read, one example or a batch of them, as the network takes it."""
+        import torch
+
+        return (stored.to(torch.float32) / 255.0 - self.mean) / self.std
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``encoder_from_json`` makes an equal encoder of."""
+        return {"kind": "image", **asdict(self)}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from tracin_core.terms import Kind as Kind  # for those who know it from here
 from tracin_core.terms import Split
 
-Kind = Literal["image", "text"]
+# A row of a table by column, in the table's order; None where there is no value.
+Fields = Mapping[str, float | str | None]
+# What a network is to see of an example: an image file's bytes, a text, or a row.
+Content = bytes | str | Fields
 
 # 128 bits: two of a billion different examples share a key with odds of about 1e-21.
 KEY_BYTES = 16

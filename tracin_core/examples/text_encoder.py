@@ -68,6 +68,16 @@ class TextEncoder:
         known.sort(key=lambda word: (-counts[word], word))
         return cls(vocabulary=tuple(known[:max_words]), max_tokens=max_tokens)
 
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Return the shape of what ``read`` returns."""
+        return (self.max_tokens,)
+
+    @property
+    def stored_type(self) -> str:
+        """Return the number type of what ``read`` returns, as NumPy names it."""
+        return "int32"
+
     def encode(self, text: str) -> Tensor:
         """Return a text as word ids, int64, shape ``(max_tokens,)``, padded with 0 at the end.
 
@@ -76,6 +86,16 @@ class TextEncoder:
         """
         import torch
 
+        return self.to_inputs(torch.from_numpy(self.read(text)))
+
+    def read(self, text: str) -> Any:
+        """Return the word ids as they are stored, int32, shape ``(max_tokens,)``.
+
+        Raises:
+            InputError: If the text is empty.
+        """
+        import numpy as np
+
         if not text.strip():
             raise InputError(
                 "The text is empty, expected at least one word. Type or paste a text first."
@@ -83,9 +103,15 @@ class TextEncoder:
         words = split_words(text, limit=self.max_tokens)
         # Punctuation alone has no words; it is read as one unknown word, not as nothing.
         ids = [self._ids.get(word, UNKNOWN) for word in words] or [UNKNOWN]
-        padded = torch.full((self.max_tokens,), PADDING, dtype=torch.int64)
-        padded[: len(ids)] = torch.tensor(ids, dtype=torch.int64)
+        padded = np.full(self.max_tokens, PADDING, dtype=np.int32)
+        padded[: len(ids)] = ids
         return padded
+
+    def to_inputs(self, stored: Tensor) -> Tensor:
+        """Return what was read, one example or a batch of them, as the network takes it."""
+        import torch
+
+        return stored.to(torch.int64)
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``encoder_from_json`` makes an equal encoder of."""
