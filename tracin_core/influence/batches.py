@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sized
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,17 +29,19 @@ class Batch:
         inputs: A tensor, tuple or dict of tensors, examples along the first axis.
         targets: Their targets, or ``None`` where examples have no label.
         size: Number of examples B.
+        offset: What messages add to positions, where the examples are part of a larger set.
     """
 
     start: int
     inputs: Any
     targets: Any
     size: int
+    offset: int = 0
 
     def pick(self, indices: list[int]) -> Batch:
         """Return chosen examples as a batch."""
         inputs, targets = map_tensors(lambda t: t[indices], (self.inputs, self.targets))
-        return Batch(self.start, inputs, targets, len(indices))
+        return replace(self, inputs=inputs, targets=targets, size=len(indices))
 
     def split(self, largest: int) -> Iterator[Batch]:
         """Yield the batch in parts of at most ``largest`` examples."""
@@ -47,16 +49,21 @@ class Batch:
             yield self
             return
         for start in range(0, self.size, largest):
-            stop = min(start + largest, self.size)
-            inputs, targets = map_tensors(lambda t: t[start:stop], (self.inputs, self.targets))  # noqa: B023
-            yield Batch(self.start + start, inputs, targets, stop - start)
+            yield self.cut(start, min(start + largest, self.size))
+
+    def cut(self, start: int, stop: int) -> Batch:
+        """Return the examples from ``start`` to ``stop``, counted within the batch."""
+        inputs, targets = map_tensors(lambda t: t[start:stop], (self.inputs, self.targets))
+        return Batch(self.start + start, inputs, targets, stop - start, self.offset)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
-        inputs, targets = map_tensors(
-            lambda t: t.to(device, non_blocking=True), (self.inputs, self.targets)
-        )
-        return Batch(self.start, inputs, targets, self.size)
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with every tensor changed, examples and their order kept."""
+        inputs, targets = map_tensors(function, (self.inputs, self.targets))
+        return replace(self, inputs=inputs, targets=targets)
 
 
 def count_examples(examples: Any) -> int:
@@ -77,13 +84,14 @@ def count_examples(examples: Any) -> int:
     return len(examples)
 
 
-def read_batches(examples: Any, batch_size: int) -> Iterator[Batch]:
+def read_batches(examples: Any, batch_size: int, offset: int = 0) -> Iterator[Batch]:
     """Yield all examples in order.
 
     Args:
         examples: A map-style dataset of ``(input, target)``, or a DataLoader without shuffling,
             whose own batches are then taken.
         batch_size: Examples in a batch.
+        offset: What messages add to positions.
 
     Yields:
         The batches; together they hold each example once.
@@ -96,16 +104,18 @@ def read_batches(examples: Any, batch_size: int) -> Iterator[Batch]:
     if isinstance(examples, DataLoader):
         start = 0
         for content in examples:
-            batch = _make_batch(start, content)
+            batch = _make_batch(start, content, offset)
             yield batch
             start += batch.size
         return
     for start in range(0, total, batch_size):
         stop = min(start + batch_size, total)
         if isinstance(examples, TensorDataset):
-            yield _make_batch(start, [tensor[start:stop] for tensor in examples.tensors])
+            columns = [tensor[start:stop] for tensor in examples.tensors]
+            yield _make_batch(start, columns, offset)
         else:
-            yield _make_batch(start, _collate([examples[i] for i in range(start, stop)]))
+            rows = _collate([examples[i] for i in range(start, stop)])
+            yield _make_batch(start, rows, offset)
 
 
 def _refuse_disorder(loader: DataLoader[Any]) -> None:
@@ -137,7 +147,7 @@ def _collate(items: list[Any]) -> Any:
     return inputs, default_collate(targets)
 
 
-def _make_batch(start: int, content: Any) -> Batch:
+def _make_batch(start: int, content: Any, offset: int) -> Batch:
     if not isinstance(content, tuple | list) or len(content) != 2:
         raise ConfigurationError(
             f"Found a batch of type {type(content).__name__} with "
@@ -150,11 +160,11 @@ def _make_batch(start: int, content: Any) -> Batch:
     if not tensors or len(sizes) != 1:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors) or "no tensor"
         raise GradientError(
-            f"The batch that begins with example {start} holds {shapes}; expected tensors with "
-            "the examples along the first axis, the same number in each. Pad inputs of "
+            f"The batch that begins with example {offset + start} holds {shapes}; expected tensors "
+            "with the examples along the first axis, the same number in each. Pad inputs of "
             "different lengths, or collate them with a DataLoader's collate_fn."
         )
-    return Batch(start, inputs, targets, sizes.pop())
+    return Batch(start, inputs, targets, sizes.pop(), offset)
 
 
 def is_labelled(targets: Any) -> bool:
@@ -178,8 +188,9 @@ def check_labels(batch: Batch, num_classes: int) -> None:
     wrong = ((labels < 0) | (labels >= num_classes)).flatten()
     if bool(wrong.any()):
         first = int(wrong.long().argmax())
+        position = batch.offset + batch.start + first
         raise GradientError(
-            f"Example {batch.start + first} has the label {int(labels.flatten()[first])}; "
-            f"expected 0 to {num_classes - 1}, because the model has {num_classes} outputs. "
+            f"Example {position} has the label {int(labels.flatten()[first])}; expected"
+            f" 0 to {num_classes - 1}, because the model has {num_classes} outputs. "
             "Number the classes from 0, or build the model with as many outputs as classes."
         )

@@ -10,7 +10,8 @@ from torch import Tensor
 from tracin_core.gradients.capture import Gradients
 from tracin_core.gradients.products import dot_products
 from tracin_core.influence.batches import Batch, read_batches
-from tracin_core.influence.collect import sum_norms
+from tracin_core.influence.measures import measure_pass, rows_of, sum_norms
+from tracin_core.influence.outbox import Outbox
 from tracin_core.influence.passes import ExamplePass
 from tracin_core.influence.rates import Rates
 from tracin_core.influence.work import Work
@@ -36,7 +37,7 @@ def collect_influence(train: Work, test: Work, rates: Rates) -> Tensor:
     block_size = min(test.batch_size, max(1, HELD_NUMBERS // max(1, numbers)))
     if not train.total or not test.total:
         return scores
-    for whole in read_batches(test.examples, block_size):
+    for whole in read_batches(test.examples, block_size, test.offset):
         for block in whole.split(block_size):
             columns = slice(block.start, block.start + block.size)
             _add_block(train, _hold(test, block), rates, scores[:, columns])
@@ -46,11 +47,14 @@ def collect_influence(train: Work, test: Work, rates: Rates) -> Tensor:
 def _hold(test: Work, block: Batch) -> list[list[tuple[slice, Gradients]]]:
     """Return a block's gradients by checkpoint, with the columns that they belong to."""
     held: list[list[tuple[slice, Gradients]]] = [[] for _ in range(test.num_checkpoints)]
-    for step in test.passes_over(block):
-        _check(test, step)
+
+    def consume(step: ExamplePass, outbox: Outbox) -> None:
+        _check(test, step, outbox)
         first = step.batch.start - block.start
         columns = slice(first, first + step.batch.size)
         held[step.checkpoint].append((columns, step.captured.gradients))
+
+    test.run_over(block, consume)
     return held
 
 
@@ -60,14 +64,15 @@ def _add_block(
     rates: Rates,
     scores: Tensor,
 ) -> None:
-    for step in train.passes():
-        _check(train, step)
-        rows = slice(step.batch.start, step.batch.start + step.batch.size)
+    def consume(step: ExamplePass, outbox: Outbox) -> None:
+        _check(train, step, outbox)
+        rows = rows_of(step)
         for columns, gradients in held[step.checkpoint]:
             products = _dot_each(train.chosen, step.captured.gradients, gradients)
             if products:
-                scaled = rates.weigh(step.checkpoint, products)
-                scores[rows, columns] += scaled.to("cpu", scores.dtype)
+                outbox.add(scores[rows, columns], rates.weigh(step.checkpoint, products))
+
+    train.run(consume)
 
 
 @torch.no_grad()
@@ -77,6 +82,6 @@ def _dot_each(names: Iterable[str], left: Gradients, right: Gradients) -> dict[s
     return {name: dot_products(left[name], right[name]) for name in common}
 
 
-def _check(work: Work, step: ExamplePass) -> None:
-    norms = sum_norms(step, work.chosen).to("cpu")
-    work.check_finite(norms, step.batch.start, step.checkpoint)
+def _check(work: Work, step: ExamplePass, outbox: Outbox) -> None:
+    norms = sum_norms(measure_pass(step, work.chosen), work.chosen, step)
+    outbox.check(norms, lambda values: work.check_finite(values, step))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +26,8 @@ from tracin_core.influence.batches import Batch, check_labels
 from tracin_core.influence.checkpoints import Checkpoint, read_weights
 from tracin_core.influence.head import capture_head, mark_head
 
-# All checkpoints stay on the device while they need less than this; otherwise they are read
-# again one after the other, and the examples once for each. 2 GiB is small beside what a
-# machine that trains models has.
+# As many checkpoints stay on the device together as need less than this, and the examples are
+# read once for all of them. 2 GiB is small beside what a machine that trains models has.
 RESIDENT_BYTES = 2 * 1024**3
 
 
@@ -79,7 +78,13 @@ class Runner:
         self._slots = WeightSlots(model)
         self._resident: dict[int, dict[str, Tensor]] = {}
         size = sum(value.nbytes for value in model.state_dict().values())
-        self._keeps_all = size * len(self.checkpoints) <= RESIDENT_BYTES
+        self._most_resident = max(1, RESIDENT_BYTES // max(1, size))
+
+    @property
+    def groups(self) -> list[range]:
+        """Checkpoints that are on the device together; examples are read once for each group."""
+        total, most = len(self.checkpoints), self._most_resident
+        return [range(first, min(first + most, total)) for first in range(0, total, most)]
 
     def prepared(self) -> AbstractContextManager[None]:
         """Return the context in which passes run: evaluation mode, random state kept."""
@@ -129,36 +134,33 @@ class Runner:
             # in float32, a device without float64) says nothing against its gradients.
             return None
 
+    def check(self, batch: Batch) -> None:
+        """See that labels are within range, while they are on the CPU."""
+        if self._num_classes is not None:
+            check_labels(batch, self._num_classes)
+
     def passes(
         self,
-        read: Callable[[], Iterable[Batch]],
+        batch: Batch,
+        checkpoints: Iterable[int],
         plan: Plan,
         names: Sequence[str],
         objective: Objective,
         batch_size: int,
     ) -> Iterator[ExamplePass]:
-        """Yield every batch at every checkpoint; batches are read once if all weights fit.
-
-        Batches larger than ``batch_size`` go through the model in parts.
-        """
-        everything = range(len(self.checkpoints))
-        groups = [everything] if self._keeps_all else [range(c, c + 1) for c in everything]
+        """Yield a batch at each of the checkpoints, in parts of at most ``batch_size``."""
         fallback_numbers = sum(self.trainable[name].numel() for name in plan.fallback)
         largest = max(1, FALLBACK_NUMBERS // max(1, fallback_numbers))
-        for group in groups:
-            for whole in read():
-                if self._num_classes is not None:
-                    check_labels(whole, self._num_classes)
-                for batch in whole.split(largest):
-                    moved = batch.to(self.device)
-                    parts = list(moved.split(batch_size))
-                    for index in group:
-                        captured = self._capture_head(moved, index, plan, parts)
-                        if captured is not None:
-                            yield ExamplePass(moved, index, captured)
-                            continue
-                        for part in parts:
-                            yield self._run(part, index, plan, names, objective)
+        for piece in batch.split(largest):
+            moved = piece.to(self.device)
+            parts = list(moved.split(batch_size))
+            for index in checkpoints:
+                captured = self._capture_head(moved, index, plan, parts)
+                if captured is not None:
+                    yield ExamplePass(moved, index, captured)
+                    continue
+                for part in parts:
+                    yield self._run(part, index, plan, names, objective)
 
     def _capture_head(
         self, batch: Batch, index: int, plan: Plan, parts: Sequence[Batch]
@@ -186,7 +188,7 @@ class Runner:
     def _weights(self, index: int, names: Any, *, in_double: bool = False) -> dict[str, Tensor]:
         """Return a checkpoint's tensors on the device; only ``names`` require gradients."""
         if index not in self._resident:
-            if not self._keeps_all:
+            if len(self._resident) >= self._most_resident:
                 self._resident.clear()
             self._resident[index] = self._load(index)
         held = self._resident[index]

@@ -34,6 +34,7 @@ from tracin_core.influence.losses import Loss, choose_loss, negative_binary_scor
 from tracin_core.influence.pairs import collect_influence
 from tracin_core.influence.passes import Runner, count_numbers, describe_inputs
 from tracin_core.influence.rates import Rate, Rates
+from tracin_core.influence.room import Room
 from tracin_core.influence.signals import Capture
 from tracin_core.influence.work import Progress, Work
 
@@ -55,7 +56,8 @@ class TracIn:
         layers: "all", "last" (the module that holds the last trainable parameters on the way to
             the outputs), or names as in ``model.named_modules()``.
         device: "auto" (cuda, then mps, then cpu) or a device.
-        batch_size: Examples in a pass; changes speed and memory, never scores.
+        batch_size: Examples in a pass; changes speed and memory, never scores. Where memory runs
+            out, passes go on with half as many, with a warning.
         rates: "recorded" learning rates, or "ones" to ignore them.
 
     Raises:
@@ -94,6 +96,7 @@ class TracIn:
         self._runner = Runner(
             model, self.checkpoints, self.device, has_classes=loss == "cross_entropy"
         )
+        self._room = Room()
         self._last: str | None = None
         self._plans: dict[Any, Plan] = {}
         self._latest: tuple[tuple[str, ...], Plan] | None = None
@@ -188,6 +191,7 @@ class TracIn:
         last_layer_vectors: bool = False,
         explain: Explain = "loss",
         on_progress: Progress | None = None,
+        first_position: int = 0,
     ) -> Capture:
         """Return every signal of every example from one pass per batch and checkpoint.
 
@@ -198,6 +202,8 @@ class TracIn:
                 most 8,192 numbers over all checkpoints, else projected like the others.
             explain: What is differentiated, for norms as for vectors.
             on_progress: As in ``self_influence``.
+            first_position: Position of the first example in the whole set, where ``examples`` is
+                a part of one; messages name an example by its position in the whole.
 
         Returns:
             The signals; see ``Capture``.
@@ -205,7 +211,7 @@ class TracIn:
         Raises:
             GradientError: If a gradient is not finite, or cannot be computed.
         """
-        with self._work(examples, explain, on_progress, with_last=True) as work:
+        with self._work(examples, explain, on_progress, True, first_position) as work:
             rates = Rates(self.rates)
             return collect_capture(work, rates, projection, last_layer_vectors, self._loss)
 
@@ -216,11 +222,14 @@ class TracIn:
         explain: Explain,
         on_progress: Progress | None = None,
         with_last: bool = False,
+        offset: int = 0,
     ) -> Iterator[Work]:
         """Prepare the model and the plan for one run over ``examples``."""
         total = count_examples(examples)
         objective = self._choose_objective(explain)
-        first = next(read_batches(examples, min(3, self.batch_size)), None) if total else None
+        first = (
+            next(read_batches(examples, min(3, self.batch_size), offset), None) if total else None
+        )
         with self._runner.prepared():
             if first is not None and self._last is None and (with_last or self.layers == "last"):
                 self._last = self._runner.find_last_layer(first)
@@ -246,7 +255,9 @@ class TracIn:
                 objective,
                 self._loss_function,
                 on_progress,
+                self._room,
                 count_numbers(first),
+                offset,
             )
 
     def _choose_objective(self, explain: Explain) -> Objective:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,18 @@ from tracin_core.errors import GradientError
 from tracin_core.gradients.capture import Objective
 from tracin_core.gradients.plan import Plan
 from tracin_core.influence.batches import Batch, read_batches
+from tracin_core.influence.outbox import Outbox
 from tracin_core.influence.passes import ExamplePass, Runner
+from tracin_core.influence.room import Room, is_out_of_memory
+from tracin_core.influence.sending import send_batches
 
 # Inputs held at once where several batches are read together: 16 MB in single precision.
 JOINED_NUMBERS = 4_000_000
 
 # (examples done, all of them), each example counted once per checkpoint.
 Progress = Callable[[int, int], None]
+# What is done with a pass, and where its results are laid out.
+Consume = Callable[[ExamplePass, Outbox], None]
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,9 @@ class Work:
         objective: What is differentiated.
         loss: The loss, also where something else is differentiated.
         on_progress: Whom to tell.
+        room: How many examples fit the memory at a time.
         numbers_each: Numbers in the input of one example.
+        offset: What messages add to positions.
     """
 
     runner: Runner
@@ -52,7 +59,9 @@ class Work:
     objective: Objective
     loss: Objective
     on_progress: Progress | None
+    room: Room
     numbers_each: int = 0
+    offset: int = 0
 
     @property
     def num_checkpoints(self) -> int:
@@ -64,23 +73,103 @@ class Work:
         """Number type of the results: the weights', but at least single precision."""
         return self.runner.dtype
 
-    def passes(self) -> Iterator[ExamplePass]:
-        """Yield every batch at every checkpoint, and tell the progress after each."""
+    def run(self, consume: Consume) -> None:
+        """Hand every batch at every checkpoint to ``consume``, and tell the progress.
+
+        Examples are read once for all checkpoints that are on the device together.
+
+        Args:
+            consume: Called with each pass and the outbox for what comes of it; it changes nothing
+                else before its end, so that it can be called again after a lack of memory.
+        """
         if not self.total:
             return
-        done, all_passes = 0, self.total * self.num_checkpoints
-        for step in self._run(lambda: read_batches(self.examples, self._examples_read)):
-            yield step
+        outbox = Outbox(waits=self.runner.device.type != "cpu")
+        done = 0
+
+        def count(step: ExamplePass) -> None:
+            nonlocal done
             done += step.batch.size
             if self.on_progress is not None:
-                self.on_progress(done, all_passes)
+                self.on_progress(done, self.total * self.num_checkpoints)
 
-    def passes_over(self, batch: Batch) -> Iterator[ExamplePass]:
-        """Yield one batch at every checkpoint."""
-        return self._run(lambda: [batch])
+        for group in self.runner.groups:
+            read = read_batches(self.examples, self._examples_read, self.offset)
+            batches = send_batches(read, self.runner.device, self.runner.check)
+            batch = next(batches, None)
+            while batch is not None:
+                for checkpoint in group:
+                    self._run_batch(batch, checkpoint, consume, outbox, count)
+                # Read while the device is still busy, and only then wait for its results.
+                batch = next(batches, None)
+                outbox.deliver()
 
-    def _run(self, read: Callable[[], Iterable[Batch]]) -> Iterator[ExamplePass]:
-        return self.runner.passes(read, self.plan, self.names, self.objective, self.batch_size)
+    def run_over(self, batch: Batch, consume: Consume) -> None:
+        """Do the same for one batch at every checkpoint, without telling the progress."""
+        outbox = Outbox(waits=self.runner.device.type != "cpu")
+        self.runner.check(batch)
+        moved = batch.to(self.runner.device)
+        for checkpoint in range(self.num_checkpoints):
+            self._run_batch(moved, checkpoint, consume, outbox, lambda step: None)
+        outbox.deliver()
+
+    def _run_batch(
+        self,
+        batch: Batch,
+        checkpoint: int,
+        consume: Consume,
+        outbox: Outbox,
+        count: Callable[[ExamplePass], None],
+    ) -> None:
+        """Run one checkpoint, in smaller and smaller passes where memory runs out."""
+        done = 0
+
+        def finish(step: ExamplePass) -> None:
+            nonlocal done
+            outbox.commit()
+            done += step.batch.size
+            count(step)
+
+        while done < batch.size:
+            rest = batch if not done else batch.cut(done, batch.size)
+            size = self.room.fit(min(rest.size, self._largest_pass))
+            if not self._try(rest, checkpoint, consume, outbox, finish):
+                outbox.discard()
+                outbox.deliver()
+                self.room.halve(size, self.runner.device)
+
+    def _try(
+        self,
+        batch: Batch,
+        checkpoint: int,
+        consume: Consume,
+        outbox: Outbox,
+        finish: Callable[[ExamplePass], None],
+    ) -> bool:
+        """Run passes; return whether the memory sufficed. Nothing of them is held afterwards."""
+        try:
+            for part in batch.split(self.room.fit(batch.size)):
+                passes = self.runner.passes(
+                    part,
+                    (checkpoint,),
+                    self.plan,
+                    self.names,
+                    self.objective,
+                    self.room.fit(self.batch_size),
+                )
+                for step in passes:
+                    consume(step, outbox)
+                    finish(step)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+    @property
+    def _largest_pass(self) -> int:
+        """Number of examples that go through a pass if memory allows."""
+        return self._examples_read if self.plan.head is not None else self.batch_size
 
     @property
     def _examples_read(self) -> int:
@@ -98,13 +187,12 @@ class Work:
         """Return how many numbers P the named parameters have."""
         return sum(self.runner.trainable[name].numel() for name in names)
 
-    def check_finite(self, values: Tensor, start: int, checkpoint: int) -> None:
-        """See that a value for each example of a batch is finite.
+    def check_finite(self, values: Tensor, step: ExamplePass) -> None:
+        """See that a value for each example of a pass is finite.
 
         Args:
             values: On the CPU, shape ``(B,)`` or ``(B, ...)``.
-            start: Position of the first example.
-            checkpoint: Index of the checkpoint.
+            step: The pass.
 
         Raises:
             GradientError: If one is not; it names the example and the checkpoint.
@@ -113,7 +201,8 @@ class Work:
             values = values.flatten(1).abs().amax(1) if values[0].numel() else values.new_zeros(0)
         finite = torch.isfinite(values)
         if not bool(finite.all()):
-            example = start + int((~finite).long().argmax())
+            batch, checkpoint = step.batch, step.checkpoint
+            example = batch.offset + batch.start + int((~finite).long().argmax())
             title = self.runner.checkpoints[checkpoint].title
             raise GradientError(
                 f"The gradient of example {example} at checkpoint {checkpoint} ({title}) is not "

@@ -1,0 +1,93 @@
+"""Vectors of all examples, filled pass by pass."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from tracin_core.gradients.projection import ParameterHash, Projection, Sketch, make_hashes
+from tracin_core.gradients.uses import instantiate_chunks
+from tracin_core.influence.measures import rows_of
+from tracin_core.influence.outbox import Outbox
+from tracin_core.influence.passes import ExamplePass
+from tracin_core.influence.rates import Rates
+from tracin_core.influence.work import Work
+
+
+class VectorBuilder:
+    """Sums the vectors of all examples, ``G sqrt(rate_i) gradient_i``, over checkpoints.
+
+    Args:
+        work: The run.
+        names: Parameters that make the vectors.
+        rates: Of each parameter at each checkpoint.
+        projection: How, or ``None`` for exact blocks end to end.
+
+    Attributes:
+        result: The vectors, shape ``(N, D)``.
+    """
+
+    def __init__(
+        self, work: Work, names: tuple[str, ...], rates: Rates, projection: Projection | None
+    ) -> None:
+        self._work, self._names, self._projection = work, names, projection
+        self._rates = rates
+        self._numbers = work.count_numbers(names)
+        width = projection.dim if projection else work.num_checkpoints * self._numbers
+        self.result = torch.zeros(work.total, width, dtype=work.dtype)
+        self._hashes: dict[int, dict[str, ParameterHash]] = {}
+
+    def add(self, step: ExamplePass, outbox: Outbox) -> None:
+        """Add one pass to the vectors of its examples."""
+        if self._projection is None:
+            self._add_exact(step, outbox)
+            return
+        sketch = self.open(step)
+        for name in self._names:
+            for contribution in step.captured.gradients.get(name, ()):
+                contribution.add_to_sketch(sketch, name)
+        self.close(step, sketch, outbox)
+
+    def open(self, step: ExamplePass) -> Sketch:
+        """Return an empty sketch for one pass."""
+        assert self._projection is not None  # noqa: S101 - only projected vectors are opened
+        at = step.checkpoint
+        if at not in self._hashes:
+            self._hashes[at] = self._make_hashes(self._projection, at)
+        return Sketch(self._projection.dim, self._hashes[at], step.batch.size)
+
+    def close(self, step: ExamplePass, sketch: Sketch, outbox: Outbox) -> None:
+        """Add a filled sketch to the vectors of its examples."""
+        block = sketch.finish()
+        if block is None:
+            return
+        common = self._rates.common(step.checkpoint)
+        if common is not None:  # else the hashes are scaled, each by its own rate
+            block = block * math.sqrt(common)
+        target = self.result[rows_of(step)]
+        outbox.add(target, block, lambda values: self._work.check_finite(values, step))
+
+    def _make_hashes(self, projection: Projection, at: int) -> dict[str, ParameterHash]:
+        shapes = {name: self._work.runner.trainable[name] for name in self._names}
+        hashes = make_hashes(projection, at, shapes, self._work.runner.device, self._work.dtype)
+        if self._rates.common(at) is None:
+            for name, found in hashes.items():
+                found.scale(math.sqrt(self._rates.of(at, name)))
+        return hashes
+
+    def _add_exact(self, step: ExamplePass, outbox: Outbox) -> None:
+        at = step.checkpoint * self._numbers
+        rows = self.result[rows_of(step)]
+        for name in self._names:
+            size = self._work.runner.trainable[name].numel()
+            uses = step.captured.gradients.get(name)
+            if uses:
+                parts = [part.reshape(len(part), -1) for part in instantiate_chunks(uses)]
+                scaled = torch.cat(parts) * math.sqrt(self._rates.of(step.checkpoint, name))
+                outbox.put(
+                    rows[:, at : at + size],
+                    scaled,
+                    lambda values: self._work.check_finite(values, step),
+                )
+            at += size
