@@ -25,6 +25,7 @@ from tracin_core.reviews.history import fetch_history, review_progress
 from tracin_core.reviews.projects import NewExample, add_examples, create_project, register_run
 from tracin_core.reviews.queue import SIGNALS, QueueFilter, adjacent, fetch_page, next_suspect
 from tracin_core.reviews.reviewers import ensure_reviewer
+from tracin_core.reviews.run_rows import scoring_of
 from tracin_core.reviews.schema import DecisionRow, ScoreRow, utc_now
 from tracin_core.reviews.totals import forget_totals
 
@@ -91,7 +92,10 @@ def decide_head(setting: Setting, count: int) -> None:
     with reading(setting.engine) as connection:
         ids = connection.scalars(
             select(ScoreRow.example_id)
-            .where(ScoreRow.run_id == setting.run_id, ScoreRow.signal == "self_influence")
+            .where(
+                ScoreRow.scoring_id == scoring_of(setting.run_id),
+                ScoreRow.signal == "self_influence",
+            )
             .order_by(ScoreRow.rank)
             .limit(count)
         ).all()

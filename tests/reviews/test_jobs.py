@@ -32,7 +32,7 @@ from tracin_core.reviews.schema import JobRow, utc_now
 
 @pytest.fixture
 def job(scene):
-    return create_job(scene.engine, scene.project.id, "score", "waiting")
+    return create_job(scene.engine, scene.project.slug, "score", message="waiting")
 
 
 def change(engine, job_id, **values):
@@ -52,17 +52,17 @@ def test_a_job_lives_from_queued_to_succeeded(engine, job):
     done = finish_job(engine, job.id, "succeeded")
     assert (done.state, done.progress, done.message) == ("succeeded", 1.0, "batch 3")
     assert done.finished_at is not None
-    assert active_job(engine, job.project_id) is None
+    assert active_job(engine, job.project_slug) is None
 
 
 def test_a_project_has_one_active_job(scene, job):
     with pytest.raises(JobError, match=r"score is queued \(0%\).*Wait"):
-        create_job(scene.engine, scene.project.id, "train")
+        create_job(scene.engine, scene.project.slug, "train")
     other = build_scene(scene.engine)
-    assert create_job(scene.engine, other.project.id, "train").state == "queued"
+    assert create_job(scene.engine, other.project.slug, "train").state == "queued"
     finish_job(scene.engine, job.id, "failed", error="no memory")
-    second = create_job(scene.engine, scene.project.id, "score")
-    assert [one.id for one in list_jobs(scene.engine, scene.project.id)] == [second.id, job.id]
+    second = create_job(scene.engine, scene.project.slug, "score")
+    assert [one.id for one in list_jobs(scene.engine, scene.project.slug)] == [second.id, job.id]
     assert get_job(scene.engine, job.id).error == "no memory"
 
 
@@ -83,7 +83,7 @@ def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_asked(engine, sc
     assert request_cancel(engine, job.id).state == "cancelled"
     with pytest.raises(JobError, match="cancelled already"):
         request_cancel(engine, job.id)
-    second = create_job(engine, scene.project.id, "score")
+    second = create_job(engine, scene.project.slug, "score")
     claim_job(engine, second.id)
     assert request_cancel(engine, second.id).state == "running"
     assert heartbeat(engine, second.id) is True
@@ -104,7 +104,7 @@ def test_an_unknown_job_or_project_is_told(engine):
         with pytest.raises(NotFoundError, match="job with id 5"):
             ask(engine, 5)
     with pytest.raises(NotFoundError, match="project with id 5"):
-        create_job(engine, 5, "score")
+        create_job(engine, "pets", "score", project_id=5)
 
 
 def dead_process() -> int:
@@ -123,7 +123,7 @@ def test_a_job_whose_process_is_gone_fails_and_frees_the_project(scene, job):
     assert (failed.id, failed.state) == (job.id, "failed")
     assert "at 25%. Start it again" in failed.error
     assert fail_dead_jobs(scene.engine) == []
-    create_job(scene.engine, scene.project.id, "score")
+    create_job(scene.engine, scene.project.slug, "score")
 
 
 def test_a_silent_job_of_another_host_fails(engine, job):

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, func, select
 from tracin_core.errors import InputError
 from tracin_core.reviews.database import reading
 from tracin_core.reviews.examples import ExampleView, load_views
+from tracin_core.reviews.run_rows import scoring_of
 from tracin_core.reviews.schema import ExampleRow, PredictionRow
 
 
@@ -43,7 +44,7 @@ def fetch_test_page(
         raise InputError(
             f"Found page {page} of {page_size} examples. Expected both to be 1 or more."
         )
-    scored = (PredictionRow.run_id == run_id, ExampleRow.split == "test")
+    scored = (PredictionRow.scoring_id == scoring_of(run_id), ExampleRow.split == "test")
     join = PredictionRow.example_id == ExampleRow.id
     with reading(engine) as connection:
         total = connection.scalar(

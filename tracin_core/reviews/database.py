@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
@@ -119,7 +121,13 @@ def _create_engine(url: URL) -> Engine:
     arguments = {} if on_sqlite else {"connect_timeout": CONNECT_TIMEOUT}
     try:
         # A server may restart between two clicks: test a pooled connection before using it.
-        engine = create_engine(url, pool_pre_ping=not on_sqlite, connect_args=arguments)
+        engine = create_engine(
+            url,
+            pool_pre_ping=not on_sqlite,
+            connect_args=arguments,
+            # Readable, and so that a search finds what it looks for: "é", not "\u00e9".
+            json_serializer=partial(json.dumps, ensure_ascii=False, allow_nan=False),
+        )
     except ModuleNotFoundError as error:
         raise DatabaseError(
             f"The driver {error.name!r} for {url.drivername} is not installed. For PostgreSQL "

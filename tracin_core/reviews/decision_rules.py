@@ -7,24 +7,39 @@ from collections.abc import Sequence
 
 from tracin_core.errors import InvalidDecisionError
 from tracin_core.reviews.events import ACTIONS, SOURCES
+from tracin_core.reviews.ledger import format_value
 
 # Characters of a note: a long paragraph. A note is read in a table, not as a document.
 LONGEST_NOTE = 2000
 
 
-def check_action(action: str, new_label: int | None) -> None:
-    """See that the action is one, and comes with a new label exactly if it needs one."""
+def check_action(action: str) -> None:
+    """See that the action is one that a person can take."""
     if action == "undo":
         raise InvalidDecisionError("An undo needs the decision it takes back: use undo_decision.")
     if action not in ACTIONS:
         raise InvalidDecisionError(
             f"Found the action {action!r}. Expected one of {', '.join(ACTIONS[:-1])}."
         )
-    if action == "relabel" and new_label is None:
-        raise InvalidDecisionError("A relabel came without a new label. Choose a class.")
-    if action != "relabel" and new_label is not None:
+
+
+def check_correction(
+    action: str, new_label: int | None, new_value: float | None, *, regression: bool
+) -> None:
+    """See that a relabel comes with what it changes to, and nothing else does."""
+    wanted, other = (new_value, new_label) if regression else (new_label, new_value)
+    name, odd = ("value", "label") if regression else ("label", "value")
+    if other is not None:
         raise InvalidDecisionError(
-            f"The action {action!r} came with a new label. Expected one with 'relabel' only."
+            f"The decision came with a new {odd}. Expected a new {name} at most: the project's "
+            f"task is {'regression' if regression else 'classification'}."
+        )
+    if action == "relabel" and wanted is None:
+        choice = "Enter a number." if regression else "Choose a class."
+        raise InvalidDecisionError(f"A relabel came without a new {name}. {choice}")
+    if action != "relabel" and wanted is not None:
+        raise InvalidDecisionError(
+            f"The action {action!r} came with a new {name}. Expected one with 'relabel' only."
         )
 
 
@@ -41,6 +56,21 @@ def check_new_label(new_label: int | None, given_label: int, classes: Sequence[s
         raise InvalidDecisionError(
             f"The new label '{classes[new_label]}' is the given label. Expected another class; "
             "if the given label is right, keep it instead."
+        )
+
+
+def check_new_value(new_value: float | None, given_value: float | None) -> None:
+    """See that a new value is a finite number, and another one than the given value."""
+    if new_value is None:
+        return
+    if not math.isfinite(new_value):
+        raise InvalidDecisionError(
+            f"Found the new value {new_value}. Expected a finite number: enter one."
+        )
+    if new_value == given_value:
+        raise InvalidDecisionError(
+            f"The new value {format_value(new_value)} is the given value. Expected another "
+            "number; if the given value is right, keep it instead."
         )
 
 

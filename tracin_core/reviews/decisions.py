@@ -49,6 +49,7 @@ class NewDecision:
         reviewer: Name of the person.
         action: "keep", "relabel", "exclude", "ambiguous" or "skip".
         new_label: Class index, for "relabel" only; another one than the given label.
+        new_value: For regression in its place: a finite number other than the given value.
         seconds_spent: From the example's appearance to the press.
         source: Where it was decided: "queue", "audit", "inspect", "history" or "import".
         rank: Rank in the queue it came from; score: the signal's value there; run_id: the run.
@@ -67,6 +68,7 @@ class NewDecision:
     score: float | None = None
     run_id: int | None = None
     identity_source: str = "typed"
+    new_value: float | None = None
 
 
 def record_decision(engine: Engine, new: NewDecision) -> Decision:
@@ -86,14 +88,14 @@ def record_decision(engine: Engine, new: NewDecision) -> Decision:
         NotFoundError: If there is no such example, or the run is not of its project.
         DatabaseError: If it could not be written.
     """
-    rules.check_action(new.action, new.new_label)
+    rules.check_action(new.action)
     rules.check_note(new.note)
     rules.check_source(new.source)
     rules.check_numbers(new.seconds_spent, new.rank, new.score)
     try:
         with writing(engine) as connection:
             example = _lock_example(connection, new.example_id)
-            rules.check_new_label(new.new_label, example.given_label, example.classes)
+            _check_correction(new, example)
             _check_run(connection, new.run_id, example.project_id)
             _check_version(connection, example, new.expected_version)
             values = {
@@ -109,6 +111,8 @@ def record_decision(engine: Engine, new: NewDecision) -> Decision:
                 "rank": None if new.rank is None else int(new.rank),
                 "score": None if new.score is None else float(new.score),
                 "run_id": None if new.run_id is None else int(new.run_id),
+                "given_value": example.given_value,
+                "new_value": None if new.new_value is None else float(new.new_value),
             }
             return _append(connection, values, new.reviewer, new.identity_source)
     except IntegrityError as error:
@@ -165,6 +169,7 @@ def undo_decision(
                 "undoes": undone.id,
                 "source": source,
                 "run_id": undone.run_id,
+                "given_value": undone.given_value,
             }
             return _append(connection, values, reviewer, identity_source)
     except IntegrityError as error:
@@ -218,15 +223,25 @@ def _lock_example(connection: Connection, example_id: int) -> Row[*tuple[Any, ..
                 ExampleRow.id,
                 ExampleRow.project_id,
                 ExampleRow.given_label,
+                ExampleRow.given_value,
                 ProjectRow.classes,
+                ProjectRow.task,
                 version_of(ExampleRow.id).label("version"),
             )
             .join(ProjectRow, ProjectRow.id == ExampleRow.project_id)
-            .where(ExampleRow.id == example_id)
+            .where(ExampleRow.id == example_id, ~ProjectRow.deleting)
         ).one_or_none()
         if row is not None:
             return row
     raise NotFoundError(f"Found no example with id {example_id}. Open one from the queue instead.")
+
+
+def _check_correction(new: NewDecision, example: Row[*tuple[Any, ...]]) -> None:
+    rules.check_correction(
+        new.action, new.new_label, new.new_value, regression=example.task == "regression"
+    )
+    rules.check_new_label(new.new_label, example.given_label, example.classes)
+    rules.check_new_value(new.new_value, example.given_value)
 
 
 def _check_run(connection: Connection, run_id: int | None, project_id: int) -> None:

@@ -50,7 +50,7 @@ UNDECIDED: tuple[Status, ...] = ("pending", "skipped")
 # rate, which needs random draws ("audit"), so the difference must be kept.
 SOURCES = ("queue", "audit", "inspect", "history", "import")
 
-# Columns of the view of the same name, which the first migration creates.
+# Columns of the view of the same name, which the migrations create.
 effective = table(
     "effective_decision",
     column("id", DecisionRow.__table__.c.id.type),
@@ -62,6 +62,7 @@ effective = table(
     column("new_label", DecisionRow.__table__.c.new_label.type),
     column("note", String()),
     column("created_at", DecisionRow.__table__.c.created_at.type),
+    column("new_value", DecisionRow.__table__.c.new_value.type),
 )
 
 # Over `example LEFT JOIN effective_decision`.
@@ -69,6 +70,9 @@ status_of_example: ColumnElement[str] = case(
     STATUS_OF_ACTION, value=effective.c.action, else_="pending"
 )
 label_of_example: ColumnElement[int] = func.coalesce(effective.c.new_label, ExampleRow.given_label)
+value_of_example: ColumnElement[float | None] = func.coalesce(
+    effective.c.new_value, ExampleRow.given_value
+)
 
 
 def version_of(example_id: Any) -> ColumnElement[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +10,14 @@ from sqlalchemy import Connection, Engine, Row, and_, select
 
 from tracin_core.errors import NotFoundError
 from tracin_core.reviews.database import reading
-from tracin_core.reviews.events import effective, label_of_example, status_of_example, version_of
+from tracin_core.reviews.events import (
+    effective,
+    label_of_example,
+    status_of_example,
+    value_of_example,
+    version_of,
+)
+from tracin_core.reviews.run_rows import scoring_of
 from tracin_core.reviews.schema import ExampleRow, PredictionRow, ProjectRow, RunRow, ScoreRow
 from tracin_core.terms import Split
 
@@ -18,8 +25,6 @@ from tracin_core.terms import Split
 CHUNK = 500
 # Largest id both databases take as a parameter; a larger one in a URL names nothing.
 LARGEST_ID = 2**63 - 1
-# An id that no run has; None would become IS NULL, which no index answers.
-NO_RUN = 0
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,10 @@ class ExampleView:
     Attributes:
         version: Number of the example's events; a decision must name it.
         last_decision_id: The effective decision, or None while there is none.
+        fields: A table's row, in the order of its columns; None for other kinds.
+        given_value: For regression the number that the data claims, current_value the one after
+            all decisions, predicted_value the run's; None for classification. The labels are
+            then 0 and mean nothing.
         scores: By signal; empty for a test example and without a run.
     """
 
@@ -63,6 +72,10 @@ class ExampleView:
     predicted_label: int | None
     predicted_probability: float | None
     given_probability: float | None
+    fields: Mapping[str, float | str | None] | None = None
+    given_value: float | None = None
+    current_value: float | None = None
+    predicted_value: float | None = None
     scores: dict[str, ScoreView] = field(default_factory=dict)
 
 
@@ -149,13 +162,15 @@ def load_views(
                 PredictionRow.predicted_label,
                 PredictionRow.predicted_probability,
                 PredictionRow.given_probability,
+                value_of_example.label("current_value"),
+                PredictionRow.predicted_value,
             )
             .join(effective, effective.c.example_id == ExampleRow.id, isouter=True)
             .join(
                 PredictionRow,
                 and_(
                     PredictionRow.example_id == ExampleRow.id,
-                    PredictionRow.run_id == (run_id or NO_RUN),
+                    PredictionRow.scoring_id == scoring_of(run_id),
                 ),
                 isouter=True,
             )
@@ -171,28 +186,28 @@ def _with_scores(
 ) -> dict[int, ExampleView]:
     """Return the views with their ranks by each signal of the run."""
     run = connection.execute(
-        select(RunRow.signals, RunRow.num_ranked).where(RunRow.id == run_id)
+        select(RunRow.signals, RunRow.num_ranked, RunRow.scoring_id).where(RunRow.id == run_id)
     ).one_or_none()
     if run is None:
         return views
     scores: dict[int, dict[str, ScoreView]] = {example_id: {} for example_id in views}
     for signal in run.signals:
-        for row in scores_of(connection, list(views), run_id, signal):
+        for row in scores_of(connection, list(views), run.scoring_id, signal):
             percentile = percentile_of(row.rank, run.num_ranked)
             scores[row.example_id][signal] = ScoreView(row.value, row.rank, percentile)
     return {one: replace(view, scores=scores[one]) for one, view in views.items()}
 
 
 def scores_of(
-    connection: Connection, example_ids: Sequence[int], run_id: int | None, signal: str
+    connection: Connection, example_ids: Sequence[int], scoring_id: int, signal: str
 ) -> Iterator[Row[*tuple[Any, ...]]]:
-    """Yield (example_id, value, rank) of those examples that a run has ranked by a signal.
+    """Yield (example_id, value, rank) of those examples that a scoring has ranked by a signal.
 
-    The outer join holds a planner without statistics to probing the index on (run, signal,
+    The outer join holds a planner without statistics to probing the index on (scoring, signal,
     example) for each example; for a plain IN, SQLite was seen to read the whole ranking.
     """
     of_signal = and_(
-        ScoreRow.run_id == run_id,
+        ScoreRow.scoring_id == scoring_id,
         ScoreRow.signal == signal,
         ScoreRow.example_id == ExampleRow.id,
     )

@@ -21,7 +21,7 @@ from tracin_core.reviews.events import (
     version_of,
 )
 from tracin_core.reviews.export_formats import WRITERS
-from tracin_core.reviews.projects import Project, project_in
+from tracin_core.reviews.project_rows import Project, project_in
 from tracin_core.reviews.schema import ExampleRow, ReviewerRow
 
 ExportFormat = Literal["csv", "parquet", "jsonl"]

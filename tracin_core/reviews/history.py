@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, select
 from sqlalchemy.orm import aliased
 
 from tracin_core.errors import InputError
 from tracin_core.reviews.database import reading
-from tracin_core.reviews.events import contains, effective, label_of_example, status_of_example
+from tracin_core.reviews.events import (
+    contains,
+    effective,
+    label_of_example,
+    status_of_example,
+    value_of_example,
+)
 from tracin_core.reviews.ledger import DECISION_COLUMNS, Decision
 from tracin_core.reviews.progress import (
     ClassCount,
@@ -20,7 +26,13 @@ from tracin_core.reviews.progress import (
     label_confusion,
     review_progress,
 )
-from tracin_core.reviews.schema import DecisionRow, ExampleRow, ReviewerRow
+from tracin_core.reviews.schema import (
+    DecisionRow,
+    ExampleRow,
+    PredictionRow,
+    ReviewerRow,
+    RunRow,
+)
 
 __all__ = [
     "HistoryRow",
@@ -49,6 +61,8 @@ class HistoryRow(Decision):
         undone: Whether a later event took this one back.
         undone_by: That event's id, or None.
         undoable: Whether this is the effective decision of its example.
+        fields: A table's row; current_value: the example's number now, for regression;
+            predicted_value: what the project's current run says.
     """
 
     key: str
@@ -61,6 +75,9 @@ class HistoryRow(Decision):
     undone: bool
     undone_by: int | None
     undoable: bool
+    fields: Mapping[str, float | str | None] | None = None
+    current_value: float | None = None
+    predicted_value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -153,12 +170,28 @@ def _with_states() -> Select[*tuple[Any, ...]]:
         label_of_example.label("current_label"),
         status_of_example.label("status"),
         _Undo.id.label("undone_by"),
+        ExampleRow.fields,
+        value_of_example.label("current_value"),
+        PredictionRow.predicted_value,
         effective.c.id.label("effective_id"),
     )
     return (
         _joined(query)
         .join(effective, effective.c.example_id == DecisionRow.example_id, isouter=True)
         .join(_Undo, _Undo.undoes == DecisionRow.id, isouter=True)
+        .join(
+            RunRow,
+            and_(RunRow.project_id == DecisionRow.project_id, RunRow.is_current),
+            isouter=True,
+        )
+        .join(
+            PredictionRow,
+            and_(
+                PredictionRow.scoring_id == RunRow.scoring_id,
+                PredictionRow.example_id == DecisionRow.example_id,
+            ),
+            isouter=True,
+        )
     )
 
 

@@ -6,73 +6,90 @@ that has an active one, and outlives them all: a job whose process died is found
 
 from __future__ import annotations
 
+import math
 import os
 import socket
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from tracin_core.errors import JobError, NotFoundError
-from tracin_core.reviews.database import reading, writing
+from tracin_core.errors import JobError
+from tracin_core.reviews.database import writing
+from tracin_core.reviews.dead_jobs import PID_TRUSTED_FOR, STALE_AFTER, fail_dead_jobs
+from tracin_core.reviews.job_rows import (
+    ACTIVE,
+    FINISHED,
+    Job,
+    JobState,
+    active_job,
+    get_job,
+    job_in,
+    list_jobs,
+)
 from tracin_core.reviews.processes import process_is_alive
-from tracin_core.reviews.projects import project_in
-from tracin_core.reviews.schema import JobRow, utc_now
+from tracin_core.reviews.project_rows import project_in
+from tracin_core.reviews.project_rules import check_slug
+from tracin_core.reviews.schema import JobRow, ProjectRow, utc_now
 
-JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-ACTIVE: tuple[JobState, ...] = ("queued", "running")
-FINISHED: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
-
-# A worker should send a heartbeat every few seconds. After this long without one, a job of
-# another host counts as dead, and one that is queued as never started.
-STALE_AFTER = timedelta(minutes=2)
-# On this host a live process id is good evidence, and a suspended laptop makes every heartbeat
-# old; only after this long has the id more likely gone to another process.
-PID_TRUSTED_FOR = timedelta(hours=12)
-
-
-@dataclass(frozen=True)
-class Job:
-    """Long work of a project.
-
-    Attributes:
-        progress: From 0 to 1.
-        message: What is being done, for people.
-        error: What went wrong, for people; empty if nothing.
-    """
-
-    id: int
-    project_id: int
-    kind: str
-    state: str
-    progress: float
-    message: str
-    pid: int | None
-    hostname: str | None
-    heartbeat_at: datetime | None
-    cancel_requested: bool
-    error: str
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+__all__ = [
+    "ACTIVE",
+    "FINISHED",
+    "PID_TRUSTED_FOR",
+    "STALE_AFTER",
+    "Job",
+    "JobState",
+    "create_job",
+    "link_job",
+    "claim_job",
+    "heartbeat",
+    "finish_job",
+    "request_cancel",
+    "get_job",
+    "active_job",
+    "list_jobs",
+    "fail_dead_jobs",
+    "process_is_alive",
+]
 
 
-def create_job(engine: Engine, project_id: int, kind: str, message: str = "") -> Job:
+def create_job(
+    engine: Engine,
+    slug: str,
+    kind: str,
+    *,
+    project_id: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    message: str = "",
+    log: str = "",
+) -> Job:
     """Queue a job.
+
+    Args:
+        engine: The database.
+        slug: The project's name; for an import it need not exist yet.
+        kind: What is to be done, such as "import" or "score".
+        project_id: The project; None finds it by its name, if it exists.
+        options: What exactly is to be done, as JSON.
+        message: What is waited for, for people.
+        log: Path of the log, relative to the workspace; ``{id}`` becomes the job's id.
 
     Raises:
         JobError: If the project has an active one.
-        NotFoundError: If there is no such project.
+        InputError: If the name cannot be a project's.
+        NotFoundError: If there is no project of this id.
     """
+    check_slug(slug)
     try:
         with writing(engine) as connection:
-            project_in(connection, project_id)
+            if project_id is not None:
+                project_in(connection, project_id)
             job_id = connection.scalars(
                 insert(JobRow)
                 .values(
-                    project_id=project_id,
+                    project_id=project_id or _project_of(connection, slug),
+                    project_slug=slug,
                     kind=kind,
                     state="queued",
                     progress=0.0,
@@ -80,12 +97,17 @@ def create_job(engine: Engine, project_id: int, kind: str, message: str = "") ->
                     cancel_requested=False,
                     error="",
                     created_at=utc_now(),
+                    options=dict(options or {}),
+                    result={},
+                    log=log,
                 )
                 .returning(JobRow.id)
             ).one()
-            return _job_in(connection, job_id)
+            name = log.replace("{id}", str(job_id))
+            connection.execute(update(JobRow).where(JobRow.id == job_id).values(log=name))
+            return job_in(connection, job_id)
     except IntegrityError as error:
-        active = active_job(engine, project_id)
+        active = active_job(engine, slug)
         if active is None:
             raise
         raise JobError(
@@ -93,6 +115,18 @@ def create_job(engine: Engine, project_id: int, kind: str, message: str = "") ->
             f"({100 * active.progress:.0f}%). Expected no active job. Wait for it to finish, or "
             "cancel it."
         ) from error
+
+
+def link_job(engine: Engine, job_id: int, project_id: int) -> None:
+    """Let a job point at the project that it has made.
+
+    Raises:
+        NotFoundError: If there is no such job or project.
+    """
+    with writing(engine) as connection:
+        job_in(connection, job_id)
+        project_in(connection, project_id)
+        connection.execute(update(JobRow).where(JobRow.id == job_id).values(project_id=project_id))
 
 
 def claim_job(engine: Engine, job_id: int) -> Job:
@@ -115,7 +149,7 @@ def claim_job(engine: Engine, job_id: int) -> Job:
                 heartbeat_at=now,
             )
         )
-        job = _job_in(connection, job_id)
+        job = job_in(connection, job_id)
         if claimed.rowcount != 1:
             raise JobError(
                 f"The job is {job.state}. Expected it to be queued. Start a new one if it is "
@@ -125,7 +159,12 @@ def claim_job(engine: Engine, job_id: int) -> Job:
 
 
 def heartbeat(
-    engine: Engine, job_id: int, *, progress: float | None = None, message: str | None = None
+    engine: Engine,
+    job_id: int,
+    *,
+    progress: float | None = None,
+    message: str | None = None,
+    seconds_left: float | None = None,
 ) -> bool:
     """Show that a running job is alive, and how far it is.
 
@@ -134,6 +173,7 @@ def heartbeat(
         job_id: The job.
         progress: From 0 to 1; None leaves it.
         message: What is being done; None leaves it.
+        seconds_left: Estimate of the time until the end; None is unknown.
 
     Returns:
         Whether the job should stop, because somebody asked for it.
@@ -142,14 +182,15 @@ def heartbeat(
         JobError: If the job is not running any more: it was taken for dead. Stop then.
         NotFoundError: If there is no such job.
     """
-    values: dict[str, Any] = {"heartbeat_at": utc_now()}
+    left = seconds_left if seconds_left is not None and math.isfinite(seconds_left) else None
+    values: dict[str, Any] = {"heartbeat_at": utc_now(), "seconds_left": left}
     if progress is not None:
         values["progress"] = min(1.0, max(0.0, float(progress)))
     if message is not None:
         values["message"] = message
     with writing(engine) as connection:
         _update_active(connection, job_id, ("running",), values)
-        return _job_in(connection, job_id).cancel_requested
+        return job_in(connection, job_id).cancel_requested
 
 
 def finish_job(
@@ -159,6 +200,7 @@ def finish_job(
     *,
     error: str = "",
     message: str | None = None,
+    result: Mapping[str, Any] | None = None,
 ) -> Job:
     """End a job.
 
@@ -168,19 +210,27 @@ def finish_job(
         state: "succeeded", "failed" or "cancelled".
         error: What went wrong, for people.
         message: Last words; None leaves what was there.
+        result: What came of it, as JSON; None leaves it empty.
 
     Raises:
         JobError: If it has ended already.
         NotFoundError: If there is no such job.
     """
-    values: dict[str, Any] = {"state": state, "error": error, "finished_at": utc_now()}
+    values: dict[str, Any] = {
+        "state": state,
+        "error": error,
+        "finished_at": utc_now(),
+        "seconds_left": None,
+    }
+    if result is not None:
+        values["result"] = dict(result)
     if state == "succeeded":
         values["progress"] = 1.0
     if message is not None:
         values["message"] = message
     with writing(engine) as connection:
         _update_active(connection, job_id, ACTIVE, values)
-        return _job_in(connection, job_id)
+        return job_in(connection, job_id)
 
 
 def request_cancel(engine: Engine, job_id: int) -> Job:
@@ -197,77 +247,14 @@ def request_cancel(engine: Engine, job_id: int) -> Job:
             .where(JobRow.id == job_id, JobRow.state == "queued")
             .values(state="cancelled", finished_at=utc_now())
         )
-        return _job_in(connection, job_id)
+        return job_in(connection, job_id)
 
 
-def get_job(engine: Engine, job_id: int) -> Job:
-    """Return a job.
-
-    Raises:
-        NotFoundError: If there is none of this id.
-    """
-    with reading(engine) as connection:
-        return _job_in(connection, job_id)
-
-
-def active_job(engine: Engine, project_id: int) -> Job | None:
-    """Return the project's queued or running job, or None."""
-    with reading(engine) as connection:
-        row = connection.execute(
-            select(JobRow.__table__).where(
-                JobRow.project_id == project_id, JobRow.state.in_(ACTIVE)
-            )
-        ).one_or_none()
-    return None if row is None else Job(**row._mapping)
-
-
-def list_jobs(engine: Engine, project_id: int, limit: int = 50) -> list[Job]:
-    """Return a project's jobs, newest first."""
-    with reading(engine) as connection:
-        rows = connection.execute(
-            select(JobRow.__table__)
-            .where(JobRow.project_id == project_id)
-            .order_by(JobRow.id.desc())
-            .limit(limit)
-        )
-        return [Job(**row._mapping) for row in rows]
-
-
-def fail_dead_jobs(engine: Engine, *, stale_after: timedelta = STALE_AFTER) -> list[Job]:
-    """Fail the active jobs whose process is gone; call it when a server or command starts.
-
-    Args:
-        engine: The database.
-        stale_after: Silence after which a job of another host, or a queued one, is dead.
-
-    Returns:
-        The jobs that were failed.
-    """
-    now = utc_now()
-    with writing(engine) as connection:
-        rows = connection.execute(select(JobRow.__table__).where(JobRow.state.in_(ACTIVE))).all()
-        dead = [
-            job for job in (Job(**row._mapping) for row in rows) if _dead(job, now, stale_after)
-        ]
-        for job in dead:
-            connection.execute(
-                update(JobRow)
-                .where(JobRow.id == job.id)
-                .values(
-                    state="failed",
-                    finished_at=now,
-                    error=f"Its process ended without a word at {100 * job.progress:.0f}%. Start "
-                    "it again: it goes on from what is saved.",
-                )
-            )
-        return [_job_in(connection, job.id) for job in dead]
-
-
-def _dead(job: Job, now: datetime, stale_after: timedelta) -> bool:
-    silence = now - (job.heartbeat_at or job.created_at)
-    if job.state == "queued" or job.hostname != socket.gethostname() or job.pid is None:
-        return silence > stale_after
-    return not process_is_alive(job.pid) or silence > PID_TRUSTED_FOR
+def _project_of(connection: Connection, slug: str) -> int | None:
+    found: int | None = connection.scalar(
+        select(ProjectRow.id).where(ProjectRow.slug == slug, ~ProjectRow.deleting)
+    )
+    return found
 
 
 def _update_active(
@@ -277,16 +264,9 @@ def _update_active(
         update(JobRow).where(JobRow.id == job_id, JobRow.state.in_(states)).values(**values)
     )
     if changed.rowcount != 1:
-        job = _job_in(connection, job_id)
+        job = job_in(connection, job_id)
         reason = f" ({job.error})" if job.error else ""
         raise JobError(
             f"The job has {job.state} already{reason}. Expected it to be {' or '.join(states)}. "
             "Start a new one if it is still wanted."
         )
-
-
-def _job_in(connection: Connection, job_id: int) -> Job:
-    row = connection.execute(select(JobRow.__table__).where(JobRow.id == job_id)).one_or_none()
-    if row is None:
-        raise NotFoundError(f"Found no job with id {job_id}. Choose one from the list.")
-    return Job(**row._mapping)

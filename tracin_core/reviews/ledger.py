@@ -20,6 +20,8 @@ class Decision:
     Attributes:
         version: The example's version that the event made; the first is 1.
         given_label: The label that was judged, copied so that the event explains itself.
+        given_value: For regression the number that was judged, new_value the one it was corrected
+            to; the labels then mean nothing.
         undoes: The decision that this event takes back, for "undo" only.
         created_at: UTC.
         seconds_spent: From the example's appearance to the press.
@@ -43,6 +45,8 @@ class Decision:
     rank: int | None
     score: float | None
     run_id: int | None
+    given_value: float | None = None
+    new_value: float | None = None
 
 
 DECISION_COLUMNS = (
@@ -62,6 +66,8 @@ DECISION_COLUMNS = (
     DecisionRow.rank,
     DecisionRow.score,
     DecisionRow.run_id,
+    DecisionRow.given_value,
+    DecisionRow.new_value,
 )
 
 
@@ -102,10 +108,15 @@ def decisions_after(
 
 def describe(decision: Decision, classes: Sequence[str]) -> str:
     """Tell an event in plain words: "Ann relabeled it from 'cat' to 'dog' (2026-05-04 …)"."""
-    given = f"'{classes[decision.given_label]}'"
+    if decision.given_value is not None:
+        what, given = "value", format_value(decision.given_value)
+        new = format_value(decision.new_value)
+    else:
+        what, given = "label", f"'{classes[decision.given_label]}'"
+        new = f"'{classes[decision.new_label or 0]}'"
     deeds = {
-        "keep": f"kept the label {given}",
-        "relabel": f"relabeled it from {given} to '{classes[decision.new_label or 0]}'",
+        "keep": f"kept the {what} {given}",
+        "relabel": f"relabeled it from {given} to {new}",
         "exclude": "excluded it",
         "ambiguous": "marked it ambiguous",
         "skip": "skipped it",
@@ -113,3 +124,8 @@ def describe(decision: Decision, classes: Sequence[str]) -> str:
     }
     when = decision.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"{decision.reviewer} {deeds[decision.action]} ({when})"
+
+
+def format_value(value: float | None) -> str:
+    """Return a number as people write it: 3 for 3.0, and no digit that was not entered."""
+    return "" if value is None else repr(float(value)).removesuffix(".0")

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, func, select
 
 from tracin_core.reviews.database import reading
 from tracin_core.reviews.events import STATUS_OF_ACTION, STATUSES, UNDECIDED, effective
-from tracin_core.reviews.projects import project_in
-from tracin_core.reviews.registration import run_in
+from tracin_core.reviews.project_rows import project_in
+from tracin_core.reviews.run_rows import run_in
 from tracin_core.reviews.schema import DecisionRow, ExampleRow, PredictionRow, ReviewerRow
 
 
@@ -152,7 +152,7 @@ def label_confusion(engine: Engine, run_id: int, split: str) -> NDArray[np.int64
         rows = connection.execute(
             select(ExampleRow.given_label, PredictionRow.predicted_label, func.count())
             .join(PredictionRow, PredictionRow.example_id == ExampleRow.id)
-            .where(PredictionRow.run_id == run_id, ExampleRow.split == split)
+            .where(PredictionRow.scoring_id == run.scoring_id, ExampleRow.split == split)
             .group_by(ExampleRow.given_label, PredictionRow.predicted_label)
         )
         for given, predicted, count in rows:

@@ -1,52 +1,62 @@
-"""What makes a project and an example acceptable."""
+"""What makes a project acceptable."""
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tracin_core.errors import InputError
-from tracin_core.terms import SPLITS
+from tracin_core.terms import KINDS, TASKS
 
-KINDS = ("image", "text", "table")
 # Safe as a folder name on every system and in a URL.
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+COLUMN_KINDS = ("number", "category")
 
 
-@dataclass(frozen=True)
-class NewExample:
-    """An example to be added.
-
-    Attributes:
-        key: Name that stays the same when the data set is imported again.
-        split: "train" or "test".
-        position: 0-based index within the split: the row in every array of a run.
-        given_label: Index into the project's classes.
-        text: The text of a text example.
-        media_path: Path of an image, relative to the project's media folder, with "/".
-    """
-
-    key: str
-    split: str
-    position: int
-    given_label: int
-    text: str | None = None
-    media_path: str | None = None
-
-
-def check_project(slug: str, kind: str, classes: tuple[str, ...]) -> None:
+def check_project(
+    slug: str, kind: str, task: str, classes: Sequence[str], settings: Mapping[str, Any]
+) -> None:
     """See that a project can be made.
 
     Raises:
         InputError: If a value is unusable.
+    """
+    check_slug(slug)
+    if kind not in KINDS:
+        raise InputError(f"Found the kind {kind!r}. Expected one of {', '.join(KINDS)}.")
+    if task not in TASKS:
+        raise InputError(f"Found the task {task!r}. Expected one of {', '.join(TASKS)}.")
+    if task == "classification":
+        check_classes(classes)
+    elif classes:
+        raise InputError(
+            f"Found {len(classes)} classes for regression. Expected none: name the number with "
+            "`target`, or choose classification."
+        )
+    check_settings(settings)
+
+
+def check_slug(slug: str) -> None:
+    """See that a project's short name can be a folder and part of a URL.
+
+    Raises:
+        InputError: If it cannot.
     """
     if not SLUG.fullmatch(slug):
         raise InputError(
             f"Found the project name {slug!r}. Expected 1 to 64 lower-case letters, digits, '-' "
             "and '_', beginning with a letter or digit. Choose such a name."
         )
-    if kind not in KINDS:
-        raise InputError(f"Found the kind {kind!r}. Expected one of {', '.join(KINDS)}.")
+
+
+def check_classes(classes: Sequence[str]) -> None:
+    """See that the classes can be told apart and stored.
+
+    Raises:
+        InputError: If there are fewer than two, or a name is empty, double or broken.
+    """
     if len(classes) < 2 or len(set(classes)) < len(classes) or not all(classes):
         raise InputError(
             f"Found {len(classes)} classes: {', '.join(map(repr, classes[:10]))}. Expected at "
@@ -56,39 +66,32 @@ def check_project(slug: str, kind: str, classes: tuple[str, ...]) -> None:
         check_storable(name, f"The class name {name!r}")
 
 
-def check_example(example: NewExample, num_classes: int) -> None:
-    """See that an example can be added to a project.
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """See that how the data was imported can be kept, and describes the columns rightly.
 
     Raises:
-        InputError: If a value is unusable.
+        InputError: If it is no JSON, or a column has no name or no kind.
     """
-    name = f"Example {example.key!r}"
-    if not example.key:
+    try:
+        check_storable(json.dumps(dict(settings), allow_nan=False, ensure_ascii=False), "Settings")
+    except (TypeError, ValueError) as error:
         raise InputError(
-            f"The example at position {example.position} of the {example.split} split has an "
-            "empty key. Expected a name of its own for each example."
-        )
-    if example.split not in SPLITS:
-        raise InputError(f"{name} has the split {example.split!r}. Expected train or test.")
-    if example.position < 0:
-        raise InputError(f"{name} has position {example.position}. Expected 0 or more.")
-    if not 0 <= example.given_label < num_classes:
+            f"The project's settings are no JSON: {error}. Expected texts, finite numbers, lists "
+            "and dicts only."
+        ) from error
+    names = []
+    for column in settings.get("columns", ()):
+        if not isinstance(column, Mapping) or column.get("kind") not in COLUMN_KINDS:
+            raise InputError(
+                f"Found the column {column!r}. Expected its name and its kind, one of "
+                f"{', '.join(COLUMN_KINDS)}."
+            )
+        names.append(str(column.get("name", "")))
+        check_storable(names[-1], f"The column name {names[-1]!r}")
+    if len(set(names)) < len(names) or not all(names):
         raise InputError(
-            f"{name} has label {example.given_label}. Expected a class index from 0 to "
-            f"{num_classes - 1}."
-        )
-    for value in (example.key, example.text, example.media_path):
-        check_storable(value or "", name)
-    if example.media_path is not None:
-        _check_media_path(example.media_path, name)
-
-
-def _check_media_path(path: str, name: str) -> None:
-    parts = path.split("/")
-    if "\\" in path or ":" in path or any(part in ("", ".", "..") for part in parts):
-        raise InputError(
-            f"{name} has the media path {path!r}. Expected a relative path inside the project's "
-            "media folder, with '/' between folders and without '..', '\\' or ':'."
+            f"Found the columns {', '.join(map(repr, names[:10]))}. Expected different names that "
+            "are not empty."
         )
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
-from itertools import islice
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Engine, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from tracin_core.errors import InputError, NotFoundError
+from tracin_core.reviews.adding import add_examples
 from tracin_core.reviews.database import reading, writing
-from tracin_core.reviews.project_rules import NewExample, check_example, check_project
-from tracin_core.reviews.registration import Checkpoint, Run, current_run, get_run, register_run
-from tracin_core.reviews.schema import ExampleRow, ProjectRow, utc_now
+from tracin_core.reviews.example_rules import NewExample
+from tracin_core.reviews.project_rows import Project, project_in, project_of
+from tracin_core.reviews.project_rules import check_project, check_storable
+from tracin_core.reviews.registration import register_run
+from tracin_core.reviews.run_rows import Checkpoint, Run, current_run, get_run
+from tracin_core.reviews.schema import ProjectRow, utc_now
 
 __all__ = [
     "Project",
@@ -24,6 +25,7 @@ __all__ = [
     "list_projects",
     "get_project",
     "get_project_by_id",
+    "project_in",
     "add_examples",
     "Run",
     "Checkpoint",
@@ -32,22 +34,6 @@ __all__ = [
     "get_run",
 ]
 
-# Rows sent to the database at a time; more gains nothing and holds more memory.
-CHUNK = 5000
-
-
-@dataclass(frozen=True)
-class Project:
-    """One data set under review."""
-
-    id: int
-    slug: str
-    title: str
-    kind: str
-    classes: tuple[str, ...]
-    description: str
-    created_at: datetime
-
 
 def create_project(
     engine: Engine,
@@ -55,8 +41,11 @@ def create_project(
     slug: str,
     title: str,
     kind: str,
-    classes: Iterable[str],
+    classes: Iterable[str] = (),
     description: str = "",
+    task: str = "classification",
+    target: str = "",
+    settings: Mapping[str, Any] | None = None,
 ) -> Project:
     """Create a project without examples.
 
@@ -65,14 +54,20 @@ def create_project(
         slug: Short name for folders and URLs: lower-case letters, digits, "-" and "_".
         title: Name for people.
         kind: "image", "text" or "table".
-        classes: Names of the classes; an example's label is an index into them.
+        classes: Names of the classes, an example's label is an index into them; none for
+            regression.
         description: What the data is, for people.
+        task: "classification" or "regression".
+        target: What the number (or the label) is called in the data.
+        settings: How the data was imported, as in `Project`.
 
     Raises:
         InputError: If a value is unusable, or the slug is taken.
     """
-    names = tuple(classes)
-    check_project(slug, kind, names)
+    names, settings = tuple(classes), dict(settings or {})
+    check_project(slug, kind, task, names, settings)
+    for value in (title, description, target):
+        check_storable(value, f"The project {slug!r}")
     row = {
         "slug": slug,
         "title": title,
@@ -80,6 +75,9 @@ def create_project(
         "classes": list(names),
         "description": description,
         "created_at": utc_now(),
+        "task": task,
+        "target": target,
+        "settings": settings,
     }
     try:
         with writing(engine) as connection:
@@ -91,26 +89,29 @@ def create_project(
     return get_project(engine, slug)
 
 
-def list_projects(engine: Engine) -> list[Project]:
-    """Return all projects, oldest first."""
+def list_projects(engine: Engine, archived: bool = False) -> list[Project]:
+    """Return the projects in use, or those that were put away; oldest first."""
+    is_archived = ProjectRow.archived_at.is_not(None)
+    query = select(ProjectRow.__table__).where(
+        ~ProjectRow.deleting, is_archived if archived else ~is_archived
+    )
     with reading(engine) as connection:
-        rows = connection.execute(select(ProjectRow.__table__).order_by(ProjectRow.id))
-        return [_project(row) for row in rows]
+        return [project_of(row) for row in connection.execute(query.order_by(ProjectRow.id))]
 
 
 def get_project(engine: Engine, slug: str) -> Project:
-    """Return a project by its slug.
+    """Return a project by its slug, an archived one too.
 
     Raises:
         NotFoundError: If there is none.
     """
     with reading(engine) as connection:
         row = connection.execute(
-            select(ProjectRow.__table__).where(ProjectRow.slug == slug)
+            select(ProjectRow.__table__).where(ProjectRow.slug == slug, ~ProjectRow.deleting)
         ).one_or_none()
         if row is not None:
-            return _project(row)
-        slugs = list(connection.scalars(select(ProjectRow.slug).order_by(ProjectRow.id)))
+            return project_of(row)
+    slugs = [project.slug for project in list_projects(engine)]
     choice = f"Choose one of: {', '.join(slugs)}." if slugs else "Make one first, e.g. the demos."
     raise NotFoundError(f"Found no project named {slug!r}. {choice}")
 
@@ -123,82 +124,3 @@ def get_project_by_id(engine: Engine, project_id: int) -> Project:
     """
     with reading(engine) as connection:
         return project_in(connection, project_id)
-
-
-def project_in(connection: Connection, project_id: int) -> Project:
-    """Return a project by its id, inside a transaction.
-
-    Raises:
-        NotFoundError: If there is none.
-    """
-    row = connection.execute(
-        select(ProjectRow.__table__).where(ProjectRow.id == project_id)
-    ).one_or_none()
-    if row is None:
-        raise NotFoundError(f"Found no project with id {project_id}. Choose one from the list.")
-    return _project(row)
-
-
-def add_examples(engine: Engine, project_id: int, examples: Iterable[NewExample]) -> int:
-    """Add examples to a project, all or none.
-
-    Args:
-        engine: The database.
-        project_id: The project.
-        examples: Read once, in chunks, so a generator over a large file is fine.
-
-    Returns:
-        How many were added.
-
-    Raises:
-        InputError: If an example is unusable, or its key or position is taken.
-        NotFoundError: If there is no such project.
-    """
-    count = 0
-    try:
-        with writing(engine) as connection:
-            num_classes = len(project_in(connection, project_id).classes)
-            for rows in _chunks(examples, project_id, num_classes):
-                connection.execute(insert(ExampleRow), rows)
-                count += len(rows)
-    except IntegrityError as error:
-        what = "position in a split" if "position" in str(error.orig) else "key"
-        raise InputError(
-            f"An example's {what} is taken: it occurs twice, or the project has it already. "
-            "Expected every key once in a project and every position once in a split. Nothing "
-            f"was added. (The database answered: {error.orig})"
-        ) from error
-    return count
-
-
-def _chunks(
-    examples: Iterable[NewExample], project_id: int, num_classes: int
-) -> Iterator[list[dict[str, Any]]]:
-    iterator = iter(examples)
-    while chunk := list(islice(iterator, CHUNK)):
-        for example in chunk:
-            check_example(example, num_classes)
-        yield [
-            {
-                "project_id": project_id,
-                "key": example.key,
-                "split": example.split,
-                "position": int(example.position),
-                "given_label": int(example.given_label),
-                "text": example.text,
-                "media_path": example.media_path,
-            }
-            for example in chunk
-        ]
-
-
-def _project(row: Any) -> Project:
-    return Project(
-        id=row.id,
-        slug=row.slug,
-        title=row.title,
-        kind=row.kind,
-        classes=tuple(row.classes),
-        description=row.description,
-        created_at=row.created_at,
-    )

@@ -7,7 +7,7 @@ of the page only. Without a filter the page number alone gives the ranks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from tracin_core.reviews.queue_filter import (
     filter_conditions,
     is_decided,
 )
-from tracin_core.reviews.registration import Run, run_in
+from tracin_core.reviews.run_rows import Run, run_in
 from tracin_core.reviews.schema import ExampleRow, ScoreRow
 
 __all__ = [
@@ -60,6 +60,8 @@ class QueueRow:
         rank: 1 is the most suspect; counted in the whole train split, whatever the filter.
         percentile: ``100 * (1 - (rank - 1) / N)``: rank 1 is 100.
         version: Number of the example's events; a decision must name it.
+        fields: A table's row; given_value, current_value, predicted_value: for regression; as
+            in `ExampleView`.
     """
 
     example_id: int
@@ -77,6 +79,10 @@ class QueueRow:
     media_path: str | None
     key: str
     version: int
+    fields: Mapping[str, float | str | None] | None = None
+    given_value: float | None = None
+    current_value: float | None = None
+    predicted_value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +186,7 @@ def adjacent(
             raise NotFoundError(f"Found no example with id {example_id}. Open one from the queue.")
         rank = connection.scalar(
             select(ScoreRow.rank).where(
-                ScoreRow.run_id == run.id,
+                ScoreRow.scoring_id == run.scoring_id,
                 ScoreRow.signal == signal,
                 ScoreRow.example_id == view.id,
             )
@@ -192,7 +198,7 @@ def adjacent(
             place, at = ExampleRow.position, view.position
         else:
             ids = select(ScoreRow.example_id).where(
-                ScoreRow.run_id == run.id,
+                ScoreRow.scoring_id == run.scoring_id,
                 ScoreRow.signal == signal,
                 *filter_conditions(connection, run, filter),
             )
@@ -215,7 +221,7 @@ def _ranked_run(connection: Connection, run_id: int, signal: str) -> Run:
 def _ranking(run: Run, signal: str) -> Select[*tuple[Any, ...]]:
     return (
         select(ScoreRow.rank, ScoreRow.example_id, ScoreRow.value)
-        .where(ScoreRow.run_id == run.id, ScoreRow.signal == signal)
+        .where(ScoreRow.scoring_id == run.scoring_id, ScoreRow.signal == signal)
         .order_by(ScoreRow.rank)
     )
 
@@ -224,17 +230,21 @@ def _rank_all(
     connection: Connection, run: Run, signal: str, query: Select[*tuple[Any, ...]]
 ) -> list[Row[*tuple[Any, ...]]]:
     """Return all that pass a filter, by rank, found in the order of the examples."""
-    # Nothing but the id is asked for: the index on (run, signal, example) then answers alone.
+    # Nothing but the id is asked for: the index on (scoring, signal, example) then answers alone.
     in_table_order = query.with_only_columns(ScoreRow.example_id).order_by(None)
     ids = connection.scalars(in_table_order).all()
-    return sorted(scores_of(connection, ids, run.id, signal), key=lambda row: row.rank)
+    return sorted(scores_of(connection, ids, run.scoring_id, signal), key=lambda row: row.rank)
 
 
 def _skipped(run: Run, signal: str) -> Select[*tuple[Any, ...]]:
     return (
         select(ScoreRow.rank, ScoreRow.example_id, ScoreRow.value)
         .join(effective, effective.c.example_id == ScoreRow.example_id)
-        .where(ScoreRow.run_id == run.id, ScoreRow.signal == signal, effective.c.action == "skip")
+        .where(
+            ScoreRow.scoring_id == run.scoring_id,
+            ScoreRow.signal == signal,
+            effective.c.action == "skip",
+        )
         .order_by(effective.c.id)
     )
 
@@ -263,6 +273,10 @@ def _rows(
                 media_path=view.media_path,
                 key=view.key,
                 version=view.version,
+                fields=view.fields,
+                given_value=view.given_value,
+                current_value=view.current_value,
+                predicted_value=view.predicted_value,
             )
         )
     return rows

@@ -8,7 +8,7 @@ from typing import Literal
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
 from tracin_core.reviews.events import contains, effective
-from tracin_core.reviews.registration import Run
+from tracin_core.reviews.run_rows import Run
 from tracin_core.reviews.schema import ExampleRow, PredictionRow, ScoreRow
 from tracin_core.reviews.totals import remembered_total
 
@@ -59,7 +59,7 @@ def filter_conditions(
 
 def _prediction_condition(run: Run, filter: QueueFilter) -> ColumnElement[bool]:
     parts: list[ColumnElement[bool]] = [
-        PredictionRow.run_id == run.id,
+        PredictionRow.scoring_id == run.scoring_id,
         PredictionRow.example_id == ScoreRow.example_id,
     ]
     if filter.predicted_labels:
@@ -95,10 +95,12 @@ def count_passing(connection: Connection, run: Run, signal: str, filter: QueueFi
     """Return how many examples pass the filter; see `tracin_core.reviews.totals`."""
     of_data = replace(filter, status="any")
     conditions = filter_conditions(connection, run, of_data)
-    ranking = select(func.count()).where(ScoreRow.run_id == run.id, ScoreRow.signal == signal)
+    ranking = select(func.count()).where(
+        ScoreRow.scoring_id == run.scoring_id, ScoreRow.signal == signal
+    )
     total = run.num_ranked
     if conditions:
-        key = (connection.engine.url, run.id, run.created_at, of_data)
+        key = (connection.engine.url, run.scoring_id, run.created_at, of_data)
         query = ranking.where(*conditions)
         total = remembered_total(key, lambda: connection.scalars(query).one())
     if filter.status == "any":
@@ -110,7 +112,7 @@ def count_passing(connection: Connection, run: Run, signal: str, filter: QueueFi
         .join(
             ScoreRow,
             and_(
-                ScoreRow.run_id == run.id,
+                ScoreRow.scoring_id == run.scoring_id,
                 ScoreRow.signal == signal,
                 ScoreRow.example_id == effective.c.example_id,
             ),

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sqlalchemy import Connection
 
 from tracin_core.errors import InputError
-from tracin_core.reviews.schema import PredictionRow, ScoreRow
 
-# Rows sent to the database at a time; more gains nothing and holds more memory.
-CHUNK = 10_000
+# (signal, rank, example id, value), as in the table `score` without its scoring.
+ScoreValues = tuple[str, int, int, float]
+# (example id, label, its probability, probability of the given label, value), as in the table
+# `prediction` without its scoring.
+PredictionValues = tuple[int, int | None, float | None, float | None, float | None]
+
+_CLASS_COLUMNS = ("predicted class", "predicted probability", "probability of the given label")
+_VALUE_COLUMNS = ("predicted value",)
 
 
-def enter_ranking(
-    connection: Connection,
-    run_id: int,
-    signal: str,
-    scores: ArrayLike,
-    train_ids: Sequence[int],
-) -> None:
+def rank_scores(signal: str, scores: ArrayLike, train_ids: Sequence[int]) -> Iterator[ScoreValues]:
     """Rank the train examples by one signal, the highest first.
 
+    The numbers are checked at once, the rows made as they are asked for.
+
     Args:
-        connection: Inside the transaction that enters the run.
-        run_id: The run.
         signal: The signal's name.
         scores: By train position, shape ``(N,)``; high is suspect.
         train_ids: Example ids by position, ``N`` of them.
@@ -38,69 +35,63 @@ def enter_ranking(
     """
     values = _finite(scores, f"The signal {signal!r}")
     _check_length(f"The signal {signal!r}", len(values), "train", len(train_ids))
-    # Stable, so that equal scores are ranked by position and a rescore keeps their order.
-    order = np.argsort(-values, kind="stable")
-    rows = (
-        (run_id, signal, rank, train_ids[position], value)
-        for rank, (position, value) in enumerate(
-            zip(order.tolist(), values[order].tolist(), strict=True), start=1
-        )
-    )
-    _insert_rows(connection, ScoreRow, rows)
+    return _ranked(signal, values, train_ids)
 
 
-def enter_predictions(
-    connection: Connection,
-    run_id: int,
-    split: str,
-    arrays: tuple[ArrayLike, ArrayLike, ArrayLike],
-    ids: Sequence[int],
-) -> None:
-    """Enter what the run's last checkpoint says about the examples of a split.
+def list_predictions(
+    split: str, arrays: Sequence[ArrayLike], ids: Sequence[int], task: str
+) -> Iterator[PredictionValues]:
+    """List what the run's last checkpoint says about the examples of a split.
+
+    The numbers are checked at once, the rows made as they are asked for.
 
     Args:
-        connection: Inside the transaction that enters the run.
-        run_id: The run.
         split: "train" or "test".
-        arrays: Predicted class, its probability, probability of the given label, each ``(N,)``.
+        arrays: For classification predicted class, its probability, probability of the given
+            label; for regression the predicted value only; each of shape ``(N,)``.
         ids: Example ids by position, ``N`` of them.
+        task: "classification" or "regression".
 
     Raises:
-        InputError: If a length is wrong or a number is not finite.
+        InputError: If an array is missing, a length is wrong or a number is not finite.
     """
-    names = ("predicted class", "predicted probability", "probability of the given label")
+    names = _VALUE_COLUMNS if task == "regression" else _CLASS_COLUMNS
+    if len(arrays) != len(names):
+        raise InputError(
+            f"Found {len(arrays)} arrays of predictions ({split}). Expected {len(names)} for "
+            f"{task}: {', '.join(names)}."
+        )
     columns = [
         _finite(array, f"{name} ({split})") for array, name in zip(arrays, names, strict=True)
     ]
     for column, name in zip(columns, names, strict=True):
         _check_length(f"The {name}", len(column), split, len(ids))
-    rows = (
-        (run_id, example_id, int(label), probability, given)
-        for example_id, label, probability, given in zip(
-            ids, *(column.tolist() for column in columns), strict=True
-        )
-    )
-    _insert_rows(connection, PredictionRow, rows)
+    if task == "regression":
+        return _value_rows(ids, columns[0])
+    return _class_rows(ids, columns)
 
 
-def _insert_rows(
-    connection: Connection,
-    target: type[ScoreRow] | type[PredictionRow],
-    rows: Iterator[tuple[Any, ...]],
-) -> None:
-    """Insert rows whose values are in the order of the table's columns.
+def _ranked(
+    signal: str, values: NDArray[np.float64], train_ids: Sequence[int]
+) -> Iterator[ScoreValues]:
+    # Stable, so that equal scores are ranked by position and a rescore keeps their order.
+    order = np.argsort(-values, kind="stable")
+    places = zip(order.tolist(), values[order].tolist(), strict=True)
+    for rank, (position, value) in enumerate(places, start=1):
+        yield signal, rank, train_ids[position], value
 
-    By the driver's own statement: a million rows through SQLAlchemy's, with its dictionaries,
-    took four times as long.
-    """
-    columns = [column.name for column in target.__table__.columns]
-    mark = "?" if connection.dialect.name == "sqlite" else "%s"
-    statement = (
-        f"INSERT INTO {target.__tablename__} ({', '.join(columns)}) "  # noqa: S608 - our own names
-        f"VALUES ({', '.join([mark] * len(columns))})"
-    )
-    while chunk := list(islice(rows, CHUNK)):
-        connection.exec_driver_sql(statement, chunk)
+
+def _class_rows(
+    ids: Sequence[int], columns: Sequence[NDArray[np.float64]]
+) -> Iterator[PredictionValues]:
+    rows: Iterator[Any] = zip(ids, *(column.tolist() for column in columns), strict=True)
+    for example_id, label, probability, given in rows:
+        yield example_id, int(label), probability, given, None
+
+
+def _value_rows(ids: Sequence[int], values: NDArray[np.float64]) -> Iterator[PredictionValues]:
+    for example_id, value in zip(ids, values.tolist(), strict=True):
+        yield example_id, None, None, None, value
 
 
 def _finite(values: ArrayLike, name: str) -> NDArray[np.float64]:

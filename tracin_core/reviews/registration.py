@@ -1,64 +1,24 @@
-"""Runs: what a scored training left behind, entered in one transaction."""
+"""Runs: what a scored training left behind, entered unseen and shown at once."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from itertools import chain
 from pathlib import PurePosixPath
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
-from tracin_core.errors import InputError, NotFoundError
+from tracin_core.errors import InputError
 from tracin_core.reviews.database import reading, writing
-from tracin_core.reviews.rankings import enter_predictions, enter_ranking
-from tracin_core.reviews.schema import (
-    CheckpointRow,
-    ExampleRow,
-    PredictionRow,
-    ProjectRow,
-    RunRow,
-    ScoreRow,
-    utc_now,
-)
-
-
-class Checkpoint(TypedDict):
-    """One checkpoint of a run, as in ``run.json``."""
-
-    file: str
-    step: int
-    epoch: float | None
-    learning_rate: float | None
-    train_loss: float | None
-    test_accuracy: float | None
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training and scoring of a project.
-
-    Attributes:
-        folder: Relative to the project's folder: "runs/<key>".
-        config: As in ``run.json``.
-        checkpoints: In training order.
-        signals: Names by which the train examples are ranked.
-        num_ranked: Train examples in each ranking.
-    """
-
-    id: int
-    project_id: int
-    key: str
-    folder: str
-    config: dict[str, Any]
-    checkpoints: tuple[Checkpoint, ...]
-    signals: tuple[str, ...]
-    num_ranked: int
-    created_at: datetime
+from tracin_core.reviews.project_rows import project_in
+from tracin_core.reviews.rankings import list_predictions, rank_scores
+from tracin_core.reviews.run_rows import Run, run_in
+from tracin_core.reviews.schema import CheckpointRow, ExampleRow, RunRow, utc_now
+from tracin_core.reviews.scorings import enter_scoring, remove_abandoned, taken_over_told
 
 
 def register_run(
@@ -70,12 +30,14 @@ def register_run(
     config: Mapping[str, Any],
     checkpoints: Sequence[Mapping[str, Any]],
     scores: Mapping[str, ArrayLike],
-    predictions: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]],
+    predictions: Mapping[str, tuple[ArrayLike, ...]],
 ) -> Run:
     """Enter a run with its rankings and predictions; it becomes the project's current run.
 
-    All in one transaction: the queue shows the old run until the new one is complete. A run
-    with the same key is replaced and keeps its id, so decisions go on pointing at it.
+    The numbers enter in many short transactions, under a scoring that no run points at; the last
+    one lets the run point at it. So the queue shows the old run until the new one is complete,
+    and people go on deciding meanwhile. A run with the same key is replaced and keeps its id, so
+    decisions go on pointing at it. What a killed registration left is removed by the next one.
 
     Args:
         engine: The database.
@@ -87,97 +49,53 @@ def register_run(
             test_accuracy; what is not known may be None or missing.
         scores: Signal name to values by train position, shape ``(N,)``; high is suspect.
         predictions: Split to (predicted class, its probability, probability of the given
-            label), each by position, shape ``(N,)``.
+            label), for regression to (predicted value,), each by position, shape ``(N,)``.
 
     Raises:
         InputError: If lengths do not fit the project's examples, a number is not finite, or
-            the configuration is no JSON.
+            the configuration is no JSON. Nothing was entered.
         NotFoundError: If there is no such project.
+        JobError: If another process began to enter a run of the project meanwhile.
     """
     _check_folder(folder)
     _check_json(config)
-    with writing(engine) as connection:
-        if connection.scalar(select(ProjectRow.id).where(ProjectRow.id == project_id)) is None:
-            raise NotFoundError(f"Found no project with id {project_id}. Create it first.")
-        train_ids = _ids_by_position(connection, project_id, "train")
-        row = {
-            "folder": folder,
-            "config": dict(config),
-            "signals": list(scores),
-            "num_ranked": len(train_ids),
-            "is_current": True,
-            "created_at": utc_now(),
+    with reading(engine) as connection:
+        task = project_in(connection, project_id).task
+        ids = {
+            split: _ids_by_position(connection, project_id, split)
+            for split in {"train", *predictions}
         }
+    ranked = [rank_scores(signal, values, ids["train"]) for signal, values in scores.items()]
+    predicted = [
+        list_predictions(split, arrays, ids[split], task) for split, arrays in predictions.items()
+    ]
+    saved = _checkpoint_rows(checkpoints)
+    remove_abandoned(engine, project_id)
+    scoring_id = enter_scoring(
+        engine, project_id, chain.from_iterable(ranked), chain.from_iterable(predicted)
+    )
+    row = {
+        "folder": folder,
+        "config": dict(config),
+        "signals": list(scores),
+        "num_ranked": len(ids["train"]),
+        "is_current": True,
+        "created_at": utc_now(),
+        "scoring_id": scoring_id,
+    }
+    with taken_over_told(engine, scoring_id), writing(engine) as connection:
         run_id = _enter_run(connection, project_id, key, row)
-        _enter_checkpoints(connection, run_id, checkpoints)
-        for signal, values in scores.items():
-            enter_ranking(connection, run_id, signal, values, train_ids)
-        for split, arrays in predictions.items():
-            enter_predictions(
-                connection, run_id, split, arrays, _ids_by_position(connection, project_id, split)
+        if saved:
+            connection.execute(
+                insert(CheckpointRow), [{"run_id": run_id, **values} for values in saved]
             )
-        return run_in(connection, run_id)
-
-
-def current_run(engine: Engine, project_id: int) -> Run | None:
-    """Return the run that a project shows, or None before its first one."""
-    with reading(engine) as connection:
-        run_id = connection.scalar(
-            select(RunRow.id).where(RunRow.project_id == project_id, RunRow.is_current)
-        )
-        return None if run_id is None else run_in(connection, run_id)
-
-
-def get_run(engine: Engine, run_id: int) -> Run:
-    """Return a run by its id.
-
-    Raises:
-        NotFoundError: If there is none.
-    """
-    with reading(engine) as connection:
-        return run_in(connection, run_id)
-
-
-def run_in(connection: Connection, run_id: int) -> Run:
-    """Return a run by its id, inside a transaction.
-
-    Raises:
-        NotFoundError: If there is none.
-    """
-    row = connection.execute(select(RunRow.__table__).where(RunRow.id == run_id)).one_or_none()
-    if row is None:
-        raise NotFoundError(f"Found no run with id {run_id}. Open the project's current run.")
-    found = connection.execute(
-        select(CheckpointRow.__table__)
-        .where(CheckpointRow.run_id == run_id)
-        .order_by(CheckpointRow.number)
-    )
-    checkpoints = tuple(
-        Checkpoint(
-            file=one.file,
-            step=one.step,
-            epoch=one.epoch,
-            learning_rate=one.learning_rate,
-            train_loss=one.train_loss,
-            test_accuracy=one.test_accuracy,
-        )
-        for one in found
-    )
-    return Run(
-        id=row.id,
-        project_id=row.project_id,
-        key=row.key,
-        folder=row.folder,
-        config=row.config,
-        checkpoints=checkpoints,
-        signals=tuple(row.signals),
-        num_ranked=row.num_ranked,
-        created_at=row.created_at,
-    )
+        run = run_in(connection, run_id)
+    remove_abandoned(engine, project_id)
+    return run
 
 
 def _enter_run(connection: Connection, project_id: int, key: str, row: dict[str, Any]) -> int:
-    """Insert the run, or empty and update the one of the same key; return its id."""
+    """Insert the run, or update the one of the same key; return its id."""
     connection.execute(
         update(RunRow).where(RunRow.project_id == project_id).values(is_current=False)
     )
@@ -187,18 +105,14 @@ def _enter_run(connection: Connection, project_id: int, key: str, row: dict[str,
     if old is None:
         new = insert(RunRow).values(project_id=project_id, key=key, **row).returning(RunRow.id)
         return connection.scalars(new).one()
-    for part in (ScoreRow, PredictionRow, CheckpointRow):
-        connection.execute(delete(part).where(part.run_id == old))
+    connection.execute(delete(CheckpointRow).where(CheckpointRow.run_id == old))
     connection.execute(update(RunRow).where(RunRow.id == old).values(row))
     return old
 
 
-def _enter_checkpoints(
-    connection: Connection, run_id: int, checkpoints: Sequence[Mapping[str, Any]]
-) -> None:
-    rows = [
+def _checkpoint_rows(checkpoints: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
         {
-            "run_id": run_id,
             "number": number,
             "file": str(one["file"]),
             "step": int(one["step"]),
@@ -209,8 +123,6 @@ def _enter_checkpoints(
         }
         for number, one in enumerate(checkpoints)
     ]
-    if rows:
-        connection.execute(insert(CheckpointRow), rows)
 
 
 def _ids_by_position(connection: Connection, project_id: int, split: str) -> list[int]:

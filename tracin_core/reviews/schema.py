@@ -17,13 +17,14 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 # The revision of the newest migration: an up-to-date database is recognised by comparing one
 # row with this, without loading Alembic. A test holds the two equal.
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -73,7 +74,10 @@ class Base(DeclarativeBase):
 
 
 class ProjectRow(Base):
-    """One data set under review."""
+    """One data set under review.
+
+    While ``deleting`` is true the project is hidden, and the triggers let its decisions go.
+    """
 
     __tablename__ = "project"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -83,10 +87,19 @@ class ProjectRow(Base):
     classes: Mapped[list[str]]
     description: Mapped[str]
     created_at: Mapped[datetime]
+    task: Mapped[str] = mapped_column(server_default="classification")
+    # What the number is called, for regression; what the label is, where that is known.
+    target: Mapped[str] = mapped_column(server_default="")
+    settings: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    archived_at: Mapped[datetime | None]
+    deleting: Mapped[bool] = mapped_column(server_default=false())
 
 
 class ExampleRow(Base):
-    """One example as it was imported; what people decide about it lies in ``decision``."""
+    """One example as it was imported; what people decide about it lies in ``decision``.
+
+    For regression ``given_value`` counts, and ``given_label`` is 0 and means nothing.
+    """
 
     __tablename__ = "example"
     __table_args__ = (
@@ -103,6 +116,9 @@ class ExampleRow(Base):
     given_label: Mapped[int]
     text: Mapped[str | None]
     media_path: Mapped[str | None]
+    given_value: Mapped[float | None]
+    # A table's row: JSON, not JSONB, which would not keep the order of the columns.
+    fields: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class RunRow(Base):
@@ -128,6 +144,21 @@ class RunRow(Base):
     num_ranked: Mapped[int]
     is_current: Mapped[bool]
     created_at: Mapped[datetime]
+    scoring_id: Mapped[int | None] = mapped_column(ForeignKey("scoring.id"))
+
+
+class ScoringRow(Base):
+    """The numbers of a run as they are entered, under an id of their own.
+
+    Entering a million examples takes a minute, which is too long for one transaction. So they
+    are entered in many, which nobody sees, and a last, short one makes a run point at them.
+    A scoring that no run points at is being entered, or was given up, or is replaced.
+    """
+
+    __tablename__ = "scoring"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    created_at: Mapped[datetime]
 
 
 class CheckpointRow(Base):
@@ -148,35 +179,43 @@ class ScoreRow(Base):
     """How suspect an example is by one signal of a run.
 
     The primary key is the ranking itself, so on SQLite (without row ids) and, by its index, on
-    PostgreSQL, a page of the queue is one walk along neighbouring rows.
+    PostgreSQL, a page of the queue is one walk along neighbouring rows. The example is no
+    foreign key: for each deleted example a database would search all scores for it.
     """
 
     __tablename__ = "score"
     __table_args__ = (
-        UniqueConstraint("run_id", "signal", "example_id"),
+        UniqueConstraint("scoring_id", "signal", "example_id"),
         {"sqlite_with_rowid": False},
     )
-    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    scoring_id: Mapped[int] = mapped_column(ForeignKey("scoring.id"), primary_key=True)
     signal: Mapped[str] = mapped_column(primary_key=True)
     rank: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    example_id: Mapped[int] = mapped_column(ForeignKey("example.id"))
+    example_id: Mapped[int]
     value: Mapped[float]
 
 
 class PredictionRow(Base):
-    """What a run's last checkpoint says about an example."""
+    """What a run's last checkpoint says about an example: a class, or a number.
+
+    The example is no foreign key, as in ``score``.
+    """
 
     __tablename__ = "prediction"
     __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own form
-    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
-    example_id: Mapped[int] = mapped_column(ForeignKey("example.id"), primary_key=True)
-    predicted_label: Mapped[int]
-    predicted_probability: Mapped[float]
-    given_probability: Mapped[float]
+    scoring_id: Mapped[int] = mapped_column(ForeignKey("scoring.id"), primary_key=True)
+    example_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    predicted_label: Mapped[int | None]
+    predicted_probability: Mapped[float | None]
+    given_probability: Mapped[float | None]
+    predicted_value: Mapped[float | None]
 
 
 class JobRow(Base):
-    """Long work in a process of its own; at most one active job a project."""
+    """Long work in a process of its own; at most one active job a project.
+
+    An import works on a project that does not exist yet, so its name is what counts.
+    """
 
     __tablename__ = "job"
     __table_args__ = (
@@ -186,14 +225,14 @@ class JobRow(Base):
         CheckConstraint("progress >= 0 AND progress <= 1", name="progress"),
         Index(
             "one_active_job_a_project",
-            "project_id",
+            "project_slug",
             unique=True,
             sqlite_where=text("state IN ('queued', 'running')"),
             postgresql_where=text("state IN ('queued', 'running')"),
         ),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("project.id"), index=True)
     kind: Mapped[str]
     state: Mapped[str]
     progress: Mapped[float]
@@ -206,6 +245,12 @@ class JobRow(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    project_slug: Mapped[str] = mapped_column(server_default="")
+    options: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    result: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    seconds_left: Mapped[float | None]
+    # Path of its log, relative to the workspace.
+    log: Mapped[str] = mapped_column(server_default="")
 
 
 class ReviewerRow(Base):
@@ -223,7 +268,10 @@ class ReviewerRow(Base):
 
 
 class DecisionRow(Base):
-    """One event of the review; triggers refuse every change and deletion."""
+    """One event of the review; triggers refuse every change and deletion.
+
+    For regression the values count; ``given_label`` is 0 and means nothing.
+    """
 
     __tablename__ = "decision"
     __table_args__ = (
@@ -235,6 +283,9 @@ class DecisionRow(Base):
         CheckConstraint("version >= 1", name="version"),
         CheckConstraint("(action = 'undo') = (undoes IS NOT NULL)", name="undoes"),
         CheckConstraint("new_label IS NULL OR action = 'relabel'", name="new_label"),
+        CheckConstraint(
+            "new_value IS NULL OR (action = 'relabel' AND new_label IS NULL)", name="new_value"
+        ),
         # Partial, so that it holds the undone decisions only and stays small to look up.
         Index(
             "one_undo_a_decision",
@@ -263,3 +314,5 @@ class DecisionRow(Base):
     rank: Mapped[int | None]
     score: Mapped[float | None]
     run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
+    given_value: Mapped[float | None]
+    new_value: Mapped[float | None]

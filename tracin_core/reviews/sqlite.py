@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection
+from sqlalchemy.exc import OperationalError
 
 from tracin_core.errors import DatabaseError
 
@@ -16,6 +17,8 @@ from tracin_core.errors import DatabaseError
 WRITE_OPTION = "tracin_write"
 # Milliseconds a writer waits for another one; a decision takes a few.
 BUSY_TIMEOUT = 5000
+# Seconds between a writer's attempts to take the lock.
+LOCK_POLL = 0.002
 # KiB a connection may hold; SQLite's own 2 MiB makes registering a large run half as fast.
 CACHE_SIZE = 32 * 1024
 
@@ -69,8 +72,31 @@ def configure_connection(connection: sqlite3.Connection, record: Any) -> None:
 
 def begin_transaction(connection: Connection) -> None:
     """Begin, with the write lock at once where the connection is going to write."""
-    writes = connection.get_execution_options().get(WRITE_OPTION, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if not connection.get_execution_options().get(WRITE_OPTION, False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    patience = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
+    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    try:
+        _take_write_lock(connection, time.monotonic() + patience / 1000)
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience}")
+
+
+def _take_write_lock(connection: Connection, deadline: float) -> None:
+    """Begin to write, waiting for another writer until the deadline.
+
+    SQLite's own waiting soon sleeps 100 ms between its attempts, and would miss the short
+    pauses that long work makes to let a decision in.
+    """
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            return
+        except OperationalError as error:
+            if "locked" not in str(error.orig) or time.monotonic() > deadline:
+                raise
+            time.sleep(LOCK_POLL)
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
