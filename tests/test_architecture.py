@@ -36,7 +36,7 @@ ALLOWED = {
     "commands": {*CHAIN, "runs", "reviews", "triage", "jobs"},
     "cli": {"commands"},
     "__main__": {"cli"},
-    "__init__": {"gradients", "influence"},  # lazily, for `from tracin_core import TracIn`
+    "__init__": {"gradients", "influence", "models"},  # lazily, for `from tracin_core import X`
 }
 
 

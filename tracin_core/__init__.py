@@ -1,7 +1,7 @@
 """Training-data influence by TracIn: self-influence, proponents, opponents, label review.
 
-``TracIn``, ``Checkpoint`` and ``Projection`` are loaded on first use, because they need
-torch (seconds and hundreds of megabytes) and everything served from stored scores does not.
+``TracIn``, ``Checkpoint``, ``Projection`` and ``OwnModel`` are loaded on first use, because they
+need torch (seconds and hundreds of megabytes) and everything served from stored scores does not.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ if TYPE_CHECKING:
     from tracin_core.gradients.projection import Projection
     from tracin_core.influence.checkpoints import Checkpoint
     from tracin_core.influence.tracin import TracIn
+    from tracin_core.models.own import OwnModel
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "Checkpoint": "tracin_core.influence.checkpoints",
+    "OwnModel": "tracin_core.models.own",
     "Projection": "tracin_core.gradients.projection",
     "TracIn": "tracin_core.influence.tracin",
 }
 
-__all__ = ["Checkpoint", "Projection", "TracIn", "__version__"]
+__all__ = ["Checkpoint", "OwnModel", "Projection", "TracIn", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

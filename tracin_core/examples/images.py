@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,47 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 FORMAT_LIST = "PNG, JPEG, WebP, BMP, TIFF or GIF"
 MAX_BYTES = 25 * 1024 * 1024  # above any camera's JPEG
 MAX_PIXELS = 50_000_000  # 150 MB as RGB in memory; above any telephone's camera in 2026
+# What a file of each format is called.
+SUFFIXES = {
+    "PNG": ".png",
+    "JPEG": ".jpg",
+    "WEBP": ".webp",
+    "BMP": ".bmp",
+    "TIFF": ".tiff",
+    "GIF": ".gif",
+}
 _WHITE = (255, 255, 255, 255)
+# How Pillow calls images without colours: black and white, grey, with transparency, or deep.
+_GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 
 
-def read_image(data: bytes, *, channels: int = 3) -> Image:
+@dataclass(frozen=True)
+class ImageHeader:
+    """What an image's first bytes say.
+
+    Attributes:
+        format: One of ``FORMATS``.
+        width, height: Pixels, before the camera's rotation is applied.
+    """
+
+    format: str
+    width: int
+    height: int
+
+
+def inspect_image(data: bytes) -> ImageHeader:
+    """Look at an image's header, which takes no time, and refuse what ``read_image`` refuses by it.
+
+    Raises:
+        InputError: If the data is empty, too large, no image, or of another format.
+    """
+    image = _open(data)
+    # Some JPEG files of cameras (MPO) name themselves otherwise.
+    name = image.format if image.format in SUFFIXES else "JPEG"
+    return ImageHeader(name or "JPEG", image.width, image.height)
+
+
+def read_image(data: bytes, *, channels: int | None = 3) -> Image:
     """Decode an image as grey or RGB with 8 bits a channel.
 
     The first frame of an animation is taken, the camera's rotation (EXIF) is applied, transparent
@@ -28,7 +66,7 @@ def read_image(data: bytes, *, channels: int = 3) -> Image:
 
     Args:
         data: The file's content.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for grey, 3 for RGB, None for grey where the file has no colours.
 
     Returns:
         A Pillow image of mode "L" or "RGB".
@@ -44,7 +82,8 @@ def read_image(data: bytes, *, channels: int = 3) -> Image:
             warnings.simplefilter("ignore")  # a broken EXIF block is no reason to refuse the image
             image.seek(0)
             image.load()
-            return _flatten(ImageOps.exif_transpose(image), channels)
+            chosen = channels or (1 if image.mode.split(";")[0] in _GREY_MODES else 3)
+            return _flatten(ImageOps.exif_transpose(image), chosen)
     # Pillow's decoders answer damaged data with a whole family of exceptions.
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError) as error:
         raise InputError(

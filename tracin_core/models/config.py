@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from tracin_core.errors import ConfigurationError
 from tracin_core.examples.encoding import Encoder
 from tracin_core.examples.image_encoder import ImageEncoder
+from tracin_core.models.own import OwnModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +78,11 @@ class WordEmbeddingConfig:
         return {"name": self.name, **asdict(self)}
 
 
-ModelConfig = SmallCNNConfig | WordEmbeddingConfig
-_KNOWN: dict[str, type[SmallCNNConfig] | type[WordEmbeddingConfig]] = {
+ModelConfig = SmallCNNConfig | WordEmbeddingConfig | OwnModelConfig
+_KNOWN: dict[str, type[ModelConfig]] = {
     SmallCNNConfig.name: SmallCNNConfig,
     WordEmbeddingConfig.name: WordEmbeddingConfig,
+    OwnModelConfig.name: OwnModelConfig,
 }
 
 
@@ -103,8 +105,8 @@ def model_config_from_json(data: dict[str, Any]) -> ModelConfig:
             f"The saved {kind.name} has settings that this version does not know: "
             f"{', '.join(sorted(set(settings) - known))}. Update the program, or train again."
         )
-    if "filters" in settings:
-        settings["filters"] = tuple(settings["filters"])
+    for name in {"filters", "classes"} & set(settings):
+        settings[name] = tuple(settings[name])
     try:
         return kind(**settings)
     except TypeError as error:

@@ -1,0 +1,203 @@
+"""A person's own network: what their function may return, and how a run remembers it.
+
+Nothing here runs their code; ``own_loading`` does, and only where they have agreed to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tracin_core.errors import ConfigurationError
+from tracin_core.terms import Kind, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    OwnLoss = str | Callable[[Any, Any], Tensor]
+
+LARGEST_FILE = 10_000_000  # bytes; a Python file beyond this is none
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A network with what belongs to it, as a person's function returns it.
+
+    Attributes:
+        model: The network; its weights do not matter, the checkpoints bring theirs.
+        transform: From an example (a Pillow image, a text, or a table's row as a dictionary) to
+            the network's input: a tensor, a tuple or a dictionary of tensors. It must give the
+            same each time, so no random crops. Without one an image becomes a float tensor
+            ``(C, H, W)`` from 0 to 1, and a row what the built-in networks see of it.
+        loss: "cross_entropy", "mse", "binary_cross_entropy" (on logits), or a function
+            ``(outputs, targets) -> (B,)``. ``None`` takes the first for classes and the second
+            for numbers.
+        collate: From a list of transformed inputs to a batch. Without one tensors are stacked;
+            in dictionaries with an ``attention_mask``, shorter ones are padded.
+        classes: The class names in the order of the network's outputs, where that is not the
+            project's order.
+        target_mean: For regression, what was subtracted from the targets in the training.
+        target_std: What they were divided by after that.
+    """
+
+    model: nn.Module
+    transform: Callable[[Any], Any] | None = None
+    loss: OwnLoss | None = None
+    collate: Callable[[list[Any]], Any] | None = None
+    classes: tuple[str, ...] | list[str] | None = None
+    target_mean: float = 0.0
+    target_std: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnModelConfig:
+    """Where a person's network comes from, and what it is for.
+
+    Attributes:
+        file: Absolute path of the Python file.
+        function: Name of the function in it, or of a class.
+        sha256: Digest of the file as it was; a file that has changed is not run.
+        kind: What an example is.
+        task: What is predicted of it.
+        classes: The project's class names; empty for regression.
+    """
+
+    name: ClassVar[str] = "own"
+
+    file: str
+    function: str
+    sha256: str
+    kind: Kind
+    task: Task = "classification"
+    classes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """How messages name it."""
+        return f"{Path(self.file).name}:{self.function}"
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that the network is to return for an example."""
+        return 1 if self.task == "regression" else len(self.classes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``model_config_from_json`` makes an equal configuration of."""
+        return {"name": self.name, **asdict(self), "classes": list(self.classes)}
+
+
+def describe_own_model(
+    reference: str, *, kind: Kind, task: Task = "classification", classes: tuple[str, ...] = ()
+) -> OwnModelConfig:
+    """Return the configuration of a network from ``file.py:function``, without running the file.
+
+    Args:
+        reference: The file and the function, with a colon between.
+        kind: What the project's examples are.
+        task: What is predicted of them.
+        classes: The project's class names.
+
+    Raises:
+        ConfigurationError: If it is no such reference, or the file cannot be read.
+    """
+    file, function = read_reference(reference)
+    return OwnModelConfig(
+        file=str(file.resolve()),
+        function=function,
+        sha256=hash_source(read_source(file)),
+        kind=kind,
+        task=task,
+        classes=classes,
+    )
+
+
+def is_reference(model: str) -> bool:
+    """Tell ``file.py:function`` from the name of a built-in network."""
+    return ".py" in model or ":" in model or "/" in model
+
+
+def read_reference(reference: str) -> tuple[Path, str]:
+    """Return the file and the function's name.
+
+    Raises:
+        ConfigurationError: If one is missing or the name is none.
+    """
+    file, _, function = reference.rpartition(":")
+    if not file.endswith(".py") or not function.isidentifier():
+        raise ConfigurationError(
+            f"Found the model {reference!r}, expected a Python file and a function in it that "
+            "returns the network, with a colon between. Write for example: "
+            "--model my_model.py:build"
+        )
+    return Path(file).expanduser(), function
+
+
+def read_source(file: Path) -> bytes:
+    """Return a Python file's content.
+
+    Raises:
+        ConfigurationError: If it is missing, too large or cannot be read.
+    """
+    if not file.is_file():
+        raise ConfigurationError(
+            f"The model's file {file} does not exist; expected the Python file with the function "
+            "that returns the network. Put it back, or name another with --model."
+        )
+    try:
+        if file.stat().st_size > LARGEST_FILE:
+            raise ConfigurationError(
+                f"The model's file {file} has {file.stat().st_size / 1e6:.0f} MB; expected a "
+                "Python file. Name the file with the code, not the one with the weights."
+            )
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"The model's file {file} cannot be read ({error.strerror}). Mend its permissions, "
+            "or name another with --model."
+        ) from error
+
+
+def hash_source(source: bytes) -> str:
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits."""
+    return hashlib.sha256(source).hexdigest()
+
+
+def needs_consent(model: object) -> bool:
+    """Tell whether a network can only be made by running a person's own code.
+
+    Args:
+        model: A configuration, the JSON of one, or what was given as ``--model``.
+    """
+    if isinstance(model, str):
+        return is_reference(model)
+    if isinstance(model, Mapping):
+        return model.get("name") == OwnModelConfig.name
+    return isinstance(model, OwnModelConfig)
+
+
+def require_consent(model: object, *, agreed: bool) -> None:
+    """See that running a person's own code has been agreed to, where that is needed.
+
+    Args:
+        model: As in ``needs_consent``.
+        agreed: Whether it has.
+
+    Raises:
+        ConfigurationError: If not; it names the option.
+    """
+    if agreed or not needs_consent(model):
+        return
+    if isinstance(model, str):
+        title = model
+    elif isinstance(model, Mapping):
+        title = f"{model.get('file')}:{model.get('function')}"
+    else:
+        title = str(getattr(model, "file", model))
+    raise ConfigurationError(
+        f"The network comes from {title}, which is a program: it can do on this machine whatever "
+        "you can. Expected your consent to run it. If you trust the file, add --run-my-code, or "
+        "tick the box on the page."
+    )

@@ -1,0 +1,118 @@
+"""Run a person's Python file, and tell them where in it an error came from."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from tracin_core.errors import ConfigurationError, TracInError
+
+MODULE_NAME = "tracin_own_model"
+LONGEST_MESSAGE = 400  # characters of an error that are shown
+
+# Modules that the latest file brought in from its own folder. They go before the next file is
+# run: its neighbours may have the same names, or the same ones may have been edited.
+_neighbours: set[str] = set()
+
+
+def run_file(file: Path, source: bytes) -> ModuleType:
+    """Run a file and return it as a module; its neighbours can be imported while it runs.
+
+    Args:
+        file: Its absolute path.
+        source: Its content, which is what is run, so that what was checked is what runs.
+
+    Raises:
+        ConfigurationError: If it cannot be compiled, or raises.
+    """
+    for name in _neighbours:
+        sys.modules.pop(name, None)
+    _neighbours.clear()
+    linecache.checkcache(str(file))
+    module = ModuleType(MODULE_NAME)
+    module.__file__ = str(file)
+    sys.modules[MODULE_NAME] = module
+    with neighbours_importable(file.parent), own_code_explained(file, f"Running {file.name}"):
+        exec(compile(source, str(file), "exec"), module.__dict__)  # noqa: S102 - agreed to
+    return module
+
+
+@contextmanager
+def neighbours_importable(folder: Path) -> Iterator[None]:
+    """Let imports find a folder's modules first, as for a program that is started there."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        _neighbours.update(
+            name for name in set(sys.modules) - before if _lies_in(sys.modules[name], folder)
+        )
+
+
+@contextmanager
+def own_code_explained(file: Path, doing: str) -> Iterator[None]:
+    """Turn what a person's code raises into a message with the line of their file.
+
+    Args:
+        file: Their file.
+        doing: What was being done, the beginning of a sentence.
+
+    Raises:
+        ConfigurationError: For any exception but the program's own and an interruption.
+    """
+    try:
+        yield
+    except TracInError:
+        raise
+    except (Exception, SystemExit) as error:
+        hint = ""
+        if isinstance(error, ModuleNotFoundError):
+            hint = " Install what is missing, and import files beside yours at its top."
+        raise ConfigurationError(
+            f"{doing} raised {describe_error(error, file)}. Expected it to run through. Mend it, "
+            f"try it in Python on its own, and start again.{hint}"
+        ) from error
+
+
+def describe_error(error: BaseException, file: Path) -> str:
+    """Return an error's type and text, and the last line of the person's file on the way to it."""
+    text = " ".join(str(error).split())[:LONGEST_MESSAGE]
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return f"{said} (line {error.lineno}: {(error.text or '').strip()[:120]})"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == str(file)]
+    beside = [frame for frame in frames if _is_beside(Path(frame.filename), file.parent)]
+    if not own and not beside:
+        return said
+    frame = (own or beside)[-1]
+    line = f": {frame.line[:120]}" if frame.line else ""
+    return f"{said} ({Path(frame.filename).name}, line {frame.lineno}{line})"
+
+
+def list_functions(source: bytes) -> list[str]:
+    """Return the functions and classes that a file defines, without running it."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        return []
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return [node.name for node in body if isinstance(node, kinds) and node.name[0] != "_"]
+
+
+def _lies_in(module: ModuleType, folder: Path) -> bool:
+    origin = getattr(module, "__file__", None)
+    return isinstance(origin, str) and _is_beside(Path(origin), folder)
+
+
+def _is_beside(path: Path, folder: Path) -> bool:
+    # A virtual environment often lies in the same folder; its packages are nobody's own.
+    return path.is_relative_to(folder) and not {"site-packages", "dist-packages"} & set(path.parts)
