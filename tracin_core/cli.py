@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from tracin_core import __version__
 from tracin_core.commands import COMMANDS
@@ -61,9 +62,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_shared_options(parser)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
-        subparser = subparsers.add_parser(
-            command.NAME, help=command.SUMMARY, description=command.SUMMARY
+        # A command without a help text is not listed, but works.
+        shown: dict[str, Any] = (
+            {} if getattr(command, "HIDDEN", False) else {"help": command.SUMMARY}
         )
+        subparser = subparsers.add_parser(command.NAME, description=command.SUMMARY, **shown)
         _add_shared_options(subparser)
         command.add_options(subparser)
         subparser.set_defaults(run=command.run)

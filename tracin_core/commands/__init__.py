@@ -10,7 +10,18 @@ from __future__ import annotations
 import argparse
 from typing import Protocol, cast
 
-from tracin_core.commands import demo, doctor, evaluate, export, queue
+from tracin_core.commands import (
+    demo,
+    doctor,
+    evaluate,
+    export,
+    jobs,
+    queue,
+    rescore,
+    score,
+    train,
+    work,
+)
 
 
 class Command(Protocol):
@@ -26,4 +37,6 @@ class Command(Protocol):
         """Do the work and return the exit code."""
 
 
-COMMANDS = tuple(cast(Command, module) for module in (demo, queue, evaluate, export, doctor))
+# In the order of a person's way, as the help shows them.
+_MODULES = (demo, train, score, rescore, jobs, queue, evaluate, export, doctor, work)
+COMMANDS = tuple(cast(Command, module) for module in _MODULES)

@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OpenedProject:
-    """A project as a command uses it."""
+class OpenedWorkspace:
+    """A workspace with its database."""
 
     workspace: Workspace
     engine: Engine
+
+
+@dataclass(frozen=True)
+class OpenedProject(OpenedWorkspace):
+    """A project as a command uses it."""
+
     project: Project
 
     def current_run(self) -> Run:
@@ -35,7 +41,7 @@ class OpenedProject:
         if run is None:
             raise NotFoundError(
                 f"Project {self.project.slug} has not been scored yet. Run "
-                f"`python -m tracin_core demo {self.project.slug}` to finish it."
+                f"`python -m tracin_core train {self.project.slug}`, which trains and scores it."
             )
         return run
 
@@ -43,6 +49,20 @@ class OpenedProject:
 def choose_workspace(options: argparse.Namespace) -> Workspace:
     """Return the workspace that the options and the environment name."""
     return resolve_workspace(options.workspace, options.database)
+
+
+def open_workspace(options: argparse.Namespace) -> OpenedWorkspace:
+    """Open the workspace and its database.
+
+    Raises:
+        WorkspaceError: If the workspace cannot be used.
+        DatabaseError: If the database cannot be used.
+    """
+    from tracin_core.reviews.database import open_database
+
+    workspace = choose_workspace(options)
+    workspace.prepare()
+    return OpenedWorkspace(workspace, open_database(workspace.database_url))
 
 
 def open_project(options: argparse.Namespace) -> OpenedProject:
@@ -53,12 +73,10 @@ def open_project(options: argparse.Namespace) -> OpenedProject:
         DatabaseError: If the database cannot be used.
         NotFoundError: If there is no such project; the message names those there are.
     """
-    from tracin_core.reviews.database import open_database
     from tracin_core.reviews.projects import get_project, list_projects
 
-    workspace = choose_workspace(options)
-    workspace.prepare()
-    engine = open_database(workspace.database_url)
+    opened = open_workspace(options)
+    workspace, engine = opened.workspace, opened.engine
     try:
         project = get_project(engine, options.project)
     except NotFoundError as error:
@@ -66,7 +84,7 @@ def open_project(options: argparse.Namespace) -> OpenedProject:
         known = f"It holds: {', '.join(slugs)}." if slugs else "It holds no project yet."
         raise NotFoundError(
             f"There is no project called {options.project!r} in {workspace.root}. {known} "
-            "Make the demo projects with `python -m tracin_core demo`, or choose another "
-            "workspace with --workspace."
+            "Bring your data with `python -m tracin_core import`, make the demo projects with "
+            "`python -m tracin_core demo`, or choose another workspace with --workspace."
         ) from error
     return OpenedProject(workspace, engine, project)

@@ -1,0 +1,30 @@
+"""``rescore``: bring the scores up to the labels that are in force after the decisions."""
+
+from __future__ import annotations
+
+import argparse
+
+from tracin_core.commands.doing import add_background_option
+
+NAME = "rescore"
+SUMMARY = "Bring a project's scores up to its corrected labels; only what changed is computed."
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the project."""
+    parser.add_argument("project", metavar="NAME", help="project")
+    add_background_option(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it, or start it, and say what came of it."""
+    from tracin_core.commands.doing import do_or_start, tell_run
+    from tracin_core.commands.opening import open_project
+
+    opened = open_project(options)
+    opened.current_run()
+    job = do_or_start(options, opened, options.project, NAME, {})
+    if job is not None:
+        tell_run(job)
+        print(f"{job.result['examples_computed']:,} examples had changed.")
+    return 0

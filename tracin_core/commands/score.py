@@ -1,0 +1,45 @@
+"""``score``: score a project's examples with its newest training, or with checkpoints of yours."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tracin_core.commands.doing import add_background_option
+from tracin_core.commands.work_options import add_model_options, add_scoring_options
+
+NAME = "score"
+SUMMARY = "Score a project with its newest training, or with checkpoints of your own training."
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the checkpoints."""
+    parser.add_argument("project", metavar="NAME", help="project")
+    add_model_options(parser)
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        metavar="DIR",
+        help="folder with checkpoints of your own training (Lightning, transformers, PyTorch)",
+    )
+    parser.add_argument(
+        "--learning-rate-of-checkpoints",
+        type=float,
+        metavar="RATE",
+        help="where the files do not say it",
+    )
+    add_scoring_options(parser)
+    add_background_option(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it, or start it, and say what came of it."""
+    from tracin_core.commands.doing import do_or_start, tell_run
+    from tracin_core.commands.opening import open_project
+    from tracin_core.commands.work_options import collect_work_options
+
+    opened = open_project(options)
+    job = do_or_start(options, opened, options.project, NAME, collect_work_options(options))
+    if job is not None:
+        tell_run(job)
+    return 0

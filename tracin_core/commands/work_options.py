@@ -1,0 +1,113 @@
+"""The options that training and scoring share in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+# Options whose values are paths, as the person who types them sees them.
+_PATHS = ("checkpoints", "weights")
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the network."""
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="a built-in network, or path/to/file.py:function for your own (default: by the data)",
+    )
+    parser.add_argument(
+        "--run-my-code",
+        action="store_true",
+        help="agree to run the file of --model, which may do whatever you may do",
+    )
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, ... (default: auto)")
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Declare how it is trained; what is not given is chosen by the data."""
+    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the train examples")
+    parser.add_argument("--learning-rate", type=float, metavar="RATE")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="examples")
+    parser.add_argument("--seed", type=int, metavar="N", help="of weights and batches (default: 0)")
+    parser.add_argument(
+        "--num-checkpoints", type=int, metavar="N", help="checkpoints that are scored"
+    )
+    parser.add_argument(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="stop after so many epochs without a better test loss",
+    )
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="weights to begin with, for resnet18"
+    )
+
+
+def add_scoring_options(parser: argparse.ArgumentParser) -> None:
+    """Declare which checkpoints are scored, and how."""
+    parser.add_argument(
+        "--steps", type=_steps, metavar="N,N,...", help="checkpoints to use, by their steps"
+    )
+    parser.add_argument(
+        "--rates",
+        choices=("ones", "recorded"),
+        help="weight of each checkpoint: equal, or its learning rate (default: ones)",
+    )
+    parser.add_argument(
+        "--labels",
+        choices=("given", "current"),
+        help="the data's labels, or those in force after the decisions (default: current)",
+    )
+
+
+def collect_work_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what was given, checked, as a job's options; paths are made absolute.
+
+    Raises:
+        ConfigurationError: If a value cannot work, or running the person's file is not agreed to.
+    """
+    from dataclasses import fields
+
+    from tracin_core.jobs.pipeline import WorkOptions
+
+    names = {field.name for field in fields(WorkOptions)}
+    given = {
+        name: value for name, value in vars(options).items() if name in names and value is not None
+    }
+    for name in _PATHS:
+        if name in given:
+            given[name] = str(Path(given[name]).expanduser().resolve())
+    if "model" in given:
+        given["model"] = agree_to_model(given["model"], options.run_my_code)
+    return WorkOptions(**given).to_json()
+
+
+def agree_to_model(model: str, agreed: bool) -> str:
+    """Return the model's name; for a file, after it was agreed to run it, with its whole path.
+
+    Raises:
+        ConfigurationError: If it was not agreed to.
+    """
+    from tracin_core.commands.asking import confirm
+    from tracin_core.errors import ConfigurationError
+
+    file, colon, function = model.rpartition(":")
+    if not colon:
+        return model
+    path = Path(file).expanduser().resolve()
+    question = f"Run {path}? It can do whatever you can do on this machine."
+    if not agreed and not confirm(question, "--run-my-code"):
+        raise ConfigurationError(
+            f"Running {path} was not agreed to, and nothing was done. Look at the file, then add "
+            "--run-my-code, or choose a built-in network."
+        )
+    return f"{path}:{function}"
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text} is no list of steps such as 180,360")
+    return tuple(int(part) for part in parts)

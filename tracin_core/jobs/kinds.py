@@ -1,0 +1,153 @@
+"""The kinds of jobs: what each does, and how its stages share the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from tracin_core.config import Workspace
+from tracin_core.errors import JobError
+from tracin_core.jobs.progress import OnProgress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What the work of a job is given.
+
+    Attributes:
+        engine: The database.
+        workspace: Where the project's files are.
+        slug: The project, which need not exist for an import.
+        options: The job's options, plain JSON.
+        on_progress: To be told about every step; what it raises ends the work.
+    """
+
+    engine: Engine
+    workspace: Workspace
+    slug: str
+    options: Mapping[str, Any]
+    on_progress: OnProgress
+
+
+Work = Callable[[Assignment], dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobKind:
+    """One kind of job.
+
+    Attributes:
+        work: Does it, and returns what is worth keeping, plain JSON.
+        plan: Beginnings of its stages' names with their parts of the time, a guess that keeps
+            the bar from jumping.
+        needs_project: Whether the project must be there before.
+    """
+
+    work: Work
+    plan: Mapping[str, float]
+    needs_project: bool = True
+
+
+_SCORING = {
+    "scoring the train": 30.0,
+    "scoring the test": 6.0,
+    "building the indexes": 4.0,
+    "entering": 3.0,
+}
+_KINDS: dict[str, JobKind] = {}
+
+
+def register_kind(name: str, kind: JobKind) -> None:
+    """Make a kind of job known to this process."""
+    _KINDS[name] = kind
+
+
+def find_kind(name: str) -> JobKind:
+    """Return a kind of job.
+
+    Raises:
+        JobError: If there is none of this name.
+    """
+    if name not in _KINDS:
+        raise JobError(
+            f"Found a job of the kind {name!r}. Expected one of {', '.join(sorted(_KINDS))}. It "
+            "may come from a newer version of this program: update it, or start the job again."
+        )
+    return _KINDS[name]
+
+
+def _train(assignment: Assignment) -> dict[str, Any]:
+    from tracin_core.jobs.pipeline import WorkOptions, train_project
+
+    options = dict(assignment.options)
+    then_score = options.pop("then_score", True)
+    place = (assignment.engine, assignment.workspace, assignment.slug)
+    training = train_project(
+        *place, WorkOptions.from_json(options), on_progress=assignment.on_progress
+    )
+    result = {"training": Path(training).name}
+    return result | _score(assignment) if then_score else result
+
+
+def _score(assignment: Assignment) -> dict[str, Any]:
+    from tracin_core.jobs.pipeline import WorkOptions, score_project
+
+    options = {name: value for name, value in assignment.options.items() if name != "then_score"}
+    run = score_project(
+        assignment.engine,
+        assignment.workspace,
+        assignment.slug,
+        WorkOptions.from_json(options),
+        on_progress=assignment.on_progress,
+    )
+    return {"run": run.key}
+
+
+def _rescore(assignment: Assignment) -> dict[str, Any]:
+    from tracin_core.jobs.rescoring import rescore_project
+
+    rescored = rescore_project(
+        assignment.engine,
+        assignment.workspace,
+        assignment.slug,
+        on_progress=assignment.on_progress,
+    )
+    return {"run": rescored.run.key, "examples_computed": rescored.examples_computed}
+
+
+def _import(assignment: Assignment) -> dict[str, Any]:
+    from tracin_core.jobs.importing import import_project
+    from tracin_core.sources import ImportOptions
+
+    options = assignment.options
+    report = import_project(
+        assignment.engine,
+        assignment.workspace,
+        assignment.slug,
+        Path(options["path"]),
+        ImportOptions.from_json(options.get("options", {})),
+        title=options.get("title"),
+        description=options.get("description", ""),
+        on_progress=assignment.on_progress,
+    )
+    return report.to_json()
+
+
+register_kind(
+    "import",
+    JobKind(
+        work=_import,
+        plan={"reading": 10, "copying": 60, "writing": 60, "entering": 20},
+        needs_project=False,
+    ),
+)
+register_kind(
+    "train",
+    JobKind(work=_train, plan={"reading": 2, "encoding": 5, "training": 50, **_SCORING}),
+)
+register_kind("score", JobKind(work=_score, plan={"reading": 2, "encoding": 5, **_SCORING}))
+register_kind("rescore", JobKind(work=_rescore, plan={"reading": 2, "encoding": 5, **_SCORING}))

@@ -1,0 +1,179 @@
+"""Start jobs in processes of their own, which outlive whoever started them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Engine
+
+from tracin_core.config import DATABASE_VARIABLE, REPOSITORY_ROOT, WORKSPACE_VARIABLE, Workspace
+from tracin_core.errors import JobError, NotFoundError, TracInError
+from tracin_core.jobs.kinds import find_kind
+from tracin_core.jobs.logs import LOG, log_path, read_log
+from tracin_core.reviews.database import open_database
+from tracin_core.reviews.jobs import (
+    ACTIVE,
+    Job,
+    active_job,
+    create_job,
+    fail_dead_jobs,
+    finish_job,
+    get_job,
+)
+from tracin_core.reviews.projects import get_project
+
+# This program as a command.
+PROGRAM = (sys.executable, "-m", "tracin_core")
+
+
+def start_job(
+    engine: Engine,
+    workspace: Workspace,
+    slug: str,
+    kind: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    program: Sequence[str] = PROGRAM,
+) -> Job:
+    """Start a job in a process of its own and return at once.
+
+    The process has its own session, no terminal and its own log, so it goes on when the browser's
+    tab is closed and when the server is stopped or killed.
+
+    Args:
+        engine: The database.
+        workspace: Where the project's files are.
+        slug: The project; for an import one that need not exist.
+        kind: "import", "train" (then scores too, unless ``then_score`` is false), "score" or
+            "rescore".
+        options: What the kind needs, plain JSON. Paths must be absolute.
+        program: The command line of this program.
+
+    Returns:
+        The job, queued; the process claims it within a second.
+
+    Raises:
+        JobError: If the project has an active job, or the process cannot be started.
+        NotFoundError: If there is no such project.
+        InputError: If the name can be no project's.
+    """
+    job = queue_job(engine, slug, kind, options or {}, log=LOG)
+    try:
+        process = _spawn(workspace, job, program)
+    except OSError as error:
+        told = f"Its process could not be started: {error.strerror or error}. Free memory or disk "
+        told += "space, and start it again."
+        finish_job(engine, job.id, "failed", error=told)
+        raise JobError(told) from error
+    threading.Thread(
+        target=_see_it_end, args=(workspace, job.id, process), name="job-watch", daemon=True
+    ).start()
+    return job
+
+
+def retry_job(
+    engine: Engine, workspace: Workspace, job_id: int, *, program: Sequence[str] = PROGRAM
+) -> Job:
+    """Start a job that has ended once more, with the same options; it goes on from what is saved.
+
+    Raises:
+        JobError: If it has not ended, or the project has another active one.
+        NotFoundError: If there is no such job.
+    """
+    fail_dead_jobs(engine)
+    job = get_job(engine, job_id)
+    if job.state in ACTIVE:
+        raise JobError(
+            f"Job {job.id} is {job.state}. Expected one that has ended. Wait for it, or cancel it."
+        )
+    return start_job(engine, workspace, job.project_slug, job.kind, job.options, program=program)
+
+
+def queue_job(
+    engine: Engine, slug: str, kind: str, options: Mapping[str, Any], *, log: str = ""
+) -> Job:
+    """Enter a job for a project that has no active one.
+
+    Raises:
+        JobError: If it has; the message says who works on it.
+        NotFoundError: If the kind needs a project and there is none.
+        InputError: If the name can be no project's.
+    """
+    project_id = None
+    try:
+        project_id = get_project(engine, slug).id
+    except NotFoundError:
+        if find_kind(kind).needs_project:
+            raise
+    fail_dead_jobs(engine)
+    try:
+        return create_job(engine, slug, kind, project_id=project_id, options=dict(options), log=log)
+    except JobError as error:
+        active = active_job(engine, slug)
+        raise (error if active is None else JobError(_tell_busy(active))) from error
+
+
+def _tell_busy(job: Job) -> str:
+    if job.state == "queued":
+        who = f"queued since {job.created_at:%Y-%m-%d %H:%M} UTC"
+    else:
+        since = job.started_at or job.created_at
+        who = (
+            f"at {job.progress:.0%}, by process {job.pid} on {job.hostname} since "
+            f"{since:%Y-%m-%d %H:%M} UTC"
+        )
+    return (
+        f"The project {job.project_slug} is busy: job {job.id} ({job.kind}), {who}. Expected no "
+        f"active job. Wait for it, or cancel it: python -m tracin_core jobs --cancel {job.id}."
+    )
+
+
+def _spawn(workspace: Workspace, job: Job, program: Sequence[str]) -> subprocess.Popen[bytes]:
+    path = log_path(workspace, job)
+    if path is None:
+        raise FileNotFoundError(f"no log at {job.log}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The URL may hold a password, and everybody can read the arguments of a process.
+    environment = {
+        WORKSPACE_VARIABLE: str(workspace.root),
+        DATABASE_VARIABLE: workspace.database_url,
+        "PYTHONUNBUFFERED": "1",
+    }
+    with path.open("wb") as log:
+        return subprocess.Popen(  # noqa: S603 - our own program
+            [*program, "work", str(job.id)],
+            cwd=REPOSITORY_ROOT,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _see_it_end(workspace: Workspace, job_id: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait for the process, so that it leaves no zombie, and close its books if it could not."""
+    if process.wait() == 0:
+        return
+    try:
+        engine = open_database(workspace.database_url)
+    except TracInError:
+        return  # whoever looks at the jobs next finds it dead
+    try:
+        fail_dead_jobs(engine)
+        job = get_job(engine, job_id)
+        if job.state == "queued":
+            last = " ".join(read_log(workspace, job, tail=3))
+            told = (
+                f"Its process ended before it began: {last or 'it said nothing'}. Start it again."
+            )
+            finish_job(engine, job_id, "failed", error=told)
+    except TracInError:
+        return
+    finally:
+        engine.dispose()
