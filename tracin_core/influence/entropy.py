@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 # With fewer classes, softmax over the first of two axes is five times as fast on a processor as
 # over the last, transposing there and back included; with more it is slower.
 FEW_CLASSES = 16

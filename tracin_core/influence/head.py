@@ -75,10 +75,14 @@ def capture_head(
     for own, (args, output) in zip(logits, calls, strict=True):
         if output is not own or own.dim() != 2 or not args:
             return None
-    joined, features = torch.cat(logits), torch.cat([args[0] for args, _ in calls])
+    joined, features = _join(logits), _join([args[0] for args, _ in calls])
     deltas = differentiate_cross_entropy(joined, labels)
     shape = torch.Size((joined.shape[1], features.shape[1]))
     factors = Outer(deltas.unsqueeze(1), features.unsqueeze(1), shape)
     found: dict[str, Contribution] = {"weight": factors, "bias": Dense(deltas, shape[:1])}
     gradients = {name: [found[local]] for local, name in head.parameters.items()}
     return CapturedPass(joined, lambda: cross_entropy(joined, labels), gradients)
+
+
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
