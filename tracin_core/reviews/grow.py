@@ -1,0 +1,78 @@
+"""A project grows: what is there already, where new examples go, which classes come on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from sqlalchemy import Engine, func, select, update
+
+from tracin_core.errors import InputError
+from tracin_core.reviews.database import reading, writing
+from tracin_core.reviews.project_rows import Project, project_in
+from tracin_core.reviews.project_rules import check_classes
+from tracin_core.reviews.schema import ExampleRow, ProjectRow
+from tracin_core.terms import SPLITS, Split
+
+# Rows held in memory at a time.
+CHUNK = 10_000
+
+
+def read_keys(engine: Engine, project_id: int) -> dict[str, tuple[Split, int]]:
+    """Return the split and position of every example by its key: about 200 bytes each."""
+    return dict(stream_keys(engine, project_id))
+
+
+def stream_keys(engine: Engine, project_id: int) -> Iterator[tuple[str, tuple[Split, int]]]:
+    """Yield the key of every example with its split and position, in no order."""
+    query = select(ExampleRow.key, ExampleRow.split, ExampleRow.position).where(
+        ExampleRow.project_id == project_id
+    )
+    with reading(engine) as connection:
+        for row in connection.execute(query.execution_options(yield_per=CHUNK)):
+            yield row.key, (row.split, row.position)
+
+
+def next_positions(engine: Engine, project_id: int) -> dict[Split, int]:
+    """Return for each split the position of the next new example: how many there are."""
+    with reading(engine) as connection:
+        # One probe of an index each, whatever the size.
+        highest = {
+            split: connection.scalar(
+                select(func.max(ExampleRow.position)).where(
+                    ExampleRow.project_id == project_id, ExampleRow.split == split
+                )
+            )
+            for split in SPLITS
+        }
+    return {split: 0 if last is None else last + 1 for split, last in highest.items()}
+
+
+def add_classes(engine: Engine, project_id: int, names: Iterable[str]) -> Project:
+    """Append classes to a project; those it has keep their places, as labels are places.
+
+    Args:
+        engine: The database.
+        project_id: The project.
+        names: In the order in which they are to be appended; those it has already are left out.
+
+    Raises:
+        InputError: If a name is empty or cannot be stored, or the task is regression.
+        NotFoundError: If there is no such project.
+    """
+    with writing(engine) as connection:
+        # PostgreSQL: of two at once, the second one waits and then sees the first one's classes.
+        connection.execute(
+            select(ProjectRow.id).where(ProjectRow.id == project_id).with_for_update()
+        )
+        project = project_in(connection, project_id)
+        if project.task == "regression":
+            raise InputError(
+                f"Found new classes for {project.slug!r}, whose task is regression. Expected "
+                "numbers: import the data into a project of its own."
+            )
+        classes = list(dict.fromkeys([*project.classes, *names]))
+        check_classes(classes)
+        connection.execute(
+            update(ProjectRow).where(ProjectRow.id == project_id).values(classes=classes)
+        )
+        return project_in(connection, project_id)
