@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch.utils.data import TensorDataset
 
 from tracin_core.gradients.projection import Projection
 from tracin_core.influence.collect import EXACT_LAST_NUMBERS
@@ -22,7 +20,7 @@ from tracin_core.influence.tracin import TracIn
 from tracin_core.jobs.networks import TrainedNetwork, list_checkpoints
 from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
 from tracin_core.jobs.reuse import ReusableRun, find_reusable
-from tracin_core.jobs.sharding import SHARD_EXAMPLES, ShardScorer, SplitSource
+from tracin_core.jobs.sharding import SHARD_EXAMPLES, ShardScorer, SplitSource, read_in_batches
 from tracin_core.jobs.threads import threads_limited_for
 from tracin_core.retrieval import build_index
 from tracin_core.runs import CheckpointEntry, IndexEntry, ProjectionEntry, RunConfig, RunFolder
@@ -145,7 +143,8 @@ class _Scoring:
         self._entries = entries
         self._rates: Rates = rates
         self._on_progress = on_progress
-        self._tracin = TracIn(network.model, list_checkpoints(run.folder, entries), rates=rates)
+        checkpoints = list_checkpoints(run.folder, entries)
+        self._tracin = TracIn(network.model, checkpoints, network.loss, rates=rates)
         self._seconds: dict[str, float] = {}
         self._indexes: dict[str, IndexEntry] = {}
         self._layers: dict[str, tuple[str, ...]] = {}
@@ -207,9 +206,14 @@ class _Scoring:
 
     def _examine(self, source: SplitSource) -> None:
         """Note which layers are covered, and which vectors the capture pass will project."""
-        inputs, labels = source.examples.read_batch(torch.arange(min(3, len(source.examples))))
-        first = TensorDataset(inputs, labels)
-        last = TracIn(self._network.model, self._tracin.checkpoints[-1:], layers="last")
+        first = read_in_batches(source.examples, np.arange(min(3, len(source.examples))), 3)
+        last = TracIn(
+            self._network.model,
+            self._tracin.checkpoints[-1:],
+            self._network.loss,
+            layers="last",
+            rates="ones",
+        )
         covered = {"all": self._tracin.examine(first), "last": last.examine(first)}
         self._layers = {layers: name_layers(entry.covered) for layers, entry in covered.items()}
         sizes = {entry.name: entry.size for entry in covered["last"]}

@@ -37,8 +37,8 @@ class ExampleSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read_batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return inputs ``(B, ...)`` and labels ``(B,)`` of some positions."""
+    def read_batch(self, indices: Tensor) -> tuple[Any, Tensor]:
+        """Return inputs (tensors with B rows, or a tuple or dict of them) and targets ``(B,)``."""
         ...
 
 
@@ -120,11 +120,7 @@ class ShardScorer:
         before = int(positions[0]) * num_checkpoints if len(positions) else 0
         total = len(source.examples) * num_checkpoints
         stage = f"scoring the {source.split} examples"
-        loader = DataLoader(
-            _Rows(source.examples, positions),
-            batch_size=self.tracin.batch_size,
-            collate_fn=_as_it_is,
-        )
+        loader = read_in_batches(source.examples, positions, self.tracin.batch_size)
         try:
             capture = self.tracin.capture(
                 loader,
@@ -141,7 +137,15 @@ class ShardScorer:
         return as_shard(capture)
 
 
-class _Rows(Dataset[tuple[Tensor, Tensor]]):
+def read_in_batches(
+    examples: ExampleSource, positions: npt.NDArray[np.intp], batch_size: int
+) -> DataLoader[Any]:
+    """Return what reads some positions of a source in whole batches, in order."""
+    rows = _Rows(examples, positions)
+    return DataLoader(rows, batch_size=batch_size, collate_fn=_as_it_is)
+
+
+class _Rows(Dataset[tuple[Any, Tensor]]):
     """Some positions of a source as a data set of their own, read in whole batches."""
 
     def __init__(self, examples: ExampleSource, positions: npt.NDArray[np.intp]) -> None:
@@ -151,7 +155,7 @@ class _Rows(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self._positions)
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Any, Tensor]:
         return self._examples.read_batch(self._positions[torch.as_tensor(indices)])
 
 
