@@ -11,6 +11,7 @@ from ui.components.cards import show_cards
 from ui.filters import QueueView, draw_filters
 from ui.galleries import queue_card
 from ui.navigation import open_page
+from ui.queue_map import choose_form, draw_queue_map
 from ui.session import get_engine, require_project, require_run
 
 PAGE_SIZE = 50
@@ -31,7 +32,12 @@ def read_page(run_id: int, view: QueueView, page: int) -> QueuePage:
 project = require_project()
 run = require_run(project)
 st.title("Queue", anchor=False)
-view = draw_filters(project, with_status=True)
+view = draw_filters(project, run.signals, with_status=True)
+if choose_form(project) == "map":
+    clicked = draw_queue_map(project, run, view)
+    if clicked is not None:
+        open_page("inspect", example=clicked)
+    st.stop()
 wanted = st.session_state.get("page") or 1
 found = read_page(run.id, view, wanted)
 num_pages = max(1, math.ceil(found.total / PAGE_SIZE))

@@ -12,12 +12,12 @@ from ui.examples import draw_example, draw_labels
 from ui.failures import told_on_page
 from ui.filters import QueueView, describe_filters, draw_filters
 from ui.navigation import open_page
-from ui.review import Suspect, choose_suspect, draw_keys, draw_place
+from ui.review import Suspect, choose_suspect, draw_keys, draw_place, rank_classes
 from ui.session import require_project, require_run
 
 WATCHED = "suspect"
 # A side; texts take more room, and both sides should be on one screen.
-_NEIGHBOURS = {"image": 6, "text": 4}
+_NEIGHBOURS = {"image": 6, "text": 4, "table": 4}
 _NEIGHBOUR_IMAGE = 56  # CSS pixels
 
 
@@ -30,7 +30,13 @@ def draw_suspect(project: Project, run: Run, suspect: Suspect) -> None:
     with told_on_page():
         suggestion = draw_suggestion(project, run, view)
     opponents_label = None if suggestion is None else suggestion.label
-    draw_form(project, view, opponents_label=opponents_label, watched=WATCHED)
+    draw_form(
+        project,
+        view,
+        opponents_label=opponents_label,
+        likeliest=rank_classes(project, run, view),
+        watched=WATCHED,
+    )
 
 
 def draw_end(project: Project) -> None:
@@ -81,5 +87,5 @@ project = require_project()
 run = require_run(project)
 st.title("Review", anchor=False)
 with st.expander(describe_filters(project), key="which-suspects"):
-    queue = draw_filters(project, with_status=False)
+    queue = draw_filters(project, run.signals, with_status=False)
 draw_review(project, run, queue)

@@ -2,117 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import streamlit as st
 
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
+from ui.choices import (
+    MAX_DIGIT_CLASSES,
+    Choice,
+    list_classes,
+    list_verdicts,
+    relabel,
+    revalue,
+)
 from ui.components.keyboard import Field, Press, watch_keys
-from ui.decisions import Verdict, decide, find_last_decision, note_key, undo_last, undo_shown
-from ui.plain_text import escape_markdown, isolate, shorten
-from ui.wording import class_name
+from ui.decisions import decide, find_last_decision, note_key, refuse, undo_last, undo_shown
+from ui.labels import is_regression, value_text
+from ui.plain_text import escape_markdown
 
-MAX_DIGIT_CLASSES = 10
-_NOTE_LABEL = "Note"
-_NOTE_KEY = "n"
+_NOTE = Field(label="Note", key="n")
+# The minus of a negative number begins it as well as a digit does.
+_VALUE = Field(label="New value", key="v", begun_by="0123456789-")
 _UNDO_KEY = "u"
-_NAME_LENGTH = 28  # characters of a class name on a button
 _MAX_NOTE = 500  # characters
 
 
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """One button of the form.
-
-    Attributes:
-        name: Distinguishes its widget key within the form.
-        label: The word on the button; plain text.
-        key: The keyboard's key, in lower case.
-        verdict: What it records.
-    """
-
-    name: str
-    label: str
-    key: str
-    verdict: Verdict
-
-
-def class_keys(classes: tuple[str, ...]) -> list[str]:
-    """Return the key of each class, in order, for at most ten classes.
-
-    Classes named by one digit each have their own; others count from 1, and the tenth has 0.
-    """
-    if len(classes) > MAX_DIGIT_CLASSES:
-        return []
-    if all(len(name) == 1 and name.isascii() and name.isdecimal() for name in classes):
-        return list(classes)
-    return [str((index + 1) % 10) for index in range(len(classes))]
-
-
-def list_verdicts(project: Project, view: ExampleView, opponents_label: int | None) -> list[Choice]:
-    """Return the choices that are not classes.
-
-    Args:
-        project: Its classes name the labels.
-        view: The example.
-        opponents_label: The label most of its opponents carry, where that says something new.
-    """
-    given = class_name(project.classes, view.given_label)
-    keep = Verdict(action="keep", sentence=f"{given} kept")
-    choices = [Choice(name="keep", label="Keep", key="k", verdict=keep)]
-    suggestions = [("model", "Model’s", "m", view.predicted_label)]
-    if opponents_label != view.predicted_label:
-        suggestions.append(("opponents", "Opponents’", "o", opponents_label))
-    for name, whose, key, label in suggestions:
-        if label is not None and label != view.given_label:
-            words = f"{whose}: {isolate(shorten(project.classes[label], _NAME_LENGTH))}"
-            verdict = _relabel(project, view, label)
-            choices.append(Choice(name=name, label=words, key=key, verdict=verdict))
-    exclude = Verdict(action="exclude", sentence=f"{given} excluded")
-    choices.append(Choice(name="exclude", label="Exclude", key="x", verdict=exclude))
-    unsure = Verdict(action="ambiguous", sentence=f"{given} marked ambiguous")
-    choices.append(Choice(name="ambiguous", label="Ambiguous", key="a", verdict=unsure))
-    if view.status in ("pending", "skipped"):
-        skip = Verdict(action="skip", sentence="skipped; it comes again at the end")
-        choices.append(Choice(name="skip", label="Skip", key="s", verdict=skip))
-    return choices
-
-
-def list_classes(project: Project, view: ExampleView) -> list[Choice]:
-    """Return one choice a class; the given label's keeps it, which is what its digit means."""
-    given = class_name(project.classes, view.given_label)
-    choices = []
-    for label, key in enumerate(class_keys(project.classes)):
-        words = isolate(shorten(project.classes[label], _NAME_LENGTH))
-        verdict = _relabel(project, view, label)
-        if label == view.given_label:
-            words, verdict = f"{words} (given)", Verdict(action="keep", sentence=f"{given} kept")
-        choices.append(Choice(name=f"class-{label}", label=words, key=key, verdict=verdict))
-    return choices
-
-
 def draw_form(
-    project: Project, view: ExampleView, *, opponents_label: int | None, watched: str
+    project: Project,
+    view: ExampleView,
+    *,
+    opponents_label: int | None,
+    likeliest: Sequence[int] = (),
+    watched: str,
 ) -> None:
     """Draw the form for the example on the screen.
 
     Args:
-        project: Its classes are the choices.
+        project: Its classes are the choices, or a number is.
         view: The example, as read in this run of the page.
         opponents_label: The label most of its opponents carry, or None.
+        likeliest: Of more than ten classes, the ones to offer, the likeliest first.
         watched: Widget key of the component that shows the example; keys act on what it shows.
     """
     verdicts = list_verdicts(project, view, opponents_label)
-    classes = list_classes(project, view)
+    classes = [] if is_regression(project) else list_classes(project, view, likeliest)
     _draw_buttons(verdicts, view)
-    st.caption("Relabel")
-    if classes:
-        _draw_buttons(classes, view)
+    if is_regression(project):
+        _draw_value(project, view)
     else:
-        _draw_class_search(project, view)
+        st.caption("Relabel")
+        _draw_buttons(classes, view)
+        if len(project.classes) > MAX_DIGIT_CLASSES:
+            _draw_class_search(project, view)
     st.text_input(
-        _NOTE_LABEL,
+        _NOTE.label,
         key=note_key(view.id, view.version),
         max_chars=_MAX_NOTE,
         placeholder="Optional; press N to write, Enter to finish",
@@ -140,6 +84,8 @@ def draw_keys_without_example(project: Project, watched: str) -> None:
 
 def _watch(project: Project, choices: list[Choice], watched: str) -> None:
     verdicts = {choice.key: choice.verdict for choice in choices}
+    fields = [_NOTE, _VALUE] if is_regression(project) else [_NOTE]
+    digits = "" if is_regression(project) else "0123456789"
 
     def act(press: Press) -> None:
         if press.key == _UNDO_KEY:
@@ -148,19 +94,13 @@ def _watch(project: Project, choices: list[Choice], watched: str) -> None:
             decide(press.example_id, press.version, verdicts[press.key])
 
     watch_keys(
-        [*sorted({*"kmoxas0123456789"}), _UNDO_KEY],
+        [*sorted({*f"kmoxas{digits}"}), _UNDO_KEY],
         act,
         key="review-keys",
         watched=watched,
         always_on=[_UNDO_KEY],
-        fields=[Field(label=_NOTE_LABEL, key=_NOTE_KEY)],
+        fields=fields,
     )
-
-
-def _relabel(project: Project, view: ExampleView, label: int) -> Verdict:
-    given = class_name(project.classes, view.given_label)
-    name = class_name(project.classes, label)
-    return Verdict(action="relabel", new_label=label, sentence=f"{given} relabelled to {name}")
 
 
 def _draw_buttons(choices: list[Choice], view: ExampleView) -> None:
@@ -184,6 +124,53 @@ def _with_key(label: str, key: str, *, primary: bool = False) -> str:
     return f"{words} {key.upper()}" if primary else f"{words} :gray[{key.upper()}]"
 
 
+def _draw_value(project: Project, view: ExampleView) -> None:
+    """Draw the field for another number; Enter records it, leaving the field does not."""
+    mark = f"{view.id}-{view.version}"
+    with (
+        st.form(f"value-form-{mark}", border=False),
+        st.container(horizontal=True, vertical_alignment="bottom"),
+    ):
+        st.text_input(
+            _VALUE.label,
+            key=f"value-{mark}",
+            placeholder=value_text(view.given_value),
+            max_chars=40,
+            width=240,
+        )
+        st.form_submit_button(
+            "Set value :gray[Enter]",
+            key=f"set-value-{mark}",
+            on_click=_set_value,
+            args=(project, view),
+        )
+
+
+def _set_value(project: Project, view: ExampleView) -> None:
+    typed = str(st.session_state.get(f"value-{view.id}-{view.version}") or "")
+    value = read_number(typed)
+    if value is None:
+        refuse(f"“{typed.strip()}” is no number. Type one such as 12500 or -3.5.")
+    else:
+        decide(view.id, view.version, revalue(project, view, value))
+
+
+def read_number(typed: str) -> float | None:
+    """Return the finite number that a person typed, with or without separators, else None.
+
+    A comma is a separator of thousands where three digits follow it, and else a decimal comma.
+    """
+    text = typed.strip().replace("−", "-").replace("\u00a0", "").replace(" ", "").replace("_", "")
+    whole, _, rest = text.rpartition(",")
+    if whole and "." not in text and text.count(",") == 1 and len(rest) != 3:
+        text = f"{whole}.{rest}"
+    try:
+        value = float(text.replace(",", ""))
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None
+
+
 def _draw_class_search(project: Project, view: ExampleView) -> None:
     mark = f"{view.id}-{view.version}"
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -200,6 +187,6 @@ def _draw_class_search(project: Project, view: ExampleView) -> None:
             "Relabel",
             key=f"relabel-{mark}",
             on_click=decide,
-            args=None if label is None else (view.id, view.version, _relabel(project, view, label)),
+            args=None if label is None else (view.id, view.version, relabel(project, view, label)),
             disabled=label is None,
         )

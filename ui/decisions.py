@@ -59,11 +59,13 @@ class Verdict:
     Attributes:
         action: As the database names it.
         new_label: Class index, for a relabel.
+        new_value: Number, for a relabel of a regression.
         sentence: What has been done, for the message that follows.
     """
 
     action: str
     new_label: int | None = None
+    new_value: float | None = None
     sentence: str
 
 
@@ -103,6 +105,7 @@ def decide(example_id: int, version: int, verdict: Verdict) -> None:
         reviewer=reviewer_name(),
         action=verdict.action,
         new_label=verdict.new_label,
+        new_value=verdict.new_value,
         note=note,
         seconds_spent=round(time.monotonic() - shown.since, 3),
         source=shown.source,
@@ -122,6 +125,11 @@ def decide(example_id: int, version: int, verdict: Verdict) -> None:
     else:
         st.session_state[_SHOWN] = None
         _say("done", f"Recorded: {verdict.sentence}.")
+
+
+def refuse(reason: str) -> None:
+    """Say why what was typed is no decision; the example stays on the screen."""
+    _say("warning", reason)
 
 
 def find_last_decision(project_id: int) -> int | None:

@@ -16,7 +16,9 @@ from tracin_core.reviews.projects import Project, Run
 from tracin_core.terms import Layers
 from tracin_core.triage.suggestion import Suggestion, suggest_label
 from ui.components.cards import Layout, show_cards
+from ui.fields import Fields, read_spreads
 from ui.galleries import neighbour_card
+from ui.labels import is_regression
 from ui.plain_text import escape_markdown
 from ui.session import get_engine, run_folder
 from ui.wording import class_name
@@ -79,11 +81,13 @@ def draw_evidence_options() -> tuple[Layers, Measure]:
 
 
 def draw_suggestion(project: Project, run: Run, view: ExampleView) -> Suggestion | None:
-    """Draw what the example's opponents are labelled, and return it.
+    """Draw what the example's opponents are labelled, and return it; nothing for a regression.
 
     Always by the cosine over all layers, whatever the galleries show: on the demos its opponents
     named the true label of a wrong one most often (docs/benchmarks.md).
     """
+    if is_regression(project):
+        return None
     found = get_evidence(project, run).neighbours(
         view.split, view.position, side="opponents", k=_VOTERS, layers="all", measure="cosine"
     )
@@ -122,7 +126,15 @@ def draw_neighbours(
         )
 
     return _draw_both(
-        project, run, search("proponents"), search("opponents"), _CAPTIONS, image_size, layout, key
+        project,
+        run,
+        search("proponents"),
+        search("opponents"),
+        _CAPTIONS,
+        image_size,
+        layout,
+        key,
+        beside=view.fields,
     )
 
 
@@ -182,8 +194,10 @@ def _draw_both(
     image_size: int,
     layout: Layout,
     key: str,
+    beside: Fields | None = None,
 ) -> int | None:
     opened = None
+    spreads = read_spreads(project)
     for side, neighbours in (("proponents", proponents), ("opponents", opponents)):
         st.subheader(side.capitalize(), anchor=False)
         st.caption(captions[side])
@@ -194,7 +208,7 @@ def _draw_both(
             get_engine(), project.id, run.id, "train", [item.position for item in neighbours]
         )
         cards = [
-            neighbour_card(project, view, item.score)
+            neighbour_card(project, view, item.score, beside=beside, spreads=spreads)
             for view, item in zip(views, neighbours, strict=True)
         ]
         event = show_cards(

@@ -1,4 +1,4 @@
-"""One example on a page: its picture or text, its labels, its numbers."""
+"""One example on a page: its picture, text or row, its labels, its numbers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import streamlit as st
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
 from ui.components.example import show_example
+from ui.fields import list_fields
+from ui.labels import agrees, is_regression, name_current, name_given, name_predicted
 from ui.media import picture_address
 from ui.plain_text import escape_markdown
-from ui.wording import STATUS_WORDS, class_name, percent
+from ui.wording import STATUS_WORDS, percent
 
 
 def draw_example(
@@ -23,13 +25,13 @@ def draw_example(
         key: Widget key.
         following: Address of the picture that will probably come next, or None.
     """
-    given = class_name(project.classes, view.given_label)
     show_example(
         view.id,
         view.version,
         image=picture_address(view.id, view.key) if view.media_path else None,
         text=view.text,
-        alt=f"{view.split.capitalize()} example with the given label {given}",
+        alt=f"{view.split.capitalize()} example with the given label {name_given(project, view)}",
+        fields=list_fields(view.fields or {}),
         key=key,
         following=following,
     )
@@ -37,20 +39,18 @@ def draw_example(
 
 def draw_labels(project: Project, view: ExampleView) -> None:
     """Draw given label, prediction and state, each in words as well as in colour."""
-    given = escape_markdown(class_name(project.classes, view.given_label))
-    predicted = escape_markdown(class_name(project.classes, view.predicted_label))
-    agrees = view.predicted_label == view.given_label
+    differs = not is_regression(project) and not agrees(project, view)
     with st.container(horizontal=True, gap="small"):
-        st.badge(f"given {given}", color="blue")
+        st.badge(f"given {escape_markdown(name_given(project, view))}", color="blue")
         st.badge(
-            f"predicted {predicted} · {escape_markdown(percent(view.predicted_probability))}",
-            color="green" if agrees else "orange",
+            f"predicted {escape_markdown(name_predicted(project, view))}",
+            color="orange" if differs else "gray" if is_regression(project) else "green",
         )
-        if not agrees:
+        if differs:
             chance = escape_markdown(percent(view.given_probability))
             st.badge(f"given label’s probability {chance}", color="gray")
         if view.status != "pending":
             label = ""
             if view.status == "relabeled":
-                label = " " + escape_markdown(class_name(project.classes, view.current_label))
+                label = " " + escape_markdown(name_current(project, view))
             st.badge(f"{STATUS_WORDS[view.status]}{label}", color="violet")

@@ -10,6 +10,7 @@ import streamlit as st
 from tracin_core.reviews.projects import Project
 from tracin_core.reviews.queue import SIGNALS, QueueFilter
 from ui.address import select_in_address
+from ui.labels import is_regression
 from ui.plain_text import escape_markdown
 
 DEFAULT_SIGNAL = "self_influence"
@@ -24,31 +25,44 @@ class QueueView:
     filter: QueueFilter
 
 
-def draw_filters(project: Project, *, with_status: bool) -> QueueView:
+def choose_signals(signals: Sequence[str]) -> dict[str, str]:
+    """Return names and words of the signals that a run has."""
+    return {name: words for name, words in SIGNALS.items() if name in signals}
+
+
+def draw_filters(project: Project, signals: Sequence[str], *, with_status: bool) -> QueueView:
     """Draw the widgets and return what they say.
 
     Args:
         project: Its classes are the choices.
+        signals: Names of the run's rankings.
         with_status: Whether a person may choose by what has been decided; the review page
             always asks for what is still open.
     """
     with st.container(horizontal=True, vertical_alignment="bottom"):
         signal = select_in_address(
-            "Sort by", SIGNALS, name="signal", default=DEFAULT_SIGNAL, width=300
+            "Sort by", choose_signals(signals), name="signal", default=DEFAULT_SIGNAL, width=300
         )
-        given = _class_choice("Given label", project.classes, "given")
-        predicted = _class_choice("Predicted label", project.classes, "predicted")
+        given: tuple[int, ...] = ()
+        predicted: tuple[int, ...] = ()
+        if not is_regression(project):
+            given = _class_choice("Given label", project.classes, "given")
+            predicted = _class_choice("Predicted label", project.classes, "predicted")
         status = "any"
         if with_status:
             status = select_in_address(
                 "State", _STATUS_CHOICES, name="status", default="any", width=140
             )
         text = ""
-        if project.kind == "text":
+        if project.kind in ("text", "table"):
             text = st.text_input(
-                "Text contains", key="contains", bind="query-params", width=200, max_chars=200
+                "Text contains" if project.kind == "text" else "Row contains",
+                key="contains",
+                bind="query-params",
+                width=200,
+                max_chars=200,
             )
-        disagreement = st.toggle(
+        disagreement = not is_regression(project) and st.toggle(
             "Model disagrees",
             key="disagrees",
             bind="query-params",

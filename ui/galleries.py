@@ -2,107 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
 from tracin_core.reviews.queue import QueueRow
-from ui.components.cards import Card, Tag
+from ui.components.cards import Card
+from ui.fields import Fields, card_fields, list_fields
+from ui.labels import given_tag, name_given, name_predicted, predicted_tag, status_tags
 from ui.media import thumbnail_address
 from ui.plain_text import shorten
-from ui.wording import STATUS_WORDS, class_name, percent, score_text
+from ui.wording import STATUS_WORDS, score_text
 
 EXCERPT_LENGTH = 280  # characters
 
 
 def queue_card(project: Project, row: QueueRow) -> Card:
-    """Return one line of the queue: picture or excerpt, labels, place, state."""
-    given = class_name(project.classes, row.given_label)
-    predicted = class_name(project.classes, row.predicted_label)
-    probability = percent(row.predicted_probability)
-    excerpt = shorten(row.text, EXCERPT_LENGTH) if row.text else None
+    """Return one line of the queue: what it is, labels, place, state."""
+    given = name_given(project, row)
     return Card(
         id=row.example_id,
-        label=f"Suspect {row.rank}: given {given}, predicted {predicted} with {probability}, "
-        f"{STATUS_WORDS[row.status].lower()}. {excerpt or ''}",
+        label=f"Suspect {row.rank}: given {given}, predicted {name_predicted(project, row)}, "
+        f"{STATUS_WORDS[row.status].lower()}. {describe_content(row.text, row.fields)}",
         image=thumbnail_address(row.example_id, row.key) if row.media_path else None,
         alt=f"Train example with the given label {given}",
         heading=f"{row.rank:,}",
-        text=excerpt,
+        text=excerpt(row.text),
+        fields=card_fields(row.fields),
         tags=(
-            Tag(text=f"given {given}", tone="given"),
-            prediction_tag(
-                project, row.given_label, row.predicted_label, row.predicted_probability
-            ),
-            *status_tags(project, row.status, row.current_label),
+            given_tag(project, row),
+            predicted_tag(project, row),
+            *status_tags(project, row),
         ),
         meta=f"score {score_text(row.score)} · {place(row.percentile)}",
     )
 
 
 def neighbour_card(
-    project: Project, view: ExampleView, score: float, *, recurring: bool = False
+    project: Project,
+    view: ExampleView,
+    score: float,
+    *,
+    beside: Fields | None = None,
+    spreads: Mapping[str, float] | None = None,
 ) -> Card:
-    """Return one proponent or opponent: picture or excerpt, labels, its influence."""
-    given = class_name(project.classes, view.given_label)
-    excerpt = shorten(view.text, EXCERPT_LENGTH) if view.text else None
+    """Return one proponent or opponent: what it is, labels, its influence.
+
+    Args:
+        project: Its classes name the labels.
+        view: The train example.
+        score: Its influence or cosine.
+        beside: The row of the example that is explained; columns that differ are marked.
+        spreads: Standard deviation of each numeric column.
+    """
+    given = name_given(project, view)
     return Card(
         id=view.id,
         label=f"Train example with the given label {given}, influence {score_text(score)}. "
-        f"{excerpt or ''}",
+        f"{describe_content(view.text, view.fields)}",
         image=thumbnail_address(view.id, view.key) if view.media_path else None,
         alt=f"Train example with the given label {given}",
-        text=excerpt,
+        text=excerpt(view.text),
+        fields=card_fields(view.fields, beside, spreads),
         tags=(
-            Tag(text=f"given {given}", tone="given"),
-            prediction_tag(
-                project, view.given_label, view.predicted_label, view.predicted_probability
-            ),
-            *status_tags(project, view.status, view.current_label),
-            *((Tag(text="recurs"),) if recurring else ()),
+            given_tag(project, view),
+            predicted_tag(project, view),
+            *status_tags(project, view),
         ),
         meta=score_text(score),
     )
 
 
-def example_card(project: Project, view: ExampleView, *, current: bool = False) -> Card:
+def example_card(project: Project, view: ExampleView) -> Card:
     """Return an example as it stands among others of its split."""
-    given = class_name(project.classes, view.given_label)
-    excerpt = shorten(view.text, EXCERPT_LENGTH) if view.text else None
+    given = name_given(project, view)
     return Card(
         id=view.id,
-        label=f"Example with the given label {given}. {excerpt or ''}",
+        label=f"Example with the given label {given}. {describe_content(view.text, view.fields)}",
         image=thumbnail_address(view.id, view.key) if view.media_path else None,
         alt=f"Example with the given label {given}",
-        text=excerpt,
-        tags=(
-            Tag(text=f"given {given}", tone="given"),
-            prediction_tag(
-                project, view.given_label, view.predicted_label, view.predicted_probability
-            ),
-        ),
-        current=current,
+        text=excerpt(view.text),
+        fields=card_fields(view.fields),
+        tags=(given_tag(project, view), predicted_tag(project, view)),
     )
 
 
-def prediction_tag(
-    project: Project, given: int | None, predicted: int | None, probability: float | None
-) -> Tag:
-    """Return what the model says, coloured by whether it agrees with the given label."""
-    return Tag(
-        text=f"predicted {class_name(project.classes, predicted)} · {percent(probability)}",
-        tone="agrees" if predicted == given else "differs",
-    )
+def excerpt(text: str | None) -> str | None:
+    """Return the beginning of a text; None where there is none."""
+    return shorten(text, EXCERPT_LENGTH) if text else None
 
 
-def status_tags(project: Project, status: str, current_label: int | None) -> Sequence[Tag]:
-    """Return what has been decided, or nothing while nothing has been."""
-    if status == "pending":
-        return ()
-    word = STATUS_WORDS[status]
-    if status == "relabeled":
-        word = f"{word} {class_name(project.classes, current_label)}"
-    return (Tag(text=word, tone="decided"),)
+def describe_content(text: str | None, fields: Fields | None) -> str:
+    """Return a text's beginning or a row's columns in one line, for a screen reader."""
+    if fields:
+        return ", ".join(f"{name} {value}" for name, value in list_fields(fields))
+    return excerpt(text) or ""
 
 
 def place(percentile: float) -> str:

@@ -10,10 +10,12 @@ from tracin_core.reviews.history import HistoryRow
 from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.projects import Project
 from ui.components.cards import Card, CardAction, Tag
+from ui.fields import card_fields
+from ui.labels import name_given, name_label
 from ui.media import thumbnail_address
 from ui.plain_text import shorten
 from ui.session import get_engine
-from ui.wording import ACTION_WORDS, class_name
+from ui.wording import ACTION_WORDS
 
 _EXCERPT = 160  # characters
 
@@ -62,9 +64,10 @@ def history_card(project: Project, row: HistoryRow) -> Card:
         id=row.example_id,
         label=f"{sentence}, by {row.reviewer}. Open the example.",
         image=thumbnail_address(row.example_id, row.key) if row.media_path else None,
-        alt=f"Train example with the given label {class_name(project.classes, row.given_label)}",
+        alt=f"Train example with the given label {name_given(project, row)}",
         heading=f"{row.created_at.astimezone():%H:%M}",
         text=_excerpt(row),
+        fields=card_fields(row.fields),
         tags=(
             Tag(text=sentence, tone="plain" if row.undone else "decided"),
             *((Tag(text="undone"),) if row.undone else ()),
@@ -82,9 +85,9 @@ def history_card(project: Project, row: HistoryRow) -> Card:
 
 def describe_event(project: Project, row: HistoryRow) -> str:
     """Return what the event did to which label, in words."""
-    given = class_name(project.classes, row.given_label)
+    given = name_given(project, row)
     if row.action == "relabel":
-        return f"{given} → {class_name(project.classes, row.new_label)}"
+        return f"{given} → {name_label(project, row.new_label, row.new_value)}"
     return f"{ACTION_WORDS[row.action]} ({given})"
 
 

@@ -17,9 +17,11 @@ from ui.evidence import draw_evidence_options, draw_neighbours
 from ui.examples import draw_example, draw_labels
 from ui.filters import DEFAULT_SIGNAL
 from ui.galleries import place
+from ui.labels import is_regression
 from ui.navigation import open_page
 from ui.plain_text import escape_markdown
 from ui.session import get_engine, run_folder
+from ui.value_charts import draw_prediction_course
 from ui.wording import SPLIT_WORDS, score_text
 
 _NEIGHBOURS = 10
@@ -134,6 +136,15 @@ def _draw_place(view: ExampleView) -> None:
 def _draw_thoughts(project: Project, run: Run, view: ExampleView) -> None:
     st.subheader("What the model thinks", anchor=False)
     folder = RunFolder(run_folder(project, run))
+    if is_regression(project):
+        draw_prediction_course(
+            folder.read_signals(view.split, view.position),
+            [int(item["step"]) for item in run.checkpoints],
+            view.given_value or 0.0,
+            target=project.target,
+            key=f"predictions-{view.id}",
+        )
+        return
     draw_probabilities(
         folder.read_probabilities(view.split, view.position),
         project.classes,

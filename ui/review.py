@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import streamlit as st
 
 from tracin_core.errors import NotFoundError
 from tracin_core.reviews.examples import ExampleView, get_example
 from tracin_core.reviews.projects import Project, Run
 from tracin_core.reviews.queue import next_suspect
-from ui.decision_form import class_keys
+from tracin_core.runs.folder import RunFolder
+from ui.choices import MAX_DIGIT_CLASSES
 from ui.decisions import take_return
 from ui.filters import QueueView
 from ui.galleries import place
+from ui.labels import is_regression
 from ui.media import picture_address
 from ui.plain_text import escape_markdown
-from ui.session import get_engine
+from ui.session import get_engine, run_folder
 
 _REQUESTED = "example"
 _PINNED = "review-pinned"
@@ -107,6 +110,16 @@ def _find_requested(project: Project, run: Run, requested: str) -> tuple[int, in
     return None
 
 
+def rank_classes(project: Project, run: Run, view: ExampleView) -> list[int]:
+    """Return the likeliest classes, best first, where there are more than the digits can name."""
+    if len(project.classes) <= MAX_DIGIT_CLASSES:
+        return []
+    folder = RunFolder(run_folder(project, run))
+    probabilities = folder.read_probabilities(view.split, view.position)
+    order = np.argsort(-probabilities, kind="stable")[:MAX_DIGIT_CLASSES]
+    return [int(label) for label in order]
+
+
 def draw_place(suspect: Suspect | None) -> None:
     """Draw where the suspect stands in the queue."""
     if suspect is None:
@@ -119,8 +132,15 @@ def draw_place(suspect: Suspect | None) -> None:
 
 def draw_keys(project: Project) -> None:
     """Draw the legend of the keyboard."""
-    digits = "the digits relabel" if class_keys(project.classes) else "search a class to relabel"
     st.caption(
-        f"Keys: K keep, M take the model’s label, O the opponents’, {digits}, X exclude, "
+        f"Keys: K keep, M take the model’s {_describe_relabelling(project)}, X exclude, "
         "A ambiguous, S skip, U undo, N write a note (Enter ends it)."
     )
+
+
+def _describe_relabelling(project: Project) -> str:
+    if is_regression(project):
+        return "value, V or a digit to type another (Enter sets it, Esc leaves)"
+    if len(project.classes) > MAX_DIGIT_CLASSES:
+        return "label, O the opponents’, the digits relabel to the likeliest classes"
+    return "label, O the opponents’, the digits relabel"

@@ -1,0 +1,141 @@
+"""What can be decided about an example: a word, a key and a verdict each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tracin_core.reviews.examples import ExampleView
+from tracin_core.reviews.projects import Project
+from ui.decisions import Verdict
+from ui.labels import is_regression, name_given, name_label, value_text
+from ui.plain_text import isolate, shorten
+
+MAX_DIGIT_CLASSES = 10
+_NAME_LENGTH = 28  # characters of a class name on a button
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One button of the form.
+
+    Attributes:
+        name: Distinguishes its widget key within the form.
+        label: The word on the button; plain text.
+        key: The keyboard's key, in lower case.
+        verdict: What it records.
+    """
+
+    name: str
+    label: str
+    key: str
+    verdict: Verdict
+
+
+def class_keys(classes: Sequence[str]) -> list[str]:
+    """Return the key of each class, in order, for at most ten classes.
+
+    Classes named by one digit each have their own; others count from 1, and the tenth has 0.
+    """
+    if len(classes) > MAX_DIGIT_CLASSES:
+        return []
+    if all(len(name) == 1 and name.isascii() and name.isdecimal() for name in classes):
+        return list(classes)
+    return [str((index + 1) % 10) for index in range(len(classes))]
+
+
+def list_verdicts(project: Project, view: ExampleView, opponents_label: int | None) -> list[Choice]:
+    """Return the choices that are not classes.
+
+    Args:
+        project: Its classes name the labels.
+        view: The example.
+        opponents_label: The label most of its opponents carry, where that says something new.
+    """
+    given = name_given(project, view)
+    keep = Verdict(action="keep", sentence=f"{given} kept")
+    choices = [Choice(name="keep", label="Keep", key="k", verdict=keep)]
+    if is_regression(project):
+        choices += _suggest_value(project, view)
+    else:
+        choices += _suggest_labels(project, view, opponents_label)
+    exclude = Verdict(action="exclude", sentence=f"{given} excluded")
+    choices.append(Choice(name="exclude", label="Exclude", key="x", verdict=exclude))
+    unsure = Verdict(action="ambiguous", sentence=f"{given} marked ambiguous")
+    choices.append(Choice(name="ambiguous", label="Ambiguous", key="a", verdict=unsure))
+    if view.status in ("pending", "skipped"):
+        skip = Verdict(action="skip", sentence="skipped; it comes again at the end")
+        choices.append(Choice(name="skip", label="Skip", key="s", verdict=skip))
+    return choices
+
+
+def list_classes(
+    project: Project, view: ExampleView, likeliest: Sequence[int] = ()
+) -> list[Choice]:
+    """Return one choice a class; the given label's keeps it, which is what its digit means.
+
+    Args:
+        project: Its classes.
+        view: The example.
+        likeliest: Where there are more than ten classes, those to offer, the likeliest first.
+    """
+    keys = class_keys(project.classes)
+    offered = list(enumerate(keys))
+    if not keys:
+        shown = likeliest[:MAX_DIGIT_CLASSES]
+        offered = [(label, str((place + 1) % 10)) for place, label in enumerate(shown)]
+    return [_class_choice(project, view, label, key) for label, key in offered]
+
+
+def relabel(project: Project, view: ExampleView, label: int) -> Verdict:
+    """Return the verdict that the example belongs to another class."""
+    name = name_label(project, label, None)
+    sentence = f"{name_given(project, view)} relabelled to {name}"
+    return Verdict(action="relabel", new_label=label, sentence=sentence)
+
+
+def revalue(project: Project, view: ExampleView, value: float) -> Verdict:
+    """Return the verdict that the example's number is another one."""
+    if value == view.given_value:
+        return Verdict(action="keep", sentence=f"{name_given(project, view)} kept")
+    sentence = f"{name_given(project, view)} changed to {value_text(value)}"
+    return Verdict(action="relabel", new_value=value, sentence=sentence)
+
+
+def _class_choice(project: Project, view: ExampleView, label: int, key: str) -> Choice:
+    words, verdict = _short_name(project, label), relabel(project, view, label)
+    if label == view.given_label:
+        keep = Verdict(action="keep", sentence=f"{name_given(project, view)} kept")
+        words, verdict = f"{words} (given)", keep
+    return Choice(name=f"class-{label}", label=words, key=key, verdict=verdict)
+
+
+def _suggest_labels(
+    project: Project, view: ExampleView, opponents_label: int | None
+) -> list[Choice]:
+    suggestions = [("model", "Model’s", "m", view.predicted_label)]
+    if opponents_label != view.predicted_label:
+        suggestions.append(("opponents", "Opponents’", "o", opponents_label))
+    return [
+        Choice(
+            name=name,
+            label=f"{whose}: {_short_name(project, label)}",
+            key=key,
+            verdict=relabel(project, view, label),
+        )
+        for name, whose, key, label in suggestions
+        if label is not None and label != view.given_label
+    ]
+
+
+def _suggest_value(project: Project, view: ExampleView) -> list[Choice]:
+    value = view.predicted_value
+    if value is None or value == view.given_value:
+        return []
+    verdict = revalue(project, view, value)
+    label = f"Model’s: {value_text(value)}"
+    return [Choice(name="model", label=label, key="m", verdict=verdict)]
+
+
+def _short_name(project: Project, label: int) -> str:
+    return isolate(shorten(project.classes[label], _NAME_LENGTH))

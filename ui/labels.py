@@ -1,0 +1,95 @@
+"""What an example is labelled, in words: a class's name, or a number in the person's own unit."""
+
+from __future__ import annotations
+
+from tracin_core.reviews.examples import ExampleView
+from tracin_core.reviews.history import HistoryRow
+from tracin_core.reviews.projects import Project
+from tracin_core.reviews.queue import QueueRow
+from ui.components.cards import Tag, Tone
+from ui.wording import STATUS_WORDS, class_name, percent
+
+# Enough to tell two amounts of money or two temperatures apart; what is stored is not rounded.
+_DIGITS = 6
+
+
+# An example as the pages know it; one with what the model predicts and what has been decided.
+Labelled = ExampleView | QueueRow | HistoryRow
+Reviewed = ExampleView | QueueRow
+
+
+def is_regression(project: Project) -> bool:
+    """Tell whether an example's label is a number."""
+    return project.task == "regression"
+
+
+def value_text(value: float | None) -> str:
+    """Return a number with six significant digits, in plain notation where it can be read."""
+    if value is None:
+        return "–"
+    size = abs(value)
+    if value == 0 or 1e-3 <= size < 1e9:
+        decimals = max(0, _DIGITS - len(str(int(size))))
+        text = f"{value:,.{decimals}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{value:.{_DIGITS - 1}g}"
+
+
+def residual_text(given: float | None, predicted: float | None) -> str:
+    """Return how far a given number lies above (+) or below (−) the prediction."""
+    if given is None or predicted is None:
+        return "–"
+    residual = given - predicted
+    return f"{'−' if residual < 0 else '+'}{value_text(abs(residual))}"
+
+
+def name_label(project: Project, label: int | None, value: float | None) -> str:
+    """Return a label as a screen shows it."""
+    return value_text(value) if is_regression(project) else class_name(project.classes, label)
+
+
+def name_given(project: Project, example: Labelled) -> str:
+    """Return the label that the data claims."""
+    return name_label(project, example.given_label, example.given_value)
+
+
+def name_predicted(project: Project, example: Reviewed) -> str:
+    """Return what the model says, with its probability or the distance of the given number."""
+    name = name_label(project, example.predicted_label, example.predicted_value)
+    if is_regression(project):
+        residual = residual_text(example.given_value, example.predicted_value)
+        return f"{name} · residual {residual}"
+    return f"{name} · {percent(example.predicted_probability)}"
+
+
+def name_current(project: Project, example: Reviewed) -> str:
+    """Return the label in force after what has been decided."""
+    return name_label(project, example.current_label, example.current_value)
+
+
+def agrees(project: Project, example: Reviewed) -> bool:
+    """Tell whether the model predicts the given class; two numbers are never quite the same."""
+    return not is_regression(project) and example.predicted_label == example.given_label
+
+
+def given_tag(project: Project, example: Labelled) -> Tag:
+    """Return the given label as it stands on a card."""
+    return Tag(text=f"given {name_given(project, example)}", tone="given")
+
+
+def predicted_tag(project: Project, example: Reviewed) -> Tag:
+    """Return what the model says, coloured by whether it agrees with the given class."""
+    tone: Tone = "agrees" if agrees(project, example) else "differs"
+    if is_regression(project):
+        tone = "plain"
+    return Tag(text=f"predicted {name_predicted(project, example)}", tone=tone)
+
+
+def status_tags(project: Project, example: Reviewed) -> tuple[Tag, ...]:
+    """Return what has been decided, or nothing while nothing has been."""
+    if example.status == "pending":
+        return ()
+    word = STATUS_WORDS[example.status]
+    if example.status == "relabeled":
+        word = f"{word} {name_current(project, example)}"
+    return (Tag(text=word, tone="decided"),)

@@ -1,0 +1,125 @@
+"""The plotly charts of a regression: its targets, its predictions, its residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from tracin_core.runs.signals import Signals
+from ui.charts import LEGEND_ABOVE, MARGIN
+from ui.plain_text import escape_plotly, shorten
+
+_HEIGHT = 320  # pixels
+_NAME_LENGTH = 40  # characters of the target's name
+
+
+def draw_value_histogram(
+    edges: Sequence[float],
+    given: Sequence[int],
+    current: Sequence[int],
+    *,
+    target: str,
+    key: str,
+) -> None:
+    """Draw how many train examples have which value, as given and as reviewed.
+
+    Args:
+        edges: Of the bins, in the target's unit, shape ``(B + 1,)``.
+        given: Examples in each bin by the given values, shape ``(B,)``.
+        current: The same by the values as they stand now.
+        target: Name of the number.
+        key: Widget key.
+    """
+    centres = [(low + high) / 2 for low, high in pairwise(edges)]
+    series = [("given", given)]
+    if list(given) != list(current):
+        series.append(("as reviewed", current))
+    figure = go.Figure()
+    for name, counts in series:
+        figure.add_trace(
+            go.Bar(
+                name=name,
+                x=centres,
+                y=list(counts),
+                hovertemplate="about %{x:,.6g}: %{y} examples<extra>" + name + "</extra>",
+            )
+        )
+    figure.update_xaxes(title=_title(target))
+    figure.update_yaxes(title="train examples", rangemode="tozero")
+    figure.update_layout(
+        height=_HEIGHT,
+        margin=MARGIN | {"t": 44},
+        bargap=0.05,
+        barmode="overlay" if len(series) > 1 else "group",
+        showlegend=len(series) > 1,
+        legend=LEGEND_ABOVE,
+    )
+    if len(series) > 1:
+        figure.update_traces(opacity=0.65)
+    _draw(figure, key)
+
+
+def draw_predictions(
+    given: Sequence[float], predicted: Sequence[float], *, target: str, key: str
+) -> None:
+    """Draw each example's given number against the prediction; the line is agreement."""
+    ends = [min(*given, *predicted), max(*given, *predicted)] if given else [0.0, 1.0]
+    figure = go.Figure()
+    figure.add_trace(
+        go.Scatter(
+            x=list(predicted),
+            y=list(given),
+            mode="markers",
+            marker={"size": 5, "opacity": 0.5},
+            hovertemplate="predicted %{x:,.6g}<br>given %{y:,.6g}<extra></extra>",
+        )
+    )
+    figure.add_trace(
+        go.Scatter(x=ends, y=ends, mode="lines", line={"dash": "dot", "width": 1}, hoverinfo="skip")
+    )
+    figure.update_xaxes(title=f"predicted {_title(target)}")
+    figure.update_yaxes(title=f"given {_title(target)}")
+    figure.update_layout(height=_HEIGHT, margin=MARGIN, showlegend=False)
+    _draw(figure, key)
+
+
+def draw_prediction_course(
+    signals: Signals, steps: Sequence[int], given: float, *, target: str, key: str
+) -> None:
+    """Draw what the model predicts for one example at each checkpoint, beside the given number.
+
+    Args:
+        signals: One example's signals, arrays of shape ``(C,)``.
+        steps: Training step of each checkpoint.
+        given: The number that the data claims.
+        target: Its name.
+        key: Widget key.
+    """
+    figure = go.Figure()
+    figure.add_trace(
+        go.Scatter(
+            name="predicted",
+            x=list(steps),
+            y=signals.predicted_value.tolist(),
+            mode="lines+markers",
+            hovertemplate="step %{x}: %{y:,.6g}<extra>predicted</extra>",
+        )
+    )
+    figure.add_hline(y=given, line_dash="dot", annotation_text="given")
+    figure.update_xaxes(title="training step", showgrid=False, rangemode="tozero")
+    figure.update_yaxes(title=_title(target))
+    figure.update_layout(height=270, margin=MARGIN | {"t": 44}, legend=LEGEND_ABOVE)
+    _draw(figure, key)
+
+
+def _title(target: str) -> str:
+    return escape_plotly(shorten(target or "value", _NAME_LENGTH))
+
+
+def _draw(figure: go.Figure, key: str) -> None:
+    st.plotly_chart(
+        figure, key=key, width="stretch", config={"displayModeBar": False, "displaylogo": False}
+    )
