@@ -19,6 +19,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from tracin_core.errors import GradientError
 from tracin_core.gradients.contributions import Contribution
+from tracin_core.gradients.precision import widen
 from tracin_core.gradients.registry import Rule
 from tracin_core.gradients.structure import call_model
 from tracin_core.gradients.uses import combine
@@ -145,7 +146,8 @@ def capture_pass(
         if edges and values.requires_grad:
             deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
     gradients: Gradients = {}
-    with torch.no_grad():
+    # Rules add up over positions, which half precision has not the digits for.
+    with torch.no_grad(), torch.autocast(values.device.type, enabled=False):
         for use, delta in zip(uses, deltas, strict=bool(deltas)):
             if delta is not None:
                 _apply_rule(use, delta, len(values), gradients)
@@ -166,6 +168,6 @@ def _apply_rule(use: LayerUse, delta: Tensor, batch_size: int, gradients: Gradie
             "examples; expected the examples along the first axis. Leave this layer out of "
             "`layers`, or keep the examples along the first axis of every input."
         )
-    contributions = covered.rule.function(covered.layer, use.arguments, delta)
+    contributions = covered.rule.function(covered.layer, *widen((use.arguments, delta)))
     for local_name, name in covered.parameters.items():
         gradients.setdefault(name, []).append(contributions[local_name])

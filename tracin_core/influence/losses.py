@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tracin_core.errors import ConfigurationError, GradientError
+from tracin_core.gradients.precision import HALF
 from tracin_core.influence.entropy import ClassEntropy
 
 LossFunction = Callable[[Any, Any], Tensor]
@@ -18,7 +19,7 @@ Loss = Literal["cross_entropy", "mse", "binary_cross_entropy"] | LossFunction
 
 
 def get_logits(outputs: Any) -> Tensor:
-    """Return the tensor to score from what a model returned.
+    """Return the tensor to score from what a model returned, in single precision at least.
 
     Args:
         outputs: A tensor, something with ``logits`` (as ``transformers`` models return), a
@@ -31,14 +32,14 @@ def get_logits(outputs: Any) -> Tensor:
         GradientError: If there is none.
     """
     if isinstance(outputs, Tensor):
-        return outputs
+        return outputs.float() if outputs.dtype in HALF else outputs
     found = getattr(outputs, "logits", None)
     if found is None and isinstance(outputs, dict):
         found = outputs.get("logits")
     if found is None and isinstance(outputs, tuple | list) and outputs:
         found = outputs[0]
     if isinstance(found, Tensor):
-        return found
+        return get_logits(found)
     raise GradientError(
         f"The model returned {type(outputs).__name__}; expected a tensor, or something with "
         "`logits`. Wrap the model so that it returns its logits, or pass a callable loss."

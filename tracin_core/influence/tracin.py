@@ -18,6 +18,7 @@ from tracin_core.errors import ConfigurationError
 from tracin_core.gradients.capture import Objective
 from tracin_core.gradients.coverage import Coverage
 from tracin_core.gradients.plan import Plan
+from tracin_core.gradients.precision import full_precision
 from tracin_core.gradients.projection import Projection
 from tracin_core.influence.batches import count_examples, read_batches
 from tracin_core.influence.checkpoints import Checkpoint, read_rate
@@ -39,6 +40,7 @@ from tracin_core.influence.signals import Capture
 from tracin_core.influence.work import Progress, Work
 
 Explain = Literal["loss", "score"]
+Precision = Literal["float32", "bfloat16"]
 
 
 class TracIn:
@@ -59,6 +61,13 @@ class TracIn:
         batch_size: Examples in a pass; changes speed and memory, never scores. Where memory runs
             out, passes go on with half as many, with a warning.
         rates: "recorded" learning rates, or "ones" to ignore them.
+        precision: "float32" computes in the model's own number type (a float64 model in float64)
+            and without TF32. "bfloat16" runs the passes under autocast, for GPUs with bfloat16
+            units; norms, sums and projections stay in single precision. Scores of two small
+            networks were within 1% of float64 (root mean square) and 3% (the largest error),
+            relative to the product of the gradients' norms; single self-influences of confident
+            predictions, with logits near 10, were 10% off. Measured by the processor's autocast,
+            not on a GPU.
 
     Raises:
         ConfigurationError: If an option cannot work.
@@ -80,8 +89,9 @@ class TracIn:
         batch_size: int = 256,
         *,
         rates: Literal["recorded", "ones"] = "recorded",
+        precision: Precision = "float32",
     ) -> None:
-        _check_options(checkpoints, batch_size, rates)
+        _check_options(checkpoints, batch_size, rates, precision)
         check_layers(model, layers)
         self.model = model
         self.checkpoints = tuple(checkpoints)
@@ -96,6 +106,7 @@ class TracIn:
         self._runner = Runner(
             model, self.checkpoints, self.device, has_classes=loss == "cross_entropy"
         )
+        self.precision = precision
         self._room = Room()
         self._last: str | None = None
         self._plans: dict[Any, Plan] = {}
@@ -230,7 +241,7 @@ class TracIn:
         first = (
             next(read_batches(examples, min(3, self.batch_size), offset), None) if total else None
         )
-        with self._runner.prepared():
+        with self._runner.prepared(), full_precision(self.device):
             if first is not None and self._last is None and (with_last or self.layers == "last"):
                 self._last = self._runner.find_last_layer(first)
             last = find_own_parameters(self.model, self._last) if self._last is not None else ()
@@ -258,6 +269,7 @@ class TracIn:
                 self._room,
                 count_numbers(first),
                 offset,
+                self.precision == "bfloat16",
             )
 
     def _choose_objective(self, explain: Explain) -> Objective:
@@ -272,7 +284,9 @@ class TracIn:
         )
 
 
-def _check_options(checkpoints: Sequence[Checkpoint], batch_size: int, rates: str) -> None:
+def _check_options(
+    checkpoints: Sequence[Checkpoint], batch_size: int, rates: str, precision: str
+) -> None:
     if not checkpoints or not all(isinstance(item, Checkpoint) for item in checkpoints):
         raise ConfigurationError(
             f"Found checkpoints={checkpoints!r:.80}; expected at least one Checkpoint(weights=..., "
@@ -287,4 +301,9 @@ def _check_options(checkpoints: Sequence[Checkpoint], batch_size: int, rates: st
         raise ConfigurationError(
             f"Found rates={rates!r}; expected 'recorded' or 'ones'. Use 'ones' to ignore the "
             "learning rates."
+        )
+    if precision not in ("float32", "bfloat16"):
+        raise ConfigurationError(
+            f"Found precision={precision!r}; expected 'float32' or 'bfloat16'. Use 'float32', "
+            "which computes in the model's own number type."
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,7 @@ class Work:
         room: How many examples fit the memory at a time.
         numbers_each: Numbers in the input of one example.
         offset: What messages add to positions.
+        in_half_precision: Whether passes compute in bfloat16 what autocast lets them.
     """
 
     runner: Runner
@@ -62,6 +63,7 @@ class Work:
     room: Room
     numbers_each: int = 0
     offset: int = 0
+    in_half_precision: bool = False
 
     @property
     def num_checkpoints(self) -> int:
@@ -157,7 +159,7 @@ class Work:
                     self.objective,
                     self.room.fit(self.batch_size),
                 )
-                for step in passes:
+                while (step := self._advance(passes)) is not None:
                     consume(step, outbox)
                     finish(step)
         except RuntimeError as error:
@@ -165,6 +167,14 @@ class Work:
                 raise
             return False
         return True
+
+    def _advance(self, passes: Iterator[ExamplePass]) -> ExamplePass | None:
+        """Run the next pass, in half precision if that is wanted; what follows never is."""
+        if not self.in_half_precision:
+            return next(passes, None)
+        # Weights are new tensors in every pass: a cache of their casts would only grow.
+        with torch.autocast(self.runner.device.type, torch.bfloat16, cache_enabled=False):
+            return next(passes, None)
 
     @property
     def _largest_pass(self) -> int:
