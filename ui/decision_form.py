@@ -19,6 +19,7 @@ from ui.choices import (
 from ui.components.keyboard import Field, Press, watch_keys
 from ui.decisions import decide, find_last_decision, note_key, refuse, undo_last, undo_shown
 from ui.labels import is_regression, value_text
+from ui.numbers import read_number
 from ui.plain_text import escape_markdown
 
 _NOTE = Field(label="Note", key="n")
@@ -153,22 +154,6 @@ def _set_value(project: Project, view: ExampleView) -> None:
         refuse(f"“{typed.strip()}” is no number. Type one such as 12500 or -3.5.")
     else:
         decide(view.id, view.version, revalue(project, view, value))
-
-
-def read_number(typed: str) -> float | None:
-    """Return the finite number that a person typed, with or without separators, else None.
-
-    A comma is a separator of thousands where three digits follow it, and else a decimal comma.
-    """
-    text = typed.strip().replace("−", "-").replace("\u00a0", "").replace(" ", "").replace("_", "")
-    whole, _, rest = text.rpartition(",")
-    if whole and "." not in text and text.count(",") == 1 and len(rest) != 3:
-        text = f"{whole}.{rest}"
-    try:
-        value = float(text.replace(",", ""))
-    except ValueError:
-        return None
-    return value if abs(value) < float("inf") else None
 
 
 def _draw_class_search(project: Project, view: ExampleView) -> None:

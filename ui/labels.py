@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.history import HistoryRow
 from tracin_core.reviews.projects import Project
@@ -29,10 +31,10 @@ def value_text(value: float | None) -> str:
         return "–"
     size = abs(value)
     if value == 0 or 1e-3 <= size < 1e9:
-        decimals = max(0, _DIGITS - len(str(int(size))))
+        decimals = max(0, _DIGITS - 1 - math.floor(math.log10(size))) if value else 0
         text = f"{value:,.{decimals}f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
-    return f"{value:.{_DIGITS - 1}g}"
+    return f"{value:.{_DIGITS}g}"
 
 
 def residual_text(given: float | None, predicted: float | None) -> str:
