@@ -19,6 +19,7 @@ shared by all blocks are used better than D divided among them.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -38,6 +39,9 @@ TRANSFORM_COST, PRODUCT_COST, ADDITION_COST = 0.35, 0.04, 0.4
 TRANSFORM_NUMBERS = 4_000_000
 
 
+_FORMS = ("sketch", "dense", "factored")
+
+
 @dataclass(frozen=True)
 class Projection:
     """How gradients are projected; equal settings give the same map for train and test.
@@ -45,14 +49,18 @@ class Projection:
     Attributes:
         dim: Numbers D in a projected vector.
         seed: Seed of all random choices.
-        kind: The random factors: "rademacher", plus or minus one. Gaussian factors are not
-            offered: on gradients that a few classes dominate their squares add variance, an
-            error of 22% where signs have 6% (D = 512, a small CNN).
+        kind: The random numbers: "rademacher", plus or minus one, or "gaussian".
+        form: "sketch", which is fast for layers of every size; "dense", one matrix ``(P, D)``
+            for small layers; or "factored", two matrices as in the paper, with an error several
+            times as large. A sketch of Gaussian numbers is not offered: on gradients that a few
+            classes dominate their squares add variance, an error of 22% where signs have 6%
+            (D = 512, a small CNN).
     """
 
     dim: int = 512
     seed: int = 0
-    kind: Literal["rademacher"] = "rademacher"
+    kind: Literal["rademacher", "gaussian"] = "rademacher"
+    form: Literal["sketch", "dense", "factored"] = "sketch"
 
     def __post_init__(self) -> None:
         if self.dim < 1:
@@ -60,15 +68,67 @@ class Projection:
                 f"Found a projection to {self.dim} numbers; expected at least 1. "
                 "Use Projection(dim=512), which keeps errors near 6%."
             )
-        if self.kind != "rademacher":
+        if self.kind not in ("rademacher", "gaussian") or self.form not in _FORMS:
             raise ConfigurationError(
-                f"Found projection kind {self.kind!r}; expected 'rademacher'. Leave it out."
+                f"Found projection kind {self.kind!r} and form {self.form!r}; expected "
+                f"'rademacher' or 'gaussian', and one of {', '.join(_FORMS)}. Leave both out."
             )
+        if self.kind == "gaussian" and self.form == "sketch":
+            raise ConfigurationError(
+                "Found a sketch of Gaussian numbers; expected signs, which estimate far better "
+                "there. Leave the kind out, or pass form='dense' or form='factored' with it."
+            )
+
+    @classmethod
+    def for_error(
+        cls,
+        error: float,
+        *,
+        seed: int = 0,
+        kind: Literal["rademacher", "gaussian"] = "rademacher",
+        form: Literal["sketch", "dense", "factored"] = "sketch",
+    ) -> Projection:
+        """Return the smallest projection whose ``expected_error`` is at most ``error``.
+
+        Of factored ones the smallest whose two factors have the same size.
+
+        Args:
+            error: Standard error of an estimated dot product, relative to the product of the two
+                gradients' norms (not to the dot product, which may be near zero): between 0 and 1.
+            seed: As in the class.
+            kind: As in the class.
+            form: As in the class.
+
+        Raises:
+            ConfigurationError: If the error is not between 0 and 1.
+        """
+        if not 0 < error < 1:
+            raise ConfigurationError(
+                f"Found a projection error of {error}; expected a share of the product of the "
+                "norms, above 0 and below 1. Use 0.06, which takes about 560 numbers."
+            )
+        if form == "factored":
+            rows = math.ceil(2 / (math.sqrt(1 + error**2) - 1))
+            return cls(rows**2, seed, kind, form)
+        return cls(math.ceil(2 / error**2), seed, kind, form)
 
     @property
     def expected_error(self) -> float:
-        """Standard error of an estimated dot product, relative to the product of the norms."""
-        return float((2 / self.dim) ** 0.5)
+        """Standard error of an estimated dot product, relative to the product of the norms.
+
+        That of a gradient with itself; of two that are nearly orthogonal it is smaller by
+        ``sqrt(2)``. Factored: of gradients of rank one, such as a linear layer's.
+        """
+        if self.form != "factored":
+            return float((2 / self.dim) ** 0.5)
+        first, second = self.factor_sizes
+        return float(((1 + 2 / first) * (1 + 2 / second) - 1) ** 0.5)
+
+    @property
+    def factor_sizes(self) -> tuple[int, int]:
+        """The two sizes, as equal as possible, whose product is D."""
+        first = next(n for n in range(math.isqrt(self.dim), 0, -1) if self.dim % n == 0)
+        return first, self.dim // first
 
 
 class AxisHash:
@@ -130,10 +190,7 @@ class ParameterHash:
         self.rows = shape[0] if len(shape) > 1 else 1
         self.columns = shape.numel() // max(1, self.rows)
         self.columns_are_long = self.columns >= self.rows
-        key = f"{projection.seed}/{checkpoint}/{name}".encode()
-        # A digest, not hash(): the seed must be the same in every process and on every machine.
-        seed = int.from_bytes(hashlib.blake2b(key, digest_size=7).digest())
-        generator = torch.Generator().manual_seed(seed)
+        generator = make_generator(name, projection, checkpoint)
         long = self.columns_are_long
         self.row_hash = AxisHash(self.rows, projection, generator, regular=not long)
         self.column_hash = AxisHash(self.columns, projection, generator, regular=long)
@@ -154,6 +211,14 @@ class ParameterHash:
         if self.columns_are_long:
             return self.column_hash, self.row_hash
         return self.row_hash, self.column_hash
+
+
+def make_generator(name: str, projection: Projection, checkpoint: int) -> torch.Generator:
+    """Return the source of a parameter's random numbers, of its own at every checkpoint."""
+    key = f"{projection.seed}/{checkpoint}/{name}".encode()
+    # A digest, not hash(): the seed must be the same in every process and on every machine.
+    seed = int.from_bytes(hashlib.blake2b(key, digest_size=7).digest())
+    return torch.Generator().manual_seed(seed)
 
 
 def make_hashes(

@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from tracin_core.gradients.projection import ParameterHash, Projection, Sketch, make_hashes
+from tracin_core.gradients.projection import Projection, Sketch
+from tracin_core.gradients.projector import Projector
 from tracin_core.gradients.uses import instantiate_chunks
 from tracin_core.influence.measures import rows_of
 from tracin_core.influence.outbox import Outbox
@@ -36,7 +37,7 @@ class VectorBuilder:
         self._numbers = work.count_numbers(names)
         width = projection.dim if projection else work.num_checkpoints * self._numbers
         self.result = torch.zeros(work.total, width, dtype=work.dtype)
-        self._hashes: dict[int, dict[str, ParameterHash]] = {}
+        self._projectors: dict[int, Projector] = {}
 
     def add(self, step: ExamplePass, outbox: Outbox) -> None:
         """Add one pass to the vectors of its examples."""
@@ -53,9 +54,9 @@ class VectorBuilder:
         """Return an empty sketch for one pass."""
         assert self._projection is not None  # noqa: S101 - only projected vectors are opened
         at = step.checkpoint
-        if at not in self._hashes:
-            self._hashes[at] = self._make_hashes(self._projection, at)
-        return Sketch(self._projection.dim, self._hashes[at], step.batch.size)
+        if at not in self._projectors:
+            self._projectors[at] = self._make_projector(self._projection, at)
+        return self._projectors[at].open(step.batch.size)
 
     def close(self, step: ExamplePass, sketch: Sketch, outbox: Outbox) -> None:
         """Add a filled sketch to the vectors of its examples."""
@@ -63,18 +64,18 @@ class VectorBuilder:
         if block is None:
             return
         common = self._rates.common(step.checkpoint)
-        if common is not None:  # else the hashes are scaled, each by its own rate
+        if common is not None:  # else each parameter's map is scaled by its own rate
             block = block * math.sqrt(common)
         target = self.result[rows_of(step)]
         outbox.add(target, block, lambda values: self._work.check_finite(values, step))
 
-    def _make_hashes(self, projection: Projection, at: int) -> dict[str, ParameterHash]:
-        shapes = {name: self._work.runner.trainable[name] for name in self._names}
-        hashes = make_hashes(projection, at, shapes, self._work.runner.device, self._work.dtype)
+    def _make_projector(self, projection: Projection, at: int) -> Projector:
+        runner = self._work.runner
+        shapes = {name: runner.trainable[name] for name in self._names}
+        scales = None
         if self._rates.common(at) is None:
-            for name, found in hashes.items():
-                found.scale(math.sqrt(self._rates.of(at, name)))
-        return hashes
+            scales = {name: math.sqrt(self._rates.of(at, name)) for name in self._names}
+        return Projector(projection, at, shapes, runner.device, self._work.dtype, scales)
 
     def _add_exact(self, step: ExamplePass, outbox: Outbox) -> None:
         at = step.checkpoint * self._numbers
