@@ -11,7 +11,7 @@ from tracin_core.runs import Signals
 
 
 def summarise_signals(
-    signals: Signals, learning_rates: Sequence[float]
+    signals: Signals, learning_rates: Sequence[float | None]
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return every ranking of the train examples, high for suspects.
 
@@ -21,7 +21,8 @@ def summarise_signals(
 
     Args:
         signals: Of the train split, arrays of shape ``(C, N)``.
-        learning_rates: Step size at each checkpoint, shape ``(C,)``.
+        learning_rates: Step size at each checkpoint, shape ``(C,)``; None where it is not known,
+            and then there is no ranking with the rates.
 
     Returns:
         By signal name, shape ``(N,)`` each: squared gradient norms summed over checkpoints
@@ -30,11 +31,12 @@ def summarise_signals(
         negative logit margin averaged over them.
     """
     last = signals.self_influence_last.astype(np.float64)
-    rates = np.asarray(learning_rates, dtype=np.float64)
+    rates = [rate for rate in learning_rates if rate is not None]
+    known = len(rates) == len(learning_rates)
     return {
         "self_influence": last.sum(axis=0),
         "self_influence_all": signals.self_influence_all.astype(np.float64).sum(axis=0),
-        "self_influence_recorded": rates @ last,
+        **({"self_influence_recorded": np.asarray(rates) @ last} if known else {}),
         "mean_loss": signals.loss.astype(np.float64).mean(axis=0),
         "mean_margin": -signals.margin.astype(np.float64).mean(axis=0),
     }
