@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from tracin_core.reviews.decisions import Decision, NewDecision, record_decision
 from tracin_core.reviews.examples import get_example
@@ -18,6 +18,7 @@ from tracin_core.reviews.projects import (
     create_project,
     register_run,
 )
+from tracin_core.reviews.schema import ExampleRow
 
 CLASSES = ("cat", "dog", "emu")
 _numbers = count()
@@ -77,6 +78,62 @@ def build_scene(
         )
         all_ids = list(ids.scalars())
     return Scene(engine, project, run, all_ids[:num_train], all_ids[num_train:])
+
+
+COLUMNS = [
+    {"name": "rooms", "kind": "number"},
+    {"name": "street", "kind": "category"},
+    {"name": "north", "kind": "number", "latitude": True},
+]
+
+
+def build_homes(engine: Engine, num_train: int = 6, num_test: int = 3) -> Scene:
+    """Make a project of numbers in a table, with a run; the ranking is that of `build_scene`.
+
+    Train example `p` has the value ``100 + p``, is predicted as ``90 + 2 * p``, and has `p` rooms.
+    """
+    project = create_project(
+        engine,
+        slug=f"homes-{next(_numbers)}",
+        title="Homes",
+        kind="table",
+        task="regression",
+        target="price",
+        settings={"columns": COLUMNS},
+    )
+    examples = [
+        NewExample(
+            key=f"{split}-{position}",
+            split=split,
+            position=position,
+            given_value=100.0 + position,
+            fields={"rooms": position, "street": f"{position}é Rue <b>", "north": None},
+        )
+        for split, size in (("train", num_train), ("test", num_test))
+        for position in range(size)
+    ]
+    add_examples(engine, project.id, examples)
+    run = register_run(
+        engine,
+        project.id,
+        key="first",
+        folder="runs/first",
+        config={},
+        checkpoints=[],
+        scores={
+            "self_influence": np.arange(num_train),
+            "mean_loss": -np.arange(num_train),
+        },
+        predictions={
+            "train": (90.0 + 2 * np.arange(num_train),),
+            "test": (np.full(num_test, 100.0),),
+        },
+    )
+    with engine.connect() as connection:
+        ids = connection.scalars(
+            select(ExampleRow.id).where(ExampleRow.project_id == project.id).order_by(ExampleRow.id)
+        ).all()
+    return Scene(engine, project, run, list(ids[:num_train]), list(ids[num_train:]))
 
 
 def score(

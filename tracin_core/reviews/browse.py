@@ -29,7 +29,10 @@ class BrowsePage:
 def fetch_test_page(
     engine: Engine, run_id: int, *, page: int = 1, page_size: int = 50
 ) -> BrowsePage:
-    """Return test examples, the least probable given label first.
+    """Return test examples, the most wrongly predicted first.
+
+    That is the least probable given label; for regression the given value that is furthest from
+    the predicted one.
 
     Args:
         engine: The database.
@@ -55,7 +58,11 @@ def fetch_test_page(
                 select(ExampleRow.id)
                 .join(PredictionRow, join)
                 .where(*scored)
-                .order_by(PredictionRow.given_probability, ExampleRow.position)
+                .order_by(
+                    func.abs(ExampleRow.given_value - PredictionRow.predicted_value).desc(),
+                    PredictionRow.given_probability,
+                    ExampleRow.position,
+                )
                 .limit(page_size)
                 .offset((page - 1) * page_size)
             )

@@ -14,8 +14,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     String,
+    and_,
     case,
     column,
+    exists,
     func,
     or_,
     select,
@@ -102,3 +104,17 @@ def contains(connection: Connection, columns: list[Any], wanted: str) -> ColumnE
         # Its LIKE ignores case; `ilike` would fold every text with lower() first, twice as slow.
         return or_(*(one.like(pattern, escape="\\") for one in columns))
     return or_(*(one.ilike(pattern, escape="\\") for one in columns))
+
+
+def example_says(connection: Connection, wanted: str) -> ColumnElement[bool]:
+    """Return the condition that an example's text, key or row contains a text; see `contains`.
+
+    Of a row the values are searched: the names of the columns stand in every row.
+    """
+    unfold = func.json_each if connection.dialect.name == "sqlite" else func.json_each_text
+    cell = unfold(ExampleRow.fields).table_valued("key", "value")
+    in_row = exists().select_from(cell).where(contains(connection, [cell.c.value], wanted))
+    return or_(
+        contains(connection, [ExampleRow.text, ExampleRow.key], wanted),
+        and_(ExampleRow.fields.is_not(None), in_row),
+    )

@@ -18,8 +18,10 @@ from tracin_core.reviews.events import (
     effective,
     label_of_example,
     status_of_example,
+    value_of_example,
     version_of,
 )
+from tracin_core.reviews.export_columns import Layout, lay_out
 from tracin_core.reviews.export_formats import WRITERS
 from tracin_core.reviews.project_rows import Project, project_in
 from tracin_core.reviews.schema import ExampleRow, ReviewerRow
@@ -61,11 +63,13 @@ def export_labels(
 ) -> bytes | Path:
     """Export every example with its current label, train split first, by position.
 
-    Columns: ``key``, ``split``, ``media_path`` (image projects) or ``text`` (others),
-    ``given_label`` and ``label`` (names; the latter is the current one), ``status``,
-    ``excluded``, and of the effective decision ``action``, ``note``, ``reviewer`` and
-    ``decided_at`` (ISO 8601, UTC), empty where there is none; ``version`` counts the example's
-    events. Excluded examples are in the file, marked.
+    Columns: ``key``, ``split``, ``media_path`` (image projects), ``text`` (text projects) or the
+    columns of the data (tables; one that is called like a column of ours gets ``field_`` before
+    its name), ``given_label`` and ``label`` (names; the latter is the current one) or, for
+    regression, ``given_value`` and ``value``, ``status``, ``excluded``, and of the effective
+    decision ``action``, ``note``, ``reviewer`` and ``decided_at`` (ISO 8601, UTC), empty where
+    there is none; ``version`` counts the example's events. Excluded examples are in the file,
+    marked.
 
     Args:
         engine: The database.
@@ -106,20 +110,20 @@ def _write(
     file: BinaryIO,
     reviewed_only: bool,
 ) -> None:
-    content = "media_path" if project.kind == "image" else "text"
-    WRITERS[format](file, content, _chunks(connection, project, content, reviewed_only))
+    layout = lay_out(connection, project)
+    WRITERS[format](file, layout.columns, _chunks(connection, project, layout, reviewed_only))
 
 
 def _chunks(
-    connection: Connection, project: Project, content: str, reviewed_only: bool
+    connection: Connection, project: Project, layout: Layout, reviewed_only: bool
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the export's rows; one statement, so that all show the same moment."""
-    query = _query(project.id, content)
+    query = _query(project.id, layout.content or "fields")
     if reviewed_only:
         query = query.where(status_of_example.not_in(UNDECIDED))
     result = connection.execute(query.execution_options(yield_per=CHUNK))
     for partition in result.partitions():
-        yield [_export_row(row._mapping, content, project.classes) for row in partition]
+        yield [_export_row(row._mapping, project, layout) for row in partition]
 
 
 def _query(project_id: int, content: str) -> Select[*tuple[Any, ...]]:
@@ -130,6 +134,8 @@ def _query(project_id: int, content: str) -> Select[*tuple[Any, ...]]:
             getattr(ExampleRow, content),
             ExampleRow.given_label,
             label_of_example.label("label"),
+            ExampleRow.given_value,
+            value_of_example.label("value"),
             status_of_example.label("status"),
             effective.c.action,
             effective.c.note,
@@ -145,14 +151,13 @@ def _query(project_id: int, content: str) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _export_row(row: Any, content: str, classes: tuple[str, ...]) -> dict[str, Any]:
+def _export_row(row: Any, project: Project, layout: Layout) -> dict[str, Any]:
     decided_at = row["created_at"]
     return {
         "key": row["key"],
         "split": row["split"],
-        content: row[content],
-        "given_label": classes[row["given_label"]],
-        "label": classes[row["label"]],
+        **layout.content_of(row),
+        **_answer(row, project),
         "status": row["status"],
         "excluded": row["status"] == "excluded",
         "action": row["action"],
@@ -160,4 +165,13 @@ def _export_row(row: Any, content: str, classes: tuple[str, ...]) -> dict[str, A
         "reviewer": row["reviewer"],
         "decided_at": None if decided_at is None else decided_at.astimezone(UTC).isoformat(),
         "version": row["version"],
+    }
+
+
+def _answer(row: Any, project: Project) -> dict[str, str | float]:
+    if project.task == "regression":
+        return {"given_value": row["given_value"], "value": row["value"]}
+    return {
+        "given_label": project.classes[row["given_label"]],
+        "label": project.classes[row["label"]],
     }

@@ -6,30 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 Rows = Iterable[list[dict[str, Any]]]
+# Names of the columns, in order, with what each holds.
+Columns = dict[str, Literal["text", "number", "count", "flag"]]
 
 # A spreadsheet takes a cell that begins so for a formula and runs it (OWASP, "CSV Injection").
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
-
-def column_names(content: str) -> list[str]:
-    """Return the export's columns; `content` is "text" or "media_path"."""
-    return [
-        "key",
-        "split",
-        content,
-        "given_label",
-        "label",
-        "status",
-        "excluded",
-        "action",
-        "note",
-        "reviewer",
-        "decided_at",
-        "version",
-    ]
 
 
 def safe_cell(value: Any) -> Any:
@@ -41,37 +25,47 @@ def safe_cell(value: Any) -> Any:
     return value
 
 
-def write_csv(file: BinaryIO, content: str, chunks: Rows) -> None:
+def write_csv(file: BinaryIO, columns: Columns, chunks: Rows) -> None:
     """Write UTF-8 CSV as in RFC 4180."""
     wrapper = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(wrapper)
-    names = column_names(content)
-    writer.writerow(names)
+    writer.writerow([safe_cell(name) for name in columns])
     for chunk in chunks:
-        writer.writerows([safe_cell(row[name]) for name in names] for row in chunk)
+        writer.writerows([safe_cell(row[name]) for name in columns] for row in chunk)
     wrapper.detach()  # flushes, and leaves the file to its owner
 
 
-def write_jsonl(file: BinaryIO, content: str, chunks: Rows) -> None:
+def write_jsonl(file: BinaryIO, columns: Columns, chunks: Rows) -> None:
     """Write one JSON object a line, UTF-8."""
     for chunk in chunks:
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in chunk)
         file.write("".join(lines).encode())
 
 
-def write_parquet(file: BinaryIO, content: str, chunks: Rows) -> None:
-    """Write Parquet, one row group a chunk; labels are strings."""
+def write_parquet(file: BinaryIO, columns: Columns, chunks: Rows) -> None:
+    """Write Parquet, one row group a chunk; labels are strings, values 64-bit floats."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = {"excluded": pa.bool_(), "version": pa.int32()}
-    schema = pa.schema([(name, types.get(name, pa.string())) for name in column_names(content)])
+    types = {"text": pa.string(), "number": pa.float64(), "count": pa.int32(), "flag": pa.bool_()}
+    schema = pa.schema([(name, types[holds]) for name, holds in columns.items()])
     with pq.ParquetWriter(file, schema) as writer:
         for chunk in chunks:
-            writer.write_table(pa.Table.from_pylist(chunk, schema=schema))
+            arrays = [
+                pa.array([_typed(row[name], holds) for row in chunk], types[holds])
+                for name, holds in columns.items()
+            ]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
-WRITERS: dict[str, Callable[[BinaryIO, str, Rows], None]] = {
+def _typed(value: Any, holds: str) -> Any:
+    """Return a cell as its column's type: a category may be a number, and a number an integer."""
+    if value is None or holds not in ("text", "number"):
+        return value
+    return str(value) if holds == "text" else float(value)
+
+
+WRITERS: dict[str, Callable[[BinaryIO, Columns, Rows], None]] = {
     "csv": write_csv,
     "parquet": write_parquet,
     "jsonl": write_jsonl,

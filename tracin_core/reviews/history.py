@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, or_, select
 from sqlalchemy.orm import aliased
 
 from tracin_core.errors import InputError
@@ -14,6 +14,7 @@ from tracin_core.reviews.database import reading
 from tracin_core.reviews.events import (
     contains,
     effective,
+    example_says,
     label_of_example,
     status_of_example,
     value_of_example,
@@ -105,7 +106,7 @@ def fetch_history(
         project_id: The project.
         reviewer: Only this person's events; None for all.
         actions: Only these actions; empty for all.
-        text: Part of the note, or of the example's text or key, taken literally.
+        text: Part of the note, or of the example's text, row or key, taken literally.
         page: From 1.
         page_size: Rows a page.
 
@@ -146,7 +147,7 @@ def _conditions(
         conditions.append(DecisionRow.action.in_(actions))
     if text:
         conditions.append(
-            contains(connection, [DecisionRow.note, ExampleRow.text, ExampleRow.key], text)
+            or_(contains(connection, [DecisionRow.note], text), example_says(connection, text))
         )
     return conditions
 

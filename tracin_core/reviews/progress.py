@@ -95,11 +95,15 @@ def review_progress(engine: Engine, project_id: int) -> Progress:
 def class_balance(engine: Engine, project_id: int) -> list[ClassCount]:
     """Return the examples of each class, train split first, classes in their order.
 
+    For regression, which has none, there are no counts.
+
     Raises:
         NotFoundError: If there is no such project.
     """
     with reading(engine) as connection:
         classes = project_in(connection, project_id).classes
+        if not classes:
+            return []
         given = {
             (split, label): count
             for split, label, count in connection.execute(
@@ -142,6 +146,8 @@ def class_balance(engine: Engine, project_id: int) -> list[ClassCount]:
 def label_confusion(engine: Engine, run_id: int, split: str) -> NDArray[np.int64]:
     """Return counts of given (rows) by predicted label (columns), shape ``(K, K)``.
 
+    For regression K is 0.
+
     Raises:
         NotFoundError: If there is no such run.
     """
@@ -152,7 +158,11 @@ def label_confusion(engine: Engine, run_id: int, split: str) -> NDArray[np.int64
         rows = connection.execute(
             select(ExampleRow.given_label, PredictionRow.predicted_label, func.count())
             .join(PredictionRow, PredictionRow.example_id == ExampleRow.id)
-            .where(PredictionRow.scoring_id == run.scoring_id, ExampleRow.split == split)
+            .where(
+                PredictionRow.scoring_id == run.scoring_id,
+                PredictionRow.predicted_label.is_not(None),
+                ExampleRow.split == split,
+            )
             .group_by(ExampleRow.given_label, PredictionRow.predicted_label)
         )
         for given, predicted, count in rows:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
-from tracin_core.reviews.events import contains, effective
+from tracin_core.reviews.events import effective, example_says
 from tracin_core.reviews.run_rows import Run
 from tracin_core.reviews.schema import ExampleRow, PredictionRow, ScoreRow
 from tracin_core.reviews.totals import remembered_total
@@ -21,8 +21,11 @@ class QueueFilter:
         given_labels: Class indices; empty for all.
         predicted_labels: Class indices; empty for all.
         status: "pending" (not decided yet: unseen or skipped), "reviewed" (the others), "any".
-        disagreement_only: Only where the prediction differs from the given label.
-        text: Part of the example's text or key, taken literally.
+        disagreement_only: Only where the prediction differs from the given label; for
+            classification.
+        text: Part of the example's text, of a value in its row, or of its key, taken literally.
+        given_from: For regression, the least given value, itself included; None for any.
+        given_to: The greatest one, itself included; None for any.
     """
 
     given_labels: tuple[int, ...] = ()
@@ -30,6 +33,8 @@ class QueueFilter:
     status: Literal["any", "pending", "reviewed"] = "any"
     disagreement_only: bool = False
     text: str = ""
+    given_from: float | None = None
+    given_to: float | None = None
 
 
 def filter_conditions(
@@ -45,7 +50,11 @@ def filter_conditions(
     if filter.given_labels:
         of_example.append(ExampleRow.given_label.in_(_labels(filter.given_labels)))
     if filter.text:
-        of_example.append(contains(connection, [ExampleRow.text, ExampleRow.key], filter.text))
+        of_example.append(example_says(connection, filter.text))
+    if filter.given_from is not None:
+        of_example.append(ExampleRow.given_value >= float(filter.given_from))
+    if filter.given_to is not None:
+        of_example.append(ExampleRow.given_value <= float(filter.given_to))
     if of_example:
         conditions.append(exists().where(ExampleRow.id == ScoreRow.example_id, *of_example))
     if filter.predicted_labels or filter.disagreement_only:

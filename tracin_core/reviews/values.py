@@ -1,0 +1,143 @@
+"""How the numbers of a regression project lie, as they were given and as they are now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine, select
+
+from tracin_core.reviews.database import reading
+from tracin_core.reviews.events import effective, status_of_example, value_of_example
+from tracin_core.reviews.project_rows import project_in
+from tracin_core.reviews.schema import ExampleRow
+from tracin_core.terms import Split
+
+BINS = 40
+LARGEST = float(np.finfo(np.float64).max)
+# Rows held in memory at a time.
+CHUNK = 10_000
+
+
+@dataclass(frozen=True)
+class ValueDistribution:
+    """How some numbers lie; all in the unit of the data.
+
+    Attributes:
+        count: How many there are.
+        minimum: The least; None where there is none, as for the rest.
+        lower_quartile: The least of which a quarter of the numbers are not greater.
+        median: The same for half of them.
+        upper_quartile: The same for three quarters.
+        maximum: The greatest.
+        histogram: How many lie between neighbouring edges of the `ValueSummary`.
+    """
+
+    count: int
+    minimum: float | None
+    lower_quartile: float | None
+    median: float | None
+    upper_quartile: float | None
+    maximum: float | None
+    histogram: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ValueSummary:
+    """The numbers of one split.
+
+    Attributes:
+        given: As the data has them.
+        current: After all decisions, without the excluded examples.
+        edges: Of the bins of both histograms, one more than bins; a bin holds its left edge, the
+            last one its right edge too. Empty where there are no numbers.
+    """
+
+    given: ValueDistribution
+    current: ValueDistribution
+    edges: tuple[float, ...]
+
+
+def value_summary(
+    engine: Engine, project_id: int, split: Split = "train", *, bins: int = BINS
+) -> ValueSummary:
+    """Summarise the numbers of a project's split; for classification there are none.
+
+    Args:
+        engine: The database.
+        project_id: The project.
+        split: "train" or "test".
+        bins: Bars of the histograms, over the range of all given and current numbers.
+
+    Raises:
+        NotFoundError: If there is no such project.
+    """
+    given, current = _read_values(engine, project_id, split)
+    both = np.concatenate([given, current])
+    edges = _edges(both, bins) if both.size else np.empty(0)
+    return ValueSummary(
+        _describe(given, edges), _describe(current, edges), tuple(map(float, edges.tolist()))
+    )
+
+
+def _read_values(
+    engine: Engine, project_id: int, split: Split
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the given and the current values, each of shape ``(N,)``, 8 bytes a value."""
+    query = (
+        select(
+            ExampleRow.given_value,
+            value_of_example.label("value"),
+            (status_of_example == "excluded").label("excluded"),
+        )
+        .join(effective, effective.c.example_id == ExampleRow.id, isouter=True)
+        .where(
+            ExampleRow.project_id == project_id,
+            ExampleRow.split == split,
+            ExampleRow.given_value.is_not(None),
+        )
+    )
+    given, current = [np.empty(0)], [np.empty(0)]
+    with reading(engine) as connection:
+        project_in(connection, project_id)
+        result = connection.execute(query.execution_options(yield_per=CHUNK))
+        for rows in result.partitions():
+            given.append(np.array([row.given_value for row in rows], dtype=np.float64))
+            kept = [row.value for row in rows if not row.excluded]
+            current.append(np.array(kept, dtype=np.float64))
+    return np.concatenate(given), np.concatenate(current)
+
+
+def _edges(values: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
+    """Return edges over the range of the values, which may be one point or nearly all floats."""
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        room = 0.5 * max(1.0, abs(low))
+        low, high = max(low - room, -LARGEST), min(high + room, LARGEST)
+    shares = np.linspace(0.0, 1.0, bins + 1)
+    # Not `low + share * (high - low)`: of two huge numbers the difference may overflow.
+    edges = np.maximum.accumulate((1.0 - shares) * low + shares * high)
+    edges[0], edges[-1] = low, high
+    return edges
+
+
+def _describe(values: NDArray[np.float64], edges: NDArray[np.float64]) -> ValueDistribution:
+    if not values.size:
+        nothing = (0,) * max(0, len(edges) - 1)
+        return ValueDistribution(0, None, None, None, None, None, nothing)
+    # Numbers of the data, none between them: nobody has to explain a price that nobody paid.
+    quarters = np.quantile(values, [0, 0.25, 0.5, 0.75, 1], method="inverted_cdf")
+    least, lower, middle, upper, greatest = quarters.tolist()
+    # Two tiny neighbouring numbers may leave edges that are equal, which np.histogram refuses.
+    places = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+    counts = np.bincount(places, minlength=len(edges) - 1)
+    return ValueDistribution(
+        count=values.size,
+        minimum=least,
+        lower_quartile=lower,
+        median=middle,
+        upper_quartile=upper,
+        maximum=greatest,
+        histogram=tuple(counts.tolist()),
+    )
