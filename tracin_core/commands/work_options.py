@@ -70,7 +70,7 @@ def collect_work_options(options: argparse.Namespace) -> dict[str, Any]:
     """
     from dataclasses import fields
 
-    from tracin_core.jobs.pipeline import WorkOptions
+    from tracin_core.jobs.work_options import WorkOptions
 
     names = {field.name for field in fields(WorkOptions)}
     given = {
@@ -80,12 +80,16 @@ def collect_work_options(options: argparse.Namespace) -> dict[str, Any]:
         if name in given:
             given[name] = str(Path(given[name]).expanduser().resolve())
     if "model" in given:
-        given["model"] = agree_to_model(given["model"], options.run_my_code)
+        given["model"], given["run_my_code"] = agree_to_model(given["model"], options.run_my_code)
     return WorkOptions(**given).to_json()
 
 
-def agree_to_model(model: str, agreed: bool) -> str:
-    """Return the model's name; for a file, after it was agreed to run it, with its whole path.
+def agree_to_model(model: str, agreed: bool) -> tuple[str, bool]:
+    """Return the model's name, and whether a file of the person's own may be run.
+
+    Args:
+        model: As it was typed; the path of a file becomes absolute.
+        agreed: Whether it was agreed to already; otherwise the person is asked.
 
     Raises:
         ConfigurationError: If it was not agreed to.
@@ -95,7 +99,7 @@ def agree_to_model(model: str, agreed: bool) -> str:
 
     file, colon, function = model.rpartition(":")
     if not colon:
-        return model
+        return model, agreed
     path = Path(file).expanduser().resolve()
     question = f"Run {path}? It can do whatever you can do on this machine."
     if not agreed and not confirm(question, "--run-my-code"):
@@ -103,7 +107,7 @@ def agree_to_model(model: str, agreed: bool) -> str:
             f"Running {path} was not agreed to, and nothing was done. Look at the file, then add "
             "--run-my-code, or choose a built-in network."
         )
-    return f"{path}:{function}"
+    return f"{path}:{function}", True
 
 
 def _steps(text: str) -> tuple[int, ...]:

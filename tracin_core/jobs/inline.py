@@ -44,5 +44,5 @@ def do_job(
         TracInError: What stopped the work.
         KeyboardInterrupt: After Ctrl-C; the job is cancelled then.
     """
-    job = claim_job(engine, queue_job(engine, slug, kind, options or {}).id)
+    job = claim_job(engine, queue_job(engine, workspace, slug, kind, options or {}).id)
     return carry_out(engine, workspace, job, show)

@@ -81,7 +81,8 @@ def find_kind(name: str) -> JobKind:
 
 
 def _train(assignment: Assignment) -> dict[str, Any]:
-    from tracin_core.jobs.pipeline import WorkOptions, train_project
+    from tracin_core.jobs.pipeline import train_project
+    from tracin_core.jobs.work_options import WorkOptions
 
     options = dict(assignment.options)
     then_score = options.pop("then_score", True)
@@ -94,7 +95,8 @@ def _train(assignment: Assignment) -> dict[str, Any]:
 
 
 def _score(assignment: Assignment) -> dict[str, Any]:
-    from tracin_core.jobs.pipeline import WorkOptions, score_project
+    from tracin_core.jobs.pipeline import score_project
+    from tracin_core.jobs.work_options import WorkOptions
 
     options = {name: value for name, value in assignment.options.items() if name != "then_score"}
     run = score_project(

@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Engine
 
 from tracin_core.config import DATABASE_VARIABLE, REPOSITORY_ROOT, WORKSPACE_VARIABLE, Workspace
-from tracin_core.errors import JobError, NotFoundError, TracInError
+from tracin_core.errors import JobError, TracInError
+from tracin_core.jobs.deleting import clear_leftovers
 from tracin_core.jobs.kinds import find_kind
 from tracin_core.jobs.logs import LOG, log_path, read_log
 from tracin_core.reviews.database import open_database
@@ -25,6 +26,7 @@ from tracin_core.reviews.jobs import (
     finish_job,
     get_job,
 )
+from tracin_core.reviews.project_rules import check_slug
 from tracin_core.reviews.projects import get_project
 
 # This program as a command.
@@ -62,7 +64,7 @@ def start_job(
         NotFoundError: If there is no such project.
         InputError: If the name can be no project's.
     """
-    job = queue_job(engine, slug, kind, options or {}, log=LOG)
+    job = queue_job(engine, workspace, slug, kind, options or {}, log=LOG)
     try:
         process = _spawn(workspace, job, program)
     except OSError as error:
@@ -95,7 +97,13 @@ def retry_job(
 
 
 def queue_job(
-    engine: Engine, slug: str, kind: str, options: Mapping[str, Any], *, log: str = ""
+    engine: Engine,
+    workspace: Workspace,
+    slug: str,
+    kind: str,
+    options: Mapping[str, Any],
+    *,
+    log: str = "",
 ) -> Job:
     """Enter a job for a project that has no active one.
 
@@ -104,18 +112,17 @@ def queue_job(
         NotFoundError: If the kind needs a project and there is none.
         InputError: If the name can be no project's.
     """
-    project_id = None
-    try:
-        project_id = get_project(engine, slug).id
-    except NotFoundError:
-        if find_kind(kind).needs_project:
-            raise
+    check_slug(slug)
+    if find_kind(kind).needs_project:
+        get_project(engine, slug)
     fail_dead_jobs(engine)
     try:
-        return create_job(engine, slug, kind, project_id=project_id, options=dict(options), log=log)
+        job = create_job(engine, slug, kind, options=dict(options), log=log)
     except JobError as error:
         active = active_job(engine, slug)
         raise (error if active is None else JobError(_tell_busy(active))) from error
+    clear_leftovers(engine, workspace, slug)
+    return job
 
 
 def _tell_busy(job: Job) -> str:

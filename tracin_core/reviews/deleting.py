@@ -40,6 +40,17 @@ def delete_project(engine: Engine, project_id: int) -> None:
         JobError: If a job of the project is active. Nothing was deleted.
         NotFoundError: If there is no such project.
     """
+    hide_project(engine, project_id)
+    delete_hidden_project(engine, project_id)
+
+
+def hide_project(engine: Engine, project_id: int) -> None:
+    """Do the first step of a deletion: nobody sees the project any more, and its name is free.
+
+    Raises:
+        JobError: If a job of the project is active. Nothing has changed.
+        NotFoundError: If there is no such project.
+    """
     with writing(engine) as connection:
         # PostgreSQL: a job that is being entered at this moment is waited for, and then seen.
         connection.execute(
@@ -56,7 +67,13 @@ def delete_project(engine: Engine, project_id: int) -> None:
             .where(ProjectRow.id == project_id)
             .values(deleting=True, slug=f"{slug}#{project_id}")
         )
-    _delete_rows(engine, project_id)
+
+
+def list_hidden_projects(engine: Engine) -> list[tuple[int, str]]:
+    """Return id and name of the projects that are being deleted, or not all entered yet."""
+    query = select(ProjectRow.id, ProjectRow.slug).where(ProjectRow.deleting)
+    with reading(engine) as connection:
+        return [(row.id, row.slug) for row in connection.execute(query)]
 
 
 def finish_deletions(engine: Engine) -> int:
@@ -65,10 +82,9 @@ def finish_deletions(engine: Engine) -> int:
     Returns:
         How many there were.
     """
-    with reading(engine) as connection:
-        found = connection.scalars(select(ProjectRow.id).where(ProjectRow.deleting)).all()
-    for project_id in found:
-        _delete_rows(engine, project_id)
+    found = list_hidden_projects(engine)
+    for project_id, _ in found:
+        delete_hidden_project(engine, project_id)
     return len(found)
 
 
@@ -85,7 +101,7 @@ def _check_idle(connection: Connection, slug: str) -> None:
         )
 
 
-def _delete_rows(engine: Engine, project_id: int) -> None:
+def delete_hidden_project(engine: Engine, project_id: int) -> None:
     """Delete all rows of a hidden project; may begin anywhere, and anew."""
     of_project = RunRow.project_id == project_id
     with writing(engine) as connection:

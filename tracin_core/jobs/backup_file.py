@@ -1,0 +1,230 @@
+"""The form of a backup: a zip archive with a list of all that is in it, and its digests.
+
+Nothing in the archive is believed before it is checked: names cannot leave the project's folder,
+sizes are bounded before anything is unpacked, every file must have the digest in the list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tracin_core.errors import InputError, WorkspaceError
+
+FORMAT = "tracin-project"
+VERSION = 1
+MANIFEST = "manifest.json"
+# Where in the archive a project's rows and files are.
+ROWS, FILES = "rows", "files"
+LARGEST_MANIFEST = 512 * 1024 * 1024  # bytes; a million images take 150 MB
+# What compression may gain at most. Rows gain a factor of 5 to 30, the rest is not compressed;
+# an archive that claims more is made to fill a disk.
+LARGEST_RATIO = 200
+SMALL = 100 * 10**6  # bytes that are unpacked whatever the ratio
+PIECE = 1024 * 1024  # bytes read at a time
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file in the archive.
+
+    Attributes:
+        bytes: Its size.
+        sha256: Digest of its content.
+    """
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What is in a backup.
+
+    Attributes:
+        slug, title, kind: Of the project.
+        counts: Rows by table.
+        entries: Every other file in the archive, by its name there.
+        links: Files that are the same as another one: path to path, in the project's folder.
+        program: Version that wrote it.
+        created_at: When, ISO 8601.
+    """
+
+    slug: str
+    title: str
+    kind: str
+    counts: Mapping[str, int]
+    entries: Mapping[str, FileEntry]
+    links: Mapping[str, str]
+    program: str
+    created_at: str
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all files, unpacked."""
+        return sum(entry.bytes for entry in self.entries.values())
+
+    def dump(self) -> bytes:
+        """Return the manifest as JSON."""
+        content = {"format": FORMAT, "version": VERSION} | asdict(self)
+        return json.dumps(content, indent=1, ensure_ascii=False).encode()
+
+
+@contextmanager
+def open_backup(path: Path) -> Iterator[tuple[zipfile.ZipFile, Manifest]]:
+    """Open a backup whose names and sizes are in order; contents are checked as they are read.
+
+    Raises:
+        InputError: If the file is no backup, is damaged, or is made to do harm.
+        WorkspaceError: If it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = _read_manifest(archive)
+            _check_names(archive, manifest)
+            _check_sizes(archive, manifest, path.stat().st_size)
+            yield archive, manifest
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise _damaged(str(error) or type(error).__name__) from error
+    except OSError as error:
+        if error.filename is None or Path(error.filename) != path:
+            raise
+        raise WorkspaceError(
+            f"The backup {path} cannot be read: {error.strerror}. Check the path and its "
+            "permissions."
+        ) from error
+
+
+@contextmanager
+def open_entry(archive: zipfile.ZipFile, manifest: Manifest, name: str) -> Iterator[IO[bytes]]:
+    """Open one file of the archive, which is compared with its digest at the end of the block.
+
+    Raises:
+        InputError: If it is missing or its content is not what the list says.
+    """
+    entry = manifest.entries.get(name)
+    if entry is None:
+        raise _damaged(f"{name} is missing")
+    with archive.open(name) as file:
+        hashed = HashedReader(file)
+        yield hashed  # type: ignore[misc]  # what is used of it is there
+        while hashed.read(PIECE):
+            pass
+    if (hashed.size, hashed.digest()) != (entry.bytes, entry.sha256):
+        raise _damaged(f"{name} is not what was backed up")
+
+
+class HashedReader:
+    """A file that is hashed while it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes."""
+        return self._took(self._file.read(size))
+
+    def readline(self, limit: int = -1) -> bytes:
+        """Return the next line, or as much of it as the limit allows."""
+        return self._took(self._file.readline(limit))
+
+    def digest(self) -> str:
+        """Return the digest of what was read so far."""
+        return self._digest.hexdigest()
+
+    def _took(self, data: bytes) -> bytes:
+        self._digest.update(data)
+        self.size += len(data)
+        return data
+
+
+def is_safe(name: str) -> bool:
+    """Tell whether a path stays inside the folder that it is relative to, on every system.
+
+    A hidden file right in the project's folder would be one of this program's own marks.
+    """
+    parts = name.split("/")
+    return (
+        not any(one in name for one in "\\:\x00")
+        and not any(part in ("", ".", "..") for part in parts)
+        and not any(place.startswith(".") for place in (parts[0], *parts[1:2]))
+    )
+
+
+def _read_manifest(archive: zipfile.ZipFile) -> Manifest:
+    try:
+        if archive.getinfo(MANIFEST).file_size > LARGEST_MANIFEST:
+            raise _damaged("its list of files is too long")
+        content: dict[str, Any] = json.loads(archive.read(MANIFEST))
+        if content.pop("format") != FORMAT:
+            raise KeyError("format")
+        version = content.pop("version")
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            "The file is no backup of a project: it has no readable manifest.json. Expected a "
+            "file that `python -m tracin_core backup` wrote."
+        ) from error
+    if version != VERSION:
+        raise InputError(
+            f"The backup has format {version!r}. Expected {VERSION}: update the program."
+        )
+    try:
+        entries = {
+            str(name): FileEntry(int(entry["bytes"]), str(entry["sha256"]))
+            for name, entry in content.pop("entries").items()
+        }
+        links = {str(path): str(other) for path, other in content.pop("links").items()}
+        counts = {str(name): int(count) for name, count in content.pop("counts").items()}
+        texts = {str(name): str(value) for name, value in content.items()}
+        return Manifest(entries=entries, links=links, counts=counts, **texts)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise _damaged("its list of files cannot be read") from error
+
+
+def _check_names(archive: zipfile.ZipFile, manifest: Manifest) -> None:
+    names = [info.filename for info in archive.infolist()]
+    for name in (*names, *manifest.links, *manifest.links.values()):
+        if not is_safe(name):
+            raise InputError(
+                f"The backup names a file {name!r:.200}, which could lie outside the project's "
+                "folder. Nothing was unpacked. Do not use this file."
+            )
+    if len(set(names)) < len(names) or {*names} != {MANIFEST, *manifest.entries}:
+        raise _damaged("its list of files is not what it contains")
+    files = {name.removeprefix(f"{FILES}/") for name in names if name.startswith(f"{FILES}/")}
+    if not files.isdisjoint(manifest.links) or not files.issuperset(manifest.links.values()):
+        raise _damaged("a file is to be the same as one that is not there")
+    for info in archive.infolist():
+        mode = info.external_attr >> 16
+        if info.is_dir() or stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+            raise _damaged(f"{info.filename} is no regular file")
+
+
+def _check_sizes(archive: zipfile.ZipFile, manifest: Manifest, size: int) -> None:
+    for info in archive.infolist():
+        entry = manifest.entries.get(info.filename)
+        if entry is not None and entry.bytes != info.file_size:
+            raise _damaged(f"{info.filename} has another size than was backed up")
+    total = manifest.total_bytes
+    if total > max(SMALL, LARGEST_RATIO * size):
+        raise InputError(
+            f"The backup of {size:,} bytes would unpack to {total:,}. Expected at most "
+            f"{LARGEST_RATIO} times its size: it is made to fill a disk. Do not use this file."
+        )
+
+
+def _damaged(found: str) -> InputError:
+    return InputError(
+        f"The backup is damaged: {found}. Expected it as `python -m tracin_core backup` wrote it. "
+        "Copy it again from where it came, or use another backup; nothing was restored."
+    )
