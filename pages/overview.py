@@ -11,7 +11,6 @@ from ui.overview import describe_run, draw_next_step, summarize
 from ui.plain_text import escape_markdown
 from ui.session import get_engine, require_project, require_run
 
-
 project = require_project()
 st.title(escape_markdown(project.title), anchor=False)
 if project.description:
