@@ -50,21 +50,25 @@ def run(options: argparse.Namespace) -> int:
 
 
 def describe_row(row: QueueRow, project: Project) -> dict[str, Any]:
-    """Return one suspect with names for its labels."""
-    classes = project.classes
-    return {
-        "rank": row.rank,
-        "key": row.key,
-        "text": row.text,
-        "given": classes[row.given_label],
-        "predicted": None if row.predicted_label is None else classes[row.predicted_label],
-        "predicted_probability": row.predicted_probability,
-        "given_probability": row.given_probability,
-        "score": row.score,
-        "percentile": row.percentile,
-        "status": row.status,
-        "label": classes[row.current_label],
-    }
+    """Return one suspect with names for its labels, or its numbers."""
+    about = {"rank": row.rank, "key": row.key, "text": row.text, "fields": row.fields}
+    if project.task == "regression":
+        says: dict[str, Any] = {
+            "given": row.given_value,
+            "predicted": row.predicted_value,
+            "label": row.current_value,
+        }
+    else:
+        classes, predicted = project.classes, row.predicted_label
+        says = {
+            "given": classes[row.given_label],
+            "predicted": None if predicted is None else classes[predicted],
+            "predicted_probability": row.predicted_probability,
+            "given_probability": row.given_probability,
+            "label": classes[row.current_label],
+        }
+    place = {"score": row.score, "percentile": row.percentile, "status": row.status}
+    return about | says | place
 
 
 def excerpt(text: str, length: int = EXCERPT_LENGTH) -> str:
@@ -85,25 +89,44 @@ def _print_table(project: Project, rows: Any, caption: str) -> None:
 
     table = Table(title=Text(project.title), caption=Text(caption), title_justify="left")
     table.add_column("rank", justify="right")
-    table.add_column("key" if project.kind == "image" else "text", max_width=EXCERPT_LENGTH)
+    heads = {"image": "key", "text": "text", "table": "row"}
+    table.add_column(heads.get(project.kind, "key"), max_width=EXCERPT_LENGTH)
     table.add_column("given > predicted")
-    table.add_column("prob.", justify="right")
+    table.add_column("residual" if project.task == "regression" else "prob.", justify="right")
     table.add_column("percentile", justify="right")
     table.add_column("status")
     for row in rows:
         named = describe_row(row, project)
-        probability = row.predicted_probability
         cells = (
             str(row.rank),
-            # A picture's key is a long hash; its beginning tells it apart, as in git.
-            row.key[:12] if row.text is None else excerpt(row.text),
-            excerpt(f"{named['given']} > {named['predicted'] or '?'}"),
-            "" if probability is None else f"{probability:.0%}",
+            _describe_content(row),
+            excerpt(f"{_say(named['given'])} > {_say(named['predicted'])}"),
+            _describe_doubt(row),
             f"{row.percentile:.1f}",
             row.status,
         )
         table.add_row(*map(Text, cells))
     print_table(table)
+
+
+def _describe_content(row: QueueRow) -> str:
+    if row.fields:
+        return excerpt(", ".join(f"{name} {_say(value)}" for name, value in row.fields.items()))
+    # A picture's key is a long hash; its beginning tells it apart, as in git.
+    return row.key[:12] if row.text is None else excerpt(row.text)
+
+
+def _describe_doubt(row: QueueRow) -> str:
+    """Return the prediction's probability, or how far the given number lies above it."""
+    if row.given_value is not None and row.predicted_value is not None:
+        return f"{row.given_value - row.predicted_value:+,.6g}"
+    return "" if row.predicted_probability is None else f"{row.predicted_probability:.0%}"
+
+
+def _say(value: object) -> str:
+    if value is None:
+        return "?"
+    return f"{value:,.6g}" if isinstance(value, int | float) else str(value)
 
 
 def _count(text: str) -> int:
