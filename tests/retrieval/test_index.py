@@ -238,3 +238,36 @@ def test_the_sample_holds_train_vectors_perturbed_ones_and_unlike_ones():
     assert (cosines[:20] > 0.5).all()
     assert cosines[20:40].mean() < cosines[:20].mean()
     np.testing.assert_array_equal(queries, draw_queries(exact, seed=0, count=60))
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("kind", ["exact", "annoy"])
+def test_every_index_finds_the_true_neighbours_by_cosine(kind, side):
+    vectors, queries = draw_vectors(4000, sigma=1.5), draw_vectors(20, seed=3)
+    index = build_index(vectors, kind)
+    assert index.kind == kind
+    wide = vectors.astype(np.float64)
+    cosines = queries.astype(np.float64) @ wide.T
+    cosines /= np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(wide, axis=1)
+    order = np.argsort(-cosines if side == "proponents" else cosines, axis=1)[:, :10]
+    found = index.search(queries, 10, side, measure="cosine")
+    np.testing.assert_array_equal(found.indices, order)
+    np.testing.assert_allclose(found.scores, np.take_along_axis(cosines, order, 1), rtol=1e-6)
+    by_influence = index.search(queries, 10, side)
+    assert (by_influence.indices != found.indices).any()
+
+
+def test_an_unknown_measure_is_refused():
+    with pytest.raises(RetrievalError, match="measure 'angle'; expected 'influence' or 'cosine'"):
+        build_index(draw_vectors(20)).search(np.ones(24), measure="angle")
+
+
+def test_thousands_of_queries_are_answered_by_annoy_as_one_by_one():
+    vectors, queries = draw_vectors(4000, sigma=1.5), draw_vectors(2000, seed=3)
+    index = build_index(vectors, "annoy")
+    for side in SIDES:
+        found = index.search(queries, 10, side)
+        for row in (0, 999, 1999):
+            np.testing.assert_array_equal(
+                found.indices[row], index.search(queries[row], 10, side).indices
+            )

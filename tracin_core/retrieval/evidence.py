@@ -9,21 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tracin_core.errors import RetrievalError, RunFolderError
-from tracin_core.retrieval.exact import CosineSearch
 from tracin_core.retrieval.index import Index, open_index
 from tracin_core.retrieval.index_build import build_index
-from tracin_core.retrieval.queries import Found, Side
+from tracin_core.retrieval.queries import Found, Measure, Side
 from tracin_core.retrieval.vectors import Matrix
 from tracin_core.runs import RunFolder
 from tracin_core.terms import SPLITS, Layers, Split
-
-Measure = Literal["influence", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,6 @@ class Evidence:
     def _forget(self) -> None:
         self._vectors = cache(self._folder.vectors)
         self._index = cache(self._open_index)
-        self._cosine = cache(self._open_cosine)
         self._opened: dict[tuple[Layers, Split], tuple[int, int, int]] = {}
 
     def _check_files(self, layers: Layers, split: Split) -> None:
@@ -211,9 +206,7 @@ class Evidence:
     def _search(
         self, queries: Matrix, side: Side, k: int, layers: Layers, measure: Measure
     ) -> Found:
-        if measure == "cosine":
-            return self._cosine(layers).search(queries, k, side)
-        return self._index(layers).search(queries, k, side)
+        return self._index(layers).search(queries, k, side, measure=measure)
 
     def _open_index(self, layers: Layers) -> Index:
         """Open the run's index; without one, search exactly, which needs none."""
@@ -224,10 +217,6 @@ class Evidence:
             raise RunFolderError(
                 f"{error} (With the folder deleted, search is exact until then.)"
             ) from error
-
-    def _open_cosine(self, layers: Layers) -> CosineSearch:
-        exact = self._index(layers).exact
-        return CosineSearch(exact.vectors, exact.norms)
 
     def _check_positions(self, positions: np.ndarray, split: Split, count: int) -> None:
         outside = positions[(positions < 0) | (positions >= count)]

@@ -18,7 +18,7 @@ from tracin_core.retrieval.vectors import (
 # Scores held at a time, float32: 8 MB however many queries and vectors there are.
 _BLOCK_SCORES = 1 << 21
 # Below this norm float32 products underflow and a direction means nothing.
-_NEGLIGIBLE = 1e-30
+NEGLIGIBLE_NORM = 1e-30
 
 
 class ExactSearch:
@@ -77,8 +77,7 @@ class CosineSearch(ExactSearch):
 
     def search(self, queries: ArrayLike, k: int = 10, side: Side = "proponents") -> Found:
         """Find the k best train vectors for each query, by cosine; as the base class else."""
-        lengths = np.linalg.norm(np.asarray(queries, dtype=np.float64), axis=-1, keepdims=True)
-        return super().search(queries / np.where(lengths > 0, lengths, 1), k, side)
+        return super().search(scale_to_unit(queries), k, side)
 
     def search_part(self, directions: Directions, k: int) -> Best:
         """Find the k largest cosines of some hundreds of unit queries."""
@@ -86,7 +85,7 @@ class CosineSearch(ExactSearch):
         error = rounding_error(self.vectors.shape[1])
         for rows in self._blocks(len(directions.narrow)):
             norms = self.norms[rows]
-            norms = np.where(norms > _NEGLIGIBLE, norms, np.inf)
+            norms = np.where(norms > NEGLIGIBLE_NORM, norms, np.inf)
             block = multiply(directions.narrow, self.vectors[rows])
             block /= norms.astype(np.float32)
             queries, columns = find_promising(block, best.floors, k, error)
@@ -94,6 +93,14 @@ class CosineSearch(ExactSearch):
             scores = compute_scores(self.vectors, positions, directions.wide, queries)
             best.offer(queries, positions, scores / norms[columns])
         return best
+
+
+def scale_to_unit(queries: ArrayLike) -> Numbers:
+    """Return the queries with length one, shape as given; a zero query stays zero."""
+    wide = np.asarray(queries, dtype=np.float64)
+    lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
+    unit: Numbers = wide / np.where(lengths > 0, lengths, 1)
+    return unit
 
 
 def multiply(directions: Matrix, vectors: Matrix) -> Matrix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import ArrayLike
 from tracin_core.errors import RetrievalError
 from tracin_core.retrieval.annoy_bands import AnnoyBands, Effort
 from tracin_core.retrieval.annoy_build import AnnoyFactory, make_annoy, open_bands
-from tracin_core.retrieval.exact import ExactSearch
+from tracin_core.retrieval.device_search import DeviceSearch, find_gpu
+from tracin_core.retrieval.exact import CosineSearch, ExactSearch
 from tracin_core.retrieval.index_record import IndexRecord, Kind, read_record
-from tracin_core.retrieval.queries import Found, Side
+from tracin_core.retrieval.queries import Found, Measure, Searcher, Side
 from tracin_core.retrieval.vectors import Numbers, as_vectors, compute_fingerprint
 
 NORMS_FILE = "norms.npy"
@@ -20,6 +22,8 @@ BANDS_FOLDER = "bands"
 
 # More than this share of all vectors is faster found by looking at all.
 _LARGEST_SHARE = 100
+# Fewer queries are not worth the way to a GPU.
+_MANY_QUERIES = 256
 
 
 class Index:
@@ -36,6 +40,7 @@ class Index:
         self.record = record
         self.exact = exact
         self._bands = bands
+        self._devices: dict[tuple[Measure, str], DeviceSearch] = {}
 
     @property
     def kind(self) -> Kind:
@@ -52,25 +57,71 @@ class Index:
         """Why it is of this kind."""
         return self.record.note
 
-    def search(self, query_vectors: ArrayLike, k: int = 10, side: Side = "proponents") -> Found:
+    def search(
+        self,
+        query_vectors: ArrayLike,
+        k: int = 10,
+        side: Side = "proponents",
+        *,
+        measure: Measure = "influence",
+        device: str = "cpu",
+    ) -> Found:
         """Find the k best train vectors for each query.
 
-        The k best by order are returned whatever their sign (see ``ExactSearch``).
+        The k best by order are returned whatever their sign (see ``ExactSearch``). By cosine the
+        search is exact in every index. Of 100,000 vectors of 256 numbers that takes 5 ms a
+        query; one angular Annoy of 20 trees over them found 98% of the ten best in 2.4 ms where
+        there were ten classes, and 45% in 3.7 ms where there were none.
 
         Args:
-            query_vectors: Shape ``(M, D)`` or ``(D,)``.
+            query_vectors: Shape ``(M, D)`` or ``(D,)``; thousands are searched in parts, in
+                memory that does not grow with their number.
             k: Number of neighbours; at most ``N`` are returned.
             side: ``"proponents"`` or ``"opponents"``.
+            measure: ``"influence"``, the dot product, or ``"cosine"``, which ignores how large
+                gradients are.
+            device: ``"cpu"`` needs no torch. ``"auto"`` searches exactly on a CUDA device for 256
+                queries or more, if there is one; a device as torch names it, always there.
 
         Returns:
-            Train positions and exact dot products, shapes ``(M, k)`` or ``(k,)``, best first.
+            Train positions and exact scores, shapes ``(M, k)`` or ``(k,)``, best first.
 
         Raises:
-            RetrievalError: If the queries do not fit, hold NaN, or ``k`` or ``side`` is wrong.
+            RetrievalError: If the queries do not fit, hold NaN, or an option is wrong.
         """
+        searcher = self._choose_searcher(np.shape(query_vectors), k, measure, device)
+        return searcher.search(query_vectors, k, side)
+
+    def _choose_searcher(
+        self, shape: tuple[int, ...], k: int, measure: Measure, device: str
+    ) -> Searcher:
+        if measure not in ("influence", "cosine"):
+            raise RetrievalError(
+                f"Found measure {measure!r}; expected 'influence' or 'cosine'. Use 'cosine' to "
+                "leave aside how large gradients are."
+            )
+        if device == "auto":
+            device = (
+                find_gpu() if len(shape) == 2 and shape[0] >= _MANY_QUERIES else None
+            ) or "cpu"
+        if device != "cpu":
+            return self._on_device(measure, device)
+        if measure == "cosine":
+            return self._cosine
         if self._bands is None or k * _LARGEST_SHARE > self.record.rows:
-            return self.exact.search(query_vectors, k, side)
-        return self._bands.search(query_vectors, k, side)
+            return self.exact
+        return self._bands
+
+    @cached_property
+    def _cosine(self) -> CosineSearch:
+        return CosineSearch(self.exact.vectors, self.exact.norms)
+
+    def _on_device(self, measure: Measure, device: str) -> DeviceSearch:
+        """Return the same search as last time, whose vectors may be on the device already."""
+        key = (measure, device)
+        if key not in self._devices:
+            self._devices[key] = DeviceSearch(self.exact, measure, device)
+        return self._devices[key]
 
 
 def open_index(

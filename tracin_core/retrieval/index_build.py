@@ -20,11 +20,10 @@ from tracin_core.retrieval.annoy_build import AnnoyFactory, build_bands, make_an
 from tracin_core.retrieval.exact import ExactSearch
 from tracin_core.retrieval.index import BANDS_FOLDER, NORMS_FILE, Index
 from tracin_core.retrieval.index_record import IndexRecord
-from tracin_core.retrieval.queries import SIDES
+from tracin_core.retrieval.queries import SIDES, Searcher
 from tracin_core.retrieval.recall import (
     EFFORTS,
     LOWEST_RECALL,
-    Searcher,
     calibrate,
     draw_queries,
 )

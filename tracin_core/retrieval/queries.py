@@ -13,6 +13,7 @@ from tracin_core.retrieval.vectors import Matrix, Numbers, Positions
 
 Side = Literal["proponents", "opponents"]
 SIDES: tuple[Side, Side] = ("proponents", "opponents")
+Measure = Literal["influence", "cosine"]
 
 # Bounds the memory of a search for thousands of queries.
 _QUERIES_AT_ONCE = 256
@@ -23,7 +24,7 @@ class Found(NamedTuple):
 
     Attributes:
         indices: Train positions, shape ``(M, k)``, or ``(k,)`` for a single query.
-        scores: Exact dot products (float64), same shape.
+        scores: Exact dot products, or cosines (float64), same shape.
     """
 
     indices: Positions
@@ -47,6 +48,14 @@ class Directions(NamedTuple):
     lengths: Numbers
 
 
+class Searcher(Protocol):
+    """Any index."""
+
+    def search(self, queries: ArrayLike, k: int = 10, side: Side = "proponents") -> Found:
+        """Find neighbours."""
+        ...
+
+
 class PartSearch(Protocol):
     """What an index does for some hundreds of queries that are not zero."""
 
@@ -62,6 +71,7 @@ def search_in_parts(
     side: Side,
     *,
     shape: tuple[int, int],
+    at_once: int = _QUERIES_AT_ONCE,
 ) -> Found:
     """Search for any number of queries, a few hundred at a time.
 
@@ -71,6 +81,7 @@ def search_in_parts(
         k: Number of neighbours; at most ``N`` are returned.
         side: ``"proponents"`` (largest scores) or ``"opponents"`` (smallest).
         shape: ``(N, D)`` of the train vectors.
+        at_once: Queries in a part.
 
     Raises:
         RetrievalError: If the queries do not fit, hold NaN, or ``k`` or ``side`` is wrong.
@@ -86,8 +97,8 @@ def search_in_parts(
     found = Found(np.tile(np.arange(k), (len(matrix), 1)), np.zeros((len(matrix), k)))
     sign = 1.0 if side == "proponents" else -1.0
     warm = np.flatnonzero(matrix.any(axis=1))
-    for start in range(0, len(warm), _QUERIES_AT_ONCE):
-        part = warm[start : start + _QUERIES_AT_ONCE]
+    for start in range(0, len(warm), at_once):
+        part = warm[start : start + at_once]
         directions, exponents = _scale(sign * matrix[part])
         best = searcher.search_part(directions, k)
         found.indices[part] = best.positions

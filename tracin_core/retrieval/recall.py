@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
-from numpy.typing import ArrayLike
 
 from tracin_core.retrieval.annoy_bands import AnnoyBands, Effort
 from tracin_core.retrieval.exact import ExactSearch
-from tracin_core.retrieval.queries import SIDES, Found, Side
+from tracin_core.retrieval.queries import SIDES, Found, Searcher, Side
 from tracin_core.retrieval.vectors import Numbers
 
 RECALL_K = 10
@@ -29,14 +26,6 @@ EFFORTS = (
     Effort(200, 10_000),
     Effort(400, 30_000),
 )
-
-
-class Searcher(Protocol):
-    """Any index."""
-
-    def search(self, queries: ArrayLike, k: int = 10, side: Side = "proponents") -> Found:
-        """Find neighbours."""
-        ...
 
 
 def draw_queries(exact: ExactSearch, seed: int, count: int = SAMPLE_QUERIES) -> Numbers:
