@@ -152,10 +152,12 @@ class ScoringRow(Base):
 
     Entering a million examples takes a minute, which is too long for one transaction. So they
     are entered in many, which nobody sees, and a last, short one makes a run point at them.
-    A scoring that no run points at is being entered, or was given up, or is replaced.
+    A scoring that no run points at is being entered, or was given up, or is replaced. Its id is
+    never given again, so that nothing can be entered under what another process has removed.
     """
 
     __tablename__ = "scoring"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - SQLAlchemy's own form
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
     created_at: Mapped[datetime]

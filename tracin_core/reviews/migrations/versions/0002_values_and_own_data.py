@@ -130,6 +130,9 @@ def separate_scorings_from_runs() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_scoring"),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name="fk_scoring_project_id"),
+        # Never the number of a removed one: a process that still enters numbers under that would
+        # mix them with another's.
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_scoring_project_id", "scoring", ["project_id"])
     op.execute(
