@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tracin_core.errors import NotFoundError, WorkspaceError
-from tracin_core.files import atomic_file
+from tracin_core.errors import NotFoundError
+from tracin_core.jobs.truth import read_truth, write_truth
+
+__all__ = [
+    "INSPECTED_SHARES",
+    "Detection",
+    "evaluate_detection",
+    "expect_from_chance",
+    "compute_auroc",
+    "compute_average_precision",
+    "write_truth",
+    "read_truth",
+]
 
 # Shares of the train examples inspected at which the errors found are counted.
 INSPECTED_SHARES = (0.05, 0.10, 0.20, 0.30)
@@ -90,32 +97,3 @@ def compute_average_precision(
     hits = np.cumsum(wrong[order])[ends]
     gained = np.diff(hits, prepend=0)
     return float((gained * hits / (ends + 1)).sum() / hits[-1])
-
-
-def write_truth(path: Path, keys: list[str], true_labels: npt.NDArray[np.int64]) -> None:
-    """Keep the true labels of the train examples apart, for evaluation only."""
-    table = pa.table({"key": keys, "true_label": pa.array(true_labels, pa.int64())})
-    with atomic_file(path) as temporary:
-        pq.write_table(table, temporary)
-
-
-def read_truth(path: Path) -> Mapping[str, int]:
-    """Read the true class index by example key.
-
-    Raises:
-        NotFoundError: If the truth of this project is not known.
-        WorkspaceError: If the file is damaged.
-    """
-    if not path.is_file():
-        raise NotFoundError(
-            f"The true labels of this project are not known ({path} does not exist), so there is "
-            "nothing to evaluate against. Only the demo projects come with their truth."
-        )
-    try:
-        columns = pq.read_table(path, columns=["key", "true_label"]).to_pydict()
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise WorkspaceError(
-            f"The known truth in {path} cannot be read: {error}. Delete the file and build the "
-            "demo again with `python -m tracin_core demo`."
-        ) from error
-    return dict(zip(columns["key"], columns["true_label"], strict=True))

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Engine, insert
+from sqlalchemy import Connection, Engine, insert
 from sqlalchemy.exc import IntegrityError
 
 from tracin_core.errors import InputError
 from tracin_core.reviews.database import writing
 from tracin_core.reviews.example_rules import ExampleRules, NewExample
-from tracin_core.reviews.project_rows import project_in
+from tracin_core.reviews.project_rows import Project, project_in
 from tracin_core.reviews.schema import ExampleRow
 
 # Rows sent to the database at a time; more gains nothing and holds more memory.
@@ -34,13 +34,9 @@ def add_examples(engine: Engine, project_id: int, examples: Iterable[NewExample]
         InputError: If an example is unusable, or its key or position is taken.
         NotFoundError: If there is no such project.
     """
-    count = 0
     try:
         with writing(engine) as connection:
-            rules = ExampleRules(project_in(connection, project_id))
-            for rows in _chunks(examples, project_id, rules):
-                connection.execute(insert(ExampleRow), rows)
-                count += len(rows)
+            count = insert_examples(connection, project_in(connection, project_id), examples)
     except IntegrityError as error:
         what = "position in a split" if "position" in str(error.orig) else "key"
         raise InputError(
@@ -48,6 +44,22 @@ def add_examples(engine: Engine, project_id: int, examples: Iterable[NewExample]
             "Expected every key once in a project and every position once in a split. Nothing "
             f"was added. (The database answered: {error.orig})"
         ) from error
+    return count
+
+
+def insert_examples(
+    connection: Connection, project: Project, examples: Iterable[NewExample]
+) -> int:
+    """Add examples inside a transaction, and return how many.
+
+    Raises:
+        InputError: If an example is unusable.
+        IntegrityError: If a key or position is taken.
+    """
+    count = 0
+    for rows in _chunks(examples, project.id, ExampleRules(project)):
+        connection.execute(insert(ExampleRow), rows)
+        count += len(rows)
     return count
 
 

@@ -1,0 +1,143 @@
+"""Arrays in an ``.npz`` file, read row by row instead of as a whole."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+
+from tracin_core.errors import InputError
+from tracin_core.sources.text_encoding import unreadable
+
+_CHUNK = 8 * 2**20  # bytes read at a time
+MAX_WHOLE = 2**30  # bytes of an array that is read as a whole: labels
+
+
+@dataclass(frozen=True)
+class ArrayHeader:
+    """What one array of a file is.
+
+    Attributes:
+        name: In the file, without ".npy".
+        shape: Its sizes.
+        dtype: Of its elements.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.shape} {self.dtype}"
+
+
+class ArrayFile:
+    """The arrays of an ``.npz`` file; nothing in it is ever unpickled.
+
+    Attributes:
+        headers: By name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the headers.
+
+        Raises:
+            InputError: If it is no ``.npz`` file, or damaged.
+        """
+        self.path = path
+        self.headers: dict[str, ArrayHeader] = {}
+        with _explained(path), zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                name = member.removesuffix(".npy")
+                with archive.open(member) as file:
+                    shape, _, dtype = _read_header(file)
+                self.headers[name] = ArrayHeader(name, shape, dtype)
+
+    def read(self, name: str) -> npt.NDArray[Any]:
+        """Return a small array, such as one of labels, as a whole.
+
+        Raises:
+            InputError: If it holds Python objects, is too large, or damaged.
+        """
+        header = self.headers[name]
+        self._check(header)
+        size = int(np.prod(header.shape, dtype=np.int64)) * header.dtype.itemsize
+        if size > MAX_WHOLE:
+            raise InputError(
+                f"The array {header} in {self.path} has {size / 2**30:.1f} GB, expected a list "
+                "of labels. Name another array with --label."
+            )
+        with _explained(self.path), np.load(self.path, allow_pickle=False) as arrays:
+            found: npt.NDArray[Any] = arrays[name]
+            return found
+
+    def rows(self, name: str) -> Iterator[npt.NDArray[Any]]:
+        """Yield an array's rows, shape ``header.shape[1:]``, without holding them all.
+
+        Raises:
+            InputError: If it holds Python objects, lies in Fortran order, or is damaged.
+        """
+        header = self.headers[name]
+        self._check(header)
+        with (
+            _explained(self.path),
+            zipfile.ZipFile(self.path) as archive,
+            archive.open(f"{name}.npy") as file,
+        ):
+            shape, by_columns, dtype = _read_header(file)
+            if by_columns and len(shape) > 1:
+                raise InputError(
+                    f"The array {header} in {self.path} lies column by column (Fortran order). "
+                    "Expected rows. Save np.ascontiguousarray(array) instead."
+                )
+            yield from _read_rows(file, shape, dtype)
+
+    def _check(self, header: ArrayHeader) -> None:
+        if header.dtype.hasobject:
+            raise InputError(
+                f"The array {header} in {self.path} holds Python objects, which could run code "
+                "when they are read. Expected numbers or text. Save array.astype(str), or numbers."
+            )
+
+
+def _read_rows(
+    file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Iterator[npt.NDArray[Any]]:
+    row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+    at_once = max(_CHUNK // max(row_bytes, 1), 1)
+    for start in range(0, shape[0], at_once):
+        count = min(at_once, shape[0] - start)
+        data = file.read(count * row_bytes)
+        if len(data) < count * row_bytes:
+            raise EOFError(f"the data ends after {start:,} of {shape[0]:,} rows")
+        yield from np.frombuffer(data, dtype=dtype).reshape(count, *shape[1:])
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(file)
+    if version == (1, 0):
+        return npy.read_array_header_1_0(file)
+    if version == (2, 0):
+        return npy.read_array_header_2_0(file)
+    raise ValueError(f"format {version} of named fields")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path} cannot be read as an .npz file of arrays ({error}). Expected one that "
+            "np.savez or np.savez_compressed wrote. Save it again."
+        ) from error
+    except OSError as error:
+        raise unreadable(path, error) from error

@@ -1,0 +1,59 @@
+"""What all sources share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+
+from tracin_core.sources.image_files import checked
+from tracin_core.sources.options import ImportOptions
+from tracin_core.sources.records import Column, Preview, Problem, SourceRecord
+from tracin_core.terms import Kind, Task
+
+
+class BaseSource(ABC):
+    """A source; a format says how its examples are read, and where they are.
+
+    Attributes:
+        As in ``Source``.
+    """
+
+    format: str
+    kind: Kind
+    task: Task
+    options: ImportOptions
+    target: str = ""
+    classes: tuple[str, ...] | None = None
+    columns: tuple[Column, ...] = ()
+    notes: tuple[str, ...] = ()
+    num_records: int | None = None
+
+    @abstractmethod
+    def read(self) -> Iterator[SourceRecord | Problem]:
+        """Yield the examples in a fixed order, without looking into images."""
+
+    @abstractmethod
+    def places(self, rows: Collection[int]) -> Mapping[int, str]:
+        """Return in words where the records with these numbers are."""
+
+    def adopt_kinds(self, kinds: Mapping[str, str]) -> None:  # noqa: B027 - most have no columns
+        """Read the columns as numbers or categories as a project has them already."""
+
+    def records(self, *, check_pixels: float = float("inf")) -> Iterator[SourceRecord | Problem]:
+        """Yield the examples; see ``Source.records``."""
+        if self.kind == "image" and check_pixels > 0:
+            return checked(self.read(), check_pixels)
+        return self.read()
+
+    def preview(self, rows: int = 20) -> Preview:
+        """Read everything once and say what was understood.
+
+        Args:
+            rows: Examples to show.
+
+        Raises:
+            InputError: If the data as a whole cannot be imported.
+        """
+        from tracin_core.sources.previewing import make_preview
+
+        return make_preview(self, rows)

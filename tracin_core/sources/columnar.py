@@ -1,0 +1,157 @@
+"""Parquet and Arrow files, with what Hugging Face's ``datasets`` writes into them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tracin_core.errors import InputError
+from tracin_core.sources.records import Problem
+from tracin_core.sources.rows import Row, Schema, check_column_names
+from tracin_core.sources.text_encoding import unreadable
+
+_BATCH = 512  # rows; with photographs in them some hundred megabytes at most
+FileKind = Literal["parquet", "arrow"]
+
+
+class ColumnarReader:
+    """Rows of Parquet or Arrow files, of one split or of several."""
+
+    def __init__(
+        self,
+        files: Mapping[str, Sequence[Path]],
+        folder: Path,
+        *,
+        kind: FileKind,
+        features: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Read the files' schemas.
+
+        Args:
+            files: By split; the one split "" where the data has none.
+            folder: What relative paths in the data are relative to.
+            kind: Of all files.
+            features: As ``dataset_info.json`` has them; None to take those of the first file.
+        """
+        self.folder = folder
+        self._files = files
+        self._kind: FileKind = kind
+        first = next(path for paths in files.values() for path in paths)
+        schemas = [_read_schema(path, kind) for paths in files.values() for path in paths]
+        known = features or _features_of(schemas[0][0])
+        _check_same_columns([schema for schema, _ in schemas], files)
+        check_column_names(schemas[0][0].names, first)
+        self.schema = Schema(
+            columns=tuple(schemas[0][0].names),
+            class_names=_class_names(known),
+            image_columns=_image_columns(known, schemas[0][0]),
+            typed=True,
+            splits=tuple(name for name in files if name),
+            num_rows=sum(rows for _, rows in schemas) if kind == "parquet" else None,
+        )
+
+    def read_rows(self, columns: Sequence[str]) -> Iterator[Row | Problem]:
+        """Yield the rows, numbered from 1 through all files."""
+        number = 0
+        for split, paths in self._files.items():
+            for path in paths:
+                for batch in _read_batches(path, self._kind, list(columns)):
+                    lists = [batch.column(name).to_pylist() for name in columns]
+                    for values in zip(*lists, strict=True):
+                        number += 1
+                        yield Row(number, values, split or None)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, pa.ArrowException) or error.errno is None:
+            raise _damaged(path, error) from error
+        raise unreadable(path, error) from error
+    except (pa.ArrowException, UnicodeDecodeError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} cannot be read: {' '.join(str(error).split())[:300]}. Expected a whole "
+        "Parquet or Arrow file. Write or download it again."
+    )
+
+
+def _read_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
+    """Return a file's schema and, for Parquet, how many rows it has."""
+    with _explained(path):
+        if kind == "parquet":
+            with pq.ParquetFile(path) as file:
+                return file.schema_arrow, file.metadata.num_rows
+        with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as reader:
+            return reader.schema, 0
+
+
+def _read_batches(path: Path, kind: FileKind, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    with _explained(path):
+        if kind == "parquet":
+            with pq.ParquetFile(path) as file:
+                yield from file.iter_batches(batch_size=_BATCH, columns=columns)
+        else:
+            with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as reader:
+                for batch in reader:
+                    for start in range(0, batch.num_rows, _BATCH):
+                        yield batch.slice(start, _BATCH)
+
+
+def _check_same_columns(schemas: Sequence[pa.Schema], files: Mapping[str, Sequence[Path]]) -> None:
+    paths = [path for paths in files.values() for path in paths]
+    for schema, path in zip(schemas, paths, strict=True):
+        if set(schema.names) != set(schemas[0].names):
+            raise InputError(
+                f"{path} has the columns {', '.join(schema.names)}, but {paths[0]} has "
+                f"{', '.join(schemas[0].names)}. Expected the same in all files of a data set. "
+                "Import the files one by one, or write them again with the same columns."
+            )
+
+
+def _features_of(schema: pa.Schema) -> Mapping[str, Any]:
+    """Return the features that ``datasets`` writes beside an Arrow schema."""
+    try:
+        found = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = found["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def is_huggingface(path: Path) -> bool:
+    """Tell whether a Parquet file carries the features of a Hugging Face data set."""
+    return bool(_features_of(_read_schema(path, "parquet")[0]))
+
+
+def _class_names(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {
+        name: tuple(map(str, feature["names"]))
+        for name, feature in features.items()
+        if isinstance(feature, dict) and isinstance(feature.get("names"), list)
+    }
+
+
+def _image_columns(features: Mapping[str, Any], schema: pa.Schema) -> frozenset[str]:
+    """Return the columns with image data: declared so, or made of a path and bytes."""
+    declared = {
+        name
+        for name, feature in features.items()
+        if isinstance(feature, dict) and feature.get("_type") == "Image"
+    }
+    for field in schema:
+        is_struct = pa.types.is_struct(field.type)
+        if is_struct and {child.name for child in field.type} == {"bytes", "path"}:
+            declared.add(field.name)
+    return frozenset(declared & set(schema.names))

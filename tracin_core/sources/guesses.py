@@ -1,0 +1,112 @@
+"""Guess what columns are, by their names and by what the first rows hold."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from tracin_core.sources.column_names import (
+    IMAGE_NAMES,
+    LABEL_NAMES,
+    TEXT_NAMES,
+    TRUTH_NAMES,
+    first_named,
+    is_key_name,
+    normalise,
+)
+from tracin_core.sources.options import ImportOptions
+from tracin_core.sources.profiles import Profile, TableProfile
+from tracin_core.sources.rows import Schema
+
+_MAX_CATEGORIES = 1000  # of one input column: each becomes an input of its own
+
+
+def guess_label(
+    schema: Schema, profile: TableProfile, options: ImportOptions, taken: Collection[str]
+) -> str | None:
+    """Return the column that holds the classes, or None where several might."""
+    free = [name for name in profile.columns if name not in taken]
+    declared = [name for name in free if name in schema.class_names]
+    by_name = first_named(declared, LABEL_NAMES) or first_named(free, LABEL_NAMES)
+    if by_name or len(declared) == 1:
+        return by_name or declared[0]
+    others = [name for name in free if not is_key_name(name)]
+    if options.text is None and options.image is None:
+        others = [name for name in others if not _is_content(profile.columns[name])]
+        has_content = len(others) + 1 == len([n for n in free if not is_key_name(n)])
+        has_content = has_content or bool(schema.image_columns)
+    else:
+        has_content = True
+    return others[0] if len(others) == 1 and has_content else None
+
+
+def _is_content(profile: Profile) -> bool:
+    named = normalise(profile.name) in (*TEXT_NAMES, *IMAGE_NAMES)
+    return profile.is_prose or profile.is_image_path or named
+
+
+def guess_image(
+    schema: Schema, free: Mapping[str, Profile], taken: Mapping[str, str]
+) -> str | None:
+    """Return the column of images: stored in the data, or as paths."""
+    stored = [name for name in schema.columns if name in schema.image_columns - set(taken)]
+    paths = [name for name, column in free.items() if column.is_image_path]
+    return first_named(stored, IMAGE_NAMES) or next(
+        iter(stored), first_named(paths, IMAGE_NAMES) or next(iter(paths), None)
+    )
+
+
+def guess_text(free: Mapping[str, Profile]) -> str | None:
+    """Return the column of texts, or None where the rows are rather values."""
+    words = {n: c for n, c in free.items() if c.strings > c.present // 2 and not c.is_image_path}
+    measures = [c for n, c in free.items() if c.is_number and not is_key_name(n)]
+    named = first_named((n for n, c in words.items() if len(c.distinct) > 2), TEXT_NAMES)
+    prose = [name for name, column in words.items() if column.is_prose]
+    # Beside several measures, a title or a description is rather a remark than the example.
+    if (
+        named
+        and (words[named].is_prose or len(measures) < 2)
+        and not (normalise(named) in TEXT_NAMES[-5:] and len(measures) >= 2)
+    ):
+        return named
+    if len(measures) >= 2:
+        return None
+    if len(prose) == 1:
+        return prose[0]
+    others = [n for n in words if not is_key_name(n)]
+    return others[0] if len(others) == len(free) == 1 and words[others[0]].mean_length > 8 else None
+
+
+def reason_against(
+    column: Profile, profile: TableProfile, answer: str, is_regression: bool
+) -> str | None:
+    """Say why a column should be no input of a table, or None where it can be one."""
+    if column.nested:
+        return "holds lists or objects"
+    if len(column.distinct) < 2:
+        return "always the same" if column.present else "empty"
+    if normalise(column.name) in TRUTH_NAMES:
+        return "called like the truth; --truth uses it for evaluation"
+    if is_key_name(column.name) and column.is_identifier:
+        return "an identifier; --key uses it as the examples' name"
+    if is_the_answer(profile, column.name, answer, is_regression):
+        return f"is the label: {answer!r} in other words"
+    if column.is_number:
+        return None
+    if column.is_prose:
+        return "a text; --text uses it as the input"
+    if column.is_identifier or len(column.distinct) > _MAX_CATEGORIES:
+        return "too many different names"
+    return None
+
+
+def is_the_answer(profile: TableProfile, name: str, answer: str, is_regression: bool) -> bool:
+    """Tell whether a column says, row by row, nothing but what is to be predicted."""
+    pairs = profile.pairs(name, answer)
+    if len(pairs) < 10:
+        return False
+    values, answers = {value for value, _ in pairs}, {known for _, known in pairs}
+    if len(set(pairs)) != len(values) or len(values) != len(answers) or len(answers) < 2:
+        return False
+    if not is_regression:
+        return len(answers) <= len(pairs) // 2  # else both may be identifiers
+    return all(value == known for value, known in pairs)

@@ -1,0 +1,135 @@
+"""Image files of a source: read from inside its folder only, and checked before they are used."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from tracin_core.errors import InputError
+from tracin_core.examples.images import MAX_BYTES, inspect_image, read_image
+from tracin_core.sources.records import EncodedImage, Problem, SourceRecord
+from tracin_core.sources.values import RefusedError, check_text, show
+
+# Images that wait to be decoded: enough to keep the threads busy, few enough for memory.
+_WAITING = 16
+Item = SourceRecord | Problem
+
+
+def read_image_file(root: Path, name: str) -> EncodedImage:
+    r"""Read an image by the path that the data gives, which must stay inside a folder.
+
+    Args:
+        root: The folder, without links in its own path.
+        name: Relative to it, or absolute but inside; "/" or "\" between folders.
+
+    Raises:
+        RefusedError: If the path leaves the folder, the file is missing, too large or unreadable.
+    """
+    check_text(name, "The image's path")
+    try:
+        path = (root / name.strip().replace("\\", "/")).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RefusedError(
+            "missing image", f"The path {show(name)} cannot be used: {error}."
+        ) from error
+    if not path.is_relative_to(root):
+        raise RefusedError(
+            "outside the data folder",
+            f"The path {show(name, 80)} leaves the data folder {root}. Expected a file inside "
+            "it. Copy the image there, or name the folder that holds all with --image-root.",
+        )
+    return read_within_limit(path, name)
+
+
+def read_within_limit(path: Path, name: str) -> EncodedImage:
+    """Read an image file unless it is too large to be one.
+
+    Raises:
+        RefusedError: If it is missing, no plain file, unreadable, or too large.
+    """
+    try:
+        if path.is_file() and path.stat().st_size > MAX_BYTES:
+            raise too_large(path.stat().st_size)
+        with path.open("rb") as file:
+            return EncodedImage(file.read(MAX_BYTES + 1))
+    except FileNotFoundError as error:
+        raise RefusedError(
+            "missing image",
+            f"The image {show(name, 80)} does not exist in {path.parent}. Put it there, or name "
+            "the folder that the paths start from with --image-root.",
+        ) from error
+    except OSError as error:
+        raise RefusedError(
+            "unreadable file",
+            f"The image {show(name, 80)} cannot be read: {error.strerror or error}. Mend its "
+            "permissions, or put it back.",
+        ) from error
+
+
+def too_large(size: int) -> RefusedError:
+    """Return the problem of a file of so many bytes."""
+    return RefusedError(
+        "image too large",
+        f"The file has {size / 2**20:,.0f} MB, expected at most {MAX_BYTES / 2**20:.0f} MB for an "
+        "image. Save it smaller, for example as JPEG.",
+    )
+
+
+def checked(items: Iterator[Item], megapixels: float) -> Iterator[Item]:
+    """Replace the records whose images cannot be decoded by problems, in order.
+
+    Args:
+        items: Records of images, and problems, which pass through.
+        megapixels: How many to decode at most; headers alone are looked at after that.
+    """
+    waiting: deque[Future[Item]] = deque()
+    left = megapixels
+    workers = min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            if isinstance(item, SourceRecord) and isinstance(item.image, EncodedImage):
+                pixels, item = _check_header(item)
+                left -= pixels
+            if isinstance(item, SourceRecord) and left > 0:
+                waiting.append(pool.submit(_check_pixels, item))
+            else:
+                waiting.append(_done(item))
+            if len(waiting) > _WAITING:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _done(item: Item) -> Future[Item]:
+    future: Future[Item] = Future()
+    future.set_result(item)
+    return future
+
+
+def _check_header(record: SourceRecord) -> tuple[float, Item]:
+    """Return the megapixels and the record, or a problem in its place."""
+    try:
+        if not isinstance(record.image, EncodedImage):
+            return 0.0, record
+        header = inspect_image(record.image.data)
+    except InputError as error:
+        return 0.0, _image_problem(record, error)
+    return header.width * header.height / 1e6, record
+
+
+def _check_pixels(record: SourceRecord) -> Item:
+    try:
+        if isinstance(record.image, EncodedImage):
+            read_image(record.image.data)
+    except InputError as error:
+        return _image_problem(record, error)
+    return record
+
+
+def _image_problem(record: SourceRecord, error: InputError) -> Problem:
+    row = None if record.where.startswith(("/", ".")) or "row " not in record.where else record.row
+    what = "image too large" if "pixels, expected" in str(error) else "unreadable image"
+    return Problem(row, record.where, str(error), what)

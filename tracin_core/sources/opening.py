@@ -1,0 +1,162 @@
+"""Open data of any kind that can be imported: by its name, its folder or its first bytes."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tracin_core.errors import InputError
+from tracin_core.sources.options import ImportOptions
+from tracin_core.sources.records import Source
+from tracin_core.sources.text_encoding import open_bytes, unreadable
+from tracin_core.sources.trees import is_tar, is_zip
+
+_JSON_LINES = (".jsonl", ".ndjson")
+FORMAT_LIST = (
+    "a folder of images with one folder a class (or .zip, .tar.gz), a table (.csv, .tsv, "
+    ".parquet, .jsonl, also .gz), a saved Hugging Face data set, a torchvision data set, or .npz"
+)
+
+
+def open_source(path: Path, options: ImportOptions) -> Source:
+    """Open data and find out what the person did not say.
+
+    Args:
+        path: A file or folder.
+        options: What the person says.
+
+    Raises:
+        InputError: If the path does not exist, is of no format that is known, or is not what
+            the options say.
+    """
+    path = path.expanduser()
+    if not path.exists():
+        raise InputError(
+            f"{path} does not exist. Expected {FORMAT_LIST}. Check the path's spelling."
+        )
+    found = options.format or find_format(path, options)
+    return _OPENERS[found](path, options)
+
+
+def find_format(path: Path, options: ImportOptions) -> str:
+    """Return one of ``FORMATS``.
+
+    Raises:
+        InputError: If the path is of none of them.
+    """
+    if options.dataset is not None:
+        return "torchvision"
+    if path.is_dir():
+        return _format_of_folder(path)
+    suffix = _suffix(path)
+    if suffix in (".csv", ".tsv", ".txt", ".tab", *_JSON_LINES):
+        return "table"
+    if _starts_with(path, b"PAR1"):
+        from tracin_core.sources.columnar import is_huggingface
+
+        return "huggingface" if is_huggingface(path) else "table"
+    if is_zip(path):
+        return "npz" if _holds_arrays(path) else "image-folder"
+    if is_tar(path):
+        return "image-folder"
+    raise _unknown(path, suffix)
+
+
+def _format_of_folder(path: Path) -> str:
+    from tracin_core.sources.huggingface import is_saved_dataset
+    from tracin_core.sources.torchvision_sets import find_dataset
+
+    if is_saved_dataset(path):
+        return "huggingface"
+    return "torchvision" if find_dataset(path) else "image-folder"
+
+
+def _open_table(path: Path, options: ImportOptions) -> Source:
+    from tracin_core.sources.columnar import ColumnarReader
+    from tracin_core.sources.delimited import DelimitedReader
+    from tracin_core.sources.json_lines import JsonLinesReader
+    from tracin_core.sources.table import TableSource
+
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a folder, expected a table: one .csv, .tsv, .parquet or .jsonl file. Name "
+            "the file in it."
+        )
+    if _starts_with(path, b"PAR1"):
+        return TableSource(ColumnarReader({"": [path]}, path.parent, kind="parquet"), options)
+    if _suffix(path) in _JSON_LINES or _starts_with(path, b"{"):
+        return TableSource(JsonLinesReader(path, options), options)
+    return TableSource(DelimitedReader(path, options), options)
+
+
+def _open_images(path: Path, options: ImportOptions) -> Source:
+    from tracin_core.sources.image_folder import ImageFolderSource
+
+    return ImageFolderSource(path, options)
+
+
+def _open_huggingface(path: Path, options: ImportOptions) -> Source:
+    from tracin_core.sources.huggingface import open_dataset
+
+    return open_dataset(path, options)
+
+
+def _open_torchvision(path: Path, options: ImportOptions) -> Source:
+    from tracin_core.sources.torchvision_sets import TorchvisionSource
+
+    return TorchvisionSource(path, options)
+
+
+def _open_npz(path: Path, options: ImportOptions) -> Source:
+    from tracin_core.sources.numpy_arrays import ArraySource
+
+    return ArraySource(path, options)
+
+
+_OPENERS: dict[str, Callable[[Path, ImportOptions], Source]] = {
+    "image-folder": _open_images,
+    "table": _open_table,
+    "huggingface": _open_huggingface,
+    "torchvision": _open_torchvision,
+    "npz": _open_npz,
+}
+
+
+def _suffix(path: Path) -> str:
+    """Return the ending that names the format: ".csv" of data.csv.gz."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def _starts_with(path: Path, start: bytes) -> bool:
+    try:
+        with open_bytes(path) as file:
+            return file.read(512).lstrip(b"\xef\xbb\xbf \r\n\t").startswith(start)
+    except InputError:
+        return False
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _holds_arrays(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith(".npy") for name in archive.namelist())
+
+
+def _unknown(path: Path, suffix: str) -> InputError:
+    instead = {
+        ".json": "Save it as JSON lines: one object a line, named .jsonl.",
+        ".xlsx": "Save the sheet as CSV.",
+        ".xls": "Save the sheet as CSV.",
+        ".npy": "Save inputs and labels together: np.savez(path, x=x, y=y).",
+        ".pkl": "Pickles can run code and are not loaded; save the table as CSV or Parquet.",
+        ".pickle": "Pickles can run code and are not loaded; save the table as CSV or Parquet.",
+        ".pt": "Save the arrays with np.savez, or the images as files.",
+        ".arrow": "Name the folder that `save_to_disk` wrote.",
+    }.get(suffix, "If it is one of them under another name, say so with --format.")
+    return InputError(
+        f"{path} is of no kind that can be imported. Expected {FORMAT_LIST}. {instead}"
+    )

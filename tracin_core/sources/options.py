@@ -1,0 +1,158 @@
+"""What a person says about data to be imported; everything left out is found out from it."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from tracin_core.errors import ConfigurationError
+
+FORMATS = ("image-folder", "table", "huggingface", "torchvision", "npz")
+_DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+_LISTS = ("features", "train_values", "test_values", "classes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """How data is to be understood; None where it is to be found out.
+
+    Attributes:
+        format: One of ``FORMATS``.
+        dataset: Name of a torchvision data set, for instance "MNIST".
+        text: Column with texts.
+        image: Column with image files or image data; of an ``.npz`` file, the array.
+        label: Column with classes; of an ``.npz`` file, the array.
+        features: Columns of a table that are the input.
+        target: Column with a number to be predicted; makes the task a regression.
+        split: Column that says which rows are for training.
+        train_values: Values of the split column, or folders, that are for training.
+        test_values: The same for testing.
+        key: Column with a name for each example that stays when the data grows.
+        truth: Column with what is truly right; for evaluation only.
+        classes: Names for integer labels, or the names in the order they are to have.
+        image_root: Folder that the image column's paths are relative to.
+        test_share: Share of the examples for testing where the data has no split, 0 to 1.
+        seed: Chooses the split and the planted errors.
+        encoding: Of a text file, for instance "cp1252".
+        delimiter: Between the fields of a line: one character, or "tab".
+        plant: Share of the train labels or numbers to make wrong on purpose, 0 to 1.
+    """
+
+    format: str | None = None
+    dataset: str | None = None
+    text: str | None = None
+    image: str | None = None
+    label: str | None = None
+    features: tuple[str, ...] | None = None
+    target: str | None = None
+    split: str | None = None
+    train_values: tuple[str, ...] | None = None
+    test_values: tuple[str, ...] | None = None
+    key: str | None = None
+    truth: str | None = None
+    classes: tuple[str, ...] | None = None
+    image_root: str | None = None
+    test_share: float = 0.2
+    seed: int = 0
+    encoding: str | None = None
+    delimiter: str | None = None
+    plant: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.delimiter is not None:
+            known = _DELIMITER_NAMES.get(self.delimiter, self.delimiter)
+            object.__setattr__(self, "delimiter", known)
+        _check_choices(self)
+        _check_shares(self)
+        _check_columns(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options that differ from their defaults, as ``from_json`` takes them."""
+        defaults = {field.name: field.default for field in fields(self)}
+        given = {name: value for name, value in asdict(self).items() if value != defaults[name]}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ImportOptions:
+        """Make the options that ``to_json`` described.
+
+        Raises:
+            ConfigurationError: If there is an option that this version does not know.
+        """
+        values: dict[str, Any] = {
+            name: tuple(value) if name in _LISTS and value is not None else value
+            for name, value in data.items()
+        }
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ConfigurationError(
+                f"The saved import options do not fit this version ({error}). "
+                "Give the options again, or import into a new project."
+            ) from error
+
+
+def _check_choices(options: ImportOptions) -> None:
+    if options.format is not None and options.format not in FORMATS:
+        raise ConfigurationError(
+            f"Found the format {options.format!r}. Expected one of {', '.join(FORMATS)}; "
+            "leave it out to have it found from the data."
+        )
+    if options.delimiter is not None and (
+        len(options.delimiter) != 1 or options.delimiter in '"\r\n'
+    ):
+        raise ConfigurationError(
+            f"Found the delimiter {options.delimiter!r}. Expected one character such as ',' or "
+            "';', or the word tab. Leave it out to have it found from the file."
+        )
+    try:
+        codecs.lookup(options.encoding or "utf-8")
+    except LookupError as error:
+        raise ConfigurationError(
+            f"Found the encoding {options.encoding!r}, which Python does not know. Expected for "
+            "example utf-8, utf-16 or cp1252. Leave it out to have it found from the file."
+        ) from error
+
+
+def _check_shares(options: ImportOptions) -> None:
+    if not 0.0 < options.test_share < 1.0:
+        raise ConfigurationError(
+            f"Found a share of test examples of {options.test_share}. Expected a number between "
+            "0 and 1, for example 0.2 to keep one in five for testing."
+        )
+    if not 0.0 <= options.plant <= 1.0:
+        raise ConfigurationError(
+            f"Found a share of planted errors of {options.plant}. Expected a number from 0 to 1, "
+            "for example 0.1 to make one label in ten wrong."
+        )
+
+
+def _check_columns(options: ImportOptions) -> None:
+    """See that no two options contradict each other."""
+    _at_most_one(options, ("label", "target"), "what is to be predicted: a class or a number")
+    _at_most_one(options, ("text", "image", "features"), "what the input is")
+    answers = {options.label, options.target} - {None}
+    inputs = {options.text, options.image, *(options.features or ())}
+    if answers & inputs:
+        name = answers & inputs
+        raise ConfigurationError(
+            f"The column {', '.join(map(repr, sorted(filter(None, name))))} was named as the "
+            "input and as what is to be predicted. A network would only copy it, and no error "
+            "could be found. Name another column, or leave the input out to have it guessed."
+        )
+    if options.truth is not None and options.truth in answers | inputs:
+        raise ConfigurationError(
+            f"The column {options.truth!r} was named as the truth and in another role. The truth "
+            "is for evaluation only. Name another column, or leave --truth out."
+        )
+
+
+def _at_most_one(options: ImportOptions, names: tuple[str, ...], what: str) -> None:
+    given = [f"--{name}" for name in names if getattr(options, name) is not None]
+    if len(given) > 1:
+        raise ConfigurationError(
+            f"Found {' and '.join(given)} together. Both say {what}; expected one of them. "
+            "Leave the others out."
+        )

@@ -1,0 +1,90 @@
+"""Make a preview out of the first reading."""
+
+from __future__ import annotations
+
+from collections import Counter
+from io import BytesIO
+
+import numpy as np
+
+from tracin_core.errors import InputError
+from tracin_core.examples.images import read_image
+from tracin_core.sources.plan import make_plan
+from tracin_core.sources.plan_data import Plan
+from tracin_core.sources.records import Preview, PreviewRow, Source, SourceRecord
+from tracin_core.sources.survey import Survey, hash_key, survey_source
+
+# Millions of pixels that a preview decodes: some seconds. Headers tell the rest.
+PREVIEW_MEGAPIXELS = 500.0
+THUMBNAIL_EDGE = 96  # pixels
+MAX_SHOWN_TEXT = 500  # characters
+
+
+def make_preview(source: Source, rows: int = 20) -> Preview:
+    """Read a source once and say what was understood.
+
+    Raises:
+        InputError: If the data as a whole cannot be imported.
+    """
+    survey = survey_source(source, rows=rows, check_pixels=PREVIEW_MEGAPIXELS)
+    return describe_plan(source, survey, make_plan(source, survey))
+
+
+def describe_plan(source: Source, survey: Survey, plan: Plan) -> Preview:
+    """Say what was understood of a source and what will become of its examples."""
+    options = source.options
+    found = Counter(survey.problems.counts)
+    found.update(plan.problems.counts)
+    return Preview(
+        format=source.format,
+        kind=source.kind,
+        task=source.task,
+        target=source.target,
+        classes=plan.classes,
+        counts=plan.counts(),
+        class_counts=_count_classes(plan),
+        columns=source.columns,
+        rows=tuple(_show(record, survey, plan) for record in survey.shown),
+        problems=(*survey.problems.kept, *plan.problems.kept),
+        problem_counts=dict(found.most_common()),
+        notes=(*source.notes, *plan.notes),
+        num_usable=int(plan.kept.sum()),
+        num_refused=survey.problems.num_refused,
+        duplicates=plan.duplicates,
+        options=options,
+    )
+
+
+def _count_classes(plan: Plan) -> dict[str, int]:
+    if not plan.classes:
+        return {}
+    counts = np.bincount(plan.labels[plan.kept], minlength=len(plan.classes))
+    return {name: int(count) for name, count in zip(plan.classes, counts, strict=True)}
+
+
+def _show(record: SourceRecord, survey: Survey, plan: Plan) -> PreviewRow:
+    """Show a record as the data has it, in the split it will have."""
+    digest = np.frombuffer(hash_key(record.key()), dtype=survey.digests.dtype)
+    number = int(np.flatnonzero(survey.digests == digest)[0])
+    value = record.value
+    return PreviewRow(
+        where=record.where,
+        split="test" if plan.splits[number] == 1 else "train",
+        answer=(record.label or "") if value is None else f"{value:.10g}",
+        text=None if record.text is None else record.text[:MAX_SHOWN_TEXT],
+        fields=record.fields,
+        image=_thumbnail(record),
+    )
+
+
+def _thumbnail(record: SourceRecord) -> bytes | None:
+    if record.image is None:
+        return None
+    try:
+        image = read_image(record.image.to_file()[0])
+    except InputError:
+        return None
+    image.thumbnail((THUMBNAIL_EDGE, THUMBNAIL_EDGE))
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

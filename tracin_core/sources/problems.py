@@ -1,0 +1,45 @@
+"""Problems as they are met: all are counted, the first of each kind are kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from tracin_core.sources.records import Problem
+
+KEPT_PER_KIND = 50
+KEPT = 500
+
+
+class ProblemLog:
+    """Counts problems without growing with their number.
+
+    Attributes:
+        counts: Problems by what is wrong.
+        num_refused: Those that leave an example out.
+    """
+
+    def __init__(self, problems: Iterable[Problem] = ()) -> None:
+        self.counts: Counter[str] = Counter()
+        self.num_refused = 0
+        self._kept: list[Problem] = []
+        for problem in problems:
+            self.add(problem)
+
+    def add(self, problem: Problem) -> None:
+        """Count a problem, and keep it if it is one of the first."""
+        self.counts[problem.what] += 1
+        self.num_refused += problem.refused
+        if self.counts[problem.what] <= KEPT_PER_KIND and len(self._kept) < KEPT:
+            self._kept.append(problem)
+
+    def count(self, what: str, number: int, *, refused: bool = True) -> None:
+        """Count problems of a kind that are not described one by one."""
+        if number > 0:
+            self.counts[what] += number
+            self.num_refused += number if refused else 0
+
+    @property
+    def kept(self) -> tuple[Problem, ...]:
+        """Return the problems that were kept, in the order they were met."""
+        return tuple(self._kept)

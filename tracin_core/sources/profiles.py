@@ -1,0 +1,170 @@
+"""What the first rows of a table say about each column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import Any
+
+from tracin_core.sources.records import Problem
+from tracin_core.sources.rows import RowReader
+from tracin_core.sources.values import RefusedError, is_missing, read_name, read_number, show
+
+PROFILED_ROWS = 20_000
+_MAX_DISTINCT = 5_000  # distinct values remembered; more of them are "many"
+_NUMBER_SHARE = 0.9  # a column is one of numbers if so many of its values are
+_SHOWN = 4
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+
+
+@dataclass
+class Profile:
+    """One column in the first rows.
+
+    Attributes:
+        name: Of the column.
+        present: Rows where it has a value.
+        numbers: Rows where that is a number.
+        fractions: Rows where that has a fractional part.
+        strings: Rows where it is text that is no number.
+        image_names: Rows where it ends like an image's file name.
+        nested: Rows where it is a list, an object or bytes.
+        characters: Of all texts together.
+        distinct: Different values, at most ``_MAX_DISTINCT``; numbers by their value.
+        examples: The first different ones, to be shown.
+        low, high: Of the numbers.
+    """
+
+    name: str
+    present: int = 0
+    numbers: int = 0
+    fractions: int = 0
+    strings: int = 0
+    image_names: int = 0
+    nested: int = 0
+    characters: int = 0
+    distinct: set[Any] = field(default_factory=set)
+    examples: list[str] = field(default_factory=list)
+    low: float = float("inf")
+    high: float = float("-inf")
+
+    def add(self, value: Any) -> None:
+        """Count one cell."""
+        if is_missing(value):
+            return
+        self.present += 1
+        if isinstance(value, list | dict | bytes):
+            self.nested += 1
+            return
+        try:
+            number = read_number(value)
+        except ValueError:
+            self._add_string(str(value))
+            seen: Any = str(value).strip()
+        else:
+            self._add_number(number)
+            seen = number
+        if len(self.distinct) < _MAX_DISTINCT and seen not in self.distinct:
+            self.distinct.add(seen)
+            if len(self.examples) < _SHOWN:
+                self.examples.append(show(value)[1:-1])
+
+    @property
+    def is_number(self) -> bool:
+        """Tell whether nearly all values are numbers."""
+        return self.numbers > 0 and self.numbers >= _NUMBER_SHARE * self.present
+
+    @property
+    def is_fraction(self) -> bool:
+        """Tell whether the numbers are measured rather than counted."""
+        return self.is_number and self.fractions > 0
+
+    @property
+    def is_image_path(self) -> bool:
+        """Tell whether the values are names of image files."""
+        return self.image_names > 0 and self.image_names >= 0.8 * self.present
+
+    @property
+    def mean_length(self) -> float:
+        """Return the mean number of characters of the texts."""
+        return self.characters / self.strings if self.strings else 0.0
+
+    @property
+    def is_prose(self) -> bool:
+        """Tell whether the values are texts to be read, rather than names."""
+        different = len(self.distinct) > max(self.strings // 2, 1)
+        return self.strings > self.present // 2 and self.mean_length >= 30 and different
+
+    @property
+    def is_identifier(self) -> bool:
+        """Tell whether (nearly) every row has a value of its own that is no measure."""
+        alike = len(self.distinct) >= min(0.95 * self.present, _MAX_DISTINCT)
+        return self.present >= 20 and alike and not self.is_fraction
+
+    def _add_number(self, number: float | None) -> None:
+        if number is None:
+            self.present -= 1  # a word such as NA
+            return
+        self.numbers += 1
+        self.fractions += number != int(number)
+        self.low, self.high = min(self.low, number), max(self.high, number)
+
+    def _add_string(self, text: str) -> None:
+        self.strings += 1
+        self.characters += len(text)
+        if len(text) < 500:
+            self.image_names += PurePosixPath(text.strip()).suffix.lower() in _IMAGE_SUFFIXES
+
+
+@dataclass
+class TableProfile:
+    """All columns in the first rows, those rows, and whether there are no more."""
+
+    columns: dict[str, Profile]
+    rows: list[Sequence[Any]]
+    is_whole: bool
+
+    def pairs(self, first: str, second: str) -> list[tuple[str, str]]:
+        """Return two columns' values by row, as names, where both have one."""
+        places = [list(self.columns).index(name) for name in (first, second)]
+        found = (tuple(_name(row[place]) for place in places) for row in self.rows)
+        return [(a, b) for a, b in found if a and b]
+
+
+def profile_table(reader: RowReader, num_rows: int = PROFILED_ROWS) -> TableProfile:
+    """Read the first rows and describe every column."""
+    names = [name for name in reader.schema.columns if name not in reader.schema.image_columns]
+    profiles = {name: Profile(name) for name in names}
+    kept: list[Sequence[Any]] = []
+    found = reader.read_rows(names)
+    for row in islice(found, num_rows):
+        if isinstance(row, Problem):
+            continue
+        for name, value in zip(names, row.values, strict=True):
+            profiles[name].add(value)
+        if len(kept) < 2000:
+            kept.append([_shortened(value) for value in row.values])
+    return TableProfile(profiles, kept, is_whole=next(found, None) is None)
+
+
+def read_names(reader: RowReader, column: str) -> set[str]:
+    """Return all values of a column that has few of them, as names; data is often sorted."""
+    names: set[str] = set()
+    for row in reader.read_rows([column]):
+        if not isinstance(row, Problem) and len(names) < _MAX_DISTINCT:
+            names.add(_name(row.values[0]))
+    return names - {""}
+
+
+def _shortened(value: Any) -> Any:
+    """Long texts are kept for comparison only, by their beginning and length."""
+    return (value[:100] + str(len(value))) if isinstance(value, str) and len(value) > 100 else value
+
+
+def _name(value: Any) -> str:
+    try:
+        return read_name(value)
+    except RefusedError:
+        return ""

@@ -1,0 +1,238 @@
+"""Decide what each column of a table is: as the person says, else guessed, and said so."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from tracin_core.errors import InputError
+from tracin_core.sources.column_names import (
+    SPLIT_NAMES,
+    TRUTH_NAMES,
+    find_axis,
+    first_named,
+    guess_split,
+    normalise,
+)
+from tracin_core.sources.guesses import (
+    guess_image,
+    guess_label,
+    guess_text,
+    is_the_answer,
+    reason_against,
+)
+from tracin_core.sources.options import ImportOptions
+from tracin_core.sources.profiles import Profile, TableProfile, read_names
+from tracin_core.sources.records import Column
+from tracin_core.sources.rows import RowReader, Schema
+from tracin_core.sources.split_values import choose_split_values
+from tracin_core.terms import Kind, Task
+
+_MANY_NUMBERS = 50  # a label of more different whole numbers may be a measure
+
+
+@dataclass
+class Roles:
+    """What each column is.
+
+    Attributes:
+        kind, task: What the examples are and what is predicted.
+        options: With the columns filled in.
+        columns: All, with their roles.
+        notes: What was guessed and how to say otherwise.
+    """
+
+    kind: Kind
+    task: Task
+    options: ImportOptions
+    columns: tuple[Column, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+
+def find_roles(reader: RowReader, profile: TableProfile, options: ImportOptions) -> Roles:
+    """Decide what each column is.
+
+    Raises:
+        InputError: If a named column does not exist or cannot be what it was named as, or what
+            is to be predicted or the input cannot be guessed.
+    """
+    schema = reader.schema
+    _check_names(schema, options)
+    notes: list[str] = []
+    options = _find_split(reader, profile, options, notes)
+    options = _find_answer(schema, profile, options, notes)
+    options = _find_input(schema, profile, options, notes)
+    kind: Kind = "text" if options.text else "image" if options.image else "table"
+    _check_answer_is_no_input(profile, options)
+    columns = _describe_columns(schema, profile, options)
+    task: Task = "regression" if options.target else "classification"
+    notes += _left_out(columns, kind)
+    return Roles(kind, task, options, columns, notes)
+
+
+def _named(options: ImportOptions) -> dict[str, str]:
+    """Return the role by column, of those that are named."""
+    roles = ("text", "image", "label", "target", "split", "key", "truth")
+    named = {getattr(options, role): role for role in roles if getattr(options, role)}
+    return named | dict.fromkeys(options.features or (), "feature")
+
+
+def _check_names(schema: Schema, options: ImportOptions) -> None:
+    for name, role in _named(options).items():
+        if name not in schema.columns:
+            close = difflib.get_close_matches(name, schema.columns, n=1)
+            meant = f" Did you mean {close[0]!r}?" if close else ""
+            raise InputError(
+                f"There is no column {name!r}, named as the {role}. The columns are: "
+                f"{', '.join(schema.columns[:30])}.{meant} Name one of them."
+            )
+
+
+def _find_split(
+    reader: RowReader, profile: TableProfile, options: ImportOptions, notes: list[str]
+) -> ImportOptions:
+    """Find the split column and which of its values are for what."""
+    column, splits = options.split, reader.schema.splits
+    if column is None and not splits:
+        free = [name for name in profile.columns if name not in _named(options)]
+        column = first_named(free, SPLIT_NAMES)
+        seen = profile.columns[column].distinct if column else set()
+        if column is None or len(seen) > 10 or not any(guess_split(str(name)) for name in seen):
+            return options
+        notes.append(f"Split: column {column!r}. --split says otherwise.")
+    values = splits if column is None else sorted(read_names(reader, column))
+    train, test = choose_split_values(values, options, notes)
+    return replace(options, split=column, train_values=train, test_values=test)
+
+
+def _find_answer(
+    schema: Schema, profile: TableProfile, options: ImportOptions, notes: list[str]
+) -> ImportOptions:
+    """Find the label, or the number that is to be predicted."""
+    if options.target or options.label:
+        named = profile.columns.get(options.target or options.label or "")
+        if named is None or (options.target and not named.is_number):
+            raise InputError(
+                f"The column {options.target or options.label!r} was named as "
+                f"{'a number to predict' if options.target else 'the label'}, but holds "
+                f"{', '.join(named.examples) if named else 'images'}. Name another column"
+                + (", or use --label for classes." if options.target else ".")
+            )
+        if options.label:
+            _suggest_regression(schema, named, notes)
+        return options
+    guessed = guess_label(schema, profile, options, taken=_named(options))
+    if guessed is None:
+        raise InputError(
+            "Which column is to be predicted cannot be told. The columns are: "
+            f"{', '.join(schema.columns[:30])}. Name a column of classes with --label, or one "
+            "of numbers with --target."
+        )
+    if profile.columns[guessed].is_fraction and guessed not in schema.class_names:
+        notes.append(
+            f"Target: the numbers in column {guessed!r}. --target or --label says otherwise."
+        )
+        return replace(options, target=guessed)
+    notes.append(f"Label: column {guessed!r}. --label or --target says otherwise.")
+    _suggest_regression(schema, profile.columns[guessed], notes)
+    return replace(options, label=guessed)
+
+
+def _find_input(
+    schema: Schema, profile: TableProfile, options: ImportOptions, notes: list[str]
+) -> ImportOptions:
+    """Find what the examples are: an image, a text, or the other columns."""
+    if options.text or options.image or options.features:
+        return options
+    taken = _named(options)
+    free = {name: column for name, column in profile.columns.items() if name not in taken}
+    image = guess_image(schema, free, taken)
+    if image is not None:
+        notes.append(f"Image: column {image!r}. --image, --text or --features says otherwise.")
+        return replace(options, image=image)
+    text = guess_text(free)
+    if text is not None:
+        notes.append(f"Text: column {text!r}. --text, --image or --features says otherwise.")
+        return replace(options, text=text)
+    answer = options.label or options.target or ""
+    features = tuple(
+        name
+        for name, column in free.items()
+        if reason_against(column, profile, answer, options.target is not None) is None
+    )
+    if not features:
+        raise InputError(
+            f"No column is left as the input. The columns are: {', '.join(schema.columns[:30])}. "
+            "Name one with --text or --image, or some with --features."
+        )
+    notes.append(f"Input: {len(features)} columns of the table. --features says otherwise.")
+    return replace(options, features=features)
+
+
+def _check_answer_is_no_input(profile: TableProfile, options: ImportOptions) -> None:
+    """See that the input is not the label in other words.
+
+    Raises:
+        InputError: If it is.
+    """
+    answer = options.label or options.target
+    for name in {options.text, *(options.features or ())} - {None}:
+        if answer and is_the_answer(profile, str(name), answer, options.target is not None):
+            raise InputError(
+                f"The column {name!r} is the label: it says in every row the same as {answer!r}. "
+                "A network would only copy it, and no error could be found. Leave it out of the "
+                "input, or name another label."
+            )
+
+
+def _describe_columns(
+    schema: Schema, profile: TableProfile, options: ImportOptions
+) -> tuple[Column, ...]:
+    named = _named(options)
+    answer = options.label or options.target or ""
+    is_table = bool(options.features)
+    columns = []
+    for name in schema.columns:
+        column = profile.columns.get(name)
+        if column is None:
+            columns.append(Column(name, named.get(name, "left out"), "image"))
+            continue
+        role = named.get(name, "left out")
+        if role == "left out" and is_table:
+            reason = reason_against(column, profile, answer, options.target is not None)
+            role = f"left out: {reason}" if reason else role
+        kind = _kind_of(column, role)
+        axis = find_axis(name, column.low, column.high) if kind == "number" else None
+        columns.append(Column(name, role, kind, tuple(column.examples), axis))
+    return tuple(columns)
+
+
+def _kind_of(column: Profile, role: str) -> str:
+    if role in ("text", "image"):
+        return role
+    if not column.present:
+        return "nothing"
+    if column.is_number and role != "label":
+        return "number"
+    return "text" if column.is_prose else "category"
+
+
+def _left_out(columns: Iterable[Column], kind: str) -> list[str]:
+    notes = [f"Column {c.name!r}: {c.role}." for c in columns if c.role.startswith("left out: ")]
+    truths = [c.name for c in columns if c.role == "left out" and normalise(c.name) in TRUTH_NAMES]
+    if kind != "table" and truths:
+        notes.append(
+            f"Column {truths[0]!r} is called like the truth; --truth {truths[0]} uses it for "
+            "evaluation, and for nothing else."
+        )
+    return notes
+
+
+def _suggest_regression(schema: Schema, profile: Profile, notes: list[str]) -> None:
+    many = profile.is_number and len(profile.distinct) > _MANY_NUMBERS
+    if many and profile.name not in schema.class_names:
+        notes.append(
+            f"The column {profile.name!r} has many different numbers. If it measures something, "
+            f"predict the number instead of classes: --target {profile.name}"
+        )

@@ -1,0 +1,193 @@
+"""The first reading: a few bytes of every example, from which everything is decided.
+
+For each example 16 bytes of its key and 22 bytes of label, split and place are kept, so that a
+data set of any size can be surveyed; the examples themselves are read again when they are stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tracin_core.errors import InputError
+from tracin_core.examples.records import KEY_BYTES
+from tracin_core.sources.problems import ProblemLog
+from tracin_core.sources.records import Problem, Source, SourceRecord
+
+MAX_CLASSES = 1000  # as many as ImageNet has; nobody chooses among more by hand
+_UNKNOWN = -1
+_SPLIT_CODES = {None: _UNKNOWN, "train": 0, "test": 1}
+_SHOWN_PER_CLASS = 2
+_REPORTED_EVERY = 512  # records
+
+OnRead = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """Everything about the examples but their contents, by the order of reading.
+
+    Attributes:
+        digests: Of the keys, shape ``(N,)``, 16 bytes each.
+        content_digests: Of the contents where the keys are given ones, else ``digests``.
+        rows: Numbers that ``Source.places`` turns into words, shape ``(N,)``.
+        splits: 0 train, 1 test, -1 not said, shape ``(N,)``.
+        labels: Indices into ``names``, shape ``(N,)``; all -1 in a regression.
+        values: Numbers to be predicted, shape ``(N,)``; NaN in a classification.
+        true_labels: Indices into ``names``, -1 where not known, shape ``(N,)``.
+        true_values: NaN where not known, shape ``(N,)``.
+        names: Classes as they were met, those of the truth included.
+        problems: What is wrong.
+        shown: A few examples.
+    """
+
+    digests: npt.NDArray[np.void]
+    content_digests: npt.NDArray[np.void]
+    rows: npt.NDArray[np.int64]
+    splits: npt.NDArray[np.int8]
+    labels: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float64]
+    true_labels: npt.NDArray[np.int32]
+    true_values: npt.NDArray[np.float64]
+    names: tuple[str, ...]
+    problems: ProblemLog
+    shown: tuple[SourceRecord, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def hash_key(key: str) -> bytes:
+    """Return 16 bytes of a key, which tell it apart from all others."""
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
+
+
+def survey_source(
+    source: Source,
+    *,
+    rows: int = 0,
+    check_pixels: float = float("inf"),
+    on_read: OnRead = lambda done, total: None,
+) -> Survey:
+    """Read a source once.
+
+    Args:
+        source: What is read.
+        rows: Examples to keep for showing.
+        check_pixels: Millions of image pixels to decode at most.
+        on_read: Told how many records were read, of how many as far as is known (else 0).
+
+    Raises:
+        InputError: If there is no usable example, or there are far too many classes.
+    """
+    taker = _Taker(rows)
+    count = 0
+    for count, record in enumerate(source.records(check_pixels=check_pixels), 1):
+        if isinstance(record, Problem):
+            taker.problems.add(record)
+        else:
+            taker.add(record)
+        if count % _REPORTED_EVERY == 0:
+            on_read(count, source.num_records or 0)
+    on_read(count, count)
+    if not len(taker):
+        raise InputError(_describe_nothing(taker.problems))
+    return taker.finish()
+
+
+class _Taker:
+    """Takes records in and keeps what a survey is made of."""
+
+    def __init__(self, rows: int) -> None:
+        self.problems = ProblemLog()
+        self._digests = bytearray()
+        self._contents = bytearray()
+        self._rows, self._splits = array("q"), array("b")
+        self._labels, self._true_labels = array("i"), array("i")
+        self._values, self._true_values = array("d"), array("d")
+        self._codes: dict[str, int] = {}
+        self._num_shown = rows
+        self._shown: list[SourceRecord] = []
+        self._shown_of: dict[str | None, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, record: SourceRecord) -> None:
+        key = record.key()
+        self._digests += hash_key(key)
+        if record.given_key is not None:
+            self._contents += hash_key(record.content_key())
+        self._rows.append(record.row)
+        self._splits.append(_SPLIT_CODES[record.split])
+        self._labels.append(self._code(record.label))
+        self._values.append(float("nan") if record.value is None else record.value)
+        truth = record.truth
+        self._true_labels.append(self._code(truth if isinstance(truth, str) else None))
+        self._true_values.append(float("nan") if not isinstance(truth, float | int) else truth)
+        if len(self._shown) < self._num_shown:
+            self._show(record)
+
+    def finish(self) -> Survey:
+        digests = np.frombuffer(bytes(self._digests), dtype=f"V{KEY_BYTES}")
+        contents = np.frombuffer(bytes(self._contents), dtype=f"V{KEY_BYTES}")
+        return Survey(
+            digests=digests,
+            content_digests=contents if self._contents else digests,
+            rows=np.frombuffer(self._rows, np.int64),
+            splits=np.frombuffer(self._splits, np.int8),
+            labels=np.frombuffer(self._labels, np.int32),
+            values=np.frombuffer(self._values, np.float64),
+            true_labels=np.frombuffer(self._true_labels, np.int32),
+            true_values=np.frombuffer(self._true_values, np.float64),
+            names=tuple(self._codes),
+            problems=self.problems,
+            shown=tuple(self._shown),
+        )
+
+    def _code(self, label: str | None) -> int:
+        if label is None:
+            return _UNKNOWN
+        code = self._codes.get(label)
+        if code is None:
+            code = self._codes[label] = len(self._codes)
+            # Far more than can be used, but the message is to say how many there are.
+            if code > 100 * MAX_CLASSES:
+                raise too_many_classes(f"more than {code:,}")
+        return code
+
+    def _show(self, record: SourceRecord) -> None:
+        """Keep the first few of every class: data is often sorted by class."""
+        already = self._shown_of.get(record.label, 0)
+        if record.label is None or already < _SHOWN_PER_CLASS:
+            self._shown_of[sys.intern(record.label) if record.label else None] = already + 1
+            self._shown.append(record)
+
+
+def too_many_classes(found: str) -> InputError:
+    """Return the error for a label column that is none."""
+    return InputError(
+        f"Found {found} classes, expected at most {MAX_CLASSES:,}. Is the label an identifier, a "
+        "text or a measure? Name another column with --label, predict a number with --target, or "
+        "merge rare classes."
+    )
+
+
+def _describe_nothing(problems: ProblemLog) -> str:
+    if not problems.counts:
+        return (
+            "Found no examples. Expected at least a few for every class. Check that the path is "
+            "the right one."
+        )
+    counts = ", ".join(f"{what} ({number:,})" for what, number in problems.counts.most_common(5))
+    first = problems.kept[0]
+    return (
+        f"None of the {problems.num_refused:,} examples can be used: {counts}. The first one, "
+        f"{first.where}: {first.message}"
+    )

@@ -1,0 +1,282 @@
+"""A table: texts, image files or rows of values, with classes or numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tracin_core.errors import InputError
+from tracin_core.sources.base import BaseSource
+from tracin_core.sources.image_files import read_image_file
+from tracin_core.sources.labels import looks_like_indices, make_label_reader
+from tracin_core.sources.options import ImportOptions
+from tracin_core.sources.profiles import TableProfile, profile_table
+from tracin_core.sources.records import EncodedImage, Fields, Problem, SourceRecord
+from tracin_core.sources.roles import find_roles
+from tracin_core.sources.rows import Row, RowReader, row_problem
+from tracin_core.sources.values import (
+    MAX_NAME,
+    RefusedError,
+    check_text,
+    is_missing,
+    read_name,
+    read_number,
+    show,
+)
+from tracin_core.terms import Split
+
+MAX_TEXT = 100_000  # characters: about fifty pages, more than anybody reviews on a screen
+_SPLIT_UNUSED = "left out by its split"
+
+
+class TableSource(BaseSource):
+    """Examples out of the rows of a table."""
+
+    def __init__(self, reader: RowReader, options: ImportOptions, format: str = "table") -> None:
+        """Find out what the columns are.
+
+        Raises:
+            InputError: If that cannot be told, or the named columns do not fit.
+        """
+        profile = profile_table(reader)
+        roles = find_roles(reader, profile, options)
+        self.format = format
+        self.kind = roles.kind
+        self.task = roles.task
+        self.options = roles.options
+        self.target = roles.options.target or roles.options.label or ""
+        self.columns = roles.columns
+        self.num_records = reader.schema.num_rows
+        self.notes = (*reader.schema.notes, *roles.notes)
+        self._reader = reader
+        self._root = _find_root(reader, options)
+        self._kinds = {c.name: c.kind for c in roles.columns if c.role == "feature"}
+        self._splits = _split_words(roles.options)
+        self._find_classes(profile)
+        self._wanted = self._choose_columns()
+
+    def read(self) -> Iterator[SourceRecord | Problem]:
+        """Yield one record a row."""
+        places = {name: place for place, name in enumerate(self._wanted)}
+        for row in self._reader.read_rows(self._wanted):
+            if isinstance(row, Problem):
+                yield row
+                continue
+            try:
+                yield self._make_record(row, places)
+            except RefusedError as refused:
+                yield row_problem(row.number, str(refused), refused.what)
+
+    def adopt_kinds(self, kinds: Mapping[str, str]) -> None:
+        """Read the columns as a project has them: few new rows may look otherwise."""
+        self._kinds = {name: kinds.get(name, kind) for name, kind in self._kinds.items()}
+        self.columns = tuple(
+            replace(column, kind=self._kinds.get(column.name, column.kind))
+            for column in self.columns
+        )
+
+    def places(self, rows: Collection[int]) -> Mapping[int, str]:
+        """Return "row 17" for 17."""
+        return {row: f"row {row:,}" for row in rows}
+
+    def _find_classes(self, profile: TableProfile) -> None:
+        """Decide how labels are read, by the first of them and by the names that are given."""
+        column = self.options.label
+        if column is None:
+            return
+        declared = self._reader.schema.class_names.get(column)
+        names = self.options.classes or declared
+        labels = [read_name(value) for value in profile.columns[column].distinct]
+        by_index = names is not None and (
+            (declared is not None and self.options.classes is None)
+            or looks_like_indices(labels, names)
+        )
+        self.classes = names
+        self._read_label = make_label_reader(names, by_index=by_index, column=column)
+        truth = self.options.truth
+        truth_names = self._reader.schema.class_names.get(truth or "") or names
+        truths = [read_name(v) for v in profile.columns[truth].distinct] if truth else []
+        truth_by_index = truth_names is not None and looks_like_indices(truths, truth_names)
+        self._read_truth = make_label_reader(
+            truth_names if truth_by_index else None, by_index=truth_by_index, column=truth or ""
+        )
+
+    def _choose_columns(self) -> tuple[str, ...]:
+        options = self.options
+        single = (
+            *(options.text, options.image, options.label, options.target),
+            *(options.split, options.key, options.truth),
+        )
+        names = dict.fromkeys((*filter(None, single), *(options.features or ())))
+        return tuple(names)
+
+    def _make_record(self, row: Row, places: Mapping[str, int]) -> SourceRecord:
+        options = self.options
+
+        def cell(name: str | None) -> Any:
+            return None if name is None else row.values[places[name]]
+
+        return SourceRecord(
+            row=row.number,
+            where=f"row {row.number:,}",
+            split=self._find_split(row.split if options.split is None else cell(options.split)),
+            label=self._read_label(cell(options.label)) if options.label else None,
+            value=read_target(cell(target), target) if (target := options.target) else None,
+            text=read_text(cell(options.text), options.text) if options.text else None,
+            image=self._read_image(cell(options.image)) if options.image else None,
+            fields=self._read_fields(row.values, places) if options.features else None,
+            given_key=_read_key(cell(options.key), options.key) if options.key else None,
+            truth=self._find_truth(cell(options.truth)),
+        )
+
+    def _find_split(self, value: Any) -> Split | None:
+        if self._splits is None:
+            return None
+        name = read_name(value)
+        split = self._splits.get(name)
+        if split is None:
+            raise RefusedError(
+                _SPLIT_UNUSED,
+                f"Its split is {show(name)}, which is neither for training nor for testing. "
+                "--train-values and --test-values say which values are.",
+            )
+        return split
+
+    def _find_truth(self, value: Any) -> str | float | None:
+        """Return what is truly right; a cell that says nothing is no reason to lose the row."""
+        if self.options.truth is None or is_missing(value):
+            return None
+        try:
+            return self._read_truth(value) if self.options.label else read_number(value)
+        except (RefusedError, ValueError):
+            return None
+
+    def _read_image(self, value: Any) -> EncodedImage:
+        if isinstance(value, bytes):
+            return EncodedImage(value)
+        if isinstance(value, dict):
+            if isinstance(value.get("bytes"), bytes):
+                return EncodedImage(value["bytes"])
+            value = value.get("path")
+        if not isinstance(value, str) or not value.strip():
+            raise RefusedError("missing image", "It names no image. Fill in the path of its file.")
+        return read_image_file(self._root, value)
+
+    def _read_fields(self, values: Sequence[Any], places: Mapping[str, int]) -> Fields:
+        fields = {
+            name: _FIELD_READERS[kind](values[places[name]], name)
+            for name, kind in self._kinds.items()
+        }
+        if all(value is None for value in fields.values()):
+            raise RefusedError("empty row", "All its input columns are empty. Fill one in.")
+        return fields
+
+
+def read_text(value: Any, column: str) -> str:
+    """Return the text in a cell.
+
+    Raises:
+        RefusedError: If it is empty, far too long, or cannot be stored.
+    """
+    if is_missing(value):
+        raise RefusedError("empty text", f"The text in column {column!r} is empty. Fill it in.")
+    if isinstance(value, list | dict | bytes):
+        raise RefusedError(
+            "no text", f"The column {column!r} holds {type(value).__name__}, expected text."
+        )
+    text = str(value)
+    if len(text) > MAX_TEXT:
+        raise RefusedError(
+            "text too long",
+            f"The text has {len(text):,} characters, expected at most {MAX_TEXT:,}. Cut it, or "
+            "split it into several examples.",
+        )
+    check_text(text, f"The text in column {column!r}")
+    return text
+
+
+def read_target(value: Any, column: str) -> float:
+    """Return the number to be predicted.
+
+    Raises:
+        RefusedError: If it is missing, not a number (NaN) or infinite.
+    """
+    try:
+        number = read_number(value)
+    except ValueError as error:
+        raise RefusedError(
+            "no number",
+            f"The target {column!r} is {show(value)}, expected a finite number. "
+            "Correct it, or leave the row out.",
+        ) from error
+    if number is None or math.isnan(number):
+        raise RefusedError(
+            "no number",
+            f"The target {column!r} is missing (empty or NaN). Fill in a number, or leave "
+            "the row out.",
+        )
+    return float(number)
+
+
+def _read_key(value: Any, column: str) -> str:
+    key = read_name(value)
+    if not key:
+        raise RefusedError(
+            "no key", f"The key in column {column!r} is empty. Give each row its own."
+        )
+    check_text(key, f"The key in column {column!r}")
+    if len(key) > MAX_NAME:
+        raise RefusedError("no key", f"The key has {len(key):,} characters, expected at most 200.")
+    return key
+
+
+def _read_number_field(value: Any, column: str) -> float | int | None:
+    try:
+        return read_number(value)
+    except ValueError as error:
+        raise RefusedError(
+            "not a number",
+            f"The column {column!r} is one of numbers, but holds {show(value)} there. Correct it, "
+            "empty it, or leave the column out with --features.",
+        ) from error
+
+
+def _read_category_field(value: Any, column: str) -> str | None:
+    name = read_name(value)
+    check_text(name, f"The column {column!r}")
+    if len(name) > MAX_NAME:
+        raise RefusedError(
+            "name too long",
+            f"The column {column!r} holds {len(name):,} characters, expected a name of at most "
+            f"{MAX_NAME}. Shorten it, or leave the column out with --features.",
+        )
+    return name or None
+
+
+_FIELD_READERS: Mapping[str, Callable[[Any, str], float | int | str | None]] = {
+    "number": _read_number_field,
+    "category": _read_category_field,
+    "text": _read_category_field,
+    "nothing": _read_category_field,
+}
+
+
+def _find_root(reader: RowReader, options: ImportOptions) -> Path:
+    root = Path(options.image_root).expanduser() if options.image_root else reader.folder
+    if not root.is_dir():
+        raise InputError(
+            f"The image folder {root} does not exist. Name the folder that the image paths are "
+            "relative to with --image-root."
+        )
+    return root.resolve()
+
+
+def _split_words(options: ImportOptions) -> dict[str, Split] | None:
+    """Return what each value of the split means; None where there is no split."""
+    if options.train_values is None:
+        return None
+    words: dict[str, Split] = dict.fromkeys(options.test_values or (), "test")
+    return words | dict.fromkeys(options.train_values, "train")

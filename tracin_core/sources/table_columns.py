@@ -1,0 +1,47 @@
+"""The columns of a table whose roles cannot be told, so that a person can name them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tracin_core.sources.columnar import ColumnarReader
+from tracin_core.sources.delimited import DelimitedReader
+from tracin_core.sources.json_lines import JsonLinesReader
+from tracin_core.sources.opening import find_format
+from tracin_core.sources.options import ImportOptions
+from tracin_core.sources.profiles import profile_table
+from tracin_core.sources.records import Column
+from tracin_core.sources.rows import RowReader
+from tracin_core.sources.text_encoding import open_bytes
+
+
+def list_columns(path: Path, options: ImportOptions) -> tuple[Column, ...]:
+    """Return what columns a table file has, all without a role; nothing for other data.
+
+    Args:
+        path: A file or folder.
+        options: How it is to be read; the columns it names are not looked at.
+
+    Raises:
+        InputError: If the file cannot be read as a table.
+    """
+    if not path.is_file() or find_format(path, options) not in ("table", "huggingface"):
+        return ()
+    reader = _open_reader(path, options)
+    profile = profile_table(reader)
+    columns = []
+    for name in reader.schema.columns:
+        found = profile.columns.get(name)
+        kind = "image" if found is None else "number" if found.is_number else "text"
+        columns.append(Column(name, "–", kind, () if found is None else tuple(found.examples)))
+    return tuple(columns)
+
+
+def _open_reader(path: Path, options: ImportOptions) -> RowReader:
+    with open_bytes(path) as file:
+        start = file.read(512).lstrip(b"\xef\xbb\xbf \r\n\t")
+    if start.startswith(b"PAR1"):
+        return ColumnarReader({"": [path]}, path.parent, kind="parquet")
+    if start.startswith(b"{"):
+        return JsonLinesReader(path, options)
+    return DelimitedReader(path, options)

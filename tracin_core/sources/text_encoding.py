@@ -1,0 +1,181 @@
+"""Text files as they come: gzip or not, in one of four encodings, or in two at once."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TextIO, cast
+
+from tracin_core.errors import InputError
+
+_GZIP = b"\x1f\x8b"
+MAX_LINE = 8_000_000  # characters; a longer line is no row of a table
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+@dataclass(frozen=True)
+class FoundEncoding:
+    """How a file's bytes are to be read.
+
+    Attributes:
+        name: As Python calls it.
+        note: What a person should know about it; empty where it goes without saying.
+    """
+
+    name: str
+    note: str = ""
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, unpacking gzip whatever the file is called.
+
+    Raises:
+        InputError: If the file cannot be opened, or the gzip data is damaged.
+    """
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == _GZIP
+            raw.seek(0)
+            if packed:
+                with gzip.open(raw) as unpacked:
+                    yield cast("IO[bytes]", unpacked)
+            else:
+                yield raw
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(
+            f"The gzip file {path} is damaged or cut off ({error}). Expected a whole file: "
+            "export or download it again."
+        ) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    """Return the error for a file that cannot be opened."""
+    return InputError(
+        f"{path} cannot be read: {error.strerror or error}. Expected a file or folder that this "
+        "program may read. Mend its name or its permissions."
+    )
+
+
+def find_encoding(path: Path) -> FoundEncoding:
+    """Find a text file's encoding, by its mark or by trying UTF-8 on every line.
+
+    Raises:
+        InputError: If the file is empty, no text, or cannot be read.
+    """
+    with open_bytes(path) as file:
+        start = file.read(4096)
+    if not start.strip(b"\x00\r\n\t "):
+        raise InputError(
+            f"{path} is empty. Expected a table with a line of column names and lines of values."
+        )
+    for mark, name in _BYTE_ORDER_MARKS:
+        if start.startswith(mark):
+            return FoundEncoding(name)
+    if b"\x00" in start:
+        return _utf_16_without_mark(path, start)
+    return _try_utf_8(path)
+
+
+def _utf_16_without_mark(path: Path, start: bytes) -> FoundEncoding:
+    """Tell the two byte orders apart by where Latin text has its zeros."""
+    zeros = start[0::2].count(0), start[1::2].count(0)
+    if max(zeros) < len(start) // 8 or min(zeros) > max(zeros) // 8:
+        raise InputError(
+            f"{path} is no text file: it contains zero bytes. Expected CSV, TSV or JSON lines, or "
+            "a Parquet file. Export the table in one of these forms."
+        )
+    name = "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+    return FoundEncoding(name, f"Encoding: {name}, by its zero bytes. --encoding says otherwise.")
+
+
+def _try_utf_8(path: Path) -> FoundEncoding:
+    """Count the pieces with foreign letters in valid UTF-8, and those that are not UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    valid = broken = 0
+    with open_bytes(path) as file:
+        while piece := file.readline(1 << 20):
+            if piece.isascii():
+                continue
+            try:
+                decoder.decode(piece, final=piece.endswith(b"\n"))
+                valid += 1
+            except UnicodeDecodeError:
+                decoder.reset()
+                broken += 1
+    if not broken:
+        return FoundEncoding("utf-8")
+    if valid:
+        return FoundEncoding(
+            "utf-8",
+            f"Encoding: mixed. {valid:,} lines with foreign letters are UTF-8, {broken:,} are "
+            "not; those are left out. Save the whole file as UTF-8, or name the encoding with "
+            "--encoding.",
+        )
+    return FoundEncoding(
+        "cp1252",
+        "Encoding: not UTF-8, read as Windows-1252 (Western European). If letters look wrong, "
+        "name another one with --encoding.",
+    )
+
+
+@contextmanager
+def open_text(path: Path, encoding: str) -> Iterator[TextIO]:
+    """Open a text file; bytes that do not fit the encoding become lone surrogates.
+
+    Raises:
+        InputError: If the file cannot be read in this encoding at all.
+    """
+    # UTF-16 has no single wrong bytes: where it breaks, everything after it is shifted.
+    errors = "strict" if encoding.lower().startswith(("utf-16", "utf_16")) else "surrogateescape"
+    with open_bytes(path) as file:
+        try:
+            yield io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
+        except UnicodeError as error:
+            raise InputError(
+                f"{path} is not {encoding}: {error}. Save it as UTF-8, or name its encoding with "
+                "--encoding, for example --encoding cp1252."
+            ) from error
+
+
+def read_lines(path: Path, encoding: str) -> Iterator[str]:
+    """Yield the lines of a text file with their ends.
+
+    Raises:
+        InputError: If the file cannot be read, or has a line that is far too long.
+    """
+    with open_text(path, encoding) as file:
+        number = 0
+        while line := file.readline(MAX_LINE):
+            number += 1
+            if len(line) == MAX_LINE:
+                raise InputError(
+                    f"Line {number} of {path} is longer than {MAX_LINE:,} characters. Expected a "
+                    "table with one example a line. Export it as CSV, TSV, JSON lines or Parquet."
+                )
+            yield line
+
+
+def is_broken(text: str) -> bool:
+    """Tell whether a text holds bytes that did not fit the file's encoding, or half a letter."""
+    if text.isascii():
+        return False
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False

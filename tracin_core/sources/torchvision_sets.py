@@ -1,0 +1,211 @@
+"""torchvision's data sets by name and folder; nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tracin_core.errors import InputError
+from tracin_core.sources import cifar
+from tracin_core.sources.base import BaseSource
+from tracin_core.sources.options import ImportOptions
+from tracin_core.sources.records import PixelImage, Problem, SourceRecord
+from tracin_core.terms import Kind, Split, Task
+
+_BY_FLAG: dict[Split, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
+
+
+@dataclass(frozen=True)
+class KnownSet:
+    """How a data set of torchvision is opened.
+
+    Attributes:
+        splits: Arguments for each split; a set without splits has "train" only, and is split.
+        hint: A path in its folder by which it is recognised.
+    """
+
+    splits: Mapping[Split, Mapping[str, Any]]
+    hint: str | None = None
+
+
+def _by_name(test: str = "test", **both: Any) -> dict[Split, dict[str, Any]]:
+    return {"train": {"split": "train", **both}, "test": {"split": test, **both}}
+
+
+def _emnist(part: str) -> dict[Split, dict[str, Any]]:
+    return {"train": {"split": part, "train": True}, "test": {"split": part, "train": False}}
+
+
+# Data sets that are read without unpickling; CIFAR's two have a reader of their own.
+SETS: dict[str, KnownSet] = {
+    "MNIST": KnownSet(_BY_FLAG, "MNIST/raw"),
+    "FashionMNIST": KnownSet(_BY_FLAG, "FashionMNIST/raw"),
+    "KMNIST": KnownSet(_BY_FLAG, "KMNIST/raw"),
+    **{
+        f"EMNIST-{part}": KnownSet(_emnist(part))
+        for part in ("balanced", "byclass", "bymerge", "letters", "digits", "mnist")
+    },
+    "CIFAR10": KnownSet(_BY_FLAG, cifar.FOLDERS["CIFAR10"]),
+    "CIFAR100": KnownSet(_BY_FLAG, cifar.FOLDERS["CIFAR100"]),
+    "USPS": KnownSet(_BY_FLAG, "usps.bz2"),
+    "SVHN": KnownSet(_by_name(), "train_32x32.mat"),
+    "STL10": KnownSet(_by_name(), "stl10_binary"),
+    "Flowers102": KnownSet(_by_name(), "flowers-102"),
+    "Food101": KnownSet(_by_name(), "food-101"),
+    "OxfordIIITPet": KnownSet(
+        {"train": {"split": "trainval"}, "test": {"split": "test"}}, "oxford-iiit-pet"
+    ),
+    "DTD": KnownSet(_by_name(), "dtd"),
+    "FGVCAircraft": KnownSet(
+        {"train": {"split": "trainval"}, "test": {"split": "test"}},
+        "fgvc-aircraft-2013b",
+    ),
+    "GTSRB": KnownSet(_by_name(), "gtsrb"),
+    "EuroSAT": KnownSet({"train": {}}, "eurosat"),
+}
+
+
+def find_dataset(folder: Path) -> str | None:
+    """Return the name of the data set that a folder looks like one of."""
+    if not folder.is_dir():
+        return None
+    return next(
+        (n for n, known in SETS.items() if known.hint and (folder / known.hint).exists()), None
+    )
+
+
+class TorchvisionSource(BaseSource):
+    """Images of a data set that torchvision knows, out of the folder it was downloaded to."""
+
+    format = "torchvision"
+    kind: Kind = "image"
+    task: Task = "classification"
+
+    def __init__(self, folder: Path, options: ImportOptions) -> None:
+        """Find out which data set it is.
+
+        Raises:
+            InputError: If that is none that is known, or its files are missing.
+        """
+        name = options.dataset or find_dataset(folder)
+        if name is None or _known_name(name) is None:
+            raise InputError(
+                f"{folder} is no folder of a data set that is known"
+                + (f" as {name!r}" if name else "")
+                + f". Expected one of: {', '.join(SETS)}. Name it with --dataset, and the folder "
+                "that torchvision downloaded it to as the path. Other image data is imported as "
+                "a folder with one folder a class."
+            )
+        self._name = _known_name(name) or name
+        self._folder = folder
+        self.options = replace(options, dataset=self._name)
+        self.classes = options.classes or self._find_names()
+        self.notes = (
+            f"Data set: {self._name} of torchvision, from {folder}. --dataset says otherwise.",
+        )
+
+    def read(self) -> Iterator[SourceRecord | Problem]:
+        """Yield the images, those for training first."""
+        number = 0
+        splits = SETS[self._name].splits
+        for split in splits:
+            for place, (pixels, label) in enumerate(self._read_split(split)):
+                yield SourceRecord(
+                    row=number,
+                    where=f"{split}[{place}]",
+                    image=PixelImage(pixels),
+                    label=self._label(label),
+                    split=split if len(splits) > 1 else None,
+                )
+                number += 1
+
+    def places(self, rows: Collection[int]) -> Mapping[int, str]:
+        """Return "train[17]"."""
+        found: dict[int, str] = {}
+        start = 0
+        for split in SETS[self._name].splits:
+            length = self._length(split)
+            found |= {r: f"{split}[{r - start}]" for r in rows if start <= r < start + length}
+            start += length
+        return found
+
+    def _label(self, label: int) -> str:
+        if self.classes is None or not 0 <= label < len(self.classes):
+            raise InputError(
+                f"Found the class number {label} in {self._name}, which has "
+                f"{len(self.classes or ())} classes. Expected names for all: --classes gives them."
+            )
+        return self.classes[label]
+
+    def _find_names(self) -> tuple[str, ...]:
+        if self._name in cifar.FOLDERS:
+            return cifar.read_class_names(self._name, self._cifar_folder())
+        dataset = self._open("train")
+        names: Sequence[str] = getattr(dataset, "classes", None) or _number_names(dataset)
+        return tuple(map(str, names))
+
+    def _read_split(self, split: Split) -> Iterator[tuple[Any, int]]:
+        if self._name in cifar.FOLDERS:
+            for file in cifar.FILES[self._name][split]:
+                yield from cifar.read_batch(self._name, self._cifar_folder() / file)
+            return
+        dataset = self._open(split)
+        with _explained(self._name, self._folder):
+            for place in range(len(dataset)):
+                found: Any = dataset[place]
+                yield np.asarray(found[0]), int(found[1])
+
+    def _length(self, split: Split) -> int:
+        if self._name in cifar.FOLDERS:
+            return sum(1 for _ in self._read_split(split))
+        return len(self._open(split))
+
+    def _cifar_folder(self) -> Path:
+        own = self._folder / cifar.FOLDERS[self._name]
+        return own if own.is_dir() else self._folder
+
+    def _open(self, split: Split) -> Any:
+        # torchvision loads torch, four seconds of it.
+        from torchvision import datasets
+
+        family = getattr(datasets, self._name.split("-")[0])
+        with _explained(self._name, self._folder):
+            return family(str(self._folder), download=False, **SETS[self._name].splits[split])
+
+
+def _known_name(name: str) -> str | None:
+    plain = name.lower().replace("-", "").replace("_", "")
+    return next((known for known in SETS if known.lower().replace("-", "") == plain), None)
+
+
+def _number_names(dataset: Any) -> list[str]:
+    """Name the classes of a data set that has no names by their numbers."""
+    labels = next(
+        (
+            getattr(dataset, name)
+            for name in ("labels", "targets", "_labels")
+            if hasattr(dataset, name)
+        ),
+        None,
+    )
+    if labels is None:
+        labels = [dataset[place][1] for place in range(len(dataset))]
+    return [str(number) for number in range(int(max(labels)) + 1)]
+
+
+@contextmanager
+def _explained(name: str, folder: Path) -> Iterator[None]:
+    """Turn the ways in which torchvision misses or fails to read files into one message."""
+    try:
+        yield
+    except (RuntimeError, OSError, ValueError, EOFError, IndexError, AssertionError) as error:
+        raise InputError(
+            f"torchvision cannot read {name} from {folder}: {' '.join(str(error).split())[:300]} "
+            f"Expected the folder that torchvision.datasets.{name.split('-')[0]}(folder, "
+            "download=True) filled. Name that folder, or download the data set again."
+        ) from error
