@@ -137,8 +137,9 @@ def _draw_thoughts(project: Project, run: Run, view: ExampleView) -> None:
     st.subheader("What the model thinks", anchor=False)
     folder = RunFolder(run_folder(project, run))
     if is_regression(project):
+        predicted = folder.read_signals(view.split, view.position).predicted_value
         draw_prediction_course(
-            folder.read_signals(view.split, view.position),
+            [] if predicted is None else predicted.tolist(),
             [int(item["step"]) for item in run.checkpoints],
             view.given_value or 0.0,
             target=project.target,

@@ -8,7 +8,6 @@ from itertools import pairwise
 import plotly.graph_objects as go
 import streamlit as st
 
-from tracin_core.runs.signals import Signals
 from ui.charts import LEGEND_ABOVE, MARGIN
 from ui.plain_text import escape_plotly, shorten
 
@@ -87,12 +86,12 @@ def draw_predictions(
 
 
 def draw_prediction_course(
-    signals: Signals, steps: Sequence[int], given: float, *, target: str, key: str
+    predicted: Sequence[float], steps: Sequence[int], given: float, *, target: str, key: str
 ) -> None:
     """Draw what the model predicts for one example at each checkpoint, beside the given number.
 
     Args:
-        signals: One example's signals, arrays of shape ``(C,)``.
+        predicted: The prediction at each checkpoint, in the target's unit, shape ``(C,)``.
         steps: Training step of each checkpoint.
         given: The number that the data claims.
         target: Its name.
@@ -103,7 +102,7 @@ def draw_prediction_course(
         go.Scatter(
             name="predicted",
             x=list(steps),
-            y=signals.predicted_value.tolist(),
+            y=list(predicted),
             mode="lines+markers",
             hovertemplate="step %{x}: %{y:,.6g}<extra>predicted</extra>",
         )
