@@ -47,3 +47,30 @@ def select_in_address(
     )
     write_choice(name, chosen or default, default)
     return chosen or default
+
+
+def choose_mode(label: str, modes: Mapping[str, str], *, name: str, default: str, key: str) -> str:
+    """Draw what a page can do as one row of choices; the address holds the one that is made.
+
+    Args:
+        label: For screen readers.
+        modes: Stable name of each to what the screen says.
+        name: Name of the parameter.
+        default: The one that the address leaves out.
+        key: Widget key; another one starts from the address again.
+
+    Returns:
+        The stable name of the chosen one.
+    """
+    if key not in st.session_state:
+        st.session_state[key] = read_choice(name, modes, default)
+    mode = st.segmented_control(
+        label,
+        list(modes),
+        format_func=lambda one: modes[one],
+        required=True,
+        key=key,
+        label_visibility="collapsed",
+    )
+    write_choice(name, mode or default, default)
+    return mode or default

@@ -15,6 +15,8 @@ _UNKNOWN = "unknown-page"
 # Address -> title, in the order of the work. Absolute paths, because a folder `pages/` beside the
 # script that runs would select Streamlit's legacy navigation.
 PAGES = {
+    "projects": "Projects",
+    "runs": "Runs",
     "overview": "Overview",
     "queue": "Queue",
     "inspect": "Inspect",

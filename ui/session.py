@@ -14,6 +14,7 @@ from tracin_core.reviews.database import open_database
 from tracin_core.reviews.projects import Project, Run, current_run, get_project, list_projects
 from ui.address import read_choice, write_choice
 from ui.components.memory import recall, remember
+from ui.navigation import open_page
 from ui.plain_text import escape_markdown
 
 REVIEWER_COOKIE = "tracin_reviewer"
@@ -78,21 +79,28 @@ def _say_unknown(wanted: str | None, titles: dict[str, str]) -> None:
 
 
 def require_project() -> Project:
-    """Return the chosen project, or stop the page with what to do first."""
+    """Return the chosen project, or lead to where the first one is made."""
     slug = st.session_state.get(PROJECT_KEY)
     if not slug:
-        st.info("No project yet. Build the two demo projects in a terminal, then reload this page:")
-        st.code("python -m tracin_core demo all", language="bash")
-        st.stop()
+        open_page("projects", show="new")
     return get_project(get_engine(), slug)
 
 
+def select_project(slug: str) -> None:
+    """Choose another project; only a widget's callback may call it, before the page is drawn."""
+    st.session_state[PROJECT_KEY] = slug
+
+
 def require_run(project: Project) -> Run:
-    """Return the project's current run, or stop the page with what to do first."""
+    """Return the project's current run, or stop the page with the way to the first one."""
     run = current_run(get_engine(), project.id)
     if run is None:
-        st.info("This project has not been scored yet. Score it in a terminal, then reload:")
-        st.code(f"python -m tracin_core demo {project.slug}", language="bash")
+        st.info(
+            "This project has no scores yet, so there is nothing to rank. Train a model on it; "
+            "the queue is there when it has been scored."
+        )
+        if st.button("Train and score", type="primary", key="to-runs"):
+            open_page("runs")
         st.stop()
     return run
 
@@ -127,8 +135,13 @@ def identity_source() -> str:
 
 
 def account_name() -> str:
-    """Return the name of the account that the server runs under."""
+    """Return the name that decisions have unless another one is typed: the account's."""
+    return os.environ.get(REVIEWER_VARIABLE) or system_account() or "reviewer"
+
+
+def system_account() -> str:
+    """Return the account that the server runs under, or "" where it has no name."""
     try:
-        return os.environ.get(REVIEWER_VARIABLE) or getpass.getuser()
-    except (OSError, KeyError):  # an account without a name, as in some containers
-        return "reviewer"
+        return getpass.getuser()
+    except (OSError, KeyError):  # as in some containers
+        return ""

@@ -27,6 +27,8 @@ ACTION_WORDS = {
     "undo": "Undo",
 }
 
+KIND_WORDS = {"image": "Images", "text": "Texts", "table": "Table"}
+
 SPLIT_WORDS = {"train": "Train", "test": "Test"}
 
 
@@ -60,16 +62,6 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = seconds / 60
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
-
-
-def size_text(num_bytes: int) -> str:
-    """Return an amount of storage as a person says it."""
-    size, unit = float(num_bytes), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 999.5 or unit == "TB":
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
 
 
 def time_left(seconds: float | None) -> str:

@@ -1,0 +1,42 @@
+"""Projects: what there is, a new one from one's own data, and what is done to a whole project."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tracin_core.reviews.jobs import ACTIVE
+from tracin_core.reviews.project_management import list_projects
+from ui.address import choose_mode
+from ui.failures import told_on_page
+from ui.importing import draw_new_project
+from ui.navigation import open_page
+from ui.project_actions import draw_restore
+from ui.project_jobs import PARAMETER, draw_project_jobs, read_project_jobs, tidy_uploads
+from ui.projects import draw_projects
+from ui.session import get_engine
+
+MODES = {"list": "All projects", "new": "New project", "restore": "Restore a backup"}
+
+jobs = read_project_jobs()
+tidy_uploads(jobs)
+working = any(job.state in ACTIVE for job in jobs)
+empty = not list_projects(get_engine()) and not list_projects(get_engine(), archived=True)
+st.title("Projects", anchor=False)
+mode = choose_mode(
+    "What to do",
+    MODES,
+    name="show",
+    default="new" if empty and not working else "list",
+    # An import that was started begins the page anew, with the list.
+    key=f"projects-show-{st.query_params.get(PARAMETER)}",
+)
+draw_project_jobs(jobs)
+with told_on_page():
+    if mode == "new":
+        started = draw_new_project()
+        if started is not None:
+            open_page("projects", show="list", **{PARAMETER: started.id})
+    elif mode == "restore":
+        draw_restore()
+    else:
+        draw_projects()

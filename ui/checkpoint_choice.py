@@ -1,0 +1,116 @@
+"""Which checkpoints are scored with: the curve, the recommended ones, the cost, the start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from tracin_core.jobs.disk import describe_bytes
+from tracin_core.jobs.estimating import estimate_scoring
+from tracin_core.jobs.trainings import TrainingInfo
+from tracin_core.jobs.work_options import WorkOptions
+from tracin_core.reviews.projects import Project
+from ui.curves import CheckpointMark, describe_epoch, draw_loss_curve
+from ui.plain_text import escape_markdown
+from ui.session import get_engine, get_workspace
+from ui.wording import duration
+
+RATES = {"ones": "All count the same", "recorded": "By their learning rates"}
+
+
+def draw_checkpoint_choice(project: Project, training: TrainingInfo) -> WorkOptions | None:
+    """Draw the newest training with its checkpoints, and what scoring with them takes.
+
+    Returns:
+        The options of a scoring that was asked for, or None.
+    """
+    st.subheader("Checkpoints", anchor=False)
+    if training.epochs:
+        said = describe_epoch(training.epochs[-1], training.planned_epochs)
+        name = training.model.replace("_", " ")
+        st.caption(escape_markdown(f"Newest training: {name}. {said}."))
+    curve = st.container()
+    steps = _choose_steps(training)
+    with curve:
+        draw_loss_curve(
+            training.epochs,
+            total=training.planned_epochs,
+            marks=_marks(training, steps),
+            key=f"checkpoints-{training.folder.name}",
+        )
+    _explain_choice(training)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        rates = st.segmented_control(
+            "Weight of the checkpoints",
+            list(RATES),
+            format_func=lambda name: RATES[name],
+            default="ones",
+            required=True,
+            key="score-rates",
+            help="The paper weights each checkpoint with its learning rate. With well chosen "
+            "checkpoints, equal weights ranked label errors better.",
+        )
+        pressed = st.button("Score again", key="score-again", disabled=not steps)
+    if not steps:
+        st.caption("Choose at least one checkpoint.")
+        return None
+    options = WorkOptions(steps=tuple(steps), rates="recorded" if rates == "recorded" else "ones")
+    st.caption(_tell_cost(project, options))
+    return options if pressed else None
+
+
+def _choose_steps(training: TrainingInfo) -> list[int]:
+    epochs = {int(epoch["step"]): epoch.get("epoch") for epoch in training.epochs}
+    recommended = set(training.chosen_steps)
+
+    def name(step: int) -> str:
+        mark = " (recommended)" if step in recommended else ""
+        return f"Epoch {epochs.get(step, '?')}{mark}"
+
+    key = f"steps-{training.folder.name}"
+    available = list(training.steps_on_disk)
+    if key not in st.session_state:
+        st.session_state[key] = [step for step in available if step in recommended]
+    chosen = st.multiselect(
+        "Checkpoints to score with", available, format_func=name, key=key, persist_state="session"
+    )
+    return sorted(chosen)
+
+
+def _marks(training: TrainingInfo, steps: Sequence[int]) -> list[CheckpointMark]:
+    reasons = {int(entry["step"]): str(entry.get("reason", "")) for entry in training.chosen}
+    return [
+        CheckpointMark(
+            epoch=float(epoch["epoch"]),
+            train_loss=epoch.get("train_loss"),
+            chosen=int(epoch["step"]) in steps,
+            reason=reasons.get(int(epoch["step"]), ""),
+        )
+        for epoch in training.epochs
+        if int(epoch["step"]) in training.steps_on_disk
+    ]
+
+
+def _explain_choice(training: TrainingInfo) -> None:
+    with st.expander("Why these are recommended", key="why-recommended"):
+        for entry in training.chosen:
+            st.text(f"Epoch {entry.get('epoch', '?')}: {entry.get('reason', '')}")
+        st.caption(
+            "Checkpoints say most where the loss falls; before the model beats guessing they say "
+            "nothing, and after it has settled each says the same again."
+        )
+
+
+def _tell_cost(project: Project, options: WorkOptions) -> str:
+    """Return what a scoring will take, for people to see before it starts."""
+    estimate = estimate_scoring(get_engine(), get_workspace(), project.slug, options)
+    time = (
+        "a time not yet known"
+        if estimate.seconds is None
+        else f"about {duration(estimate.seconds)}"
+    )
+    return (
+        f"{estimate.num_examples:,} examples at {estimate.num_checkpoints} checkpoints: {time}, "
+        f"{describe_bytes(estimate.bytes_on_disk)} on the disk."
+    )

@@ -1,0 +1,257 @@
+"""How the data is to be understood: what was found out, and boxes to say otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from tracin_core.sources.options import FORMATS, ImportOptions
+from tracin_core.sources.records import Column, Preview
+
+_FORMAT_WORDS = {
+    None: "Found out from the data",
+    "image-folder": "Folder of images",
+    "table": "Table",
+    "huggingface": "Saved Hugging Face data set",
+    "torchvision": "torchvision data set",
+    "npz": "NumPy .npz file",
+}
+_INPUTS = {"text": "A text", "image": "An image", "features": "Columns of the table"}
+_ANSWERS = {"label": "A class", "target": "A number"}
+_NONE = "–"
+_ENCODINGS = ("utf-8", "cp1252", "latin-1", "utf-16", "gb18030", "shift_jis", "euc-kr")
+_DELIMITERS = {",": "Comma", ";": "Semicolon", "\t": "Tab", "|": "Vertical bar"}
+
+
+def draw_reading(key: str) -> ImportOptions:
+    """Draw what must be known before anything can be read; usually nothing.
+
+    Args:
+        key: Names the data, so that other data starts from the beginning.
+    """
+    with st.expander("How to read it", key=f"{key}-reading"), st.container(horizontal=True):
+        form = st.selectbox(
+            "Format",
+            [None, *FORMATS],
+            format_func=lambda name: _FORMAT_WORDS[name],
+            key=f"{key}-format",
+            width=230,
+        )
+        dataset = None
+        if form == "torchvision":
+            dataset = st.text_input(
+                "Name of the data set",
+                key=f"{key}-dataset",
+                placeholder="FashionMNIST",
+                help="As torchvision calls it. It must lie in the folder already: nothing is "
+                "downloaded.",
+                width=200,
+            )
+        encoding = st.selectbox(
+            "Encoding of a text file",
+            _ENCODINGS,
+            index=None,
+            placeholder="Found out",
+            accept_new_options=True,
+            key=f"{key}-encoding",
+            width=200,
+        )
+        delimiter = st.selectbox(
+            "Between the fields of a line",
+            list(_DELIMITERS),
+            format_func=lambda one: _DELIMITERS.get(one, one),
+            index=None,
+            placeholder="Found out",
+            accept_new_options=True,
+            key=f"{key}-delimiter",
+            width=200,
+        )
+    return ImportOptions(
+        format=form,
+        dataset=(dataset or "").strip() or None,
+        encoding=(encoding or "").strip() or None,
+        delimiter=delimiter or None,
+    )
+
+
+def draw_meaning(found: Preview, key: str) -> ImportOptions:
+    """Draw what each column is, as it was found, to be changed.
+
+    Args:
+        found: What was understood without a word from the person.
+        key: Names the data and how it was read.
+
+    Returns:
+        The options as the boxes say them.
+
+    Raises:
+        ConfigurationError: If they contradict each other.
+    """
+    said: dict[str, Any] = {}
+    if found.columns:
+        said |= _draw_columns(found, key)
+    with st.expander("More: split, keys, truth, planted errors", key=f"{key}-more"):
+        if found.columns:
+            said |= _draw_helpers(found, key)
+        said |= _draw_numbers(found, key)
+    return replace(found.options, **said)
+
+
+def _draw_columns(found: Preview, key: str) -> dict[str, Any]:
+    names = [column.name for column in found.columns]
+    left, right = st.columns(2, gap="large")
+    with left:
+        said = _draw_input(found, names, key)
+    with right:
+        said |= _draw_answer(found, names, key)
+    return said
+
+
+def _draw_input(found: Preview, names: list[str], key: str) -> dict[str, Any]:
+    """Draw what an example is: a column, or several."""
+    roles = {"text": "text", "image": "image", "table": "features"}
+    chosen = st.segmented_control(
+        "An example is",
+        list(_INPUTS),
+        format_func=lambda name: _INPUTS[name],
+        default=roles[found.kind],
+        required=True,
+        key=f"{key}-input",
+    )
+    said: dict[str, Any] = dict.fromkeys(_INPUTS)
+    if chosen == "features":
+        picked = st.multiselect(
+            "Columns that the model sees",
+            names,
+            default=[name for name in found.options.features or () if name in names],
+            key=f"{key}-features",
+        )
+        return said | {"features": tuple(picked) or None}
+    current = getattr(found.options, chosen)
+    said[chosen] = _select(f"Column with the {chosen}", names, current, f"{key}-{chosen}")
+    return said
+
+
+def _draw_answer(found: Preview, names: list[str], key: str) -> dict[str, Any]:
+    """Draw what is predicted: a class, or a number."""
+    chosen = st.segmented_control(
+        "What is to be predicted",
+        list(_ANSWERS),
+        format_func=lambda name: _ANSWERS[name],
+        default="target" if found.task == "regression" else "label",
+        required=True,
+        key=f"{key}-answer",
+    )
+    said: dict[str, Any] = dict.fromkeys(_ANSWERS)
+    label = "Column with the class" if chosen == "label" else "Column with the number"
+    current = getattr(found.options, chosen)
+    said[chosen] = _select(label, names, current, f"{key}-{chosen}-column")
+    if chosen == "target":
+        said["classes"] = None
+    return said
+
+
+def _draw_helpers(found: Preview, key: str) -> dict[str, Any]:
+    """Draw the columns that are neither input nor answer."""
+    names, options = [column.name for column in found.columns], found.options
+    said: dict[str, Any] = {}
+    with st.container(horizontal=True):
+        said["split"] = _select(
+            "Column that tells train from test", names, options.split, f"{key}-split", width=250
+        )
+        if said["split"] is not None:
+            values = _examples_of(found.columns, said["split"])
+            for field, words in (("train_values", "train with"), ("test_values", "test with")):
+                current = getattr(options, field) if said["split"] == options.split else None
+                picked = st.multiselect(
+                    f"Values of those to {words}",
+                    list(dict.fromkeys([*(current or ()), *values])),
+                    default=list(current or ()),
+                    accept_new_options=True,
+                    placeholder="Found out",
+                    key=f"{key}-{said['split']}-{field}",
+                    width=250,
+                )
+                said[field] = tuple(picked) or None
+        else:
+            said |= {"train_values": None, "test_values": None}
+    with st.container(horizontal=True):
+        said["key"] = _select(
+            "Column with a lasting name",
+            names,
+            options.key,
+            f"{key}-key",
+            width=250,
+            help="A name of each example that stays when the data grows, such as an id. Without "
+            "one, examples are told apart by their content.",
+        )
+        said["truth"] = _select(
+            "Column with the truth",
+            names,
+            options.truth,
+            f"{key}-truth",
+            width=250,
+            help="What is truly right, where that is known. It is kept apart and only used to "
+            "evaluate; no page of the review shows it.",
+        )
+    return said
+
+
+def _draw_numbers(found: Preview, key: str) -> dict[str, Any]:
+    options = found.options
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        share = st.number_input(
+            "Share to test with",
+            min_value=0.01,
+            max_value=0.9,
+            value=options.test_share,
+            step=0.05,
+            key=f"{key}-share",
+            help="Where the data itself does not tell train from test.",
+            width=170,
+        )
+        seed = st.number_input(
+            "Seed", min_value=0, value=options.seed, step=1, key=f"{key}-seed", width=120
+        )
+        plant = st.number_input(
+            "Planted errors",
+            min_value=0.0,
+            max_value=0.5,
+            value=options.plant,
+            step=0.05,
+            key=f"{key}-plant",
+            help="Share of the train examples to label wrongly on purpose, to try the tool out: "
+            "the truth is kept for the evaluation. Leave it at 0 for real work.",
+            width=170,
+        )
+    return {"test_share": float(share), "seed": int(seed), "plant": float(plant)}
+
+
+def _select(
+    label: str,
+    names: list[str],
+    current: str | None,
+    key: str,
+    *,
+    width: int | str = "stretch",
+    help: str | None = None,
+) -> str | None:
+    """Draw a choice among the columns or none of them."""
+    if key not in st.session_state:
+        st.session_state[key] = current if current in names else None
+    return st.selectbox(
+        label,
+        names,
+        index=None,
+        placeholder=_NONE,
+        key=key,
+        width=width,  # type: ignore[arg-type]
+        help=help,
+    )
+
+
+def _examples_of(columns: Sequence[Column], name: str) -> list[str]:
+    return next((list(column.examples) for column in columns if column.name == name), [])

@@ -1,0 +1,182 @@
+"""What was understood of the data, before anything is written."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from tracin_core.sources.records import Preview, PreviewRow, Problem
+from ui.plain_text import escape_markdown, shorten
+from ui.wording import SPLIT_WORDS
+
+_FORMAT_WORDS = {
+    "image-folder": "A folder of images",
+    "table": "A table",
+    "huggingface": "A saved Hugging Face data set",
+    "torchvision": "A torchvision data set",
+    "npz": "A NumPy file",
+}
+_NOUNS = {"image": "images", "text": "texts", "table": "rows"}
+# "--label or --target says otherwise." and "with --label"
+_SWITCHES = re.compile(r" *--[a-z-]+(?:(?:,| or| and)+ --[a-z-]+)* says? (?:otherwise|else)\.")
+_SWITCH = re.compile(r" with --[a-z-]+")
+_SHOWN_PROBLEMS = 20
+_SHOWN_CLASSES = 1000
+_CELL_LENGTH = 400  # characters; a cell shows a line and a bubble shows the rest
+_THUMBNAIL = 64  # CSS pixels
+_TABLE_HEIGHT = 320  # CSS pixels
+
+
+def draw_preview(preview: Preview) -> None:
+    """Draw what was understood: a summary, the first rows, classes, columns and problems."""
+    st.markdown(escape_markdown(summarize_preview(preview)))
+    notes = [note for note in map(without_switches, preview.notes) if note]
+    if notes:
+        st.caption("\n".join(f"- {escape_markdown(note)}" for note in notes))
+    num_problems = sum(preview.problem_counts.values())
+    names = [
+        "First rows",
+        "Classes" if preview.classes else "",
+        "Columns" if preview.columns else "",
+    ]
+    names.append(f"Problems ({num_problems:,})" if num_problems else "")
+    tabs = dict(zip((n for n in names if n), st.tabs([n for n in names if n]), strict=True))
+    for name, tab in tabs.items():
+        with tab:
+            if name == "First rows":
+                _draw_rows(preview.rows, preview)
+            elif name == "Classes":
+                _draw_classes(preview)
+            elif name == "Columns":
+                _draw_columns(preview)
+            else:
+                _draw_problems(preview)
+
+
+def without_switches(text: str) -> str:
+    """Return a message without the switches of the command line, for which there are boxes here."""
+    return _SWITCH.sub("", _SWITCHES.sub("", text)).strip()
+
+
+def summarize_preview(preview: Preview) -> str:
+    """Return the whole of it in two or three sentences."""
+    noun = _NOUNS.get(preview.kind, "examples")
+    kind = _FORMAT_WORDS.get(preview.format, preview.format)
+    if preview.task == "regression":
+        answer = f"a number, “{shorten(preview.target, 60)}”"
+    else:
+        answer = f"one of {len(preview.classes):,} classes"
+    counts = " and ".join(
+        f"{count:,} to {'train' if split == 'train' else 'test'} with"
+        for split, count in preview.counts.items()
+    )
+    said = [f"{kind}: {preview.num_usable:,} {noun}, each with {answer}; {counts}."]
+    if preview.num_refused:
+        said.append(
+            f"{preview.num_refused:,} cannot be used and would be left out; “Problems” says why."
+        )
+    if preview.duplicates:
+        said.append(f"{preview.duplicates:,} are there more than once and would be taken once.")
+    return " ".join(said)
+
+
+def _draw_rows(rows: Sequence[PreviewRow], preview: Preview) -> None:
+    if not rows:
+        st.caption("There is no row to show.")
+        return
+    answer = "Number" if preview.task == "regression" else "Label"
+    table: dict[str, list[object]] = {
+        "Place": [row.where for row in rows],
+        "Split": [SPLIT_WORDS.get(row.split, row.split) for row in rows],
+        answer: [shorten(row.answer, _CELL_LENGTH) for row in rows],
+    }
+    config = {}
+    if preview.kind == "image":
+        # Beside the frame's own names, a column of the data could bear any name.
+        table["Image"] = [_data_address(row.image) for row in rows]
+        config["Image"] = st.column_config.ImageColumn(width="small")
+    elif preview.kind == "text":
+        table["Text"] = [shorten(row.text or "", _CELL_LENGTH) for row in rows]
+        config["Text"] = st.column_config.TextColumn(width="large")
+    else:
+        taken = set(table)
+        for name in rows[0].fields or {}:
+            shown = name if name not in taken else f"{name} "
+            table[shown] = [_cell((row.fields or {}).get(name)) for row in rows]
+    st.dataframe(
+        pd.DataFrame(table),
+        hide_index=True,
+        column_config=config,
+        row_height=_THUMBNAIL if preview.kind == "image" else None,
+        height=min(_TABLE_HEIGHT, 40 + _THUMBNAIL * len(rows))
+        if preview.kind == "image"
+        else "auto",
+        alt="The first rows of the data",
+        key="preview-rows",
+    )
+
+
+def _data_address(image: bytes | None) -> str | None:
+    """Return the picture itself as an address, so that the browser asks nobody for it."""
+    if image is None:
+        return None
+    return f"data:image/png;base64,{base64.b64encode(image).decode()}"
+
+
+def _cell(value: object) -> str:
+    return "–" if value is None else shorten(str(value), _CELL_LENGTH)
+
+
+def _draw_classes(preview: Preview) -> None:
+    names = preview.classes[:_SHOWN_CLASSES]
+    frame = pd.DataFrame(
+        {
+            "Class": [shorten(name, _CELL_LENGTH) for name in names],
+            "Examples": [preview.class_counts.get(name, 0) for name in names],
+        }
+    )
+    st.dataframe(
+        frame,
+        hide_index=True,
+        alt="Examples by class",
+        key="preview-classes",
+    )
+    if len(preview.classes) > _SHOWN_CLASSES:
+        st.caption(f"The first {_SHOWN_CLASSES:,} of {len(preview.classes):,} classes.")
+
+
+def _draw_columns(preview: Preview) -> None:
+    frame = pd.DataFrame(
+        {
+            "Column": [column.name for column in preview.columns],
+            "Used as": [column.role for column in preview.columns],
+            "Holds": [column.kind for column in preview.columns],
+            "For example": [" · ".join(column.examples) for column in preview.columns],
+        }
+    )
+    st.dataframe(
+        frame,
+        hide_index=True,
+        alt="The columns and what they are used as",
+        key="preview-columns",
+    )
+
+
+def _draw_problems(preview: Preview) -> None:
+    counts = sorted(preview.problem_counts.items(), key=lambda item: -item[1])
+    st.caption(escape_markdown("; ".join(f"{what}: {count:,}" for what, count in counts)))
+    draw_problem_list(preview.problems, total=sum(preview.problem_counts.values()))
+
+
+def draw_problem_list(problems: Sequence[Problem], *, total: int) -> None:
+    """Draw the first problems with their places and the way out."""
+    shown = problems[:_SHOWN_PROBLEMS]
+    for problem in shown:
+        tail = "" if problem.refused else " (kept)"
+        st.text(f"{problem.where}{tail}: {without_switches(problem.message)}")
+    if total > len(shown):
+        st.caption(f"The first {len(shown)} of {total:,}.")

@@ -1,0 +1,63 @@
+"""Previews of data, read once for each way to understand it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import streamlit as st
+
+from tracin_core.errors import TracInError
+from tracin_core.sources import ImportOptions, Preview, open_source
+from tracin_core.sources.table_columns import list_columns
+
+_PREVIEWS = "import-previews"
+_KEPT = 4  # previews a session keeps; each has some small pictures
+_ROWS = 20
+
+
+def name_data(path: Path) -> str:
+    """Return a short name of data as it is now, for keys: changed data gets another one."""
+    try:
+        found = path.stat()
+        state = f"{found.st_mtime_ns} {found.st_size}"
+    except OSError:
+        state = "missing"
+    return hashlib.sha256(f"{path} {state}".encode()).hexdigest()[:12]
+
+
+def read_preview(path: Path, options: ImportOptions) -> Preview:
+    """Return what is understood of the data; the second time from memory.
+
+    Raises:
+        TracInError: If the data cannot be imported like that.
+    """
+    kept: dict[str, Preview] = st.session_state.setdefault(_PREVIEWS, {})
+    mark = f"{name_data(path)} {json.dumps(options.to_json(), sort_keys=True)}"
+    if mark not in kept:
+        kept[mark] = open_source(path, options).preview(_ROWS)
+        while len(kept) > _KEPT:
+            del kept[next(iter(kept))]
+    return kept[mark]
+
+
+def describe_without_roles(path: Path, options: ImportOptions) -> Preview | None:
+    """Return a table's columns for a person to name, where their roles cannot be told.
+
+    Args:
+        path: The data.
+        options: How it is to be read.
+
+    Returns:
+        A preview without examples, or None where it is no readable table.
+    """
+    try:
+        columns = list_columns(path, options)
+    except TracInError:
+        return None  # why it cannot be read has been said already
+    if not columns:
+        return None
+    return Preview(
+        format="table", kind="table", task="classification", columns=columns, options=options
+    )

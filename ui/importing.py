@@ -1,0 +1,165 @@
+"""A new project, or more examples for one that exists: data, preview, name, import."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import streamlit as st
+
+from tracin_core.errors import TracInError
+from tracin_core.jobs.launching import start_job
+from tracin_core.reviews.jobs import Job
+from tracin_core.reviews.project_management import list_projects
+from tracin_core.reviews.projects import Project
+from tracin_core.sources import ImportOptions, Preview
+from ui.failures import told_on_page
+from ui.import_options import draw_meaning, draw_reading
+from ui.import_preview import draw_preview, without_switches
+from ui.import_reading import describe_without_roles, name_data, read_preview
+from ui.import_source import choose_data, forget_upload
+from ui.plain_text import escape_markdown
+from ui.session import get_engine, get_workspace
+
+_SLUG_LENGTH = 40  # characters of a suggested name
+_DEMOS = "python -m tracin_core demo all"
+
+
+def draw_new_project() -> Job | None:
+    """Draw the way from data to a project.
+
+    Returns:
+        The import that was started, or None.
+    """
+    if not list_projects(get_engine()):
+        st.caption(
+            "There is no project yet. Bring your own data here; or, to look around first, build "
+            "the two demo projects in a terminal and reload this page:"
+        )
+        st.code(_DEMOS, language="bash")
+    path = choose_data()
+    if path is None:
+        return None
+    key = name_data(path)
+    preview = _draw_understanding(path, key)
+    return None if preview is None else _draw_import(path, preview, key)
+
+
+def _draw_understanding(path: Path, key: str) -> Preview | None:
+    """Draw what the data is taken for, to be changed; None where it cannot be imported so."""
+    with told_on_page():
+        reading = draw_reading(key)
+        found, error = _look(path, reading)
+        found = found or describe_without_roles(path, reading)
+        if found is None:
+            st.error(escape_markdown(without_switches(error)))
+            return None
+        st.subheader("What was understood", anchor=False)
+        summary = st.container()
+        options = draw_meaning(found, f"{key}-{hash(reading)}")
+        if options != found.options or error:
+            found, error = _look(path, options)
+        with summary:
+            if found is None:
+                st.error(escape_markdown(without_switches(error)))
+                return None
+            draw_preview(found)
+        return found
+    return None
+
+
+def _look(path: Path, options: ImportOptions) -> tuple[Preview | None, str]:
+    """Return the preview, or why there is none."""
+    try:
+        with st.spinner("Reading the data"):
+            return read_preview(path, options), ""
+    except TracInError as error:
+        return None, str(error)
+
+
+def _draw_import(path: Path, preview: Preview, key: str) -> Job | None:
+    st.subheader("Import", anchor=False)
+    growing = _choose_grown(preview, key)
+    slug, title = (growing.slug, None) if growing else _draw_name(path, key)
+    usable = preview.num_usable > 0 and bool(slug)
+    pressed = st.button("Import", type="primary", key="import", disabled=not usable)
+    st.caption("It is copied into the workspace; what you pointed to stays as it is.")
+    if not pressed or not slug:
+        return None
+    with told_on_page():
+        options = {"path": str(path), "options": preview.options.to_json()}
+        if title:
+            options["title"] = title
+        job = start_job(get_engine(), get_workspace(), slug, "import", options)
+        forget_upload("import")
+        return job
+    return None
+
+
+def _choose_grown(preview: Preview, key: str) -> Project | None:
+    """Draw the choice between a new project and one of the same sort that exists."""
+    fitting = [
+        project
+        for project in list_projects(get_engine())
+        if (project.kind, project.task) == (preview.kind, preview.task)
+    ]
+    if not fitting:
+        return None
+    target = st.segmented_control(
+        "Import into",
+        ["new", "grow"],
+        format_func={"new": "A new project", "grow": "A project that exists"}.__getitem__,
+        default="new",
+        required=True,
+        key=f"{key}-into",
+    )
+    if target != "grow":
+        return None
+    titles = {project.slug: project.title for project in fitting}
+    slug = st.selectbox(
+        "Project", list(titles), format_func=lambda one: titles[one], key=f"{key}-grown", width=400
+    )
+    st.caption("Only what is new is added. Every decision stays, and so do the scores so far.")
+    return next(project for project in fitting if project.slug == slug)
+
+
+def _draw_name(path: Path, key: str) -> tuple[str, str]:
+    suggested = suggest_slug(path.name)
+    with st.container(horizontal=True, vertical_alignment="top"):
+        slug = st.text_input(
+            "Name",
+            value=suggested,
+            max_chars=64,
+            key=f"{key}-slug",
+            help="For folders, addresses and commands: lower-case letters, digits, “-” and “_”.",
+            width=260,
+        )
+        title = st.text_input(
+            "Title",
+            value=suggested.replace("-", " ").replace("_", " ").capitalize(),
+            max_chars=120,
+            key=f"{key}-title",
+            help="For people.",
+            width=400,
+        )
+    name = slug.strip()
+    if name in {project.slug for project in _all_projects()}:
+        st.warning(
+            f"There is a project named “{escape_markdown(name)}” already. Choose another name, "
+            "or add to that one."
+        )
+        return "", title.strip()
+    return name, title.strip()
+
+
+def _all_projects() -> list[Project]:
+    return [*list_projects(get_engine()), *list_projects(get_engine(), archived=True)]
+
+
+def suggest_slug(name: str) -> str:
+    """Return a project's name made of a file's or folder's name."""
+    stem = re.sub(
+        r"(\.(csv|tsv|txt|parquet|jsonl|ndjson|json|npz|zip|gz|arrow))+$", "", name.lower()
+    )
+    slug = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:_SLUG_LENGTH].strip("-")
+    return slug or "my-data"

@@ -1,0 +1,94 @@
+"""A person's own network: the file, the function, the checkpoints, and their consent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from tracin_core.errors import ConfigurationError
+from tracin_core.jobs.work_options import WorkOptions
+from tracin_core.models.own import describe_own_model, hash_source, read_source
+from tracin_core.models.own_code import list_functions
+from tracin_core.reviews.projects import Project
+from ui.import_source import read_path
+from ui.plain_text import escape_markdown
+from ui.session import system_account
+
+_WIDE = 520  # CSS pixels
+
+
+def draw_own_model(project: Project) -> WorkOptions | None:
+    """Draw what a person's own network needs; None until all of it is there and agreed to."""
+    file = _draw_path("Python file", "own-file", "/home/ada/my_model.py")
+    if file is None:
+        return None
+    try:
+        source = read_source(file)
+    except ConfigurationError as error:
+        st.error(escape_markdown(str(error)))
+        return None
+    function = _choose_function(file, list_functions(source))
+    folder = _draw_path(
+        "Folder with checkpoints (leave it empty to train here)",
+        "own-checkpoints",
+        "/home/ada/lightning_logs/version_0/checkpoints",
+    )
+    rate = None
+    if folder is not None:
+        rate = st.number_input(
+            "Learning rate, where the files lack it",
+            min_value=0.0,
+            value=None,
+            format="%g",
+            key="own-rate",
+            placeholder="from the files",
+            width=260,
+        )
+    if function is None or not _draw_consent(file, hash_source(source)):
+        return None
+    try:
+        model = describe_own_model(
+            f"{file}:{function}",
+            kind=project.kind,  # type: ignore[arg-type]
+            task=project.task,  # type: ignore[arg-type]
+            classes=project.classes,
+        )
+    except ConfigurationError as error:
+        st.error(escape_markdown(str(error)))
+        return None
+    return WorkOptions(
+        model=f"{model.file}:{model.function}",
+        checkpoints=None if folder is None else str(folder),
+        learning_rate_of_checkpoints=rate,
+        run_my_code=True,
+    )
+
+
+def _draw_path(label: str, key: str, example: str) -> Path | None:
+    typed = st.text_input(label, key=key, placeholder=example, persist_state="session", width=_WIDE)
+    return read_path(typed or "")
+
+
+def _choose_function(file: Path, functions: list[str]) -> str | None:
+    if not functions:
+        st.error(
+            f"{escape_markdown(file.name)} defines no function. Expected one that returns the "
+            "network. Add it, and press Enter in the path again."
+        )
+        return None
+    return st.selectbox(
+        "Function that returns the network", functions, key=f"own-function-{file}", width=_WIDE
+    )
+
+
+def _draw_consent(file: Path, digest: str) -> bool:
+    """Draw the consent, given anew for every file and for one that has changed."""
+    agreed = st.checkbox(
+        f"Run {escape_markdown(str(file))} as a program. It can do whatever the account "
+        f"“{escape_markdown(system_account())}” can do on this machine, so run only what you know.",
+        key=f"own-consent-{digest}-{file}",
+    )
+    if not agreed:
+        st.caption("Without this the network cannot be made. Checkpoint files alone run nothing.")
+    return agreed

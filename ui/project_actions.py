@@ -1,0 +1,127 @@
+"""What is done to a whole project: rename, put away, back up, restore, delete."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import streamlit as st
+
+from tracin_core.jobs.deleting import remove_project
+from tracin_core.jobs.disk import describe_bytes
+from tracin_core.jobs.launching import start_job
+from tracin_core.jobs.restoring import read_manifest
+from tracin_core.reviews.jobs import Job
+from tracin_core.reviews.progress import review_progress
+from tracin_core.reviews.project_management import (
+    archive_project,
+    rename_project,
+    unarchive_project,
+)
+from tracin_core.reviews.projects import Project
+from ui.failures import told_on_page
+from ui.import_source import choose_file, forget_upload
+from ui.navigation import open_page
+from ui.plain_text import escape_markdown
+from ui.project_jobs import PARAMETER
+from ui.session import get_engine, get_workspace
+
+
+def manage_project(project: Project, disk_bytes: int) -> None:
+    """Open the dialog with all that can be done to a project."""
+
+    @st.dialog(f"Manage {escape_markdown(project.slug)}", width="medium")
+    def draw() -> None:
+        with told_on_page():
+            _draw_names(project)
+            _draw_backup(project)
+            _draw_archive(project)
+            _draw_delete(project, disk_bytes)
+
+    draw()
+
+
+def _draw_names(project: Project) -> None:
+    title = st.text_input("Title", project.title, max_chars=120, key=f"title-{project.slug}")
+    description = st.text_area(
+        "Description", project.description, max_chars=2000, height=80, key=f"about-{project.slug}"
+    )
+    changed = (title, description) != (project.title, project.description)
+    if st.button("Save", key=f"save-{project.slug}", disabled=not changed):
+        rename_project(get_engine(), project.id, title=title, description=description)
+        st.rerun()
+
+
+def _draw_backup(project: Project) -> None:
+    st.subheader("Back up", anchor=False)
+    path = st.text_input(
+        "Write it to",
+        str(_suggest_backup(project)),
+        key=f"backup-{project.slug}",
+        help="A path on the machine of the app. When it is written, it can be downloaded, too.",
+    )
+    trainings = st.checkbox(
+        "With the checkpoints that no run uses", key=f"backup-trainings-{project.slug}"
+    )
+    if st.button("Back up", key=f"start-backup-{project.slug}"):
+        options = {"path": str(Path(path).expanduser().absolute()), "with_trainings": trainings}
+        _go_to(start_job(get_engine(), get_workspace(), project.slug, "backup", options))
+
+
+def _suggest_backup(project: Project) -> Path:
+    name = f"{project.slug}-{datetime.now():%Y-%m-%d-%H%M}.zip"
+    return get_workspace().root / "backups" / name
+
+
+def _draw_archive(project: Project) -> None:
+    st.subheader("Archive", anchor=False)
+    if project.archived_at is None:
+        st.caption("Takes it out of all lists. Nothing is deleted, and it can be brought back.")
+        if st.button("Archive", key=f"archive-{project.slug}"):
+            archive_project(get_engine(), project.id)
+            st.rerun()
+    elif st.button("Bring it back", key=f"unarchive-{project.slug}"):
+        unarchive_project(get_engine(), project.id)
+        st.rerun()
+
+
+def _draw_delete(project: Project, disk_bytes: int) -> None:
+    st.subheader("Delete", anchor=False)
+    progress = review_progress(get_engine(), project.id)
+    st.caption(
+        f"Deletes {progress.total:,} train examples and the test examples, "
+        f"{progress.decisions:,} decisions, every run, and {describe_bytes(disk_bytes)} of files. "
+        "There is no way back but a backup."
+    )
+    typed = st.text_input(
+        f"Type {escape_markdown(project.slug)} to confirm", key=f"confirm-{project.slug}"
+    )
+    sure = typed.strip() == project.slug
+    if st.button("Delete for good", key=f"delete-{project.slug}", disabled=not sure):
+        with st.spinner("Deleting"):
+            remove_project(get_engine(), get_workspace(), project.slug)
+        st.rerun()
+
+
+def draw_restore() -> None:
+    """Draw the choice of a backup and start to restore it."""
+    st.caption("A backup that this program has written comes back with all decisions.")
+    file = choose_file("backup", "Path of the backup", "/home/ada/reviews-2026-01-31.zip", ["zip"])
+    if file is None:
+        return
+    manifest = read_manifest(file)
+    st.text(
+        f"{manifest.title} ({manifest.slug}): {manifest.counts.get('example', 0):,} examples, "
+        f"{manifest.counts.get('decision', 0):,} decisions, "
+        f"{describe_bytes(manifest.total_bytes)}, written {manifest.created_at}"
+    )
+    slug = st.text_input("Name", manifest.slug, max_chars=64, key=f"restore-{file}", width=300)
+    if st.button("Restore", type="primary", key="start-restore"):
+        options = {"path": str(file), "slug": slug.strip()}
+        job = start_job(get_engine(), get_workspace(), slug.strip(), "restore", options)
+        forget_upload("backup")
+        _go_to(job)
+
+
+def _go_to(job: Job) -> None:
+    open_page("projects", **{PARAMETER: job.id})

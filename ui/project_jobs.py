@@ -1,0 +1,144 @@
+"""Work on whole projects: imports, backups, restorations; and what came of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from tracin_core.errors import NotFoundError
+from tracin_core.reviews.jobs import ACTIVE, Job, get_job, list_jobs
+from ui.jobs import draw_ended, draw_running, watch_job
+from ui.navigation import open_page
+from ui.plain_text import escape_markdown
+from ui.session import get_engine, get_workspace, select_project
+from ui.uploads import remove_upload, sweep_uploads
+
+KINDS = ("import", "backup", "restore")
+PARAMETER = "job"  # in the address: the job whose outcome is shown
+_SHOWN_REFUSED = 20
+# What a server holds in memory to send; a larger backup is fetched from its path.
+_LARGEST_DOWNLOAD = 500 * 10**6  # bytes
+
+
+def read_project_jobs() -> list[Job]:
+    """Return the latest work on whole projects, newest first."""
+    return [job for job in list_jobs(get_engine()) if job.kind in KINDS]
+
+
+def tidy_uploads(jobs: list[Job]) -> None:
+    """Remove the uploads that have been taken in, and those nobody came back for."""
+    workspace = get_workspace()
+    for job in jobs:
+        # A failed import can be tried again, so its upload stays until it is forgotten.
+        if job.kind != "backup" and job.state in ("succeeded", "cancelled"):
+            remove_upload(workspace, _path_of(job))
+    sweep_uploads(workspace, [_path_of(job) for job in jobs if job.state in ACTIVE])
+
+
+def _path_of(job: Job) -> Path:
+    return Path(str(job.options.get("path", "")))
+
+
+def draw_project_jobs(jobs: list[Job]) -> None:
+    """Draw the work that is going on, and the outcome of the job that the address names."""
+    named = _named_job()
+    for job in jobs:
+        if job.state in ACTIVE:
+            with st.container(border=True):
+                st.text(f"Project {job.project_slug}")
+                watch_job(job, draw_running)
+    if named is not None and named.state not in ACTIVE:
+        with st.container(border=True):
+            _draw_outcome(named)
+
+
+def _named_job() -> Job | None:
+    number = st.query_params.get(PARAMETER, "")
+    if not number.isdecimal() or len(number) > 9:
+        return None
+    try:
+        job = get_job(get_engine(), int(number))
+    except NotFoundError:
+        return None
+    return job if job.kind in KINDS else None
+
+
+def _draw_outcome(job: Job) -> None:
+    onward = False
+    if job.state != "succeeded":
+        draw_ended(job)
+    elif job.kind == "backup":
+        _draw_backup(job)
+    else:
+        said = (
+            describe_import(job) if job.kind == "import" else f"“{job.project_slug}” is restored."
+        )
+        st.success(escape_markdown(said))
+        _draw_refused(job)
+    with st.container(horizontal=True):
+        if job.state == "succeeded" and job.kind != "backup":
+            onward = st.button(
+                "Train a model" if job.kind == "import" else "Open it",
+                type="primary",
+                key=f"go-on-{job.project_slug}",
+                on_click=select_project,
+                args=(job.project_slug,),
+            )
+        closed = st.button("Close", key=f"close-{job.id}")
+    if onward:
+        open_page("runs" if job.kind == "import" else "overview")
+    if closed:
+        del st.query_params[PARAMETER]
+        st.rerun()
+
+
+def describe_import(job: Job) -> str:
+    """Return in two or three sentences what an import has brought."""
+    result = job.result
+    added = {split: int(count) for split, count in dict(result.get("added") or {}).items()}
+    parts = ", ".join(f"{count:,} {split}" for split, count in added.items() if count)
+    total = sum(added.values())
+    said = [
+        f"“{job.project_slug}”: {total:,} examples imported" + (f" ({parts})." if parts else ".")
+    ]
+    for field, words in (
+        ("skipped_known", "were there already and stay as they are"),
+        ("duplicates", "came more than once and were taken once"),
+        ("num_refused", "could not be used and were left out"),
+    ):
+        if result.get(field):
+            said.append(f"{int(result[field]):,} {words}.")
+    if result.get("classes_added") and not result.get("created", True):
+        names = ", ".join(str(name)[:40] for name in list(result["classes_added"])[:10])
+        said.append(f"New classes: {names}.")
+    return " ".join(said)
+
+
+def _draw_refused(job: Job) -> None:
+    refused = list(job.result.get("refused") or ())[:_SHOWN_REFUSED]
+    if not refused:
+        return
+    with st.expander("What was left out, and why", key=f"refused-{job.id}"):
+        for problem in refused:
+            st.text(f"{problem.get('where', '')}: {problem.get('message', '')}")
+        total = int(job.result.get("num_refused") or 0)
+        if total > len(refused):
+            st.caption(f"The first {len(refused)} of {total:,}.")
+
+
+def _draw_backup(job: Job) -> None:
+    path = _path_of(job)
+    st.success(escape_markdown(f"“{job.project_slug}” is backed up in {path}"))
+    size = path.stat().st_size if path.is_file() else 0
+    if 0 < size <= _LARGEST_DOWNLOAD:
+        st.download_button(
+            "Download it",
+            path.read_bytes,
+            file_name=path.name,
+            mime="application/zip",
+            key=f"download-{job.id}",
+            on_click="ignore",
+        )
+    elif size:
+        st.caption("It is too large to be sent through the browser; copy it from there.")

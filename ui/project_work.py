@@ -1,0 +1,100 @@
+"""A project's jobs on its Runs page: what is going on, how the last one ended, what can start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from tracin_core.jobs.launching import start_job
+from tracin_core.jobs.trainings import TrainingInfo, find_newest, list_trainings
+from tracin_core.reviews.jobs import Job, active_job, list_jobs
+from tracin_core.reviews.projects import Project, Run
+from ui.curves import describe_epoch, draw_loss_curve
+from ui.failures import told_on_page
+from ui.jobs import draw_ended, draw_running, watch_job
+from ui.navigation import open_page
+from ui.plain_text import escape_markdown
+from ui.session import get_engine, get_workspace
+
+_NO_EPOCH = "The curve begins with the first epoch."
+
+
+def draw_current_work(project: Project) -> Job | None:
+    """Draw the job that works on the project, or how the last one ended.
+
+    Returns:
+        The job that is at work, or None.
+    """
+    job = active_job(get_engine(), project.slug)
+    if job is not None:
+        with st.container(border=True):
+            watch_job(job, _draw_active)
+        return job
+    latest = list_jobs(get_engine(), project.slug, limit=1)
+    if latest:
+        _draw_latest(project, latest[0])
+    return None
+
+
+def _draw_active(job: Job) -> None:
+    draw_running(job)
+    if job.kind == "train":
+        _draw_live_curve(job)
+
+
+def _draw_live_curve(job: Job) -> None:
+    """Draw the curve of the training that the job is at, not of an earlier one."""
+    trainings = list_trainings(get_workspace(), job.project_slug)
+    training = trainings[-1] if trainings else None
+    begun = (job.started_at or job.created_at).isoformat(timespec="seconds")
+    epochs = training.epochs if training and training.requested_at >= begun else ()
+    total = training.planned_epochs if training and epochs else 0
+    st.caption(escape_markdown(describe_epoch(epochs[-1], total)) if epochs else _NO_EPOCH)
+    draw_loss_curve(epochs, total=total, key="live-curve")
+
+
+def _draw_latest(project: Project, job: Job) -> None:
+    if job.state != "succeeded":
+        draw_ended(job)
+        return
+    if "run" not in job.result:
+        return
+    said = "Scored. The queue is ranked anew."
+    if job.kind == "rescore":
+        changed = int(job.result.get("examples_computed") or 0)
+        said = f"Scored again: {changed:,} examples had changed."
+    st.success(said)
+    if st.button("Review the suspects", type="primary", key=f"review-{job.id}"):
+        open_page("review")
+
+
+def start_work(project: Project, kind: str, options: Mapping[str, Any]) -> None:
+    """Start a job and show it, or say why it cannot start."""
+    with told_on_page():
+        start_job(get_engine(), get_workspace(), project.slug, kind, options)
+        st.rerun()
+
+
+def draw_rescoring(project: Project, run: Run, num_changed: int) -> None:
+    """Draw the way to bring the scores up to the decisions.
+
+    Args:
+        project: The project.
+        run: Its current run.
+        num_changed: Train examples whose label is another one now, or that were excluded.
+    """
+    st.subheader("After your decisions", anchor=False)
+    st.caption(
+        f"{num_changed:,} train examples were relabelled or excluded so far. Scoring again with "
+        "the labels as they are now keeps the checkpoints and computes only what has changed; "
+        "training again lets the model learn the corrected labels."
+    )
+    if st.button("Score again after my decisions", key="rescore", disabled=not num_changed):
+        start_work(project, "rescore", {})
+
+
+def newest_training(project: Project) -> TrainingInfo | None:
+    """Return the project's newest finished training, or None."""
+    return find_newest(get_workspace(), project.slug)

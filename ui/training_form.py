@@ -1,0 +1,166 @@
+"""Start a training: which network, and how long; what is not changed is chosen by the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import streamlit as st
+
+from tracin_core.jobs.work_options import WorkOptions
+from tracin_core.models.config import available
+from tracin_core.reviews.projects import Project
+from tracin_core.training.config import TrainingConfig, suggest_training
+from ui.own_model import draw_own_model
+
+OWN = "own"
+_FIELD = 170  # CSS pixels
+MODELS = {
+    "small_cnn": (
+        "Small convolutional network",
+        "Two convolutions and a hidden layer. Learns thousands of small images in a minute or two "
+        "on a processor.",
+    ),
+    "resnet18": (
+        "ResNet-18",
+        "Eleven million weights, for larger and richer images. Slow without a GPU; it can begin "
+        "with weights from a file.",
+    ),
+    "word_embedding": (
+        "Mean of word embeddings",
+        "Sees which words a text has and not their order. Learns tens of thousands of texts in a "
+        "minute or two.",
+    ),
+    "small_transformer": (
+        "Small transformer",
+        "Reads the words in their order. Better where order matters, and several times slower.",
+    ),
+    "mlp": (
+        "Multilayer perceptron",
+        "For the rows of a table: numbers are standardised, categories become switches.",
+    ),
+    OWN: (
+        "My own network",
+        "A function in a Python file of yours that returns the network; with checkpoints of your "
+        "own, or trained here.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class WorkRequest:
+    """A job that a person asked for.
+
+    Attributes:
+        kind: "train" (which scores, too), or "score" where the checkpoints are there.
+        options: Its options.
+    """
+
+    kind: str
+    options: WorkOptions
+
+
+def draw_training_form(project: Project) -> WorkRequest | None:
+    """Draw the form; return the job that was asked for, or None."""
+    suggested, *others = available(project.kind, project.task)  # type: ignore[arg-type]
+    model = st.selectbox(
+        "Model",
+        [suggested, *others, OWN],
+        format_func=lambda name: _title(name, suggested),
+        key="train-model",
+        width=420,
+        persist_state="session",
+    )
+    st.caption(MODELS.get(model, ("", ""))[1])
+    if model == OWN:
+        own = draw_own_model(project)
+        if own is None:
+            return None
+        options = own
+    else:
+        options = WorkOptions(model=model)
+    if options.checkpoints is None:
+        options = _draw_numbers(options, suggest_training(project.kind))  # type: ignore[arg-type]
+    kind, words = (
+        ("train", "Train and score") if options.checkpoints is None else ("score", "Score")
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pressed = st.button(words, type="primary", key="start-training")
+        st.caption("It works in a process of its own: you may close this page meanwhile.")
+    return WorkRequest(kind, options) if pressed else None
+
+
+def _title(name: str, suggested: str) -> str:
+    title = MODELS.get(name, (name, ""))[0]
+    return f"{title} (suggested)" if name == suggested else title
+
+
+def _draw_numbers(options: WorkOptions, suggested: TrainingConfig) -> WorkOptions:
+    """Draw how it is trained, with what suits the kind of data filled in."""
+    key = f"train-{options.model}"
+    epochs = st.number_input(
+        "Epochs",
+        min_value=1,
+        max_value=10_000,
+        value=suggested.epochs,
+        key=f"{key}-epochs",
+        help="Passes over the train examples. Each leaves a checkpoint.",
+        width=_FIELD,
+    )
+    with st.expander("More", key="train-more"):
+        with st.container(horizontal=True, vertical_alignment="top"):
+            rate = st.number_input(
+                "Learning rate",
+                min_value=1e-6,
+                max_value=10.0,
+                value=suggested.learning_rate,
+                format="%g",
+                step=0.01,
+                key=f"{key}-rate",
+                width=_FIELD,
+            )
+            batch = st.number_input(
+                "Batch size",
+                min_value=1,
+                value=suggested.batch_size,
+                key=f"{key}-batch",
+                help="Examples a step.",
+                width=_FIELD,
+            )
+            seed = st.number_input("Seed", min_value=0, value=0, key=f"{key}-seed", width=_FIELD)
+            count = st.number_input(
+                "Checkpoints to score with",
+                min_value=1,
+                max_value=100,
+                value=suggested.num_checkpoints,
+                key=f"{key}-count",
+                help="At most so many are recommended: where the loss falls most.",
+                width=_FIELD,
+            )
+            patience = st.number_input(
+                "Stop early after",
+                min_value=1,
+                value=None,
+                placeholder="never",
+                key=f"{key}-patience",
+                help="Epochs without a lower test loss.",
+                width=_FIELD,
+            )
+        weights = None
+        if options.model == "resnet18":
+            weights = st.text_input(
+                "Weights to begin with",
+                key="train-weights",
+                placeholder="/home/ada/resnet18.pth",
+                help="A file on the machine of the app; only numbers are read from it.",
+                width=420,
+            )
+    return replace(
+        options,
+        epochs=int(epochs),
+        learning_rate=float(rate),
+        batch_size=int(batch),
+        seed=int(seed),
+        num_checkpoints=int(count),
+        patience=None if patience is None else int(patience),
+        weights=(weights or "").strip() or None,
+    )
