@@ -19,12 +19,14 @@ from tracin_core.errors import CheckpointError, ConfigurationError, NotFoundErro
 from tracin_core.jobs.networks import TrainedNetwork, open_network
 from tracin_core.jobs.own_choice import spread_evenly
 from tracin_core.jobs.own_examples import ListedContents, OwnExamples
-from tracin_core.jobs.own_network import network_from_checkpoints, open_own_encoder
+from tracin_core.jobs.own_network import network_from_checkpoints
 from tracin_core.jobs.scoring import ScoredRun, score_run
 from tracin_core.jobs.sharding import SplitSource
 from tracin_core.jobs.summaries import summarise_signals
 from tracin_core.jobs.work_options import WorkOptions
 from tracin_core.models.own import describe_own_model
+from tracin_core.models.own_inputs import OwnEncoder
+from tracin_core.models.own_loading import load_own_model
 from tracin_core.runs.digests import digest_example, stack_digests
 
 CLASSES = ("cold", "warm")
@@ -86,9 +88,8 @@ class Case:
         self.described = {"kind": "text", "classes": CLASSES} | options
 
     def open(self, **options: Any) -> TrainedNetwork:
-        self.encoder = open_own_encoder(
-            describe_own_model(f"{self.file}:build", **self.described), run_my_code=True
-        )
+        config = describe_own_model(f"{self.file}:build", **self.described)
+        self.encoder = OwnEncoder(load_own_model(config, run_my_code=True), config)
         self.examples = {
             split: OwnExamples(self.encoder, ListedContents(c), self.targets[split])
             for split, c in self.contents.items()

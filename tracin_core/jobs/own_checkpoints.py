@@ -24,9 +24,9 @@ from tracin_core.jobs.own_choice import (
     spread_evenly,
     take_steps,
 )
-from tracin_core.jobs.own_examples import OwnExamples
 from tracin_core.jobs.own_measures import Batches, measure_checkpoints, read_sample
 from tracin_core.jobs.progress import OnProgress
+from tracin_core.jobs.sharding import ExampleSource
 from tracin_core.jobs.work_options import WorkOptions
 from tracin_core.models.own_inputs import OwnEncoder
 from tracin_core.runs import CheckpointEntry
@@ -44,7 +44,7 @@ class OwnCheckpoints:
         self,
         found: Sequence[Checkpoint],
         encoder: OwnEncoder,
-        examples: Mapping[Split, OwnExamples],
+        examples: Mapping[Split, ExampleSource],
         options: WorkOptions,
         on_progress: OnProgress,
     ) -> None:

@@ -22,8 +22,8 @@ from tracin_core.gradients.weights import WeightSlots, evaluation_mode
 from tracin_core.influence.checkpoints import Checkpoint, read_weights
 from tracin_core.influence.devices import choose_device
 from tracin_core.influence.losses import choose_loss, get_logits
-from tracin_core.jobs.own_examples import OwnExamples
 from tracin_core.jobs.progress import OnProgress, Progress
+from tracin_core.jobs.sharding import ExampleSource
 from tracin_core.models.own_code import describe_error, own_code_explained
 from tracin_core.models.own_inputs import OwnEncoder
 from tracin_core.training.objective import Quality, judge
@@ -83,7 +83,7 @@ def measure_checkpoints(
     return found
 
 
-def read_sample(examples: OwnExamples) -> Batches:
+def read_sample(examples: ExampleSource) -> Batches:
     """Return a sample spread evenly over a split, as batches; none of an empty split."""
     if not len(examples):
         return []

@@ -11,18 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tracin_core.examples.encoding import Encoder
 from tracin_core.files import atomic_folder, write_text
 from tracin_core.influence.checkpoint_folders import find_checkpoints
 from tracin_core.influence.checkpoints import Checkpoint
 from tracin_core.jobs.networks import TrainedNetwork
 from tracin_core.jobs.own_checkpoints import OwnCheckpoints
-from tracin_core.jobs.own_examples import OwnExamples
 from tracin_core.jobs.progress import OnProgress, ignore_progress
+from tracin_core.jobs.sharding import ExampleSource
 from tracin_core.jobs.work_options import WorkOptions
-from tracin_core.models.own import OwnModelConfig
 from tracin_core.models.own_inputs import OwnEncoder
-from tracin_core.models.own_loading import load_own_model
 from tracin_core.runs import CheckpointEntry
 from tracin_core.runs.config import TargetScale
 from tracin_core.runs.hashing import describe_code_version, hash_json
@@ -31,26 +28,17 @@ from tracin_core.terms import Split
 ABOUT_FILE = "own.json"
 
 
-def open_own_encoder(
-    config: OwnModelConfig, *, run_my_code: bool, rows: Encoder | None = None
-) -> OwnEncoder:
-    """Run a person's file and return their network with what makes its inputs.
-
-    Args:
-        config: Where it comes from.
-        run_my_code: Whether they have agreed to it.
-        rows: For tables without a transform, the encoder of the built-in networks.
-
-    Raises:
-        ConfigurationError: If it was not agreed to, or the file does not give a network.
-    """
-    return OwnEncoder(load_own_model(config, run_my_code=run_my_code), config, rows)
+def scale_of(encoder: OwnEncoder) -> TargetScale | None:
+    """Return how the person's training scaled the targets; None for classes."""
+    if encoder.config.task == "classification":
+        return None
+    return TargetScale(mean=encoder.own.target_mean, std=encoder.own.target_std)
 
 
 def network_from_checkpoints(
     folder: Path,
     encoder: OwnEncoder,
-    examples: Mapping[Split, OwnExamples],
+    examples: Mapping[Split, ExampleSource],
     options: WorkOptions,
     *,
     data_hash: str,
@@ -85,7 +73,6 @@ def network_from_checkpoints(
             write_text(building / ABOUT_FILE, json.dumps(about.save(building), indent=2))
     saved = json.loads((own_folder / ABOUT_FILE).read_text(encoding="utf-8"))
     own, config = encoder.own, encoder.config
-    scale = TargetScale(mean=own.target_mean, std=own.target_std)
     return TrainedNetwork(
         kind=config.kind,
         classes=config.classes,
@@ -98,7 +85,7 @@ def network_from_checkpoints(
         checkpoints=tuple(CheckpointEntry(**entry) for entry in saved["checkpoints"]),
         task=config.task,
         target=target,
-        target_scale=scale if config.task == "regression" else None,
+        target_scale=scale_of(encoder),
         loss=own.loss or "cross_entropy",  # type: ignore[arg-type]
     )
 
