@@ -1,7 +1,7 @@
 """Training-data influence by TracIn: self-influence, proponents, opponents, label review.
 
-``TracIn``, ``Checkpoint``, ``Projection`` and ``OwnModel`` are loaded on first use, because they
-need torch (seconds and hundreds of megabytes) and everything served from stored scores does not.
+The names in ``__all__`` are loaded on first use, because they need torch (seconds and hundreds of
+megabytes) and everything served from stored scores does not.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracin_core.gradients.projection import Projection
+    from tracin_core.influence.checkpoint_folders import find_checkpoints
     from tracin_core.influence.checkpoints import Checkpoint
     from tracin_core.influence.tracin import TracIn
     from tracin_core.models.own import OwnModel
@@ -22,9 +23,10 @@ _LAZY = {
     "OwnModel": "tracin_core.models.own",
     "Projection": "tracin_core.gradients.projection",
     "TracIn": "tracin_core.influence.tracin",
+    "find_checkpoints": "tracin_core.influence.checkpoint_folders",
 }
 
-__all__ = ["Checkpoint", "OwnModel", "Projection", "TracIn", "__version__"]
+__all__ = ["Checkpoint", "OwnModel", "Projection", "TracIn", "find_checkpoints", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

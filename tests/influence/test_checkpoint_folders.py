@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.influence.test_checkpoint_files import STATE, build_network, lightning, take_step
+from tracin_core import find_checkpoints
 from tracin_core.errors import CheckpointError
-from tracin_core.influence.checkpoint_folders import find_checkpoints
 from tracin_core.influence.checkpoints import Checkpoint, read_rate, read_weights
 
 

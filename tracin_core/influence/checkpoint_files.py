@@ -63,7 +63,7 @@ def find_weights_file(folder: Path) -> Path:
     raise CheckpointError(
         f"Folder {folder} holds no weights; expected {' or '.join(WEIGHT_FILES)}, whole or with "
         "an index.json. For a folder with several checkpoints, pass "
-        "tracin_core.influence.checkpoint_folders.find_checkpoints(folder) instead."
+        "tracin_core.find_checkpoints(folder) instead."
     )
 
 
