@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,5 +89,16 @@ print(load_tensors(path), [file.name for file in path.parent.iterdir()])
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
     )
-    assert "cannot be written" in done.stdout, done.stderr
+    assert "weights.pt cannot be written: " in done.stdout, done.stderr
+    assert "Free some space" in done.stdout
     assert "{'step': 1} ['weights.pt']" in done.stdout
+
+
+def test_a_full_disk_is_called_by_its_name(tmp_path, monkeypatch):
+    def run_out(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", run_out)
+    with pytest.raises(WorkspaceError, match=r"the disk is full\. Free some space"):
+        save_json(tmp_path / "result.json", {})
+    assert list(tmp_path.iterdir()) == []

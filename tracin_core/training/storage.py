@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import pickle
 import warnings
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import torch
 
 from tracin_core.errors import CheckpointError, WorkspaceError
+from tracin_core.files import atomic_file
 
 STATE_FILE = "training-state.pt"
 RESULT_FILE = "training.json"
@@ -88,17 +87,11 @@ def _write_whole(path: Path, data: bytes | memoryview) -> None:
     Raises:
         WorkspaceError: If the disk is full or the folder cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        with atomic_file(path) as unfinished:
+            unfinished.write_bytes(data)
     except OSError as error:
-        with suppress(OSError):  # where the folder itself is missing, there is nothing to remove
-            unfinished.unlink()
         found = "the disk is full" if error.errno == errno.ENOSPC else _summarise(error)
         raise WorkspaceError(
             f"{path} cannot be written: {found}. Free some space or mend the folder's "
