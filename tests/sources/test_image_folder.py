@@ -174,7 +174,7 @@ def test_a_file_without_permission_is_named(tmp_path):
 
 def test_no_folder_of_a_class_is_said(tmp_path):
     root = image_folder(tmp_path / "pets", ["1.png", "2.png"])
-    with pytest.raises(InputError, match="no folder of a class.*cat/1.jpg"):
+    with pytest.raises(InputError, match=r"no folder of a class.*cat/1.jpg"):
         preview(root)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="0 files"):
@@ -183,7 +183,7 @@ def test_no_folder_of_a_class_is_said(tmp_path):
 
 def test_one_class_only_is_refused(tmp_path):
     root = image_folder(tmp_path / "pets", ["cat/1.png", "cat/2.png"])
-    with pytest.raises(InputError, match="one class, 'cat'.*at least two"):
+    with pytest.raises(InputError, match=r"one class, 'cat'.*at least two"):
         preview(root)
 
 

@@ -1,0 +1,169 @@
+"""``import``: a person's own data, with a preview first."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracin_core.sources.options import FORMATS
+
+if TYPE_CHECKING:
+    from tracin_core.jobs.importing import ImportReport
+    from tracin_core.sources import ImportOptions
+
+NAME = "import"
+SUMMARY = "Import your own data: a folder of images, a table, a saved data set, arrays."
+
+# Options that name one thing, those that name several, and what they say.
+_SINGLE = {
+    "dataset": ("NAME", "torchvision data set, for example MNIST; PATH is its folder"),
+    "text": ("COLUMN", "column with texts"),
+    "image": ("COLUMN", "column with image files (or array of an .npz file)"),
+    "label": ("COLUMN", "column with the classes to check"),
+    "target": ("COLUMN", "column with the number to check (regression)"),
+    "split": ("COLUMN", "column that says which rows are for training"),
+    "key": ("COLUMN", "column with a name for each example that stays when the data grows"),
+    "truth": ("COLUMN", "column with what is truly right; read by `evaluate` only"),
+    "image-root": ("DIR", "folder that image paths are relative to (default: the table's)"),
+    "encoding": ("NAME", "of a text file (default: found out)"),
+    "delimiter": ("CHAR", "between fields, or: tab (default: found out)"),
+}
+_SEVERAL = {
+    "features": ("A,B", "columns of a table that are the input (default: all that can be)"),
+    "train-values": ("A,B", "values of the split column, or folders, that are for training"),
+    "test-values": ("A,B", "the same for testing"),
+    "classes": ("A,B", "names for the labels 0, 1, ..., or names in the order they are to have"),
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare where the data is and what can be said about it."""
+    parser.add_argument("project", metavar="NAME", help="project to make, or to add to")
+    parser.add_argument("path", metavar="PATH", type=Path, help="file or folder with the data")
+    parser.add_argument(
+        "--preview", action="store_true", help="show what would be imported, and write nothing"
+    )
+    parser.add_argument("--yes", action="store_true", help="import without asking")
+    parser.add_argument(
+        "--strict", action="store_true", help="import nothing if there is any problem"
+    )
+    parser.add_argument("--title", help="name for people (default: NAME)")
+    parser.add_argument("--description", default="", help="what the data is, for people")
+    parser.add_argument("--format", choices=FORMATS, help="default: found out")
+    for name, (metavar, text) in _SINGLE.items():
+        parser.add_argument(f"--{name}", metavar=metavar, help=text)
+    for name, (metavar, text) in _SEVERAL.items():
+        parser.add_argument(f"--{name}", metavar=metavar, type=_list, help=text)
+    parser.add_argument(
+        "--test-share",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="for testing where the data has no split (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="chooses the split and the planted errors (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--plant",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="make this share of the train labels wrong on purpose, to try the tool out",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show what was understood, ask, and import."""
+    from tracin_core.commands.import_display import print_preview
+    from tracin_core.commands.opening import choose_workspace
+    from tracin_core.commands.progress_display import show_progress
+    from tracin_core.jobs.importing import import_project, preview_import, survey_for
+    from tracin_core.reviews.database import open_database
+    from tracin_core.reviews.project_rules import check_slug
+
+    check_slug(options.project)
+    said = read_options(options)
+    workspace = choose_workspace(options)
+    workspace.prepare()
+    engine = open_database(workspace.database_url)
+    place = (engine, options.project, options.path)
+    with show_progress(options.project) as report:
+        surveyed = survey_for(*place, said, rows=10, on_progress=report)
+    preview, plan = preview_import(engine, workspace, options.project, surveyed)
+    print_preview(preview, plan, options.project)
+    if options.preview or not _agreed(options):
+        print("Nothing was imported.")
+        return 0
+    with show_progress(options.project) as report:
+        done = import_project(
+            engine,
+            workspace,
+            options.project,
+            options.path,
+            said,
+            title=options.title,
+            description=options.description,
+            strict=options.strict,
+            surveyed=surveyed,
+            on_progress=report,
+        )
+    print(describe_report(done))
+    return 0
+
+
+def read_options(options: argparse.Namespace) -> ImportOptions:
+    """Return what the person said about the data.
+
+    Raises:
+        ConfigurationError: If it contradicts itself.
+    """
+    from tracin_core.sources.options import ImportOptions
+
+    names = [name.replace("-", "_") for name in (*_SINGLE, *_SEVERAL)]
+    said: dict[str, Any] = {name: getattr(options, name) for name in names}
+    return ImportOptions(
+        format=options.format,
+        test_share=options.test_share,
+        seed=options.seed,
+        plant=options.plant,
+        **said,
+    )
+
+
+def describe_report(report: ImportReport) -> str:
+    """Say in a few sentences what an import did, and what comes next."""
+    train, test = report.added["train"], report.added["test"]
+    words = [
+        f"{report.slug}: {'imported' if report.created else 'added'} {train:,} train and "
+        f"{test:,} test examples in {report.seconds:.1f} s."
+    ]
+    if report.skipped_known:
+        words.append(f"{report.skipped_known:,} were there already.")
+    if report.num_refused or report.duplicates:
+        words.append(
+            f"Left out: {report.num_refused:,} with problems, {report.duplicates:,} repeated."
+        )
+    if report.classes_added:
+        words.append(f"New classes: {', '.join(report.classes_added)}.")
+    if train + test:
+        words.append(f"Next: python -m tracin_core train {report.slug}")
+    return " ".join(words)
+
+
+def _agreed(options: argparse.Namespace) -> bool:
+    """Ask where a person sits at the terminal."""
+    if options.yes or not sys.stdin.isatty():
+        return True
+    return input("Import this? [Y/n] ").strip().lower() in ("", "y", "yes")
+
+
+def _list(text: str) -> tuple[str, ...]:
+    """Split at commas; a name with a comma in it stands in double quotes, as in CSV."""
+    return tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True), []))
