@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,6 +24,7 @@ from tracin_core.config import (
     resolve_workspace,
 )
 from tracin_core.errors import ConfigurationError, TracInError
+from tracin_core.jobs.deleting import finish_removals
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.jobs import fail_dead_jobs
 from ui.failures import tell_bug
@@ -40,6 +42,9 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
     except TracInError as error:
         # The pages say it too, and begin to work when it has been mended.
         print(error, file=sys.stderr, flush=True)
+    else:
+        # Deleting a large project takes a while, and nobody needs to wait for it.
+        threading.Thread(target=remove_leftovers, name="leftovers", daemon=True).start()
     yield {}
 
 
@@ -59,6 +64,17 @@ def check_workspace() -> None:
     engine = open_database(workspace.database_url)
     fail_dead_jobs(engine)
     engine.dispose()
+
+
+def remove_leftovers() -> None:
+    """Finish the deletions that a killed process began."""
+    workspace = resolve_workspace()
+    try:
+        engine = open_database(workspace.database_url)
+        finish_removals(engine, workspace)
+        engine.dispose()
+    except (TracInError, OSError) as error:
+        print(error, file=sys.stderr, flush=True)
 
 
 def check_port(address: str, port: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.jobs import quick_work
-from tracin_core.config import REPOSITORY_ROOT, Workspace, resolve_workspace
+from tracin_core.config import REPOSITORY_ROOT, Workspace
 from tracin_core.errors import InputError, JobError, NotFoundError
 from tracin_core.jobs.launching import retry_job, start_job
 from tracin_core.jobs.logs import read_log
@@ -33,13 +33,7 @@ quick_work.register()
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Workspace:
-    return resolve_workspace(tmp_path / "work")
-
-
-@pytest.fixture
 def engine(place: Workspace) -> Iterator[Engine]:
-    place.prepare()
     engine = open_database(place.database_url)
     yield engine
     for job in list_jobs(engine):

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from tracin_core.config import resolve_workspace
 from tracin_core.errors import JobError
 from tracin_core.jobs.logs import LONGEST_LINE, log_path, read_log
 from tracin_core.jobs.overall import OverallProgress
@@ -111,8 +110,8 @@ def test_a_short_first_stage_says_nothing_about_the_rest():
 
 
 @pytest.fixture
-def engine(tmp_path):
-    engine = open_database(f"sqlite:///{tmp_path / 'tracin.db'}")
+def engine(place):
+    engine = open_database(place.database_url)
     yield engine
     engine.dispose()
 
@@ -183,14 +182,13 @@ def test_work_in_another_thread_is_stopped_by_its_reports_alone(engine, job):
 
 
 @pytest.fixture
-def logged(tmp_path, job):
+def logged(place, job):
     """A job with a log, and a function that fills it."""
-    place = resolve_workspace(tmp_path)
     job = replace(job, log="logs/job-1.log")
-    (tmp_path / "logs").mkdir()
+    (place.root / "logs").mkdir()
 
     def fill(content: bytes) -> None:
-        (tmp_path / "logs" / "job-1.log").write_bytes(content)
+        (place.root / "logs" / "job-1.log").write_bytes(content)
 
     return place, job, fill
 
@@ -220,9 +218,9 @@ def test_control_characters_of_a_log_are_harmless(logged):
     assert read_log(place, job) == ["x" * LONGEST_LINE]
 
 
-def test_a_log_elsewhere_is_not_read(logged, tmp_path):
+def test_a_log_elsewhere_is_not_read(logged):
     place, job, _ = logged
-    (tmp_path / "secret").write_text("password")
-    for path in ("secret", "logs/../secret", str(tmp_path / "secret")):
+    (place.root / "secret").write_text("password")
+    for path in ("secret", "logs/../secret", str(place.root / "secret")):
         assert log_path(place, replace(job, log=path)) is None
         assert read_log(place, replace(job, log=path)) == []

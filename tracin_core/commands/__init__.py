@@ -11,13 +11,20 @@ import argparse
 from typing import Protocol, cast
 
 from tracin_core.commands import (
+    archive,
+    backup,
+    delete,
     demo,
     doctor,
     evaluate,
     export,
+    import_data,
     jobs,
+    projects,
     queue,
+    rename,
     rescore,
+    restore,
     score,
     train,
     work,
@@ -38,5 +45,9 @@ class Command(Protocol):
 
 
 # In the order of a person's way, as the help shows them.
-_MODULES = (demo, train, score, rescore, jobs, queue, evaluate, export, doctor, work)
+_MODULES = (
+    *(demo, import_data, train, score, queue, evaluate, rescore, export),
+    *(projects, rename, archive, delete, backup, restore),
+    *(jobs, doctor, work),
+)
 COMMANDS = tuple(cast(Command, module) for module in _MODULES)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from tracin_core.commands.opening import OpenedProject
     from tracin_core.jobs.evaluation import Detection
-    from tracin_core.reviews.projects import Run
+    from tracin_core.reviews.projects import Project, Run
     from tracin_core.reviews.queue import QueueRow
 
 NAME = "evaluate"
-SUMMARY = "Compare the signals where the true labels are known (the demo projects)."
+SUMMARY = "Compare the signals where the truth is known: demos, planted errors, --truth."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,35 +34,53 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.reviews.queue import SIGNALS
 
     opened = open_project(options)
-    keys, given, scores = _read_scores(opened)
-    wrong = _find_wrong(opened, keys, given)
+    ranked = _read_scores(opened)
+    known, wrong = _find_wrong(opened, ranked)
     detections = [
-        evaluate_detection(name, scores[name], wrong) for name in SIGNALS if name in scores
+        evaluate_detection(name, ranked.scores[name][known], wrong)
+        for name in SIGNALS
+        if name in ranked.scores
     ]
     detections.append(expect_from_chance(wrong))
+    counts = {"examples": len(wrong), "wrong": int(wrong.sum()), "unknown": int((~known).sum())}
     if options.format == "json":
-        answer = {"project": opened.project.slug, "examples": len(wrong), "wrong": int(wrong.sum())}
-        print(json.dumps(answer | {"signals": [asdict(entry) for entry in detections]}, indent=2))
+        signals = [asdict(entry) for entry in detections]
+        answer = {"project": opened.project.slug, **counts, "signals": signals}
+        print(json.dumps(answer, indent=2))
     else:
-        _print_table(opened.project.title, detections, int(wrong.sum()), len(wrong))
+        _print_table(opened.project, detections, counts)
     return 0
 
 
-def _read_scores(
-    opened: OpenedProject,
-) -> tuple[list[str], npt.NDArray[np.int64], dict[str, npt.NDArray[np.float64]]]:
-    """Return keys, given labels and every signal's scores, all by train position."""
+@dataclass(frozen=True)
+class _Ranked:
+    """Everything about the train examples that is needed, by position.
+
+    Attributes:
+        keys: Of the examples.
+        given: What the data claims: class indices, or numbers; shape ``(N,)``.
+        scores: By signal, each of shape ``(N,)``.
+    """
+
+    keys: list[str]
+    given: npt.NDArray[np.float64]
+    scores: dict[str, npt.NDArray[np.float64]]
+
+
+def _read_scores(opened: OpenedProject) -> _Ranked:
     import numpy as np
 
     run = opened.current_run()
     keys = [""] * run.num_ranked
-    given = np.zeros(run.num_ranked, dtype=np.int64)
+    given = np.zeros(run.num_ranked)
     scores = {signal: np.zeros(run.num_ranked) for signal in run.signals}
+    is_regression = opened.project.task == "regression"
     for signal, values in scores.items():
         for row in _read_ranking(opened, run, signal):
-            keys[row.position], given[row.position] = row.key, row.given_label
+            claimed = row.given_value if is_regression else row.given_label
+            keys[row.position], given[row.position] = row.key, claimed
             values[row.position] = row.score
-    return keys, given, scores
+    return _Ranked(keys, given, scores)
 
 
 def _read_ranking(opened: OpenedProject, run: Run, signal: str) -> Iterator[QueueRow]:
@@ -75,35 +93,49 @@ def _read_ranking(opened: OpenedProject, run: Run, signal: str) -> Iterator[Queu
 
 
 def _find_wrong(
-    opened: OpenedProject, keys: list[str], given: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
+    opened: OpenedProject, ranked: _Ranked
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return which examples have a known truth, shape ``(N,)``, and which of those are wrong.
+
+    Raises:
+        NotFoundError: If the truth of no train example is known.
+    """
     import numpy as np
 
     from tracin_core.errors import NotFoundError
-    from tracin_core.jobs.evaluation import read_truth
+    from tracin_core.jobs.truth import read_true_values, read_truth
 
-    truth = read_truth(opened.workspace.truth_path(opened.project.slug))
-    unknown = [key for key in keys if key not in truth]
-    if unknown:
+    path = opened.workspace.truth_path(opened.project.slug)
+    is_regression = opened.project.task == "regression"
+    truth = read_true_values(path) if is_regression else read_truth(path)
+    known = np.array([key in truth for key in ranked.keys], dtype=bool)
+    if not known.any():
         raise NotFoundError(
-            f"{len(unknown)} of {len(keys)} train examples have no known true label, the first "
-            f"one {unknown[0]}. Evaluation needs the truth of all of them."
+            f"None of the {len(known):,} train examples has a known truth in {path}. Import the "
+            "data with --truth COLUMN, or with --plant SHARE to plant errors."
         )
-    wrong: npt.NDArray[np.bool_] = np.array([truth[key] for key in keys]) != given
-    return wrong
+    true = np.array([truth[key] for key in ranked.keys if key in truth])
+    wrong: npt.NDArray[np.bool_] = true != ranked.given[known]
+    return known, wrong
 
 
-def _print_table(title: str, detections: Sequence[Detection], wrong: int, total: int) -> None:
+def _print_table(
+    project: Project, detections: Sequence[Detection], counts: Mapping[str, int]
+) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from tracin_core.commands.tables import print_table
     from tracin_core.jobs.evaluation import INSPECTED_SHARES
 
+    answers = "numbers" if project.task == "regression" else "labels"
     caption = (
-        f"{wrong:,} of {total:,} train labels are wrong. Found: share of them among the first."
+        f"{counts['wrong']:,} of {counts['examples']:,} train {answers} are wrong. "
+        "Found: share of them among the first."
     )
-    table = Table(title=Text(title), caption=Text(caption), title_justify="left")
+    if counts["unknown"]:
+        caption += f" Of {counts['unknown']:,} more the truth is not known; they are left out."
+    table = Table(title=Text(project.title), caption=Text(caption), title_justify="left")
     table.add_column("ranked by")
     for share in INSPECTED_SHARES:
         table.add_column(f"found in {share:.0%}", justify="right")

@@ -32,11 +32,13 @@ class _PlainLines:
         self._started: dict[str, float] = {}
 
     def __call__(self, report: Progress) -> None:
-        if report.stage not in self._started:
+        ends = report.done >= report.total > 0
+        if report.stage not in self._started and not ends:
             self._started[report.stage] = time.monotonic()
             print(f"{self._project}: {report.stage} ...", file=sys.stderr, flush=True)
-        elif report.done >= report.total and report.total > 0:
-            seconds = time.monotonic() - self._started[report.stage]
+        elif report.stage in self._started and ends:
+            # A stage may come again, with a time of its own.
+            seconds = time.monotonic() - self._started.pop(report.stage)
             line = f"{self._project}: {report.stage}, {seconds:.1f} s"
             print(line, file=sys.stderr, flush=True)
 

@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from sqlalchemy import Engine
 
@@ -57,12 +56,12 @@ def backup_project(
         WorkspaceError: If a file cannot be read, or the archive cannot be written.
     """
     project = get_project(engine, slug)
-    with exported_file(path) as file:
-        writer = _Writer(file, on_progress)
+    with exported_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+        writer = _Writer(archive, on_progress)
         writer.write_rows(engine, project)
         folder = workspace.project_folder(slug)
         writer.write_files(folder, list(_find_files(folder, with_trainings)))
-        writer.close(project)
+        writer.write_manifest(project)
     return path
 
 
@@ -82,8 +81,8 @@ def _find_files(folder: Path, with_trainings: bool) -> Iterator[Path]:
 class _Writer:
     """An archive in the making."""
 
-    def __init__(self, file: BinaryIO, on_progress: OnProgress) -> None:
-        self._archive = zipfile.ZipFile(file, "w", allowZip64=True)
+    def __init__(self, archive: zipfile.ZipFile, on_progress: OnProgress) -> None:
+        self._archive = archive
         self._on_progress = on_progress
         self._entries: dict[str, FileEntry] = {}
         self._links: dict[str, str] = {}
@@ -121,8 +120,8 @@ class _Writer:
                 ) from error
         self._on_progress(Progress(stage, len(paths), len(paths)))
 
-    def close(self, project: Project) -> None:
-        """Write the list of all that is there, and end the archive."""
+    def write_manifest(self, project: Project) -> None:
+        """Write the list of all that is there."""
         manifest = Manifest(
             slug=project.slug,
             title=project.title,
@@ -134,7 +133,6 @@ class _Writer:
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         self._archive.writestr(MANIFEST, manifest.dump(), zipfile.ZIP_DEFLATED)
-        self._archive.close()
 
     def _write_file(self, path: Path, name: str) -> None:
         with path.open("rb") as file:

@@ -111,7 +111,8 @@ def _take_away(folder: Path) -> Path | None:
 
 def _marked_folders(workspace: Workspace) -> Iterator[Path]:
     for mark in sorted((workspace.root / "projects").glob(f"*/{MARK}")):
-        yield mark.parent
+        if not mark.parent.name.startswith("."):
+            yield mark.parent
 
 
 def _unmark_if_there(engine: Engine, folder: Path) -> bool:

@@ -137,13 +137,30 @@ def _check_database(workspace: Workspace) -> Iterator[Finding]:
             yield Finding("broken", "database", found)
             return
     yield Finding("ok", "database", f"{url}, sound, schema {SCHEMA_REVISION}")
-    projects = list_projects(engine)
+    yield from _explained("jobs", partial(_check_jobs, workspace, engine))
+    projects = [*list_projects(engine), *list_projects(engine, archived=True)]
     if not projects:
         yield Finding("note", "projects", "None yet. Run python -m tracin_core demo")
     for project in projects:
         yield from _explained(
             f"project {project.slug}", partial(_check_project, workspace, engine, project)
         )
+
+
+def _check_jobs(workspace: Workspace, engine: Engine) -> Iterator[Finding]:
+    """Close the books on dead jobs, and take away what killed deletions have left."""
+    from tracin_core.jobs.carrying_out import describe_work
+    from tracin_core.jobs.deleting import finish_removals
+    from tracin_core.reviews.jobs import ACTIVE, fail_dead_jobs, list_jobs
+
+    for job in fail_dead_jobs(engine):
+        again = f"python -m tracin_core jobs --retry {job.id}"
+        yield Finding("note", "jobs", f"{describe_work(job)} had died: {job.error} ({again})")
+    active = [job for job in list_jobs(engine) if job.state in ACTIVE]
+    told = [f"{describe_work(job)} is {job.state}, {job.progress:.0%}" for job in active]
+    yield Finding("ok", "jobs", "; ".join(told) or "none is running")
+    for slug in finish_removals(engine, workspace):
+        yield Finding("note", f"project {slug}", "Removed what an unfinished deletion had left.")
 
 
 def _check_project(workspace: Workspace, engine: Engine, project: Project) -> Iterator[Finding]:
@@ -154,7 +171,7 @@ def _check_project(workspace: Workspace, engine: Engine, project: Project) -> It
 
     subject, run = f"project {project.slug}", current_run(engine, project.id)
     if run is None:
-        text = f"Not scored yet. Run python -m tracin_core demo {project.slug}"
+        text = f"Not scored yet. Run python -m tracin_core train {project.slug}"
         yield Finding("note", subject, text)
         return
     folder = RunFolder(workspace.project_folder(project.slug) / run.folder)

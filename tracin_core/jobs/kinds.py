@@ -139,6 +139,33 @@ def _import(assignment: Assignment) -> dict[str, Any]:
     return report.to_json()
 
 
+def _backup(assignment: Assignment) -> dict[str, Any]:
+    from tracin_core.jobs.backup import backup_project
+
+    path = backup_project(
+        assignment.engine,
+        assignment.workspace,
+        assignment.slug,
+        Path(assignment.options["path"]),
+        with_trainings=assignment.options.get("with_trainings", False),
+        on_progress=assignment.on_progress,
+    )
+    return {"path": str(path), "bytes": path.stat().st_size}
+
+
+def _restore(assignment: Assignment) -> dict[str, Any]:
+    from tracin_core.jobs.restoring import restore_project
+
+    project = restore_project(
+        assignment.engine,
+        assignment.workspace,
+        Path(assignment.options["path"]),
+        slug=assignment.slug,
+        on_progress=assignment.on_progress,
+    )
+    return {"project": project.slug}
+
+
 register_kind(
     "import",
     JobKind(
@@ -153,3 +180,12 @@ register_kind(
 )
 register_kind("score", JobKind(work=_score, plan={"reading": 2, "encoding": 5, **_SCORING}))
 register_kind("rescore", JobKind(work=_rescore, plan={"reading": 2, "encoding": 5, **_SCORING}))
+register_kind("backup", JobKind(work=_backup, plan={"writing the rows": 3, "writing the files": 7}))
+register_kind(
+    "restore",
+    JobKind(
+        work=_restore,
+        plan={"unpacking the files": 4, "entering the rows": 6},
+        needs_project=False,
+    ),
+)

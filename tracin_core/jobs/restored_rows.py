@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from tracin_core.errors import InputError
+from tracin_core.errors import InputError, InvalidDecisionError
 from tracin_core.jobs.backup_rows import in_chunks
 from tracin_core.reviews.database import writing
 from tracin_core.reviews.deleting import delete_hidden_project, list_hidden_projects
@@ -81,6 +81,8 @@ class RestoredRows:
                     f"The backup's table {table} contradicts itself: {error.orig}. Expected rows "
                     "as this program writes them. Use another backup; nothing was restored."
                 ) from error
+            except InvalidDecisionError as error:
+                raise InputError(f"The backup's table {table} cannot be used. {error}") from error
             except KeyError as error:
                 raise InputError(
                     f"The backup's table {table} lacks the column {error}. Expected rows as this "
