@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.reviews.builders import Scene, build_scene
+from tests.reviews.builders import Scene, build_homes, build_scene
 from tracin_core.errors import StaleDecisionError
 from tracin_core.reviews.decisions import Decision, last_undoable, undo_decision
 from tracin_core.reviews.examples import get_example
@@ -43,8 +44,12 @@ class Model:
 
 def apply_decision(scene: Scene, model: Model, example_id: int, action: str, who: str) -> None:
     view = get_example(scene.engine, example_id, None)
-    new_label = (view.given_label + 1) % 3 if action == "relabel" else None
-    made = scene.decide(example_id, action, new_label=new_label, reviewer=who)
+    change = {}
+    if action == "relabel" and scene.project.task == "regression":
+        change = {"new_value": view.given_value + 0.5 * (view.version + 1)}
+    elif action == "relabel":
+        change = {"new_label": (view.given_label + 1) % 3}
+    made = scene.decide(example_id, action, reviewer=who, **change)
     model.stacks[example_id].append(made)
     model.versions[example_id] += 1
     model.made.append(made)
@@ -72,6 +77,8 @@ def check_examples(scene: Scene, model: Model) -> None:
         label = view.given_label if top is None or top.new_label is None else top.new_label
         assert view.status == model.status(example_id)
         assert view.current_label == label
+        value = view.given_value if top is None or top.new_value is None else top.new_value
+        assert view.current_value == value
         assert view.version == model.versions[example_id]
         assert view.last_decision_id == (top.id if top else None)
 
@@ -112,14 +119,15 @@ steps = st.one_of(
 )
 
 
+@pytest.mark.parametrize("build", [build_scene, build_homes])
 @given(sequence=st.lists(steps, max_size=12))
 @settings(
-    max_examples=25,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_any_sequence_of_events_means_what_the_model_says(engine, sequence):
-    scene = build_scene(engine, 3, 1)
+def test_any_sequence_of_events_means_what_the_model_says(engine, build, sequence):
+    scene = build(engine, 3, 1)
     model = Model({one: [] for one in scene.train_ids}, dict.fromkeys(scene.train_ids, 0))
     for number, action, who in sequence:
         if action == "undo":

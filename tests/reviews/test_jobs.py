@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from tests.reviews.builders import build_scene
-from tracin_core.errors import JobError, NotFoundError
+from tracin_core.errors import InputError, JobError, NotFoundError
 from tracin_core.reviews.database import writing
 from tracin_core.reviews.jobs import (
     PID_TRUSTED_FOR,
@@ -23,10 +23,12 @@ from tracin_core.reviews.jobs import (
     finish_job,
     get_job,
     heartbeat,
+    link_job,
     list_jobs,
     process_is_alive,
     request_cancel,
 )
+from tracin_core.reviews.projects import create_project
 from tracin_core.reviews.schema import JobRow, utc_now
 
 
@@ -64,6 +66,45 @@ def test_a_project_has_one_active_job(scene, job):
     second = create_job(scene.engine, scene.project.slug, "score")
     assert [one.id for one in list_jobs(scene.engine, scene.project.slug)] == [second.id, job.id]
     assert get_job(scene.engine, job.id).error == "no memory"
+
+
+def test_an_import_has_a_job_before_there_is_a_project(engine):
+    options = {"path": "/data/é.csv", "plant": 0.1, "features": ["a", None]}
+    job = create_job(engine, "birds", "import", options=options, log="logs/job-{id}.log")
+    assert (job.project_id, job.project_slug, job.options) == (None, "birds", options)
+    assert (job.log, job.result, job.seconds_left) == (f"logs/job-{job.id}.log", {}, None)
+    with pytest.raises(JobError, match="import is queued"):
+        create_job(engine, "birds", "train")
+    project = create_project(engine, slug="birds", title="B", kind="text", classes=["a", "b"])
+    link_job(engine, job.id, project.id)
+    assert active_job(engine, "birds").project_id == project.id
+    done = finish_job(engine, job.id, "succeeded", result={"added": {"train": 3}})
+    assert done.result == {"added": {"train": 3}}
+    assert create_job(engine, "birds", "train").project_id == project.id
+    with pytest.raises(NotFoundError):
+        link_job(engine, job.id, 999)
+
+
+def test_a_job_needs_a_name_that_a_project_can_have(engine):
+    with pytest.raises(InputError, match="'No name'"):
+        create_job(engine, "No name", "import")
+    assert list_jobs(engine) == []
+
+
+@pytest.mark.parametrize(("told", "kept"), [(12.5, 12.5), (None, None), (float("inf"), None)])
+def test_the_time_left_is_kept_until_the_end(engine, job, told, kept):
+    claim_job(engine, job.id)
+    heartbeat(engine, job.id, progress=0.5, seconds_left=told)
+    assert get_job(engine, job.id).seconds_left == kept
+    assert finish_job(engine, job.id, "failed").seconds_left is None
+
+
+def test_jobs_are_listed_by_project_or_all_newest_first(scene, job):
+    other = create_job(scene.engine, build_scene(scene.engine).project.slug, "train")
+    assert [one.id for one in list_jobs(scene.engine)] == [other.id, job.id]
+    assert [one.id for one in list_jobs(scene.engine, limit=1)] == [other.id]
+    assert list_jobs(scene.engine, scene.project.slug) == [job]
+    assert list_jobs(scene.engine, "nobody") == []
 
 
 def test_a_job_is_claimed_once(engine, job):

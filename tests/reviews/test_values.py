@@ -186,6 +186,48 @@ def test_the_queue_is_filtered_by_value_and_by_cell(homes, choice, positions):
     assert page.total == len(positions)
 
 
+ODD_CELLS = ['say "hi"', "back\\slash", "100% of_it", "line\nbreak", "日本語 👂", "null", "c\u0001"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "positions"),
+    [
+        ('"', [0]),
+        ('y "H', [0]),
+        ("\\", [1]),
+        ("%", [2]),
+        ("f_i", [2]),
+        ("\n", [3]),
+        ("本語 👂", [4]),
+        ("NULL", [5]),
+        ("\\n", []),
+        ("u0001", []),
+        ("c\u0001", [6]),
+        ("nul\x00", []),
+        ("half \ud800", []),
+    ],
+)
+def test_a_cell_is_searched_as_it_stands(engine, wanted, positions):
+    project = create_project(engine, slug="odd", title="O", kind="table", task="regression")
+    rows = [
+        NewExample(f"key{n}", "train", n, given_value=0, fields={"say": cell, "none": None})
+        for n, cell in enumerate(ODD_CELLS)
+    ]
+    add_examples(engine, project.id, rows)
+    run = register_run(
+        engine,
+        project.id,
+        key="odd",
+        folder="runs/odd",
+        config={},
+        checkpoints=[],
+        scores={"self_influence": -np.arange(len(rows))},
+        predictions={},
+    )
+    found = fetch_page(engine, run.id, filter=QueueFilter(text=wanted))
+    assert [row.position for row in found.rows] == positions
+
+
 def test_the_queue_is_filtered_by_status_with_a_range(homes):
     homes.decide(homes.train_ids[5], "relabel", new_value=1.0)
     pending = QueueFilter(status="pending", given_from=103.0)

@@ -8,14 +8,17 @@ one the example is pending.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     String,
+    Text,
     and_,
     case,
+    cast,
     column,
     exists,
     func,
@@ -113,8 +116,10 @@ def example_says(connection: Connection, wanted: str) -> ColumnElement[bool]:
     """
     unfold = func.json_each if connection.dialect.name == "sqlite" else func.json_each_text
     cell = unfold(ExampleRow.fields).table_valued("key", "value")
-    in_row = exists().select_from(cell).where(contains(connection, [cell.c.value], wanted))
+    in_cell = exists().select_from(cell).where(contains(connection, [cell.c.value], wanted))
+    # First the row as it is stored, which is cheap; unfolding each of 200,000 took a second.
+    stored = json.dumps(wanted, ensure_ascii=False)[1:-1]
+    in_row = contains(connection, [cast(ExampleRow.fields, Text)], stored)
     return or_(
-        contains(connection, [ExampleRow.text, ExampleRow.key], wanted),
-        and_(ExampleRow.fields.is_not(None), in_row),
+        contains(connection, [ExampleRow.text, ExampleRow.key], wanted), and_(in_row, in_cell)
     )
