@@ -81,7 +81,7 @@ def describe(engine: Engine, project: Project) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("build", "correction"),
-    [(build_scene, {"new_label": 2}), (build_homes, {"new_value": -0.1})],
+    [(build_scene, {"new_label": 0}), (build_homes, {"new_value": -0.1})],
     ids=["labels", "numbers"],
 )
 @pytest.mark.parametrize("direction", ["out of this one", "into this one"])
