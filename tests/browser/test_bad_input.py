@@ -178,7 +178,7 @@ def test_a_damaged_run_is_told_and_the_queue_goes_on(page: Page, private_server:
     private_server.start()
     page.goto(f"{private_server.url}/inspect?project=digits")
     expect(page.get_by_role("alert")).to_contain_text(file)
-    expect(page.get_by_role("alert")).to_contain_text("python -m tracin_core demo digits")
+    expect(page.get_by_role("alert")).to_contain_text("python -m tracin_core score digits")
     no_crash(page)
     page.goto(f"{private_server.url}/queue?project=digits")
     expect(page.get_by_role("button", name="Suspect 1: ")).to_be_visible()

@@ -151,7 +151,7 @@ def test_the_doctor_finds_a_damaged_run(built_demos, tmp_path, capsys):
     assert main(["--workspace", str(own.root), "doctor"]) == 1
     shown = capsys.readouterr().out
     assert "vectors-all-train.npy" in shown
-    assert "demo digits" in shown
+    assert "score digits" in shown
     assert "project docs" in shown  # its files are not in this workspace
 
 

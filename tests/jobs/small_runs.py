@@ -99,7 +99,9 @@ def read_arrays(folder: RunFolder) -> dict[str, np.ndarray]:
     arrays = {}
     for split in ("train", "test"):
         signals = folder.read_all_signals(split)
-        arrays |= {f"{name}-{split}": values for name, values in vars(signals).items()}
+        for name, values in vars(signals).items():
+            if values is not None:  # of a regression only
+                arrays[f"{name}-{split}"] = values
         arrays[f"probabilities-{split}"] = folder.probabilities(split)
         for layers in ("all", "last"):
             arrays[f"vectors-{layers}-{split}"] = folder.vectors(layers, split)

@@ -21,13 +21,13 @@ CNN = st.builds(
     height=SIZES,
     width=SIZES,
     channels=st.integers(1, 4),
-    num_classes=st.integers(2, 50),
+    num_outputs=st.integers(2, 50),
     filters=st.tuples(SIZES, SIZES),
     hidden=SIZES,
     seed=st.integers(0, 2**31),
 )
 WORDS = st.builds(
-    WordEmbeddingConfig, num_ids=st.integers(2, 10**6), num_classes=st.integers(2, 50), hidden=SIZES
+    WordEmbeddingConfig, num_ids=st.integers(2, 10**6), num_outputs=st.integers(2, 50), hidden=SIZES
 )
 
 
@@ -38,24 +38,24 @@ def test_a_configuration_survives_json(config):
 
 def test_the_suggested_network_fits_the_encoder():
     image = suggest_model(ImageEncoder(height=8, width=12, channels=3), 5)
-    assert image == SmallCNNConfig(height=8, width=12, channels=3, num_classes=5)
+    assert image == SmallCNNConfig(height=8, width=12, channels=3, num_outputs=5)
     text = suggest_model(TextEncoder(vocabulary=("a", "b")), 4, seed=7)
-    assert text == WordEmbeddingConfig(num_ids=4, num_classes=4, seed=7)
+    assert text == WordEmbeddingConfig(num_ids=4, num_outputs=4, seed=7)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"height": 3}, {"num_classes": 1}, {"filters": (4,)}, {"hidden": 0}]
+    "changes", [{"height": 3}, {"num_outputs": 0}, {"filters": (4,)}, {"hidden": 0}]
 )
 def test_an_impossible_network_is_refused(changes):
     with pytest.raises(ConfigurationError, match=r"Found .* expected"):
-        SmallCNNConfig(**{"height": 8, "width": 8, "channels": 1, "num_classes": 2, **changes})
+        SmallCNNConfig(**{"height": 8, "width": 8, "channels": 1, "num_outputs": 2, **changes})
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"name": "resnet900"}, "expected one of small_cnn, word_embedding"),
-        ({"name": "word_embedding", "num_ids": 3, "num_classes": 2, "heads": 4}, "heads"),
+        ({"name": "resnet900"}, "expected one of small_cnn, resnet18, word_embedding"),
+        ({"name": "word_embedding", "num_ids": 3, "num_outputs": 2, "heads": 4}, "heads"),
         ({"name": "small_cnn", "height": 8}, "cannot be read"),
     ],
 )

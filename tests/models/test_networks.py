@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tracin_core.models import SmallCNNConfig, WordEmbeddingConfig, build_model
 
-CNN = SmallCNNConfig(height=8, width=8, channels=1, num_classes=3, filters=(4, 6), hidden=5)
-WORDS = WordEmbeddingConfig(num_ids=20, num_classes=3, embedding=4, hidden=5)
+CNN = SmallCNNConfig(height=8, width=8, channels=1, num_outputs=3, filters=(4, 6), hidden=5)
+WORDS = WordEmbeddingConfig(num_ids=20, num_outputs=3, embedding=4, hidden=5)
 CONFIGS = pytest.mark.parametrize("config", [CNN, WORDS], ids=lambda config: config.name)
 
 
@@ -47,7 +47,7 @@ def test_an_example_does_not_depend_on_its_batch(config):
 @given(height=st.integers(4, 20), width=st.integers(4, 20), channels=st.integers(1, 3))
 @settings(max_examples=20)
 def test_the_cnn_takes_every_size_it_allows(height, width, channels):
-    config = SmallCNNConfig(height=height, width=width, channels=channels, num_classes=2)
+    config = SmallCNNConfig(height=height, width=width, channels=channels, num_outputs=2)
     assert build_model(config)(torch.zeros(1, channels, height, width)).shape == (1, 2)
 
 

@@ -30,7 +30,7 @@ from tracin_core.models.own_inputs import OwnEncoder, check_repeatable
 from tracin_core.models.own_loading import load_own_model
 
 CLASSES = ("ant", "bee", "cat")
-CNN = SmallCNNConfig(height=8, width=8, channels=1, num_classes=2)
+CNN = SmallCNNConfig(height=8, width=8, channels=1, num_outputs=2)
 
 
 def write(folder: Path, source: str, name: str = "net.py") -> Path:

@@ -110,7 +110,7 @@ def test_a_missing_file_is_named_with_the_way_out(own_run, file):
     (own_run.root / file).unlink()
     (problem,) = own_run.find_problems()
     assert file in str(problem)
-    assert "demo digits" in str(problem)
+    assert "score digits" in str(problem)
 
 
 @pytest.mark.parametrize("file", FILES[:4])
@@ -122,7 +122,7 @@ def test_a_damaged_file_is_named_with_the_way_out(own_run, file, damage):
     path.write_bytes(replacement.get(damage, b""))
     (problem,) = own_run.find_problems()
     assert file in str(problem)
-    assert "demo digits" in str(problem)
+    assert "score digits" in str(problem)
 
 
 def test_an_array_of_the_wrong_shape_is_refused(own_run):

@@ -1,8 +1,8 @@
 """Build a demo project: data, media, training, scoring, registration; resumable everywhere.
 
 Each stage appears whole or not at all and is skipped when it is there, so a build that was
-killed at any moment goes on from its last finished stage. The project enters the database at
-the end: what the pages show is complete.
+killed at any moment goes on from its last finished stage. The project enters the database with
+all of its examples, and its run when that is complete.
 """
 
 from __future__ import annotations
@@ -13,29 +13,20 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
-from tracin_core.errors import NotFoundError
 from tracin_core.files import disk_errors_explained
 from tracin_core.jobs.demo_data import (
     DemoOptions,
-    PreparedDemo,
     check_record,
     files_are_there,
     find_project,
     prepare_demo,
 )
 from tracin_core.jobs.locking import project_locked
+from tracin_core.jobs.pipeline import score_locked, train_locked
 from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
-from tracin_core.jobs.registering import register_scored_run
-from tracin_core.jobs.stored_examples import digest_examples, of_split
+from tracin_core.jobs.work_options import WorkOptions
 from tracin_core.reviews.database import open_database
-from tracin_core.reviews.examples import find_by_positions
-from tracin_core.reviews.projects import (
-    NewExample,
-    Project,
-    add_examples,
-    create_project,
-    current_run,
-)
+from tracin_core.reviews.projects import current_run
 from tracin_core.runs import RunFolder
 
 
@@ -120,82 +111,10 @@ def _build(
     options: DemoOptions,
     on_progress: OnProgress,
 ) -> str:
-    on_progress(Progress("reading the data", 0, 1))
-    prepared = prepare_demo(name, workspace, engine, options)
-    on_progress(Progress("reading the data", 1, 1))
-    folder = _train_and_score(prepared, workspace, on_progress)
-    on_progress(Progress("entering the results", 0, 1))
-    run_key = _register(prepared, engine, folder)
-    on_progress(Progress("entering the results", 1, 1))
-    return run_key
-
-
-def _train_and_score(
-    prepared: PreparedDemo, workspace: Workspace, on_progress: OnProgress
-) -> RunFolder:
-    # torch, four seconds of it, is needed only here.
-    from tracin_core.jobs.scoring import score_run
-    from tracin_core.jobs.sharding import SplitSource
-    from tracin_core.jobs.training import encode_splits, train_network
-
-    folder = workspace.project_folder(prepared.slug)
-    encoder, datasets = encode_splits(prepared.kind, prepared.examples)
-    network = train_network(
-        folder / "training",
-        kind=prepared.kind,
-        classes=prepared.classes,
-        encoder=encoder,
-        datasets=datasets,
-        data_hash=prepared.data_hash,
-        on_progress=on_progress,
-    )
-    sources = [
-        SplitSource(
-            split=split,
-            examples=dataset,
-            digests=digest_examples(of_split(prepared.examples, split)),
-        )
-        for split, dataset in datasets.items()
-    ]
-    return score_run(
-        folder / "runs", network, sources, data_hash=prepared.data_hash, on_progress=on_progress
-    ).folder
-
-
-def _register(prepared: PreparedDemo, engine: Engine, folder: RunFolder) -> str:
-    project = find_project(engine, prepared.slug) or _create_project(prepared, engine)
-    _add_examples(prepared, engine, project)
-    return register_scored_run(engine, project.id, folder).key
-
-
-def _create_project(prepared: PreparedDemo, engine: Engine) -> Project:
-    return create_project(
-        engine,
-        slug=prepared.slug,
-        title=prepared.title,
-        kind=prepared.kind,
-        classes=prepared.classes,
-        description=prepared.description,
-    )
-
-
-def _add_examples(prepared: PreparedDemo, engine: Engine, project: Project) -> None:
-    """Enter the examples, unless an earlier, killed build has done it."""
-    try:
-        find_by_positions(engine, project.id, None, "train", [0])
-    except NotFoundError:
-        add_examples(
-            engine,
-            project.id,
-            (
-                NewExample(
-                    key=example.key,
-                    split=example.split,
-                    position=example.position,
-                    given_label=example.given_label,
-                    text=example.content if isinstance(example.content, str) else None,
-                    media_path=example.media_path,
-                )
-                for example in prepared.examples
-            ),
-        )
+    on_progress(Progress("making the data", 0, 1))
+    prepare_demo(name, workspace, engine, options)
+    on_progress(Progress("making the data", 1, 1))
+    # As the data has them: the planted errors stay until a person asks for a rescore.
+    work = WorkOptions(labels="given")
+    train_locked(engine, workspace, name, work, on_progress)
+    return score_locked(engine, workspace, name, work, on_progress).key

@@ -14,14 +14,14 @@ from tracin_core.errors import ConfigurationError, NotFoundError
 from tracin_core.examples import DemoData, DemoExample, load_demo
 from tracin_core.files import atomic_folder, write_text
 from tracin_core.jobs.evaluation import write_truth
-from tracin_core.jobs.stored_examples import (
-    StoredExample,
-    hash_examples,
-    of_split,
-    read_examples,
+from tracin_core.jobs.stored_examples import count_examples, hash_examples
+from tracin_core.reviews.projects import (
+    NewExample,
+    Project,
+    add_examples,
+    create_project,
+    get_project,
 )
-from tracin_core.reviews.projects import Project, get_project
-from tracin_core.runs.config import Kind
 
 
 @dataclass(frozen=True)
@@ -47,32 +47,11 @@ class DemoRecord:
     counts: dict[str, int]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PreparedDemo:
-    """A demo whose media and truth are on disk.
+def prepare_demo(name: str, workspace: Workspace, engine: Engine, options: DemoOptions) -> None:
+    """Put a demo's media, truth and examples in their places, or what is missing of them.
 
-    Attributes:
-        slug, title, description, kind, classes: As the project will have them.
-        examples: Of both splits.
-        data_hash: Digest of classes and examples.
-    """
-
-    slug: str
-    title: str
-    description: str
-    kind: Kind
-    classes: tuple[str, ...]
-    examples: list[StoredExample]
-    data_hash: str
-
-
-def prepare_demo(
-    name: str, workspace: Workspace, engine: Engine, options: DemoOptions
-) -> PreparedDemo:
-    """Return the demo's examples, with their media and truth on disk.
-
-    A project that is in the database already is read from there: the installed libraries, and
-    with them the texts of the docs demo, may have changed since it was made.
+    What is in the database stays as it is: the installed libraries, and with them the texts of
+    the docs demo, may have changed since it was made.
 
     Raises:
         ConfigurationError: If the project is there with other planted errors, or is no demo.
@@ -80,19 +59,23 @@ def prepare_demo(
     """
     project = find_project(engine, name)
     record = None if project is None else check_record(workspace, project, options)
-    if project is not None and record is not None and files_are_there(workspace, name):
-        entered = _read_back(workspace, engine, project, record)
-        if entered:
-            return PreparedDemo(
-                slug=name,
-                title=project.title,
-                description=project.description,
-                kind="image" if project.kind == "image" else "text",
-                classes=project.classes,
-                examples=entered,
-                data_hash=hash_examples(project.classes, entered),
-            )
-    return _make(load_demo(name, seed=options.seed, noise=options.noise), workspace, options)
+    entered = None if project is None else count_examples(engine, project.id)
+    complete = record is not None and entered == record.counts
+    if complete and files_are_there(workspace, name):
+        return
+    data = load_demo(name, seed=options.seed, noise=options.noise)
+    _write_files(data, workspace, options)
+    if project is None:
+        project = create_project(
+            engine,
+            slug=data.slug,
+            title=data.title,
+            kind=data.kind,
+            classes=data.classes,
+            description=data.description,
+        )
+    if not complete:
+        add_examples(engine, project.id, map(_as_new, data.examples))
 
 
 def files_are_there(workspace: Workspace, slug: str) -> bool:
@@ -143,59 +126,42 @@ def _record_path(workspace: Workspace, slug: str) -> Path:
     return workspace.project_folder(slug) / "demo.json"
 
 
-def _make(data: DemoData, workspace: Workspace, options: DemoOptions) -> PreparedDemo:
-    examples = [_as_stored(example) for example in data.examples]
-    data_hash = hash_examples(data.classes, examples)
+def _write_files(data: DemoData, workspace: Workspace, options: DemoOptions) -> None:
+    data_hash = hash_examples(
+        data.classes,
+        ((e.key, e.split, e.position, e.given_label, e.content) for e in data.examples),
+    )
     known = read_record(workspace, data.slug)
     if known is None or known.data_hash != data_hash or not files_are_there(workspace, data.slug):
         _record_path(workspace, data.slug).unlink(missing_ok=True)
-        _write_media(workspace.media_folder(data.slug), examples)
-        train = of_split(examples, "train")
-        write_truth(
-            workspace.truth_path(data.slug), [example.key for example in train], data.true_labels
-        )
-        counts = {"train": len(train), "test": len(examples) - len(train)}
+        _write_media(workspace.media_folder(data.slug), data.examples)
+        keys = [example.key for example in data.of_split("train")]
+        write_truth(workspace.truth_path(data.slug), keys, data.true_labels)
+        counts = {"train": len(keys), "test": len(data.examples) - len(keys)}
         record = DemoRecord(options.seed, options.noise, data_hash, counts)
         write_text(_record_path(workspace, data.slug), json.dumps(asdict(record), indent=2) + "\n")
-    return PreparedDemo(
-        slug=data.slug,
-        title=data.title,
-        description=data.description,
-        kind=data.kind,
-        classes=data.classes,
-        examples=examples,
-        data_hash=data_hash,
-    )
 
 
-def _read_back(
-    workspace: Workspace, engine: Engine, project: Project, record: DemoRecord
-) -> list[StoredExample]:
-    """Return the examples in the database; none if it was killed before they were entered."""
-    try:
-        return read_examples(
-            engine, project.id, workspace.media_folder(project.slug), record.counts
-        )
-    except NotFoundError:
-        return []
-
-
-def _as_stored(example: DemoExample) -> StoredExample:
-    path = None if example.image is None else f"{example.split}/{example.position:05d}.png"
-    return StoredExample(
+def _as_new(example: DemoExample) -> NewExample:
+    return NewExample(
         key=example.key,
         split=example.split,
         position=example.position,
         given_label=example.given_label,
-        content=example.content,
-        media_path=path,
+        text=example.text,
+        media_path=_media_path(example),
     )
 
 
-def _write_media(folder: Path, examples: Iterable[StoredExample]) -> None:
+def _media_path(example: DemoExample) -> str | None:
+    return None if example.image is None else f"{example.split}/{example.position:05d}.png"
+
+
+def _write_media(folder: Path, examples: Iterable[DemoExample]) -> None:
     with atomic_folder(folder) as building:
         for example in examples:
-            if example.media_path is not None and isinstance(example.content, bytes):
-                path = building / example.media_path
+            media_path = _media_path(example)
+            if media_path is not None and example.image is not None:
+                path = building / media_path
                 path.parent.mkdir(exist_ok=True)
-                path.write_bytes(example.content)
+                path.write_bytes(example.image)

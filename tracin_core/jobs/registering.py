@@ -14,7 +14,18 @@ from tracin_core.runs import RunConfig, RunFolder
 from tracin_core.terms import SPLITS, Split
 
 # What the screens read is in the run's folder; the database keeps what identifies the run.
-_CONFIG_FIELDS = ("kind", "counts", "layers", "rates", "projection", "indexes", "timings")
+_CONFIG_FIELDS = (
+    "kind",
+    "task",
+    "target",
+    "target_scale",
+    "counts",
+    "layers",
+    "rates",
+    "projection",
+    "indexes",
+    "timings",
+)
 
 
 def register_scored_run(engine: Engine, project_id: int, folder: RunFolder) -> Run:
@@ -53,12 +64,13 @@ def describe_for_database(config: RunConfig) -> dict[str, object]:
 
 def _read_predictions(
     folder: RunFolder, split: Split
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+) -> tuple[npt.NDArray[np.integer | np.floating], ...]:
+    """Return predicted class, its probability and that of the given label; or the number."""
     signals = folder.read_all_signals(split)
-    probabilities = folder.probabilities(split)
-    predicted = signals.predicted[-1]
+    if signals.predicted_value is not None:
+        return (signals.predicted_value[-1],)
     return (
-        predicted,
-        probabilities[np.arange(len(predicted)), predicted],
+        signals.predicted[-1],
+        folder.largest_probabilities(split),
         signals.given_probability[-1],
     )

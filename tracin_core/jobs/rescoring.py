@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
 from tracin_core.errors import NotFoundError
-from tracin_core.files import disk_errors_explained
-from tracin_core.jobs.locking import project_locked
+from tracin_core.jobs.pipeline import working_on
 from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
 from tracin_core.jobs.registering import register_scored_run
-from tracin_core.jobs.stored_examples import (
-    StoredExample,
-    digest_examples,
-    hash_examples,
-    of_split,
-    read_examples,
-)
+from tracin_core.jobs.stored_examples import read_project
 from tracin_core.reviews.projects import Run, current_run, get_project
 from tracin_core.runs import RunFolder
-from tracin_core.terms import SPLITS
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tracin_core.examples.encoding import Encoder
 
 
 @dataclass(frozen=True)
@@ -51,6 +36,7 @@ def rescore_project(
     workspace: Workspace,
     slug: str,
     *,
+    run_my_code: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> RescoredProject:
     """Bring a project's scores up to the labels that are in force after the decisions.
@@ -63,6 +49,7 @@ def rescore_project(
         engine: The database.
         workspace: Where the project's files are.
         slug: The project.
+        run_my_code: Whether the person has agreed to run the file of their own network.
         on_progress: Told about every batch.
 
     Returns:
@@ -75,63 +62,39 @@ def rescore_project(
     """
     project = get_project(engine, slug)
     folder = workspace.project_folder(slug)
-    waiting = Progress("waiting for another process that works on this project", 0, 1)
-    with disk_errors_explained(folder), project_locked(folder, lambda: on_progress(waiting)):
+    with working_on(workspace, slug, on_progress):
         current = current_run(engine, project.id)
         if current is None:
             raise NotFoundError(
                 f"The project {slug} has no scores yet; expected a run whose checkpoints can be "
                 "used. Score it first."
             )
+        examples = read_project(
+            engine, project, workspace.media_folder(slug), "current", on_progress
+        )
         # torch, four seconds of it, is needed only here.
+        from tracin_core.jobs.encoded import read_on_demand
         from tracin_core.jobs.networks import open_network
         from tracin_core.jobs.scoring import score_run
         from tracin_core.jobs.sharding import SplitSource
 
         base = RunFolder(folder / current.folder)
-        network, config = open_network(base), base.read_config()
-        examples = read_examples(
-            engine, project.id, workspace.media_folder(slug), config.counts, labels="current"
-        )
-        splits = {split: of_split(examples, split) for split in SPLITS}
+        network = open_network(base, run_my_code=run_my_code)
+        # Encoded when they are read: of most, only the digest is needed.
+        datasets = read_on_demand(network.encoder, examples, network.target_scale)
         scored = score_run(
             folder / "runs",
             network,
             [
-                SplitSource(
-                    split=split,
-                    examples=_EncodedOnDemand(network.encoder, members),
-                    digests=digest_examples(members),
-                )
-                for split, members in splits.items()
+                SplitSource(split=split, examples=datasets[split], digests=part.digests)
+                for split, part in examples.splits.items()
             ],
-            data_hash=hash_examples(project.classes, examples),
+            data_hash=examples.data_hash,
             base=base,
-            rates=config.rates,
+            rates=base.read_config().rates,
             on_progress=on_progress,
         )
+        on_progress(Progress("entering the results", 0, 1))
         run = register_scored_run(engine, project.id, scored.folder)
+        on_progress(Progress("entering the results", 1, 1))
     return RescoredProject(run, sum(scored.num_computed.values()), scored.rows_computed)
-
-
-class _EncodedOnDemand:
-    """Examples that are encoded when they are read: of most, only the digest is needed."""
-
-    def __init__(self, encoder: Encoder, examples: Sequence[StoredExample]) -> None:
-        self._encoder = encoder
-        self._examples = examples
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def read_batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the inputs and labels of several positions, shapes ``(B, ...)`` and ``(B,)``."""
-        from tracin_core.examples.datasets import encode_examples
-
-        wanted = [self._examples[index] for index in indices.tolist()]
-        dataset = encode_examples(
-            self._encoder,
-            [example.content for example in wanted],
-            [example.given_label for example in wanted],
-        )
-        return dataset.inputs, dataset.labels

@@ -64,6 +64,7 @@ def score_run(
     data_hash: str,
     base: RunFolder | None = None,
     rates: Rates = "ones",
+    device: str = "auto",
     shard_examples: int = SHARD_EXAMPLES,
     on_progress: OnProgress = ignore_progress,
 ) -> ScoredRun:
@@ -82,6 +83,7 @@ def score_run(
             only examples whose label or content has changed since are computed.
         rates: Whether vectors carry the recorded learning rates or ones. Ones, because that
             is what the queue's self-influence uses: both then tell the same story.
+        device: "auto", or a device as torch names it.
         shard_examples: Examples that are in memory at a time.
         on_progress: Told about every batch.
 
@@ -99,6 +101,8 @@ def score_run(
         "projection": asdict(PROJECTION),
         "code": describe_code_version(),
     }
+    if network.target_scale is not None:
+        making["target_scale"] = asdict(network.target_scale)
     created_at = datetime.now(UTC)
     digest = hash_json({"data": data_hash, **making})
     root = _find_run(runs_folder, digest) or runs_folder / make_run_key(digest, created_at)
@@ -108,7 +112,7 @@ def score_run(
         return ScoredRun(folder=RunFolder(root), num_computed=none, num_checkpoints=len(entries))
     reusable = None if base is None else find_reusable(base, hash_json(making))
     run = _open_unfinished(runs_folder, digest, network, reusable, shard_examples)
-    work = _Scoring(run, network, entries, rates, on_progress)
+    work = _Scoring(run, network, entries, rates, device, on_progress)
     with threads_limited_for(network.model):
         work.score(sources, reusable, shard_examples)
     config = work.describe(
@@ -136,6 +140,7 @@ class _Scoring:
         network: TrainedNetwork,
         entries: tuple[CheckpointEntry, ...],
         rates: Rates,
+        device: str,
         on_progress: OnProgress,
     ) -> None:
         self._run = run
@@ -161,6 +166,7 @@ class _Scoring:
         scorer = ShardScorer(
             tracin=self._tracin,
             projection=Projection(dim=PROJECTION.dim, seed=PROJECTION.seed),
+            scale=self._network.target_scale,
             shard_examples=shard_examples,
             on_progress=self._on_progress,
         )
@@ -202,6 +208,9 @@ class _Scoring:
             code_version=code_version,
             created_at=created_at.isoformat(timespec="seconds"),
             timings={step: round(seconds, 3) for step, seconds in self._seconds.items()},
+            task=network.task,
+            target=network.target,
+            target_scale=network.target_scale,
         )
 
     def _examine(self, source: SplitSource) -> None:

@@ -22,7 +22,9 @@ from tracin_core.influence.signals import Capture
 from tracin_core.influence.tracin import TracIn
 from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
 from tracin_core.jobs.reuse import ReusableRun
+from tracin_core.runs import TargetScale
 from tracin_core.runs.digests import Digests
+from tracin_core.runs.probabilities import pack_probabilities
 from tracin_core.runs.shards import Shard, UnfinishedRun
 from tracin_core.runs.signals import Signals
 from tracin_core.terms import Split
@@ -49,7 +51,7 @@ class SplitSource:
     Attributes:
         split: "train" or "test".
         examples: Inputs and labels by position.
-        digests: Of each example's label and content, shape ``(N, 16)``.
+        digests: Of each example's target and content, shape ``(N, 16)``.
     """
 
     split: Split
@@ -64,12 +66,14 @@ class ShardScorer:
     Attributes:
         tracin: The engine with the network and its checkpoints.
         projection: Of the "all" vectors, and of "last" ones that are too wide.
+        scale: How targets were standardised, for regression.
         shard_examples: Examples that are in memory at a time.
         on_progress: Told about every batch.
     """
 
     tracin: TracIn
     projection: Projection
+    scale: TargetScale | None = None
     shard_examples: int = SHARD_EXAMPLES
     on_progress: OnProgress = ignore_progress
 
@@ -151,12 +155,21 @@ class _Rows(Dataset[tuple[Any, Tensor]]):
     def __init__(self, examples: ExampleSource, positions: npt.NDArray[np.intp]) -> None:
         self._examples = examples
         self._positions = torch.from_numpy(positions)
+        self._targets: list[Tensor] = []
+
+    @property
+    def targets(self) -> Tensor:
+        """Return the targets of all positions, which have been read in order."""
+        # The first batch is read twice, to see what it holds.
+        return torch.cat(self._targets)[-len(self._positions) :]
 
     def __len__(self) -> int:
         return len(self._positions)
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Any, Tensor]:
-        return self._examples.read_batch(self._positions[torch.as_tensor(indices)])
+        inputs, targets = self._examples.read_batch(self._positions[torch.as_tensor(indices)])
+        self._targets.append(targets)
+        return inputs, targets
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -171,14 +184,48 @@ def as_shard(capture: Capture) -> Shard:
         self_influence_last=_as_array(capture.squared_norms_last),
         loss=_as_array(capture.losses),
         margin=_as_array(capture.margins),
-        predicted=_as_array(capture.predicted).astype(np.int16),
+        predicted=_as_labels(capture),
         given_probability=_as_array(capture.given_probability),
     )
     return Shard(
         signals=signals,
-        probabilities=_as_array(capture.probabilities),
+        probabilities=pack_probabilities(_as_array(capture.probabilities)),
         vectors={"all": _as_array(capture.vectors), "last": _as_array(capture.last_vectors)},
     )
+
+
+def as_value_shard(capture: Capture, targets: Tensor, scale: TargetScale) -> Shard:
+    """Return what a capture pass of a regression measured, numbers in the target's own unit.
+
+    Args:
+        capture: Of B examples at C checkpoints, for standardised targets.
+        targets: Standardised, shape ``(B,)``.
+        scale: How they were standardised.
+    """
+    predicted = capture.predicted.to(torch.float64)
+    shape = tuple(capture.losses.shape)
+    missing = np.full(shape, np.nan, dtype=np.float32)
+    signals = Signals(
+        self_influence_all=_as_array(capture.squared_norms_all),
+        self_influence_last=_as_array(capture.squared_norms_last),
+        loss=_as_array(capture.losses),
+        margin=missing,
+        predicted=np.zeros(shape, dtype=np.int16),
+        given_probability=missing,
+        predicted_value=_as_array(predicted * scale.std + scale.mean),
+        residual=_as_array((targets.to(torch.float64) - predicted) * scale.std),
+    )
+    return Shard(
+        signals=signals,
+        probabilities=np.zeros((shape[1], 0), dtype=np.float32),
+        vectors={"all": _as_array(capture.vectors), "last": _as_array(capture.last_vectors)},
+    )
+
+
+def _as_labels(capture: Capture) -> npt.NDArray[np.integer]:
+    few = capture.probabilities.shape[1] <= np.iinfo(np.int16).max
+    predicted = capture.predicted.detach().cpu().numpy()
+    return predicted.astype(np.int16 if few else np.int32)
 
 
 def _as_array(tensor: Tensor | None) -> npt.NDArray[np.float32]:

@@ -27,16 +27,22 @@ def summarise_signals(
     Returns:
         By signal name, shape ``(N,)`` each: squared gradient norms summed over checkpoints
         (``self_influence``: last layer; ``self_influence_all``: all layers;
-        ``self_influence_recorded``: last layer, weighted with the rates), and loss in nats and
-        negative logit margin averaged over them.
+        ``self_influence_recorded``: last layer, weighted with the rates), and loss and negative
+        logit margin averaged over them; for regression, in place of the margin, the mean
+        absolute residual in the target's unit (``mean_residual``).
     """
     last = signals.self_influence_last.astype(np.float64)
     rates = [rate for rate in learning_rates if rate is not None]
     known = len(rates) == len(learning_rates)
-    return {
+    scores = {
         "self_influence": last.sum(axis=0),
         "self_influence_all": signals.self_influence_all.astype(np.float64).sum(axis=0),
         **({"self_influence_recorded": np.asarray(rates) @ last} if known else {}),
         "mean_loss": signals.loss.astype(np.float64).mean(axis=0),
-        "mean_margin": -signals.margin.astype(np.float64).mean(axis=0),
     }
+    rates = [rate for rate in learning_rates if rate is not None]
+    if len(rates) == len(learning_rates):
+        scores["self_influence_recorded"] = np.asarray(rates, dtype=np.float64) @ last
+    if signals.residual is None:
+        return scores | {"mean_margin": -signals.margin.astype(np.float64).mean(axis=0)}
+    return scores | {"mean_residual": np.abs(signals.residual.astype(np.float64)).mean(axis=0)}

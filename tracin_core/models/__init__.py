@@ -8,9 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tracin_core.models.config import (
+    MLPConfig,
     ModelConfig,
+    ResNet18Config,
     SmallCNNConfig,
+    SmallTransformerConfig,
     WordEmbeddingConfig,
+    available,
     model_config_from_json,
     suggest_model,
 )
@@ -19,9 +23,13 @@ if TYPE_CHECKING:
     from tracin_core.models.build import build_model
 
 __all__ = [
+    "MLPConfig",
     "ModelConfig",
+    "ResNet18Config",
     "SmallCNNConfig",
+    "SmallTransformerConfig",
     "WordEmbeddingConfig",
+    "available",
     "build_model",
     "model_config_from_json",
     "suggest_model",

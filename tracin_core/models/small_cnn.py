@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from tracin_core.models.config import SmallCNNConfig
+from tracin_core.models.image_configs import SmallCNNConfig
 
 
 def make_small_cnn(config: SmallCNNConfig) -> nn.Module:
@@ -27,6 +27,6 @@ def make_small_cnn(config: SmallCNNConfig) -> nn.Module:
         ("flatten", nn.Flatten()),
         ("hidden", nn.Linear(second * pixels, config.hidden)),
         ("relu3", nn.ReLU()),
-        ("logits", nn.Linear(config.hidden, config.num_classes)),
+        ("logits", nn.Linear(config.hidden, config.num_outputs)),
     ]
     return nn.Sequential(OrderedDict(layers))

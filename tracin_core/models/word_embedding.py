@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tracin_core.examples.text_encoder import PADDING
-from tracin_core.models.config import WordEmbeddingConfig
+from tracin_core.models.text_configs import WordEmbeddingConfig
 
 # torch draws embeddings with deviation 1, which lets a network memorise single texts by their
 # rare words before it has learned anything common; small ones have to agree first.
@@ -27,6 +27,6 @@ def make_word_embedding(config: WordEmbeddingConfig) -> nn.Module:
         ("embedding", embedding),
         ("hidden", nn.Linear(config.embedding, config.hidden)),
         ("relu", nn.ReLU()),
-        ("logits", nn.Linear(config.hidden, config.num_classes)),
+        ("logits", nn.Linear(config.hidden, config.num_outputs)),
     ]
     return nn.Sequential(OrderedDict(layers))

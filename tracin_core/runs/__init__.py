@@ -1,6 +1,12 @@
 """One run's folder on disk: configuration, signals, vectors; read without torch."""
 
-from tracin_core.runs.config import CheckpointEntry, IndexEntry, ProjectionEntry, RunConfig
+from tracin_core.runs.config import (
+    CheckpointEntry,
+    IndexEntry,
+    ProjectionEntry,
+    RunConfig,
+    TargetScale,
+)
 from tracin_core.runs.folder import RunFolder
 from tracin_core.runs.signals import Signals
 
@@ -11,4 +17,5 @@ __all__ = [
     "RunConfig",
     "RunFolder",
     "Signals",
+    "TargetScale",
 ]

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from tracin_core.errors import ConfigurationError
-from tracin_core.terms import SPLITS
+from tracin_core.terms import SPLITS, Task
 from tracin_core.terms import Kind as Kind  # for those who know it from here
 
 SCHEMA_VERSION = 1
@@ -23,9 +23,14 @@ class CheckpointEntry:
         file: Path relative to the run folder.
         step: Optimiser steps made before it was saved.
         epoch: Passes over the training data made before it was saved.
-        learning_rate: Step size in force when it was saved.
-        train_loss: Mean training loss at that time, in nats.
+        learning_rate: Step size in force when it was saved; None where it is not recorded, or
+            parameters had different ones.
+        train_loss: Mean training loss at that time: nats, or squared error of standardised
+            targets.
+        test_loss: The same over the test examples.
         test_accuracy: Share of the test examples predicted right, 0 to 1.
+        test_r2: Share of the test targets' variance that is explained, for regression.
+        test_rmse: Root of the mean squared error over the test examples, in the target's unit.
         reason: Why it was kept, in a sentence for the person.
         sha256: Digest of the file.
     """
@@ -33,11 +38,26 @@ class CheckpointEntry:
     file: str
     step: int
     epoch: float
-    learning_rate: float
+    learning_rate: float | None
     train_loss: float | None = None
+    test_loss: float | None = None
     test_accuracy: float | None = None
+    test_r2: float | None = None
+    test_rmse: float | None = None
     reason: str = ""
     sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetScale:
+    """How a regression's targets were standardised: ``(target - mean) / std``.
+
+    Everything that people see is in the target's own unit; losses and gradients are those of
+    the standardised targets.
+    """
+
+    mean: float
+    std: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +83,7 @@ class RunConfig:
     Attributes:
         key: The run's name within its project.
         kind: What an example is.
-        classes: Class names; a label is a position in them.
+        classes: Class names; a label is a position in them. Empty for regression.
         model: Configuration that ``build_model`` takes, as JSON.
         encoder: Configuration of the encoder, as JSON.
         training: Configuration of the training, as JSON.
@@ -81,6 +101,9 @@ class RunConfig:
         code_version: Version and digest of the program that made the run.
         created_at: UTC time, ISO 8601.
         timings: Seconds per step of the work.
+        task: What is predicted of an example.
+        target: Name of the number, for regression.
+        target_scale: How the targets were standardised, for regression.
         schema_version: Of this file.
     """
 
@@ -95,13 +118,16 @@ class RunConfig:
     layers: Mapping[str, tuple[str, ...]]
     rates: Rates
     projection: Mapping[str, ProjectionEntry | None]
-    epochs: tuple[Mapping[str, float], ...] = ()
+    epochs: tuple[Mapping[str, Any], ...] = ()
     indexes: Mapping[str, IndexEntry] = field(default_factory=dict)
     data_hash: str = ""
     scoring_hash: str = ""
     code_version: str = ""
     created_at: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)
+    task: Task = "classification"
+    target: str = ""
+    target_scale: TargetScale | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -149,6 +175,8 @@ class RunConfig:
         known["checkpoints"] = tuple(
             CheckpointEntry(**_pick(CheckpointEntry, entry)) for entry in values["checkpoints"]
         )
+        scale = values.get("target_scale")
+        known["target_scale"] = TargetScale(**_pick(TargetScale, scale)) if scale else None
         known["epochs"] = tuple(values.get("epochs", ()))
         known["layers"] = {name: tuple(layers) for name, layers in values["layers"].items()}
         known["projection"] = {

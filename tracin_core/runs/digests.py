@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,27 @@ from tracin_core.files import atomic_file
 
 # 128 bits: two different examples among a billion agree with odds below 1e-20.
 DIGEST_BYTES = 16
+# An image's bytes, a text, or a table's row by column.
+Content = bytes | str | Mapping[str, float | str | None]
 Digests = npt.NDArray[np.uint8]
 
 
-def digest_example(label: int, content: bytes | str) -> bytes:
-    """Return 16 bytes that stand for an example's label and content."""
-    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-    head = f"{type(content).__name__} {label}\n".encode()
-    return hashlib.blake2b(head + data, digest_size=DIGEST_BYTES).digest()
+def digest_example(target: float, content: Content) -> bytes:
+    """Return 16 bytes that stand for an example's target (label or number) and content."""
+    head = f"{type(content).__name__} {target}\n".encode()
+    return hashlib.blake2b(head + _as_bytes(content), digest_size=DIGEST_BYTES).digest()
+
+
+def digest_content(content: Content) -> bytes:
+    """Return 16 bytes that stand for an example's content alone."""
+    return hashlib.blake2b(_as_bytes(content), digest_size=DIGEST_BYTES).digest()
+
+
+def _as_bytes(content: Content) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")
 
 
 def stack_digests(digests: Iterable[bytes]) -> Digests:

@@ -16,6 +16,7 @@ from tracin_core.errors import ConfigurationError, RunFolderError
 from tracin_core.files import write_text
 from tracin_core.runs.arrays import open_array, write_array
 from tracin_core.runs.config import NewerSchemaError, RunConfig
+from tracin_core.runs.probabilities import count_columns, find_largest, unpack_probabilities
 from tracin_core.runs.signals import (
     Signals,
     check_rows,
@@ -131,20 +132,35 @@ class RunFolder:
     def read_probabilities(self, split: Split, position: int) -> npt.NDArray[np.float32]:
         """Read one example's class probabilities at the last checkpoint, shape ``(K,)``.
 
+        Of more than 256 classes only the largest are known, the others are zero. For
+        regression there are none, ``K`` is 0.
+
         Raises:
             RunFolderError: If the run has no such example, or the file is missing or corrupt.
         """
         config = self.read_config()
         self._check_position(config, split, position)
-        return np.array(self._open_probabilities(config, split)[position])
+        stored = self._open_probabilities(config, split)[position]
+        return unpack_probabilities(stored, len(config.classes))
 
     def probabilities(self, split: Split) -> npt.NDArray[np.float32]:
-        """Open one split's class probabilities as a read-only memory map, shape ``(N, K)``.
+        """Open one split's class probabilities as they are stored, a read-only memory map.
+
+        Their shape is ``(N, K)``, for more than 256 classes that of ``pack_probabilities``.
 
         Raises:
             RunFolderError: If the file is missing, truncated or of the wrong shape.
         """
         return self._open_probabilities(self.read_config(), split)
+
+    def largest_probabilities(self, split: Split) -> npt.NDArray[np.float32]:
+        """Read the probability of each example's most probable class, shape ``(N,)``.
+
+        Raises:
+            RunFolderError: If the file is missing, truncated or of the wrong shape.
+        """
+        config = self.read_config()
+        return find_largest(self._open_probabilities(config, split), len(config.classes))
 
     def vectors(self, layers: Layers, split: Split) -> npt.NDArray[np.float32]:
         """Open one split's gradient vectors as a read-only memory map, shape ``(N, D)``.
@@ -185,7 +201,9 @@ class RunFolder:
         return path
 
     def _open_probabilities(self, config: RunConfig, split: Split) -> npt.NDArray[np.float32]:
-        shape = (config.counts[split], len(config.classes))
+        shape = (config.counts[split], count_columns(len(config.classes)))
+        if not shape[1]:  # a regression has no classes, and no file
+            return np.zeros(shape, dtype=np.float32)
         return self._read(self.probabilities_path(split), lambda path: open_array(path, shape))
 
     def _open_vectors(
@@ -222,7 +240,7 @@ class RunFolder:
         slug = self.root.parent.parent.name
         return RunFolderError(
             f"The run {self.root.name} of project {slug} is damaged: {path}. {found} "
-            f"Score the project again with `python -m tracin_core demo {slug}`; "
+            f"Score the project again with `python -m tracin_core score {slug}`; "
             "no decision is lost by that."
         )
 

@@ -30,7 +30,8 @@ class Shard:
 
     Attributes:
         signals: Arrays of shape ``(C, B)``.
-        probabilities: Class probabilities at the last checkpoint, shape ``(B, K)``.
+        probabilities: Class probabilities at the last checkpoint as they are stored, shape
+            ``(B, K)``, or ``(B, 128)`` for many classes, or ``(B, 0)`` for regression.
         vectors: Gradient vectors of "all" and the "last" layers, shape ``(B, D)``.
     """
 
@@ -42,6 +43,8 @@ class Shard:
         """Return the shard with some examples' numbers taken from another, row by row."""
         signals = {}
         for entry in fields(Signals):
+            if getattr(self.signals, entry.name) is None:
+                continue
             values = np.array(getattr(self.signals, entry.name))
             values[:, rows] = getattr(other.signals, entry.name)
             signals[entry.name] = values
@@ -106,6 +109,8 @@ class UnfinishedRun:
         for layers, vectors in shard.vectors.items():
             arrays[self.folder.vectors_path(layers, split)] = vectors
         for path, rows in arrays.items():
+            if not rows.shape[1]:
+                continue
             if not path.exists():
                 create_array(path, (total, rows.shape[1]))
             write_rows(path, start, rows)

@@ -30,6 +30,8 @@ _SCHEMA = pa.schema(
         ("given_probability", pa.float32()),
     ]
 )
+# Beside those, for regression.
+_VALUE_FIELDS = [pa.field("predicted_value", pa.float32()), pa.field("residual", pa.float32())]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,18 +43,23 @@ class Signals:
     Attributes:
         self_influence_all: Squared gradient norm over all layers, without the learning rate.
         self_influence_last: The same over the last layer.
-        loss: Loss of the given label, in nats.
-        margin: Logit of the given label minus the largest other logit.
-        predicted: Index of the most probable class.
-        given_probability: Probability of the given label, 0 to 1.
+        loss: Loss of the given label, in nats; for regression the squared error of targets that
+            were divided by their standard deviation.
+        margin: Logit of the given label minus the largest other logit; NaN for regression.
+        predicted: Index of the most probable class; 0 for regression, where it means nothing.
+        given_probability: Probability of the given label, 0 to 1; NaN for regression.
+        predicted_value: For regression, the predicted number in the target's unit; else None.
+        residual: For regression, the given number minus the predicted one; else None.
     """
 
     self_influence_all: npt.NDArray[np.float32]
     self_influence_last: npt.NDArray[np.float32]
     loss: npt.NDArray[np.float32]
     margin: npt.NDArray[np.float32]
-    predicted: npt.NDArray[np.int16]
+    predicted: npt.NDArray[np.integer]
     given_probability: npt.NDArray[np.float32]
+    predicted_value: npt.NDArray[np.float32] | None = None
+    residual: npt.NDArray[np.float32] | None = None
 
 
 def write_signals(path: Path, signals: Signals, first_position: int = 0) -> None:
@@ -69,9 +76,10 @@ def write_signals(path: Path, signals: Signals, first_position: int = 0) -> None
         "position": np.repeat(positions, num_checkpoints),
         "checkpoint": np.tile(np.arange(num_checkpoints, dtype=np.int16), num_examples),
     }
-    for name in _signal_names():
+    schema = _choose_schema(signals)
+    for name in set(schema.names) - set(columns):
         columns[name] = np.asarray(getattr(signals, name)).T.ravel()
-    table = pa.table({name: columns[name] for name in _SCHEMA.names}, schema=_SCHEMA)
+    table = pa.table({name: columns[name] for name in schema.names}, schema=schema)
     with atomic_file(path) as temporary:
         pq.write_table(table, temporary, row_group_size=ROWS_PER_GROUP)
 
@@ -83,10 +91,12 @@ def merge_signals(path: Path, parts: Iterable[Path]) -> None:
         path: The Parquet file; it appears whole or not at all, as if written in one piece.
         parts: By position.
     """
-    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, _SCHEMA) as writer:
-        waiting = _SCHEMA.empty_table()
-        for part in parts:
-            waiting = pa.concat_tables([waiting, pq.read_table(part, schema=_SCHEMA)])
+    paths = list(parts)
+    schema = pq.read_schema(paths[0]).remove_metadata()
+    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        waiting = schema.empty_table()
+        for part in paths:
+            waiting = pa.concat_tables([waiting, pq.read_table(part, schema=schema)])
             ready = len(waiting) // ROWS_PER_GROUP * ROWS_PER_GROUP
             if ready:
                 writer.write_table(waiting.slice(0, ready), row_group_size=ROWS_PER_GROUP)
@@ -107,7 +117,7 @@ def read_example_signals(path: Path, position: int, num_checkpoints: int) -> Sig
         Arrays of shape ``(C,)``.
     """
     rows = _read_rows(path, position * num_checkpoints, (position + 1) * num_checkpoints)
-    return Signals(**{name: rows.column(name).to_numpy() for name in _signal_names()})
+    return Signals(**{name: rows.column(name).to_numpy() for name in _names_in(rows)})
 
 
 def read_signals_between(path: Path, start: int, stop: int, num_checkpoints: int) -> Signals:
@@ -119,14 +129,15 @@ def read_signals_between(path: Path, start: int, stop: int, num_checkpoints: int
 
 def read_all_signals(path: Path, num_checkpoints: int) -> Signals:
     """Read one split's signals as arrays of shape ``(C, N)``."""
-    return _as_matrices(pq.read_table(path, columns=list(_signal_names())), num_checkpoints)
+    names = _names_in(pq.read_schema(path))
+    return _as_matrices(pq.read_table(path, columns=names), num_checkpoints)
 
 
 def _as_matrices(table: Any, num_checkpoints: int) -> Signals:
     return Signals(
         **{
             name: table.column(name).to_numpy().reshape(-1, num_checkpoints).T
-            for name in _signal_names()
+            for name in _names_in(table)
         }
     )
 
@@ -142,15 +153,28 @@ def check_rows(path: Path, expected: int) -> None:
         raise ValueError(f"found {metadata.num_rows} rows, expected {expected}")
 
 
-def _signal_names() -> tuple[str, ...]:
-    return tuple(entry.name for entry in fields(Signals))
+def _choose_schema(signals: Signals) -> pa.Schema:
+    """Return the columns of signals: more for regression, wider ones for very many classes."""
+    schema = _SCHEMA
+    if signals.predicted.dtype.itemsize > 2:
+        place = schema.get_field_index("predicted")
+        schema = schema.set(place, pa.field("predicted", pa.int32()))
+    for entry in _VALUE_FIELDS if signals.predicted_value is not None else ():
+        schema = schema.append(entry)
+    return schema
+
+
+def _names_in(table: Any) -> list[str]:
+    """Return which signals a table or schema has; those of older runs lack the newer ones."""
+    found = getattr(table, "column_names", None) or table.names
+    return [entry.name for entry in fields(Signals) if entry.name in found]
 
 
 def _read_rows(path: Path, first: int, last: int) -> Any:
     """Read rows ``first`` to ``last - 1`` as a table."""
     with pq.ParquetFile(path) as file:
         groups, offset = _covering_groups(file.metadata, first, last)
-        table = file.read_row_groups(groups, columns=list(_signal_names()))
+        table = file.read_row_groups(groups, columns=_names_in(file.schema_arrow))
     return table.slice(first - offset, last - first)
 
 

@@ -99,6 +99,32 @@ class TrainingConfig:
         return asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Suggestion:
+    epochs: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    is_large: bool = False
+
+
+MANY_EXAMPLES = 20_000
+# Checkpoints are chosen among the epochs, so there must be some.
+MIN_EPOCHS = 6
+# By network. Networks with attention and residual ones need smaller steps than the plain ones;
+# resnet18 has parameters enough to learn wrong labels by heart in a few passes, which weight
+# decay puts off.
+_SUGGESTED: dict[str, _Suggestion] = {
+    "small_cnn": _Suggestion(epochs=12, learning_rate=0.05),
+    "resnet18": _Suggestion(epochs=12, learning_rate=0.05, weight_decay=5e-4, is_large=True),
+    "word_embedding": _Suggestion(epochs=20, learning_rate=0.2),
+    "small_transformer": _Suggestion(epochs=12, learning_rate=0.02, is_large=True),
+    "mlp": _Suggestion(epochs=20, learning_rate=0.02),
+    # Of a person's own network nothing is known.
+    "own": _Suggestion(epochs=10, learning_rate=0.01, is_large=True),
+}
+_FIRST: dict[Kind, str] = {"image": "small_cnn", "text": "word_embedding", "table": "mlp"}
+
+
 def training_config_from_json(data: dict[str, Any]) -> TrainingConfig:
     """Make the configuration that ``to_json`` described.
 
@@ -114,23 +140,37 @@ def training_config_from_json(data: dict[str, Any]) -> TrainingConfig:
     return TrainingConfig(**data)
 
 
-def suggest_training(kind: Kind, *, seed: int = 0) -> TrainingConfig:
-    """Return options that train the built-in network of a kind on a few thousand examples.
+def suggest_training(
+    kind: Kind, *, seed: int = 0, num_examples: int = 0, model: str = "auto"
+) -> TrainingConfig:
+    """Return options that train a built-in network.
 
     They were chosen on the demos for two things at once: accuracy on the test split, and
     checkpoints from before the network knows the wrong labels by heart. See
     ``benchmarks/detection.py``.
+
+    Args:
+        kind: What an example is.
+        seed: Chooses the order of the examples and any dropout.
+        num_examples: Train examples.
+        model: Name of the network; "auto" is the suggested one.
     """
-    epochs, learning_rate = (12, 0.05) if kind == "image" else (20, 0.2)
+    chosen = _SUGGESTED.get(model) or _SUGGESTED[_FIRST[kind]]
+    # A pass over many examples teaches as much as several over few: from 20,000 on, half of the
+    # epochs and twice the batch, whose steps use the processor better.
+    is_large = num_examples >= MANY_EXAMPLES
     return TrainingConfig(
-        epochs=epochs,
-        batch_size=64,
-        learning_rate=learning_rate,
+        epochs=max(chosen.epochs // 2, MIN_EPOCHS) if is_large else chosen.epochs,
+        batch_size=128 if is_large else 64,
+        learning_rate=chosen.learning_rate,
         momentum=0.9,
+        weight_decay=chosen.weight_decay,
         schedule="cosine",
         seed=seed,
-        device="cpu",
-        num_threads=1,
+        # A small network gains nothing from a GPU on little data, and the processor's bits are
+        # the same everywhere.
+        device="auto" if chosen.is_large or is_large else "cpu",
+        num_threads=None if chosen.is_large else 1,
     )
 
 

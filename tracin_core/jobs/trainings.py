@@ -1,0 +1,95 @@
+"""The trainings of a project as they lie on the disk, read without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracin_core.config import Workspace
+
+NETWORK_FILE = "network.json"
+COURSE_FILE = "training.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingInfo:
+    """One training, which may still be going on.
+
+    Attributes:
+        folder: Its files.
+        model: Name of the network.
+        epochs: Of each epoch so far: ``epoch``, ``step``, ``learning_rate``, ``train_loss`` and
+            what the network reached on the test examples.
+        planned_epochs: Epochs it will have, unless it stops early.
+        finished: Whether it has ended and the checkpoints are chosen.
+        steps_on_disk: Steps whose checkpoints are there.
+        chosen: The recommended checkpoints: as in ``epochs``, with ``file`` and ``reason``.
+        config: Options of the training, as JSON.
+        requested_at: When it was asked for last: UTC, ISO 8601.
+        seconds: What its epochs took.
+    """
+
+    folder: Path
+    model: str
+    epochs: tuple[Mapping[str, Any], ...]
+    planned_epochs: int
+    finished: bool
+    steps_on_disk: tuple[int, ...]
+    chosen: tuple[Mapping[str, Any], ...]
+    config: Mapping[str, Any]
+    requested_at: str
+    seconds: float
+
+    @property
+    def chosen_steps(self) -> tuple[int, ...]:
+        """Steps of the recommended checkpoints."""
+        return tuple(int(entry["step"]) for entry in self.chosen)
+
+
+def list_trainings(workspace: Workspace, slug: str) -> list[TrainingInfo]:
+    """Return a project's trainings, the one asked for last at the end.
+
+    A folder whose files are missing or damaged is left out: it is trained again when it is
+    asked for.
+    """
+    folders = workspace.project_folder(slug).glob(f"training/*/{NETWORK_FILE}")
+    found = [_read(path.parent) for path in folders]
+    return sorted((info for info in found if info), key=lambda info: info.requested_at)
+
+
+def find_newest(workspace: Workspace, slug: str) -> TrainingInfo | None:
+    """Return the finished training that was asked for last and has its checkpoints."""
+    whole = [
+        info
+        for info in list_trainings(workspace, slug)
+        if info.finished and set(info.chosen_steps) <= set(info.steps_on_disk)
+    ]
+    return whole[-1] if whole else None
+
+
+def _read(folder: Path) -> TrainingInfo | None:
+    try:
+        about = json.loads((folder / NETWORK_FILE).read_bytes())
+        course = json.loads((folder / COURSE_FILE).read_bytes())
+        return TrainingInfo(
+            folder=folder,
+            model=str(about["title"]),
+            epochs=tuple(course["epochs"]),
+            planned_epochs=int(course["config"]["epochs"]),
+            finished=bool(course["finished"]),
+            steps_on_disk=_find_steps(folder, course["epochs"]),
+            chosen=tuple(course["checkpoints"]),
+            config=course["config"],
+            requested_at=str(about["requested_at"]),
+            seconds=float(sum(course["seconds"])),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _find_steps(folder: Path, epochs: list[Mapping[str, Any]]) -> tuple[int, ...]:
+    steps = (int(epoch["step"]) for epoch in epochs)
+    return tuple(s for s in steps if (folder / "checkpoints" / f"step-{s:06d}.pt").is_file())

@@ -1,0 +1,89 @@
+"""What a person can choose about a training and a scoring; kept with the job as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from tracin_core.errors import ConfigurationError
+from tracin_core.runs.config import Rates
+
+LabelChoice = Literal["given", "current"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkOptions:
+    """Options of a training and of a scoring; what is None is chosen by the data.
+
+    Attributes:
+        model: Name of a built-in network, "auto", or ``path/to/file.py:function``.
+        checkpoints: Folder with checkpoints of the person's own training; then nothing is
+            trained.
+        learning_rate_of_checkpoints: Their learning rate, where the files lack it.
+        epochs: Passes over the train examples.
+        learning_rate: First step size.
+        batch_size: Examples per step.
+        seed: Of the initial weights, the order of the examples and any dropout.
+        num_checkpoints: Checkpoints to score with at most.
+        patience: Epochs without a lower test loss after which the training stops.
+        device: "auto", or a device as torch names it.
+        weights: Local file with weights to begin with, for resnet18.
+        steps: Checkpoints that a person chose, by their steps; None for those recommended.
+        rates: Whether each checkpoint counts with its learning rate, or all the same.
+        labels: The data's, or those in force after the decisions. With the second, examples
+            that were excluded are not trained on.
+        run_my_code: Whether the person has agreed to run the file of their own network again.
+    """
+
+    model: str = "auto"
+    checkpoints: str | None = None
+    learning_rate_of_checkpoints: float | None = None
+    epochs: int | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    num_checkpoints: int | None = None
+    patience: int | None = None
+    device: str = "auto"
+    weights: str | None = None
+    steps: tuple[int, ...] | None = None
+    rates: Rates = "ones"
+    labels: LabelChoice = "current"
+    run_my_code: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("rates", ("ones", "recorded")), ("labels", ("given", "current"))):
+            if getattr(self, name) not in allowed:
+                raise ConfigurationError(
+                    f"Found {name} = {getattr(self, name)!r}; expected {' or '.join(allowed)}. "
+                    "Correct it."
+                )
+        if self.steps is not None and not self.steps:
+            raise ConfigurationError(
+                "Found an empty choice of checkpoints; expected at least one. Choose one or "
+                "more, or leave the choice to the program."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``from_json`` makes equal options of."""
+        values = asdict(self)
+        return values | {"steps": None if self.steps is None else list(self.steps)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> WorkOptions:
+        """Make the options that ``to_json`` described.
+
+        Raises:
+            ConfigurationError: If one is unknown or cannot work.
+        """
+        unknown = set(data) - {entry.name for entry in fields(cls)}
+        if unknown:
+            raise ConfigurationError(
+                f"Found options that this version does not know: {', '.join(sorted(unknown))}. "
+                "Update the program, or start the job again."
+            )
+        values = dict(data)
+        if values.get("steps") is not None:
+            values["steps"] = tuple(int(step) for step in values["steps"])
+        return cls(**values)

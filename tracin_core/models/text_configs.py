@@ -1,0 +1,82 @@
+"""What the built-in networks for texts are made from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from tracin_core.errors import ConfigurationError
+from tracin_core.models.checks import require_at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordEmbeddingConfig:
+    """The mean of word embeddings, a hidden layer and the outputs.
+
+    The "Simple Word-Embedding model" of the TracIn FAQ's text example.
+
+    Attributes:
+        num_ids: Different word ids, with padding (0) and unknown (1).
+        num_outputs: Logits ``K``, or 1 for regression.
+        embedding: Numbers per word.
+        hidden: Width of the hidden layer.
+        seed: Chooses the initial weights.
+    """
+
+    name: ClassVar[str] = "word_embedding"
+
+    num_ids: int
+    num_outputs: int
+    embedding: int = 128
+    hidden: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least(self, {"num_ids": 2, "num_outputs": 1, "embedding": 1, "hidden": 1})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``model_config_from_json`` makes an equal configuration of."""
+        return {"name": self.name, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallTransformerConfig:
+    """A transformer encoder over the words, their mean, and the outputs.
+
+    Attributes:
+        num_ids: Different word ids, with padding (0) and unknown (1).
+        num_outputs: Logits ``K``, or 1 for regression.
+        max_tokens: Words in the longest text.
+        width: Numbers per word; a multiple of ``heads``.
+        heads: Attention heads of each layer.
+        layers: Encoder layers.
+        hidden: Width inside the layers' feed-forward parts.
+        dropout: Share of numbers dropped in training.
+        seed: Chooses the initial weights.
+    """
+
+    name: ClassVar[str] = "small_transformer"
+
+    num_ids: int
+    num_outputs: int
+    max_tokens: int
+    width: int = 128
+    heads: int = 4
+    layers: int = 2
+    hidden: int = 256
+    dropout: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"num_ids": 2, "num_outputs": 1, "max_tokens": 1, "heads": 1, "layers": 1}
+        require_at_least(self, {**least, "width": 1, "hidden": 1})
+        if self.width % self.heads or not 0 <= self.dropout < 1:
+            raise ConfigurationError(
+                f"Found width {self.width} with {self.heads} heads and dropout {self.dropout}, "
+                "expected a width that the heads can share, and a dropout from 0 to below 1. "
+                "Correct them in the model's settings."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``model_config_from_json`` makes an equal configuration of."""
+        return {"name": self.name, **asdict(self)}
