@@ -19,8 +19,8 @@ _FORMAT_WORDS = {
     "torchvision": "torchvision data set",
     "npz": "NumPy .npz file",
 }
-_INPUTS = {"text": "A text", "image": "An image", "features": "Columns of the table"}
-_ANSWERS = {"label": "A class", "target": "A number"}
+_INPUTS = {"text": "Text", "image": "Image", "features": "Columns"}
+_ANSWERS = {"label": "Class", "target": "Number"}
 _NONE = "–"
 _ENCODINGS = ("utf-8", "cp1252", "latin-1", "utf-16", "gb18030", "shift_jis", "euc-kr")
 _DELIMITERS = {",": "Comma", ";": "Semicolon", "\t": "Tab", "|": "Vertical bar"}

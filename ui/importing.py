@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from itertools import count
 from pathlib import Path
 
 import streamlit as st
@@ -22,6 +24,7 @@ from ui.plain_text import escape_markdown
 from ui.session import get_engine, get_workspace
 
 _SLUG_LENGTH = 40  # characters of a suggested name
+_ENDINGS = re.compile(r"(\.(csv|tsv|txt|parquet|jsonl|ndjson|json|npz|zip|tar|gz|arrow))+$")
 _DEMOS = "python -m tracin_core demo all"
 
 
@@ -124,7 +127,8 @@ def _choose_grown(preview: Preview, key: str) -> Project | None:
 
 
 def _draw_name(path: Path, key: str) -> tuple[str, str]:
-    suggested = suggest_slug(path.name)
+    taken = {project.slug for project in _all_projects()}
+    suggested = suggest_slug(path.name, taken)
     with st.container(horizontal=True, vertical_alignment="top"):
         slug = st.text_input(
             "Name",
@@ -136,14 +140,14 @@ def _draw_name(path: Path, key: str) -> tuple[str, str]:
         )
         title = st.text_input(
             "Title",
-            value=suggested.replace("-", " ").replace("_", " ").capitalize(),
+            value=suggested.replace("-", " ").capitalize(),
             max_chars=120,
             key=f"{key}-title",
             help="For people.",
             width=400,
         )
     name = slug.strip()
-    if name in {project.slug for project in _all_projects()}:
+    if name in taken:
         st.warning(
             f"There is a project named “{escape_markdown(name)}” already. Choose another name, "
             "or add to that one."
@@ -156,10 +160,9 @@ def _all_projects() -> list[Project]:
     return [*list_projects(get_engine()), *list_projects(get_engine(), archived=True)]
 
 
-def suggest_slug(name: str) -> str:
-    """Return a project's name made of a file's or folder's name."""
-    stem = re.sub(
-        r"(\.(csv|tsv|txt|parquet|jsonl|ndjson|json|npz|zip|gz|arrow))+$", "", name.lower()
-    )
-    slug = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:_SLUG_LENGTH].strip("-")
-    return slug or "my-data"
+def suggest_slug(name: str, taken: Collection[str] = ()) -> str:
+    """Return a free name for a project, made of a file's or folder's name."""
+    stem = _ENDINGS.sub("", name.lower())
+    slug = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:_SLUG_LENGTH].strip("-") or "my-data"
+    numbered = (f"{slug}-{number}" for number in count(2))
+    return slug if slug not in taken else next(one for one in numbered if one not in taken)

@@ -65,32 +65,33 @@ def _named_job() -> Job | None:
 
 
 def _draw_outcome(job: Job) -> None:
-    onward = False
     if job.state != "succeeded":
         draw_ended(job)
     elif job.kind == "backup":
-        _draw_backup(job)
+        st.success(escape_markdown(f"“{job.project_slug}” is backed up in {_path_of(job)}"))
     else:
-        said = (
-            describe_import(job) if job.kind == "import" else f"“{job.project_slug}” is restored."
-        )
-        st.success(escape_markdown(said))
+        restored = f"“{job.project_slug}” is restored."
+        st.success(escape_markdown(describe_import(job) if job.kind == "import" else restored))
         _draw_refused(job)
     with st.container(horizontal=True):
-        if job.state == "succeeded" and job.kind != "backup":
-            onward = st.button(
-                "Train a model" if job.kind == "import" else "Open it",
-                type="primary",
-                key=f"go-on-{job.project_slug}",
-                on_click=select_project,
-                args=(job.project_slug,),
-            )
-        closed = st.button("Close", key=f"close-{job.id}")
-    if onward:
+        if job.state == "succeeded":
+            _draw_next_step(job)
+        if st.button("Close", key=f"close-{job.id}"):
+            del st.query_params[PARAMETER]
+            st.rerun()
+
+
+def _draw_next_step(job: Job) -> None:
+    if job.kind == "backup":
+        _draw_download(job)
+    elif st.button(
+        "Train a model" if job.kind == "import" else "Open it",
+        type="primary",
+        key=f"go-on-{job.project_slug}",
+        on_click=select_project,
+        args=(job.project_slug,),
+    ):
         open_page("runs" if job.kind == "import" else "overview")
-    if closed:
-        del st.query_params[PARAMETER]
-        st.rerun()
 
 
 def describe_import(job: Job) -> str:
@@ -127,9 +128,8 @@ def _draw_refused(job: Job) -> None:
             st.caption(f"The first {len(refused)} of {total:,}.")
 
 
-def _draw_backup(job: Job) -> None:
+def _draw_download(job: Job) -> None:
     path = _path_of(job)
-    st.success(escape_markdown(f"“{job.project_slug}” is backed up in {path}"))
     size = path.stat().st_size if path.is_file() else 0
     if 0 < size <= _LARGEST_DOWNLOAD:
         st.download_button(

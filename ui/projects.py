@@ -86,7 +86,11 @@ def _draw_project(summary: ProjectSummary) -> None:
             for line in describe_project(summary):
                 st.caption(escape_markdown(line))
         opened = st.button(
-            "Open", key=f"open-{project.slug}", on_click=select_project, args=(project.slug,)
+            "Open",
+            key=f"open-{project.slug}",
+            on_click=select_project,
+            args=(project.slug,),
+            disabled=project.archived_at is not None,
         )
         if st.button("Manage", key=f"manage-{project.slug}"):
             manage_project(project, summary.disk_bytes)
