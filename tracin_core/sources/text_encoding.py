@@ -15,6 +15,7 @@ from typing import IO, TextIO, cast
 from tracin_core.errors import InputError
 
 _GZIP = b"\x1f\x8b"
+_CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")
 MAX_LINE = 8_000_000  # characters; a longer line is no row of a table
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -86,21 +87,18 @@ def find_encoding(path: Path) -> FoundEncoding:
     for mark, name in _BYTE_ORDER_MARKS:
         if start.startswith(mark):
             return FoundEncoding(name)
-    if b"\x00" in start:
-        return _utf_16_without_mark(path, start)
-    return _try_utf_8(path)
-
-
-def _utf_16_without_mark(path: Path, start: bytes) -> FoundEncoding:
-    """Tell the two byte orders apart by where Latin text has its zeros."""
+    # Latin text in UTF-16 has a zero in every second byte, and which half tells the byte order.
     zeros = start[0::2].count(0), start[1::2].count(0)
-    if max(zeros) < len(start) // 8 or min(zeros) > max(zeros) // 8:
+    if max(zeros) >= len(start) // 8 and min(zeros) <= max(zeros) // 8:
+        name = "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+        note = f"Encoding: {name}, by its zero bytes. --encoding says otherwise."
+        return FoundEncoding(name, note)
+    if sum(byte in _CONTROLS for byte in start) > len(start) // 20:
         raise InputError(
-            f"{path} is no text file: it contains zero bytes. Expected CSV, TSV or JSON lines, or "
-            "a Parquet file. Export the table in one of these forms."
+            f"{path} is no text file: it is full of control characters. Expected CSV, TSV or JSON "
+            "lines, or a Parquet file. Export the table in one of these forms."
         )
-    name = "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
-    return FoundEncoding(name, f"Encoding: {name}, by its zero bytes. --encoding says otherwise.")
+    return _try_utf_8(path)
 
 
 def _try_utf_8(path: Path) -> FoundEncoding:

@@ -1,0 +1,171 @@
+"""Arrays in an ``.npz`` file: images, rows of numbers, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.sources.builders import preview, problems, read
+from tracin_core.errors import InputError
+from tracin_core.examples.images import read_image
+
+DRAW = np.random.default_rng(0)
+LABELS = np.arange(20) % 4
+
+
+def images(*shape, dtype=np.uint8, count=20):
+    return DRAW.integers(0, 256, (count, *shape)).astype(dtype)
+
+
+def save(tmp_path, compressed=False, **arrays):
+    path = tmp_path / "data.npz"
+    (np.savez_compressed if compressed else np.savez)(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_arrays_for_training_and_testing(tmp_path, compressed):
+    x, y = images(5, 7), LABELS.astype(np.uint8)
+    path = save(tmp_path, compressed, x_train=x[:15], y_train=y[:15], x_test=x[15:], y_test=y[15:])
+    found = preview(path)
+    assert (found.format, found.kind, found.target) == ("npz", "image", "y_train")
+    assert found.counts == {"train": 15, "test": 5}
+    assert found.classes == ("0", "1", "2", "3")
+    stored = np.asarray(read_image(read(path)[17].image.to_file()[0], channels=1))
+    np.testing.assert_array_equal(stored, x[17])
+    assert read(path)[17].where == "x_test[2]"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels"),
+    [("x", "y"), ("X", "y"), ("images", "labels"), ("data", "target"), ("X_train", "y_train")],
+)
+def test_arrays_are_found_by_name(tmp_path, inputs, labels):
+    found = preview(save(tmp_path, **{inputs: images(4, 4), labels: LABELS}))
+    assert (found.kind, found.target, found.num_usable) == ("image", labels, 20)
+
+
+def test_other_names_are_asked_for_and_can_be_given(tmp_path):
+    path = save(tmp_path, arr_0=images(4, 4), arr_1=LABELS)
+    with pytest.raises(InputError, match=r"arr_0 \(20, 4, 4\) uint8, arr_1.*--image"):
+        preview(path)
+    assert preview(path, image="arr_0", label="arr_1").num_usable == 20
+    with pytest.raises(InputError, match="no array 'arr_2'"):
+        preview(path, image="arr_2", label="arr_1")
+
+
+@pytest.mark.parametrize(
+    ("shape", "mode", "size"),
+    [
+        ((4, 6), "L", (6, 4)),
+        ((4, 6, 1), "L", (6, 4)),
+        ((4, 6, 3), "RGB", (6, 4)),
+        ((4, 6, 4), "RGBA", (6, 4)),
+        ((1, 4, 6), "L", (6, 4)),
+        ((3, 4, 6), "RGB", (6, 4)),
+    ],
+)
+def test_channels_may_come_first_or_last(tmp_path, shape, mode, size):
+    from io import BytesIO
+
+    from PIL import Image
+
+    x = images(*shape)
+    data = read(save(tmp_path, x=x, y=LABELS))[0].image.to_file()[0]
+    image = Image.open(BytesIO(data))
+    assert (image.mode, image.size) == (mode, size)
+    expected = x[0].transpose(1, 2, 0) if shape[0] in (1, 3) else x[0]
+    np.testing.assert_array_equal(np.asarray(image), expected.squeeze())
+
+
+def test_sixteen_bits_and_black_and_white_are_images(tmp_path):
+    deep = read(save(tmp_path, x=images(4, 4, dtype=np.uint16) * 257, y=LABELS))[0]
+    assert np.asarray(read_image(deep.image.to_file()[0], channels=1)).max() > 100
+    flat = read(save(tmp_path, x=images(4, 4) > 99, y=LABELS))[0]
+    assert set(np.unique(np.asarray(read_image(flat.image.to_file()[0])))) == {0, 255}
+
+
+def test_rows_of_numbers_are_a_table(tmp_path):
+    x = DRAW.normal(size=(20, 12)).astype(np.float32)
+    x[3, 2] = np.nan
+    path = save(tmp_path, data=x, target=LABELS, target_names=np.array(["a", "b", "c", "d"]))
+    found = preview(path)
+    assert (found.kind, found.classes) == ("table", ("a", "b", "c", "d"))
+    assert [c.name for c in found.columns][::11] == ["x01", "x12"]
+    fields = read(path)[3].fields
+    assert fields["x03"] is None
+    assert fields["x01"] == pytest.approx(float(x[3, 0]))
+
+
+def test_measures_are_a_regression_and_broken_ones_are_named(tmp_path):
+    y = np.linspace(0.5, 9.7, 20)
+    y[4] = np.nan
+    found = preview(save(tmp_path, x=DRAW.normal(size=(20, 3)), y=y))
+    assert (found.task, found.num_usable) == ("regression", 19)
+    assert [(p.where, p.what) for p in found.problems] == [("x[4]", "no number")]
+
+
+def test_infinite_inputs_are_named(tmp_path):
+    x = DRAW.normal(size=(20, 3))
+    x[7, 1] = np.inf
+    assert [p.where for p in problems(save(tmp_path, x=x, y=LABELS))] == ["x[7]"]
+
+
+def test_whole_numbers_stored_as_floats_are_classes(tmp_path):
+    assert preview(save(tmp_path, x=images(4, 4), y=LABELS * 1.0)).classes == ("0", "1", "2", "3")
+
+
+def test_integers_may_be_predicted_as_numbers(tmp_path):
+    found = preview(save(tmp_path, x=DRAW.normal(size=(20, 3)), y=LABELS), target="y")
+    assert found.task == "regression"
+
+
+def test_words_are_labels(tmp_path):
+    found = preview(save(tmp_path, x=images(4, 4), y=np.array(["cat", "dog"] * 10)))
+    assert found.classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": images(4, 4), "y": LABELS[:7]}, "their first sizes differ"),
+        ({"x": images(4, 4) / 255.0, "y": LABELS}, r"\(array \* 255\)"),
+        ({"x": images(5, 4, 9), "y": LABELS}, "1, 3 or 4 channels"),
+        ({"x": np.zeros((20, 1500)), "y": LABELS}, "at most 1,000"),
+        ({"x": np.zeros(20), "y": LABELS}, "one number for each example"),
+        ({"x": images(4, 4), "y": np.eye(20)}, r"argmax\(axis=1\)"),
+        ({"x": np.asfortranarray(images(4, 4)), "y": LABELS}, "ascontiguousarray"),
+        ({"x": np.array([{}] * 20), "y": LABELS}, "Python objects|one number for each"),
+        ({"x": images(4, 4), "y": np.array([{}] * 20)}, "labels is|Python objects"),
+        ({"x": np.array([["a", "b"]] * 20), "y": LABELS}, "holds no numbers"),
+        ({"x_train": images(4, 4), "y_train": LABELS}
+         | {"x_test": images(5, 5), "y_test": LABELS}, "differ in shape or type"),
+    ],
+)  # fmt: skip
+def test_other_arrays_are_refused_with_the_way_out(tmp_path, arrays, message):
+    with pytest.raises(InputError, match=message):
+        preview(save(tmp_path, **arrays))
+
+
+def test_objects_are_never_unpickled(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    rows = np.empty((20, 4), dtype=object)
+    rows[:] = Bomb()
+    with pytest.raises(InputError):
+        preview(save(tmp_path, x=rows, y=LABELS))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_damaged_files_are_refused(tmp_path):
+    path = save(tmp_path, x=images(40, 40), y=LABELS)
+    data = bytearray(path.read_bytes())
+    data[5000] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"Save it again"):
+        preview(path)
+    path.write_bytes(b"PK no archive")
+    with pytest.raises(InputError, match="no kind that can be imported"):
+        preview(path)
