@@ -66,15 +66,14 @@ class EncoderClassifier(nn.Module):
         return self.head((hidden * kept).sum(1) / kept.sum(1))
 
 
-@pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_a_transformer_encoder_with_a_padding_mask_is_covered(training: bool) -> None:
     model = shake(EncoderClassifier()).train(training)
     padding = torch.arange(LENGTH) >= torch.tensor([5, 3, 4, 1, 2]).unsqueeze(1)
     inputs = list(zip(tokens(), padding, strict=True))
     coverage = assert_covered(model, label(inputs))
-    assert coverage["table.weight"].method == "rule"
-    assert coverage["positions"].method == "torch.func"
+    assert {entry.method for entry in coverage} == {"rule"}
+    assert coverage["positions"].reason == "read by Add"
 
 
 def test_a_decoder_that_predicts_with_its_own_table_is_covered() -> None:
@@ -126,7 +125,7 @@ def test_a_transformers_classifier_takes_a_dict_and_is_covered(family: str) -> N
     transformers = pytest.importorskip("transformers")
     model = build_transformers_classifier(transformers, family)
     coverage = assert_covered(shake(model).train(), label(transformers_inputs()))
-    assert coverage["score.weight" if family == "GPT2" else "classifier.weight"].method == "rule"
+    assert {entry.method for entry in coverage} == {"rule"}, str(coverage)
 
 
 # The bias of a key moves all scores of a softmax alike: its gradient is zero but for rounding.

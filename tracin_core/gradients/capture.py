@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from tracin_core.errors import GradientError
+from tracin_core.gradients.bare import Known, differentiate_reads, open_reads, take_deltas
 from tracin_core.gradients.contributions import Contribution
 from tracin_core.gradients.precision import widen
-from tracin_core.gradients.registry import Rule
+from tracin_core.gradients.registry import Rule, UnsupportedUseError
 from tracin_core.gradients.structure import call_model
 from tracin_core.gradients.uses import combine
 
@@ -72,11 +74,13 @@ class CapturedPass:
         outputs: Outputs of the model, detached from the graph only where the caller does so.
         evaluate: Returns the objective for each example.
         gradients: Each parameter's contributions, by name; absent where nothing reaches it.
+        missing: Parameters read in another way than in the trial; the fallback must step in.
     """
 
     outputs: Any
     evaluate: Callable[[], Tensor]
     gradients: Gradients
+    missing: tuple[str, ...] = ()
 
     @cached_property
     def values(self) -> Tensor:
@@ -120,6 +124,7 @@ def capture_pass(
     inputs: Any,
     targets: Any,
     objective: Objective,
+    known: Known = MappingProxyType({}),
 ) -> CapturedPass:
     """Run one forward and one backward pass and apply the rules.
 
@@ -131,6 +136,7 @@ def capture_pass(
         inputs: A batch of inputs.
         targets: Their targets.
         objective: What is differentiated.
+        known: Parameters that no layer's rule covers, and the operations that read them.
 
     Returns:
         Outputs, objective and gradients.
@@ -141,18 +147,27 @@ def capture_pass(
     with torch.enable_grad(), record_uses(layers) as uses:
         outputs = call_model(model, inputs)
         values = objective(outputs, targets)
+        parameters = dict(model.named_parameters()) if known else {}
+        opened = open_reads(values, parameters, known) if known else []
         edges = [use.edge for use in uses]
+        edges += [item.read.edge for _, reads in opened for item in reads]
         deltas: Sequence[Tensor | None] = ()
         if edges and values.requires_grad:
             deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
     gradients: Gradients = {}
-    # Rules add up over positions, which half precision has not the digits for.
-    with torch.no_grad(), torch.autocast(values.device.type, enabled=False):
-        for use, delta in zip(uses, deltas, strict=bool(deltas)):
+    with torch.no_grad():
+        for use, delta in zip(uses, deltas[: len(uses)], strict=bool(deltas)):
             if delta is not None:
                 _apply_rule(use, delta, len(values), gradients)
-    combined = {name: combine(items) for name, items in gradients.items()}
-    return CapturedPass(outputs, values.detach, combined)
+        for name, reads, found in take_deltas(opened, deltas[len(uses) :]):
+            # Not along the axis of the trial: left out, and so missing.
+            with suppress(UnsupportedUseError):
+                gradients[name] = differentiate_reads(
+                    reads, found, known[name], parameters[name], len(values)
+                )
+    missing = tuple(name for name in known if name not in gradients)
+    combined = {name: combine(items) for name, items in gradients.items() if items}
+    return CapturedPass(outputs, values.detach, combined, missing)
 
 
 def _apply_rule(use: LayerUse, delta: Tensor, batch_size: int, gradients: Gradients) -> None:

@@ -10,7 +10,7 @@ for the other two, which fails where examples are not along the first axis.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,15 @@ from torch import Tensor, nn
 
 from tracin_core.errors import GradientError
 from tracin_core.gradients.agreement import TRIAL_EXAMPLE, TRIAL_SIZE, TrialGradients
+from tracin_core.gradients.bare import (
+    Known,
+    KnownRead,
+    Opened,
+    differentiate_reads,
+    learn_layouts,
+    open_candidates,
+    take_deltas,
+)
 from tracin_core.gradients.capture import (
     CoveredLayer,
     Gradients,
@@ -40,6 +49,7 @@ class Plan:
         layers: Layers covered by a rule.
         fallback: Parameters left to the fallback, and why.
         method: How the fallback works, if there is any.
+        known: Parameters covered by the rules of the operations that read them, and those.
         head: The only layer wanted, where its outputs are the logits of a softmax cross-entropy;
             a forward pass is then enough.
     """
@@ -47,10 +57,14 @@ class Plan:
     layers: tuple[CoveredLayer, ...]
     fallback: Mapping[str, str] = field(default_factory=dict)
     method: FallbackMethod = "torch.func"
+    known: Known = field(default_factory=dict)
     head: CoveredLayer | None = None
 
     def rule_of(self, name: str) -> str | None:
-        """Return the layer type whose rule covers a parameter, or ``None``."""
+        """Return the layer type, or the operations, whose rules cover a parameter, or ``None``."""
+        if self.known.get(name):
+            kinds = dict.fromkeys(read.kind.removesuffix("Backward0") for read in self.known[name])
+            return "read by " + ", ".join(kinds)
         for covered in self.layers:
             if name in covered.parameters.values():
                 return type(covered.layer).__name__
@@ -123,11 +137,14 @@ def confirm_plan(
     with torch.enable_grad(), record_uses(plan.layers) as uses:
         value = objective(call_model(model, inputs), targets)[TRIAL_EXAMPLE]
     reads = find_parameter_uses(value)
+    parameters = {name: weights[name] for name in wanted}
+    candidates = open_candidates(value, parameters)
     edges = [use.edge for use in uses]
-    found, deltas = _differentiate(value, [weights[name] for name in wanted], edges)
+    edges += [item.read.edge for _, opened in candidates for item in opened]
+    found, deltas = _differentiate(value, list(parameters.values()), edges)
     truths = TrialGradients(dict(zip(wanted, found, strict=True)))
     reasons: dict[str, str] = {}
-    gradients = _try_rules(uses, deltas, reasons)
+    gradients = _try_rules(uses, deltas[: len(uses)], reasons)
     for name in wanted:
         if name in plan.fallback or name in reasons:
             continue
@@ -137,6 +154,8 @@ def confirm_plan(
         elif not _agrees(gradients, name, truths):
             reasons[name] = "examples are not along the first axis, or the call is unusual"
     plan = drop_parameters(plan, reasons)
+    unruled = {name: parameters[name] for name in plan.fallback}
+    plan = _try_reads(plan, candidates, deltas[len(uses) :], unruled, truths)
     return _choose_fallback(model, plan, truths, inputs, targets, objective)
 
 
@@ -191,6 +210,31 @@ def _agrees(gradients: Gradients, name: str, truths: TrialGradients) -> bool:
     return truths.agrees_with(name, torch.cat(parts))
 
 
+@torch.no_grad()
+def _try_reads(
+    plan: Plan,
+    candidates: Opened,
+    deltas: Sequence[Tensor | None],
+    parameters: Mapping[str, Tensor],
+    truths: TrialGradients,
+) -> Plan:
+    """Take parameters out of the fallback where operations' rules give autograd's gradients."""
+    known: dict[str, Sequence[KnownRead]] = {}
+    for name, reads, found in take_deltas(candidates, deltas):
+        if name not in parameters or name in known:
+            continue
+        # As for layers: what a rule cannot follow goes to the fallback.
+        try:
+            layouts = learn_layouts(reads, found)
+            parts = differentiate_reads(reads, found, layouts, parameters[name], TRIAL_SIZE)
+        except (UnsupportedUseError, RuntimeError):
+            continue
+        if _agrees({name: parts} if parts else {}, name, truths):
+            known[name] = layouts
+    fallback = {name: reason for name, reason in plan.fallback.items() if name not in known}
+    return replace(plan, fallback=fallback, known=known)
+
+
 def _choose_fallback(
     model: nn.Module,
     plan: Plan,
@@ -215,7 +259,7 @@ def _choose_fallback(
             problem = f"{type(error).__name__}: {error}"
             continue
         if all(truths.agrees_with_row(name, found[name][TRIAL_EXAMPLE]) for name in weights):
-            return Plan(plan.layers, plan.fallback, method)
+            return replace(plan, method=method)
     raise GradientError(
         f"The gradients of {', '.join(weights)} cannot be computed for one example at a time "
         f"({problem}). Expected a model that accepts a batch of one example and gives it the "

@@ -32,7 +32,7 @@ def mark_head(model: nn.Module, plan: Plan, objective: Objective, trial: Batch) 
         objective: What is differentiated.
         trial: A few examples.
     """
-    if objective is not cross_entropy or plan.fallback or len(plan.layers) != 1:
+    if objective is not cross_entropy or plan.fallback or plan.known or len(plan.layers) != 1:
         return plan
     head = plan.layers[0]
     if type(head.layer) is not nn.Linear or capture_head(model, head, trial, [trial]) is None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tracin_core.gradients.agreement import TRIAL_SIZE
 from tracin_core.gradients.capture import CapturedPass, Objective, capture_pass
 from tracin_core.gradients.contributions import Dense
-from tracin_core.gradients.fallback import FALLBACK_NUMBERS, fallback_gradients
+from tracin_core.gradients.fallback import FALLBACK_NUMBERS, FallbackMethod, fallback_gradients
 from tracin_core.gradients.inspection import (
     find_last_layer,
     refuse_mixed_examples,
@@ -175,11 +175,20 @@ class Runner:
     ) -> ExamplePass:
         weights = self._weights(index, names)
         with self._slots.hold(weights):
-            captured = capture_pass(self.model, plan.layers, batch.inputs, batch.targets, objective)
-            if plan.fallback:
-                wanted = {name: weights[name] for name in plan.fallback}
+            captured = capture_pass(
+                self.model, plan.layers, batch.inputs, batch.targets, objective, plan.known
+            )
+            # What no trial has tried goes the way that is always open.
+            slow: list[tuple[Iterable[str], FallbackMethod]] = [
+                (plan.fallback, plan.method),
+                (captured.missing, "one example at a time"),
+            ]
+            for chosen, method in slow:
+                wanted = {name: weights[name] for name in chosen}
+                if not wanted:
+                    continue
                 found = fallback_gradients(
-                    self.model, wanted, batch.inputs, batch.targets, objective, plan.method
+                    self.model, wanted, batch.inputs, batch.targets, objective, method
                 )
                 for name, gradients in found.items():
                     captured.gradients[name] = [Dense(gradients, weights[name].shape)]
