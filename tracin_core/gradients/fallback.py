@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tracin_core.gradients.capture import Objective
 from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
@@ -85,7 +86,9 @@ def _map_over_examples(
         grad(value_of_one), in_dims=(None, 0), chunk_size=max(1, FALLBACK_NUMBERS // numbers)
     )
     detached = {name: value.detach() for name, value in weights.items()}
-    with torch.enable_grad():
+    # Fused attention has no rule to be mapped by: torch warns and goes example by example. Its
+    # mathematical form has one.
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         gradients: dict[str, Tensor] = mapped(detached, tuple(leaves))
     return {name: value.detach() for name, value in gradients.items()}
 
