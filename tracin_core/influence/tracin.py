@@ -47,8 +47,11 @@ class TracIn:
     """Exact TracInCP scores and projected gradient vectors of a model and its checkpoints.
 
     The model is always evaluated in evaluation mode (dropout off, BatchNorm with its running
-    statistics) and left as it was found: weights, mode of each module, ``requires_grad``,
-    device, random state. Parameters that do not require gradients are left out.
+    statistics, also where the caller left it in training mode) and left as it was found:
+    weights, mode of each module, ``requires_grad``, device, random state. In training mode a
+    BatchNorm mixes the examples of a batch, so none has a gradient of its own; one that keeps no
+    running statistics mixes them always and is refused. Parameters that do not require gradients
+    are left out.
 
     Args:
         model: Any module; called with a tensor, a tuple (by position) or a dict (by keyword).
