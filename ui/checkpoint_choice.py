@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import streamlit as st
 
 from tracin_core.jobs.disk import describe_bytes
 from tracin_core.jobs.estimating import estimate_scoring
-from tracin_core.jobs.trainings import TrainingInfo
+from tracin_core.jobs.trainings import NETWORK_FILE, TrainingInfo
 from tracin_core.jobs.work_options import WorkOptions
+from tracin_core.models.own import needs_consent
 from tracin_core.reviews.projects import Project
 from ui.curves import CheckpointMark, describe_epoch, draw_loss_curve
+from ui.own_model import agree_to_network
 from ui.plain_text import escape_markdown
 from ui.session import get_engine, get_workspace
 from ui.wording import duration
@@ -51,13 +54,28 @@ def draw_checkpoint_choice(project: Project, training: TrainingInfo) -> WorkOpti
             help="The paper weights each checkpoint with its learning rate. With well chosen "
             "checkpoints, equal weights ranked label errors better.",
         )
-        pressed = st.button("Score again", key="score-again", disabled=not steps)
+        button = st.container()
     if not steps:
         st.caption("Choose at least one checkpoint.")
         return None
-    options = WorkOptions(steps=tuple(steps), rates="recorded" if rates == "recorded" else "ones")
+    model = _read_model(training)
+    agreed = agree_to_network(model, place="score")
+    with button:
+        pressed = st.button("Score again", key="score-again", disabled=not agreed)
+    options = WorkOptions(
+        steps=tuple(steps),
+        rates="recorded" if rates == "recorded" else "ones",
+        run_my_code=agreed and needs_consent(model),
+    )
     st.caption(_tell_cost(project, options))
     return options if pressed else None
+
+
+def _read_model(training: TrainingInfo) -> object:
+    try:
+        return json.loads((training.folder / NETWORK_FILE).read_bytes()).get("model")
+    except (OSError, ValueError, AttributeError):
+        return None  # the scoring itself will say what is wrong with the folder
 
 
 def _choose_steps(training: TrainingInfo) -> list[int]:

@@ -21,7 +21,7 @@ from ui.import_preview import draw_preview, without_switches
 from ui.import_reading import describe_without_roles, name_data, read_preview
 from ui.import_source import choose_data, forget_upload
 from ui.plain_text import escape_markdown
-from ui.session import get_engine, get_workspace
+from ui.session import get_engine, get_workspace, taken_names
 
 _SLUG_LENGTH = 40  # characters of a suggested name
 _ENDINGS = re.compile(r"(\.(csv|tsv|txt|parquet|jsonl|ndjson|json|npz|zip|tar|gz|arrow))+$")
@@ -127,7 +127,7 @@ def _choose_grown(preview: Preview, key: str) -> Project | None:
 
 
 def _draw_name(path: Path, key: str) -> tuple[str, str]:
-    taken = {project.slug for project in _all_projects()}
+    taken = taken_names()
     suggested = suggest_slug(path.name, taken)
     with st.container(horizontal=True, vertical_alignment="top"):
         slug = st.text_input(
@@ -154,10 +154,6 @@ def _draw_name(path: Path, key: str) -> tuple[str, str]:
         )
         return "", title.strip()
     return name, title.strip()
-
-
-def _all_projects() -> list[Project]:
-    return [*list_projects(get_engine()), *list_projects(get_engine(), archived=True)]
 
 
 def suggest_slug(name: str, taken: Collection[str] = ()) -> str:

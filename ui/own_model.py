@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.jobs.work_options import WorkOptions
-from tracin_core.models.own import describe_own_model, hash_source, read_source
+from tracin_core.models.own import describe_own_model, hash_source, needs_consent, read_source
 from tracin_core.models.own_code import list_functions
 from tracin_core.reviews.projects import Project
 from ui.import_source import read_path
@@ -45,7 +46,7 @@ def draw_own_model(project: Project) -> WorkOptions | None:
             placeholder="from the files",
             width=260,
         )
-    if function is None or not _draw_consent(file, hash_source(source)):
+    if function is None or not draw_consent(file, hash_source(source), place="train"):
         return None
     try:
         model = describe_own_model(
@@ -77,18 +78,41 @@ def _choose_function(file: Path, functions: list[str]) -> str | None:
             "network. Add it, and press Enter in the path again."
         )
         return None
+    # Classes, which come first in most files, begin with a capital letter.
+    functions = sorted(functions, key=lambda name: name[0].isupper())
     return st.selectbox(
         "Function that returns the network", functions, key=f"own-function-{file}", width=_WIDE
     )
 
 
-def _draw_consent(file: Path, digest: str) -> bool:
-    """Draw the consent, given anew for every file and for one that has changed."""
+def draw_consent(file: Path, digest: str, *, place: str) -> bool:
+    """Draw the consent to run a file, given anew for every file and for one that has changed.
+
+    Args:
+        file: The person's file.
+        digest: Of its content.
+        place: Part of the page, as several may ask.
+    """
     agreed = st.checkbox(
         f"Run {escape_markdown(str(file))} as a program. It can do whatever the account "
         f"“{escape_markdown(system_account())}” can do on this machine, so run only what you know.",
-        key=f"own-consent-{digest}-{file}",
+        key=f"own-consent-{place}-{digest}-{file}",
     )
     if not agreed:
         st.caption("Without this the network cannot be made. Checkpoint files alone run nothing.")
     return agreed
+
+
+def agree_to_network(model: object, *, place: str) -> bool:
+    """Draw the consent where a saved network is a person's own; the built-in ones need none.
+
+    Args:
+        model: A network's saved configuration.
+        place: As for ``draw_consent``.
+
+    Returns:
+        Whether work with this network may start.
+    """
+    if not needs_consent(model) or not isinstance(model, Mapping):
+        return True
+    return draw_consent(Path(str(model.get("file"))), str(model.get("sha256")), place=place)

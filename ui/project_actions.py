@@ -21,10 +21,12 @@ from tracin_core.reviews.project_management import (
 from tracin_core.reviews.projects import Project
 from ui.failures import told_on_page
 from ui.import_source import choose_file, forget_upload
+from ui.importing import suggest_slug
 from ui.navigation import open_page
 from ui.plain_text import escape_markdown
 from ui.project_jobs import PARAMETER
-from ui.session import get_engine, get_workspace
+from ui.session import get_engine, get_workspace, taken_names
+from ui.wording import moment_text
 
 
 def manage_project(project: Project, disk_bytes: int) -> None:
@@ -113,9 +115,21 @@ def draw_restore() -> None:
     st.text(
         f"{manifest.title} ({manifest.slug}): {manifest.counts.get('example', 0):,} examples, "
         f"{manifest.counts.get('decision', 0):,} decisions, "
-        f"{describe_bytes(manifest.total_bytes)}, written {manifest.created_at}"
+        f"{describe_bytes(manifest.total_bytes)}, written "
+        f"{moment_text(datetime.fromisoformat(manifest.created_at))}"
     )
-    slug = st.text_input("Name", manifest.slug, max_chars=64, key=f"restore-{file}", width=300)
+    taken = taken_names()
+    slug = st.text_input(
+        "Name",
+        suggest_slug(manifest.slug, taken),
+        max_chars=64,
+        key=f"restore-{file}",
+        help="Another one than it had, where that is taken.",
+        width=300,
+    )
+    if slug.strip() in taken:
+        st.warning("There is a project of this name already. Choose another one.")
+        return
     if st.button("Restore", type="primary", key="start-restore"):
         options = {"path": str(file), "slug": slug.strip()}
         job = start_job(get_engine(), get_workspace(), slug.strip(), "restore", options)

@@ -9,12 +9,14 @@ import streamlit as st
 
 from tracin_core.jobs.launching import start_job
 from tracin_core.jobs.trainings import TrainingInfo, find_newest, list_trainings
+from tracin_core.models.own import needs_consent
 from tracin_core.reviews.jobs import Job, active_job, list_jobs
 from tracin_core.reviews.projects import Project, Run
 from ui.curves import describe_epoch, draw_loss_curve
 from ui.failures import told_on_page
 from ui.jobs import draw_ended, draw_running, watch_job
 from ui.navigation import open_page
+from ui.own_model import agree_to_network
 from ui.plain_text import escape_markdown
 from ui.session import get_engine, get_workspace
 
@@ -91,8 +93,14 @@ def draw_rescoring(project: Project, run: Run, num_changed: int) -> None:
         "the labels as they are now keeps the checkpoints and computes only what has changed; "
         "training again lets the model learn the corrected labels."
     )
-    if st.button("Score again after my decisions", key="rescore", disabled=not num_changed):
-        start_work(project, "rescore", {})
+    agreed = agree_to_network(run.config.get("model"), place="rescore")
+    ready = bool(num_changed) and agreed
+    if st.button("Score again after my decisions", key="rescore", disabled=not ready):
+        start_work(project, "rescore", {"run_my_code": True} if _is_own(run) else {})
+
+
+def _is_own(run: Run) -> bool:
+    return needs_consent(run.config.get("model"))
 
 
 def newest_training(project: Project) -> TrainingInfo | None:

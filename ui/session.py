@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -46,7 +48,7 @@ def get_engine() -> Engine:
 
 def choose_project() -> None:
     """Draw the project choice of the sidebar and settle which project this run is about."""
-    titles = {project.slug: project.title for project in list_projects(get_engine())}
+    titles = _distinct_titles(list_projects(get_engine()))
     if not titles:
         st.session_state[PROJECT_KEY] = None
         return
@@ -63,6 +65,25 @@ def choose_project() -> None:
     )
     if chosen is not None:
         write_choice(PROJECT_KEY, chosen)
+
+
+def _distinct_titles(projects: Sequence[Project]) -> dict[str, str]:
+    """Return titles by name; of those that several projects have, the name is part."""
+    count = Counter(project.title for project in projects)
+    return {
+        project.slug: project.title
+        if count[project.title] == 1
+        else f"{project.title} ({project.slug})"
+        for project in projects
+    }
+
+
+def taken_names() -> set[str]:
+    """Return the short names that a new project cannot have, those of archived ones too."""
+    engine = get_engine()
+    return {
+        project.slug for project in [*list_projects(engine), *list_projects(engine, archived=True)]
+    }
 
 
 def _forget_example() -> None:

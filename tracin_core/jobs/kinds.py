@@ -116,6 +116,7 @@ def _rescore(assignment: Assignment) -> dict[str, Any]:
         assignment.engine,
         assignment.workspace,
         assignment.slug,
+        run_my_code=bool(assignment.options.get("run_my_code")),
         on_progress=assignment.on_progress,
     )
     return {"run": rescored.run.key, "examples_computed": rescored.examples_computed}
@@ -134,6 +135,7 @@ def _import(assignment: Assignment) -> dict[str, Any]:
         ImportOptions.from_json(options.get("options", {})),
         title=options.get("title"),
         description=options.get("description", ""),
+        strict=options.get("strict", False),
         on_progress=assignment.on_progress,
     )
     return report.to_json()
@@ -170,7 +172,7 @@ register_kind(
     "import",
     JobKind(
         work=_import,
-        plan={"reading": 10, "copying": 60, "writing": 60, "entering": 20},
+        plan={"reading": 3, "writing": 6, "entering": 1},
         needs_project=False,
     ),
 )
