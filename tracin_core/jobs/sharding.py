@@ -138,7 +138,9 @@ class ShardScorer:
             raise GradientError(
                 f"Counting from the {source.split} example {positions[0]}: {error}"
             ) from error
-        return as_shard(capture)
+        if self.scale is None:
+            return as_shard(capture)
+        return as_value_shard(capture, loader.dataset.targets, self.scale)  # type: ignore[attr-defined]
 
 
 def read_in_batches(
