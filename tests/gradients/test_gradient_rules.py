@@ -251,3 +251,32 @@ def test_table_rules_hold_for_every_look_up(
         else nn.EmbeddingBag(5, 2, mode=bag, padding_idx=padding)
     )
     assert_rule(layer, torch.tensor(indices))
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_normalization_rules_hold_for_every_shape(data: st.DataObject) -> None:
+    def draw(low: int, high: int, label: str) -> int:
+        return data.draw(st.integers(low, high), label=label)
+
+    size, channels, space = draw(1, 5, "size"), draw(1, 3, "channels"), draw(0, 2, "axes")
+    rest = [draw(1, 3, "length") for _ in range(space)]
+    groups = draw(1, 2, "groups")
+    kinds: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+        "layer": (nn.LayerNorm(channels + 1), (size, *rest, channels + 1)),
+        "rms": (nn.RMSNorm(channels + 1), (size, *rest, channels + 1)),
+        # One number in a group would be its own mean: no gradient at all.
+        "group": (
+            nn.GroupNorm(groups, 2 * groups * channels),
+            (size, 2 * groups * channels, *rest),
+        ),
+        "batch": (
+            [nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d][space](channels),
+            (size, channels, *rest),
+        ),
+    }
+    layer, shape = kinds[data.draw(st.sampled_from(sorted(kinds)), label="kind")]
+    for name, value in layer.named_buffers():
+        if "running" in name:
+            value.copy_(torch.rand(value.shape) + 0.5)
+    assert_rule(layer, randn(*shape), batch_size=draw(1, 6, "batch size"))

@@ -180,3 +180,70 @@ def test_batch_cuts_never_change_a_score(size: int, batch_size: int, splits: int
     parts = [tracin.vectors(examples[i::splits]) for i in range(splits)]
     for i, part in enumerate(parts):
         torch.testing.assert_close(part, whole[i::splits], **oracles.EXACT)
+
+
+class SelfAttention(nn.Module):
+    """Attention of a sequence to itself, in either order of axes."""
+
+    def __init__(self, heads: int, batch_first: bool, bias: bool) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(2 * heads, heads, batch_first=batch_first, bias=bias)
+        self.head = nn.Linear(2 * heads, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        axis = 1 if self.attention.batch_first else 0
+        hidden = inputs if axis else inputs.transpose(0, 1)
+        return self.head(self.attention(hidden, hidden, hidden)[0].square().mean(axis))
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    size=st.integers(1, 5),
+    length=st.integers(1, 5),
+    heads=st.integers(1, 3),
+    batch_first=st.booleans(),
+    bias=st.booleans(),
+    batch_size=st.integers(1, 6),
+)
+def test_attention_is_exact_in_every_shape_and_cut(
+    size: int, length: int, heads: int, batch_first: bool, bias: bool, batch_size: int
+) -> None:
+    torch.manual_seed(0)
+    model = shake(SelfAttention(heads, batch_first, bias))
+    assert_covered(model, label(randn(size, length, 2 * heads)), batch_size)
+
+
+class LastState(nn.Module):
+    """A recurrent layer and a head on its last output."""
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.layer = layer
+        self.head = nn.Linear(layer.hidden_size * (1 + layer.bidirectional), 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.layer(inputs)[0][:, -1])
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    kind=st.sampled_from([nn.LSTM, nn.GRU]),
+    size=st.integers(1, 4),
+    length=st.integers(1, 4),
+    hidden=st.integers(1, 3),
+    layers=st.integers(1, 2),
+    bidirectional=st.booleans(),
+    batch_size=st.integers(1, 5),
+)
+def test_recurrent_layers_are_exact_in_every_shape_and_cut(
+    kind: type[nn.RNNBase],
+    size: int,
+    length: int,
+    hidden: int,
+    layers: int,
+    bidirectional: bool,
+    batch_size: int,
+) -> None:
+    torch.manual_seed(0)
+    layer = kind(2, hidden, layers, bidirectional=bidirectional, batch_first=True)
+    assert_covered(shake(LastState(layer)), label(randn(size, length, 2)), batch_size)
