@@ -38,7 +38,8 @@ def read(content: bytes, format: str) -> list[dict]:
     if format == "parquet":
         return pq.read_table(io.BytesIO(content)).to_pylist()
     if format == "jsonl":
-        return [json.loads(line) for line in content.decode().splitlines()]
+        # Not splitlines(), for which a text's U+2028 or U+0085 would end a line as well.
+        return [json.loads(line) for line in content.decode().split("\n")[:-1]]
     return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
 
 

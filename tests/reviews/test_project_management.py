@@ -171,6 +171,14 @@ def test_a_deletion_cut_off_is_out_of_sight_and_finished_later(engine, monkeypat
     assert set(rows.values()) == {0}
 
 
+def test_a_hidden_project_that_is_being_entered_is_left_alone(scene):
+    with writing(scene.engine) as connection:
+        connection.execute(update(ProjectRow).values(deleting=True, slug="pets#restoring-1f"))
+    before = count_rows(scene.engine)
+    assert finish_deletions(scene.engine) == 0
+    assert count_rows(scene.engine) == before
+
+
 DELETE = """
 import sys
 from tracin_core.reviews import deleting

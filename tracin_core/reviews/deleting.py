@@ -77,13 +77,19 @@ def list_hidden_projects(engine: Engine) -> list[tuple[int, str]]:
 
 
 def finish_deletions(engine: Engine) -> int:
-    """Take away the projects whose deletion was cut off; call it when a server starts.
+    """Take away the rows of projects whose deletion was cut off; call it when a server starts.
+
+    A hidden project of another name is one that is just being entered, and stays.
 
     Returns:
         How many there were.
     """
-    found = list_hidden_projects(engine)
-    for project_id, _ in found:
+    found = [
+        project_id
+        for project_id, name in list_hidden_projects(engine)
+        if name.endswith(f"#{project_id}")
+    ]
+    for project_id in found:
         delete_hidden_project(engine, project_id)
     return len(found)
 
