@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from tracin_core.commands.opening import OpenedProject
     from tracin_core.jobs.evaluation import Detection
-    from tracin_core.reviews.projects import Project, Run
-    from tracin_core.reviews.queue import QueueRow
+    from tracin_core.reviews.projects import Project
 
 NAME = "evaluate"
 SUMMARY = "Compare the signals where the truth is known: demos, planted errors, --truth."
@@ -70,26 +69,19 @@ class _Ranked:
 def _read_scores(opened: OpenedProject) -> _Ranked:
     import numpy as np
 
+    from tracin_core.reviews.all_scores import stream_scores
+
     run = opened.current_run()
     keys = [""] * run.num_ranked
     given = np.zeros(run.num_ranked)
     scores = {signal: np.zeros(run.num_ranked) for signal in run.signals}
     is_regression = opened.project.task == "regression"
     for signal, values in scores.items():
-        for row in _read_ranking(opened, run, signal):
+        for row in stream_scores(opened.engine, run, signal):
             claimed = row.given_value if is_regression else row.given_label
             keys[row.position], given[row.position] = row.key, claimed
             values[row.position] = row.score
     return _Ranked(keys, given, scores)
-
-
-def _read_ranking(opened: OpenedProject, run: Run, signal: str) -> Iterator[QueueRow]:
-    from tracin_core.reviews.queue import LARGEST_PAGE, fetch_page
-
-    for page in range(1, run.num_ranked // LARGEST_PAGE + 2):
-        yield from fetch_page(
-            opened.engine, run.id, signal=signal, page=page, page_size=LARGEST_PAGE
-        ).rows
 
 
 def _find_wrong(

@@ -8,14 +8,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracin_core.sources.options import FORMATS
-
 if TYPE_CHECKING:
-    from tracin_core.jobs.importing import ImportReport
+    from sqlalchemy import Engine
+
+    from tracin_core.config import Workspace
+    from tracin_core.jobs.importing import ImportReport, SurveyedSource
+    from tracin_core.jobs.kinds import Assignment
     from tracin_core.sources import ImportOptions
 
 NAME = "import"
 SUMMARY = "Import your own data: a folder of images, a table, a saved data set, arrays."
+# As in `sources.options`, which would load half the program for every other command.
+_FORMATS = ("image-folder", "table", "huggingface", "torchvision", "npz")
 
 # Options that name one thing, those that name several, and what they say.
 _SINGLE = {
@@ -52,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--title", help="name for people (default: NAME)")
     parser.add_argument("--description", default="", help="what the data is, for people")
-    parser.add_argument("--format", choices=FORMATS, help="default: found out")
+    parser.add_argument("--format", choices=_FORMATS, help="default: found out")
     for name, (metavar, text) in _SINGLE.items():
         parser.add_argument(f"--{name}", metavar=metavar, help=text)
     for name, (metavar, text) in _SEVERAL.items():
@@ -84,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.commands.import_display import print_preview
     from tracin_core.commands.opening import choose_workspace
     from tracin_core.commands.progress_display import show_progress
-    from tracin_core.jobs.importing import import_project, preview_import, survey_for
+    from tracin_core.jobs.importing import preview_import, survey_for
     from tracin_core.reviews.database import open_database
     from tracin_core.reviews.project_rules import check_slug
 
@@ -101,21 +105,46 @@ def run(options: argparse.Namespace) -> int:
     if options.preview or not _agreed(options):
         print("Nothing was imported.")
         return 0
-    with show_progress(options.project) as report:
-        done = import_project(
+    done = _import_as_job(engine, workspace, options, said, surveyed)
+    print(describe_report(done))
+    return 0
+
+
+def _import_as_job(
+    engine: Engine,
+    workspace: Workspace,
+    options: argparse.Namespace,
+    said: ImportOptions,
+    surveyed: SurveyedSource,
+) -> ImportReport:
+    """Import what was read already, as a job that others see and may cancel."""
+    from tracin_core.commands.progress_display import show_progress
+    from tracin_core.jobs.importing import import_project
+    from tracin_core.jobs.inline import do_job
+
+    path = options.path.expanduser().resolve()
+    texts = {name: getattr(options, name) for name in ("title", "description", "strict")}
+    reports = []
+
+    def work(assignment: Assignment) -> dict[str, Any]:
+        report = import_project(
             engine,
             workspace,
             options.project,
-            options.path,
+            path,
             said,
-            title=options.title,
-            description=options.description,
-            strict=options.strict,
+            **texts,
             surveyed=surveyed,
-            on_progress=report,
+            on_progress=assignment.on_progress,
         )
-    print(describe_report(done))
-    return 0
+        reports.append(report)
+        return report.to_json()
+
+    job_options = {"path": str(path), "options": said.to_json()} | texts
+    place = (engine, workspace, options.project, NAME, job_options)
+    with show_progress(options.project) as show:
+        do_job(*place, show=show, work=work)
+    return reports[0]
 
 
 def read_options(options: argparse.Namespace) -> ImportOptions:
@@ -128,6 +157,9 @@ def read_options(options: argparse.Namespace) -> ImportOptions:
 
     names = [name.replace("-", "_") for name in (*_SINGLE, *_SEVERAL)]
     said: dict[str, Any] = {name: getattr(options, name) for name in names}
+    if said["image_root"]:
+        # The job may be retried from elsewhere.
+        said["image_root"] = str(Path(said["image_root"]).expanduser().resolve())
     return ImportOptions(
         format=options.format,
         test_share=options.test_share,

@@ -72,7 +72,9 @@ def staged(workspace: Workspace, slug: str) -> Iterator[Staging]:
     folder = workspace.project_folder(slug) / STAGING
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    (folder / _OWNER).write_text(json.dumps({"database": _identify(workspace)}), encoding="utf-8")
+    (folder / _OWNER).write_text(
+        json.dumps({"database": identify_database(workspace)}), encoding="utf-8"
+    )
     try:
         yield Staging(folder)
     finally:
@@ -133,7 +135,7 @@ def remove_leftovers(workspace: Workspace, projects: Mapping[str, Mapping[str, A
     """
     for staging in sorted((workspace.root / "projects").glob(f"*/{STAGING}")):
         folder = staging.parent
-        if _owner_of(staging) != _identify(workspace):
+        if _owner_of(staging) != identify_database(workspace):
             continue
         try:
             with project_locked(folder, _refuse_to_wait):
@@ -153,7 +155,7 @@ def remove_own_leftovers(
         settings: Of the project; None where the database does not have it.
     """
     folder = workspace.project_folder(slug)
-    if _owner_of(folder / STAGING) == _identify(workspace):
+    if _owner_of(folder / STAGING) == identify_database(workspace):
         _remove_from(folder, settings)
 
 
@@ -179,7 +181,7 @@ def _owner_of(staging: Path) -> str | None:
         return None
 
 
-def _identify(workspace: Workspace) -> str:
+def identify_database(workspace: Workspace) -> str:
     """Return a name for the database without its password, the same in every process."""
     url = make_url(workspace.database_url).set(password=None)
     return hashlib.sha256(url.render_as_string().encode()).hexdigest()[:16]

@@ -127,7 +127,8 @@ def _read_table(path: Path) -> pa.Table:
         WorkspaceError: If it is damaged.
     """
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read()
         columns: Sequence[pa.ChunkedArray] = [
             table[field.name].cast(field.type)
             if field.name in table.column_names

@@ -33,12 +33,14 @@ def make_plan(source: Source, survey: Survey, known: Known | None = None) -> Pla
     # Truths may name classes that no example has: those get a number that no label has.
     table = np.array([numbers.get(name, OTHER_CLASS) for name in survey.names] + [UNKNOWN_TRUTH])
     same = find_same(survey.digests, survey.splits, None if known is None else known.digests)
+    labels = np.maximum(table[survey.labels], 0).astype(np.int32)
     plan = Plan(
         classes=classes,
         classes_added=() if known is None else classes[len(known.classes) :],
         kept=same.is_new,
         splits=survey.splits.copy(),
-        labels=np.maximum(table[survey.labels], 0).astype(np.int32),
+        labels=labels,
+        data_labels=labels.copy(),
         values=survey.values.copy(),
         true_labels=table[survey.true_labels].astype(np.int32),
         true_values=survey.true_values.copy(),

@@ -41,6 +41,7 @@ class Plan:
         kept: Which examples are imported, shape ``(N,)``.
         splits: 0 train, 1 test, shape ``(N,)``.
         labels, values: As they will stand in the project, planted errors included.
+        data_labels: As the data has them, shape ``(N,)``.
         true_labels: Class indices, ``OTHER_CLASS`` or ``UNKNOWN_TRUTH``, shape ``(N,)``.
         true_values: NaN where not known, shape ``(N,)``.
         ways: How an example was made wrong, indices into ``planting.WAYS``, shape ``(N,)``.
@@ -55,6 +56,7 @@ class Plan:
     kept: npt.NDArray[np.bool_]
     splits: npt.NDArray[np.int8]
     labels: npt.NDArray[np.int32]
+    data_labels: npt.NDArray[np.int32]
     values: npt.NDArray[np.float64]
     true_labels: npt.NDArray[np.int32]
     true_values: npt.NDArray[np.float64]

@@ -58,7 +58,7 @@ def describe_plan(source: Source, survey: Survey, plan: Plan) -> Preview:
 def _count_classes(plan: Plan) -> dict[str, int]:
     if not plan.classes:
         return {}
-    counts = np.bincount(plan.labels[plan.kept], minlength=len(plan.classes))
+    counts = np.bincount(plan.data_labels[plan.kept], minlength=len(plan.classes))
     return {name: int(count) for name, count in zip(plan.classes, counts, strict=True)}
 
 
