@@ -5,7 +5,6 @@ from __future__ import annotations
 import streamlit as st
 
 from tracin_core.reviews.jobs import list_jobs
-from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.projects import Project, current_run
 from ui.checkpoint_choice import draw_checkpoint_choice
 from ui.failures import told_on_page
@@ -15,8 +14,6 @@ from ui.project_work import draw_current_work, draw_rescoring, newest_training, 
 from ui.runs import draw_runs
 from ui.session import get_engine, require_project
 from ui.training_form import draw_training_form
-
-_CHANGED = ("relabeled", "excluded")
 
 
 def draw_starts(project: Project) -> None:
@@ -33,8 +30,7 @@ def draw_starts(project: Project) -> None:
             if options is not None:
                 start_work(project, "score", options.to_json())
     if run is not None:
-        by_status = review_progress(get_engine(), project.id).by_status
-        draw_rescoring(project, run, sum(by_status.get(status, 0) for status in _CHANGED))
+        draw_rescoring(project, run)
 
 
 project = require_project()

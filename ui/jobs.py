@@ -110,7 +110,9 @@ def draw_log(job: Job) -> None:
     """Draw the end of the log, folded away."""
     with st.expander("Log", key=f"log-{job.id}"):
         lines = read_log(get_workspace(), job, tail=_LOG_LINES)
-        st.code("\n".join(lines) or "Nothing yet.", language=None, height=_LOG_HEIGHT)
+        st.code(
+            "\n".join(lines) or "Nothing yet.", language=None, height=_LOG_HEIGHT, wrap_lines=True
+        )
 
 
 def draw_ended(job: Job) -> None:

@@ -11,6 +11,7 @@ from tracin_core.jobs.launching import start_job
 from tracin_core.jobs.trainings import TrainingInfo, find_newest, list_trainings
 from tracin_core.models.own import needs_consent
 from tracin_core.reviews.jobs import Job, active_job, list_jobs
+from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.projects import Project, Run
 from ui.curves import describe_epoch, draw_loss_curve
 from ui.failures import told_on_page
@@ -65,8 +66,8 @@ def _draw_latest(project: Project, job: Job) -> None:
         return
     said = "Scored. The queue is ranked anew."
     if job.kind == "rescore":
-        changed = int(job.result.get("examples_computed") or 0)
-        said = f"Scored again: {changed:,} examples had changed."
+        computed = int(job.result.get("examples_computed") or 0)
+        said = f"Scored again: {computed:,} changed examples were computed, the others copied."
     st.success(said)
     if st.button("Review the suspects", type="primary", key=f"review-{job.id}"):
         open_page("review")
@@ -79,22 +80,18 @@ def start_work(project: Project, kind: str, options: Mapping[str, Any]) -> None:
         st.rerun()
 
 
-def draw_rescoring(project: Project, run: Run, num_changed: int) -> None:
-    """Draw the way to bring the scores up to the decisions.
-
-    Args:
-        project: The project.
-        run: Its current run.
-        num_changed: Train examples whose label is another one now, or that were excluded.
-    """
+def draw_rescoring(project: Project, run: Run) -> None:
+    """Draw the way to bring the scores up to the decisions."""
+    progress = review_progress(get_engine(), project.id)
+    relabelled, excluded = (progress.by_status.get(one, 0) for one in ("relabeled", "excluded"))
     st.subheader("After your decisions", anchor=False)
     st.caption(
-        f"{num_changed:,} train examples were relabelled or excluded so far. Scoring again with "
-        "the labels as they are now keeps the checkpoints and computes only what has changed; "
-        "training again lets the model learn the corrected labels."
+        f"So far {relabelled:,} relabelled and {excluded:,} excluded. Scoring again with the "
+        "labels as they are now keeps the checkpoints and computes only what has changed. "
+        "Training again lets the model learn the corrected labels, without what is excluded."
     )
     agreed = agree_to_network(run.config.get("model"), place="rescore")
-    ready = bool(num_changed) and agreed
+    ready = progress.decisions > 0 and agreed
     if st.button("Score again after my decisions", key="rescore", disabled=not ready):
         start_work(project, "rescore", {"run_my_code": True} if _is_own(run) else {})
 

@@ -1,0 +1,253 @@
+"""The Projects page: from data to a project, and what is done to a whole project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from streamlit.testing.v1 import AppTest
+
+from tracin_core.config import Workspace, resolve_workspace
+from tracin_core.reviews.jobs import claim_job, create_job, finish_job, heartbeat, list_jobs
+from tracin_core.reviews.projects import (
+    NewExample,
+    add_examples,
+    create_project,
+    list_projects,
+)
+from ui.importing import suggest_slug
+
+HOSTILE = "<b>T</b> :red[x] ![a](http://example.com/x.png)"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """An empty workspace: these pages are where it gets its first project."""
+    monkeypatch.setenv("TRACIN_WORKSPACE", str(tmp_path / "workspace"))
+    made = resolve_workspace()
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def pets(engine: Engine):
+    project = create_project(
+        engine, slug="pets", title=HOSTILE, kind="text", classes=["cat", "<i>dog</i>"]
+    )
+    add_examples(
+        engine,
+        project.id,
+        [NewExample(f"k{n}", "train", n, n % 2, text=f"text {n}") for n in range(6)],
+    )
+    return project
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "Film reviews.csv"
+    rows = [
+        f"this film was {'good' if n % 2 else 'bad'} in scene {n},{'yes' if n % 2 else 'no'}"
+        for n in range(40)
+    ]
+    path.write_text("\n".join(["review,liked", *rows, "a text without a label,"]) + "\n")
+    return path
+
+
+def said(app: AppTest) -> str:
+    """Return all that stands on the page as texts."""
+    parts = (app.markdown, app.caption, app.text, app.error, app.warning, app.success, app.info)
+    return "\n".join(str(item.value) for part in parts for item in part)
+
+
+def choose(app: AppTest, path: Path) -> AppTest:
+    return app.text_input(key="import-path").set_value(str(path)).run()
+
+
+@pytest.mark.parametrize("page", ["overview", "queue", "review", "inspect", "history", "runs"])
+def test_without_a_project_every_page_leads_to_a_new_one(open_app, page):
+    app = open_app(page)
+    assert not app.exception
+    assert app.title[0].value == "Projects"
+    assert app.text_input(key="import-path")
+    assert "demo all" in app.code[0].value
+
+
+def test_data_is_shown_as_it_was_understood_and_nothing_is_written(open_app, engine, table):
+    app = choose(open_app("projects"), table)
+    assert not app.exception
+    assert "40 texts, each with one of 2 classes" in said(app)
+    assert "1 cannot be used" in said(app)
+    assert "row 42" in said(app)
+    assert "--label" not in said(app)
+    assert list_projects(engine) == []
+    assert list_jobs(engine) == []
+
+
+def test_the_name_is_suggested_from_the_file(open_app, table):
+    app = choose(open_app("projects"), table)
+    names = {item.label: item.value for item in app.text_input}
+    assert (names["Name"], names["Title"]) == ("film-reviews", "Film reviews")
+
+
+def test_a_column_without_a_guess_is_named_by_hand(open_app, tmp_path):
+    path = tmp_path / "rows.csv"
+    rows = [f"{n % 7},{n % 3}.5,{n * 1.5}" for n in range(30)]
+    path.write_text("\n".join(["rooms,age,price", *rows]) + "\n")
+    app = choose(open_app("projects"), path)
+    assert not app.exception
+    assert "cannot be told" in app.error[0].value
+    assert not [item for item in app.button if item.key == "import"]
+    kind = next(item for item in app.button_group if item.label == "What is to be predicted")
+    app = kind.set_value("target").run()
+    number = next(item for item in app.selectbox if item.label == "Column with the number")
+    app = number.set_value("price").run()
+    assert not app.error
+    assert "a number, “price”" in said(app).replace("\\", "")
+    assert not app.button(key="import").disabled
+
+
+def test_a_contradiction_is_told_and_the_boxes_stay(open_app, table):
+    app = choose(open_app("projects"), table)
+    label = next(item for item in app.selectbox if item.label == "Column with the class")
+    app = label.set_value("review").run()
+    assert not app.exception
+    assert "only copy it" in app.error[0].value
+    assert [item for item in app.selectbox if item.label == "Column with the class"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("missing.csv", None, "does not exist"),
+        ("sheet.xlsx", b"PK??", "Save the sheet as CSV"),
+        ("empty.csv", b"", "is empty"),
+        ("one.csv", b"text,label\na long text,same\nanother long text,same\n", "class"),
+    ],
+)
+def test_data_that_cannot_be_imported_is_explained(open_app, tmp_path, name, content, told):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    app = choose(open_app("projects"), path)
+    assert not app.exception
+    assert told in app.error[0].value.replace("\\", "")
+    assert not [item for item in app.button if item.key == "import"]
+
+
+@pytest.mark.parametrize("typed", ["reviews.csv", "../reviews.csv", '"data"'])
+def test_a_path_that_is_not_whole_is_asked_for_again(open_app, typed):
+    app = open_app("projects")
+    app = app.text_input(key="import-path").set_value(typed).run()
+    assert not app.exception
+    assert "Expected a whole one" in app.error[0].value
+
+
+def test_a_name_that_is_taken_is_refused(open_app, pets, table):
+    app = choose(open_app("projects", show="new"), table)
+    name = next(item for item in app.text_input if item.label == "Name")
+    app = name.set_value("pets").run()
+    assert "already" in app.warning[0].value
+    assert app.button(key="import").disabled
+
+
+def test_the_list_says_what_a_project_holds(open_app, pets):
+    app = open_app("projects")
+    assert not app.exception
+    text = said(app).replace("\\", "")
+    assert "6 train and 0 test examples" in text
+    assert "Texts, 2 classes" in text
+    assert "not scored yet" in text
+
+
+def test_a_title_is_never_markup(open_app, pets):
+    app = open_app("projects")
+    title = next(item.value for item in app.markdown if "T" in item.value)
+    assert "<b>" not in title
+    assert "\\!\\[a\\]" in title
+
+
+def test_a_project_is_opened(open_app, engine, pets):
+    create_project(engine, slug="other", title="Other", kind="text", classes=["a", "b"])
+    app = open_app("projects")
+    app = app.button(key="open-other").click().run()
+    assert not app.exception
+    assert app.title[0].value == "Runs"
+    assert app.session_state["project"] == "other"
+
+
+def test_an_import_at_work_is_shown_with_its_time_left(open_app, engine):
+    job = create_job(engine, "photos", "import")
+    claim_job(engine, job.id)
+    heartbeat(engine, job.id, progress=0.4, message="writing the examples", seconds_left=42)
+    app = open_app("projects")
+    assert not app.exception
+    assert "Writing the examples · about 42 s left" in progress_texts(app)
+    assert app.button(key=f"cancel-{job.id}")
+
+
+def progress_texts(app: AppTest) -> str:
+    bars = app.get("progress")
+    return "\n".join(str(bar.proto.text) for bar in bars).replace("\\", "")
+
+
+def test_what_an_import_brought_and_left_out_is_said(open_app, engine, pets):
+    job = create_job(engine, "pets", "import", options={"path": "/nowhere.csv"})
+    claim_job(engine, job.id)
+    refused = [{"row": 3, "where": "row 3", "message": "The text is empty: <b>write one</b>."}]
+    result = {
+        "added": {"train": 6, "test": 0},
+        "num_refused": 1,
+        "refused": refused,
+        "duplicates": 2,
+        "created": True,
+    }
+    finish_job(engine, job.id, "succeeded", result=result)
+    app = open_app("projects", job=str(job.id))
+    text = said(app).replace("\\", "")
+    assert "6 examples imported (6 train)" in text
+    assert "1 could not be used" in text
+    assert "2 came more than once" in text
+    assert "row 3: The text is empty: <b>write one</b>." in [item.value for item in app.text]
+    app = app.button(key="go-on-pets").click().run()
+    assert app.title[0].value == "Runs"
+
+
+def test_a_failed_import_is_explained(open_app, engine):
+    job = create_job(engine, "photos", "import", options={"path": "/nowhere"})
+    claim_job(engine, job.id)
+    finish_job(engine, job.id, "failed", error="The disk is full. Free some space.")
+    app = open_app("projects", job=str(job.id))
+    assert not app.exception
+    assert "The disk is full" in app.error[0].value.replace("\\", "")
+    assert app.button(key=f"retry-{job.id}")
+
+
+@pytest.mark.parametrize("number", ["0", "999", "x", "9" * 40, "-1"])
+def test_an_unknown_job_in_the_address_is_no_harm(open_app, pets, number):
+    app = open_app("projects", job=number)
+    assert not app.exception
+    assert app.button(key="open-pets")
+
+
+def test_what_is_no_backup_is_refused(open_app, pets, tmp_path):
+    path = tmp_path / "some.zip"
+    path.write_bytes(b"PK no backup")
+    app = open_app("projects", show="restore")
+    app = app.text_input(key="backup-path").set_value(str(path)).run()
+    assert not app.exception
+    assert app.error
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "expected"),
+    [
+        ("Film reviews.csv.gz", (), "film-reviews"),
+        ("photos", {"photos", "photos-2"}, "photos-3"),
+        ("..", (), "my-data"),
+        ("Ünïcode 猫.parquet", (), "n-code"),
+        ("x" * 90, (), "x" * 40),
+    ],
+)
+def test_a_suggested_name_is_free_and_allowed(name, taken, expected):
+    assert suggest_slug(name, taken) == expected
