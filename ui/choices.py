@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tracin_core.numerals import value_text
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
 from ui.decisions import Verdict
-from ui.labels import is_regression, name_given, name_label, value_text
+from ui.labels import is_regression, name_given, name_label
 from ui.plain_text import isolate, shorten
 
 MAX_DIGIT_CLASSES = 10

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from tracin_core.numerals import value_text
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
 from ui.choices import (
@@ -18,7 +19,7 @@ from ui.choices import (
 )
 from ui.components.keyboard import Field, Press, watch_keys
 from ui.decisions import decide, find_last_decision, note_key, refuse, undo_last, undo_shown
-from ui.labels import is_regression, value_text
+from ui.labels import is_regression
 from ui.numbers import read_number
 from ui.plain_text import escape_markdown
 

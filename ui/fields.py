@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from tracin_core.numerals import value_text
 from tracin_core.reviews.examples import find_by_positions
 from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.projects import Project
 from ui.components.cards import CardField
-from ui.labels import value_text
 from ui.plain_text import shorten
 from ui.session import get_engine
 

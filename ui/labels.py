@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
+from tracin_core.numerals import residual_text, value_text
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.history import HistoryRow
 from tracin_core.reviews.projects import Project
 from tracin_core.reviews.queue import QueueRow
 from ui.components.cards import Tag, Tone
 from ui.wording import STATUS_WORDS, class_name, percent
-
-# Enough to tell two amounts of money or two temperatures apart; what is stored is not rounded.
-_DIGITS = 6
-
 
 # An example as the pages know it; one with what the model predicts and what has been decided.
 Labelled = ExampleView | QueueRow | HistoryRow
@@ -23,26 +18,6 @@ Reviewed = ExampleView | QueueRow
 def is_regression(project: Project) -> bool:
     """Tell whether an example's label is a number."""
     return project.task == "regression"
-
-
-def value_text(value: float | None) -> str:
-    """Return a number with six significant digits, in plain notation where it can be read."""
-    if value is None:
-        return "–"
-    size = abs(value)
-    if value == 0 or 1e-3 <= size < 1e9:
-        decimals = max(0, _DIGITS - 1 - math.floor(math.log10(size))) if value else 0
-        text = f"{value:,.{decimals}f}"
-        return text.rstrip("0").rstrip(".") if "." in text else text
-    return f"{value:.{_DIGITS}g}"
-
-
-def residual_text(given: float | None, predicted: float | None) -> str:
-    """Return how far a given number lies above (+) or below (−) the prediction."""
-    if given is None or predicted is None:
-        return "–"
-    residual = given - predicted
-    return f"{'−' if residual < 0 else '+'}{value_text(abs(residual))}"
 
 
 def name_label(project: Project, label: int | None, value: float | None) -> str:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracin_core.numerals import residual_text, value_text
 from ui.fields import card_fields, differ, field_text
-from ui.labels import residual_text, value_text
 from ui.numbers import read_number
 
 

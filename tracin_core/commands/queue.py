@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from tracin_core.numerals import residual_text, value_text
+
 if TYPE_CHECKING:
     from tracin_core.reviews.projects import Project
     from tracin_core.reviews.queue import QueueRow
@@ -119,14 +121,14 @@ def _describe_content(row: QueueRow) -> str:
 def _describe_doubt(row: QueueRow) -> str:
     """Return the prediction's probability, or how far the given number lies above it."""
     if row.given_value is not None and row.predicted_value is not None:
-        return f"{row.given_value - row.predicted_value:+,.6g}"
+        return residual_text(row.given_value, row.predicted_value)
     return "" if row.predicted_probability is None else f"{row.predicted_probability:.0%}"
 
 
 def _say(value: object) -> str:
     if value is None:
         return "?"
-    return f"{value:,.6g}" if isinstance(value, int | float) else str(value)
+    return value_text(value) if isinstance(value, int | float) else str(value)
 
 
 def _count(text: str) -> int:

@@ -1,0 +1,28 @@
+"""Numbers in a person's own unit as a screen or a terminal shows them."""
+
+from __future__ import annotations
+
+import math
+
+# Enough to tell two amounts of money or two temperatures apart; what is stored is not rounded.
+DIGITS = 6
+
+
+def value_text(value: float | None) -> str:
+    """Return a number with six significant digits, in plain notation where it can be read."""
+    if value is None:
+        return "–"
+    size = abs(value)
+    if value == 0 or 1e-3 <= size < 1e9:
+        decimals = max(0, DIGITS - 1 - math.floor(math.log10(size))) if value else 0
+        text = f"{value:,.{decimals}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{value:.{DIGITS}g}"
+
+
+def residual_text(given: float | None, predicted: float | None) -> str:
+    """Return how far a given number lies above (+) or below (−) the prediction."""
+    if given is None or predicted is None:
+        return "–"
+    residual = given - predicted
+    return f"{'−' if residual < 0 else '+'}{value_text(abs(residual))}"
