@@ -249,7 +249,7 @@ def test_an_interruption_is_one_sentence(tmp_path: Path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert "reading the data" in process.stderr.readline()
+    assert "making the data" in process.stderr.readline()
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     errors = process.stderr.read()

@@ -22,7 +22,12 @@ from tracin_core.config import REPOSITORY_ROOT
 from tracin_core.errors import InputError, NotFoundError, WorkspaceError
 from tracin_core.jobs.backup import backup_project
 from tracin_core.jobs.backup_file import FILES, MANIFEST, FileEntry
-from tracin_core.jobs.deleting import MARK, finish_removals, remove_project
+from tracin_core.jobs.deleting import (
+    MARK,
+    finish_removals,
+    mark_unfinished,
+    remove_project,
+)
 from tracin_core.jobs.restoring import read_manifest, restore_project
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.deleting import hide_project, list_hidden_projects
@@ -389,7 +394,7 @@ def test_what_a_killed_deletion_left_is_removed_at_the_next_start(
 ):
     slug = scene.project.slug
     folder = place.project_folder(slug)
-    (folder / MARK).touch()
+    mark_unfinished(place, folder)
     if killed_after != "mark":
         hide_project(engine, scene.project.id)
     if killed_after == "taken away":

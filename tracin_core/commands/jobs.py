@@ -94,7 +94,8 @@ def _wait(opened: OpenedWorkspace, job_id: int) -> int:
     while (job := get_job(opened.engine, job_id)).state in ACTIVE:
         time.sleep(0.5)
         fail_dead_jobs(opened.engine)
-    print(f"Job {job.id} ({job.kind} {job.project_slug}) has {job.state}. {job.error}".rstrip())
+    said = "was" if job.state == "cancelled" else "has"
+    print(f"Job {job.id} ({job.kind} {job.project_slug}) {said} {job.state}. {job.error}".rstrip())
     return 0 if job.state == "succeeded" else 1
 
 

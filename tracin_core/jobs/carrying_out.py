@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
 from tracin_core.errors import DatabaseError, JobError, TracInError
-from tracin_core.jobs.kinds import Assignment, find_kind
+from tracin_core.jobs.kinds import Assignment, Work, find_kind
 from tracin_core.jobs.patience import wait_longer
 from tracin_core.jobs.progress import OnProgress, ignore_progress
 from tracin_core.jobs.reporting import JobCancelled, JobReporter
@@ -26,7 +26,11 @@ class JobStopped(BaseException):
 
 
 def carry_out(
-    engine: Engine, workspace: Workspace, job: Job, show: OnProgress = ignore_progress
+    engine: Engine,
+    workspace: Workspace,
+    job: Job,
+    show: OnProgress = ignore_progress,
+    work: Work | None = None,
 ) -> Job:
     """Do a job's work, with heartbeats, and enter its outcome.
 
@@ -35,6 +39,7 @@ def carry_out(
         workspace: Where the project's files are.
         job: Claimed by this process.
         show: Told about every step as well.
+        work: Does it instead of the kind's own work.
 
     Returns:
         The job as it ended, in success.
@@ -47,7 +52,7 @@ def carry_out(
     """
     wait_longer(engine, PATIENCE)
     try:
-        result = _work(engine, workspace, job, show)
+        result = _work(engine, workspace, job, show, work)
     except JobCancelled as cancelled:
         _finish(engine, job, "cancelled")
         raise JobError(
@@ -100,10 +105,12 @@ _STOPPED = (
 )
 
 
-def _work(engine: Engine, workspace: Workspace, job: Job, show: OnProgress) -> dict[str, Any]:
+def _work(
+    engine: Engine, workspace: Workspace, job: Job, show: OnProgress, work: Work | None
+) -> dict[str, Any]:
     kind = find_kind(job.kind)
     with JobReporter(engine, job.id, kind.plan, show=show) as reporter:
-        return kind.work(
+        return (work or kind.work)(
             Assignment(
                 engine=engine,
                 workspace=workspace,

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from tracin_core.config import Workspace
 from tracin_core.errors import NotFoundError
 from tracin_core.files import disk_errors_explained
+from tracin_core.jobs.import_files import identify_database
 from tracin_core.jobs.logs import log_path
 from tracin_core.jobs.restored_rows import restored_name
 from tracin_core.reviews.deleting import (
@@ -45,7 +46,7 @@ def remove_project(engine: Engine, workspace: Workspace, slug: str) -> None:
     folder = workspace.project_folder(slug)
     with disk_errors_explained(folder):
         if folder.is_dir():
-            (folder / MARK).touch()
+            mark_unfinished(workspace, folder)
         try:
             hide_project(engine, project.id)
         except BaseException:
@@ -81,13 +82,22 @@ def finish_removals(engine: Engine, workspace: Workspace) -> list[str]:
             found.add(folder.name)
     for folder in (workspace.root / "projects").glob(f"{_REMOVED}*"):
         shutil.rmtree(folder, ignore_errors=True)
+    for folder in (workspace.root / "projects").glob(".*.new"):
+        slug = folder.name[1:].removesuffix(".new")
+        if _is_marked(workspace, folder) and active_job(engine, slug) is None:
+            shutil.rmtree(folder, ignore_errors=True)
     return sorted(found)
+
+
+def mark_unfinished(workspace: Workspace, folder: Path) -> None:
+    """Note in a project's folder that it goes if this database does not show the project."""
+    (folder / MARK).write_text(identify_database(workspace), "utf-8")
 
 
 def clear_leftovers(engine: Engine, workspace: Workspace, slug: str) -> bool:
     """Remove a folder whose project was deleted, or never all there; tell whether there was one."""
     folder = workspace.project_folder(slug)
-    if not (folder / MARK).exists() or _unmark_if_there(engine, folder):
+    if not _is_marked(workspace, folder) or _unmark_if_there(engine, folder):
         return False
     remove_folder(folder)
     return True
@@ -111,8 +121,16 @@ def _take_away(folder: Path) -> Path | None:
 
 def _marked_folders(workspace: Workspace) -> Iterator[Path]:
     for mark in sorted((workspace.root / "projects").glob(f"*/{MARK}")):
-        if not mark.parent.name.startswith("."):
+        if not mark.parent.name.startswith(".") and _is_marked(workspace, mark.parent):
             yield mark.parent
+
+
+def _is_marked(workspace: Workspace, folder: Path) -> bool:
+    """Tell whether a folder has a mark of this database: several may share a workspace."""
+    try:
+        return (folder / MARK).read_text("utf-8") == identify_database(workspace)
+    except (OSError, ValueError):
+        return False
 
 
 def _unmark_if_there(engine: Engine, folder: Path) -> bool:

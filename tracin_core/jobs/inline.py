@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
 from tracin_core.jobs.carrying_out import carry_out
+from tracin_core.jobs.kinds import Work
 from tracin_core.jobs.launching import queue_job
 from tracin_core.jobs.progress import OnProgress, ignore_progress
 from tracin_core.reviews.jobs import Job, claim_job
@@ -22,6 +23,7 @@ def do_job(
     options: Mapping[str, Any] | None = None,
     *,
     show: OnProgress = ignore_progress,
+    work: Work | None = None,
 ) -> Job:
     """Do a job in this process, from the main thread.
 
@@ -35,6 +37,7 @@ def do_job(
         kind: As for ``start_job``.
         options: What the kind needs, plain JSON.
         show: Told about every step.
+        work: Does it instead of the kind's own work, for instance with what was read already.
 
     Returns:
         The job, which has succeeded; ``result`` says what it made.
@@ -45,4 +48,4 @@ def do_job(
         KeyboardInterrupt: After Ctrl-C; the job is cancelled then.
     """
     job = claim_job(engine, queue_job(engine, workspace, slug, kind, options or {}).id)
-    return carry_out(engine, workspace, job, show)
+    return carry_out(engine, workspace, job, show, work)

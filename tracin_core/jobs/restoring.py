@@ -15,7 +15,7 @@ from tracin_core.errors import InputError, NotFoundError, WorkspaceError
 from tracin_core.files import atomic_folder, disk_errors_explained
 from tracin_core.jobs.backup_file import FILES, PIECE, ROWS, Manifest, open_backup, open_entry
 from tracin_core.jobs.backup_rows import GROUPS, load_rows
-from tracin_core.jobs.deleting import MARK, remove_folder
+from tracin_core.jobs.deleting import MARK, mark_unfinished, remove_folder
 from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
 from tracin_core.jobs.restored_rows import RestoredRows
 from tracin_core.reviews.project_rules import check_slug
@@ -75,10 +75,10 @@ def restore_project(
         with disk_errors_explained(folder):
             try:
                 with atomic_folder(folder) as building:
+                    # Until the project is shown, its folder counts as a leftover.
+                    mark_unfinished(workspace, building)
                     _unpack(archive, manifest, building, on_progress)
                     _enter_rows(archive, manifest, rows, on_progress)
-                    # Until the project is shown, its folder counts as a leftover.
-                    (building / MARK).touch()
                 rows.show()
             except BaseException:
                 rows.give_up()
