@@ -42,6 +42,7 @@ SIGNALS: dict[str, str] = {
     "self_influence_recorded": "Self-influence (last layer, recorded rates)",
     "mean_loss": "Mean loss",
     "mean_margin": "Mean negative margin",
+    "mean_residual": "Mean absolute residual",
 }
 LARGEST_PAGE = 1000  # rows; more than a screen can show
 EVERYTHING = QueueFilter()
