@@ -92,7 +92,7 @@ def test_the_database_ranks_by_the_signals_on_disk(run, workspace):
     rates = [entry.learning_rate for entry in run.read_config().checkpoints]
     scores = summarise_signals(run.read_all_signals("train"), rates)
     assert registered.key == run.read_config().key
-    assert set(scores) == set(SIGNALS) == set(registered.signals)
+    assert set(scores) == set(registered.signals) < set(SIGNALS)
     for signal, values in scores.items():
         best = fetch_page(engine, registered.id, signal=signal, page_size=20).rows
         assert [row.score for row in best] == pytest.approx(sorted(values, reverse=True)[:20])
