@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import traceback
 from io import BytesIO
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from PIL import Image
 from torch import nn
 
 import tracin_core
+from tracin_core.config import REPOSITORY_ROOT
 from tracin_core.errors import ConfigurationError, InputError
+from tracin_core.examples import TextEncoder
 from tracin_core.models.build import build_model
 from tracin_core.models.config import SmallCNNConfig, model_config_from_json
 from tracin_core.models.own import (
@@ -26,6 +29,7 @@ from tracin_core.models.own import (
     needs_consent,
     require_consent,
 )
+from tracin_core.models.own_code import explained_for, find_own_line, run_file
 from tracin_core.models.own_inputs import OwnEncoder, check_repeatable
 from tracin_core.models.own_loading import load_own_model
 
@@ -273,6 +277,28 @@ def test_what_is_no_network_is_refused(tmp_path: Path, returned: str, found: str
 def test_options_that_cannot_be_right_are_refused(tmp_path: Path, options: str, named: str):
     source = "from torch import nn\nfrom tracin_core import OwnModel\ndef build(): "
     assert named in refused(tmp_path, source + f"return OwnModel(nn.Linear(2, 3), {options})")
+
+
+def test_only_what_passed_through_their_code_is_explained_where_asked(tmp_path: Path):
+    source = "from torch import nn\ndef build(): return nn.Linear(1, 3)\ndef fail(): 1 / 0"
+    path = write(tmp_path, source)
+    fail = run_file(path, path.read_bytes()).fail
+    with pytest.raises(ConfigurationError, match=r"net\.py, line 3"), explained_for(path, "It"):
+        fail()
+    with pytest.raises(ZeroDivisionError), explained_for(path, "It"):
+        1 / 0  # noqa: B018
+    with pytest.raises(ZeroDivisionError), explained_for(None, "It"):
+        fail()
+
+
+def test_a_file_beside_the_program_hides_no_fault_of_the_program():
+    beside_the_program = REPOSITORY_ROOT / "my_model.py"
+    with pytest.raises(ConfigurationError) as caught:
+        TextEncoder(vocabulary=(), max_tokens=0)
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert any("tracin_core" in frame.filename for frame in frames)
+    ours = caught.value.with_traceback(caught.tb.tb_next)  # without this test's own frame
+    assert find_own_line(ours, beside_the_program) is None
 
 
 # The order of the classes.

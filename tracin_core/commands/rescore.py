@@ -13,6 +13,9 @@ SUMMARY = "Bring a project's scores up to its corrected labels; only what change
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the project."""
     parser.add_argument("project", metavar="NAME", help="project")
+    parser.add_argument(
+        "--run-my-code", action="store_true", help="agree to run the file of your own network again"
+    )
     add_background_option(parser)
 
 
@@ -23,7 +26,8 @@ def run(options: argparse.Namespace) -> int:
 
     opened = open_project(options)
     opened.current_run()
-    job = do_or_start(options, opened, options.project, NAME, {})
+    given = {"run_my_code": True} if options.run_my_code else {}
+    job = do_or_start(options, opened, options.project, NAME, given)
     if job is not None:
         tell_run(job)
         print(f"{job.result['examples_computed']:,} examples had changed.")

@@ -64,6 +64,12 @@ class TrainedNetwork:
     target_scale: TargetScale | None = None
     loss: Loss = "cross_entropy"
 
+    @property
+    def own_file(self) -> Path | None:
+        """The Python file of a person's own network."""
+        config = self.model_config
+        return Path(config.file) if isinstance(config, OwnModelConfig) else None
+
     def hashed_checkpoints(self) -> tuple[CheckpointEntry, ...]:
         """Return the checkpoints as a run lists them, with digests of the files as they are."""
         return tuple(

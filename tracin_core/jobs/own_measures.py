@@ -83,6 +83,17 @@ def measure_checkpoints(
     return found
 
 
+def check_network(encoder: OwnEncoder, examples: ExampleSource) -> None:
+    """See on the first examples that the network takes its inputs and returns what is needed.
+
+    Raises:
+        ConfigurationError: If it does not.
+    """
+    first = examples.read_batch(torch.arange(min(3, len(examples))))
+    with evaluation_mode(encoder.own.model, torch.device("cpu")):
+        _judge(encoder, [first], torch.device("cpu"))
+
+
 def read_sample(examples: ExampleSource) -> Batches:
     """Return a sample spread evenly over a split, as batches; none of an empty split."""
     if not len(examples):

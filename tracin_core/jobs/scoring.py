@@ -22,6 +22,7 @@ from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
 from tracin_core.jobs.reuse import ReusableRun, find_reusable
 from tracin_core.jobs.sharding import SHARD_EXAMPLES, ShardScorer, SplitSource, read_in_batches
 from tracin_core.jobs.threads import threads_limited_for
+from tracin_core.models.own_code import explained_for
 from tracin_core.retrieval import build_index
 from tracin_core.runs import CheckpointEntry, IndexEntry, ProjectionEntry, RunConfig, RunFolder
 from tracin_core.runs.config import Rates
@@ -113,7 +114,7 @@ def score_run(
     reusable = None if base is None else find_reusable(base, hash_json(making))
     run = _open_unfinished(runs_folder, digest, network, reusable, shard_examples)
     work = _Scoring(run, network, entries, rates, device, on_progress)
-    with threads_limited_for(network.model):
+    with threads_limited_for(network.model), explained_for(network.own_file, "The network"):
         work.score(sources, reusable, shard_examples)
     config = work.describe(
         key=root.name,

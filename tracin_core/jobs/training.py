@@ -16,6 +16,7 @@ from tracin_core.errors import ConfigurationError
 from tracin_core.examples.encoding import LARGEST_SIDE, Encoder, fit_encoder
 from tracin_core.jobs.encoded import open_datasets
 from tracin_core.jobs.networks import MadeNetwork
+from tracin_core.jobs.own_measures import check_network
 from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
 from tracin_core.jobs.stored_examples import ProjectExamples
 from tracin_core.jobs.threads import threads_limited_for
@@ -23,7 +24,8 @@ from tracin_core.jobs.trainings import COURSE_FILE, NETWORK_FILE
 from tracin_core.jobs.work_options import WorkOptions
 from tracin_core.models.build import build_model
 from tracin_core.models.config import ResNet18Config, suggest_model
-from tracin_core.models.own import describe_own_model, is_reference
+from tracin_core.models.own import OwnModelConfig, describe_own_model, is_reference
+from tracin_core.models.own_code import explained_for
 from tracin_core.models.own_inputs import OwnEncoder, check_repeatable
 from tracin_core.models.own_loading import load_own_model
 from tracin_core.models.resnet18 import hash_weights, load_initial_weights
@@ -98,11 +100,14 @@ def train_network(
         without_excluded=True,
         on_progress=on_progress,
     )
+    if isinstance(made.encoder, OwnEncoder):
+        check_network(made.encoder, datasets["train"])
     total = config.epochs * len(datasets["train"])
     on_progress(Progress("training", 0, total))
     # A person's own network may be slow for its size; torch knows best then.
     limits = nullcontext() if made.config.name == "own" else threads_limited_for(made.model)
-    with limits:
+    file = Path(made.config.file) if isinstance(made.config, OwnModelConfig) else None
+    with limits, explained_for(file, "The network"):
         train(
             made.model,
             datasets["train"],

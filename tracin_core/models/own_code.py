@@ -7,12 +7,13 @@ import linecache
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
 from tracin_core.errors import ConfigurationError, TracInError
 
+OURS = Path(__file__).resolve().parents[1]
 MODULE_NAME = "tracin_own_model"
 LONGEST_MESSAGE = 400  # characters of an error that are shown
 
@@ -58,12 +59,14 @@ def neighbours_importable(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def own_code_explained(file: Path, doing: str) -> Iterator[None]:
+def own_code_explained(file: Path, doing: str, *, only_theirs: bool = False) -> Iterator[None]:
     """Turn what a person's code raises into a message with the line of their file.
 
     Args:
         file: Their file.
         doing: What was being done, the beginning of a sentence.
+        only_theirs: Whether to leave what did not pass through their code, which may be a fault
+            of the program.
 
     Raises:
         ConfigurationError: For any exception but the program's own and an interruption.
@@ -73,6 +76,8 @@ def own_code_explained(file: Path, doing: str) -> Iterator[None]:
     except TracInError:
         raise
     except (Exception, SystemExit) as error:
+        if only_theirs and find_own_line(error, file) is None:
+            raise
         hint = ""
         if isinstance(error, ModuleNotFoundError):
             hint = " Install what is missing, and import files beside yours at its top."
@@ -82,20 +87,31 @@ def own_code_explained(file: Path, doing: str) -> Iterator[None]:
         ) from error
 
 
+def explained_for(file: Path | None, doing: str) -> AbstractContextManager[None]:
+    """Return a context that explains what passes through a person's file, if it is theirs."""
+    return nullcontext() if file is None else own_code_explained(file, doing, only_theirs=True)
+
+
 def describe_error(error: BaseException, file: Path) -> str:
     """Return an error's type and text, and the last line of the person's file on the way to it."""
     text = " ".join(str(error).split())[:LONGEST_MESSAGE]
     said = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename == str(file):
         return f"{said} (line {error.lineno}: {(error.text or '').strip()[:120]})"
+    frame = find_own_line(error, file)
+    if frame is None:
+        return said
+    line = f": {frame.line[:120]}" if frame.line else ""
+    return f"{said} ({Path(frame.filename).name}, line {frame.lineno}{line})"
+
+
+def find_own_line(error: BaseException, file: Path) -> traceback.FrameSummary | None:
+    """Return the last line of a person's file, else of those beside it, on the way to an error."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == str(file)]
     beside = [frame for frame in frames if _is_beside(Path(frame.filename), file.parent)]
-    if not own and not beside:
-        return said
-    frame = (own or beside)[-1]
-    line = f": {frame.line[:120]}" if frame.line else ""
-    return f"{said} ({Path(frame.filename).name}, line {frame.lineno}{line})"
+    found = own or beside
+    return found[-1] if found else None
 
 
 def list_functions(source: bytes) -> list[str]:
@@ -114,5 +130,6 @@ def _lies_in(module: ModuleType, folder: Path) -> bool:
 
 
 def _is_beside(path: Path, folder: Path) -> bool:
-    # A virtual environment often lies in the same folder; its packages are nobody's own.
-    return path.is_relative_to(folder) and not {"site-packages", "dist-packages"} & set(path.parts)
+    # A virtual environment often lies in the same folder, and this program may; neither is theirs.
+    packages = {"site-packages", "dist-packages"} & set(path.parts)
+    return path.is_relative_to(folder) and not packages and not path.is_relative_to(OURS)

@@ -68,7 +68,7 @@ def run_epoch(
         for group in optimizer.param_groups:
             group["lr"] = rate
         with _precision(config, device):
-            loss = objective(model(to_device(inputs, device)), targets.to(device)).mean()
+            loss = objective(call_network(model, inputs, device), targets.to(device)).mean()
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
@@ -91,7 +91,7 @@ def evaluate(
 
     def batches() -> Iterator[tuple[Any, Tensor]]:
         for inputs, targets in ordered_batches(dataset, EXAMPLES_JUDGED):
-            yield model(to_device(inputs, device)), targets.to(device)
+            yield call_network(model, inputs, device), targets.to(device)
 
     model.eval()
     return judge(batches(), objective, config.loss)
@@ -101,6 +101,14 @@ def check_finite(loss: float, epoch: int, step: int, config: TrainingConfig) -> 
     """Refuse to go on from weights that have run away in the last step of an epoch."""
     if not math.isfinite(loss):
         raise _diverged(loss, epoch, step, config)
+
+
+def call_network(model: nn.Module, inputs: Any, device: torch.device) -> Any:
+    """Return a network's outputs: a dictionary goes in by name, a tuple or list by position."""
+    moved = to_device(inputs, device)
+    if isinstance(moved, dict):
+        return model(**moved)
+    return model(*moved) if isinstance(moved, tuple | list) else model(moved)
 
 
 def to_device(inputs: Any, device: torch.device) -> Any:
