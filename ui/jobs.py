@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import pandas as pd
 import streamlit as st
 
+from tracin_core.errors import JobError
 from tracin_core.jobs.launching import retry_job
 from tracin_core.jobs.logs import read_log
 from tracin_core.reviews.jobs import (
@@ -95,11 +97,21 @@ def draw_running(job: Job) -> None:
     told = [part for part in (doing[:1].upper() + doing[1:], time_left(job.seconds_left)) if part]
     st.progress(job.progress, text=escape_markdown(" · ".join(told)))
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Cancel", key=f"cancel-{job.id}", disabled=job.cancel_requested):
-            request_cancel(get_engine(), job.id)
-            st.rerun(scope="fragment")
+        st.button(
+            "Cancel",
+            key=f"cancel-{job.id}",
+            on_click=_cancel,
+            args=(job.id,),
+            disabled=job.cancel_requested,
+        )
         st.caption("It goes on when you close this page, and when the app is stopped.")
     draw_log(job)
+
+
+def _cancel(job_id: int) -> None:
+    # It may have ended since it was drawn; the page says so by itself in a moment.
+    with suppress(JobError):
+        request_cancel(get_engine(), job_id)
 
 
 def _state_badge(job: Job) -> str:
