@@ -40,9 +40,6 @@ def summarise_signals(
         **({"self_influence_recorded": np.asarray(rates) @ last} if known else {}),
         "mean_loss": signals.loss.astype(np.float64).mean(axis=0),
     }
-    rates = [rate for rate in learning_rates if rate is not None]
-    if len(rates) == len(learning_rates):
-        scores["self_influence_recorded"] = np.asarray(rates, dtype=np.float64) @ last
     if signals.residual is None:
         return scores | {"mean_margin": -signals.margin.astype(np.float64).mean(axis=0)}
     return scores | {"mean_residual": np.abs(signals.residual.astype(np.float64)).mean(axis=0)}
