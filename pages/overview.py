@@ -26,4 +26,4 @@ with left:
 with right:
     draw_disagreement(project, run)
 st.subheader("How the run was scored", anchor=False)
-describe_run(run)
+describe_run(project, run)

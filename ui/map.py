@@ -147,7 +147,12 @@ def _trace(layer: Layer) -> go.Scatter:
 
 def _shape(figure: go.Figure, columns: CoordinateColumns, latitude: float) -> None:
     """Give a degree of longitude the width that it has at this latitude."""
-    figure.update_xaxes(title=escape_plotly(columns.longitude), showgrid=False, zeroline=False)
+    figure.update_xaxes(
+        title=escape_plotly(columns.longitude),
+        showgrid=False,
+        zeroline=False,
+        constrain="domain",
+    )
     figure.update_yaxes(
         title=escape_plotly(columns.latitude),
         showgrid=False,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import pandas as pd
 import streamlit as st
 
+from tracin_core.numerals import value_text
 from tracin_core.reviews.progress import Progress
 from tracin_core.reviews.projects import Project, Run
+from tracin_core.runs.config import CheckpointEntry
+from tracin_core.runs.folder import RunFolder
+from ui.labels import is_regression
+from ui.session import run_folder
 from ui.wording import STATUS_WORDS, duration, percent
 
 _DECIDED = ("kept", "relabeled", "excluded", "ambiguous")
@@ -22,13 +28,10 @@ def count_decided(progress: Progress) -> int:
 def summarize(project: Project, run: Run, progress: Progress) -> None:
     """Draw the figures at the top of the page."""
     decided = count_decided(progress)
-    checkpoints = run.checkpoints
-    accuracy = checkpoints[-1].get("test_accuracy") if checkpoints else None
     pace = "–" if progress.seconds_median is None else duration(progress.seconds_median)
     with st.container(horizontal=True):
         st.metric("Train examples", f"{progress.total:,}", border=True)
-        st.metric("Classes", f"{len(project.classes):,}", border=True)
-        st.metric("Test accuracy", percent(accuracy), border=True, help="At the last checkpoint.")
+        _show_quality(project, run)
         st.metric("Reviewed", f"{decided:,}", border=True)
         st.metric(
             "Relabelled or excluded",
@@ -36,6 +39,27 @@ def summarize(project: Project, run: Run, progress: Progress) -> None:
             border=True,
         )
         st.metric("Median time a decision", pace, border=True)
+
+
+def _show_quality(project: Project, run: Run) -> None:
+    last = _read_checkpoints(project, run)[-1]
+    if is_regression(project):
+        st.metric(
+            "Typical test error",
+            value_text(last.test_rmse),
+            border=True,
+            help="Root of the mean squared error at the last checkpoint, in the number’s own unit.",
+        )
+        st.metric("Explained variance", percent(last.test_r2), border=True)
+        return
+    st.metric("Classes", f"{len(project.classes):,}", border=True)
+    st.metric(
+        "Test accuracy", percent(last.test_accuracy), border=True, help="At the last checkpoint."
+    )
+
+
+def _read_checkpoints(project: Project, run: Run) -> tuple[CheckpointEntry, ...]:
+    return RunFolder(run_folder(project, run)).read_config().checkpoints
 
 
 def draw_next_step(progress: Progress) -> bool:
@@ -59,7 +83,7 @@ def draw_next_step(progress: Progress) -> bool:
     return pressed
 
 
-def describe_run(run: Run) -> None:
+def describe_run(project: Project, run: Run) -> None:
     """Draw how the run was made: layers, rates, vectors, and its checkpoints."""
     config = run.config
     rates = {"ones": "ignored (every checkpoint counts the same)", "recorded": "as recorded"}
@@ -78,24 +102,31 @@ def describe_run(run: Run) -> None:
             st.text(f"{name}: {value}")
     with columns[1]:
         st.dataframe(
-            pd.DataFrame(
-                {
-                    "Epoch": [item.get("epoch") for item in run.checkpoints],
-                    "Step": [item.get("step") for item in run.checkpoints],
-                    "Learning rate": [item.get("learning_rate") for item in run.checkpoints],
-                    "Train loss": [item.get("train_loss") for item in run.checkpoints],
-                    "Test accuracy": [item.get("test_accuracy") for item in run.checkpoints],
-                }
-            ),
+            _tabulate(project, _read_checkpoints(project, run)),
             hide_index=True,
             column_config={
                 "Learning rate": st.column_config.NumberColumn(format="%.4g"),
                 "Train loss": st.column_config.NumberColumn(format="%.3f"),
                 "Test accuracy": st.column_config.NumberColumn(format="percent"),
+                "Test error": st.column_config.NumberColumn(format="%.6g"),
             },
             alt="The checkpoints of the run",
             key="checkpoints",
         )
+
+
+def _tabulate(project: Project, checkpoints: Sequence[CheckpointEntry]) -> pd.DataFrame:
+    regression = is_regression(project)
+    quality = [one.test_rmse if regression else one.test_accuracy for one in checkpoints]
+    return pd.DataFrame(
+        {
+            "Epoch": [one.epoch for one in checkpoints],
+            "Step": [one.step for one in checkpoints],
+            "Learning rate": [one.learning_rate for one in checkpoints],
+            "Train loss": [one.train_loss for one in checkpoints],
+            "Test error" if regression else "Test accuracy": quality,
+        }
+    )
 
 
 def _local_time(moment: datetime) -> str:

@@ -122,12 +122,14 @@ def show_cards(
     Returns:
         What was clicked since the last run.
     """
-    texts = layout != "list" and bool(cards) and all(card.image is None for card in cards)
+    kind = "" if layout == "list" or any(card.image for card in cards) else " texts"
+    if kind and any(card.fields for card in cards):
+        kind = " rows"
     result = _CARDS(
         key=key,
         data={
             "cards": [asdict(card) for card in cards],
-            "layout": f"{layout} texts" if texts else layout,
+            "layout": f"{layout}{kind}",
             "imageSize": image_size,
             "label": label,
         },
