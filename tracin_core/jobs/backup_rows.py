@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import IO, Any
 
-from sqlalchemy import JSON, ColumnElement, Connection, Select, Table, select
+from sqlalchemy import JSON, Column, ColumnElement, Connection, Select, Table, select
 
 from tracin_core.errors import InputError
-from tracin_core.reviews.project_rules import check_storable
 from tracin_core.reviews.schema import (
     Base,
     CheckpointRow,
@@ -119,27 +119,27 @@ def load_rows(group: RowGroup, file: IO[bytes]) -> Iterator[dict[str, Any]]:
             "this version does not know. Expected a backup of this version or an older one: "
             "update the program."
         )
+    checks = [_check_of(group.table.columns[name]) for name in header]
     for number, values in lines:
         if not isinstance(values, list) or len(values) != len(header):
             raise InputError(
                 f"Row {number} of the backup's table {group.name} does not have the "
                 f"{len(header)} values of its columns."
             )
-        yield {
-            name: _checked(group.table, name, value, number)
-            for name, value in zip(header, values, strict=True)
-        }
+        row = {}
+        for name, check, value in zip(header, checks, values, strict=True):
+            try:
+                row[name] = check(value)
+            except InputError as error:
+                place = f"Row {number} of the backup's table {group.name}, column {name}"
+                raise InputError(f"{place}, {error} Nothing was restored.") from error
+        yield row
 
 
-def in_chunks(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield rows in lists of at most ``CHUNK``."""
-    chunk: list[dict[str, Any]] = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
+def in_chunks(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield rows in lists of at most ``size``."""
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, size)):
         yield chunk
 
 
@@ -168,63 +168,74 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _checked(table: Table, name: str, value: Any, number: int) -> Any:
-    """Return a value as its column takes it."""
-    column = table.columns[name]
-    place = f"Row {number} of the backup's table {table.name}, column {name},"
-    if value is None:
-        if not column.nullable:
-            raise InputError(f"{place} is empty. Expected a value.")
-        return None
+def _check_of(column: Column[Any]) -> Callable[[Any], Any]:
+    """Return what makes a value from the file one for the column, or refuses it."""
     if isinstance(column.type, JSON):
-        if not isinstance(value, list | dict):
-            raise InputError(f"{place} holds {value!r:.80}. Expected a list or an object.")
-        check_storable(json.dumps(value, ensure_ascii=False), place)
-        return value
-    if isinstance(column.type, UtcDateTime):
-        return _moment(value, place)
-    return _TYPES[column.type.python_type](value, place)
+        check = _plain_json
+    elif isinstance(column.type, UtcDateTime):
+        check = _moment
+    else:
+        check = _TYPES[column.type.python_type]
+
+    def check_or_none(value: Any) -> Any:
+        if value is None and not column.nullable:
+            raise InputError("is empty. Expected a value.")
+        return None if value is None else check(value)
+
+    return check_or_none
 
 
-def _integer(value: Any, place: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > LARGEST_INTEGER:
-        raise InputError(f"{place} holds {value!r:.80}. Expected a whole number.")
+def _integer(value: Any) -> int:
+    if type(value) is not int or abs(value) > LARGEST_INTEGER:
+        raise InputError(f"holds {value!r:.80}. Expected a whole number.")
     return value
 
 
-def _number(value: Any, place: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{place} holds {value!r:.80}. Expected a number.")
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise InputError(f"holds {value!r:.80}. Expected a number.")
     try:
         return float(value)
     except OverflowError as error:
-        raise InputError(f"{place} holds a number beyond any float.") from error
+        raise InputError("holds a number beyond any float.") from error
 
 
-def _text(value: Any, place: str) -> str:
+def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise InputError(f"{place} holds {value!r:.80}. Expected a text.")
-    check_storable(value, place)
+        raise InputError(f"holds {value!r:.80}. Expected a text.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError("holds a broken Unicode character. Expected plain text.") from error
+    if "\x00" in value:
+        raise InputError("holds a NUL character. Expected plain text.")
     return value
 
 
-def _truth(value: Any, place: str) -> bool:
+def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise InputError(f"{place} holds {value!r:.80}. Expected true or false.")
+        raise InputError(f"holds {value!r:.80}. Expected true or false.")
     return value
 
 
-def _moment(value: Any, place: str) -> datetime:
+def _moment(value: Any) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{place} holds {value!r:.80}. Expected a date and time.") from error
+        raise InputError(f"holds {value!r:.80}. Expected a date and time.") from error
     if moment.tzinfo is None:
-        raise InputError(f"{place} holds {value!r:.80}. Expected a time with its zone.")
+        raise InputError(f"holds {value!r:.80}. Expected a time with its zone.")
     return moment
 
 
-_TYPES: Mapping[type, Callable[[Any, str], Any]] = {
+def _plain_json(value: Any) -> Any:
+    if not isinstance(value, list | dict):
+        raise InputError(f"holds {value!r:.80}. Expected a list or an object.")
+    _text(json.dumps(value, ensure_ascii=False))
+    return value
+
+
+_TYPES: Mapping[type, Callable[[Any], Any]] = {
     int: _integer,
     float: _number,
     str: _text,

@@ -116,7 +116,7 @@ def _rescore(assignment: Assignment) -> dict[str, Any]:
         assignment.engine,
         assignment.workspace,
         assignment.slug,
-        run_my_code=bool(assignment.options.get("run_my_code")),
+        run_my_code=assignment.options.get("run_my_code", False),
         on_progress=assignment.on_progress,
     )
     return {"run": rescored.run.key, "examples_computed": rescored.examples_computed}
