@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from tracin_core.errors import InputError
+from tracin_core.errors import ConfigurationError, InputError
 from tracin_core.examples.images import FORMAT_LIST, MAX_BYTES, MAX_PIXELS, read_image
+from tracin_core.models.own import needs_consent
 from tracin_core.reviews.projects import Project, Run
 from ui.charts import draw_probabilities
 from ui.evidence import draw_evidence_options, draw_neighbours_of_vector
 from ui.media import resize_for_screen
+from ui.own_model import agree_to_network
 from ui.plain_text import escape_markdown
 from ui.session import run_folder
 from ui.wording import class_name, percent
@@ -39,9 +41,11 @@ def draw_new_example(project: Project, run: Run) -> int | None:
     if image is None and text is None:
         st.caption("Its proponents and opponents among the train examples appear here.")
         return None
+    if not agree_to_network(run.config.get("model"), place="new-example"):
+        return None
     try:
         scored = _score(project, run, image, text)
-    except InputError as error:
+    except (InputError, ConfigurationError) as error:
         st.error(escape_markdown(str(error)))
         return None
     _draw_prediction(project, scored, image)
@@ -98,7 +102,12 @@ def _score(project: Project, run: Run, image: bytes | None, text: str | None) ->
         # torch takes seconds and hundreds of megabytes, and only this needs it.
         from tracin_core.retrieval.new_example import score_new_example
 
-        scored = score_new_example(run_folder(project, run), image=image, text=text)
+        scored = score_new_example(
+            run_folder(project, run),
+            image=image,
+            text=text,
+            run_my_code=needs_consent(run.config.get("model")),  # asked for before
+        )
     st.session_state[_RESULT] = (mark, scored)
     return scored
 

@@ -27,6 +27,7 @@ from tracin_core.jobs.work_options import WorkOptions
 from tracin_core.models.own import describe_own_model
 from tracin_core.models.own_inputs import OwnEncoder
 from tracin_core.models.own_loading import load_own_model
+from tracin_core.retrieval.new_example import score_new_example
 from tracin_core.runs.digests import digest_example, stack_digests
 
 CLASSES = ("cold", "warm")
@@ -332,6 +333,17 @@ def test_a_stored_run_opens_again_with_consent_only(case: Case):
     case.file.write_text(case.file.read_text() + "\n")
     with pytest.raises(ConfigurationError, match="has changed since"):
         open_network(folder, run_my_code=True)
+
+
+def test_a_new_example_is_explained_with_consent_only(case: Case):
+    folder = case.score(case.open()).folder
+    scored = score_new_example(folder.root, text="sun fire ice", run_my_code=True)
+    with torch.no_grad():
+        last = torch.load(case.saved / "epoch6.pt")["model"]
+        logits = bag(["sun fire ice"]) @ last["weight"].T + last["bias"]
+    np.testing.assert_allclose(scored.probabilities, logits.softmax(1)[0].numpy(), rtol=1e-4)
+    with pytest.raises(ConfigurationError, match="--run-my-code"):
+        score_new_example(folder.root, text="sun fire ice")  # though it is in memory
 
 
 def test_a_loss_of_the_persons_own_is_what_is_differentiated(case: Case):

@@ -58,8 +58,9 @@ def describe_for_database(config: RunConfig) -> dict[str, object]:
     """Return the run's configuration without the long parts (vocabulary, classes)."""
     values = asdict(config)
     chosen = {name: values[name] for name in _CONFIG_FIELDS}
+    model = {name: value for name, value in config.model.items() if name != "classes"}
     hashes = {"data_hash": config.data_hash, "code_version": config.code_version}
-    return chosen | hashes | {"model": dict(config.model), "training": dict(config.training)}
+    return chosen | hashes | {"model": model, "training": dict(config.training)}
 
 
 def _read_predictions(

@@ -9,21 +9,26 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import TensorDataset
 
 from tracin_core.errors import InputError
 from tracin_core.examples.encoding import Encoder, encoder_from_json
 from tracin_core.gradients.projection import Projection
+from tracin_core.gradients.structure import map_tensors
 from tracin_core.influence.checkpoints import Checkpoint
-from tracin_core.influence.losses import get_logits
+from tracin_core.influence.losses import Loss, get_logits
 from tracin_core.influence.tracin import TracIn
 from tracin_core.models.build import build_model
 from tracin_core.models.config import model_config_from_json
+from tracin_core.models.own import OwnModelConfig, require_consent
+from tracin_core.models.own_code import explained_for
+from tracin_core.models.own_inputs import OwnEncoder
+from tracin_core.models.own_loading import load_own_model
 from tracin_core.runs import RunConfig, RunFolder
 from tracin_core.runs.config import Kind
 
@@ -51,7 +56,11 @@ class NewExample:
 
 
 def score_new_example(
-    run_folder: Path, *, image: bytes | None = None, text: str | None = None
+    run_folder: Path,
+    *,
+    image: bytes | None = None,
+    text: str | None = None,
+    run_my_code: bool = False,
 ) -> NewExample:
     """Predict an example's class and explain the prediction.
 
@@ -66,24 +75,39 @@ def score_new_example(
         run_folder: ``projects/<slug>/runs/<run key>``.
         image: Bytes of an image file, for runs on images.
         text: The text, for runs on texts.
+        run_my_code: Whether the person has agreed to run the file of their own network, in this
+            process.
 
     Raises:
         InputError: If it is not what the run takes, or cannot be read.
+        ConfigurationError: If the network is the person's own, and they have not agreed, its file
+            has changed, or it raises.
         RunFolderError: If a file of the run is missing or corrupt.
         CheckpointError: If a checkpoint is missing or does not fit the network.
     """
-    run = _load_run(Path(run_folder))
+    run = _load_run(Path(run_folder), run_my_code)
+    require_consent(run.config.model, agreed=run_my_code)  # also where it is loaded already
     content = _choose_content(run.config.kind, image, text)
-    return run.score(run.encoder.encode(content))  # type: ignore[arg-type]
+    with explained_for(run.file, "The network"):
+        return run.score(run.encode(content))
 
 
 class _LoadedRun:
     """A run's network and checkpoints in memory; one call at a time uses them."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, run_my_code: bool) -> None:
         self.config: RunConfig = folder.read_config()
-        self.encoder: Encoder = encoder_from_json(dict(self.config.encoder))
-        model = build_model(model_config_from_json(dict(self.config.model)))
+        made = model_config_from_json(dict(self.config.model))
+        loss: Loss = "cross_entropy"
+        if isinstance(made, OwnModelConfig):
+            own = load_own_model(made, run_my_code=run_my_code)
+            # What explains a run has an image or a text, which no encoder of rows is needed for.
+            self._encoder: Encoder | OwnEncoder = OwnEncoder(own, made)
+            self.file: Path | None = Path(made.file)
+            model, loss = own.model, own.loss or loss  # type: ignore[assignment]
+        else:
+            self._encoder, self.file = encoder_from_json(dict(self.config.encoder)), None
+            model = build_model(made)
         checkpoints = [
             Checkpoint(folder.root / entry.file, entry.learning_rate, entry.step)
             for entry in self.config.checkpoints
@@ -92,17 +116,23 @@ class _LoadedRun:
         self._projection = (
             None if projection is None else Projection(projection.dim, projection.seed)
         )
-        self._last = TracIn(model, checkpoints[-1:], rates="ones")
+        self._last = TracIn(model, checkpoints[-1:], loss, rates="ones")
         self._all = TracIn(model, checkpoints, loss=minus_class_logit, rates=self.config.rates)
         self._lock = Lock()
 
-    def score(self, encoded: Tensor) -> NewExample:
+    def encode(self, content: bytes | str) -> Any:
+        """Return the input of one example: a tensor, or a tuple or dictionary of them."""
+        if isinstance(self._encoder, OwnEncoder):
+            batch = self._encoder.encode_batch([content], [0])
+            return map_tensors(lambda tensor: tensor[0], batch)
+        return self._encoder.encode(content)  # type: ignore[arg-type]
+
+    def score(self, encoded: Any) -> NewExample:
         """Score one encoded example."""
-        inputs = encoded.unsqueeze(0)
         with self._lock:
-            seen = self._last.capture(TensorDataset(inputs, torch.zeros(1, dtype=torch.int64)))
+            seen = self._last.capture([(encoded, torch.tensor(0))])
             predicted = int(seen.probabilities[0].argmax())
-            explained = TensorDataset(inputs, torch.tensor([predicted]))
+            explained = [(encoded, torch.tensor(predicted))]
             capture = self._all.capture(
                 explained, projection=self._projection, last_layer_vectors=True
             )
@@ -123,27 +153,30 @@ def minus_class_logit(outputs: Tensor, classes: Tensor) -> Tensor:
     Minus, so that a train example whose gradient points the same way raises the score.
 
     Args:
-        outputs: What the network returned, logits ``(B, K)``.
+        outputs: What the network returned, logits ``(B, K)``, or one for two classes.
         classes: Class indices ``(B,)``.
 
     Returns:
         Shape ``(B,)``.
     """
-    return -get_logits(outputs).gather(1, classes.unsqueeze(1)).squeeze(1)
+    logits = get_logits(outputs)
+    if logits.dim() == 1 or logits.shape[1] == 1:  # one logit for the second of two classes
+        logits = torch.cat([-logits.reshape(-1, 1), logits.reshape(-1, 1)], dim=1)
+    return -logits.gather(1, classes.unsqueeze(1)).squeeze(1)
 
 
 _loaded: OrderedDict[tuple[Path, int], _LoadedRun] = OrderedDict()
 _loading = Lock()
 
 
-def _load_run(root: Path) -> _LoadedRun:
+def _load_run(root: Path, run_my_code: bool) -> _LoadedRun:
     """Return the run's network, from memory if it was used lately and was not scored again."""
     folder = RunFolder(root.resolve())
     path = folder.config_path
     key = (path, path.stat().st_mtime_ns if path.exists() else 0)
     with _loading:
         if key not in _loaded:
-            _loaded[key] = _LoadedRun(folder)
+            _loaded[key] = _LoadedRun(folder, run_my_code)
         _loaded.move_to_end(key)
         while len(_loaded) > LOADED_RUNS:
             _loaded.popitem(last=False)
