@@ -149,8 +149,9 @@ def draw_neighbours_of_vector(
     image_size: int,
     layout: Layout = "grid",
     key: str,
+    beside: Fields | None = None,
 ) -> int | None:
-    """Draw the proponents and opponents of a new example's predicted class.
+    """Draw the proponents and opponents of a new example's prediction.
 
     Args:
         project: The project.
@@ -162,6 +163,7 @@ def draw_neighbours_of_vector(
         image_size: Edge of the pictures, in CSS pixels.
         layout: How the cards lie.
         key: Widget key.
+        beside: The example's row, for tables.
 
     Returns:
         The number of the example that was clicked, or None.
@@ -182,6 +184,7 @@ def draw_neighbours_of_vector(
         image_size,
         layout,
         key,
+        beside=beside,
     )
 
 

@@ -9,11 +9,15 @@ import streamlit as st
 
 from tracin_core.errors import ConfigurationError, InputError
 from tracin_core.examples.images import FORMAT_LIST, MAX_BYTES, MAX_PIXELS, read_image
+from tracin_core.examples.words import split_words
 from tracin_core.models.own import needs_consent
+from tracin_core.numerals import value_text
 from tracin_core.reviews.projects import Project, Run
+from tracin_core.runs.folder import RunFolder
 from ui.charts import draw_probabilities
 from ui.evidence import draw_evidence_options, draw_neighbours_of_vector
 from ui.media import resize_for_screen
+from ui.new_row import Row, draw_row_input
 from ui.own_model import agree_to_network
 from ui.plain_text import escape_markdown
 from ui.session import run_folder
@@ -21,6 +25,8 @@ from ui.wording import class_name, percent
 
 if TYPE_CHECKING:
     from tracin_core.retrieval.new_example import NewExample
+
+Content = bytes | str | Row
 
 _IMAGE_TYPES = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif"]
 # Megabytes; a little above our own limit, whose message says what to do.
@@ -37,18 +43,20 @@ def draw_new_example(project: Project, run: Run) -> int | None:
     Returns:
         The number of a train example that was clicked, or None.
     """
-    image, text = _draw_input(project)
-    if image is None and text is None:
-        st.caption("Its proponents and opponents among the train examples appear here.")
-        return None
-    if not agree_to_network(run.config.get("model"), place="new-example"):
-        return None
     try:
-        scored = _score(project, run, image, text)
+        content = _draw_input(project)
+        if content is None:
+            st.caption("Its proponents and opponents among the train examples appear here.")
+            return None
+        if not agree_to_network(run.config.get("model"), place="new-example"):
+            return None
+        scored = _score(project, run, content)
     except (InputError, ConfigurationError) as error:
         st.error(escape_markdown(str(error)))
         return None
-    _draw_prediction(project, scored, image)
+    if isinstance(content, str):
+        _warn_of_unknown_words(project, run, content)
+    _draw_prediction(project, scored, content)
     layers, measure = draw_evidence_options()
     return draw_neighbours_of_vector(
         project,
@@ -58,11 +66,14 @@ def draw_new_example(project: Project, run: Run) -> int | None:
         measure=measure,
         count=_NEIGHBOURS,
         image_size=96,
-        key=f"new-{_fingerprint(run, image, text)}-{layers}-{measure}",
+        key=f"new-{_fingerprint(run, content)}-{layers}-{measure}",
+        beside=content if isinstance(content, dict) else None,
     )
 
 
-def _draw_input(project: Project) -> tuple[bytes | None, str | None]:
+def _draw_input(project: Project) -> Content | None:
+    if project.kind == "table":
+        return draw_row_input(project)
     if project.kind == "image":
         upload = st.file_uploader(
             "Upload an image", type=_IMAGE_TYPES, key="new-image", max_upload_size=_UPLOAD_LIMIT
@@ -71,7 +82,7 @@ def _draw_input(project: Project) -> tuple[bytes | None, str | None]:
             f"{FORMAT_LIST}, at most {MAX_BYTES // 2**20} MB and {MAX_PIXELS / 1e6:.0f} million "
             "pixels. A larger file is marked red and not sent."
         )
-        return (upload.getvalue() if upload is not None else None), None
+        return upload.getvalue() if upload is not None else None
     text = st.text_area(
         "Type or paste a text",
         key="new-text",
@@ -82,44 +93,60 @@ def _draw_input(project: Project) -> tuple[bytes | None, str | None]:
     asked = st.button("Explain", type="primary", key="explain-text")
     if asked and not (text or "").strip():
         st.warning("There is no text yet. Type a sentence or two, then press Explain.")
-    return None, (text if (text or "").strip() else None)
+    return text if (text or "").strip() else None
 
 
-def _fingerprint(run: Run, image: bytes | None, text: str | None) -> str:
-    content = image if image is not None else (text or "").encode()
-    return f"{run.id}-{hashlib.sha256(content).hexdigest()[:16]}"
+def _fingerprint(run: Run, content: Content) -> str:
+    data = content if isinstance(content, bytes) else repr(content).encode("utf-8", "replace")
+    return f"{run.id}-{hashlib.sha256(data).hexdigest()[:16]}"
 
 
-def _score(project: Project, run: Run, image: bytes | None, text: str | None) -> NewExample:
+def _score(project: Project, run: Run, content: Content) -> NewExample:
     """Score the input once; a rerun of the page for another click finds the result again."""
-    mark = _fingerprint(run, image, text)
+    mark = _fingerprint(run, content)
     kept = st.session_state.get(_RESULT)
     if kept is not None and kept[0] == mark:
         return kept[1]  # type: ignore[no-any-return]
-    if image is not None:
-        read_image(image)  # what cannot be read is told at once, without loading torch first
+    if isinstance(content, bytes):
+        read_image(content)  # what cannot be read is told at once, without loading torch first
     with st.spinner("Scoring at every checkpoint"):
         # torch takes seconds and hundreds of megabytes, and only this needs it.
         from tracin_core.retrieval.new_example import score_new_example
 
         scored = score_new_example(
             run_folder(project, run),
-            image=image,
-            text=text,
+            image=content if isinstance(content, bytes) else None,
+            text=content if isinstance(content, str) else None,
+            fields=content if isinstance(content, dict) else None,
             run_my_code=needs_consent(run.config.get("model")),  # asked for before
         )
     st.session_state[_RESULT] = (mark, scored)
     return scored
 
 
-def _draw_prediction(project: Project, scored: NewExample, image: bytes | None) -> None:
+def _warn_of_unknown_words(project: Project, run: Run, text: str) -> None:
+    """Say so where the model knows none of the words: its prediction then means nothing."""
+    encoder = RunFolder(run_folder(project, run)).read_config().encoder
+    known = set(encoder.get("vocabulary", ()))
+    if known and known.isdisjoint(split_words(text, limit=int(encoder["max_tokens"]))):
+        st.warning(
+            "The model knows none of these words, so its prediction says nothing about the text. "
+            "Try one with words that occur in the train examples."
+        )
+
+
+def _draw_prediction(project: Project, scored: NewExample, content: Content) -> None:
+    if scored.predicted_value is not None:
+        st.badge(f"predicted {escape_markdown(value_text(scored.predicted_value))}", color="green")
+        st.caption("It has no number of its own, so what is explained is the prediction.")
+        return
     left, right = st.columns([5, 6], gap="large")
     name = class_name(project.classes, scored.predicted)
     with left:
-        if image is not None:
+        if isinstance(content, bytes):
             # What the model saw, decoded with limits; the upload itself can be of a kind that a
             # browser does not show.
-            shown = resize_for_screen(read_image(image), _SHOWN_EDGE)
+            shown = resize_for_screen(read_image(content), _SHOWN_EDGE)
             st.image(shown, width=240, alt="The uploaded image")
         chance = percent(float(scored.probabilities[scored.predicted]))
         with st.container(horizontal=True):

@@ -6,6 +6,7 @@ Imports torch, unlike everything else in this package.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -41,18 +42,22 @@ class NewExample:
     """What a run's network makes of an example without a label.
 
     Attributes:
-        kind: "image" or "text".
-        probabilities: Class probabilities at the last checkpoint, shape ``(K,)``.
-        predicted: The most probable class.
+        kind: "image", "text" or "table".
+        probabilities: Class probabilities at the last checkpoint, shape ``(K,)``; empty for a
+            regression.
+        predicted: The most probable class; 0 for a regression, where it means nothing.
         vectors: For "all" and "last" layers, shape ``(D,)``; the dot product with a train
-            example's stored vector is its influence on the predicted class's logit, summed over
-            the checkpoints. Positive: a proponent of the prediction.
+            example's stored vector is its influence on the predicted class's logit (on the
+            predicted number), summed over the checkpoints. Positive: a proponent of the
+            prediction, which pulled it up.
+        predicted_value: For a regression the predicted number, in the target's unit.
     """
 
     kind: Kind
     probabilities: npt.NDArray[np.float32]
     predicted: int
     vectors: dict[str, npt.NDArray[np.float32]]
+    predicted_value: float | None = None
 
 
 def score_new_example(
@@ -60,9 +65,10 @@ def score_new_example(
     *,
     image: bytes | None = None,
     text: str | None = None,
+    fields: Mapping[str, Any] | None = None,
     run_my_code: bool = False,
 ) -> NewExample:
-    """Predict an example's class and explain the prediction.
+    """Predict an example's class or number and explain the prediction.
 
     There is no true label whose loss could be explained, so what is explained is a score (FAQ,
     "two types of scores"): the logit of the class that the last checkpoint predicts. It is the
@@ -75,6 +81,7 @@ def score_new_example(
         run_folder: ``projects/<slug>/runs/<run key>``.
         image: Bytes of an image file, for runs on images.
         text: The text, for runs on texts.
+        fields: The row's value in each column, for runs on tables.
         run_my_code: Whether the person has agreed to run the file of their own network, in this
             process.
 
@@ -87,7 +94,7 @@ def score_new_example(
     """
     run = _load_run(Path(run_folder), run_my_code)
     require_consent(run.config.model, agreed=run_my_code)  # also where it is loaded already
-    content = _choose_content(run.config.kind, image, text)
+    content = _choose_content(run.config.kind, {"image": image, "text": text, "table": fields})
     with explained_for(run.file, "The network"):
         return run.score(run.encode(content))
 
@@ -98,11 +105,13 @@ class _LoadedRun:
     def __init__(self, folder: RunFolder, run_my_code: bool) -> None:
         self.config: RunConfig = folder.read_config()
         made = model_config_from_json(dict(self.config.model))
-        loss: Loss = "cross_entropy"
+        regression = self.config.task == "regression"
+        loss: Loss = "mse" if regression else "cross_entropy"
         if isinstance(made, OwnModelConfig):
             own = load_own_model(made, run_my_code=run_my_code)
-            # What explains a run has an image or a text, which no encoder of rows is needed for.
-            self._encoder: Encoder | OwnEncoder = OwnEncoder(own, made)
+            saved = self.config.encoder.get("rows")
+            rows = None if saved is None else encoder_from_json(dict(saved))
+            self._encoder: Encoder | OwnEncoder = OwnEncoder(own, made, rows)
             self.file: Path | None = Path(made.file)
             model, loss = own.model, own.loss or loss  # type: ignore[assignment]
         else:
@@ -117,21 +126,23 @@ class _LoadedRun:
             None if projection is None else Projection(projection.dim, projection.seed)
         )
         self._last = TracIn(model, checkpoints[-1:], loss, rates="ones")
-        self._all = TracIn(model, checkpoints, loss=minus_class_logit, rates=self.config.rates)
+        score = minus_output if regression else minus_class_logit
+        self._all = TracIn(model, checkpoints, loss=score, rates=self.config.rates)
         self._lock = Lock()
 
-    def encode(self, content: bytes | str) -> Any:
+    def encode(self, content: Any) -> Any:
         """Return the input of one example: a tensor, or a tuple or dictionary of them."""
         if isinstance(self._encoder, OwnEncoder):
             batch = self._encoder.encode_batch([content], [0])
             return map_tensors(lambda tensor: tensor[0], batch)
-        return self._encoder.encode(content)  # type: ignore[arg-type]
+        return self._encoder.encode(content)
 
     def score(self, encoded: Any) -> NewExample:
         """Score one encoded example."""
         with self._lock:
             seen = self._last.capture([(encoded, torch.tensor(0))])
-            predicted = int(seen.probabilities[0].argmax())
+            outputs = seen.probabilities[0]
+            predicted = int(outputs.argmax())
             explained = [(encoded, torch.tensor(predicted))]
             capture = self._all.capture(
                 explained, projection=self._projection, last_layer_vectors=True
@@ -139,12 +150,21 @@ class _LoadedRun:
         vectors = {"all": capture.vectors, "last": capture.last_vectors}
         return NewExample(
             kind=self.config.kind,
-            probabilities=_as_array(seen.probabilities[0]),
+            probabilities=_as_array(outputs if self.config.classes else outputs[:0]),
             predicted=predicted,
+            predicted_value=self._read_value(outputs),
             vectors={
                 layers: _as_array(rows[0]) for layers, rows in vectors.items() if rows is not None
             },
         )
+
+    def _read_value(self, outputs: Tensor) -> float | None:
+        """Return the predicted number in the target's unit; None for a classification."""
+        if self.config.task != "regression":
+            return None
+        scale = self.config.target_scale
+        value = float(outputs[0])
+        return value if scale is None else value * scale.std + scale.mean
 
 
 def minus_class_logit(outputs: Tensor, classes: Tensor) -> Tensor:
@@ -165,6 +185,11 @@ def minus_class_logit(outputs: Tensor, classes: Tensor) -> Tensor:
     return -logits.gather(1, classes.unsqueeze(1)).squeeze(1)
 
 
+def minus_output(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return minus the predicted number of each example, shape ``(B,)``; targets are not read."""
+    return -get_logits(outputs).reshape(len(targets), -1)[:, 0]
+
+
 _loaded: OrderedDict[tuple[Path, int], _LoadedRun] = OrderedDict()
 _loading = Lock()
 
@@ -183,10 +208,10 @@ def _load_run(root: Path, run_my_code: bool) -> _LoadedRun:
         return _loaded[key]
 
 
-def _choose_content(kind: Kind, image: bytes | None, text: str | None) -> bytes | str:
-    content = image if kind == "image" else text
+def _choose_content(kind: Kind, contents: Mapping[Kind, Any]) -> Any:
+    content = contents[kind]
     if content is None:
-        other = {"image": "an image", "text": "a text"}
+        other = {"image": "an image", "text": "a text", "table": "a value for each column"}
         raise InputError(
             f"This run scores examples of the kind {kind!r}, and none was given. "
             f"Give {other[kind]}."
