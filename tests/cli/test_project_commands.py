@@ -13,7 +13,9 @@ import pytest
 from tests.jobs.workspaces import find_run, own_digits
 from tracin_core.cli import main
 from tracin_core.config import REPOSITORY_ROOT
+from tracin_core.jobs.deleting import MARK, mark_unfinished
 from tracin_core.jobs.disk import describe_bytes, measure_disk_use
+from tracin_core.jobs.import_files import identify_database
 from tracin_core.retrieval.evidence import open_evidence
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.projects import list_projects
@@ -99,6 +101,28 @@ def test_a_deletion_asks_for_the_name(own, capsys):
     assert "digits" not in list_slugs(own)
     assert not own.project_folder("digits").exists()
     assert "docs" in list_slugs(own)
+
+
+def test_the_doctor_clears_up_after_killed_imports_and_deletions(own, capsys):
+    begun = own.project_folder("begun")
+    (begun / ".import").mkdir(parents=True)
+    owner = json.dumps({"database": identify_database(own)})
+    (begun / ".import" / "owner.json").write_text(owner)
+    gone = own.project_folder("gone")
+    gone.mkdir()
+    mark_unfinished(own, gone)
+    others = own.project_folder("others")
+    others.mkdir()
+    (others / MARK).write_text("another database")
+    main(["doctor"])
+    shown = capsys.readouterr().out
+    assert "project begun: Removed what an unfinished import" in shown
+    assert "project gone: Removed what an unfinished deletion" in shown
+    assert not gone.exists()
+    assert not (begun / ".import").exists()
+    assert others.exists()
+    main(["doctor"])
+    assert "Removed" not in capsys.readouterr().out
 
 
 def test_a_backup_brings_the_whole_project_back(own, tmp_path, capsys):

@@ -219,6 +219,12 @@ def test_a_name_that_is_no_projects_and_a_missing_project_are_refused(engine, pl
     assert list_jobs(engine) == []
 
 
+def test_a_database_named_from_the_working_folder_is_found(engine, place, monkeypatch):
+    monkeypatch.chdir(place.root)
+    near = Workspace(place.root, "sqlite:///tracin.db")
+    assert wait_for_end(engine, start(engine, near, "count", steps=2)).state == "succeeded"
+
+
 @pytest.mark.slow
 def test_a_database_that_is_locked_for_seconds_does_not_stop_a_job(engine, place):
     job = start(engine, place, "count", steps=40)

@@ -170,6 +170,7 @@ def _plain(value: Any) -> Any:
 
 def _check_of(column: Column[Any]) -> Callable[[Any], Any]:
     """Return what makes a value from the file one for the column, or refuses it."""
+    check: Callable[[Any], Any]
     if isinstance(column.type, JSON):
         check = _plain_json
     elif isinstance(column.type, UtcDateTime):

@@ -126,13 +126,17 @@ def check_folder_is_free(workspace: Workspace, slug: str) -> None:
         )
 
 
-def remove_leftovers(workspace: Workspace, projects: Mapping[str, Mapping[str, Any]]) -> None:
+def remove_leftovers(workspace: Workspace, projects: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Remove what imports that were killed have left in any project's folder.
 
     Args:
         workspace: Where the projects are.
         projects: Settings of all that are in the database, by slug.
+
+    Returns:
+        The names of the projects of which something was left.
     """
+    found = []
     for staging in sorted((workspace.root / "projects").glob(f"*/{STAGING}")):
         folder = staging.parent
         if _owner_of(staging) != identify_database(workspace):
@@ -142,6 +146,8 @@ def remove_leftovers(workspace: Workspace, projects: Mapping[str, Mapping[str, A
                 _remove_from(folder, projects.get(folder.name))
         except _BusyError:
             continue  # an import at work
+        found.append(folder.name)
+    return found
 
 
 def remove_own_leftovers(

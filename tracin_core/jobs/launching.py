@@ -7,9 +7,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 
 from tracin_core.config import DATABASE_VARIABLE, REPOSITORY_ROOT, WORKSPACE_VARIABLE, Workspace
 from tracin_core.errors import JobError, TracInError
@@ -148,7 +149,7 @@ def _spawn(workspace: Workspace, job: Job, program: Sequence[str]) -> subprocess
     # The URL may hold a password, and everybody can read the arguments of a process.
     environment = {
         WORKSPACE_VARIABLE: str(workspace.root),
-        DATABASE_VARIABLE: workspace.database_url,
+        DATABASE_VARIABLE: _as_seen_from_anywhere(workspace.database_url),
         "PYTHONUNBUFFERED": "1",
     }
     with path.open("wb") as log:
@@ -161,6 +162,14 @@ def _spawn(workspace: Workspace, job: Job, program: Sequence[str]) -> subprocess
             stderr=log,
             start_new_session=True,
         )
+
+
+def _as_seen_from_anywhere(database_url: str) -> str:
+    """Return the URL with the whole path of a SQLite file: the process works in another folder."""
+    url = make_url(database_url)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return database_url
+    return url.set(database=str(Path(url.database).absolute())).render_as_string()
 
 
 def _see_it_end(workspace: Workspace, job_id: int, process: subprocess.Popen[bytes]) -> None:

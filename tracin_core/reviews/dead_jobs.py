@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Connection, Engine, select, update
 
-from tracin_core.reviews.database import writing
+from tracin_core.reviews.database import reading, writing
 from tracin_core.reviews.job_rows import ACTIVE, Job, job_in
 from tracin_core.reviews.processes import process_is_alive
 from tracin_core.reviews.schema import JobRow, utc_now
@@ -31,11 +31,12 @@ def fail_dead_jobs(engine: Engine, *, stale_after: timedelta = STALE_AFTER) -> l
         The jobs that were failed.
     """
     now = utc_now()
+    # Pages ask every second: where no job is dead, nobody is kept from writing.
+    with reading(engine) as connection:
+        if not _find_dead(connection, now, stale_after):
+            return []
     with writing(engine) as connection:
-        rows = connection.execute(select(JobRow.__table__).where(JobRow.state.in_(ACTIVE))).all()
-        dead = [
-            job for job in (Job(**row._mapping) for row in rows) if _dead(job, now, stale_after)
-        ]
+        dead = _find_dead(connection, now, stale_after)
         for job in dead:
             connection.execute(
                 update(JobRow)
@@ -48,6 +49,11 @@ def fail_dead_jobs(engine: Engine, *, stale_after: timedelta = STALE_AFTER) -> l
                 )
             )
         return [job_in(connection, job.id) for job in dead]
+
+
+def _find_dead(connection: Connection, now: datetime, stale_after: timedelta) -> list[Job]:
+    rows = connection.execute(select(JobRow.__table__).where(JobRow.state.in_(ACTIVE)))
+    return [job for job in (Job(**row._mapping) for row in rows) if _dead(job, now, stale_after)]
 
 
 def _dead(job: Job, now: datetime, stale_after: timedelta) -> bool:
