@@ -12,11 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
-from app import main
+from app import check_workspace, main, remove_leftovers
 from scripts.serving import free_port
-from tracin_core.config import DATABASE_VARIABLE, REPOSITORY_ROOT, WORKSPACE_VARIABLE
-from tracin_core.reviews.database import open_database
+from tracin_core.config import (
+    DATABASE_VARIABLE,
+    REPOSITORY_ROOT,
+    WORKSPACE_VARIABLE,
+    resolve_workspace,
+)
+from tracin_core.jobs.deleting import mark_unfinished
+from tracin_core.reviews.database import open_database, writing
+from tracin_core.reviews.jobs import claim_job, create_job, get_job
+from tracin_core.reviews.schema import JobRow
 
 # All that scripts/install.sh calls before it asks for a compiler.
 _TOOLS = ("bash", "dirname", "env")
@@ -100,6 +109,27 @@ def test_a_database_of_another_kind_is_refused_without_its_password(
     )
     assert "Expected sqlite or postgresql" in said
     assert "secret" not in said
+
+
+def test_a_start_closes_the_books_on_dead_jobs_and_finishes_deletions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(tmp_path))
+    workspace = resolve_workspace()
+    engine = open_database(workspace.database_url)
+    job = claim_job(engine, create_job(engine, "mine", "train").id)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with writing(engine) as connection:
+        connection.execute(update(JobRow).values(pid=ended.pid))
+    gone = workspace.project_folder("gone")
+    gone.mkdir(parents=True)
+    mark_unfinished(workspace, gone)
+    check_workspace()
+    remove_leftovers()
+    assert get_job(engine, job.id).state == "failed"
+    assert not gone.exists()
+    engine.dispose()
 
 
 def test_the_installation_asks_for_a_compiler_before_it_downloads(tmp_path: Path):

@@ -388,7 +388,7 @@ def test_a_busy_project_is_not_deleted(scene, engine, place):
     remove_project(engine, place, scene.project.slug)
 
 
-@pytest.mark.parametrize("killed_after", ["mark", "hidden", "taken away", "never shown"])
+@pytest.mark.parametrize("killed_after", ["mark", "hidden", "taken away"])
 def test_what_a_killed_deletion_left_is_removed_at_the_next_start(
     scene, engine, place, killed_after
 ):
