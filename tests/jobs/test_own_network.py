@@ -207,12 +207,14 @@ def test_the_checkpoints_are_copied_and_found_again(case: Case):
 
 def test_a_checkpoint_that_was_written_again_is_read_again(case: Case):
     case.open()
+    (first,) = (case.root / "own").iterdir()
     train_linear(case.saved, start=0.5)
     os.utime(case.saved / "epoch1.pt", (1, 1))
     weights = case.open().checkpoints[0]
     assert weights.train_loss is not None
     kept = torch.load(case.open().folder / weights.file, weights_only=True)["state_dict"]
     assert float(kept["weight"].sum()) == pytest.approx(4.0, abs=1e-5)  # 8 weights of 0.5
+    assert not first.exists()  # runs hold links of their own
 
 
 def test_rates_that_are_not_recorded_are_needed_for_recorded_rates_only(tmp_path: Path):

@@ -129,5 +129,6 @@ def _sort(found: list[_Found], folder: Path) -> list[_Found]:
     raise CheckpointError(
         f"The order of the checkpoints in {folder} is unknown ({names}): their steps are missing "
         "or the same. Expected one training run, with steps or epochs in the files or numbers "
-        "in their names. Pass a list of Checkpoint(path, step=...) in training order."
+        "in their names. Give each training a folder of its own, or pass a list of "
+        "Checkpoint(path, step=...) in training order."
     )

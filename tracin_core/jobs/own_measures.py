@@ -28,7 +28,7 @@ from tracin_core.models.own_code import describe_error, own_code_explained
 from tracin_core.models.own_inputs import OwnEncoder
 from tracin_core.training.objective import Quality, judge
 
-SAMPLE = 500  # examples of a split: an accuracy is known to four percentage points or better
+SAMPLE = 1000  # examples of a split: an accuracy is known to three percentage points or better
 SMALLEST_SAMPLE = 60
 # Numbers in the inputs of the sample, which stays in memory for all checkpoints: 100 MB.
 SAMPLE_NUMBERS = 25_000_000

@@ -7,6 +7,7 @@ folder afterwards, the scores stay explainable. Imports torch.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def network_from_checkpoints(
         about = OwnCheckpoints(found, encoder, examples, options, on_progress)
         with atomic_folder(own_folder) as building:
             write_text(building / ABOUT_FILE, json.dumps(about.save(building), indent=2))
+    _drop_others(own_folder)
     saved = json.loads((own_folder / ABOUT_FILE).read_text(encoding="utf-8"))
     own, config = encoder.own, encoder.config
     return TrainedNetwork(
@@ -88,6 +90,13 @@ def network_from_checkpoints(
         target_scale=scale_of(encoder),
         loss=own.loss or "cross_entropy",  # type: ignore[arg-type]
     )
+
+
+def _drop_others(kept: Path) -> None:
+    """Delete copies that nothing needs any more: runs hold their checkpoints themselves."""
+    for path in kept.parent.iterdir():
+        if path != kept:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _name_folder(
