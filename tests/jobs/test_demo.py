@@ -109,7 +109,8 @@ def signals_of(own: Workspace) -> dict[str, np.ndarray]:
 @pytest.mark.slow
 def test_a_demo_killed_again_and_again_ends_with_the_same_numbers(built_demos, tmp_path):
     own = resolve_workspace(tmp_path / "killed")
-    stages = ("training ...", "training,", "scoring the train examples ...", "building", "entering")
+    # In the middle of a training and of a scoring: see test_pipeline_kill.
+    stages = ("training ...", "entering the results ...")
     for stage in stages:
         process = start_demo(own.root)
         for line in process.stderr:
@@ -134,7 +135,7 @@ def test_a_demo_killed_again_and_again_ends_with_the_same_numbers(built_demos, t
 @pytest.mark.slow
 def test_a_demo_killed_at_odd_moments_is_finished_by_the_next_call(tmp_path):
     own = resolve_workspace(tmp_path)
-    for seconds in (1.0, 3.0, 4.5, 5.0, 5.5, 6.0):
+    for seconds in (2.0, 5.0):
         process = start_demo(own.root)
         time.sleep(seconds)
         process.kill()

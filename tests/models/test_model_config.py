@@ -8,9 +8,14 @@ from hypothesis import strategies as st
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.examples import ImageEncoder, TextEncoder
+from tracin_core.examples.table_encoder import NumberColumn, TableEncoder
 from tracin_core.models import (
+    MLPConfig,
+    ResNet18Config,
     SmallCNNConfig,
+    SmallTransformerConfig,
     WordEmbeddingConfig,
+    available,
     model_config_from_json,
     suggest_model,
 )
@@ -31,9 +36,50 @@ WORDS = st.builds(
 )
 
 
-@given(CNN | WORDS)
+OTHERS = st.sampled_from(
+    [
+        MLPConfig(num_inputs=3, num_outputs=1, hidden=(4, 5, 6)),
+        ResNet18Config(height=32, width=48, channels=3, num_outputs=7, weights="w.pt"),
+        SmallTransformerConfig(num_ids=9, num_outputs=2, max_tokens=5),
+    ]
+)
+
+
+@given(CNN | WORDS | OTHERS)
 def test_a_configuration_survives_json(config):
     assert model_config_from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_a_network_saved_before_there_was_regression_is_read():
+    saved = SmallCNNConfig(height=8, width=8, channels=1, num_outputs=4).to_json()
+    saved["num_classes"] = saved.pop("num_outputs")
+    assert model_config_from_json(saved).num_outputs == 4
+
+
+def test_every_kind_has_networks_and_the_first_is_suggested():
+    table = TableEncoder(columns=(NumberColumn(name="a"),))
+    encoders = {
+        "image": ImageEncoder(height=32, width=32, channels=3),
+        "text": TextEncoder(vocabulary=("a",)),
+        "table": table,
+    }
+    for kind, encoder in encoders.items():
+        names = available(kind)
+        assert suggest_model(encoder, 1).name == names[0]
+        for name in names:
+            assert suggest_model(encoder, 7, model=name).num_outputs == 7
+    assert suggest_model(table, 1) == MLPConfig(num_inputs=1, num_outputs=1)
+
+
+def test_many_classes_get_a_wider_hidden_layer():
+    encoder = TextEncoder(vocabulary=("a",))
+    assert suggest_model(encoder, 2000).hidden > suggest_model(encoder, 20).hidden
+
+
+@pytest.mark.parametrize("options", [{"model": "mlp"}, {"model": "small_cnn", "weights": "w.pt"}])
+def test_a_network_that_does_not_fit_is_refused_with_those_that_do(options):
+    with pytest.raises(ConfigurationError, match="expected one of small_cnn, resnet18"):
+        suggest_model(ImageEncoder(height=32, width=32), 3, **options)
 
 
 def test_the_suggested_network_fits_the_encoder():

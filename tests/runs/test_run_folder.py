@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,14 @@ from hypothesis import strategies as st
 
 from tests.runs.builders import CLASSES, COUNTS, make_config, make_run_folder, make_signals
 from tracin_core.errors import ConfigurationError, RunFolderError
-from tracin_core.runs import RunConfig, RunFolder
-from tracin_core.runs.signals import ROWS_PER_GROUP, read_example_signals, write_signals
+from tracin_core.runs import RunConfig, RunFolder, TargetScale
+from tracin_core.runs.signals import (
+    ROWS_PER_GROUP,
+    merge_signals,
+    read_all_signals,
+    read_example_signals,
+    write_signals,
+)
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +157,40 @@ def test_an_unknown_position_is_refused(run, position):
         run.read_signals("test", position)
     with pytest.raises(RunFolderError, match="has no test example"):
         run.read_probabilities("test", position)
+
+
+def test_signals_of_a_regression_load_back_with_their_values(tmp_path):
+    signals = make_signals(50)
+    values = np.random.default_rng(1).standard_normal((2, *signals.loss.shape), dtype=np.float32)
+    numbers = replace(signals, predicted_value=values[0], residual=values[1])
+    path = tmp_path / "signals.parquet"
+    write_signals(path, numbers)
+    one, everything = read_example_signals(path, 7, 3), read_all_signals(path, 3)
+    np.testing.assert_array_equal(one.residual, values[1][:, 7])
+    np.testing.assert_array_equal(everything.predicted_value, values[0])
+    write_signals(path, signals)  # as all runs were before there was regression
+    assert read_all_signals(path, 3).residual is None
+
+
+def test_class_numbers_beyond_sixteen_bits_load_back(tmp_path):
+    signals = make_signals(5)
+    many = replace(signals, predicted=np.full(signals.loss.shape, 70_000, dtype=np.int32))
+    parts = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for part in parts:
+        write_signals(part, many)
+    merge_signals(tmp_path / "both.parquet", parts)
+    assert (read_all_signals(tmp_path / "both.parquet", 3).predicted == 70_000).all()
+
+
+def test_a_regressions_configuration_loads_back_equal():
+    scale = TargetScale(mean=1.5, std=0.25)
+    config = make_config(classes=(), task="regression", target="price", target_scale=scale)
+    assert RunConfig.from_json(config.to_json()) == config
+
+
+def test_a_configuration_from_before_there_was_regression_is_a_classification():
+    values = json.loads(make_config().to_json())
+    for name in ("task", "target", "target_scale"):
+        del values[name]
+    config = RunConfig.from_json(json.dumps(values))
+    assert (config.task, config.target_scale) == ("classification", None)

@@ -31,7 +31,14 @@ def test_a_rate_is_positive_and_never_rises(schedule, steps):
     assert rates == sorted(rates, reverse=True)
 
 
-@pytest.mark.parametrize("kind", ["image", "text"])
+def test_much_data_gets_fewer_passes_and_larger_steps():
+    few, many = (suggest_training("image", num_examples=count) for count in (2_000, 60_000))
+    assert (many.epochs, many.batch_size) == (few.epochs // 2, 2 * few.batch_size)
+    assert few.device == "cpu"
+    assert many.device == "auto"
+
+
+@pytest.mark.parametrize("kind", ["image", "text", "table"])
 def test_the_suggested_options_survive_json(kind):
     config = suggest_training(kind, seed=3)
     assert training_config_from_json(json.loads(json.dumps(config.to_json()))) == config

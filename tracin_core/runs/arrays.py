@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +71,9 @@ def open_array(path: Path, shape: tuple[int, int | None]) -> npt.NDArray[np.floa
         ValueError: If it is truncated, no array, or of another shape or type.
         OSError: If it cannot be read.
     """
-    array: npt.NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    # There is no memory map of nothing.
+    mode: Literal["r"] | None = "r" if shape[0] else None
+    array: npt.NDArray[np.float32] = np.load(path, mmap_mode=mode, allow_pickle=False)
     columns = array.shape[-1] if shape[1] is None else shape[1]
     if array.shape != (shape[0], columns) or array.dtype != np.float32:
         raise ValueError(

@@ -202,7 +202,7 @@ class RunFolder:
 
     def _open_probabilities(self, config: RunConfig, split: Split) -> npt.NDArray[np.float32]:
         shape = (config.counts[split], count_columns(len(config.classes)))
-        if not shape[1]:  # a regression has no classes, and no file
+        if not shape[0] or not shape[1]:  # no examples or, of a regression, no classes: no file
             return np.zeros(shape, dtype=np.float32)
         return self._read(self.probabilities_path(split), lambda path: open_array(path, shape))
 
