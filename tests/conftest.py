@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests.houses import build_houses
 from tracin_core.config import REPOSITORY_ROOT, Workspace, resolve_workspace
 
 
@@ -29,6 +30,20 @@ def built_demos(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 check=True,
                 capture_output=True,
             )
+            (root / "complete").touch()
+    return root
+
+
+@pytest.fixture(scope="session")
+def built_houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a table of houses and their prices; never written by a test."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    root = shared / "houses"
+    with FileLock(shared / "houses.lock"):
+        if not (root / "complete").exists():
+            root.mkdir()
+            build_houses(root)
             (root / "complete").touch()
     return root
 

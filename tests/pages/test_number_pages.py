@@ -1,0 +1,108 @@
+"""Pages of a regression on a table: rows, numbers, a map, a number for a correction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import copy_workspace
+from tracin_core.config import Workspace, resolve_workspace
+from tracin_core.reviews.examples import get_example
+from tracin_core.reviews.export import export_labels
+from tracin_core.reviews.history import fetch_history
+from tracin_core.reviews.projects import current_run, get_project
+from tracin_core.reviews.queue import next_suspect
+from ui.coordinates import find_coordinates
+
+
+@pytest.fixture
+def workspace(built_houses: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    root = copy_workspace(built_houses, tmp_path / "workspace")
+    monkeypatch.setenv("TRACIN_WORKSPACE", str(root))
+    return resolve_workspace()
+
+
+@pytest.fixture
+def suspect(engine):
+    project = get_project(engine, "houses")
+    run = current_run(engine, project.id)
+    return get_example(engine, next_suspect(engine, run.id).example_id, run.id)
+
+
+@pytest.mark.parametrize("page", ["overview", "queue", "inspect", "review", "history"])
+def test_every_page_opens(open_app, page):
+    app = open_app(page, project="houses")
+    assert not app.exception
+    assert not app.error
+
+
+def test_the_overview_says_the_error_in_the_numbers_own_unit(open_app):
+    app = open_app("overview", project="houses")
+    labels = [metric.label for metric in app.metric]
+    assert "Typical test error" in labels
+    assert "Classes" not in labels
+
+
+def test_the_map_shows_where_the_suspects_lie(open_app, engine):
+    columns = find_coordinates(get_project(engine, "houses"))
+    assert columns is not None
+    assert (columns.longitude, columns.latitude) == ("longitude", "latitude")
+    app = open_app("queue", project="houses", form="map")
+    assert not app.exception
+    assert any("most suspect of 320 rows" in caption.value for caption in app.caption)
+
+
+def test_a_typed_number_corrects_the_target(open_app, engine, workspace, suspect):
+    app = open_app("review", project="houses")
+    mark = f"{suspect.id}-0"
+    app.text_input(key=f"value-{mark}").set_value("123,456.5")
+    app.button(key=f"set-value-{mark}").click().run()
+    assert not app.exception
+    event = fetch_history(engine, suspect.project_id).rows[0]
+    assert (event.action, event.new_value) == ("relabel", 123456.5)
+    assert get_example(engine, suspect.id, None).current_value == 123456.5
+    exported = export_labels(engine, suspect.project_id, format="csv").decode()
+    assert "123456.5" in exported
+
+
+def test_what_is_no_number_is_refused_in_words(open_app, engine, suspect):
+    app = open_app("review", project="houses")
+    mark = f"{suspect.id}-0"
+    app.text_input(key=f"value-{mark}").set_value("much")
+    app.button(key=f"set-value-{mark}").click().run()
+    assert not app.exception
+    assert "is no number" in app.warning[0].value
+    assert not fetch_history(engine, suspect.project_id).rows
+
+
+def test_the_given_number_typed_again_keeps_it(open_app, engine, suspect):
+    app = open_app("review", project="houses")
+    mark = f"{suspect.id}-0"
+    app.text_input(key=f"value-{mark}").set_value(repr(suspect.given_value))
+    app.button(key=f"set-value-{mark}").click().run()
+    assert fetch_history(engine, suspect.project_id).rows[0].action == "keep"
+
+
+def test_the_models_number_can_be_taken(open_app, engine, suspect):
+    app = open_app("review", project="houses")
+    app.button(key=f"model-{suspect.id}-0").click().run()
+    event = fetch_history(engine, suspect.project_id).rows[0]
+    assert event.new_value == suspect.predicted_value
+
+
+def test_a_new_row_is_predicted_and_explained(open_app):
+    app = open_app("inspect", project="houses", show="new")
+    [form] = [button for button in app.button if button.key == "explain-row"]
+    form.click().run()
+    assert not app.exception
+    assert any("predicted" in badge.value for badge in app.markdown)
+
+
+def test_a_new_row_with_words_for_a_number_is_refused(open_app, engine):
+    project = get_project(engine, "houses")
+    app = open_app("inspect", project="houses", show="new")
+    app.text_input(key=f"new-row-{project.id}-rooms").set_value("many")
+    app.button(key="explain-row").click().run()
+    assert not app.exception
+    assert "rooms" in app.error[0].value
