@@ -12,11 +12,12 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     """Apply ``function`` to every tensor inside; everything else stays as it is."""
     if isinstance(value, Tensor):
         return function(value)
-    if isinstance(value, Mapping):
-        return {key: map_tensors(function, item) for key, item in value.items()}
+    # Sequences first: to ask whether something is a mapping takes longer.
     if isinstance(value, tuple | list):
         items = [map_tensors(function, item) for item in value]
         return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, Mapping):
+        return {key: map_tensors(function, item) for key, item in value.items()}
     return value
 
 
@@ -34,6 +35,8 @@ def find_tensors(value: Any) -> Iterator[Tensor]:
 
 def call_model(model: nn.Module, inputs: Any) -> Any:
     """Call the model: a dict by keyword, a tuple or list by position, else one argument."""
+    if isinstance(inputs, Tensor):
+        return model(inputs)
     if isinstance(inputs, Mapping):
         return model(**inputs)
     if isinstance(inputs, tuple | list):
