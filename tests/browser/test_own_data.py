@@ -35,9 +35,9 @@ from tracin_core.reviews.queue import fetch_page
 pytestmark = pytest.mark.browser
 
 # Enough that the training has a middle in which a server can die and come back.
-EPOCHS = 250
+EPOCHS = 400
 PLANTED = 12
-WORK = 120_000  # milliseconds for a job on a busy machine
+WORK = 120_000  # milliseconds to wait, for a job or a page, on a busy machine
 _WORDS = {
     "positive": "great lovely wonderful happy superb brilliant delight charming warm witty",
     "negative": "awful dull boring terrible sad bleak mess cold weak clumsy",
@@ -136,8 +136,8 @@ def test_from_a_file_to_the_queue_with_tab_and_server_gone_in_between(
     go(page, own_server, "/")
     page.wait_for_url("**/projects**")
     fill(page, "Path of a file or folder", str(path))
-    expect(page.get_by_text("400 texts, each with one of 2 classes")).to_be_visible()
-    expect(page.get_by_text("1 cannot be used")).to_be_visible()
+    expect(page.get_by_text("400 texts, each with one of 2 classes")).to_be_visible(timeout=WORK)
+    expect(page.get_by_text("1 cannot be used")).to_be_visible(timeout=WORK)
     page.get_by_role("button", name="Import", exact=True).click()
     expect(page.get_by_text("400 examples imported")).to_be_visible(timeout=WORK)
     page.get_by_role("button", name="Train a model").click()
@@ -147,7 +147,7 @@ def test_from_a_file_to_the_queue_with_tab_and_server_gone_in_between(
     page.get_by_role("button", name="Train and score").click()
     # The curve grows.
     expect(page.get_by_text(f"of {EPOCHS} · train loss")).to_be_visible(timeout=WORK)
-    expect(page.locator(".js-plotly-plot")).to_be_visible()
+    expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=WORK)
     begun = find_job(engine, "film-reviews")
 
     # The tab is closed, and another one opened.
@@ -156,9 +156,9 @@ def test_from_a_file_to_the_queue_with_tab_and_server_gone_in_between(
     second = context.new_page()
     outside_second = watch_requests(second, own_server)
     second.goto(address)
-    expect(second.get_by_text(f"of {EPOCHS} · train loss")).to_be_visible()
-    expect(second.get_by_role("button", name="Cancel")).to_be_visible()
-    expect(second.get_by_role("button", name="Train and score")).to_have_count(0)
+    expect(second.get_by_text(f"of {EPOCHS} · train loss")).to_be_visible(timeout=WORK)
+    expect(second.get_by_role("button", name="Cancel")).to_be_visible(timeout=WORK)
+    expect(second.get_by_role("button", name="Train and score")).to_have_count(0, timeout=WORK)
 
     # The server is killed and comes back; the tab stays open, and finds it.
     own_server.kill()
@@ -173,9 +173,9 @@ def test_from_a_file_to_the_queue_with_tab_and_server_gone_in_between(
     # The queue shows, the planted errors first.
     second.get_by_role("button", name="Review the suspects").click()
     second.wait_for_url("**/review**")
-    expect(second.get_by_role("button", name="Keep")).to_be_visible()
+    expect(second.get_by_role("button", name="Keep")).to_be_visible(timeout=WORK)
     go(second, own_server, "/queue?project=film-reviews")
-    expect(second.get_by_role("button", name="Suspect 1: ")).to_be_visible()
+    expect(second.get_by_role("button", name="Suspect 1: ")).to_be_visible(timeout=WORK)
     run = current_run(engine, get_project(engine, "film-reviews").id)
     assert run is not None
     rows = fetch_page(engine, run.id).rows[:PLANTED]
@@ -192,7 +192,7 @@ def test_an_upload_is_imported_and_leaves_nothing_behind(
     page.locator("input[type=file]").set_input_files(
         {"name": "../pets.zip", "mimeType": "application/zip", "buffer": zip_of_images()}
     )
-    expect(page.get_by_text("24 images, each with one of 2 classes")).to_be_visible()
+    expect(page.get_by_text("24 images, each with one of 2 classes")).to_be_visible(timeout=WORK)
     wait_until_idle(page)
     page.get_by_role("button", name="Import", exact=True).click()
     expect(page.get_by_text("24 examples imported")).to_be_visible(timeout=WORK)
@@ -226,12 +226,12 @@ def test_a_training_is_cancelled_and_tried_again(page: Page, own_server: Server,
     page.get_by_role("button", name="Cancel").click()
     again = page.get_by_role("button", name="Try again")
     expect(again).to_be_visible(timeout=WORK)
-    expect(page.get_by_role("alert")).to_contain_text("Training was cancelled")
+    expect(page.get_by_role("alert")).to_contain_text("Training was cancelled", timeout=WORK)
     first = list_jobs(engine, "notes")[0]
     assert first.state == "cancelled"
     wait_until_idle(page)
     again.click()
-    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible(timeout=WORK)
     expect(page.get_by_text("of 10,000 · train loss")).to_be_visible(timeout=WORK)
     second = find_job(engine, "notes")
     assert (second.id != first.id, second.options) == (True, first.options)
@@ -261,19 +261,19 @@ def test_a_project_is_renamed_put_away_backed_up_deleted_and_restored(
     manage.click()
     fill(page, "Title", "Notes <i>of</i> animals")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("dialog")).to_have_count(0)
-    expect(page.get_by_text("Notes <i>of</i> animals").first).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0, timeout=WORK)
+    expect(page.get_by_text("Notes <i>of</i> animals").first).to_be_visible(timeout=WORK)
 
     manage.click()
     page.get_by_role("button", name="Archive", exact=True).click()
-    expect(page.get_by_text("No project is in use")).to_be_visible()
+    expect(page.get_by_text("No project is in use")).to_be_visible(timeout=WORK)
     assert list_projects(engine) == []
     page.get_by_text("Show 1 archived").click()
     opening = page.locator(".st-key-open-notes button")
-    expect(opening).to_be_disabled()
+    expect(opening).to_be_disabled(timeout=WORK)
     manage.click()
     page.get_by_role("button", name="Bring it back").click()
-    expect(opening).to_be_enabled()
+    expect(opening).to_be_enabled(timeout=WORK)
 
     backup = tmp_path / "notes.zip"
     manage.click()
@@ -287,10 +287,10 @@ def test_a_project_is_renamed_put_away_backed_up_deleted_and_restored(
     manage.click()
     delete = page.get_by_role("button", name="Delete for good")
     fill(page, "Type notes to confirm", "Notes")
-    expect(delete).to_be_disabled()
+    expect(delete).to_be_disabled(timeout=WORK)
     fill(page, "Type notes to confirm", "notes")
     delete.click()
-    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("dialog")).to_have_count(0, timeout=WORK)
     assert list_projects(engine) == []
     assert not resolve_workspace(own_server.workspace).project_folder("notes").exists()
 
