@@ -28,6 +28,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="where the files do not say it",
     )
+    parser.add_argument(
+        "--num-checkpoints",
+        type=int,
+        metavar="N",
+        help="with --checkpoints, how many of them to use at most (default: 8)",
+    )
     add_scoring_options(parser)
     add_background_option(parser)
 

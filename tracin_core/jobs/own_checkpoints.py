@@ -97,7 +97,7 @@ class OwnCheckpoints:
         return choose_own_checkpoints(
             self._measures,
             chance=self._chance,
-            count=self._options.num_checkpoints or NUM_CHECKPOINTS,
+            count=max(1, self._options.num_checkpoints or NUM_CHECKPOINTS),
             title=self._encoder.config.title,
         )
 
