@@ -36,7 +36,7 @@ def collect_self_influence(work: Work, rates: Rates) -> Tensor:
 
 def collect_vectors(work: Work, rates: Rates, projection: Projection | None) -> Tensor:
     """Return projected or exact gradients of the chosen layers, shape ``(N, D)``."""
-    vectors = VectorBuilder(work, work.chosen, rates, projection)
+    vectors = VectorBuilder(work, work.chosen, rates, projection, checks=True)
     work.run(vectors.add)
     return vectors.result
 

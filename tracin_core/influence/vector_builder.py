@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
+from torch import Tensor
 
 from tracin_core.gradients.projection import Projection, Sketch
 from tracin_core.gradients.projector import Projector
@@ -24,14 +27,22 @@ class VectorBuilder:
         names: Parameters that make the vectors.
         rates: Of each parameter at each checkpoint.
         projection: How, or ``None`` for exact blocks end to end.
+        checks: Whether numbers are seen to be finite; not where the norms are looked at anyway.
 
     Attributes:
         result: The vectors, shape ``(N, D)``.
     """
 
     def __init__(
-        self, work: Work, names: tuple[str, ...], rates: Rates, projection: Projection | None
+        self,
+        work: Work,
+        names: tuple[str, ...],
+        rates: Rates,
+        projection: Projection | None,
+        *,
+        checks: bool = False,
     ) -> None:
+        self._checks = checks
         self._work, self._names, self._projection = work, names, projection
         self._rates = rates
         self._numbers = work.count_numbers(names)
@@ -67,7 +78,7 @@ class VectorBuilder:
         if common is not None:  # else each parameter's map is scaled by its own rate
             block = block * math.sqrt(common)
         target = self.result[rows_of(step)]
-        outbox.add(target, block, lambda values: self._work.check_finite(values, step))
+        outbox.add(target, block, self._make_check(step))
 
     def _make_projector(self, projection: Projection, at: int) -> Projector:
         runner = self._work.runner
@@ -86,9 +97,8 @@ class VectorBuilder:
             if uses:
                 parts = [part.reshape(len(part), -1) for part in instantiate_chunks(uses)]
                 scaled = torch.cat(parts) * math.sqrt(self._rates.of(step.checkpoint, name))
-                outbox.put(
-                    rows[:, at : at + size],
-                    scaled,
-                    lambda values: self._work.check_finite(values, step),
-                )
+                outbox.put(rows[:, at : at + size], scaled, self._make_check(step))
             at += size
+
+    def _make_check(self, step: ExamplePass) -> Callable[[Tensor], None] | None:
+        return partial(self._work.check_finite, step=step) if self._checks else None
