@@ -19,6 +19,7 @@ from tracin_core.errors import CheckpointError, ConfigurationError, NotFoundErro
 from tracin_core.jobs.networks import TrainedNetwork, open_network
 from tracin_core.jobs.own_choice import spread_evenly
 from tracin_core.jobs.own_examples import ListedContents, OwnExamples
+from tracin_core.jobs.own_measures import check_network
 from tracin_core.jobs.own_network import network_from_checkpoints
 from tracin_core.jobs.scoring import ScoredRun, score_run
 from tracin_core.jobs.sharding import SplitSource
@@ -29,6 +30,7 @@ from tracin_core.models.own_inputs import OwnEncoder
 from tracin_core.models.own_loading import load_own_model
 from tracin_core.retrieval.new_example import score_new_example
 from tracin_core.runs.digests import digest_example, stack_digests
+from tracin_core.training import TrainingConfig, train
 
 CLASSES = ("cold", "warm")
 WORDS = ("ice", "snow", "sun", "fire")
@@ -102,6 +104,12 @@ class Case:
             WorkOptions(checkpoints=str(self.saved), **options),
             data_hash="data",
         )
+
+    def open_and_check(self) -> None:
+        config = describe_own_model(f"{self.file}:build", **self.described)
+        encoder = OwnEncoder(load_own_model(config, run_my_code=True), config)
+        source = ListedContents(self.contents["train"])
+        check_network(encoder, OwnExamples(encoder, source, self.targets["train"]))
 
     def score(self, network: TrainedNetwork, **options: Any) -> ScoredRun:
         sources = [
@@ -375,6 +383,32 @@ def test_inputs_of_several_tensors_score_like_one(case: Case, structure: str):
     case.file.write_text(case.file.read_text() + textwrap.dedent(source))
     several = case.score(case.open()).folder.read_all_signals("train")
     np.testing.assert_allclose(several.self_influence_all, plain.self_influence_all, rtol=1e-5)
+
+
+def test_a_network_that_takes_its_inputs_by_name_can_be_trained_here(case: Case):
+    source = """
+    class Net(nn.Linear):
+        def forward(self, words):
+            return super().forward(words)
+    def build():
+        return OwnModel(Net(4, 2), lambda text: {"words": bag(text)})
+    """
+    case.file.write_text(case.file.read_text() + textwrap.dedent(source))
+    case.open(steps=(0,))
+    model = case.encoder.own.model
+    check_network(case.encoder, case.examples["train"])
+    config = TrainingConfig(epochs=3, device="cpu", learning_rate=0.2, num_threads=1)
+    train(model, case.examples["train"], case.examples["test"], config, case.root / "training")
+    predicted = model(bag(case.contents["test"])).argmax(1)
+    assert (predicted.numpy() == case.targets["test"]).mean() > 0.9
+
+
+def test_a_network_that_cannot_be_trained_is_refused_before(case: Case):
+    case.open()
+    source = case.file.read_text().replace("in WORDS]", "in WORDS[:3]]")
+    case.file.write_text(source)
+    with pytest.raises(ConfigurationError, match=r"for an input of \(3, 3\)"):
+        case.open_and_check()
 
 
 def test_unknown_rates_leave_out_the_ranking_that_needs_them(tmp_path: Path):
