@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -207,6 +208,9 @@ class Work:
         Raises:
             GradientError: If one is not; it names the example and the checkpoint.
         """
+        # One sum tells that all are finite, in a tenth of the time of asking each.
+        if math.isfinite(float(values.sum())):
+            return
         if values.dim() > 1:
             values = values.flatten(1).abs().amax(1) if values[0].numel() else values.new_zeros(0)
         finite = torch.isfinite(values)
