@@ -10,7 +10,13 @@ from ui.checkpoint_choice import draw_checkpoint_choice
 from ui.failures import told_on_page
 from ui.jobs import draw_job_list
 from ui.plain_text import escape_markdown
-from ui.project_work import draw_current_work, draw_rescoring, newest_training, start_work
+from ui.project_work import (
+    draw_current_work,
+    draw_rescoring,
+    newest_training,
+    start_work,
+    tell_unranked,
+)
 from ui.runs import draw_runs
 from ui.session import get_engine, require_project
 from ui.training_form import draw_training_form
@@ -20,6 +26,8 @@ def draw_starts(project: Project) -> None:
     """Draw everything that can be started while nothing is at work."""
     run = current_run(get_engine(), project.id)
     training = newest_training(project)
+    if run is not None:
+        tell_unranked(project, run)
     with st.expander("Train a model", expanded=run is None, key="train"), told_on_page():
         wanted = draw_training_form(project)
         if wanted is not None:

@@ -26,6 +26,7 @@ _SWITCHES = re.compile(r" *--[a-z-]+(?:(?:,| or| and)+ --[a-z-]+)* says? (?:othe
 _SWITCH = re.compile(r" with --[a-z-]+")
 _SHOWN_PROBLEMS = 20
 _SHOWN_CLASSES = 1000
+_SHOWN_NOTES = 12
 _CELL_LENGTH = 400  # characters; a cell shows a line and a bubble shows the rest
 _THUMBNAIL = 64  # CSS pixels
 _TABLE_HEIGHT = 320  # CSS pixels
@@ -36,7 +37,7 @@ def draw_preview(preview: Preview) -> None:
     st.markdown(escape_markdown(summarize_preview(preview)))
     notes = [note for note in map(without_switches, preview.notes) if note]
     if notes:
-        st.caption("\n".join(f"- {escape_markdown(note)}" for note in notes))
+        st.caption("\n".join(f"- {escape_markdown(note)}" for note in _at_most(notes)))
     num_problems = sum(preview.problem_counts.values())
     names = [
         "First rows",
@@ -55,6 +56,13 @@ def draw_preview(preview: Preview) -> None:
                 _draw_columns(preview)
             else:
                 _draw_problems(preview)
+
+
+def _at_most(notes: list[str]) -> list[str]:
+    """Return the notes, or the first of them: a wide table may have one for every column."""
+    if len(notes) <= _SHOWN_NOTES:
+        return notes
+    return [*notes[:_SHOWN_NOTES], f"{len(notes) - _SHOWN_NOTES} more under “Columns”."]
 
 
 def without_switches(text: str) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-
 import pandas as pd
 import streamlit as st
 
@@ -15,7 +13,7 @@ from tracin_core.runs.config import CheckpointEntry
 from tracin_core.runs.folder import RunFolder
 from ui.labels import is_regression
 from ui.session import run_folder
-from ui.wording import STATUS_WORDS, duration, percent
+from ui.wording import STATUS_WORDS, duration, moment_text, percent
 
 _DECIDED = ("kept", "relabeled", "excluded", "ambiguous")
 
@@ -94,7 +92,7 @@ def describe_run(project: Project, run: Run) -> None:
         "All-layer vectors": (
             "exact" if not projection else f"projected to {projection['dim']:,} numbers"
         ),
-        "Scored": _local_time(run.created_at),
+        "Scored": moment_text(run.created_at),
     }
     columns = st.columns(2, gap="large")
     with columns[0]:
@@ -127,7 +125,3 @@ def _tabulate(project: Project, checkpoints: Sequence[CheckpointEntry]) -> pd.Da
             "Test error" if regression else "Test accuracy": quality,
         }
     )
-
-
-def _local_time(moment: datetime) -> str:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M")

@@ -121,7 +121,7 @@ def draw_restore() -> None:
     taken = taken_names()
     slug = st.text_input(
         "Name",
-        suggest_slug(manifest.slug, taken),
+        manifest.slug if manifest.slug not in taken else suggest_slug(manifest.slug, taken),
         max_chars=64,
         key=f"restore-{file}",
         help="Another one than it had, where that is taken.",

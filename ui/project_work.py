@@ -10,6 +10,7 @@ import streamlit as st
 from tracin_core.jobs.launching import start_job
 from tracin_core.jobs.trainings import TrainingInfo, find_newest, list_trainings
 from tracin_core.models.own import needs_consent
+from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.jobs import Job, active_job, list_jobs
 from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.projects import Project, Run
@@ -98,6 +99,16 @@ def draw_rescoring(project: Project, run: Run) -> None:
 
 def _is_own(run: Run) -> bool:
     return needs_consent(run.config.get("model"))
+
+
+def tell_unranked(project: Project, run: Run) -> None:
+    """Say so where the project has grown since it was scored."""
+    unranked = next_positions(get_engine(), project.id)["train"] - run.num_ranked
+    if unranked > 0:
+        st.info(
+            f"{unranked:,} train examples have come since the current run was scored. They are "
+            "in the queue after the next scoring."
+        )
 
 
 def newest_training(project: Project) -> TrainingInfo | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from tracin_core.config import Workspace
 from tracin_core.jobs.disk import describe_bytes, measure_disk_use
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.jobs import Job, active_job
@@ -66,13 +67,13 @@ def summarize_project(project: Project) -> ProjectSummary:
         progress=review_progress(engine, project.id),
         run=current_run(engine, project.id),
         job=active_job(engine, project.slug),
-        disk_bytes=_measure(project.slug),
+        disk_bytes=_measure(get_workspace(), project.slug),
     )
 
 
 @st.cache_data(ttl=_DISK_SECONDS, show_spinner=False)
-def _measure(slug: str) -> int:
-    return measure_disk_use(get_workspace(), slug).total
+def _measure(workspace: Workspace, slug: str) -> int:
+    return measure_disk_use(workspace, slug).total
 
 
 def _draw_project(summary: ProjectSummary) -> None:

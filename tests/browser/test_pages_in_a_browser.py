@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 ADDRESSES = [
     f"/{page}?project={project}"
     for project in ("digits", "docs")
-    for page in ("overview", "queue", "inspect", "review", "history")
+    for page in ("projects", "runs", "overview", "queue", "inspect", "review", "history")
 ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from streamlit.testing.v1 import AppTest
 
-PAGES = ("overview", "queue", "inspect", "review", "history")
+PAGES = ("projects", "runs", "overview", "queue", "inspect", "review", "history")
 
 
 @pytest.mark.parametrize("project", ["digits", "docs"])

@@ -16,6 +16,9 @@ from tracin_core.reviews.projects import (
     create_project,
     list_projects,
 )
+from tracin_core.sources import ImportOptions
+from tracin_core.sources.table_columns import list_columns
+from ui.import_preview import without_switches
 from ui.importing import suggest_slug
 
 HOSTILE = "<b>T</b> :red[x] ![a](http://example.com/x.png)"
@@ -251,3 +254,28 @@ def test_what_is_no_backup_is_refused(open_app, pets, tmp_path):
 )
 def test_a_suggested_name_is_free_and_allowed(name, taken, expected):
     assert suggest_slug(name, taken) == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("Label: column 'a'. --label or --target says otherwise.", "Label: column 'a'."),
+        ("Image: 'b'. --image, --text or --features says otherwise.", "Image: 'b'."),
+        ("20% for testing. --test-share and --seed say otherwise.", "20% for testing."),
+        ("Name classes with --label, or numbers with --target.", "Name classes, or numbers."),
+        ("Column 'x--y' is a text -- a long one.", "Column 'x--y' is a text -- a long one."),
+    ],
+)
+def test_switches_of_the_command_line_are_not_shown(told, shown):
+    assert without_switches(told) == shown
+
+
+def test_columns_whose_roles_cannot_be_told_are_listed(tmp_path):
+    for name, content in {
+        "a.csv": "rooms;kind\n3;flat\n4;house\n",
+        "b.jsonl": '{"rooms": 3, "kind": "flat"}\n{"rooms": 4, "kind": "house"}\n',
+    }.items():
+        (tmp_path / name).write_text(content)
+        columns = list_columns(tmp_path / name, ImportOptions())
+        assert [(one.name, one.kind) for one in columns] == [("rooms", "number"), ("kind", "text")]
+    assert list_columns(tmp_path, ImportOptions()) == ()

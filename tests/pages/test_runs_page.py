@@ -11,7 +11,12 @@ from streamlit.testing.v1 import AppTest
 from tests.reviews.builders import build_scene, score
 from tracin_core.config import resolve_workspace
 from tracin_core.reviews.jobs import claim_job, create_job, finish_job, get_job, heartbeat
-from tracin_core.reviews.projects import create_project, current_run
+from tracin_core.reviews.projects import (
+    NewExample,
+    add_examples,
+    create_project,
+    current_run,
+)
 from tracin_core.reviews.schema import JobRow
 from ui.curves import describe_epoch
 
@@ -221,6 +226,14 @@ class TestOfSmallProjects:
         app = open_app("runs", project=scene.project.slug)
         assert "1 relabelled and 0 excluded" in said(app)
         assert not app.button(key="rescore").disabled
+
+    def test_examples_that_came_later_are_counted(self, open_app, engine):
+        scene = build_scene(engine)
+        later = [NewExample(f"later-{n}", "train", 6 + n, 0, text="new") for n in range(2)]
+        add_examples(engine, scene.project.id, later)
+        app = open_app("runs", project=scene.project.slug)
+        assert not app.exception
+        assert "2 train examples have come since" in said(app)
 
 
 def test_an_epoch_is_described_in_the_words_of_its_task():
