@@ -17,9 +17,11 @@ from tracin_core.reviews.projects import Project, current_run, get_project
 # as long for a small convolutional network and 0.9 times for an MLP (docs/benchmarks.md); the
 # projections and what is written come on top.
 PASS_RATIO = 1.5
-# Bytes of an example: two vectors of 512 numbers, the digest, and for each checkpoint a row of
-# signals; the probabilities come on top.
-VECTOR_BYTES, DIGEST_BYTES, SIGNAL_BYTES = 2 * 512 * 4, 16, 24
+# Bytes of an example: the digest, and for each checkpoint a row of signals.
+DIGEST_BYTES, SIGNAL_BYTES = 16, 24
+# Numbers of a projected vector; those of the last layer are exact up to a limit, and the
+# built-in networks have 64 features and a bias before it.
+PROJECTED, EXACT_UP_TO, FEATURES = 512, 8192, 65
 # Classes whose probabilities are stored for every example at most (see runs.probabilities).
 STORED_CLASSES = 256
 
@@ -62,9 +64,16 @@ def estimate_scoring(
     num_checkpoints = _count_checkpoints(options, training)
     per_row = _time_rows(engine, project, training, counts["train"])
     seconds = None if per_row is None else per_row * num_examples * num_checkpoints
-    row = VECTOR_BYTES + DIGEST_BYTES + SIGNAL_BYTES * num_checkpoints
-    row += 4 * min(len(project.classes), STORED_CLASSES)
-    return Estimate(seconds, num_examples, num_checkpoints, num_examples * row)
+    num_bytes = num_examples * _count_bytes(len(project.classes), num_checkpoints)
+    return Estimate(seconds, num_examples, num_checkpoints, num_bytes)
+
+
+def _count_bytes(num_classes: int, num_checkpoints: int) -> int:
+    """Return what an example takes on the disk."""
+    exact = num_checkpoints * FEATURES * max(num_classes, 1)
+    numbers = PROJECTED + (exact if exact <= EXACT_UP_TO else PROJECTED)
+    numbers += min(num_classes, STORED_CLASSES)
+    return 4 * numbers + DIGEST_BYTES + SIGNAL_BYTES * num_checkpoints
 
 
 def _count_checkpoints(options: WorkOptions, training: TrainingInfo | None) -> int:
