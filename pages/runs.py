@@ -15,7 +15,6 @@ from ui.project_work import (
     draw_rescoring,
     newest_training,
     start_work,
-    tell_unranked,
 )
 from ui.runs import draw_runs
 from ui.session import get_engine, require_project
@@ -26,8 +25,6 @@ def draw_starts(project: Project) -> None:
     """Draw everything that can be started while nothing is at work."""
     run = current_run(get_engine(), project.id)
     training = newest_training(project)
-    if run is not None:
-        tell_unranked(project, run)
     with st.expander("Train a model", expanded=run is None, key="train"), told_on_page():
         wanted = draw_training_form(project)
         if wanted is not None:

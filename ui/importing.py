@@ -21,7 +21,7 @@ from ui.import_preview import draw_preview, without_switches
 from ui.import_reading import describe_without_roles, name_data, read_preview
 from ui.import_source import choose_data, forget_upload
 from ui.plain_text import escape_markdown
-from ui.session import get_engine, get_workspace, taken_names
+from ui.session import distinct_titles, get_engine, get_workspace, taken_names
 
 _SLUG_LENGTH = 40  # characters of a suggested name
 _ENDINGS = re.compile(r"(\.(csv|tsv|txt|parquet|jsonl|ndjson|json|npz|zip|tar|gz|arrow))+$")
@@ -118,7 +118,7 @@ def _choose_grown(preview: Preview, key: str) -> Project | None:
     )
     if target != "grow":
         return None
-    titles = {project.slug: project.title for project in fitting}
+    titles = distinct_titles(fitting)
     slug = st.selectbox(
         "Project", list(titles), format_func=lambda one: titles[one], key=f"{key}-grown", width=400
     )

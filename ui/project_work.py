@@ -82,17 +82,23 @@ def start_work(project: Project, kind: str, options: Mapping[str, Any]) -> None:
 
 
 def draw_rescoring(project: Project, run: Run) -> None:
-    """Draw the way to bring the scores up to the decisions."""
+    """Draw the way to bring the scores up to the decisions and to examples that came later."""
     progress = review_progress(get_engine(), project.id)
     relabelled, excluded = (progress.by_status.get(one, 0) for one in ("relabeled", "excluded"))
+    unranked = _count_unranked(project, run)
     st.subheader("After your decisions", anchor=False)
+    if unranked:
+        st.info(
+            f"{unranked:,} train examples have come since the current run was scored. They are "
+            "in the queue after the next scoring."
+        )
     st.caption(
         f"So far {relabelled:,} relabelled and {excluded:,} excluded. Scoring again with the "
         "labels as they are now keeps the checkpoints and computes only what has changed. "
         "Training again lets the model learn the corrected labels, without what is excluded."
     )
     agreed = agree_to_network(run.config.get("model"), place="rescore")
-    ready = progress.decisions > 0 and agreed
+    ready = (progress.decisions > 0 or unranked > 0) and agreed
     if st.button("Score again after my decisions", key="rescore", disabled=not ready):
         start_work(project, "rescore", {"run_my_code": True} if _is_own(run) else {})
 
@@ -101,14 +107,9 @@ def _is_own(run: Run) -> bool:
     return needs_consent(run.config.get("model"))
 
 
-def tell_unranked(project: Project, run: Run) -> None:
-    """Say so where the project has grown since it was scored."""
-    unranked = next_positions(get_engine(), project.id)["train"] - run.num_ranked
-    if unranked > 0:
-        st.info(
-            f"{unranked:,} train examples have come since the current run was scored. They are "
-            "in the queue after the next scoring."
-        )
+def _count_unranked(project: Project, run: Run) -> int:
+    """Return how many train examples have come since the run was scored."""
+    return max(0, next_positions(get_engine(), project.id)["train"] - run.num_ranked)
 
 
 def newest_training(project: Project) -> TrainingInfo | None:

@@ -86,7 +86,7 @@ def _seconds(run: Run) -> str:
 def _draw_choice(project: Project, others: Sequence[Run]) -> None:
     names = {
         run.id: f"{moment_text(run.created_at)}, {model_name(run.config.get('model'))}, "
-        f"{len(run.checkpoints)} checkpoints"
+        f"{len(run.checkpoints)} checkpoints ({run.key})"  # boxes need labels that differ
         for run in others
     }
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -48,7 +48,7 @@ def get_engine() -> Engine:
 
 def choose_project() -> None:
     """Draw the project choice of the sidebar and settle which project this run is about."""
-    titles = _distinct_titles(list_projects(get_engine()))
+    titles = distinct_titles(list_projects(get_engine()))
     if not titles:
         st.session_state[PROJECT_KEY] = None
         return
@@ -67,8 +67,12 @@ def choose_project() -> None:
         write_choice(PROJECT_KEY, chosen)
 
 
-def _distinct_titles(projects: Sequence[Project]) -> dict[str, str]:
-    """Return titles by name; of those that several projects have, the name is part."""
+def distinct_titles(projects: Sequence[Project]) -> dict[str, str]:
+    """Return titles by short name; where several projects have one title, the name is added.
+
+    Streamlit tells the options of a box apart by what they show, so two equal titles would
+    choose each other's project.
+    """
     count = Counter(project.title for project in projects)
     return {
         project.slug: project.title

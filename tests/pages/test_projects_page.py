@@ -154,6 +154,17 @@ def test_a_name_that_is_taken_is_refused(open_app, pets, table):
     assert app.button(key="import").disabled
 
 
+def test_projects_of_one_title_are_told_apart(open_app, engine, pets, table):
+    for slug in ("films", "films-2"):
+        create_project(engine, slug=slug, title="Films", kind="text", classes=["no", "yes"])
+    app = choose(open_app("projects", show="new"), table)
+    into = next(item for item in app.button_group if item.label == "Import into")
+    app = into.set_value("grow").run()
+    box = next(item for item in app.selectbox if item.options[-1] == "Films (films-2)")
+    assert box.options[-2:] == ["Films (films)", "Films (films-2)"]
+    assert app.sidebar.selectbox[0].options == box.options
+
+
 def test_the_list_says_what_a_project_holds(open_app, pets):
     app = open_app("projects")
     assert not app.exception

@@ -234,6 +234,7 @@ class TestOfSmallProjects:
         app = open_app("runs", project=scene.project.slug)
         assert not app.exception
         assert "2 train examples have come since" in said(app)
+        assert not app.button(key="rescore").disabled
 
 
 def test_an_epoch_is_described_in_the_words_of_its_task():
