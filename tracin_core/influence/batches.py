@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -37,19 +37,22 @@ class Batch:
     targets: Any
     size: int
     offset: int = 0
+    _parts: dict[int, list[Batch]] = field(default_factory=dict, init=False, compare=False)
 
     def pick(self, indices: list[int]) -> Batch:
         """Return chosen examples as a batch."""
         inputs, targets = map_tensors(lambda t: t[indices], (self.inputs, self.targets))
         return replace(self, inputs=inputs, targets=targets, size=len(indices))
 
-    def split(self, largest: int) -> Iterator[Batch]:
-        """Yield the batch in parts of at most ``largest`` examples."""
+    def split(self, largest: int) -> list[Batch]:
+        """Return the batch in parts of at most ``largest`` examples, which share its memory."""
         if self.size <= largest:
-            yield self
-            return
-        for start in range(0, self.size, largest):
-            yield self.cut(start, min(start + largest, self.size))
+            return [self]
+        # The same parts go through every checkpoint.
+        if largest not in self._parts:
+            starts = range(0, self.size, largest)
+            self._parts[largest] = [self.cut(s, min(s + largest, self.size)) for s in starts]
+        return self._parts[largest]
 
     def cut(self, start: int, stop: int) -> Batch:
         """Return the examples from ``start`` to ``stop``, counted within the batch."""
@@ -57,7 +60,9 @@ class Batch:
         return Batch(self.start + start, inputs, targets, stop - start, self.offset)
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device."""
+        """Return the batch on a device; itself, where it is there already."""
+        if all(t.device == device for t in find_tensors((self.inputs, self.targets))):
+            return self
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:

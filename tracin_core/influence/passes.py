@@ -153,7 +153,7 @@ class Runner:
         largest = max(1, FALLBACK_NUMBERS // max(1, fallback_numbers))
         for piece in batch.split(largest):
             moved = piece.to(self.device)
-            parts = list(moved.split(batch_size))
+            parts = moved.split(batch_size)
             for index in checkpoints:
                 captured = self._capture_head(moved, index, plan, parts)
                 if captured is not None:
