@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -495,3 +496,25 @@ def test_hostile_names_cannot_steer_the_terminal(own, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
     assert "[red]" in shown
+
+
+def test_every_option_is_documented():
+    parser = argparse.ArgumentParser()
+    import_data.add_options(parser)
+    options = [a.option_strings[-1] for a in parser._actions if a.option_strings]
+    text = (REPOSITORY_ROOT / "docs" / "importing.md").read_text("utf-8")
+    table = text[text.index("## All options") : text.index("## What is refused")]
+    assert [name for name in options if name != "--help" and f"`{name}`" not in table] == []
+
+
+def test_the_example_of_the_documentation_says_what_it_shows(own, tmp_path, capsys):
+    text = (REPOSITORY_ROOT / "docs" / "importing.md").read_text("utf-8")
+    rows = ["7,Exactly as described,good", "8,Would not buy again,bad", "9,Still happy,good"]
+    rows += ["10,The lid never closed,bad", "11,Quick and quiet,good", "12,Too small,bad"]
+    shown = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    table = shown[shown.index("id,review,sentiment") : shown.index("...")]
+    (tmp_path / "reviews.csv").write_text("\n".join([*table, *rows]) + "\n")
+    assert command(own, "kettles", str(tmp_path / "reviews.csv")) == 0
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for words in shown[shown.index("python -m tracin_core import kettles reviews.csv") + 1 :][:9]:
+        assert " ".join(words.replace("...", "").split()) in printed

@@ -172,3 +172,13 @@ def test_lists_cannot_be_an_input(tmp_path):
     pq.write_table(table, tmp_path / "data.parquet")
     with pytest.raises(InputError, match="No column is left"):
         preview(tmp_path / "data.parquet")
+
+
+def test_text_that_is_no_utf_8_in_parquet_is_reported_by_row(tmp_path):
+    path = tmp_path / "data.parquet"
+    pq.write_table(text_table(), path, compression="none", use_dictionary=False)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"a text, number 7", b"a text, numb\xe9r 7"))
+    found = preview(path)
+    assert [(p.row, p.what) for p in found.problems] == [(8, "wrong encoding")]
+    assert found.num_usable == 19

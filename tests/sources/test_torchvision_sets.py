@@ -187,3 +187,15 @@ def test_a_set_that_is_not_there_is_said(tmp_path):
         preview(tmp_path, dataset="MNIST")
     with pytest.raises(InputError, match=r"'ImageNet'.*MNIST, FashionMNIST"):
         preview(tmp_path, dataset="ImageNet")
+
+
+def test_a_pickle_that_asks_for_all_memory_gets_none(tmp_path):
+    import resource
+
+    folder, _ = write_cifar(tmp_path)
+    # "Remember this as number 4,000,000,000": 64 GB in the unpickler written in C.
+    (folder / "test_batch").write_bytes(b"\x80\x02}r" + struct.pack("<I", 4_000_000_000) + b".")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="no file of CIFAR"):
+        preview(tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes

@@ -18,6 +18,11 @@ from tracin_core.errors import InputError
 from tracin_core.sources.text_encoding import unreadable
 
 _CHUNK = 8 * 2**20  # bytes read at a time
+# What the readers of zip and of arrays answer damaged or encrypted files with.
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError),
+    *(NotImplementedError, RuntimeError, SyntaxError, OverflowError, MemoryError),
+)
 MAX_WHOLE = 2**30  # bytes of an array that is read as a whole: labels
 
 
@@ -134,7 +139,7 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
+    except _DAMAGED as error:
         raise InputError(
             f"{path} cannot be read as an .npz file of arrays ({error}). Expected one that "
             "np.savez or np.savez_compressed wrote. Save it again."

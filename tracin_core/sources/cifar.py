@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tracin_core.sources.text_encoding import unreadable
 from tracin_core.terms import Split
 
 _EDGE = 32  # pixels
+_MAX_BYTES = 500_000_000  # of one file; the largest published one has 150 million
 _NUMBERS = 3 * _EDGE * _EDGE  # of one image: all red, all green, all blue
 FOLDERS = {"CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-python"}
 FILES: dict[str, dict[Split, tuple[str, ...]]] = {
@@ -75,8 +77,12 @@ _HARMLESS = {
 }
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Knows arrays of bytes, lists, dictionaries and text, and nothing else."""
+class _ArraysOnly(pickle._Unpickler):
+    """Knows arrays of bytes, lists, dictionaries and text, and nothing else.
+
+    Of the two unpicklers this is the one written in Python: the other one takes 16 bytes for every
+    number below the largest that a file gives to one of its objects, which may be all memory.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         """Return a stand-in, or refuse."""
@@ -118,8 +124,10 @@ def read_batch(name: str, path: Path) -> Iterator[tuple[npt.NDArray[np.uint8], i
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            found = _ArraysOnly(file, encoding="latin1").load()
+        if path.stat().st_size > _MAX_BYTES:
+            raise _unexpected(path, f"{path.stat().st_size:,} bytes")
+        # From memory: a file object would make room for as many bytes as the pickle claims.
+        found = _ArraysOnly(BytesIO(path.read_bytes()), encoding="latin1").load()
     except OSError as error:
         raise unreadable(path, error) from error
     # A damaged pickle makes the unpickler fail in a great many ways.

@@ -42,11 +42,9 @@ class ColumnarReader:
         self.folder = folder
         self._files = files
         self._kind: FileKind = kind
-        first = next(path for paths in files.values() for path in paths)
         schemas = [_read_schema(path, kind) for paths in files.values() for path in paths]
         known = features or _features_of(schemas[0][0])
         _check_same_columns([schema for schema, _ in schemas], files)
-        check_column_names(schemas[0][0].names, first)
         self.schema = Schema(
             columns=tuple(schemas[0][0].names),
             class_names=_class_names(known),
@@ -62,10 +60,23 @@ class ColumnarReader:
         for split, paths in self._files.items():
             for path in paths:
                 for batch in _read_batches(path, self._kind, list(columns)):
-                    lists = [batch.column(name).to_pylist() for name in columns]
+                    lists = [_to_list(batch.column(name), path) for name in columns]
                     for values in zip(*lists, strict=True):
                         number += 1
                         yield Row(number, values, split or None)
+
+
+def _to_list(column: pa.Array, path: Path) -> list[Any]:
+    """Return a column's values; bytes that are no UTF-8 become lone surrogates, row by row."""
+    is_large = pa.types.is_large_string(column.type)
+    try:
+        values: list[Any] = column.to_pylist()
+        return values
+    except UnicodeDecodeError as error:
+        if not is_large and not pa.types.is_string(column.type):
+            raise _damaged(path, error) from error
+    found = column.cast(pa.large_binary() if is_large else pa.binary()).to_pylist()
+    return [None if raw is None else raw.decode("utf-8", "surrogateescape") for raw in found]
 
 
 @contextmanager
@@ -88,7 +99,15 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def _read_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
-    """Return a file's schema and, for Parquet, how many rows it has."""
+    """Return a file's schema, its names readable, and for Parquet how many rows it has."""
+    schema, rows = _open_schema(path, kind)
+    with _explained(path):
+        check_column_names(schema.names, path)
+        _image_columns({}, schema)  # names inside of columns may be damaged too
+    return schema, rows
+
+
+def _open_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
     with _explained(path):
         if kind == "parquet":
             with pq.ParquetFile(path) as file:
@@ -105,6 +124,8 @@ def _read_batches(path: Path, kind: FileKind, columns: list[str]) -> Iterator[pa
         else:
             with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as reader:
                 for batch in reader:
+                    # A damaged file's offsets may point anywhere in memory.
+                    batch.validate(full=True)
                     for start in range(0, batch.num_rows, _BATCH):
                         yield batch.slice(start, _BATCH)
 

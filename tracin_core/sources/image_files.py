@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tracin_core.errors import InputError
 from tracin_core.examples.images import MAX_BYTES, inspect_image, read_image
-from tracin_core.sources.records import EncodedImage, Problem, SourceRecord
+from tracin_core.sources.records import EncodedImage, Problem, SourceRecord, row_number
 from tracin_core.sources.values import RefusedError, check_text, show
 
 # Images that wait to be decoded: enough to keep the threads busy, few enough for memory.
@@ -130,6 +130,5 @@ def _check_pixels(record: SourceRecord) -> Item:
 
 
 def _image_problem(record: SourceRecord, error: InputError) -> Problem:
-    row = None if record.where.startswith(("/", ".")) or "row " not in record.where else record.row
     what = "image too large" if "pixels, expected" in str(error) else "unreadable image"
-    return Problem(row, record.where, str(error), what)
+    return Problem(row_number(record.row, record.where), record.where, str(error), what)

@@ -88,8 +88,8 @@ class ImageFolderSource(BaseSource):
         parts, split = file.parts, None
         if parts[: len(self._layout.prefix)] == self._layout.prefix:
             parts = parts[len(self._layout.prefix) :]
-        if self._layout.splits is not None:
-            split, parts = self._find_split(parts), parts[1:]
+        if self._layout.splits is not None and len(parts) > 1:
+            split, parts = self._find_split(parts[0]), parts[1:]
         if len(parts) < 2:
             raise RefusedError(
                 "in no class folder",
@@ -97,13 +97,12 @@ class ImageFolderSource(BaseSource):
             )
         return split, self._check_class(parts[0])
 
-    def _find_split(self, parts: tuple[str, ...]) -> Split:
-        splits = self._layout.splits or {}
-        split = splits.get(parts[0]) if len(parts) > 1 else None
+    def _find_split(self, folder: str) -> Split:
+        split = (self._layout.splits or {}).get(folder)
         if split is None:
             raise RefusedError(
                 "left out by its split",
-                f"Its folder {show(parts[0])} is neither for training nor for testing. "
+                f"Its folder {show(folder)} is neither for training nor for testing. "
                 "--train-values and --test-values say which folders are.",
             )
         return split

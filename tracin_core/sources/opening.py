@@ -142,8 +142,13 @@ def _starts_with(path: Path, start: bytes) -> bool:
 
 
 def _holds_arrays(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith(".npy") for name in archive.namelist())
+    if _suffix(path) == ".npz":
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        return False  # whoever opens it says what is wrong
 
 
 def _unknown(path: Path, suffix: str) -> InputError:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tracin_core.sources.plan_data import Known, Plan
 from tracin_core.sources.problems import KEPT_PER_KIND
-from tracin_core.sources.records import Problem, Source
+from tracin_core.sources.records import Problem, Source, row_number
 from tracin_core.sources.sameness import Indices, Sameness, find_same
 from tracin_core.sources.survey import Survey
 
@@ -96,7 +96,7 @@ def _describe(
         where = places[row]
         plan.problems.add(
             Problem(
-                row if where.startswith("row ") else None,
+                row_number(row, where),
                 where,
                 tell(where, places[int(survey.rows[first])]),
                 what,

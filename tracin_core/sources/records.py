@@ -40,6 +40,11 @@ class Problem:
     refused: bool = True
 
 
+def row_number(row: int, where: str) -> int | None:
+    """Return a record's number if its place is a row, None if it is a file or an array's."""
+    return row if where == f"row {row:,}" else None
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
     """An image as it lies in a file, kept byte for byte."""

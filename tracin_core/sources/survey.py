@@ -23,7 +23,7 @@ from tracin_core.sources.records import Problem, Source, SourceRecord
 MAX_CLASSES = 1000  # as many as ImageNet has; nobody chooses among more by hand
 _UNKNOWN = -1
 _SPLIT_CODES = {None: _UNKNOWN, "train": 0, "test": 1}
-_SHOWN_PER_CLASS = 2
+_SHOWN_SHARE = 4  # of the examples that are shown, a class takes at most a quarter, or two
 _REPORTED_EVERY = 512  # records
 
 OnRead = Callable[[int, int], None]
@@ -165,7 +165,7 @@ class _Taker:
     def _show(self, record: SourceRecord) -> None:
         """Keep the first few of every class: data is often sorted by class."""
         already = self._shown_of.get(record.label, 0)
-        if record.label is None or already < _SHOWN_PER_CLASS:
+        if record.label is None or already < max(2, self._num_shown // _SHOWN_SHARE):
             self._shown_of[sys.intern(record.label) if record.label else None] = already + 1
             self._shown.append(record)
 

@@ -59,8 +59,6 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             "export or download it again."
         ) from error
     except OSError as error:
-        if error.filename is None:
-            raise
         raise unreadable(path, error) from error
 
 

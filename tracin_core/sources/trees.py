@@ -5,6 +5,7 @@ Nothing of an archive is written anywhere, so no name in it can lead anywhere.
 
 from __future__ import annotations
 
+import lzma
 import os
 import tarfile
 import zipfile
@@ -27,6 +28,12 @@ MAX_FILES = 5_000_000
 # A zip or tar of images shrinks little; one that grows so much is a bomb.
 _LARGEST_GROWTH = 200
 _SMALL = 2**30  # bytes; below this nothing is too much
+
+# What the readers of archives answer damaged or unusual ones with.
+_DAMAGED = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError),
+    *(NotImplementedError, lzma.LZMAError),
+)
 
 Read = Callable[[], bytes]
 
@@ -140,7 +147,7 @@ class ZipTree:
     def files(self) -> Iterator[TreeFile]:
         """Yield the files in alphabetical order."""
         with _explained(self._path), zipfile.ZipFile(self._path) as archive:
-            members = [m for m in archive.infolist() if not m.is_dir()]
+            members = [m for m in archive.infolist() if not m.filename.endswith("/")]
             _check_size(self._path, len(members), sum(m.file_size for m in members))
             for member in sorted(members, key=lambda member: member.filename):
                 parts = _safe_parts(member.filename)
@@ -181,7 +188,7 @@ def _zip_reader(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Read:
         try:
             with archive.open(member) as file:
                 return file.read(MAX_BYTES + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
             raise RefusedError(
                 "damaged in the archive",
                 f"It cannot be unpacked ({error}). Make or download the archive again.",
@@ -236,12 +243,10 @@ def _check_size(path: Path, num_files: int, num_bytes: int) -> None:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, UnicodeError) as error:
+    except _DAMAGED as error:
         raise InputError(
             f"The archive {path} is damaged or cut off ({error}). Expected a whole zip or tar "
             "archive: make or download it again."
         ) from error
     except OSError as error:
-        if error.filename is None and error.errno is not None:
-            raise
         raise unreadable(path, error) from error
