@@ -127,6 +127,7 @@ def _draw_input(found: Preview, names: list[str], key: str) -> dict[str, Any]:
             "Columns that the model sees",
             names,
             default=[name for name in found.options.features or () if name in names],
+            placeholder="All that suit",
             key=f"{key}-features",
         )
         return said | {"features": tuple(picked) or None}

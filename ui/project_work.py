@@ -68,7 +68,7 @@ def _draw_latest(project: Project, job: Job) -> None:
     said = "Scored. The queue is ranked anew."
     if job.kind == "rescore":
         computed = int(job.result.get("examples_computed") or 0)
-        said = f"Scored again: {computed:,} changed examples were computed, the others copied."
+        said = f"Scored again: {computed:,} examples were computed, the unchanged ones copied."
     st.success(said)
     if st.button("Review the suspects", type="primary", key=f"review-{job.id}"):
         open_page("review")
