@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from tracin_core.jobs.import_growth import (
     read_known,
     recall_options,
 )
+from tracin_core.jobs.import_report import ImportReport, make_report
 from tracin_core.jobs.import_storing import store_examples
 from tracin_core.jobs.locking import project_locked
 from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
@@ -41,58 +42,22 @@ from tracin_core.reviews.entering import NewProject, enter_growth, enter_project
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.project_rules import check_slug
 from tracin_core.reviews.projects import Project, get_project, list_projects
-from tracin_core.sources import ImportOptions, Preview, Problem, Source, open_source
+from tracin_core.sources import ImportOptions, Preview, Source, open_source
 from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import Plan
 from tracin_core.sources.previewing import describe_plan
 from tracin_core.sources.survey import Survey, survey_source
 from tracin_core.terms import Split
 
+__all__ = [
+    "ImportReport",
+    "SurveyedSource",
+    "survey_for",
+    "preview_import",
+    "import_project",
+]
+
 READING, WRITING, ENTERING = "reading the data", "writing the examples", "entering the examples"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportReport:
-    """What an import did.
-
-    Attributes:
-        slug: The project.
-        created: Whether it is new.
-        added: Examples added by split.
-        skipped_known: Examples that the project had already.
-        duplicates: Examples left out because the same one came before in the data.
-        refused: The first problems, findings included; all are counted in ``problem_counts``.
-        num_refused: Examples that could not be used.
-        problem_counts: Number of problems by what is wrong.
-        classes_added: New classes of a project that existed.
-        num_planted: Labels or numbers that were made wrong on purpose.
-        seconds: How long it took.
-    """
-
-    slug: str
-    created: bool
-    added: Mapping[str, int]
-    skipped_known: int
-    duplicates: int
-    refused: tuple[Problem, ...] = ()
-    num_refused: int = 0
-    problem_counts: Mapping[str, int] = field(default_factory=dict)
-    classes_added: tuple[str, ...] = ()
-    num_planted: int = 0
-    seconds: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as plain JSON."""
-        problems = [
-            {"row": p.row, "where": p.where, "message": p.message, "what": p.what}
-            for p in self.refused
-        ]
-        plain = {
-            "added": dict(self.added),
-            "problem_counts": dict(self.problem_counts),
-            "classes_added": list(self.classes_added),
-        }
-        return {**vars(self), "refused": problems, **plain}
 
 
 @dataclass(frozen=True)
@@ -208,7 +173,7 @@ def import_project(
             new = _describe_project(slug, title, description, surveyed, plan, path)
             _store(engine, workspace, project, new, surveyed, plan, on_progress)
     remove_leftovers(workspace, _all_settings(engine))
-    return _report(slug, project is None, surveyed.survey, plan, time.monotonic() - start)
+    return make_report(slug, project is None, surveyed.survey, plan, time.monotonic() - start)
 
 
 def _find_project(engine: Engine, slug: str) -> Project | None:
@@ -326,20 +291,3 @@ def _store(
 def _all_settings(engine: Engine) -> dict[str, Mapping[str, Any]]:
     projects = [*list_projects(engine), *list_projects(engine, archived=True)]
     return {project.slug: project.settings for project in projects}
-
-
-def _report(slug: str, created: bool, survey: Survey, plan: Plan, seconds: float) -> ImportReport:
-    counts = survey.problems.counts + plan.problems.counts
-    return ImportReport(
-        slug=slug,
-        created=created,
-        added=plan.counts(),
-        skipped_known=plan.num_known,
-        duplicates=plan.duplicates,
-        refused=(*survey.problems.kept, *plan.problems.kept),
-        num_refused=survey.problems.num_refused,
-        problem_counts=dict(counts.most_common()),
-        classes_added=plan.classes_added,
-        num_planted=int((plan.ways != 0).sum()),
-        seconds=seconds,
-    )
