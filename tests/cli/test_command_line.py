@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from tests.cli.interruption import start_command
 from tests.jobs.workspaces import find_run, own_digits, replace_file
 from tracin_core import __version__
 from tracin_core.cli import main
@@ -243,12 +244,7 @@ def test_a_closed_pipe_is_no_error(built_demos):
 
 
 def test_an_interruption_is_one_sentence(tmp_path: Path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tracin_core", "--workspace", str(tmp_path), "demo", "docs"],
-        cwd=REPOSITORY_ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_command("--workspace", str(tmp_path), "demo", "docs")
     assert "making the data" in process.stderr.readline()
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)

@@ -13,6 +13,7 @@ import time
 import pytest
 from sqlalchemy import update
 
+from tests.cli.interruption import start_command
 from tests.jobs import quick_work
 from tracin_core.cli import main
 from tracin_core.config import REPOSITORY_ROOT, resolve_workspace
@@ -63,16 +64,6 @@ def mine(place, tmp_path, capsys):
     assert main(["import", "mine", str(table), "--yes"]) == 0
     capsys.readouterr()
     return "mine"
-
-
-def start_command(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tracin_core", *arguments],
-        cwd=REPOSITORY_ROOT,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
 
 
 def test_import_train_and_rescore_are_jobs_that_others_see(mine, place, engine, capsys):
