@@ -1,10 +1,11 @@
 """A person's whole way from data to a queue, on public data sets: time, memory, errors found.
 
-Run: ``python -m benchmarks.own_data --data DIR [fashion] [news] [housing] [texts]``, where DIR
-holds ``fashion_mnist.npz`` (x_train, y_train, x_test, y_test), ``noisy_ag_news.parquet`` (split,
-text, given_label, true_label) and ``california_housing.csv.gz``. A data set whose file is missing
-is skipped, and said so; ``texts`` makes its own rows. Every step is the command of the terminal
-in a process of its own, so that its wall time and its peak memory are what a person would see.
+Run: ``python -m benchmarks.own_data --data DIR [fashion] [news] [housing] [texts]``, where DIR (or
+the variable TRACIN_BENCHMARK_DATA) holds ``fashion_mnist.npz`` (x_train, y_train, x_test, y_test),
+``noisy_ag_news.parquet`` (split, text, given_label, true_label) and ``california_housing.csv.gz``.
+A data set whose file is missing is skipped, and said so; ``texts`` makes its own rows.
+Every step is the command of the terminal in a process of its own, so that its wall time and its
+peak memory are what a person would see.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ FASHION = (
     "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"  # by class index
 )
 NEWS = "World,Sports,Business,Sci/Tech"
+DATA_VARIABLE = "TRACIN_BENCHMARK_DATA"
 ROWS_OF_TEXT = 200_000
 MEBI = 2**20
 
@@ -160,6 +162,8 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", default=list(DATA_SETS), choices=list(DATA_SETS))
     parser.add_argument("--data", type=Path, help="folder of the data sets' files")
     options = parser.parse_args()
+    if options.data is None and DATA_VARIABLE in os.environ:
+        options.data = Path(os.environ[DATA_VARIABLE])
     for name in options.sets:
         measurement, file = DATA_SETS[name]
         print(f"\n### {(measurement.__doc__ or name).splitlines()[0]}\n", flush=True)
