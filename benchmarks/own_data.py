@@ -159,12 +159,12 @@ DATA_SETS: dict[str, tuple[Measurement, str | None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sets", nargs="*", default=list(DATA_SETS), choices=list(DATA_SETS))
+    parser.add_argument("sets", nargs="*", choices=list(DATA_SETS), help="default: all")
     parser.add_argument("--data", type=Path, help="folder of the data sets' files")
     options = parser.parse_args()
     if options.data is None and DATA_VARIABLE in os.environ:
         options.data = Path(os.environ[DATA_VARIABLE])
-    for name in options.sets:
+    for name in options.sets or DATA_SETS:
         measurement, file = DATA_SETS[name]
         print(f"\n### {(measurement.__doc__ or name).splitlines()[0]}\n", flush=True)
         data = options.data or Path()

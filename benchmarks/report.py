@@ -70,10 +70,10 @@ def run_part(part: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("parts", nargs="*", choices=list(PARTS), help="default: all")
     options = parser.parse_args()
     failed = []
-    for part in options.parts:
+    for part in options.parts or PARTS:
         if part in NEEDS_DATA and DATA_VARIABLE not in os.environ:
             print(f"{part}: skipped; {DATA_VARIABLE} does not name a folder with its data sets")
             continue

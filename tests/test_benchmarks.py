@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.report import PAGE, PARTS, fill
+from benchmarks.report import PAGE, PARTS, fill, main
 
 
 def test_every_part_has_its_place_on_the_page() -> None:
@@ -23,3 +23,17 @@ def test_a_part_is_replaced_and_the_rest_stays() -> None:
 def test_a_part_without_a_place_is_named() -> None:
     with pytest.raises(ValueError, match="no part 'queue'"):
         fill("nothing", "queue", "new")
+
+
+def test_without_a_choice_every_part_is_measured(monkeypatch, tmp_path, capsys) -> None:
+    page = tmp_path / "benchmarks.md"
+    marks = "".join(f"<!-- begin {part} -->\n<!-- end {part} -->\n" for part in PARTS)
+    page.write_text(marks, encoding="utf-8")
+    measured: list[str] = []
+    monkeypatch.setattr("benchmarks.report.PAGE", page)
+    monkeypatch.setattr("benchmarks.report.run_part", lambda part: measured.append(part) or "x")
+    monkeypatch.setattr("sys.argv", ["report"])
+    monkeypatch.delenv("TRACIN_BENCHMARK_DATA", raising=False)
+    main()
+    assert measured == [part for part in PARTS if part != "own_data"]
+    assert "own_data: skipped" in capsys.readouterr().out
