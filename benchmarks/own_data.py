@@ -159,9 +159,13 @@ DATA_SETS: dict[str, tuple[Measurement, str | None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sets", nargs="*", choices=list(DATA_SETS), help="default: all")
+    parser.add_argument("sets", nargs="*", metavar="SET", help=", ".join(DATA_SETS))
     parser.add_argument("--data", type=Path, help="folder of the data sets' files")
     options = parser.parse_args()
+    if unknown := set(options.sets) - set(DATA_SETS):
+        parser.error(
+            f"no data set {', '.join(sorted(unknown))}; choose from {', '.join(DATA_SETS)}"
+        )
     if options.data is None and DATA_VARIABLE in os.environ:
         options.data = Path(os.environ[DATA_VARIABLE])
     for name in options.sets or DATA_SETS:

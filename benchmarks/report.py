@@ -70,8 +70,11 @@ def run_part(part: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=list(PARTS), help="default: all")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     options = parser.parse_args()
+    # Not by argparse's `choices`, which refuse an empty list.
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no part {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
     failed = []
     for part in options.parts or PARTS:
         if part in NEEDS_DATA and DATA_VARIABLE not in os.environ:
