@@ -82,7 +82,7 @@ def measure(workspace: Path, name: str, source: Path, *options: str) -> Iterator
     """Yield the tables of one data set: steps, then errors found by each signal."""
     steps = [
         run_step(workspace, "import", name, str(source), "--yes", *options),
-        run_step(workspace, "train", name),
+        run_step(workspace, "train", name, "--no-score"),
         run_step(workspace, "score", name),
         run_step(workspace, "queue", name, "--top", "20"),
     ]
