@@ -22,6 +22,12 @@ from tracin_core.influence.batches import Batch
 from tracin_core.influence.entropy import differentiate_cross_entropy
 from tracin_core.influence.losses import cross_entropy, get_logits
 
+# Modules that do not mix an example's numbers, and the container they stand in.
+ELEMENTWISE = {
+    *(nn.Sequential, nn.Flatten, nn.Identity, nn.Dropout, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU),
+    *(nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.ReLU6, nn.Mish),
+}
+
 
 def mark_head(model: nn.Module, plan: Plan, objective: Objective, trial: Batch) -> Plan:
     """Return the plan with its ``head``, if a forward pass is seen to be enough.
@@ -38,6 +44,24 @@ def mark_head(model: nn.Module, plan: Plan, objective: Objective, trial: Batch) 
     if type(head.layer) is not nn.Linear or capture_head(model, head, trial, [trial]) is None:
         return plan
     return replace(plan, head=head)
+
+
+def find_widest_product(model: nn.Module) -> int | None:
+    """Return the most numbers that a layer returns for an example, of a plain chain of products.
+
+    Args:
+        model: Any module.
+
+    Returns:
+        ``None`` where anything but Linear layers and what acts on single numbers is inside.
+    """
+    widest = 1
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            widest = max(widest, module.in_features, module.out_features)
+        elif type(module) not in ELEMENTWISE:
+            return None
+    return widest
 
 
 @torch.no_grad()

@@ -147,19 +147,22 @@ class Runner:
         names: Sequence[str],
         objective: Objective,
         batch_size: int,
+        forward_size: int,
     ) -> Iterator[ExamplePass]:
-        """Yield a batch at each of the checkpoints, in parts of at most ``batch_size``."""
+        """Yield a batch at each of the checkpoints, in parts of at most ``batch_size``.
+
+        Where a forward pass is enough, parts have at most ``forward_size`` examples.
+        """
         fallback_numbers = sum(self.trainable[name].numel() for name in plan.fallback)
         largest = max(1, FALLBACK_NUMBERS // max(1, fallback_numbers))
         for piece in batch.split(largest):
             moved = piece.to(self.device)
-            parts = moved.split(batch_size)
             for index in checkpoints:
-                captured = self._capture_head(moved, index, plan, parts)
+                captured = self._capture_head(moved, index, plan, moved.split(forward_size))
                 if captured is not None:
                     yield ExamplePass(moved, index, captured)
                     continue
-                for part in parts:
+                for part in moved.split(batch_size):
                     yield self._run(part, index, plan, names, objective)
 
     def _capture_head(
