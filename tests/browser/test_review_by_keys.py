@@ -97,6 +97,15 @@ def export_rows(page: Page, server: Server) -> dict[str, dict[str, str]]:
     return {row["key"]: row for row in csv.DictReader(io.StringIO(text))}
 
 
+def wait_until_shown(page: Page, example_id: int) -> None:
+    """Wait until this very example is on the screen, for at most 20 seconds."""
+    for _ in range(400):
+        if shown_example(page) == example_id:
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"example {example_id} did not come back on the screen")
+
+
 def test_ten_suspects_by_keys_a_reload_two_undos_and_the_export_agree(
     page: Page, server: Server, open_page: Callable[..., None]
 ):
@@ -115,9 +124,10 @@ def test_ten_suspects_by_keys_a_reload_two_undos_and_the_export_agree(
     undone = []
     for _ in range(2):
         undone.append(decided_ids(server)[-1])
+        # A key that goes down before the page listens again is lost, as it is for a person.
+        wait_until_idle(page)
         page.keyboard.press("u")
-        while wait_for_example(page) != undone[-1]:
-            page.wait_for_timeout(50)
+        wait_until_shown(page, undone[-1])
         wait_until_idle(page)
     assert undone == decided[-1:-3:-1]
 
