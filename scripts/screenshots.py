@@ -26,6 +26,8 @@ SHOTS = [
     ("digits", "inspect", "light"),
     ("digits", "review", "light"),
     ("digits", "history", "light"),
+    ("digits", "projects", "light"),
+    ("digits", "runs", "light"),
     ("docs", "overview", "light"),
     ("docs", "queue", "light"),
     ("docs", "inspect", "light"),
