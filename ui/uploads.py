@@ -15,6 +15,7 @@ from typing import IO
 from tracin_core.config import Workspace
 from tracin_core.errors import InputError
 from tracin_core.files import disk_errors_explained
+from tracin_core.sources.trees import check_size, safe_parts
 
 UPLOAD_TYPES = ("csv", "tsv", "parquet", "jsonl", "ndjson", "gz", "npz", "zip")
 MAX_MEGABYTES = 500  # a browser's upload is held in memory; larger data is named by its path
@@ -22,8 +23,6 @@ _FOLDER = "uploads"
 # An upload nobody imported: long enough for a lunch in the middle of it.
 _FORGOTTEN_AFTER = 24 * 3600  # seconds
 _TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".gz")
-_MAX_MEMBERS = 500_000
-_MAX_UNPACKED = 20 * 2**30  # bytes
 _UNSAFE = re.compile(r"[^\w.() -]+")
 _CHUNK = 2**20  # bytes
 
@@ -97,9 +96,7 @@ def _unpack(path: Path) -> Path:
     target = path.with_name(f"{path.stem or 'upload'}-files")
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [one for one in archive.infolist() if _wanted(one)]
-            _check_members(members)
-            for member in members:
+            for member in _choose_members(path, archive):
                 _extract(archive, member, target)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
         raise InputError(
@@ -110,29 +107,28 @@ def _unpack(path: Path) -> Path:
     return _find_data(target)
 
 
-def _wanted(member: zipfile.ZipInfo) -> bool:
-    parts = PurePosixPath(member.filename).parts
-    # What macOS and Windows add to every archive is no data.
-    hidden = any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db") for part in parts)
-    return not member.is_dir() and (not hidden or ".." in parts)
-
-
-def _check_members(members: list[zipfile.ZipInfo]) -> None:
-    size = sum(member.file_size for member in members)
-    if not members or len(members) > _MAX_MEMBERS or size > _MAX_UNPACKED:
-        raise InputError(
-            f"The archive holds {len(members):,} files of {size / 2**30:,.1f} GB in all. Expected "
-            f"1 to {_MAX_MEMBERS:,} files and at most {_MAX_UNPACKED / 2**30:.0f} GB. Unpack it "
-            "yourself and give the folder's path."
-        )
-    for member in members:
-        name = member.filename.replace("\\", "/")
-        outside = name.startswith("/") or ".." in PurePosixPath(name).parts or ":" in name
-        if outside or "\x00" in name or stat.S_ISLNK(member.external_attr >> 16):
+def _choose_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Return the files that are data; what is written must lie inside, whatever it is called."""
+    files = [one for one in archive.infolist() if not one.is_dir()]
+    check_size(path, len(files), sum(member.file_size for member in files))
+    members = []
+    for member in files:
+        parts = safe_parts(member.filename)
+        if parts is None:  # what systems add to every archive is no data
+            continue
+        odd = not parts or ":" in member.filename or "\x00" in member.filename
+        if odd or stat.S_ISLNK(member.external_attr >> 16):
             raise InputError(
                 f"The archive names the file {member.filename[:80]!r}, which would lie outside "
                 "its folder or is a link. Expected plain files. Make the archive again without it."
             )
+        members.append(member)
+    if not members:
+        raise InputError(
+            f"The archive {path.name} holds no files. Expected a folder of images, a table or a "
+            "saved data set in it."
+        )
+    return members
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:

@@ -104,7 +104,8 @@ def test_an_archive_that_is_none_is_refused_and_leaves_nothing(workspace, data):
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(workspace, monkeypatch):
-    monkeypatch.setattr("ui.uploads._MAX_UNPACKED", 10)
+    monkeypatch.setattr("tracin_core.sources.trees._SMALL", 10)
+    monkeypatch.setattr("tracin_core.sources.trees._LARGEST_GROWTH", 0)
     with pytest.raises(InputError, match="at most"):
         receive_upload(workspace, "bomb.zip", zipped({"a/1.png": b"0" * 11}))
 

@@ -15,7 +15,6 @@ from tracin_core.files import disk_errors_explained
 from tracin_core.jobs.estimating import Estimate, estimate_scoring
 from tracin_core.jobs.locking import project_locked
 from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
-from tracin_core.jobs.registering import register_scored_run
 from tracin_core.jobs.stored_examples import ProjectExamples, read_project
 from tracin_core.jobs.trainings import TrainingInfo, find_newest, list_trainings
 from tracin_core.jobs.work_options import WorkOptions
@@ -147,28 +146,23 @@ def score_locked(
     network = _choose_network(workspace, project, examples, options, base, on_progress)
 
     from tracin_core.jobs.encoded import open_datasets
-    from tracin_core.jobs.scoring import score_run
-    from tracin_core.jobs.sharding import SplitSource
+    from tracin_core.jobs.entering_scores import score_and_enter
 
     datasets = open_datasets(
         folder, network.encoder, examples, scale=network.target_scale, on_progress=on_progress
     )
-    scored = score_run(
-        folder / "runs",
+    run, _ = score_and_enter(
+        engine,
+        project,
+        folder,
         network,
-        [
-            SplitSource(split=split, examples=datasets[split], digests=part.digests)
-            for split, part in examples.splits.items()
-        ],
-        data_hash=examples.data_hash,
+        examples,
+        datasets,
         base=base,
         rates=options.rates,
         device=options.device,
         on_progress=on_progress,
     )
-    on_progress(Progress("entering the results", 0, 1))
-    run = register_scored_run(engine, project.id, scored.folder)
-    on_progress(Progress("entering the results", 1, 1))
     return run
 
 

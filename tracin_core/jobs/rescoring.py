@@ -9,8 +9,7 @@ from sqlalchemy import Engine
 from tracin_core.config import Workspace
 from tracin_core.errors import NotFoundError
 from tracin_core.jobs.pipeline import working_on
-from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
-from tracin_core.jobs.registering import register_scored_run
+from tracin_core.jobs.progress import OnProgress, ignore_progress
 from tracin_core.jobs.stored_examples import read_project
 from tracin_core.reviews.projects import Run, current_run, get_project
 from tracin_core.runs import RunFolder
@@ -74,27 +73,22 @@ def rescore_project(
         )
         # torch, four seconds of it, is needed only here.
         from tracin_core.jobs.encoded import read_on_demand
+        from tracin_core.jobs.entering_scores import score_and_enter
         from tracin_core.jobs.networks import open_network
-        from tracin_core.jobs.scoring import score_run
-        from tracin_core.jobs.sharding import SplitSource
 
         base = RunFolder(folder / current.folder)
         network = open_network(base, run_my_code=run_my_code)
         # Encoded when they are read: of most, only the digest is needed.
         datasets = read_on_demand(network.encoder, examples, network.target_scale)
-        scored = score_run(
-            folder / "runs",
+        run, scored = score_and_enter(
+            engine,
+            project,
+            folder,
             network,
-            [
-                SplitSource(split=split, examples=datasets[split], digests=part.digests)
-                for split, part in examples.splits.items()
-            ],
-            data_hash=examples.data_hash,
+            examples,
+            datasets,
             base=base,
             rates=base.read_config().rates,
             on_progress=on_progress,
         )
-        on_progress(Progress("entering the results", 0, 1))
-        run = register_scored_run(engine, project.id, scored.folder)
-        on_progress(Progress("entering the results", 1, 1))
     return RescoredProject(run, sum(scored.num_computed.values()), scored.rows_computed)

@@ -148,9 +148,9 @@ class ZipTree:
         """Yield the files in alphabetical order."""
         with _explained(self._path), zipfile.ZipFile(self._path) as archive:
             members = [m for m in archive.infolist() if not m.filename.endswith("/")]
-            _check_size(self._path, len(members), sum(m.file_size for m in members))
+            check_size(self._path, len(members), sum(m.file_size for m in members))
             for member in sorted(members, key=lambda member: member.filename):
-                parts = _safe_parts(member.filename)
+                parts = safe_parts(member.filename)
                 if parts is not None:
                     yield TreeFile(
                         ascii_escaped(member.filename), parts, _zip_reader(archive, member)
@@ -170,8 +170,8 @@ class TarTree:
             number = 0
             while (member := archive.next()) is not None:
                 number += 1
-                _check_size(self._path, number, member.offset_data + member.size)
-                parts = None if member.isdir() else _safe_parts(member.name)
+                check_size(self._path, number, member.offset_data + member.size)
+                parts = None if member.isdir() else safe_parts(member.name)
                 if parts is not None:
                     yield TreeFile(ascii_escaped(member.name), parts, _tar_reader(archive, member))
                 archive.members = []  # type: ignore[attr-defined]  # it remembers them all
@@ -215,7 +215,7 @@ def _is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
-def _safe_parts(name: str) -> tuple[str, ...] | None:
+def safe_parts(name: str) -> tuple[str, ...] | None:
     """Split a member's name; empty if it leads outside, None if nobody means it as data."""
     plain = name.replace("\\", "/")
     parts = tuple(part for part in plain.split("/") if part not in ("", "."))
@@ -224,7 +224,7 @@ def _safe_parts(name: str) -> tuple[str, ...] | None:
     return None if not parts or any(map(_is_clutter, parts)) else parts
 
 
-def _check_size(path: Path, num_files: int, num_bytes: int) -> None:
+def check_size(path: Path, num_files: int, num_bytes: int) -> None:
     """See that an archive does not unpack to more than an archive of images can.
 
     Raises:
