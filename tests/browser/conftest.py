@@ -13,8 +13,14 @@ from tests.conftest import copy_workspace
 
 
 @pytest.fixture
-def server(built_demos: Path, tmp_path: Path) -> Iterator[Server]:
-    started = Server(copy_workspace(built_demos, tmp_path / "workspace"))
+def built_projects(built_demos: Path) -> Path:
+    """The workspace whose copy is served; a module with other data names another one."""
+    return built_demos
+
+
+@pytest.fixture
+def server(built_projects: Path, tmp_path: Path) -> Iterator[Server]:
+    started = Server(copy_workspace(built_projects, tmp_path / "workspace"))
     try:
         started.start()
         yield started

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,6 @@ from playwright.sync_api import Page, expect
 
 from scripts.serving import Server, wait_until_idle
 from tests.browser.presses import wait_for_example
-from tests.conftest import copy_workspace
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.history import HistoryRow, fetch_history
 from tracin_core.reviews.projects import get_project
@@ -19,13 +18,8 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def server(built_houses: Path, tmp_path: Path) -> Iterator[Server]:
-    started = Server(copy_workspace(built_houses, tmp_path / "workspace"))
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
+def built_projects(built_houses: Path) -> Path:
+    return built_houses
 
 
 def read_events(server: Server) -> list[HistoryRow]:

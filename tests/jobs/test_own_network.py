@@ -161,7 +161,9 @@ def test_measures_are_the_models_own(case: Case):
     network = case.open()
     model = nn.Linear(4, 2)
     for entry in network.checkpoints:
-        model.load_state_dict(torch.load(case.saved / f"epoch{entry.step // 10}.pt")["model"])
+        model.load_state_dict(
+            torch.load(case.saved / f"epoch{entry.step // 10}.pt", weights_only=True)["model"]
+        )
         for split, loss in (("train", entry.train_loss), ("test", entry.test_loss)):
             targets = torch.from_numpy(case.targets[split])
             expected = nn.functional.cross_entropy(model(bag(case.contents[split])), targets)
@@ -239,7 +241,7 @@ def test_rates_that_are_not_recorded_are_needed_for_recorded_rates_only(tmp_path
 def test_different_rates_of_parameter_groups_reach_the_scores(tmp_path: Path):
     case = Case(tmp_path)
     train_linear(case.saved, epochs=1)
-    content = torch.load(case.saved / "epoch1.pt")
+    content = torch.load(case.saved / "epoch1.pt", weights_only=True)
     names = ("weight", "bias")
     groups = [{"lr": r, "params": [i]} for i, r in enumerate((0.5, 0.25))]
     for index, group in enumerate(groups):
@@ -260,7 +262,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(case: Case):
         def __reduce__(self):
             return os.mkdir, (str(trace),)
 
-    content = torch.load(case.saved / "epoch2.pt")
+    content = torch.load(case.saved / "epoch2.pt", weights_only=True)
     torch.save(content | {"epoch": Hostile()}, case.saved / "epoch2.pt")
     with pytest.raises(CheckpointError, match=r"epoch2\.pt .*would run"):
         case.open()
@@ -349,7 +351,7 @@ def test_a_new_example_is_explained_with_consent_only(case: Case):
     folder = case.score(case.open()).folder
     scored = score_new_example(folder.root, text="sun fire ice", run_my_code=True)
     with torch.no_grad():
-        last = torch.load(case.saved / "epoch6.pt")["model"]
+        last = torch.load(case.saved / "epoch6.pt", weights_only=True)["model"]
         logits = bag(["sun fire ice"]) @ last["weight"].T + last["bias"]
     np.testing.assert_allclose(scored.probabilities, logits.softmax(1)[0].numpy(), rtol=1e-4)
     with pytest.raises(ConfigurationError, match="--run-my-code"):
