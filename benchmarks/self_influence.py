@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import copy
 import io
+import math
 import os
 import platform
 import statistics
@@ -31,6 +32,8 @@ from benchmarks.networks import LARGE, LEARNING_RATE, SMALL, Subject, cut, make_
 from benchmarks.peers import CAPTUM_MODES, Run, find_peers
 from tracin_core import Checkpoint, Projection, TracIn
 
+# What a measurement lasts at least.
+LEAST_SECONDS = 0.3
 FORWARD, TRAINING = "plain forward", "plain forward + backward"
 ALL, LAST = "**all layers**", "**last layer**"
 PROJECTION = Projection(dim=512)
@@ -57,17 +60,26 @@ def run_training(
 def time_interleaved(
     runs: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float]
 ) -> dict[str, float]:
-    """Return the median seconds of each run; the first round warms up and is not counted."""
+    """Return the median seconds of each run; the first round warms up and is not counted.
+
+    A short run is repeated in each round: of a single call of some milliseconds, what ran before
+    it and left the caches to it decides a tenth.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
+    repeats = dict.fromkeys(runs, 1)
     for number in range(rounds + 1):
         for name, run in runs.items():
-            start = clock()
             # The peers draw progress bars and warn; neither belongs in a table.
             with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                run()
+                start = clock()
+                for _ in range(repeats[name]):
+                    run()
+                took = (clock() - start) / repeats[name]
             if number:
-                seconds[name].append(clock() - start)
+                seconds[name].append(took)
+            else:
+                repeats[name] = max(1, math.ceil(LEAST_SECONDS / max(took, 1e-6)))
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
