@@ -422,6 +422,42 @@ def test_what_a_killed_import_left_elsewhere_is_removed_by_the_next(engine, own,
     assert files_of(own, "other") == {f"{import_files.STAGING}/owner.json"}
 
 
+@pytest.mark.parametrize("owner", [None, "", "{"])
+def test_a_kill_before_or_after_the_owner_is_written_leaves_nothing_for_long(
+    engine, own, tmp_path, owner
+):
+    run(engine, own, image_folder(tmp_path / "pets", pets()))
+    before = files_of(own)
+    staging = own.project_folder("mine") / import_files.STAGING
+    staging.mkdir()
+    if owner is not None:
+        (staging / "owner.json").write_text(owner)
+    run(engine, own, tmp_path / "pets")  # nothing new: no staging of its own
+    assert files_of(own) == before
+    assert not staging.exists()
+
+
+def test_work_of_an_unknown_owner_is_not_touched(engine, own, tmp_path):
+    staging = own.project_folder("other") / import_files.STAGING
+    staging.mkdir(parents=True)
+    (staging / "examples.jsonl").write_text("{}")
+    run(engine, own, image_folder(tmp_path / "pets", pets()))
+    assert files_of(own, "other") == {f"{import_files.STAGING}/examples.jsonl"}
+
+
+def test_a_removal_that_was_cut_short_is_still_known_as_ours(own, monkeypatch):
+    def fail(path, ignore_errors=False):
+        raise KeyboardInterrupt
+
+    with import_files.staged(own, "mine") as staging:
+        staging.store_image(b"x", "ab" * 16, ".png")
+        monkeypatch.setattr(import_files.shutil, "rmtree", fail)
+        with pytest.raises(KeyboardInterrupt):
+            import_files._remove_staging(staging.folder)
+        monkeypatch.undo()
+        assert (staging.folder / "owner.json").is_file()
+
+
 # The command
 
 

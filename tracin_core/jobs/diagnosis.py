@@ -151,9 +151,8 @@ def _check_jobs(workspace: Workspace, engine: Engine) -> Iterator[Finding]:
     """Close the books on dead jobs, and take away what killed deletions have left."""
     from tracin_core.jobs.carrying_out import describe_work
     from tracin_core.jobs.deleting import finish_removals
-    from tracin_core.jobs.import_files import remove_leftovers
+    from tracin_core.jobs.importing import remove_killed_imports
     from tracin_core.reviews.jobs import ACTIVE, fail_dead_jobs, list_jobs
-    from tracin_core.reviews.projects import list_projects
 
     for job in fail_dead_jobs(engine):
         again = f"python -m tracin_core jobs --retry {job.id}"
@@ -161,9 +160,7 @@ def _check_jobs(workspace: Workspace, engine: Engine) -> Iterator[Finding]:
     active = [job for job in list_jobs(engine) if job.state in ACTIVE]
     told = [f"{describe_work(job)} is {job.state}, {job.progress:.0%}" for job in active]
     yield Finding("ok", "jobs", "; ".join(told) or "none is running")
-    projects = [*list_projects(engine), *list_projects(engine, archived=True)]
-    settings = {project.slug: project.settings for project in projects}
-    for slug in remove_leftovers(workspace, settings):
+    for slug in remove_killed_imports(engine, workspace):
         text = "Removed what an unfinished import had left. Import the data again."
         yield Finding("note", f"project {slug}", text)
     for slug in finish_removals(engine, workspace):

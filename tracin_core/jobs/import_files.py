@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class Staging:
 def staged(workspace: Workspace, slug: str) -> Iterator[Staging]:
     """Yield an empty staging folder that is gone afterwards, however the block ends."""
     folder = workspace.project_folder(slug) / STAGING
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove_staging(folder)
     folder.mkdir(parents=True)
     (folder / _OWNER).write_text(
         json.dumps({"database": identify_database(workspace)}), encoding="utf-8"
@@ -78,7 +78,7 @@ def staged(workspace: Workspace, slug: str) -> Iterator[Staging]:
     try:
         yield Staging(folder)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_staging(folder)
 
 
 def place_files(workspace: Workspace, slug: str, staging: Staging, batch: str) -> None:
@@ -126,12 +126,16 @@ def check_folder_is_free(workspace: Workspace, slug: str) -> None:
         )
 
 
-def remove_leftovers(workspace: Workspace, projects: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def remove_leftovers(
+    workspace: Workspace, find_settings: Callable[[str], Mapping[str, Any] | None]
+) -> list[str]:
     """Remove what imports that were killed have left in any project's folder.
 
     Args:
         workspace: Where the projects are.
-        projects: Settings of all that are in the database, by slug.
+        find_settings: Returns the settings of the project with a slug; None where the database
+            does not have it. Asked while the project's lock is held, so that an import which
+            ended a moment ago is not mistaken for one that was killed.
 
     Returns:
         The names of the projects of which something was left.
@@ -139,11 +143,13 @@ def remove_leftovers(workspace: Workspace, projects: Mapping[str, Mapping[str, A
     found = []
     for staging in sorted((workspace.root / "projects").glob(f"*/{STAGING}")):
         folder = staging.parent
-        if _owner_of(staging) != identify_database(workspace):
+        if not _may_remove(workspace, staging):
             continue
         try:
             with project_locked(folder, _refuse_to_wait):
-                _remove_from(folder, projects.get(folder.name))
+                if not staging.is_dir():
+                    continue  # an import at work a moment ago
+                remove_own_leftovers(workspace, folder.name, find_settings(folder.name))
         except _BusyError:
             continue  # an import at work
         found.append(folder.name)
@@ -161,22 +167,48 @@ def remove_own_leftovers(
         settings: Of the project; None where the database does not have it.
     """
     folder = workspace.project_folder(slug)
-    if _owner_of(folder / STAGING) == identify_database(workspace):
-        _remove_from(folder, settings)
+    if not _may_remove(workspace, folder / STAGING):
+        return
+    if _owner_of(folder / STAGING) is not None:
+        _remove_placed(folder, settings)
+    _remove_staging(folder / STAGING)
 
 
-def _remove_from(folder: Path, settings: Mapping[str, Any] | None) -> None:
+def _remove_placed(folder: Path, settings: Mapping[str, Any] | None) -> None:
+    """Remove pictures and truth that have their places, but no examples in the database."""
     batches = {entry["batch"] for entry in (settings or {}).get("imports", ())}
     for media in folder.glob("media/*"):
         if settings is None or (media.name.startswith("import-") and media.name not in batches):
             shutil.rmtree(media, ignore_errors=True)
     if settings is None:
         (folder / "truth.parquet").unlink(missing_ok=True)
-    shutil.rmtree(folder / STAGING, ignore_errors=True)
+
+
+def _remove_staging(staging: Path) -> None:
+    """Remove a staging folder, its owner's name last: a kill on the way leaves it known."""
+    if not staging.is_dir():
+        return
+    for path in staging.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != _OWNER:
+            path.unlink(missing_ok=True)
+    shutil.rmtree(staging, ignore_errors=True)
 
 
 def _refuse_to_wait() -> None:
     raise _BusyError
+
+
+def _may_remove(workspace: Workspace, staging: Path) -> bool:
+    """Whether a staging folder is this database's, or has nothing of anybody's in it.
+
+    The second is what a kill leaves before the owner's name is written, or after it is removed.
+    """
+    owner = _owner_of(staging)
+    if owner is not None:
+        return owner == identify_database(workspace)
+    return staging.is_dir() and all(path.name == _OWNER for path in staging.iterdir())
 
 
 def _owner_of(staging: Path) -> str | None:

@@ -41,7 +41,7 @@ from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
 from tracin_core.reviews.entering import NewProject, enter_growth, enter_project
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.project_rules import check_slug
-from tracin_core.reviews.projects import Project, get_project, list_projects
+from tracin_core.reviews.projects import Project, get_project
 from tracin_core.sources import ImportOptions, Preview, Source, open_source
 from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import Plan
@@ -55,6 +55,7 @@ __all__ = [
     "survey_for",
     "preview_import",
     "import_project",
+    "remove_killed_imports",
 ]
 
 READING, WRITING, ENTERING = "reading the data", "writing the examples", "entering the examples"
@@ -172,8 +173,18 @@ def import_project(
         if plan.kept.any():
             new = _describe_project(slug, title, description, surveyed, plan, path)
             _store(engine, workspace, project, new, surveyed, plan, on_progress)
-    remove_leftovers(workspace, _all_settings(engine))
+    remove_killed_imports(engine, workspace)
     return make_report(slug, project is None, surveyed.survey, plan, time.monotonic() - start)
+
+
+def remove_killed_imports(engine: Engine, workspace: Workspace) -> list[str]:
+    """Remove what imports that were killed have left, and return the projects' slugs."""
+
+    def find_settings(slug: str) -> Mapping[str, Any] | None:
+        project = _find_project(engine, slug)
+        return None if project is None else project.settings
+
+    return remove_leftovers(workspace, find_settings)
 
 
 def _find_project(engine: Engine, slug: str) -> Project | None:
@@ -286,8 +297,3 @@ def _store(
             if not entered:
                 remove_batch(workspace, new.slug, batch, is_new=project is None)
     on_progress(Progress(ENTERING, 1, 1))
-
-
-def _all_settings(engine: Engine) -> dict[str, Mapping[str, Any]]:
-    projects = [*list_projects(engine), *list_projects(engine, archived=True)]
-    return {project.slug: project.settings for project in projects}
