@@ -24,7 +24,7 @@ from tracin_core.config import (
     resolve_workspace,
 )
 from tracin_core.errors import ConfigurationError, TracInError
-from tracin_core.jobs.deleting import finish_removals
+from tracin_core.housekeeping.deleting import finish_removals
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.jobs import fail_dead_jobs
 from ui.failures import tell_bug

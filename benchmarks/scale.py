@@ -27,10 +27,11 @@ import torch
 from torch import Tensor, nn
 
 from tracin_core import Checkpoint, Projection, TracIn
-from tracin_core.jobs.sharding import ShardScorer, SplitSource
+from tracin_core.fitting.example_source import SplitSource
 from tracin_core.runs import RunFolder
 from tracin_core.runs.digests import DIGEST_BYTES
 from tracin_core.runs.shards import UnfinishedRun
+from tracin_core.scoring.sharding import ShardScorer
 
 FEATURES, WIDE, NARROW, CLASSES, CHECKPOINTS = 64, 128, 32, 10, 3
 DIMENSIONS = 64

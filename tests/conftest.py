@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from tests.houses import build_houses
 from tracin_core.config import REPOSITORY_ROOT, Workspace, resolve_workspace
+from tracin_core.reviews.database import open_database
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +56,22 @@ def workspace(built_demos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TRACIN_WORKSPACE", str(root))
     monkeypatch.delenv("TRACIN_DATABASE_URL", raising=False)
     return resolve_workspace()
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("empty") / "tracin.db"
+    open_database(f"sqlite:///{path}").dispose()
+    return path
+
+
+@pytest.fixture
+def place(tmp_path: Path, empty_database: Path) -> Workspace:
+    """An empty workspace of the test's own, with a database that is migrated already."""
+    place = resolve_workspace(tmp_path / "work")
+    place.prepare()
+    shutil.copy(empty_database, place.root / "tracin.db")
+    return place
 
 
 def copy_workspace(source: Path, target: Path) -> Path:

@@ -17,6 +17,8 @@ SCREENS = {"streamlit", "app", "ui", "pages"}
 # What everything may import, and what each package may import beside that and itself. A package
 # that is not here would be one that nobody has thought about, and fails.
 BASE = {"errors", "config", "terms", "files", "numerals"}
+STORED = ("reviews", "runs")
+LONG = ("work", "importing", "fitting", "scoring", "housekeeping")
 CHAIN = ("examples", "models", "training", "gradients", "influence", "retrieval")
 ALLOWED = {
     "errors": set(),
@@ -34,8 +36,13 @@ ALLOWED = {
     "influence": set(CHAIN[:4]),
     "retrieval": {*CHAIN[:5], "runs"},
     "triage": {*CHAIN, "runs", "reviews"},
-    "jobs": {*CHAIN, "sources", "runs", "reviews", "triage"},
-    "commands": {*CHAIN, "sources", "runs", "reviews", "triage", "jobs"},
+    "work": {"reviews"},
+    "importing": {*STORED, "examples", "sources", "work"},
+    "fitting": {*CHAIN, *STORED, "sources", "work"},
+    "scoring": {*CHAIN, *STORED, "importing", "fitting", "triage", "work"},
+    "housekeeping": {*STORED, "importing", "work"},
+    "jobs": {*CHAIN, *STORED, "sources", "triage", *LONG},
+    "commands": {*CHAIN, *STORED, "sources", "triage", *LONG, "jobs"},
     "cli": {"commands"},
     "__main__": {"cli"},
     "__init__": {"gradients", "influence", "models"},  # lazily, for `from tracin_core import X`
@@ -110,6 +117,12 @@ LIGHT_MODULES = [
     "tracin_core.commands.queue",
     "tracin_core.commands.evaluate",
     "tracin_core.jobs",
+    "tracin_core.jobs.launching",
+    "tracin_core.importing.importing",
+    "tracin_core.scoring.estimating",
+    "tracin_core.scoring.evaluation",
+    "tracin_core.housekeeping.deleting",
+    "tracin_core.fitting.curve",
 ]
 
 

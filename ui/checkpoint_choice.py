@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from tracin_core.jobs.disk import describe_bytes
-from tracin_core.jobs.estimating import estimate_scoring
-from tracin_core.jobs.trainings import NETWORK_FILE, TrainingInfo
-from tracin_core.jobs.work_options import WorkOptions
+from tracin_core.fitting.trainings import NETWORK_FILE, TrainingInfo
+from tracin_core.fitting.work_options import WorkOptions
+from tracin_core.housekeeping.disk import describe_bytes
 from tracin_core.models.own import needs_consent
 from tracin_core.reviews.projects import Project
+from tracin_core.scoring.estimating import estimate_scoring
 from ui.curves import CheckpointMark, describe_epoch, draw_loss_curve
 from ui.own_model import agree_to_network
 from ui.plain_text import escape_markdown

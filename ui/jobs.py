@@ -11,7 +11,6 @@ import streamlit as st
 
 from tracin_core.errors import JobError
 from tracin_core.jobs.launching import retry_job
-from tracin_core.jobs.logs import read_log
 from tracin_core.reviews.jobs import (
     ACTIVE,
     STALE_AFTER,
@@ -22,6 +21,7 @@ from tracin_core.reviews.jobs import (
 )
 from tracin_core.reviews.processes import process_is_alive
 from tracin_core.reviews.schema import utc_now
+from tracin_core.work.logs import read_log
 from ui.failures import told_on_page
 from ui.plain_text import escape_markdown
 from ui.session import get_engine, get_workspace

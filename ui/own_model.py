@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from tracin_core.errors import ConfigurationError
-from tracin_core.jobs.work_options import WorkOptions
+from tracin_core.fitting.work_options import WorkOptions
 from tracin_core.models.own import describe_own_model, hash_source, needs_consent, read_source
 from tracin_core.models.own_code import list_functions
 from tracin_core.reviews.projects import Project

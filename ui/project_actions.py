@@ -7,10 +7,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from tracin_core.jobs.deleting import remove_project
-from tracin_core.jobs.disk import describe_bytes
+from tracin_core.housekeeping.deleting import remove_project
+from tracin_core.housekeeping.disk import describe_bytes
+from tracin_core.housekeeping.restoring import read_manifest
 from tracin_core.jobs.launching import start_job
-from tracin_core.jobs.restoring import read_manifest
 from tracin_core.reviews.jobs import Job
 from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.project_management import (

@@ -7,8 +7,8 @@ from typing import Any
 
 import streamlit as st
 
+from tracin_core.fitting.trainings import TrainingInfo, find_newest, list_trainings
 from tracin_core.jobs.launching import start_job
-from tracin_core.jobs.trainings import TrainingInfo, find_newest, list_trainings
 from tracin_core.models.own import needs_consent
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.jobs import Job, active_job, list_jobs

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from tracin_core.config import Workspace
-from tracin_core.jobs.disk import describe_bytes, measure_disk_use
+from tracin_core.housekeeping.disk import describe_bytes, measure_disk_use
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.jobs import Job, active_job
 from tracin_core.reviews.progress import Progress, review_progress

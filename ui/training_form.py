@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from tracin_core.jobs.work_options import WorkOptions
+from tracin_core.fitting.work_options import WorkOptions
 from tracin_core.models.config import available
 from tracin_core.reviews.projects import Project
 from tracin_core.training.config import TrainingConfig, suggest_training

@@ -18,7 +18,7 @@ from tests.jobs import quick_work
 from tracin_core.cli import main
 from tracin_core.config import REPOSITORY_ROOT, resolve_workspace
 from tracin_core.errors import JobError
-from tracin_core.jobs.curve import read_curve
+from tracin_core.fitting.curve import read_curve
 from tracin_core.jobs.inline import do_job
 from tracin_core.jobs.launching import start_job
 from tracin_core.reviews.database import open_database, writing

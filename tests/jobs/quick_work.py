@@ -13,7 +13,7 @@ import warnings
 from tracin_core.cli import main
 from tracin_core.errors import InputError
 from tracin_core.jobs.kinds import Assignment, JobKind, register_kind
-from tracin_core.jobs.progress import Progress
+from tracin_core.work.progress import Progress
 
 PROGRAM = (sys.executable, "-m", "tests.jobs.quick_work")
 

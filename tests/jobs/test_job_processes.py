@@ -18,7 +18,6 @@ from tests.jobs import quick_work
 from tracin_core.config import REPOSITORY_ROOT, Workspace
 from tracin_core.errors import InputError, JobError, NotFoundError
 from tracin_core.jobs.launching import retry_job, start_job
-from tracin_core.jobs.logs import read_log
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.jobs import (
     ACTIVE,
@@ -28,6 +27,7 @@ from tracin_core.reviews.jobs import (
     list_jobs,
     request_cancel,
 )
+from tracin_core.work.logs import read_log
 
 quick_work.register()
 

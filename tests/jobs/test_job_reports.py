@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from tracin_core.errors import JobError
-from tracin_core.jobs.logs import LONGEST_LINE, log_path, read_log
 from tracin_core.jobs.overall import OverallProgress
-from tracin_core.jobs.progress import Progress
 from tracin_core.jobs.reporting import JobCancelled, JobReporter
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.jobs import (
@@ -25,6 +23,8 @@ from tracin_core.reviews.jobs import (
     get_job,
     request_cancel,
 )
+from tracin_core.work.logs import LONGEST_LINE, log_path, read_log
+from tracin_core.work.progress import Progress
 
 PLAN = {"reading": 1, "training": 6, "scoring": 3}
 

@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 
 from tests.reviews.builders import Scene, build_homes, build_scene, score
 from tracin_core.config import Workspace
-from tracin_core.jobs.backup import backup_project
-from tracin_core.jobs.restoring import restore_project
+from tracin_core.housekeeping.backup import backup_project
+from tracin_core.housekeeping.restoring import restore_project
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.decisions import undo_decision
 from tracin_core.reviews.export import export_labels

@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.commands.opening import open_project
     from tracin_core.commands.progress_display import show_progress
     from tracin_core.errors import WorkspaceError
-    from tracin_core.jobs.disk import describe_bytes
+    from tracin_core.housekeeping.disk import describe_bytes
     from tracin_core.jobs.inline import do_job
 
     opened = open_project(options)

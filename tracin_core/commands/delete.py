@@ -19,8 +19,8 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.commands.asking import ask
     from tracin_core.commands.opening import open_project
     from tracin_core.errors import ConfigurationError
-    from tracin_core.jobs.deleting import remove_project
-    from tracin_core.jobs.disk import describe_bytes, measure_disk_use
+    from tracin_core.housekeeping.deleting import remove_project
+    from tracin_core.housekeeping.disk import describe_bytes, measure_disk_use
     from tracin_core.reviews.progress import review_progress
 
     opened = open_project(options)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tracin_core.commands.opening import OpenedProject
-    from tracin_core.jobs.evaluation import Detection
     from tracin_core.reviews.projects import Project
+    from tracin_core.scoring.evaluation import Detection
 
 NAME = "evaluate"
 SUMMARY = "Compare the signals where the truth is known: demos, planted errors, --truth."
@@ -29,8 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print one row a signal, and chance beside them."""
     from tracin_core.commands.opening import open_project
-    from tracin_core.jobs.evaluation import evaluate_detection, expect_from_chance
     from tracin_core.reviews.queue import SIGNALS
+    from tracin_core.scoring.evaluation import evaluate_detection, expect_from_chance
 
     opened = open_project(options)
     ranked = _read_scores(opened)
@@ -95,7 +95,7 @@ def _find_wrong(
     import numpy as np
 
     from tracin_core.errors import NotFoundError
-    from tracin_core.jobs.truth import read_true_values, read_truth
+    from tracin_core.importing.truth import read_true_values, read_truth
 
     path = opened.workspace.truth_path(opened.project.slug)
     is_regression = opened.project.task == "regression"
@@ -118,7 +118,7 @@ def _print_table(
     from rich.text import Text
 
     from tracin_core.commands.tables import print_table
-    from tracin_core.jobs.evaluation import INSPECTED_SHARES
+    from tracin_core.scoring.evaluation import INSPECTED_SHARES
 
     answers = "numbers" if project.task == "regression" else "labels"
     caption = (

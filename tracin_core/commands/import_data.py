@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from tracin_core.config import Workspace
-    from tracin_core.jobs.importing import ImportReport, SurveyedSource
+    from tracin_core.importing.importing import ImportReport, SurveyedSource
     from tracin_core.jobs.kinds import Assignment
     from tracin_core.sources import ImportOptions
 
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.commands.import_display import print_preview
     from tracin_core.commands.opening import choose_workspace
     from tracin_core.commands.progress_display import show_progress
-    from tracin_core.jobs.importing import preview_import, survey_for
+    from tracin_core.importing.importing import preview_import, survey_for
     from tracin_core.reviews.database import open_database
     from tracin_core.reviews.project_rules import check_slug
 
@@ -119,7 +119,7 @@ def _import_as_job(
 ) -> ImportReport:
     """Import what was read already, as a job that others see and may cancel."""
     from tracin_core.commands.progress_display import show_progress
-    from tracin_core.jobs.importing import import_project
+    from tracin_core.importing.importing import import_project
     from tracin_core.jobs.inline import do_job
 
     path = options.path.expanduser().resolve()

@@ -76,8 +76,8 @@ def _retry(opened: OpenedWorkspace, job_id: int) -> int:
 
 
 def _print_log(opened: OpenedWorkspace, job_id: int) -> int:
-    from tracin_core.jobs.logs import log_path, read_log
     from tracin_core.reviews.jobs import get_job
+    from tracin_core.work.logs import log_path, read_log
 
     job = get_job(opened.engine, job_id)
     if log_path(opened.workspace, job) is None:

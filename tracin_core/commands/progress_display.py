@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tracin_core.jobs.progress import OnProgress, Progress
+from tracin_core.work.progress import OnProgress, Progress
 
 
 @contextmanager

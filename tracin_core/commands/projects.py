@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 
 def describe_project(opened: OpenedWorkspace, project: Project) -> dict[str, Any]:
     """Return what is told about a project."""
-    from tracin_core.jobs.disk import measure_disk_use
+    from tracin_core.housekeeping.disk import measure_disk_use
     from tracin_core.reviews.grow import next_positions
     from tracin_core.reviews.jobs import active_job
     from tracin_core.reviews.progress import review_progress
@@ -71,7 +71,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
     from tracin_core.commands.queue import excerpt
     from tracin_core.commands.tables import print_table
-    from tracin_core.jobs.disk import describe_bytes
+    from tracin_core.housekeeping.disk import describe_bytes
 
     table = Table()
     for name in ("name", "title", "kind", "task", "train", "test", "reviewed", "disk", "state"):

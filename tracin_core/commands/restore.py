@@ -19,8 +19,8 @@ def run(options: argparse.Namespace) -> int:
     """Restore it whole or not at all."""
     from tracin_core.commands.opening import open_workspace
     from tracin_core.commands.progress_display import show_progress
+    from tracin_core.housekeeping.restoring import read_manifest
     from tracin_core.jobs.inline import do_job
-    from tracin_core.jobs.restoring import read_manifest
 
     path: Path = options.file.expanduser().resolve()
     slug = options.name or read_manifest(path).slug

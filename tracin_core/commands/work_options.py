@@ -70,7 +70,7 @@ def collect_work_options(options: argparse.Namespace) -> dict[str, Any]:
     """
     from dataclasses import fields
 
-    from tracin_core.jobs.work_options import WorkOptions
+    from tracin_core.fitting.work_options import WorkOptions
 
     names = {field.name for field in fields(WorkOptions)}
     given = {

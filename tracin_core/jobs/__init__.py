@@ -1,4 +1,4 @@
-"""Long work from end to end: building demos, scoring, with progress and resumption.
+"""Work in processes of its own: started, watched, cancelled; and the demos and the doctor.
 
 Nothing here imports torch before work that needs it begins.
 """

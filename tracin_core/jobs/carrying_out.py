@@ -12,9 +12,9 @@ from tracin_core.config import Workspace
 from tracin_core.errors import DatabaseError, JobError, TracInError
 from tracin_core.jobs.kinds import Assignment, Work, find_kind
 from tracin_core.jobs.patience import wait_longer
-from tracin_core.jobs.progress import OnProgress, ignore_progress
 from tracin_core.jobs.reporting import JobCancelled, JobReporter
 from tracin_core.reviews.jobs import Job, finish_job
+from tracin_core.work.progress import OnProgress, ignore_progress
 
 # Seconds that the end of a job waits for a database that is locked or away.
 PATIENCE = 120.0

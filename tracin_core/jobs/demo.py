@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
 from tracin_core.files import disk_errors_explained
+from tracin_core.fitting.work_options import WorkOptions
 from tracin_core.jobs.demo_data import (
     DemoOptions,
     check_record,
@@ -21,13 +22,12 @@ from tracin_core.jobs.demo_data import (
     find_project,
     prepare_demo,
 )
-from tracin_core.jobs.locking import project_locked
-from tracin_core.jobs.pipeline import score_locked, train_locked
-from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
-from tracin_core.jobs.work_options import WorkOptions
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.projects import current_run
 from tracin_core.runs import RunFolder
+from tracin_core.scoring.pipeline import score_locked, train_locked
+from tracin_core.work.locking import project_locked
+from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from tracin_core.config import Workspace
 from tracin_core.errors import ConfigurationError, NotFoundError
 from tracin_core.examples import DemoData, DemoExample, load_demo
 from tracin_core.files import atomic_folder, write_text
-from tracin_core.jobs.evaluation import write_truth
-from tracin_core.jobs.stored_examples import count_examples, hash_examples
+from tracin_core.fitting.stored_examples import count_examples, hash_examples
 from tracin_core.reviews.projects import (
     NewExample,
     Project,
@@ -22,6 +21,7 @@ from tracin_core.reviews.projects import (
     create_project,
     get_project,
 )
+from tracin_core.scoring.evaluation import write_truth
 
 
 @dataclass(frozen=True)

@@ -149,9 +149,9 @@ def _check_database(workspace: Workspace) -> Iterator[Finding]:
 
 def _check_jobs(workspace: Workspace, engine: Engine) -> Iterator[Finding]:
     """Close the books on dead jobs, and take away what killed deletions have left."""
+    from tracin_core.housekeeping.deleting import finish_removals
+    from tracin_core.importing.importing import remove_killed_imports
     from tracin_core.jobs.carrying_out import describe_work
-    from tracin_core.jobs.deleting import finish_removals
-    from tracin_core.jobs.importing import remove_killed_imports
     from tracin_core.reviews.jobs import ACTIVE, fail_dead_jobs, list_jobs
 
     for job in fail_dead_jobs(engine):

@@ -11,8 +11,8 @@ from tracin_core.config import Workspace
 from tracin_core.jobs.carrying_out import carry_out
 from tracin_core.jobs.kinds import Work
 from tracin_core.jobs.launching import queue_job
-from tracin_core.jobs.progress import OnProgress, ignore_progress
 from tracin_core.reviews.jobs import Job, claim_job
+from tracin_core.work.progress import OnProgress, ignore_progress
 
 
 def do_job(

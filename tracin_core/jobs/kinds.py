@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
 from tracin_core.errors import JobError
-from tracin_core.jobs.progress import OnProgress
+from tracin_core.work.progress import OnProgress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +81,8 @@ def find_kind(name: str) -> JobKind:
 
 
 def _train(assignment: Assignment) -> dict[str, Any]:
-    from tracin_core.jobs.pipeline import train_project
-    from tracin_core.jobs.work_options import WorkOptions
+    from tracin_core.fitting.work_options import WorkOptions
+    from tracin_core.scoring.pipeline import train_project
 
     options = dict(assignment.options)
     then_score = options.pop("then_score", True)
@@ -95,8 +95,8 @@ def _train(assignment: Assignment) -> dict[str, Any]:
 
 
 def _score(assignment: Assignment) -> dict[str, Any]:
-    from tracin_core.jobs.pipeline import score_project
-    from tracin_core.jobs.work_options import WorkOptions
+    from tracin_core.fitting.work_options import WorkOptions
+    from tracin_core.scoring.pipeline import score_project
 
     options = {name: value for name, value in assignment.options.items() if name != "then_score"}
     run = score_project(
@@ -110,7 +110,7 @@ def _score(assignment: Assignment) -> dict[str, Any]:
 
 
 def _rescore(assignment: Assignment) -> dict[str, Any]:
-    from tracin_core.jobs.rescoring import rescore_project
+    from tracin_core.scoring.rescoring import rescore_project
 
     rescored = rescore_project(
         assignment.engine,
@@ -123,7 +123,7 @@ def _rescore(assignment: Assignment) -> dict[str, Any]:
 
 
 def _import(assignment: Assignment) -> dict[str, Any]:
-    from tracin_core.jobs.importing import import_project
+    from tracin_core.importing.importing import import_project
     from tracin_core.sources import ImportOptions
 
     options = assignment.options
@@ -142,7 +142,7 @@ def _import(assignment: Assignment) -> dict[str, Any]:
 
 
 def _backup(assignment: Assignment) -> dict[str, Any]:
-    from tracin_core.jobs.backup import backup_project
+    from tracin_core.housekeeping.backup import backup_project
 
     path = backup_project(
         assignment.engine,
@@ -156,7 +156,7 @@ def _backup(assignment: Assignment) -> dict[str, Any]:
 
 
 def _restore(assignment: Assignment) -> dict[str, Any]:
-    from tracin_core.jobs.restoring import restore_project
+    from tracin_core.housekeeping.restoring import restore_project
 
     project = restore_project(
         assignment.engine,

@@ -14,9 +14,8 @@ from sqlalchemy import Engine, make_url
 
 from tracin_core.config import DATABASE_VARIABLE, REPOSITORY_ROOT, WORKSPACE_VARIABLE, Workspace
 from tracin_core.errors import JobError, TracInError
-from tracin_core.jobs.deleting import clear_leftovers
+from tracin_core.housekeeping.deleting import clear_leftovers
 from tracin_core.jobs.kinds import find_kind
-from tracin_core.jobs.logs import LOG, log_path, read_log
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.jobs import (
     ACTIVE,
@@ -29,6 +28,7 @@ from tracin_core.reviews.jobs import (
 )
 from tracin_core.reviews.project_rules import check_slug
 from tracin_core.reviews.projects import get_project
+from tracin_core.work.logs import LOG, log_path, read_log
 
 # This program as a command.
 PROGRAM = (sys.executable, "-m", "tracin_core")

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
-from tracin_core.jobs.progress import Progress
+from tracin_core.work.progress import Progress
 
 # Seconds over which the time left is averaged: long enough to read, short enough to follow.
 SMOOTHING = 10.0

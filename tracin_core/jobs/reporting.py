@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 
 from tracin_core.errors import DatabaseError, JobError
 from tracin_core.jobs.overall import OverallProgress
-from tracin_core.jobs.progress import OnProgress, Progress, ignore_progress
 from tracin_core.reviews.jobs import heartbeat
+from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
 # Seconds between two heartbeats. One small write each: reviewers do not notice it, and a person
 # who cancels waits about two seconds.

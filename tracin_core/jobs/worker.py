@@ -11,9 +11,9 @@ from types import FrameType
 from tracin_core.config import Workspace
 from tracin_core.errors import JobError, TracInError
 from tracin_core.jobs.carrying_out import JobStopped, carry_out, describe_work
-from tracin_core.jobs.logs import StageLog, begin_logging
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.jobs import claim_job, get_job
+from tracin_core.work.logs import StageLog, begin_logging
 
 # People at the pages come first: on two cores, a job would otherwise double their waiting.
 NICENESS = 5

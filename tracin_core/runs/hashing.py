@@ -14,7 +14,16 @@ import tracin_core
 _PACKAGE = Path(tracin_core.__file__).parent
 # Packages that decide what the numbers are; a change of the screens or the database is no
 # reason to score again.
-_SCORING_PACKAGES = ("examples", "gradients", "influence", "models", "training", "runs")
+_SCORING_PACKAGES = (
+    "examples",
+    "fitting",
+    "gradients",
+    "influence",
+    "models",
+    "runs",
+    "scoring",
+    "training",
+)
 
 
 def hash_file(path: Path) -> str:

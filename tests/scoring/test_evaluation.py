@@ -1,0 +1,66 @@
+"""Detection measures agree with scikit-learn's, ties included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from tracin_core.errors import NotFoundError, WorkspaceError
+from tracin_core.scoring.evaluation import (
+    INSPECTED_SHARES,
+    evaluate_detection,
+    expect_from_chance,
+    read_truth,
+    write_truth,
+)
+
+# Few different scores, so that many are equal.
+RANKINGS = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=60).filter(
+    lambda pairs: len({wrong for _, wrong in pairs}) == 2
+)
+
+
+@given(RANKINGS)
+def test_measures_agree_with_scikit_learn(pairs):
+    scores = np.array([score for score, _ in pairs], dtype=float)
+    wrong = np.array([wrong for _, wrong in pairs])
+    found = evaluate_detection("mean_loss", scores, wrong)
+    assert found.auroc == pytest.approx(roc_auc_score(wrong, scores))
+    assert found.average_precision == pytest.approx(average_precision_score(wrong, scores))
+
+
+def test_a_perfect_ranking_finds_all_errors_first():
+    wrong = np.arange(100) < 10
+    found = evaluate_detection("mean_loss", -np.arange(100.0), wrong)
+    assert found.found == (0.5, 1.0, 1.0, 1.0)
+    assert (found.auroc, found.average_precision) == (1.0, 1.0)
+
+
+def test_chance_finds_what_it_inspects():
+    wrong = np.arange(100) < 10
+    assert expect_from_chance(wrong).found == INSPECTED_SHARES
+    assert expect_from_chance(wrong).average_precision == pytest.approx(0.1)
+
+
+def test_nothing_to_tell_apart_is_said():
+    with pytest.raises(NotFoundError, match="0 of 3 train labels are wrong"):
+        evaluate_detection("mean_loss", np.zeros(3), np.zeros(3, dtype=bool))
+
+
+def test_the_truth_loads_back_equal(tmp_path):
+    write_truth(tmp_path / "truth.parquet", ["a", "b"], np.array([3, 1]))
+    assert read_truth(tmp_path / "truth.parquet") == {"a": 3, "b": 1}
+
+
+def test_an_unknown_truth_is_said(tmp_path):
+    with pytest.raises(NotFoundError, match="true labels of this project are not known"):
+        read_truth(tmp_path / "truth.parquet")
+
+
+def test_a_damaged_truth_is_said(tmp_path):
+    (tmp_path / "truth.parquet").write_bytes(b"garbage")
+    with pytest.raises(WorkspaceError, match=r"truth\.parquet cannot be read"):
+        read_truth(tmp_path / "truth.parquet")

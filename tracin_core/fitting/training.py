@@ -1,0 +1,240 @@
+"""Train a network on a project's examples, or find it trained. Imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tracin_core.errors import ConfigurationError
+from tracin_core.examples.encoding import LARGEST_SIDE, Encoder, fit_encoder
+from tracin_core.fitting.encoded import open_datasets
+from tracin_core.fitting.networks import MadeNetwork
+from tracin_core.fitting.own_measures import check_network
+from tracin_core.fitting.stored_examples import ProjectExamples
+from tracin_core.fitting.trainings import COURSE_FILE, NETWORK_FILE
+from tracin_core.fitting.work_options import WorkOptions
+from tracin_core.models.build import build_model
+from tracin_core.models.config import ResNet18Config, suggest_model
+from tracin_core.models.own import OwnModelConfig, describe_own_model, is_reference
+from tracin_core.models.own_code import explained_for
+from tracin_core.models.own_inputs import OwnEncoder, check_repeatable
+from tracin_core.models.own_loading import load_own_model
+from tracin_core.models.resnet18 import hash_weights, load_initial_weights
+from tracin_core.reviews.projects import Project
+from tracin_core.runs import TargetScale
+from tracin_core.runs.hashing import hash_json
+from tracin_core.training import TrainingConfig, suggest_training, train
+from tracin_core.training.storage import load_json, save_json
+from tracin_core.work.progress import OnProgress, Progress, ignore_progress
+from tracin_core.work.threads import threads_limited_for
+
+# Sides of the input in pixels for resnet18, from scratch and with weights that were made for
+# 224: the size of features matters more to them than the number of pixels.
+RESNET_SIDE, PUBLISHED_SIDE = 128, 224
+
+
+def train_network(
+    folder: Path,
+    project: Project,
+    examples: ProjectExamples,
+    options: WorkOptions,
+    on_progress: OnProgress = ignore_progress,
+) -> Path:
+    """Train, or go on with, or find finished, the network for a project.
+
+    Args:
+        folder: The project's. The training gets a folder named after what decides its outcome,
+            so that another one can never be mistaken for it.
+        project: The project.
+        examples: Its examples, with the labels to train on.
+        options: What the person chose.
+        on_progress: Told about every step.
+
+    Returns:
+        The training's folder.
+
+    Raises:
+        ConfigurationError: If there is nothing to learn, an option cannot work, or the loss
+            becomes infinite or NaN.
+        InputError: If an example cannot be read.
+        WorkspaceError: If the checkpoints cannot be written.
+    """
+    check_targets(project, examples)
+    made = _make_network(project, examples, options)
+    scale = measure_targets(examples) if project.task == "regression" else None
+    made = made.scaled(scale)
+    config = _choose_config(project, examples, made, options)
+    about = {
+        "kind": project.kind,
+        "task": project.task,
+        "classes": list(project.classes),
+        "target": project.target,
+        "target_scale": None if scale is None else asdict(scale),
+        "model": made.config.to_json(),
+        "encoder": made.encoder.to_json(),
+    }
+    excluded = b"".join(part.excluded.tobytes() for part in examples.splits.values())
+    made_from = about | {
+        "data": examples.data_hash,
+        "excluded": hashlib.sha256(excluded).hexdigest(),
+        "training": config.to_json(),
+    }
+    own_folder = folder / "training" / hash_json(made_from)[:12]
+    _drop_if_incomplete(own_folder)
+    own_folder.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    title = getattr(made.config, "title", made.config.name)
+    save_json(own_folder / NETWORK_FILE, about | {"title": title, "requested_at": now})
+    datasets = open_datasets(
+        folder,
+        made.encoder,
+        examples,
+        scale=scale,
+        without_excluded=True,
+        on_progress=on_progress,
+    )
+    if isinstance(made.encoder, OwnEncoder):
+        check_network(made.encoder, datasets["train"])
+    total = config.epochs * len(datasets["train"])
+    on_progress(Progress("training", 0, total))
+    # A person's own network may be slow for its size; torch knows best then.
+    limits = nullcontext() if made.config.name == "own" else threads_limited_for(made.model)
+    file = Path(made.config.file) if isinstance(made.config, OwnModelConfig) else None
+    with limits, explained_for(file, "The network"):
+        train(
+            made.model,
+            datasets["train"],
+            datasets["test"],
+            config,
+            own_folder,
+            on_visited=lambda done: on_progress(Progress("training", min(done, total - 1), total)),
+            own_loss=made.loss if callable(made.loss) else None,
+            unit=1.0 if scale is None else scale.std,
+        )
+    on_progress(Progress("training", total, total))
+    return own_folder
+
+
+def check_targets(project: Project, examples: ProjectExamples) -> None:
+    """See that the train examples have something to be told apart.
+
+    Raises:
+        ConfigurationError: If there are none, all are of one class, or all numbers are the same.
+    """
+    train_examples = examples.splits["train"]
+    found = np.unique(train_examples.targets[~train_examples.excluded])
+    if len(found) >= 2:
+        return
+    if not len(found):
+        what = "no train examples"
+    elif project.task == "regression":
+        what = f"train examples whose {project.target or 'target'} is always {found[0]:g}"
+    else:
+        what = f"train examples of one class only, {project.classes[int(found[0])]!r}"
+    raise ConfigurationError(
+        f"The project {project.slug} has {what}; expected at least two different ones, or there "
+        "is nothing to learn. Import more data, or look at what was excluded or relabelled."
+    )
+
+
+def measure_targets(examples: ProjectExamples) -> TargetScale:
+    """Return mean and standard deviation of the train targets that are not excluded."""
+    train_examples = examples.splits["train"]
+    targets = train_examples.targets[~train_examples.excluded]
+    return TargetScale(mean=float(targets.mean()), std=float(targets.std()))
+
+
+def describe_own(project: Project, examples: ProjectExamples, options: WorkOptions) -> OwnEncoder:
+    """Make a person's own network and its inputs, by running the file they named.
+
+    Raises:
+        ConfigurationError: If none is named, they have not agreed to run it, or the file does not
+            give a network.
+    """
+    config = describe_own_model(
+        options.model,
+        kind=project.kind,  # type: ignore[arg-type]
+        task=project.task,  # type: ignore[arg-type]
+        classes=project.classes,
+    )
+    own = load_own_model(config, run_my_code=options.run_my_code)
+    rows: Encoder | None = None
+    if project.kind == "table" and own.transform is None:
+        rows = _fit_encoder(project, examples, "auto", None)
+    encoder = OwnEncoder(own, config, rows)
+    for content in examples.splits["train"].reader.read(range(1)):
+        check_repeatable(encoder, content)
+    return encoder
+
+
+def _make_network(project: Project, examples: ProjectExamples, options: WorkOptions) -> MadeNetwork:
+    loss = "mse" if project.task == "regression" else "cross_entropy"
+    if is_reference(options.model):
+        encoder_of_own = describe_own(project, examples, options)
+        own = encoder_of_own.own
+        return MadeNetwork(encoder_of_own.config, own.model, encoder_of_own, own.loss or loss)  # type: ignore[arg-type]
+    encoder = _fit_encoder(project, examples, options.model, options.weights)
+    weights = None if options.weights is None else hash_weights(Path(options.weights))
+    config = suggest_model(
+        encoder,
+        1 if project.task == "regression" else len(project.classes),
+        model=options.model,
+        seed=options.seed,
+        weights=options.weights,
+        weights_sha256=weights or "",
+    )
+    model = build_model(config)
+    if isinstance(config, ResNet18Config):
+        load_initial_weights(model, config)
+    return MadeNetwork(config, model, encoder, loss)  # type: ignore[arg-type]
+
+
+def _fit_encoder(
+    project: Project, examples: ProjectExamples, model: str, weights: str | None
+) -> Encoder:
+    side = LARGEST_SIDE
+    if model == "resnet18" or weights is not None:
+        side = RESNET_SIDE if weights is None else PUBLISHED_SIDE
+    is_image = project.kind == "image"
+    return fit_encoder(
+        project.kind,  # type: ignore[arg-type]
+        examples.splits["train"].contents(at_most=2000 if is_image else None),
+        columns=project.settings.get("columns", ()),
+        largest_side=side,
+        in_colour=weights is not None,
+    )
+
+
+def _choose_config(
+    project: Project, examples: ProjectExamples, made: MadeNetwork, options: WorkOptions
+) -> TrainingConfig:
+    config = suggest_training(
+        project.kind,  # type: ignore[arg-type]
+        seed=options.seed,
+        num_examples=len(examples.splits["train"]),
+        model=made.config.name,
+    )
+    names = ("epochs", "learning_rate", "batch_size", "num_checkpoints", "patience")
+    given: dict[str, Any] = {
+        name: getattr(options, name) for name in names if getattr(options, name) is not None
+    }
+    if options.device != "auto":
+        given["device"] = options.device
+    loss = made.loss if isinstance(made.loss, str) else "custom"
+    return replace(config, loss=loss, **given)
+
+
+def _drop_if_incomplete(folder: Path) -> None:
+    """Throw away a finished training that has lost a checkpoint, to train it again."""
+    course = folder / COURSE_FILE
+    if course.exists() and not all(
+        (folder / entry["file"]).is_file() for entry in load_json(course)["checkpoints"]
+    ):
+        shutil.rmtree(folder)

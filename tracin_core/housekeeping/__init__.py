@@ -1,0 +1,1 @@
+"""Projects as files: how much they take, backed up, restored, deleted."""

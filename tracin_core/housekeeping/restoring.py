@@ -1,0 +1,164 @@
+"""Bring a project back from a backup: whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from zipfile import ZipFile
+
+from sqlalchemy import Engine
+
+from tracin_core.config import Workspace
+from tracin_core.errors import InputError, NotFoundError, WorkspaceError
+from tracin_core.files import atomic_folder, disk_errors_explained
+from tracin_core.housekeeping.backup_file import (
+    FILES,
+    PIECE,
+    ROWS,
+    Manifest,
+    open_backup,
+    open_entry,
+)
+from tracin_core.housekeeping.backup_rows import GROUPS, load_rows
+from tracin_core.housekeeping.deleting import MARK, mark_unfinished, remove_folder
+from tracin_core.housekeeping.restored_rows import RestoredRows
+from tracin_core.reviews.project_rules import check_slug
+from tracin_core.reviews.projects import Project, get_project
+from tracin_core.work.progress import OnProgress, Progress, ignore_progress
+
+# Bytes that are left on the disk at least.
+RESERVE = 200 * 10**6
+_IMPOSSIBLE_NAMES = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return what is in a backup, for a look before it is restored.
+
+    Raises:
+        InputError: If it is no backup, is damaged, or is made to do harm.
+        WorkspaceError: If it cannot be read.
+    """
+    with open_backup(path) as (_, manifest):
+        return manifest
+
+
+def restore_project(
+    engine: Engine,
+    workspace: Workspace,
+    path: Path,
+    *,
+    slug: str | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> Project:
+    """Restore a project from a backup, with all its events in their order.
+
+    It appears when all of it is there. Nothing else may work on a project of this name meanwhile,
+    so call it as a job.
+
+    Args:
+        engine: The database, of either kind.
+        workspace: Where the project's files are put.
+        path: What ``backup_project`` wrote.
+        slug: Another name for it than it had.
+        on_progress: Told about every file and chunk of rows.
+
+    Returns:
+        The project.
+
+    Raises:
+        InputError: If there is a project of this name, or the backup is none, is damaged or is
+            made to do harm.
+        WorkspaceError: If the backup cannot be read, or its files not be written.
+    """
+    with open_backup(path) as (archive, manifest):
+        name = slug or manifest.slug
+        check_slug(name)
+        folder = workspace.project_folder(name)
+        _check_free(engine, folder, name)
+        _check_room(workspace, manifest)
+        rows = RestoredRows(engine, name)
+        with disk_errors_explained(folder):
+            try:
+                with atomic_folder(folder) as building:
+                    # Until the project is shown, its folder counts as a leftover.
+                    mark_unfinished(workspace, building)
+                    _unpack(archive, manifest, building, on_progress)
+                    _enter_rows(archive, manifest, rows, on_progress)
+                rows.show()
+            except BaseException:
+                rows.give_up()
+                if (folder / MARK).exists():
+                    remove_folder(folder)
+                raise
+            (folder / MARK).unlink()
+    return get_project(engine, name)
+
+
+def _check_free(engine: Engine, folder: Path, name: str) -> None:
+    try:
+        get_project(engine, name)
+    except NotFoundError:
+        if not folder.exists():
+            return
+        raise InputError(
+            f"There is a folder {folder} already, which no project owns. Move it away, or choose "
+            "another name with --name."
+        ) from None
+    raise InputError(
+        f"There is a project named {name!r} already, and a restoration replaces nothing. Choose "
+        "another name with --name, or delete that project first."
+    )
+
+
+def _check_room(workspace: Workspace, manifest: Manifest) -> None:
+    workspace.prepare()
+    free = shutil.disk_usage(workspace.root).free
+    # The rows take about as much in the database as in the archive.
+    if manifest.total_bytes + RESERVE > free:
+        raise WorkspaceError(
+            f"The backup takes {manifest.total_bytes / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
+            f"free in {workspace.root}. Free some space, or choose another workspace."
+        )
+
+
+def _unpack(archive: ZipFile, manifest: Manifest, folder: Path, on_progress: OnProgress) -> None:
+    stage = "unpacking the files"
+    names = [name for name in manifest.entries if name.startswith(f"{FILES}/")]
+    try:
+        for number, name in enumerate(names):
+            on_progress(Progress(stage, number, len(names)))
+            target = folder / name.removeprefix(f"{FILES}/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open_entry(archive, manifest, name) as source, target.open("xb") as file:
+                while piece := source.read(PIECE):
+                    file.write(piece)
+        for link, other in manifest.links.items():
+            (folder / link).parent.mkdir(parents=True, exist_ok=True)
+            os.link(folder / other, folder / link)
+    except OSError as error:
+        if error.errno not in _IMPOSSIBLE_NAMES:
+            raise
+        raise InputError(
+            f"The backup names a file that cannot be made: {error.filename!r:.200} "
+            f"({error.strerror}). Nothing was restored. Use another backup."
+        ) from error
+    on_progress(Progress(stage, len(names), len(names)))
+
+
+def _enter_rows(
+    archive: ZipFile, manifest: Manifest, rows: RestoredRows, on_progress: OnProgress
+) -> None:
+    stage, total, done = "entering the rows", max(1, sum(manifest.counts.values())), 0
+
+    def count(number: int) -> None:
+        nonlocal done
+        done += number
+        on_progress(Progress(stage, min(done, total), total))
+
+    on_progress(Progress(stage, 0, total))
+    for group in GROUPS:
+        with open_entry(archive, manifest, f"{ROWS}/{group.name}.jsonl") as file:
+            rows.enter(group.name, load_rows(group, file), count)
+    on_progress(Progress(stage, total, total))

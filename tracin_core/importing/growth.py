@@ -1,0 +1,114 @@
+"""What a project remembers of its imports, and what it has, when more data comes."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine
+
+from tracin_core.config import Workspace
+from tracin_core.errors import InputError
+from tracin_core.examples.records import KEY_BYTES
+from tracin_core.importing.truth import read_planted
+from tracin_core.reviews.entering import stream_answers
+from tracin_core.reviews.projects import Project
+from tracin_core.sources import ImportOptions, Source
+from tracin_core.sources.plan_data import Known
+from tracin_core.sources.survey import hash_key
+
+# What must stay the same for examples to be of one kind. A split or a truth may be missing in
+# the new data, an encoding or an image folder may be another, so those are not remembered.
+_REMEMBERED = (
+    *("dataset", "text", "image", "label", "target", "features", "key", "classes"),
+    *("test_share", "seed"),
+)
+_DEFAULTS = {field.name: field.default for field in fields(ImportOptions)}
+
+
+def recall_options(project: Project, options: ImportOptions) -> ImportOptions:
+    """Fill in what was found out or said when the project was made.
+
+    Raises:
+        InputError: If the project was not made by an import, or its examples are named by
+            another column than is asked for.
+    """
+    known = project.settings.get("options")
+    if not isinstance(known, Mapping):
+        raise InputError(
+            f"The project {project.slug!r} was not made by an import, so no data can be added to "
+            "it. Choose another name for the new project."
+        )
+    if options.key is not None and options.key != known.get("key"):
+        raise InputError(
+            f"The examples of {project.slug!r} are named by "
+            + (f"the column {known['key']!r}" if known.get("key") else "their content")
+            + f", not by {options.key!r}: none of them would be recognised. Leave --key out, or "
+            "import into a new project."
+        )
+    remembered = {name: known[name] for name in _REMEMBERED if name in known}
+    roles = ("text", "image", "features", "label", "target")
+    if any(getattr(options, role) not in (None, remembered.get(role)) for role in roles):
+        remembered = {k: v for k, v in remembered.items() if k not in roles}
+    given = {k: v for k, v in vars(options).items() if v != _DEFAULTS[k]}
+    return replace(ImportOptions.from_json(remembered), **given)
+
+
+def check_same_kind(project: Project, source: Source) -> None:
+    """See that the new data is what the project's examples are.
+
+    Raises:
+        InputError: If it is of another kind, another task or has other columns.
+    """
+    if (source.kind, source.task) != (project.kind, project.task):
+        raise InputError(
+            f"The project {project.slug!r} holds {project.kind} examples for {project.task}, the "
+            f"data {source.kind} examples for {source.task}. Expected the same. Name the columns "
+            "as before, or import into a new project."
+        )
+    before = {column["name"]: column["kind"] for column in project.settings.get("columns", ())}
+    now = {column["name"]: column["kind"] for column in describe_columns(source)}
+    if before != now:
+        odd = sorted(
+            {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+        )
+        raise InputError(
+            f"The columns of the data differ from those of {project.slug!r}: "
+            f"{', '.join(map(repr, odd[:10]))}. Expected the same columns with the same kind of "
+            "values. Correct the data, or import into a new project."
+        )
+
+
+def describe_columns(source: Source) -> list[dict[str, Any]]:
+    """Return the input columns of a table as a project's settings keep them."""
+    columns: list[dict[str, Any]] = []
+    for column in source.columns:
+        if column.role == "feature" and source.kind == "table":
+            kind = "number" if column.kind == "number" else "category"
+            axis = {column.axis: True} if column.axis else {}
+            columns.append({"name": column.name, "kind": kind, **axis})
+    return columns
+
+
+def read_known(engine: Engine, workspace: Workspace, project: Project) -> Known:
+    """Read what is needed to recognise a project's examples: 28 bytes of each."""
+    planted = read_planted(workspace.truth_path(project.slug))
+    digests, labels, values = bytearray(), array("i"), array("d")
+    has_test = False
+    for key, split, label, value in stream_answers(engine, project.id):
+        true_label, true_value = planted.get(key, (None, None))
+        digests += hash_key(key)
+        labels.append(label if true_label is None else true_label)
+        number = value if true_value is None else true_value
+        values.append(float("nan") if number is None else number)
+        has_test = has_test or split == "test"
+    return Known(
+        classes=project.classes,
+        digests=np.frombuffer(bytes(digests), dtype=f"V{KEY_BYTES}"),
+        labels=np.frombuffer(labels, dtype=np.int32),
+        values=np.frombuffer(values, dtype=np.float64),
+        has_test=has_test,
+    )

@@ -1,0 +1,299 @@
+"""Import data: a new project, or more examples for one that exists; all of it or nothing.
+
+The data is read twice: once to decide about every example by a few bytes of each, once to store
+those that are kept. Everything is written into a folder that nobody looks at; when it is whole,
+pictures and truth take their places and the examples enter the database in one transaction. A
+process that is killed before that leaves a folder that the next import removes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from tracin_core.config import Workspace
+from tracin_core.errors import InputError, NotFoundError
+from tracin_core.files import disk_errors_explained
+from tracin_core.importing.growth import (
+    check_same_kind,
+    describe_columns,
+    read_known,
+    recall_options,
+)
+from tracin_core.importing.report import ImportReport, make_report
+from tracin_core.importing.staging import (
+    check_folder_is_free,
+    place_files,
+    remove_batch,
+    remove_leftovers,
+    remove_own_leftovers,
+    staged,
+)
+from tracin_core.importing.storing import store_examples
+from tracin_core.reviews.entering import NewProject, enter_growth, enter_project
+from tracin_core.reviews.grow import next_positions
+from tracin_core.reviews.project_rules import check_slug
+from tracin_core.reviews.projects import Project, get_project
+from tracin_core.sources import ImportOptions, Preview, Source, open_source
+from tracin_core.sources.plan import make_plan
+from tracin_core.sources.plan_data import Plan
+from tracin_core.sources.previewing import describe_plan
+from tracin_core.sources.survey import Survey, survey_source
+from tracin_core.terms import Split
+from tracin_core.work.locking import project_locked
+from tracin_core.work.progress import OnProgress, Progress, ignore_progress
+
+__all__ = [
+    "ImportReport",
+    "SurveyedSource",
+    "survey_for",
+    "preview_import",
+    "import_project",
+    "remove_killed_imports",
+]
+
+READING, WRITING, ENTERING = "reading the data", "writing the examples", "entering the examples"
+
+
+@dataclass(frozen=True)
+class SurveyedSource:
+    """Data that was read once, so that the import need not do it again.
+
+    Attributes:
+        source: The data.
+        survey: What the reading found, every image looked into.
+    """
+
+    source: Source
+    survey: Survey
+
+
+def survey_for(
+    engine: Engine,
+    slug: str,
+    path: Path,
+    options: ImportOptions,
+    *,
+    rows: int = 0,
+    on_progress: OnProgress = ignore_progress,
+) -> SurveyedSource:
+    """Open data as an import into a project would, and read it once.
+
+    Args:
+        engine: The database.
+        slug: The project, which need not exist; if it does, its columns are recalled.
+        path: The data.
+        options: What the person says.
+        rows: Examples to keep for a preview.
+        on_progress: Told how far the reading is.
+
+    Raises:
+        InputError: If the data cannot be imported, or not into this project.
+    """
+    project = _find_project(engine, slug)
+    source = _open(project, path, options)
+
+    def tell(done: int, total: int) -> None:
+        # A table's length is known at its end only.
+        on_progress(Progress(READING, done, max(total, done + 1)))
+
+    survey = survey_source(source, rows=rows, on_read=tell)
+    num_read = len(survey) + survey.problems.num_refused
+    on_progress(Progress(READING, num_read, num_read))
+    return SurveyedSource(source, survey)
+
+
+def preview_import(
+    engine: Engine, workspace: Workspace, slug: str, surveyed: SurveyedSource
+) -> tuple[Preview, Plan]:
+    """Say what will become of data that was read, also where the project exists already."""
+    project = _find_project(engine, slug)
+    known = None if project is None else read_known(engine, workspace, project)
+    plan = make_plan(surveyed.source, surveyed.survey, known)
+    return describe_plan(surveyed.source, surveyed.survey, plan), plan
+
+
+def import_project(
+    engine: Engine,
+    workspace: Workspace,
+    slug: str,
+    path: Path,
+    options: ImportOptions,
+    *,
+    title: str | None = None,
+    description: str = "",
+    strict: bool = False,
+    surveyed: SurveyedSource | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> ImportReport:
+    """Import data into a new project, or add what is new in it to one that exists.
+
+    Args:
+        engine: The database.
+        workspace: Where the project's files go.
+        slug: The project.
+        path: The data.
+        options: What the person says; the rest is found out, or recalled for growth.
+        title: Name for people of a new project; its slug by default.
+        description: Of a new project.
+        strict: Whether any problem stops the import.
+        surveyed: The data if it was read already.
+        on_progress: Told about every step; what it raises ends the import.
+
+    Returns:
+        What was done.
+
+    Raises:
+        InputError: If the data cannot be imported.
+        WorkspaceError: If the disk is full, or the project's folder is taken.
+        DatabaseError: If the database cannot be used.
+    """
+    start = time.monotonic()
+    check_slug(slug)
+    workspace.prepare()
+    surveyed = surveyed or survey_for(engine, slug, path, options, on_progress=on_progress)
+    waiting = Progress("waiting for another process that works on this project", 0, 1)
+    with (
+        disk_errors_explained(workspace.root),
+        project_locked(workspace.project_folder(slug), lambda: on_progress(waiting)),
+    ):
+        project = _find_project(engine, slug)
+        if project is not None:
+            check_same_kind(project, surveyed.source)
+        known = None if project is None else read_known(engine, workspace, project)
+        plan = make_plan(surveyed.source, surveyed.survey, known)
+        if strict:
+            _check_no_problems(surveyed.survey, plan)
+        if plan.kept.any():
+            new = _describe_project(slug, title, description, surveyed, plan, path)
+            _store(engine, workspace, project, new, surveyed, plan, on_progress)
+    remove_killed_imports(engine, workspace)
+    return make_report(slug, project is None, surveyed.survey, plan, time.monotonic() - start)
+
+
+def remove_killed_imports(engine: Engine, workspace: Workspace) -> list[str]:
+    """Remove what imports that were killed have left, and return the projects' slugs."""
+
+    def find_settings(slug: str) -> Mapping[str, Any] | None:
+        project = _find_project(engine, slug)
+        return None if project is None else project.settings
+
+    return remove_leftovers(workspace, find_settings)
+
+
+def _find_project(engine: Engine, slug: str) -> Project | None:
+    try:
+        return get_project(engine, slug)
+    except NotFoundError:
+        return None
+
+
+def _open(project: Project | None, path: Path, options: ImportOptions) -> Source:
+    if project is None:
+        return open_source(path, options)
+    source = open_source(path, recall_options(project, options))
+    source.adopt_kinds({c["name"]: c["kind"] for c in project.settings.get("columns", ())})
+    check_same_kind(project, source)
+    return source
+
+
+def _check_no_problems(survey: Survey, plan: Plan) -> None:
+    problems = (*survey.problems.kept, *plan.problems.kept)
+    counts = survey.problems.counts + plan.problems.counts
+    if counts:
+        listed = ", ".join(f"{what} ({number:,})" for what, number in counts.most_common())
+        first = f" The first one, {problems[0].where}: {problems[0].message}" if problems else ""
+        raise InputError(
+            f"Found {sum(counts.values()):,} problems: {listed}.{first} Nothing was imported. "
+            "Correct the data, or leave --strict out to import what is sound."
+        )
+
+
+def _describe_project(
+    slug: str,
+    title: str | None,
+    description: str,
+    surveyed: SurveyedSource,
+    plan: Plan,
+    path: Path,
+) -> NewProject:
+    source = surveyed.source
+    options = source.options.to_json()
+    options.pop("plant", None)
+    entry = {
+        "path": str(path.expanduser().resolve()),
+        "format": source.format,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "added": plan.counts(),
+    }
+    columns = describe_columns(source)
+    return NewProject(
+        slug=slug,
+        title=title or slug,
+        kind=source.kind,
+        task=source.task,
+        target=source.target,
+        classes=plan.classes,
+        description=description,
+        settings={"options": options, "imports": [entry]}
+        | ({"columns": columns} if columns else {}),
+    )
+
+
+def _store(
+    engine: Engine,
+    workspace: Workspace,
+    project: Project | None,
+    new: NewProject,
+    surveyed: SurveyedSource,
+    plan: Plan,
+    on_progress: OnProgress,
+) -> None:
+    """Write everything, then enter it; take the files away if it does not come to that."""
+    remove_own_leftovers(workspace, new.slug, None if project is None else project.settings)
+    if project is None:
+        check_folder_is_free(workspace, new.slug)
+    before = [] if project is None else list(project.settings.get("imports", ()))
+    batch = f"import-{len(before) + 1:04d}"
+    new.settings["imports"][0]["batch"] = batch
+    positions: Mapping[Split, int] = {"train": 0, "test": 0}
+    if project is not None:
+        positions = next_positions(engine, project.id)
+    with staged(workspace, new.slug) as staging:
+        store_examples(
+            surveyed.source,
+            surveyed.survey,
+            plan,
+            staging,
+            batch=batch,
+            positions=positions,
+            on_progress=lambda done, total: on_progress(Progress(WRITING, done, total)),
+        )
+        on_progress(Progress(ENTERING, 0, 1))
+        entered = False
+        try:
+            place_files(workspace, new.slug, staging, batch)
+            if project is None:
+                enter_project(engine, new, staging.read_examples())
+            else:
+                enter_growth(
+                    engine,
+                    project.id,
+                    classes=plan.classes,
+                    settings={
+                        **project.settings,
+                        "imports": [*before, *new.settings["imports"]],
+                    },
+                    examples=staging.read_examples(),
+                )
+            entered = True
+        finally:
+            if not entered:
+                remove_batch(workspace, new.slug, batch, is_new=project is None)
+    on_progress(Progress(ENTERING, 1, 1))

@@ -1,0 +1,99 @@
+"""How well each signal finds the planted errors, where the truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tracin_core.errors import NotFoundError
+from tracin_core.importing.truth import read_truth, write_truth
+
+__all__ = [
+    "INSPECTED_SHARES",
+    "Detection",
+    "evaluate_detection",
+    "expect_from_chance",
+    "compute_auroc",
+    "compute_average_precision",
+    "write_truth",
+    "read_truth",
+]
+
+# Shares of the train examples inspected at which the errors found are counted.
+INSPECTED_SHARES = (0.05, 0.10, 0.20, 0.30)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How well one ranking finds wrong labels.
+
+    Attributes:
+        signal: Name of the ranking.
+        found: Share of all wrong labels among the first of each ``INSPECTED_SHARES``, 0 to 1.
+        auroc: Odds that a wrong label ranks before a right one, 0 to 1; 0.5 is chance.
+        average_precision: Mean precision over the wrong labels, 0 to 1; chance is their share.
+    """
+
+    signal: str
+    found: tuple[float, ...]
+    auroc: float
+    average_precision: float
+
+
+def evaluate_detection(
+    signal: str, scores: npt.NDArray[np.float64], wrong: npt.NDArray[np.bool_]
+) -> Detection:
+    """Measure one ranking against the truth.
+
+    Args:
+        signal: Its name.
+        scores: High for suspects, shape ``(N,)``.
+        wrong: Which labels are truly wrong, shape ``(N,)``; some, but not all.
+
+    Raises:
+        NotFoundError: If no label or every label is wrong.
+    """
+    num_wrong, num_examples = int(wrong.sum()), len(wrong)
+    if num_wrong in (0, num_examples):
+        raise NotFoundError(
+            f"{num_wrong} of {num_examples} train labels are wrong by the known truth, so there "
+            "is nothing to tell apart. Evaluate a project with some wrong labels."
+        )
+    order = np.argsort(-scores, kind="stable")
+    found = np.cumsum(wrong[order]) / num_wrong
+    inspected = [max(round(share * num_examples), 1) for share in INSPECTED_SHARES]
+    return Detection(
+        signal=signal,
+        found=tuple(float(found[count - 1]) for count in inspected),
+        auroc=compute_auroc(scores, wrong),
+        average_precision=compute_average_precision(scores, wrong),
+    )
+
+
+def expect_from_chance(wrong: npt.NDArray[np.bool_]) -> Detection:
+    """Return what a random order finds on average."""
+    return Detection("random", INSPECTED_SHARES, 0.5, float(wrong.mean()))
+
+
+def compute_auroc(scores: npt.NDArray[np.float64], wrong: npt.NDArray[np.bool_]) -> float:
+    """Return the area under the ROC curve; equal scores count half."""
+    _, positions, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    mean_ranks = (ends - (counts - 1) / 2)[positions]
+    num_wrong = int(wrong.sum())
+    above = mean_ranks[wrong].sum() - num_wrong * (num_wrong + 1) / 2
+    return float(above / (num_wrong * (len(wrong) - num_wrong)))
+
+
+def compute_average_precision(
+    scores: npt.NDArray[np.float64], wrong: npt.NDArray[np.bool_]
+) -> float:
+    """Return the precision at each wrong label, averaged; equal scores enter together."""
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order]
+    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
+    hits = np.cumsum(wrong[order])[ends]
+    gained = np.diff(hits, prepend=0)
+    return float((gained * hits / (ends + 1)).sum() / hits[-1])

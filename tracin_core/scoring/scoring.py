@@ -1,0 +1,270 @@
+"""From a trained network to a scored run on disk, resumable and shard by shard.
+
+Imports torch; so do its callers, inside functions.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from tracin_core.fitting.example_source import SplitSource, read_in_batches
+from tracin_core.fitting.networks import TrainedNetwork, list_checkpoints
+from tracin_core.gradients.projection import Projection
+from tracin_core.influence.collect import EXACT_LAST_NUMBERS
+from tracin_core.influence.tracin import TracIn
+from tracin_core.models.own_code import explained_for
+from tracin_core.retrieval import build_index
+from tracin_core.runs import CheckpointEntry, IndexEntry, ProjectionEntry, RunConfig, RunFolder
+from tracin_core.runs.config import Rates
+from tracin_core.runs.digests import write_digests
+from tracin_core.runs.folder import LAYERS
+from tracin_core.runs.hashing import describe_code_version, hash_json, make_run_key
+from tracin_core.runs.shards import UnfinishedRun, remove_leftovers
+from tracin_core.scoring.reuse import ReusableRun, find_reusable
+from tracin_core.scoring.sharding import SHARD_EXAMPLES, ShardScorer
+from tracin_core.terms import Split
+from tracin_core.work.progress import OnProgress, Progress, ignore_progress
+from tracin_core.work.threads import threads_limited_for
+
+# An error of 6% in a dot product, relative to the product of the norms, for 2 KB an example.
+PROJECTION = ProjectionEntry(dim=512, seed=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRun:
+    """A complete run and what it took.
+
+    Attributes:
+        folder: The run's folder.
+        num_computed: Examples of each split that were computed; the others were taken from an
+            earlier run, or the whole run was there.
+        num_checkpoints: Rows that each of them took.
+    """
+
+    folder: RunFolder
+    num_computed: Mapping[Split, int]
+    num_checkpoints: int
+
+    @property
+    def rows_computed(self) -> int:
+        """Pairs of an example and a checkpoint that were computed."""
+        return sum(self.num_computed.values()) * self.num_checkpoints
+
+
+def score_run(
+    runs_folder: Path,
+    network: TrainedNetwork,
+    sources: Sequence[SplitSource],
+    *,
+    data_hash: str,
+    base: RunFolder | None = None,
+    rates: Rates = "ones",
+    device: str = "auto",
+    shard_examples: int = SHARD_EXAMPLES,
+    on_progress: OnProgress = ignore_progress,
+) -> ScoredRun:
+    """Score every example and write the run's folder, which appears when it is complete.
+
+    A complete folder of the same data, checkpoints, options and program is used as it is; an
+    unfinished one is continued after its last finished shard, with the numbers it would have
+    had. One process at a time works on ``runs_folder``.
+
+    Args:
+        runs_folder: ``projects/<slug>/runs``.
+        network: The trained network.
+        sources: Examples of both splits.
+        data_hash: Digest of the examples.
+        base: An earlier run. Where it was made with the same checkpoints, options and program,
+            only examples whose label or content has changed since are computed.
+        rates: Whether vectors carry the recorded learning rates or ones. Ones, because that
+            is what the queue's self-influence uses: both then tell the same story.
+        device: "auto", or a device as torch names it.
+        shard_examples: Examples that are in memory at a time.
+        on_progress: Told about every batch.
+
+    Raises:
+        GradientError: If a gradient is not finite or a layer is not covered.
+        CheckpointError: If a checkpoint cannot be loaded.
+    """
+    entries = network.hashed_checkpoints()
+    making = {
+        "checkpoints": [entry.sha256 for entry in entries],
+        "model": network.model_config.to_json(),
+        "encoder": network.encoder.to_json(),
+        "rates": rates,
+        "layers": list(LAYERS),
+        "projection": asdict(PROJECTION),
+        "code": describe_code_version(),
+    }
+    if network.target_scale is not None:
+        making["target_scale"] = asdict(network.target_scale)
+    created_at = datetime.now(UTC)
+    digest = hash_json({"data": data_hash, **making})
+    root = _find_run(runs_folder, digest) or runs_folder / make_run_key(digest, created_at)
+    if root.exists() and not list(RunFolder(root).find_problems()):
+        remove_leftovers(root)
+        none = {source.split: 0 for source in sources}
+        return ScoredRun(folder=RunFolder(root), num_computed=none, num_checkpoints=len(entries))
+    reusable = None if base is None else find_reusable(base, hash_json(making))
+    run = _open_unfinished(runs_folder, digest, network, reusable, shard_examples)
+    work = _Scoring(run, network, entries, rates, device, on_progress)
+    with threads_limited_for(network.model), explained_for(network.own_file, "The network"):
+        work.score(sources, reusable, shard_examples)
+    config = work.describe(
+        key=root.name,
+        counts={source.split: len(source.examples) for source in sources},
+        data_hash=data_hash,
+        scoring_hash=hash_json(making),
+        code_version=str(making["code"]),
+        created_at=created_at,
+    )
+    run.folder.write_config(config)
+    return ScoredRun(
+        folder=run.publish(root),
+        num_computed={source.split: run.journal.count_computed(source.split) for source in sources},
+        num_checkpoints=len(entries),
+    )
+
+
+class _Scoring:
+    """One run in the making, in a folder that nobody reads yet."""
+
+    def __init__(
+        self,
+        run: UnfinishedRun,
+        network: TrainedNetwork,
+        entries: tuple[CheckpointEntry, ...],
+        rates: Rates,
+        device: str,
+        on_progress: OnProgress,
+    ) -> None:
+        self._run = run
+        self._network = network
+        self._entries = entries
+        self._rates: Rates = rates
+        self._on_progress = on_progress
+        checkpoints = list_checkpoints(run.folder, entries)
+        self._tracin = TracIn(network.model, checkpoints, network.loss, rates=rates)
+        self._seconds: dict[str, float] = {}
+        self._indexes: dict[str, IndexEntry] = {}
+        self._layers: dict[str, tuple[str, ...]] = {}
+        self._projections: dict[str, ProjectionEntry | None] = {}
+
+    def score(
+        self, sources: Sequence[SplitSource], base: ReusableRun | None, shard_examples: int
+    ) -> None:
+        """Write signals, probabilities, vectors, digests and indexes."""
+        train = next(source for source in sources if source.split == "train")
+        # First, also when it goes on in the middle: how gradients are computed is decided on
+        # the first examples, and must not depend on where an earlier process was killed.
+        self._examine(train)
+        scorer = ShardScorer(
+            tracin=self._tracin,
+            projection=Projection(dim=PROJECTION.dim, seed=PROJECTION.seed),
+            scale=self._network.target_scale,
+            shard_examples=shard_examples,
+            on_progress=self._on_progress,
+        )
+        for source in sources:
+            scorer.score(self._run, source, base)
+            write_digests(self._run.folder.digests_path(source.split), source.digests)
+            shards = self._run.journal.of_split(source.split)
+            self._seconds[f"score_{source.split}"] = sum(shard.seconds for shard in shards)
+        self._build_indexes()
+
+    def describe(
+        self,
+        *,
+        key: str,
+        counts: Mapping[str, int],
+        data_hash: str,
+        scoring_hash: str,
+        code_version: str,
+        created_at: datetime,
+    ) -> RunConfig:
+        """Return what ``run.json`` is to hold."""
+        network = self._network
+        return RunConfig(
+            key=key,
+            kind=network.kind,
+            classes=network.classes,
+            model=network.model_config.to_json(),
+            encoder=network.encoder.to_json(),
+            training=network.training,
+            epochs=network.epochs,
+            checkpoints=self._entries,
+            counts=counts,
+            layers=self._layers,
+            rates=self._rates,
+            projection=self._projections,
+            indexes=self._indexes,
+            data_hash=data_hash,
+            scoring_hash=scoring_hash,
+            code_version=code_version,
+            created_at=created_at.isoformat(timespec="seconds"),
+            timings={step: round(seconds, 3) for step, seconds in self._seconds.items()},
+            task=network.task,
+            target=network.target,
+            target_scale=network.target_scale,
+        )
+
+    def _examine(self, source: SplitSource) -> None:
+        """Note which layers are covered, and which vectors the capture pass will project."""
+        first = read_in_batches(source.examples, np.arange(min(3, len(source.examples))), 3)
+        last = TracIn(
+            self._network.model,
+            self._tracin.checkpoints[-1:],
+            self._network.loss,
+            layers="last",
+            rates="ones",
+        )
+        covered = {"all": self._tracin.examine(first), "last": last.examine(first)}
+        self._layers = {layers: name_layers(entry.covered) for layers, entry in covered.items()}
+        sizes = {entry.name: entry.size for entry in covered["last"]}
+        numbers = len(self._entries) * sum(sizes[name] for name in covered["last"].covered)
+        exact = numbers <= EXACT_LAST_NUMBERS
+        self._projections = {"all": PROJECTION, "last": None if exact else PROJECTION}
+
+    def _build_indexes(self) -> None:
+        start, folder = time.perf_counter(), self._run.folder
+        for number, layers in enumerate(LAYERS, start=1):
+            vectors = np.load(folder.vectors_path(layers, "train"), mmap_mode="r")
+            index = build_index(vectors, kind="auto", path=folder.index_path(layers))
+            self._indexes[layers] = IndexEntry(kind=index.kind, recall=float(index.recall))
+            self._on_progress(Progress("building the indexes", number, len(LAYERS)))
+        self._seconds["build_indexes"] = time.perf_counter() - start
+
+
+def name_layers(parameters: Sequence[str]) -> tuple[str, ...]:
+    """Return the modules that hold these parameters, in order, each once."""
+    return tuple(dict.fromkeys(name.rpartition(".")[0] for name in parameters))
+
+
+def _find_run(runs_folder: Path, digest: str) -> Path | None:
+    """Return the folder of a run of the same making, from whatever day."""
+    return next(iter(sorted(runs_folder.glob(f"*-{digest[:8]}"))), None)
+
+
+def _open_unfinished(
+    runs_folder: Path,
+    digest: str,
+    network: TrainedNetwork,
+    base: ReusableRun | None,
+    shard_examples: int,
+) -> UnfinishedRun:
+    """Go on with the unfinished run of this making; one of another will not be finished."""
+    root = runs_folder / f".{digest[:8]}.unfinished"
+    for other in runs_folder.glob(".*.unfinished"):
+        if other != root:
+            shutil.rmtree(other)
+    # Rows of an earlier run, or batches cut elsewhere, may differ in their last digit: an
+    # unfinished run goes on only as it began.
+    begun_as = {"run": digest, "base": base.key if base else "", "shard": shard_examples}
+    return UnfinishedRun.open(root, hash_json(begun_as), network.link_checkpoints)

@@ -1,0 +1,110 @@
+"""Score a split shard by shard, so that memory does not grow with the number of examples.
+
+Imports torch; so do its callers, inside functions.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tracin_core.errors import GradientError
+from tracin_core.fitting.example_source import SplitSource, read_in_batches
+from tracin_core.gradients.projection import Projection
+from tracin_core.influence.tracin import TracIn
+from tracin_core.runs import TargetScale
+from tracin_core.runs.shards import Shard, UnfinishedRun
+from tracin_core.scoring.reuse import ReusableRun
+from tracin_core.scoring.shard_rows import as_shard, as_value_shard
+from tracin_core.work.progress import OnProgress, Progress, ignore_progress
+
+# A multiple of every usual batch size, so that batches are cut as without shards. With the
+# widest last-layer vectors (8,192 numbers) a shard takes 134 MB.
+SHARD_EXAMPLES = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardScorer:
+    """Computes what a run stores about examples.
+
+    Attributes:
+        tracin: The engine with the network and its checkpoints.
+        projection: Of the "all" vectors, and of "last" ones that are too wide.
+        scale: How targets were standardised, for regression.
+        shard_examples: Examples that are in memory at a time.
+        on_progress: Told about every batch.
+    """
+
+    tracin: TracIn
+    projection: Projection
+    scale: TargetScale | None = None
+    shard_examples: int = SHARD_EXAMPLES
+    on_progress: OnProgress = ignore_progress
+
+    def score(
+        self, run: UnfinishedRun, source: SplitSource, base: ReusableRun | None = None
+    ) -> None:
+        """Write the shards of a split that are not finished yet, and join its signals.
+
+        Args:
+            run: Where they are written.
+            source: The examples.
+            base: A run whose rows are taken for examples that are the same there.
+
+        Raises:
+            GradientError: If a gradient is not finite or a layer is not covered.
+            OSError: If the disk is full; what is finished is kept.
+        """
+        total = len(source.examples)
+        finished = {shard.start for shard in run.journal.of_split(source.split)}
+        # An empty split has one shard without examples, so that its files are there.
+        for start in range(0, max(total, 1), self.shard_examples):
+            if start in finished:
+                continue
+            began = time.perf_counter()
+            stop = min(start + self.shard_examples, total)
+            shard, computed = self._make(source, start, stop, base)
+            seconds = round(time.perf_counter() - began, 3)
+            run.write_shard(source.split, start, total, shard, computed=computed, seconds=seconds)
+        run.finish_split(source.split)
+
+    def _make(
+        self, source: SplitSource, start: int, stop: int, base: ReusableRun | None
+    ) -> tuple[Shard, int]:
+        """Return a shard and how many of its examples were computed."""
+        everything = np.arange(start, stop)
+        changed = everything
+        if base is not None:
+            changed = base.find_changed(source.split, start, source.digests[start:stop])
+        if base is None or len(changed) == stop - start:
+            return self._capture(source, everything), stop - start
+        shard = base.read_shard(source.split, start, stop)
+        if len(changed):
+            shard = shard.replace_rows(changed - start, self._capture(source, changed))
+        return shard, len(changed)
+
+    def _capture(self, source: SplitSource, positions: npt.NDArray[np.intp]) -> Shard:
+        num_checkpoints = len(self.tracin.checkpoints)
+        before = int(positions[0]) * num_checkpoints if len(positions) else 0
+        total = len(source.examples) * num_checkpoints
+        stage = f"scoring the {source.split} examples"
+        loader = read_in_batches(source.examples, positions, self.tracin.batch_size)
+        try:
+            capture = self.tracin.capture(
+                loader,
+                projection=self.projection,
+                last_layer_vectors=True,
+                on_progress=lambda done, _: self.on_progress(Progress(stage, before + done, total)),
+            )
+        except GradientError as error:
+            if before == 0:
+                raise
+            raise GradientError(
+                f"Counting from the {source.split} example {positions[0]}: {error}"
+            ) from error
+        if self.scale is None:
+            return as_shard(capture)
+        return as_value_shard(capture, loader.dataset.targets, self.scale)  # type: ignore[attr-defined]

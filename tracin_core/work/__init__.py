@@ -1,0 +1,1 @@
+"""What all long work shares: its progress, its log, its lock, its threads."""
