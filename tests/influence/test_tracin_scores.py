@@ -14,6 +14,7 @@ from torch.utils.data import TensorDataset
 
 from tests import oracles
 from tracin_core import Checkpoint, Projection, TracIn
+from tracin_core.errors import ConfigurationError
 
 # Bound from the projection's size: the error of an estimated dot product, relative to the
 # product of the norms, has standard deviation sqrt(2 / D); over some hundred pairs the largest
@@ -223,6 +224,21 @@ def test_wide_last_layers_are_projected() -> None:
     capture = TracIn(model, [checkpoint], device="cpu").capture(examples, last_layer_vectors=True)
     assert capture.last_vectors is not None
     assert capture.last_vectors.shape == (4, 512)
+
+
+def test_the_caller_says_whether_last_layer_vectors_are_projected() -> None:
+    tracin, projection = make_tracin(), Projection(dim=24, seed=3)
+    captured = [
+        tracin.capture(TRAIN, projection=Projection(dim=64), last_layer_vectors=wanted)
+        for wanted in ("exact", projection)
+    ]
+    last = make_tracin(layers="last")
+    torch.testing.assert_close(captured[0].last_vectors, last.vectors(TRAIN))
+    torch.testing.assert_close(captured[1].last_vectors, last.vectors(TRAIN, projection))
+    assert captured[1].vectors is not None
+    assert captured[1].vectors.shape[1] == 64
+    with pytest.raises(ConfigurationError, match="last_layer_vectors='whole'"):
+        tracin.capture(TRAIN, last_layer_vectors="whole")  # type: ignore[arg-type]
 
 
 def test_projected_vectors_estimate_influence() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from tracin_core.errors import ConfigurationError
 from tracin_core.gradients.projection import Projection
+from tracin_core.influence.exact_limit import EXACT_LAST_NUMBERS
 from tracin_core.influence.losses import Loss
 from tracin_core.influence.measures import measure_pass, rows_of, sum_norms
 from tracin_core.influence.outbox import Outbox
@@ -16,9 +20,8 @@ from tracin_core.influence.signals import Capture
 from tracin_core.influence.vector_builder import VectorBuilder
 from tracin_core.influence.work import Work
 
-# Exact last-layer vectors up to this many numbers for an example: 32 KB in single precision,
-# so that 100,000 examples stay near 3 GB.
-EXACT_LAST_NUMBERS = 8192
+# No, yes (exact where they are short), or how whatever their length.
+LastVectors = bool | Literal["exact"] | Projection
 
 
 def collect_self_influence(work: Work, rates: Rates) -> Tensor:
@@ -45,13 +48,16 @@ def collect_capture(
     work: Work,
     rates: Rates,
     projection: Projection | None,
-    last_layer_vectors: bool,
+    last_layer_vectors: LastVectors,
     loss: Loss,
 ) -> Capture:
     """Return every signal from one pass per batch and checkpoint."""
     signals = SignalBuilder(work, rates, loss)
     vectors = VectorBuilder(work, work.chosen, rates, projection) if projection else None
-    last_vectors = _make_last_builder(work, rates, projection) if last_layer_vectors else None
+    last_vectors = None
+    if last_layer_vectors is not False:
+        how = _choose_last_projection(work, projection, last_layer_vectors)
+        last_vectors = VectorBuilder(work, work.last, rates, how)
 
     def consume(step: ExamplePass, outbox: Outbox) -> None:
         sketch = vectors.open(step) if vectors else None
@@ -68,7 +74,17 @@ def collect_capture(
     )
 
 
-def _make_last_builder(work: Work, rates: Rates, projection: Projection | None) -> VectorBuilder:
+def _choose_last_projection(
+    work: Work, projection: Projection | None, wanted: LastVectors
+) -> Projection | None:
+    """Return how last-layer vectors are projected; ``None`` for exact ones."""
+    if isinstance(wanted, Projection):
+        return wanted
+    if wanted not in (True, "exact"):
+        raise ConfigurationError(
+            f"Found last_layer_vectors={wanted!r}; expected True, False, 'exact' or a Projection. "
+            "Use True, which keeps them exact where they are short."
+        )
     numbers = work.num_checkpoints * work.count_numbers(work.last)
-    exact = numbers <= EXACT_LAST_NUMBERS
-    return VectorBuilder(work, work.last, rates, None if exact else projection or Projection())
+    exact = wanted == "exact" or numbers <= EXACT_LAST_NUMBERS
+    return None if exact else projection or Projection()

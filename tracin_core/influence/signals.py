@@ -24,7 +24,7 @@ class Capture:
         probabilities: Class probabilities at the last checkpoint, shape ``(N, K)``.
         vectors: Projected gradients of the chosen layers, shape ``(N, D)``, if asked for.
         last_vectors: Exact last-layer gradients of all checkpoints end to end, shape
-            ``(N, C * P_last)``, if asked for.
+            ``(N, C * P_last)``, or projected ones, shape ``(N, D)``, if asked for.
         rates: Rates the vectors are weighted with, shape ``(C,)``; NaN at a checkpoint whose
             parameters have different rates.
         rated_norms_all: ``sum_p rate_p |gradient_p|^2`` over the chosen layers, shape

@@ -22,7 +22,12 @@ from tracin_core.gradients.precision import full_precision
 from tracin_core.gradients.projection import Projection
 from tracin_core.influence.batches import count_examples, read_batches
 from tracin_core.influence.checkpoints import Checkpoint, read_rate
-from tracin_core.influence.collect import collect_capture, collect_self_influence, collect_vectors
+from tracin_core.influence.collect import (
+    LastVectors,
+    collect_capture,
+    collect_self_influence,
+    collect_vectors,
+)
 from tracin_core.influence.describe import describe_coverage
 from tracin_core.influence.devices import choose_device
 from tracin_core.influence.layers import (
@@ -202,7 +207,7 @@ class TracIn:
         examples: Any,
         *,
         projection: Projection | None = None,
-        last_layer_vectors: bool = False,
+        last_layer_vectors: LastVectors = False,
         explain: Explain = "loss",
         on_progress: Progress | None = None,
         first_position: int = 0,
@@ -213,7 +218,8 @@ class TracIn:
             examples: N examples; targets may be ``None`` with ``explain="score"``.
             projection: Also project the gradients of the chosen layers.
             last_layer_vectors: Also return the last layer's vectors: exact where they have at
-                most 8,192 numbers over all checkpoints, else projected like the others.
+                most 8,192 numbers over all checkpoints, else projected like the others. "exact"
+                or a projection say how, whatever their length.
             explain: What is differentiated, for norms as for vectors.
             on_progress: As in ``self_influence``.
             first_position: Position of the first example in the whole set, where ``examples`` is

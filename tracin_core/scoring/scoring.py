@@ -17,7 +17,7 @@ import numpy as np
 from tracin_core.fitting.example_source import SplitSource, read_in_batches
 from tracin_core.fitting.networks import TrainedNetwork, list_checkpoints
 from tracin_core.gradients.projection import Projection
-from tracin_core.influence.collect import EXACT_LAST_NUMBERS
+from tracin_core.influence.exact_limit import EXACT_LAST_NUMBERS
 from tracin_core.influence.tracin import TracIn
 from tracin_core.models.own_code import explained_for
 from tracin_core.retrieval import build_index
