@@ -26,3 +26,14 @@ def residual_text(given: float | None, predicted: float | None) -> str:
         return "–"
     residual = given - predicted
     return f"{'−' if residual < 0 else '+'}{value_text(abs(residual))}"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a count with its noun: "1 example", "2,000 examples", "3 classes".
+
+    Args:
+        number: How many.
+        one: The noun for one.
+        many: For more or none, where it is not formed with "s".
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -171,13 +171,18 @@ def read_options(options: argparse.Namespace) -> ImportOptions:
 
 def describe_report(report: ImportReport) -> str:
     """Say in a few sentences what an import did, and what comes next."""
+    from tracin_core.numerals import counted
+
     train, test = report.added["train"], report.added["test"]
     words = [
         f"{report.slug}: {'imported' if report.created else 'added'} {train:,} train and "
-        f"{test:,} test examples in {report.seconds:.1f} s."
+        f"{counted(test, 'test example')} in {report.seconds:.1f} s."
     ]
     if report.skipped_known:
-        words.append(f"{report.skipped_known:,} were there already.")
+        words.append(f"{report.skipped_known:,} {_was(report.skipped_known)} there already.")
+    if report.changed:
+        stay = "stays" if report.changed == 1 else "stay"
+        words.append(f"{report.changed:,} had changed and {stay} as imported.")
     if report.num_refused or report.duplicates:
         words.append(
             f"Left out: {report.num_refused:,} with problems, {report.duplicates:,} repeated."
@@ -187,6 +192,10 @@ def describe_report(report: ImportReport) -> str:
     if train + test:
         words.append(f"Next: python -m tracin_core train {report.slug}")
     return " ".join(words)
+
+
+def _was(number: int) -> str:
+    return "was" if number == 1 else "were"
 
 
 def _agreed(options: argparse.Namespace) -> bool:

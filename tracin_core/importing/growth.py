@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
 from tracin_core.errors import InputError
-from tracin_core.examples.records import KEY_BYTES
+from tracin_core.examples.records import KEY_BYTES, content_key
 from tracin_core.importing.truth import read_planted
-from tracin_core.reviews.entering import stream_answers
+from tracin_core.reviews.grow import StoredAnswer, read_keys_of, stream_answers
 from tracin_core.reviews.projects import Project
 from tracin_core.sources import ImportOptions, Source
-from tracin_core.sources.plan_data import Known
+from tracin_core.sources.plan_data import NO_DIGEST, Known
+from tracin_core.sources.records import fields_key
 from tracin_core.sources.survey import hash_key
 
 # What must stay the same for examples to be of one kind. A split or a truth may be missing in
@@ -26,6 +29,7 @@ _REMEMBERED = (
     *("dataset", "text", "image", "label", "target", "features", "key", "classes"),
     *("test_share", "seed"),
 )
+_PICTURE_NAME = re.compile(rf"/([0-9a-f]{{2}})/([0-9a-f]{{{2 * KEY_BYTES - 2}}})\.[a-z]+$")
 _DEFAULTS = {field.name: field.default for field in fields(ImportOptions)}
 
 
@@ -94,21 +98,43 @@ def describe_columns(source: Source) -> list[dict[str, Any]]:
 
 
 def read_known(engine: Engine, workspace: Workspace, project: Project) -> Known:
-    """Read what is needed to recognise a project's examples: 28 bytes of each."""
+    """Read what is needed to recognise a project's examples: 52 bytes of each at most."""
     planted = read_planted(workspace.truth_path(project.slug))
-    digests, labels, values = bytearray(), array("i"), array("d")
+    has_keys = project.settings.get("options", {}).get("key") is not None
+    digests, contents = bytearray(), bytearray()
+    ids, labels, values = array("q"), array("i"), array("d")
     has_test = False
-    for key, split, label, value in stream_answers(engine, project.id):
-        true_label, true_value = planted.get(key, (None, None))
-        digests += hash_key(key)
-        labels.append(label if true_label is None else true_label)
-        number = value if true_value is None else true_value
+    for stored in stream_answers(engine, project.id, with_content=has_keys):
+        true_label, true_value = planted.get(stored.key, (None, None))
+        ids.append(stored.id)
+        digests += hash_key(stored.key)
+        if has_keys:
+            contents += _digest_content(stored)
+        labels.append(stored.label if true_label is None else true_label)
+        number = stored.value if true_value is None else true_value
         values.append(float("nan") if number is None else number)
-        has_test = has_test or split == "test"
+        has_test = has_test or stored.split == "test"
     return Known(
         classes=project.classes,
-        digests=np.frombuffer(bytes(digests), dtype=f"V{KEY_BYTES}"),
+        digests=_as_digests(digests),
         labels=np.frombuffer(labels, dtype=np.int32),
         values=np.frombuffer(values, dtype=np.float64),
         has_test=has_test,
+        content_digests=_as_digests(contents) if has_keys else None,
+        read_keys=lambda places: read_keys_of(engine, [ids[place] for place in places]),
     )
+
+
+def _digest_content(stored: StoredAnswer) -> bytes:
+    """Return the digest that the same content has in data which is read now."""
+    if stored.text is not None:
+        return hash_key(content_key(stored.text))
+    if stored.fields is not None:
+        return hash_key(fields_key(stored.fields))
+    # A picture's file is named by its content: "import-0001/ab/cdef....png".
+    name = _PICTURE_NAME.search(stored.media_path or "")
+    return hash_key(name[1] + name[2]) if name else NO_DIGEST
+
+
+def _as_digests(data: bytearray) -> npt.NDArray[np.void]:
+    return np.frombuffer(bytes(data), dtype=f"V{KEY_BYTES}")

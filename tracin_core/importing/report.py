@@ -8,6 +8,7 @@ from typing import Any
 
 from tracin_core.sources import Problem
 from tracin_core.sources.plan_data import Plan
+from tracin_core.sources.plan_reports import CHANGED_ANSWER, CHANGED_CONTENT
 from tracin_core.sources.survey import Survey
 
 
@@ -20,6 +21,8 @@ class ImportReport:
         created: Whether it is new.
         added: Examples added by split.
         skipped_known: Examples that the project had already.
+        changed: Of those, the findings that label or content is another one in the data; the
+            project keeps what it has.
         duplicates: Examples left out because the same one came before in the data.
         refused: The first problems, findings included; all are counted in ``problem_counts``.
         num_refused: Examples that could not be used.
@@ -34,6 +37,7 @@ class ImportReport:
     added: Mapping[str, int]
     skipped_known: int
     duplicates: int
+    changed: int = 0
     refused: tuple[Problem, ...] = ()
     num_refused: int = 0
     problem_counts: Mapping[str, int] = field(default_factory=dict)
@@ -66,6 +70,7 @@ def make_report(
         added=plan.counts(),
         skipped_known=plan.num_known,
         duplicates=plan.duplicates,
+        changed=counts[CHANGED_ANSWER] + counts[CHANGED_CONTENT],
         refused=(*survey.problems.kept, *plan.problems.kept),
         num_refused=survey.problems.num_refused,
         problem_counts=dict(counts.most_common()),

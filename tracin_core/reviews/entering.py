@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tracin_core.errors import InputError
-from tracin_core.reviews.adding import CHUNK, insert_examples
-from tracin_core.reviews.database import reading, writing
+from tracin_core.reviews.adding import insert_examples
+from tracin_core.reviews.database import writing
 from tracin_core.reviews.example_rules import NewExample
 from tracin_core.reviews.project_rows import Project, project_in
 from tracin_core.reviews.project_rules import (
@@ -20,8 +20,7 @@ from tracin_core.reviews.project_rules import (
     check_settings,
     check_storable,
 )
-from tracin_core.reviews.schema import ExampleRow, ProjectRow, utc_now
-from tracin_core.terms import Split
+from tracin_core.reviews.schema import ProjectRow, utc_now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,18 +116,6 @@ def enter_growth(
     except IntegrityError as error:
         raise _taken(before.slug, error) from error
     return project
-
-
-def stream_answers(
-    engine: Engine, project_id: int
-) -> Iterator[tuple[str, Split, int, float | None]]:
-    """Yield key, split, given label and given value of every example, in no order."""
-    query = select(
-        ExampleRow.key, ExampleRow.split, ExampleRow.given_label, ExampleRow.given_value
-    ).where(ExampleRow.project_id == project_id)
-    with reading(engine) as connection:
-        for row in connection.execute(query.execution_options(yield_per=CHUNK)):
-            yield row.key, row.split, row.given_label, row.given_value
 
 
 def _lock(connection: Connection, project_id: int) -> Project:

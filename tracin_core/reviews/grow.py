@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, func, select, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from tracin_core.errors import InputError
 from tracin_core.reviews.database import reading, writing
@@ -30,6 +32,43 @@ def stream_keys(engine: Engine, project_id: int) -> Iterator[tuple[str, tuple[Sp
     with reading(engine) as connection:
         for row in connection.execute(query.execution_options(yield_per=CHUNK)):
             yield row.key, (row.split, row.position)
+
+
+class StoredAnswer(NamedTuple):
+    """What a project has of one example: its answer, and its content if that was asked for."""
+
+    id: int
+    key: str
+    split: Split
+    label: int
+    value: float | None
+    text: str | None = None
+    media_path: str | None = None
+    fields: Mapping[str, Any] | None = None
+
+
+def stream_answers(
+    engine: Engine, project_id: int, *, with_content: bool = False
+) -> Iterator[StoredAnswer]:
+    """Yield what the project has of every example, in no order."""
+    columns: list[InstrumentedAttribute[Any]] = [
+        *(ExampleRow.id, ExampleRow.key, ExampleRow.split),
+        *(ExampleRow.given_label, ExampleRow.given_value),
+    ]
+    if with_content:
+        columns += [ExampleRow.text, ExampleRow.media_path, ExampleRow.fields]
+    query = select(*columns).where(ExampleRow.project_id == project_id)
+    with reading(engine) as connection:
+        for row in connection.execute(query.execution_options(yield_per=CHUNK)):
+            yield StoredAnswer(*row)
+
+
+def read_keys_of(engine: Engine, ids: Sequence[int]) -> list[str]:
+    """Return the keys of some examples, by their ids, in the same order."""
+    query = select(ExampleRow.id, ExampleRow.key).where(ExampleRow.id.in_(ids))
+    with reading(engine) as connection:
+        keys = {row.id: row.key for row in connection.execute(query)}
+    return [keys[one] for one in ids]
 
 
 def next_positions(engine: Engine, project_id: int) -> dict[Split, int]:

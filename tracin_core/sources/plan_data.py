@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from tracin_core.examples.records import KEY_BYTES
 from tracin_core.sources.problems import ProblemLog
 
 OTHER_CLASS = -1  # a true class that the project does not have
 UNKNOWN_TRUTH = -2
+NO_DIGEST = bytes(KEY_BYTES)  # of a content that is not known
+
+
+def _read_no_keys(known: Sequence[int]) -> list[str]:
+    return []
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +29,9 @@ class Known:
         digests: Of the keys, shape ``(M,)``.
         labels, values: As the data had them when they were imported, before planted errors.
         has_test: Whether some are for testing.
+        content_digests: Of the contents where the keys are given ones, ``NO_DIGEST`` where not
+            known, shape ``(M,)``; None where the keys are made of the contents.
+        read_keys: Returns the keys of some of them, by their places in the arrays.
     """
 
     classes: tuple[str, ...]
@@ -29,6 +39,8 @@ class Known:
     labels: npt.NDArray[np.int32]
     values: npt.NDArray[np.float64]
     has_test: bool
+    content_digests: npt.NDArray[np.void] | None = None
+    read_keys: Callable[[Sequence[int]], list[str]] = _read_no_keys
 
 
 @dataclass(eq=False)

@@ -7,11 +7,17 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from tracin_core.sources.plan_data import Known, Plan
+from tracin_core.sources.plan_data import NO_DIGEST, Known, Plan
 from tracin_core.sources.problems import KEPT_PER_KIND
 from tracin_core.sources.records import Problem, Source, row_number
 from tracin_core.sources.sameness import Indices, Sameness, find_same
 from tracin_core.sources.survey import Survey
+from tracin_core.sources.values import show
+
+# What is wrong, as problems of a kind are counted; such examples are known, and stay.
+CHANGED_ANSWER = "changed in the data"
+CHANGED_CONTENT = "known with other content"
+_CONTENT_WORDS = {"text": "another text", "image": "another image", "table": "other values"}
 
 
 def report_same(plan: Plan, source: Source, survey: Survey, same: Sameness) -> None:
@@ -109,9 +115,21 @@ def _describe(
 def report_changed(
     plan: Plan, source: Source, survey: Survey, same: Sameness, known: Known
 ) -> None:
-    """Report examples whose label in the data is no longer the one that was imported."""
+    """Report examples whose label or content is no longer the one that was imported.
+
+    Whatever has changed, the project keeps what it has: decisions may rest on it.
+    """
     again = np.flatnonzero(same.known >= 0)
     before = same.known[again]
+    _report_changed_answers(plan, source, survey, (again, before), known)
+    if known.content_digests is not None:
+        _report_changed_contents(plan, source, survey, (again, before), known)
+
+
+def _report_changed_answers(
+    plan: Plan, source: Source, survey: Survey, pairs: tuple[Indices, Indices], known: Known
+) -> None:
+    again, before = pairs
     if plan.classes:
         changed = plan.labels[again] != known.labels[before]
         names = [plan.classes[number] for number in known.labels[before[changed]]]
@@ -125,11 +143,37 @@ def report_changed(
         source,
         survey,
         (others, others),
-        what="changed in the data",
+        what=CHANGED_ANSWER,
         tell=lambda other, first: (
             f"Its {answer_word(source)} is another one than {next(told)!r}, with which it was "
             "imported. The project keeps that one, because decisions may rest on it; correct it "
             "in the review."
+        ),
+        refused=False,
+    )
+
+
+def _report_changed_contents(
+    plan: Plan, source: Source, survey: Survey, pairs: tuple[Indices, Indices], known: Known
+) -> None:
+    assert known.content_digests is not None  # noqa: S101 - for the type checker
+    again, before = pairs
+    old, new = known.content_digests[before], survey.content_digests[again]
+    changed = (old != new) & (old != np.void(NO_DIGEST))
+    others = again[changed]
+    keys = iter(known.read_keys([int(place) for place in before[changed][:KEPT_PER_KIND]]))
+    content = _CONTENT_WORDS[source.kind]
+    _describe(
+        plan,
+        source,
+        survey,
+        (others, others),
+        what=CHANGED_CONTENT,
+        tell=lambda other, first: (
+            f"The key {show(next(keys))} is known with {content}. What was imported is kept as it "
+            "was, with every decision on it. If this is another example, give it a key of its "
+            "own; if it replaces the old one, give it a new key and exclude the old one in the "
+            "review, or import everything into a new project."
         ),
         refused=False,
     )

@@ -45,6 +45,13 @@ def row_number(row: int, where: str) -> int | None:
     return row if where == f"row {row:,}" else None
 
 
+def fields_key(fields: Mapping[str, Any]) -> str:
+    """Return a key of a table's row that depends on its values alone."""
+    # Whole numbers count as the floats they equal, so 3 and 3.0 are one content.
+    values = {k: float(v) if isinstance(v, int) else v for k, v in fields.items()}
+    return content_key(json.dumps(values, sort_keys=True))
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
     """An image as it lies in a file, kept byte for byte."""
@@ -113,9 +120,7 @@ class SourceRecord:
             return content_key(self.text)
         if self.image is not None:
             return content_key(self.image.hashed())
-        # Whole numbers count as the floats they equal, so 3 and 3.0 are one content.
-        values = {k: float(v) if isinstance(v, int) else v for k, v in (self.fields or {}).items()}
-        return content_key(json.dumps(values, sort_keys=True))
+        return fields_key(self.fields or {})
 
     def key(self) -> str:
         """Return the example's stable name: the source's own, else of its content."""
