@@ -65,7 +65,7 @@ def draw_checkpoint_choice(project: Project, training: TrainingInfo) -> WorkOpti
     options = WorkOptions(
         steps=tuple(steps),
         rates="recorded" if rates == "recorded" else "ones",
-        run_my_code=agreed and needs_consent(model),
+        run_my_code=agreed if needs_consent(model) else False,
     )
     st.caption(_tell_cost(project, options))
     return options if pressed else None

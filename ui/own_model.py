@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import streamlit as st
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.fitting.work_options import WorkOptions
-from tracin_core.models.own import describe_own_model, hash_source, needs_consent, read_source
+from tracin_core.models.own import (
+    Consent,
+    describe_own_model,
+    hash_source,
+    needs_consent,
+    read_source,
+)
 from tracin_core.models.own_code import list_functions
 from tracin_core.reviews.projects import Project
 from ui.import_source import read_path
 from ui.plain_text import escape_markdown
 from ui.session import system_account
+from ui.wording import moment_text
 
 _WIDE = 520  # CSS pixels
+# Lines of a file that are shown, those that fit without scrolling, and the height of more.
+_LINES_SHOWN, _TALL, _HEIGHT = 500, 16, 320
 
 
 def draw_own_model(project: Project) -> WorkOptions | None:
@@ -46,7 +56,10 @@ def draw_own_model(project: Project) -> WorkOptions | None:
             placeholder="from the files",
             width=260,
         )
-    if function is None or not draw_consent(file, hash_source(source), place="train"):
+    if function is None:
+        return None
+    agreed = draw_consent(file, source, place="train")
+    if not agreed:
         return None
     try:
         model = describe_own_model(
@@ -62,7 +75,7 @@ def draw_own_model(project: Project) -> WorkOptions | None:
         model=f"{model.file}:{model.function}",
         checkpoints=None if folder is None else str(folder),
         learning_rate_of_checkpoints=rate,
-        run_my_code=True,
+        run_my_code=agreed,
     )
 
 
@@ -85,14 +98,18 @@ def _choose_function(file: Path, functions: list[str]) -> str | None:
     )
 
 
-def draw_consent(file: Path, digest: str, *, place: str) -> bool:
+def draw_consent(file: Path, source: bytes, *, place: str) -> str | None:
     """Draw the consent to run a file, given anew for every file and for one that has changed.
 
     Args:
         file: The person's file.
-        digest: Of its content.
+        source: Its content, which is what they agree to.
         place: Part of the page, as several may ask.
+
+    Returns:
+        The digest of the content, once they have agreed.
     """
+    digest = hash_source(source)
     agreed = st.checkbox(
         f"Run {escape_markdown(str(file))} as a program. It can do whatever the account "
         f"“{escape_markdown(system_account())}” can do on this machine, so run only what you know.",
@@ -100,10 +117,26 @@ def draw_consent(file: Path, digest: str, *, place: str) -> bool:
     )
     if not agreed:
         st.caption("Without this the network cannot be made. Checkpoint files alone run nothing.")
-    return agreed
+    _show_source(file, source, digest, place=place)
+    return digest if agreed else None
 
 
-def agree_to_network(model: object, *, place: str) -> bool:
+def _show_source(file: Path, source: bytes, digest: str, *, place: str) -> None:
+    """Draw what exactly is agreed to, folded away."""
+    lines = source.decode("utf-8", "replace").splitlines()
+    with st.expander(f"What {escape_markdown(file.name)} holds", key=f"own-source-{place}"):
+        changed = moment_text(datetime.fromtimestamp(file.stat().st_mtime, UTC))
+        st.caption(
+            f"{len(lines):,} lines, changed {changed}, SHA-256 {digest[:16]}… Your consent is "
+            "for this content: once the file changes, you are asked again."
+        )
+        text = "\n".join(lines[:_LINES_SHOWN])
+        st.code(text, language="python", height="content" if len(lines) < _TALL else _HEIGHT)
+        if len(lines) > _LINES_SHOWN:
+            st.caption(f"{len(lines) - _LINES_SHOWN:,} further lines are not shown.")
+
+
+def agree_to_network(model: object, *, place: str) -> Consent:
     """Draw the consent where a saved network is a person's own; the built-in ones need none.
 
     Args:
@@ -111,8 +144,21 @@ def agree_to_network(model: object, *, place: str) -> bool:
         place: As for ``draw_consent``.
 
     Returns:
-        Whether work with this network may start.
+        True where none is needed; else the digest of the file that they agreed to run, or False.
     """
     if not needs_consent(model) or not isinstance(model, Mapping):
         return True
-    return draw_consent(Path(str(model.get("file"))), str(model.get("sha256")), place=place)
+    file, saved = Path(str(model.get("file"))), str(model.get("sha256"))
+    try:
+        source = read_source(file)
+    except ConfigurationError as error:
+        st.warning(escape_markdown(str(error)))
+        return False
+    if hash_source(source) != saved:
+        st.warning(
+            f"{escape_markdown(str(file))} has changed since this network was made (SHA-256 was "
+            f"{saved[:8]}…, is {hash_source(source)[:8]}…), and is not run as it is now. Put it "
+            "back as it was, or score anew with “My own network” under “Train a model”."
+        )
+        return False
+    return draw_consent(file, source, place=place) or False

@@ -98,9 +98,9 @@ def draw_rescoring(project: Project, run: Run) -> None:
         "Training again lets the model learn the corrected labels, without what is excluded."
     )
     agreed = agree_to_network(run.config.get("model"), place="rescore")
-    ready = (progress.decisions > 0 or unranked > 0) and agreed
+    ready = (progress.decisions > 0 or unranked > 0) and bool(agreed)
     if st.button("Score again after my decisions", key="rescore", disabled=not ready):
-        start_work(project, "rescore", {"run_my_code": True} if _is_own(run) else {})
+        start_work(project, "rescore", {"run_my_code": agreed} if _is_own(run) else {})
 
 
 def _is_own(run: Run) -> bool:

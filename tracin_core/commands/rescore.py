@@ -23,11 +23,12 @@ def run(options: argparse.Namespace) -> int:
     """Do it, or start it, and say what came of it."""
     from tracin_core.commands.doing import do_or_start, tell_run
     from tracin_core.commands.opening import open_project
+    from tracin_core.commands.work_options import agree_to_saved
 
     opened = open_project(options)
     opened.current_run()
-    given = {"run_my_code": True} if options.run_my_code else {}
-    job = do_or_start(options, opened, options.project, NAME, given)
+    agreed = agree_to_saved(opened, options.run_my_code, of_run=True)
+    job = do_or_start(options, opened, options.project, NAME, {"run_my_code": agreed})
     if job is not None:
         tell_run(job)
         print(f"{job.result['examples_computed']:,} examples had changed.")

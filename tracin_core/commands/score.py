@@ -42,10 +42,14 @@ def run(options: argparse.Namespace) -> int:
     """Do it, or start it, and say what came of it."""
     from tracin_core.commands.doing import do_or_start, tell_run
     from tracin_core.commands.opening import open_project
-    from tracin_core.commands.work_options import collect_work_options
+    from tracin_core.commands.work_options import agree_to_saved, collect_work_options
 
     opened = open_project(options)
-    job = do_or_start(options, opened, options.project, NAME, collect_work_options(options))
+    job_options = collect_work_options(options)
+    if options.model is None and options.checkpoints is None:
+        agreed = agree_to_saved(opened, options.run_my_code, of_run=False)
+        job_options |= {"run_my_code": agreed}
+    job = do_or_start(options, opened, options.project, NAME, job_options)
     if job is not None:
         tell_run(job)
     return 0

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tracin_core.commands.opening import OpenedProject
+    from tracin_core.models.own import Consent
 
 # Options whose values are paths, as the person who types them sees them.
 _PATHS = ("checkpoints", "weights")
@@ -79,35 +83,68 @@ def collect_work_options(options: argparse.Namespace) -> dict[str, Any]:
     for name in _PATHS:
         if name in given:
             given[name] = str(Path(given[name]).expanduser().resolve())
+    given["run_my_code"] = False
     if "model" in given:
         given["model"], given["run_my_code"] = agree_to_model(given["model"], options.run_my_code)
     return WorkOptions(**given).to_json()
 
 
-def agree_to_model(model: str, agreed: bool) -> tuple[str, bool]:
-    """Return the model's name, and whether a file of the person's own may be run.
+def agree_to_model(model: str, agreed: bool) -> tuple[str, Consent]:
+    """Return the model's name, and the digest of the person's own file where it may be run.
 
     Args:
         model: As it was typed; the path of a file becomes absolute.
         agreed: Whether it was agreed to already; otherwise the person is asked.
 
     Raises:
+        ConfigurationError: If it was not agreed to, or there is no such file.
+    """
+    from tracin_core.models.own import hash_source, is_reference, read_reference, read_source
+
+    if not is_reference(model):
+        return model, False
+    file, function = read_reference(model)
+    path = file.resolve()
+    digest = hash_source(read_source(path))
+    _require_yes(path, agreed)
+    return f"{path}:{function}", digest
+
+
+def agree_to_saved(opened: OpenedProject, agreed: bool, *, of_run: bool) -> Consent:
+    """Return the digest of the person's file that a saved network needs, where it may be run.
+
+    Args:
+        opened: The project.
+        agreed: As for ``agree_to_model``.
+        of_run: Whether the network is that of the current run, not of the newest training.
+
+    Returns:
+        False where the network is a built-in one, or there is none.
+
+    Raises:
         ConfigurationError: If it was not agreed to.
     """
+    from tracin_core.fitting.own_saved import find_saved_model
+    from tracin_core.models.own import needs_consent
+
+    model = find_saved_model(opened.engine, opened.workspace, opened.project, of_run=of_run)
+    if model is None or not needs_consent(model):
+        return False
+    _require_yes(Path(str(model["file"])), agreed)
+    return str(model["sha256"])
+
+
+def _require_yes(path: Path, agreed: bool) -> None:
+    """Ask whether a file may be run, unless that was said already."""
     from tracin_core.commands.asking import confirm
     from tracin_core.errors import ConfigurationError
 
-    file, colon, function = model.rpartition(":")
-    if not colon:
-        return model, agreed
-    path = Path(file).expanduser().resolve()
     question = f"Run {path}? It can do whatever you can do on this machine."
     if not agreed and not confirm(question, "--run-my-code"):
         raise ConfigurationError(
             f"Running {path} was not agreed to, and nothing was done. Look at the file, then add "
             "--run-my-code, or choose a built-in network."
         )
-    return f"{path}:{function}", True
 
 
 def _steps(text: str) -> tuple[int, ...]:

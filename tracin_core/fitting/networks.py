@@ -21,7 +21,7 @@ from tracin_core.influence.checkpoints import Checkpoint
 from tracin_core.influence.losses import Loss
 from tracin_core.models.build import build_model
 from tracin_core.models.config import ModelConfig, model_config_from_json
-from tracin_core.models.own import OwnModelConfig
+from tracin_core.models.own import Consent, OwnModelConfig
 from tracin_core.models.own_inputs import OwnEncoder
 from tracin_core.models.own_loading import load_own_model
 from tracin_core.runs import CheckpointEntry, RunFolder, TargetScale
@@ -93,12 +93,13 @@ class TrainedNetwork:
                 shutil.copyfile(source, target)
 
 
-def open_network(folder: RunFolder, *, run_my_code: bool = False) -> TrainedNetwork:
+def open_network(folder: RunFolder, *, run_my_code: Consent = False) -> TrainedNetwork:
     """Return the network that a stored run was scored with.
 
     Args:
         folder: The run.
-        run_my_code: Whether the person has agreed to run the file of their own network.
+        run_my_code: Whether the person has agreed to run the file of their own network, or the
+            digest of the file that they agreed to.
 
     Raises:
         RunFolderError: If ``run.json`` is missing or damaged.
@@ -126,7 +127,7 @@ def open_network(folder: RunFolder, *, run_my_code: bool = False) -> TrainedNetw
 
 
 def open_training(
-    info: TrainingInfo, steps: Sequence[int] | None = None, *, run_my_code: bool = False
+    info: TrainingInfo, steps: Sequence[int] | None = None, *, run_my_code: Consent = False
 ) -> TrainedNetwork:
     """Return the network that a training made.
 
@@ -205,7 +206,7 @@ class MadeNetwork:
 
 
 def make_network(
-    model: Mapping[str, Any], encoder: Mapping[str, Any], run_my_code: bool
+    model: Mapping[str, Any], encoder: Mapping[str, Any], run_my_code: Consent
 ) -> MadeNetwork:
     """Make a network and its encoder from what was saved of them."""
     config = model_config_from_json(dict(model))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from tracin_core.errors import ConfigurationError
+from tracin_core.models.own import Consent
 from tracin_core.runs.config import Rates
 
 LabelChoice = Literal["given", "current"]
@@ -33,7 +34,8 @@ class WorkOptions:
         rates: Whether each checkpoint counts with its learning rate, or all the same.
         labels: The data's, or those in force after the decisions. With the second, examples
             that were excluded are not trained on.
-        run_my_code: Whether the person has agreed to run the file of their own network again.
+        run_my_code: Whether the person has agreed to run the file of their own network: in a job
+            the digest of the file that they agreed to.
     """
 
     model: str = "auto"
@@ -50,7 +52,7 @@ class WorkOptions:
     steps: tuple[int, ...] | None = None
     rates: Rates = "ones"
     labels: LabelChoice = "current"
-    run_my_code: bool = False
+    run_my_code: Consent = False
 
     def __post_init__(self) -> None:
         for name, allowed in (("rates", ("ones", "recorded")), ("labels", ("given", "current"))):

@@ -84,7 +84,7 @@ def _train(assignment: Assignment) -> dict[str, Any]:
     from tracin_core.fitting.work_options import WorkOptions
     from tracin_core.scoring.pipeline import train_project
 
-    options = dict(assignment.options)
+    options = {**assignment.options, "run_my_code": read_consent(assignment.options)}
     then_score = options.pop("then_score", True)
     place = (assignment.engine, assignment.workspace, assignment.slug)
     training = train_project(
@@ -94,11 +94,21 @@ def _train(assignment: Assignment) -> dict[str, Any]:
     return result | _score(assignment) if then_score else result
 
 
+def read_consent(options: Mapping[str, Any]) -> str | bool:
+    """Return the digest of the person's file that was agreed to, or False.
+
+    A yes alone is none here: the file may have changed since it was said.
+    """
+    agreed = options.get("run_my_code", False)
+    return agreed if isinstance(agreed, str) else False
+
+
 def _score(assignment: Assignment) -> dict[str, Any]:
     from tracin_core.fitting.work_options import WorkOptions
     from tracin_core.scoring.pipeline import score_project
 
-    options = {name: value for name, value in assignment.options.items() if name != "then_score"}
+    options = {**assignment.options, "run_my_code": read_consent(assignment.options)}
+    options.pop("then_score", None)
     run = score_project(
         assignment.engine,
         assignment.workspace,
@@ -116,7 +126,7 @@ def _rescore(assignment: Assignment) -> dict[str, Any]:
         assignment.engine,
         assignment.workspace,
         assignment.slug,
-        run_my_code=assignment.options.get("run_my_code", False),
+        run_my_code=read_consent(assignment.options),
         on_progress=assignment.on_progress,
     )
     return {"run": rescored.run.key, "examples_computed": rescored.examples_computed}

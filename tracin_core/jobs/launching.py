@@ -15,7 +15,8 @@ from sqlalchemy import Engine, make_url
 from tracin_core.config import DATABASE_VARIABLE, REPOSITORY_ROOT, WORKSPACE_VARIABLE, Workspace
 from tracin_core.errors import JobError, TracInError
 from tracin_core.housekeeping.deleting import clear_leftovers
-from tracin_core.jobs.kinds import find_kind
+from tracin_core.jobs.kinds import find_kind, read_consent
+from tracin_core.models.own import require_consent
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.jobs import (
     ACTIVE,
@@ -87,6 +88,7 @@ def retry_job(
     Raises:
         JobError: If it has not ended, or the project has another active one.
         NotFoundError: If there is no such job.
+        ConfigurationError: If it would run a file of the person's own that has changed since.
     """
     fail_dead_jobs(engine)
     job = get_job(engine, job_id)
@@ -94,6 +96,7 @@ def retry_job(
         raise JobError(
             f"Job {job.id} is {job.state}. Expected one that has ended. Wait for it, or cancel it."
         )
+    require_consent(job.options.get("model", ""), agreed=read_consent(job.options))
     return start_job(engine, workspace, job.project_slug, job.kind, job.options, program=program)
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     OwnLoss = str | Callable[[Any, Any], Tensor]
 
+# Whether a person has agreed to run their file: True to the file as it is, which holds for the
+# moment only; or the SHA-256 of the content that they agreed to, which is what a job is given.
+Consent = bool | str
+
 LARGEST_FILE = 10_000_000  # bytes; a Python file beyond this is none
 
 
@@ -178,24 +182,34 @@ def needs_consent(model: object) -> bool:
     return isinstance(model, OwnModelConfig)
 
 
-def require_consent(model: object, *, agreed: bool) -> None:
+def require_consent(model: object, *, agreed: Consent) -> None:
     """See that running a person's own code has been agreed to, where that is needed.
 
     Args:
         model: As in ``needs_consent``.
-        agreed: Whether it has.
+        agreed: Whether it has, or the digest of the file that has.
 
     Raises:
-        ConfigurationError: If not; it names the option.
+        ConfigurationError: If not, or to another file; it names the option.
     """
-    if agreed or not needs_consent(model):
+    if agreed is True or not needs_consent(model):
         return
     if isinstance(model, str):
         title = model
+        sha256 = hash_source(read_source(read_reference(model)[0])) if agreed else ""
     elif isinstance(model, Mapping):
-        title = f"{model.get('file')}:{model.get('function')}"
+        title, sha256 = f"{model.get('file')}:{model.get('function')}", str(model.get("sha256"))
     else:
-        title = str(getattr(model, "file", model))
+        title, sha256 = str(getattr(model, "file", model)), str(getattr(model, "sha256", ""))
+    if agreed == sha256:
+        return
+    if agreed:
+        raise ConfigurationError(
+            f"The network comes from {title} with the digest {sha256[:8]}; it was agreed to run "
+            f"the digest {agreed[:8]}, so the file or the network is another one by now. Expected "
+            "your consent to this one. Look at what has changed, then agree to it anew: start "
+            "the work from its form and tick the box, or in the terminal with --run-my-code."
+        )
     raise ConfigurationError(
         f"The network comes from {title}, which is a program: it can do on this machine whatever "
         "you can. Expected your consent to run it. If you trust the file, add --run-my-code, or "

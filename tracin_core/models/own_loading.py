@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.models.own import (
+    Consent,
     OwnModel,
     OwnModelConfig,
     hash_source,
@@ -31,12 +32,12 @@ from tracin_core.models.own_code import (
 LOSSES = ("cross_entropy", "mse", "binary_cross_entropy")
 
 
-def load_own_model(config: OwnModelConfig, *, run_my_code: bool) -> OwnModel:
+def load_own_model(config: OwnModelConfig, *, run_my_code: Consent) -> OwnModel:
     """Run a person's function and return the network with what belongs to it.
 
     Args:
         config: The file, as it was when it was agreed to, and the function.
-        run_my_code: Whether the person has agreed to run it.
+        run_my_code: Whether the person has agreed to run it, or the digest they agreed to.
 
     Returns:
         What the function made, with the loss filled in, and outputs in the project's order of

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from tracin_core.config import Workspace
 from tracin_core.errors import NotFoundError
 from tracin_core.fitting.stored_examples import read_project
+from tracin_core.models.own import Consent
 from tracin_core.reviews.projects import Run, current_run, get_project
 from tracin_core.runs import RunFolder
 from tracin_core.scoring.pipeline import working_on
@@ -35,7 +36,7 @@ def rescore_project(
     workspace: Workspace,
     slug: str,
     *,
-    run_my_code: bool = False,
+    run_my_code: Consent = False,
     on_progress: OnProgress = ignore_progress,
 ) -> RescoredProject:
     """Bring a project's scores up to the labels that are in force after the decisions.
@@ -48,7 +49,8 @@ def rescore_project(
         engine: The database.
         workspace: Where the project's files are.
         slug: The project.
-        run_my_code: Whether the person has agreed to run the file of their own network.
+        run_my_code: Whether the person has agreed to run the file of their own network, or the
+            digest of the file that they agreed to.
         on_progress: Told about every batch.
 
     Returns:
