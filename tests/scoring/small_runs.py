@@ -81,14 +81,21 @@ def make_sources(network: TrainedNetwork, train=1500, relabelled=()) -> list[Spl
     return sources
 
 
-def score(root: Path, *, shard=SHARD, relabelled=(), base=None, **options) -> ScoredRun:
+def cut_sources(sources: list[SplitSource], train: int) -> list[SplitSource]:
+    """Return the same with the first train examples only, as before a project grew."""
+    whole, test = sources
+    examples = ShortOfMemory(whole.examples.inputs[:train], whole.examples.labels[:train])
+    return [SplitSource(split="train", examples=examples, digests=whole.digests[:train]), test]
+
+
+def score(root: Path, *, shard=SHARD, relabelled=(), base=None, train=1500, **options) -> ScoredRun:
     network = make_network(root / "training")
     sources = make_sources(network, relabelled=relabelled)
     return score_run(
         root / "runs",
         network,
-        sources,
-        data_hash=f"1500 texts, relabelled {relabelled}",
+        cut_sources(sources, train),
+        data_hash=f"{train} texts, relabelled {relabelled}",
         base=base,
         shard_examples=shard,
         **options,

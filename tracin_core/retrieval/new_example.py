@@ -121,10 +121,10 @@ class _LoadedRun:
             Checkpoint(folder.root / entry.file, entry.learning_rate, entry.step)
             for entry in self.config.checkpoints
         ]
-        projection = self.config.projection["all"]
-        self._projection = (
-            None if projection is None else Projection(projection.dim, projection.seed)
-        )
+        self._projections = {
+            layers: None if entry is None else Projection(entry.dim, entry.seed)
+            for layers, entry in self.config.projection.items()
+        }
         self._last = TracIn(model, checkpoints[-1:], loss, rates="ones")
         score = minus_output if regression else minus_class_logit
         self._all = TracIn(model, checkpoints, loss=score, rates=self.config.rates)
@@ -145,7 +145,9 @@ class _LoadedRun:
             predicted = int(outputs.argmax())
             explained = [(encoded, torch.tensor(predicted))]
             capture = self._all.capture(
-                explained, projection=self._projection, last_layer_vectors=True
+                explained,
+                projection=self._projections["all"],
+                last_layer_vectors=self._projections["last"] or "exact",
             )
         vectors = {"all": capture.vectors, "last": capture.last_vectors}
         return NewExample(

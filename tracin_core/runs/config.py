@@ -94,6 +94,8 @@ class RunConfig:
         layers: Names of the layers behind the "all" and the "last" vectors and norms.
         rates: Whether the vectors carry the recorded learning rates or ones.
         projection: Of the vectors, per "all" and "last"; ``None`` where they are exact.
+        last_numbers: Numbers of an exact last-layer vector, over all checkpoints; 0 where it is
+            not known.
         indexes: Kind and recall per "all" and "last".
         data_hash: Digest of keys, labels and contents of the examples.
         scoring_hash: Digest of everything but the data that decides the numbers; rows of
@@ -118,6 +120,7 @@ class RunConfig:
     layers: Mapping[str, tuple[str, ...]]
     rates: Rates
     projection: Mapping[str, ProjectionEntry | None]
+    last_numbers: int = 0
     epochs: tuple[Mapping[str, Any], ...] = ()
     indexes: Mapping[str, IndexEntry] = field(default_factory=dict)
     data_hash: str = ""

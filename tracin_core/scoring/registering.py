@@ -23,6 +23,7 @@ _CONFIG_FIELDS = (
     "layers",
     "rates",
     "projection",
+    "last_numbers",
     "indexes",
     "timings",
 )

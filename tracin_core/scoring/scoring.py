@@ -8,33 +8,30 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from tracin_core.fitting.example_source import SplitSource, read_in_batches
+from tracin_core.fitting.example_source import SplitSource
 from tracin_core.fitting.networks import TrainedNetwork, list_checkpoints
-from tracin_core.gradients.projection import Projection
-from tracin_core.influence.exact_limit import EXACT_LAST_NUMBERS
 from tracin_core.influence.tracin import TracIn
 from tracin_core.models.own_code import explained_for
 from tracin_core.retrieval import build_index
-from tracin_core.runs import CheckpointEntry, IndexEntry, ProjectionEntry, RunConfig, RunFolder
+from tracin_core.runs import IndexEntry, RunConfig, RunFolder
 from tracin_core.runs.config import Rates
 from tracin_core.runs.digests import write_digests
 from tracin_core.runs.folder import LAYERS
-from tracin_core.runs.hashing import describe_code_version, hash_json, make_run_key
+from tracin_core.runs.hashing import hash_json, make_run_key
 from tracin_core.runs.shards import UnfinishedRun, remove_leftovers
+from tracin_core.scoring.making import Making, name_layers, settle_making, take_first
 from tracin_core.scoring.reuse import ReusableRun, find_reusable
 from tracin_core.scoring.sharding import SHARD_EXAMPLES, ShardScorer
+from tracin_core.scoring.vector_choice import EXACT_BYTES
 from tracin_core.terms import Split
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 from tracin_core.work.threads import threads_limited_for
-
-# An error of 6% in a dot product, relative to the product of the norms, for 2 KB an example.
-PROJECTION = ProjectionEntry(dim=512, seed=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +65,7 @@ def score_run(
     rates: Rates = "ones",
     device: str = "auto",
     shard_examples: int = SHARD_EXAMPLES,
+    exact_bytes: int = EXACT_BYTES,
     on_progress: OnProgress = ignore_progress,
 ) -> ScoredRun:
     """Score every example and write the run's folder, which appears when it is complete.
@@ -87,49 +85,43 @@ def score_run(
             is what the queue's self-influence uses: both then tell the same story.
         device: "auto", or a device as torch names it.
         shard_examples: Examples that are in memory at a time.
+        exact_bytes: What exact last-layer vectors of all examples may take on the disk; where
+            they would take more, they are projected.
         on_progress: Told about every batch.
 
     Raises:
         GradientError: If a gradient is not finite or a layer is not covered.
         CheckpointError: If a checkpoint cannot be loaded.
     """
-    entries = network.hashed_checkpoints()
-    making = {
-        "checkpoints": [entry.sha256 for entry in entries],
-        "model": network.model_config.to_json(),
-        "encoder": network.encoder.to_json(),
-        "rates": rates,
-        "layers": list(LAYERS),
-        "projection": asdict(PROJECTION),
-        "code": describe_code_version(),
-    }
-    if network.target_scale is not None:
-        making["target_scale"] = asdict(network.target_scale)
+    with threads_limited_for(network.model), explained_for(network.own_file, "The network"):
+        making = settle_making(
+            network, sources, rates=rates, device=device, exact_bytes=exact_bytes
+        )
     created_at = datetime.now(UTC)
-    digest = hash_json({"data": data_hash, **making})
+    digest = making.hash_with(data_hash)
     root = _find_run(runs_folder, digest) or runs_folder / make_run_key(digest, created_at)
     if root.exists() and not list(RunFolder(root).find_problems()):
         remove_leftovers(root)
         none = {source.split: 0 for source in sources}
-        return ScoredRun(folder=RunFolder(root), num_computed=none, num_checkpoints=len(entries))
-    reusable = None if base is None else find_reusable(base, hash_json(making))
+        return ScoredRun(
+            folder=RunFolder(root), num_computed=none, num_checkpoints=len(making.checkpoints)
+        )
+    reusable = None if base is None else find_reusable(base, making.scoring_hash)
     run = _open_unfinished(runs_folder, digest, network, reusable, shard_examples)
-    work = _Scoring(run, network, entries, rates, device, on_progress)
+    work = _Scoring(run, making, device, on_progress)
     with threads_limited_for(network.model), explained_for(network.own_file, "The network"):
         work.score(sources, reusable, shard_examples)
     config = work.describe(
         key=root.name,
         counts={source.split: len(source.examples) for source in sources},
         data_hash=data_hash,
-        scoring_hash=hash_json(making),
-        code_version=str(making["code"]),
         created_at=created_at,
     )
     run.folder.write_config(config)
     return ScoredRun(
         folder=run.publish(root),
         num_computed={source.split: run.journal.count_computed(source.split) for source in sources},
-        num_checkpoints=len(entries),
+        num_checkpoints=len(making.checkpoints),
     )
 
 
@@ -139,36 +131,34 @@ class _Scoring:
     def __init__(
         self,
         run: UnfinishedRun,
-        network: TrainedNetwork,
-        entries: tuple[CheckpointEntry, ...],
-        rates: Rates,
+        making: Making,
         device: str,
         on_progress: OnProgress,
     ) -> None:
         self._run = run
-        self._network = network
-        self._entries = entries
-        self._rates: Rates = rates
+        self._making = making
         self._on_progress = on_progress
-        checkpoints = list_checkpoints(run.folder, entries)
-        self._tracin = TracIn(network.model, checkpoints, network.loss, rates=rates)
+        network = making.network
+        checkpoints = list_checkpoints(run.folder, making.checkpoints)
+        self._tracin = TracIn(
+            network.model, checkpoints, network.loss, device=device, rates=making.rates
+        )
         self._seconds: dict[str, float] = {}
         self._indexes: dict[str, IndexEntry] = {}
-        self._layers: dict[str, tuple[str, ...]] = {}
-        self._projections: dict[str, ProjectionEntry | None] = {}
+        self._layers: dict[str, tuple[str, ...]] = {"last": making.last_layer}
 
     def score(
         self, sources: Sequence[SplitSource], base: ReusableRun | None, shard_examples: int
     ) -> None:
         """Write signals, probabilities, vectors, digests and indexes."""
-        train = next(source for source in sources if source.split == "train")
         # First, also when it goes on in the middle: how gradients are computed is decided on
         # the first examples, and must not depend on where an earlier process was killed.
-        self._examine(train)
+        covered = self._tracin.examine(take_first(sources))
+        self._layers = {"all": name_layers(covered), **self._layers}
         scorer = ShardScorer(
             tracin=self._tracin,
-            projection=Projection(dim=PROJECTION.dim, seed=PROJECTION.seed),
-            scale=self._network.target_scale,
+            projection=self._making.projection,
+            scale=self._making.network.target_scale,
             shard_examples=shard_examples,
             on_progress=self._on_progress,
         )
@@ -185,12 +175,10 @@ class _Scoring:
         key: str,
         counts: Mapping[str, int],
         data_hash: str,
-        scoring_hash: str,
-        code_version: str,
         created_at: datetime,
     ) -> RunConfig:
         """Return what ``run.json`` is to hold."""
-        network = self._network
+        making, network = self._making, self._making.network
         return RunConfig(
             key=key,
             kind=network.kind,
@@ -199,38 +187,22 @@ class _Scoring:
             encoder=network.encoder.to_json(),
             training=network.training,
             epochs=network.epochs,
-            checkpoints=self._entries,
+            checkpoints=making.checkpoints,
             counts=counts,
             layers=self._layers,
-            rates=self._rates,
-            projection=self._projections,
+            rates=making.rates,
+            projection=dict(making.projection.items()),
+            last_numbers=making.last_numbers,
             indexes=self._indexes,
             data_hash=data_hash,
-            scoring_hash=scoring_hash,
-            code_version=code_version,
+            scoring_hash=making.scoring_hash,
+            code_version=making.code,
             created_at=created_at.isoformat(timespec="seconds"),
             timings={step: round(seconds, 3) for step, seconds in self._seconds.items()},
             task=network.task,
             target=network.target,
             target_scale=network.target_scale,
         )
-
-    def _examine(self, source: SplitSource) -> None:
-        """Note which layers are covered, and which vectors the capture pass will project."""
-        first = read_in_batches(source.examples, np.arange(min(3, len(source.examples))), 3)
-        last = TracIn(
-            self._network.model,
-            self._tracin.checkpoints[-1:],
-            self._network.loss,
-            layers="last",
-            rates="ones",
-        )
-        covered = {"all": self._tracin.examine(first), "last": last.examine(first)}
-        self._layers = {layers: name_layers(entry.covered) for layers, entry in covered.items()}
-        sizes = {entry.name: entry.size for entry in covered["last"]}
-        numbers = len(self._entries) * sum(sizes[name] for name in covered["last"].covered)
-        exact = numbers <= EXACT_LAST_NUMBERS
-        self._projections = {"all": PROJECTION, "last": None if exact else PROJECTION}
 
     def _build_indexes(self) -> None:
         start, folder = time.perf_counter(), self._run.folder
@@ -240,11 +212,6 @@ class _Scoring:
             self._indexes[layers] = IndexEntry(kind=index.kind, recall=float(index.recall))
             self._on_progress(Progress("building the indexes", number, len(LAYERS)))
         self._seconds["build_indexes"] = time.perf_counter() - start
-
-
-def name_layers(parameters: Sequence[str]) -> tuple[str, ...]:
-    """Return the modules that hold these parameters, in order, each once."""
-    return tuple(dict.fromkeys(name.rpartition(".")[0] for name in parameters))
 
 
 def _find_run(runs_folder: Path, digest: str) -> Path | None:

@@ -6,6 +6,7 @@ Imports torch; so do its callers, inside functions.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +16,11 @@ from tracin_core.errors import GradientError
 from tracin_core.fitting.example_source import SplitSource, read_in_batches
 from tracin_core.gradients.projection import Projection
 from tracin_core.influence.tracin import TracIn
-from tracin_core.runs import TargetScale
+from tracin_core.runs import ProjectionEntry, TargetScale
 from tracin_core.runs.shards import Shard, UnfinishedRun
 from tracin_core.scoring.reuse import ReusableRun
 from tracin_core.scoring.shard_rows import as_shard, as_value_shard
+from tracin_core.terms import Layers
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
 # A multiple of every usual batch size, so that batches are cut as without shards. With the
@@ -32,14 +34,14 @@ class ShardScorer:
 
     Attributes:
         tracin: The engine with the network and its checkpoints.
-        projection: Of the "all" vectors, and of "last" ones that are too wide.
+        projection: Of each layers' vectors; None where they are exact.
         scale: How targets were standardised, for regression.
         shard_examples: Examples that are in memory at a time.
         on_progress: Told about every batch.
     """
 
     tracin: TracIn
-    projection: Projection
+    projection: Mapping[Layers, ProjectionEntry | None]
     scale: TargetScale | None = None
     shard_examples: int = SHARD_EXAMPLES
     on_progress: OnProgress = ignore_progress
@@ -95,8 +97,8 @@ class ShardScorer:
         try:
             capture = self.tracin.capture(
                 loader,
-                projection=self.projection,
-                last_layer_vectors=True,
+                projection=as_projection(self.projection["all"]),
+                last_layer_vectors=as_projection(self.projection["last"]) or "exact",
                 on_progress=lambda done, _: self.on_progress(Progress(stage, before + done, total)),
             )
         except GradientError as error:
@@ -108,3 +110,8 @@ class ShardScorer:
         if self.scale is None:
             return as_shard(capture)
         return as_value_shard(capture, loader.dataset.targets, self.scale)  # type: ignore[attr-defined]
+
+
+def as_projection(entry: ProjectionEntry | None) -> Projection | None:
+    """Return what a run's record means to the engine; None for exact vectors."""
+    return None if entry is None else Projection(dim=entry.dim, seed=entry.seed)

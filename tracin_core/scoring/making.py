@@ -1,0 +1,128 @@
+"""What a run is made of: settled before its first number, recorded, and followed ever after.
+
+Imports torch; so do its callers, inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tracin_core.fitting.example_source import SplitSource, read_in_batches
+from tracin_core.fitting.networks import TrainedNetwork, list_checkpoints
+from tracin_core.gradients.coverage import Coverage
+from tracin_core.influence.tracin import TracIn
+from tracin_core.runs import CheckpointEntry, ProjectionEntry, RunFolder
+from tracin_core.runs.config import Rates
+from tracin_core.runs.folder import LAYERS
+from tracin_core.runs.hashing import describe_code_version, hash_json
+from tracin_core.scoring.vector_choice import EXACT_BYTES, PROJECTION, choose_last_projection
+from tracin_core.terms import Layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """Everything but the data that decides a run's numbers.
+
+    Attributes:
+        network: The trained network.
+        checkpoints: As the run lists them, with digests of their files.
+        rates: Whether vectors carry the recorded learning rates or ones.
+        projection: Of each layers' vectors; None where they are exact.
+        last_layer: Modules of the last layer.
+        last_numbers: Numbers of an exact last-layer vector, over all checkpoints.
+        code: Version and digest of the program.
+    """
+
+    network: TrainedNetwork
+    checkpoints: tuple[CheckpointEntry, ...]
+    rates: Rates
+    projection: Mapping[Layers, ProjectionEntry | None]
+    last_layer: tuple[str, ...]
+    last_numbers: int
+    code: str
+
+    @property
+    def layers(self) -> tuple[Layers, ...]:
+        """Whose norms and vectors are computed."""
+        return tuple(self.projection)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what its digests are made of."""
+        values: dict[str, Any] = {
+            "checkpoints": [entry.sha256 for entry in self.checkpoints],
+            "model": self.network.model_config.to_json(),
+            "encoder": self.network.encoder.to_json(),
+            "rates": self.rates,
+            "layers": list(self.layers),
+            "projection": {
+                layers: None if entry is None else asdict(entry)
+                for layers, entry in self.projection.items()
+            },
+            "code": self.code,
+        }
+        if self.network.target_scale is not None:
+            values["target_scale"] = asdict(self.network.target_scale)
+        return values
+
+    @property
+    def scoring_hash(self) -> str:
+        """Digest by which rows of another run may be reused."""
+        return hash_json(self.to_json())
+
+    def hash_with(self, data_hash: str) -> str:
+        """Return the digest of the whole run."""
+        return hash_json({"data": data_hash, **self.to_json()})
+
+
+def settle_making(
+    network: TrainedNetwork,
+    sources: Sequence[SplitSource],
+    *,
+    rates: Rates = "ones",
+    device: str = "auto",
+    exact_bytes: int = EXACT_BYTES,
+) -> Making:
+    """Decide what a run is made of; one of the same examples and options is decided alike.
+
+    Args:
+        network: The trained network.
+        sources: Examples of both splits.
+        rates: Whether vectors carry the recorded learning rates or ones.
+        device: "auto", or a device as torch names it.
+        exact_bytes: What exact last-layer vectors of all examples may take.
+
+    Raises:
+        GradientError: If the last layer's gradients cannot be computed.
+        CheckpointError: If the last checkpoint cannot be loaded.
+    """
+    checkpoints = list_checkpoints(RunFolder(network.folder), network.checkpoints[-1:])
+    last = TracIn(
+        network.model, checkpoints, network.loss, layers="last", device=device, rates="ones"
+    ).examine(take_first(sources))
+    numbers = len(network.checkpoints) * sum(last[name].size for name in last.covered)
+    num_examples = sum(len(source.examples) for source in sources)
+    projection = {"last": choose_last_projection(numbers, num_examples, exact_bytes)}
+    return Making(
+        network=network,
+        checkpoints=network.hashed_checkpoints(),
+        rates=rates,
+        projection={layers: projection.get(layers, PROJECTION) for layers in LAYERS},
+        last_layer=name_layers(last),
+        last_numbers=numbers,
+        code=describe_code_version(),
+    )
+
+
+def take_first(sources: Sequence[SplitSource]) -> Any:
+    """Return the first train examples, on which is decided how gradients are computed."""
+    train = next(source for source in sources if source.split == "train")
+    return read_in_batches(train.examples, np.arange(min(3, len(train.examples))), 3)
+
+
+def name_layers(coverage: Coverage) -> tuple[str, ...]:
+    """Return the modules that hold the covered parameters, in order, each once."""
+    return tuple(dict.fromkeys(name.rpartition(".")[0] for name in coverage.covered))
