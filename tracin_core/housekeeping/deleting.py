@@ -21,6 +21,7 @@ from tracin_core.reviews.deleting import (
 )
 from tracin_core.reviews.jobs import active_job, fail_dead_jobs, list_jobs
 from tracin_core.reviews.projects import get_project
+from tracin_core.reviews.unseen import is_being_entered, settle_entries
 from tracin_core.work.logs import log_path
 
 # In a project's folder: the rows of this project go, or are not all there yet. It decides only
@@ -64,7 +65,7 @@ def remove_project(engine: Engine, workspace: Workspace, slug: str) -> None:
 
 
 def finish_removals(engine: Engine, workspace: Workspace) -> list[str]:
-    """Remove what killed deletions and killed restorations have left; call it at a start.
+    """Remove what killed deletions, restorations and imports have left; call it at a start.
 
     Returns:
         The names of the projects of which something was left.
@@ -72,7 +73,11 @@ def finish_removals(engine: Engine, workspace: Workspace) -> list[str]:
     found = set()
     for project_id, name in list_hidden_projects(engine):
         slug = name.partition("#")[0]
-        if restored_name(name) is None or active_job(engine, slug) is None:
+        if is_being_entered(name):
+            if active_job(engine, slug) is None:
+                settle_entries(engine, slug)
+                found.add(slug)
+        elif restored_name(name) is None or active_job(engine, slug) is None:
             delete_hidden_project(engine, project_id)
             found.add(slug)
     for folder in _marked_folders(workspace):

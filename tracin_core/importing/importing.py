@@ -2,8 +2,9 @@
 
 The data is read twice: once to decide about every example by a few bytes of each, once to store
 those that are kept. Everything is written into a folder that nobody looks at; when it is whole,
-pictures and truth take their places and the examples enter the database in one transaction. A
-process that is killed before that leaves a folder that the next import removes.
+pictures and truth take their places, and the examples enter the database unseen, to be shown by
+its last step. A process that is killed before that leaves a folder and rows that the next import
+removes.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tracin_core.importing.growth import (
 )
 from tracin_core.importing.report import ImportReport, make_report
 from tracin_core.importing.staging import (
+    Staging,
     check_folder_is_free,
     place_files,
     remove_batch,
@@ -40,6 +42,7 @@ from tracin_core.reviews.entering import NewProject, enter_growth, enter_project
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.project_rules import check_slug
 from tracin_core.reviews.projects import Project, get_project
+from tracin_core.reviews.unseen import settle_entries
 from tracin_core.sources import ImportOptions, Preview, Source, open_source
 from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import Plan
@@ -163,6 +166,7 @@ def import_project(
         disk_errors_explained(workspace.root),
         project_locked(workspace.project_folder(slug), lambda: on_progress(waiting)),
     ):
+        settle_entries(engine, slug)
         project = _find_project(engine, slug)
         if project is not None:
             check_same_kind(project, surveyed.source)
@@ -181,6 +185,7 @@ def remove_killed_imports(engine: Engine, workspace: Workspace) -> list[str]:
     """Remove what imports that were killed have left, and return the projects' slugs."""
 
     def find_settings(slug: str) -> Mapping[str, Any] | None:
+        settle_entries(engine, slug)
         project = _find_project(engine, slug)
         return None if project is None else project.settings
 
@@ -259,7 +264,7 @@ def _store(
     remove_own_leftovers(workspace, new.slug, None if project is None else project.settings)
     if project is None:
         check_folder_is_free(workspace, new.slug)
-    before = [] if project is None else list(project.settings.get("imports", ()))
+    before = () if project is None else project.settings.get("imports", ())
     batch = f"import-{len(before) + 1:04d}"
     new.settings["imports"][0]["batch"] = batch
     positions: Mapping[Split, int] = {"train": 0, "test": 0}
@@ -275,25 +280,50 @@ def _store(
             positions=positions,
             on_progress=lambda done, total: on_progress(Progress(WRITING, done, total)),
         )
-        on_progress(Progress(ENTERING, 0, 1))
-        entered = False
         try:
+            on_progress(Progress(ENTERING, 0, int(plan.kept.sum())))
             place_files(workspace, new.slug, staging, batch)
-            if project is None:
-                enter_project(engine, new, staging.read_examples())
-            else:
-                enter_growth(
-                    engine,
-                    project.id,
-                    classes=plan.classes,
-                    settings={
-                        **project.settings,
-                        "imports": [*before, *new.settings["imports"]],
-                    },
-                    examples=staging.read_examples(),
-                )
-            entered = True
-        finally:
-            if not entered:
+            _enter(engine, project, new, plan, staging, on_progress)
+        except BaseException:
+            # It may have come between the last step and its return: then the files are needed.
+            if not _is_entered(engine, new.slug, batch):
                 remove_batch(workspace, new.slug, batch, is_new=project is None)
-    on_progress(Progress(ENTERING, 1, 1))
+            raise
+
+
+def _enter(
+    engine: Engine,
+    project: Project | None,
+    new: NewProject,
+    plan: Plan,
+    staging: Staging,
+    on_progress: OnProgress,
+) -> None:
+    """Enter what was written: as a new project, or as more of one that exists."""
+    total, entered = int(plan.kept.sum()), 0
+
+    def count(number: int) -> None:
+        nonlocal entered
+        entered += number
+        on_progress(Progress(ENTERING, entered, total))
+
+    examples = staging.read_examples()
+    if project is None:
+        enter_project(engine, new, examples, count)
+        return
+    imports = [*project.settings.get("imports", ()), *new.settings["imports"]]
+    settings = {**project.settings, "imports": imports}
+    enter_growth(
+        engine,
+        project.id,
+        classes=plan.classes,
+        settings=settings,
+        examples=examples,
+        on_rows=count,
+    )
+
+
+def _is_entered(engine: Engine, slug: str, batch: str) -> bool:
+    project = _find_project(engine, slug)
+    imports = () if project is None else project.settings.get("imports", ())
+    return any(entry.get("batch") == batch for entry in imports)

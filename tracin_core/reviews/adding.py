@@ -57,15 +57,20 @@ def insert_examples(
         IntegrityError: If a key or position is taken.
     """
     count = 0
-    for rows in _chunks(examples, project.id, ExampleRules(project)):
+    for rows in rows_of(examples, project.id, ExampleRules(project)):
         connection.execute(insert(ExampleRow), rows)
         count += len(rows)
     return count
 
 
-def _chunks(
+def rows_of(
     examples: Iterable[NewExample], project_id: int, rules: ExampleRules
 ) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of examples in chunks, all of a chunk checked.
+
+    Raises:
+        InputError: If an example is unusable.
+    """
     iterator = iter(examples)
     while chunk := list(islice(iterator, CHUNK)):
         for example in chunk:
