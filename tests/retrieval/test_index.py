@@ -8,7 +8,7 @@ import pytest
 from tracin_core.errors import RetrievalError, WorkspaceError
 from tracin_core.retrieval import build_index, open_index
 from tracin_core.retrieval.annoy_bands import AnnoyBands
-from tracin_core.retrieval.annoy_build import make_annoy
+from tracin_core.retrieval.annoy_files import make_annoy
 from tracin_core.retrieval.exact import ExactSearch
 from tracin_core.retrieval.recall import draw_queries
 
@@ -223,10 +223,14 @@ def test_the_smallest_sets_are_indexed_too(count):
     assert index.search(np.ones(24), 3).indices.shape == (min(count, 3),)
 
 
-def test_a_set_of_zero_vectors_is_indexed():
-    index = build_index(np.zeros((700, 4)), "annoy")
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_set_of_zero_vectors_is_indexed(tmp_path, saved):
+    index = build_index(np.zeros((700, 4)), "annoy", tmp_path / "index" if saved else None)
     assert index.recall == 1.0
     assert index.search(np.ones(4), 2).scores.tolist() == [0, 0]
+    if saved:
+        opened = open_index(tmp_path / "index", np.zeros((700, 4)))
+        assert opened.search(np.ones(4), 2).indices.tolist() == [0, 1]
 
 
 def test_the_sample_holds_train_vectors_perturbed_ones_and_unlike_ones():

@@ -1,20 +1,25 @@
-"""Building the bands of an Annoy index, saving them, and opening them memory-mapped."""
+"""Building the bands of an Annoy index."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
-from tracin_core.errors import RetrievalError
-from tracin_core.retrieval.annoy_bands import AnnoyBands, AnnoyLike, Band, Effort, Scan
-from tracin_core.retrieval.bands import cut_bands
+from tracin_core.retrieval.annoy_bands import AnnoyBands
+from tracin_core.retrieval.annoy_files import (
+    AnnoyFactory,
+    make_annoy,
+    name_annoy_file,
+    open_bands,
+    save_bands,
+)
+from tracin_core.retrieval.band import Band, Effort
+from tracin_core.retrieval.bands import Cut, cut_bands
+from tracin_core.retrieval.scan import Scan
 from tracin_core.retrieval.vectors import Matrix, Numbers, Positions
 
 # The number of threads that build one band's trees is fixed, because Annoy seeds each thread:
@@ -26,29 +31,6 @@ _TREES = 16
 _SCANNED_NUMBERS = 1 << 20
 # Rows turned to Python numbers at a time; Annoy takes nothing else.
 _ROWS_AT_ONCE = 1024
-
-_LAYOUT = "bands.json"
-_ORDER = "order.npy"
-_ROWS = "rows.npy"
-
-AnnoyFactory = Callable[[int], AnnoyLike]
-
-
-def make_annoy(dimensions: int) -> AnnoyLike:
-    """Return an empty angular index.
-
-    Raises:
-        RetrievalError: If annoy is not installed, or was not compiled.
-    """
-    try:
-        from annoy import AnnoyIndex
-    except ImportError as error:
-        raise RetrievalError(
-            f"Annoy cannot be loaded ({error}); approximate search needs it. It is compiled when "
-            "it is installed: install a C++ compiler, then run `pip install --force-reinstall "
-            "annoy`. Exact search works without it (kind='exact')."
-        ) from error
-    return cast(AnnoyLike, AnnoyIndex(dimensions, "angular"))
 
 
 def build_bands(
@@ -76,13 +58,15 @@ def build_bands(
     factory(vectors.shape[1])  # says at once that annoy is missing
     # Stable: of equal norms the lower position first.
     order = np.argsort(-norms, kind="stable")
-    cuts, head = cut_bands(norms[order])
+    cuts = cut_bands(norms[order], _SCANNED_NUMBERS // vectors.shape[1])
     builder = _Builder(vectors, norms, order, folder, seed, factory)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        bands = list(pool.map(lambda cut: builder.build(*cut, in_head=cut[1] <= head), cuts))
-    if folder is not None:
-        _save(folder, bands, order)
-    return AnnoyBands(vectors, bands, effort)
+        bands = list(pool.map(builder.build, cuts))
+    if folder is None:
+        return AnnoyBands(vectors, bands, effort)
+    save_bands(folder, bands, order, vectors.shape[1])
+    # What is measured from here on is what will be opened later.
+    return open_bands(vectors, norms, effort, folder, factory=factory)
 
 
 @dataclass(frozen=True)
@@ -96,13 +80,13 @@ class _Builder:
     seed: int
     factory: AnnoyFactory
 
-    def build(self, start: int, stop: int, *, in_head: bool) -> Band:
-        """Build the band of the vectors at ``order[start:stop]``."""
-        positions = self.order[start:stop]
+    def build(self, cut: Cut) -> Band:
+        """Build the band of the vectors at ``order[cut.start : cut.stop]``."""
+        positions = self.order[cut.start : cut.stop]
         largest = float(self.norms[positions[0]])
         if largest == 0:
             return Band(largest, positions)
-        if in_head or (stop - start) * self.vectors.shape[1] <= _SCANNED_NUMBERS:
+        if cut.scanned:
             rows = np.ascontiguousarray(self.vectors[positions])
             return Band(largest, positions, Scan(rows, self.norms[positions]))
         annoy = self.factory(self.vectors.shape[1])
@@ -115,78 +99,5 @@ class _Builder:
                 annoy.add_item(item, unit)
         annoy.build(_TREES, n_jobs=_TREE_THREADS)
         if self.folder is not None:
-            annoy.save(str(self.folder / _annoy_file(start)))  # from here on memory-mapped
+            annoy.save(str(self.folder / name_annoy_file(cut.start)))  # from here on memory-mapped
         return Band(largest, positions, annoy=annoy)
-
-
-def _annoy_file(start: int) -> str:
-    return f"band-{start:09d}.ann"
-
-
-def _save(folder: Path, bands: list[Band], order: Positions) -> None:
-    """Write what the Annoy files do not hold: the order, the rows scanned exactly, the cuts."""
-    scanned = [band.scan.rows for band in bands if band.scan is not None]
-    np.save(folder / _ORDER, order)
-    np.save(folder / _ROWS, np.concatenate(scanned))
-    layout, start = [], 0
-    for band in bands:
-        stop = start + len(band.positions)
-        path = folder / _annoy_file(start)
-        layout.append(
-            {
-                "start": start,
-                "stop": stop,
-                "largest_norm": band.largest_norm,
-                "scanned": band.scan is not None,
-                "annoy_bytes": path.stat().st_size if band.annoy is not None else None,
-            }
-        )
-        start = stop
-    (folder / _LAYOUT).write_text(json.dumps(layout, indent=1))
-
-
-def open_bands(
-    vectors: Matrix,
-    norms: Numbers,
-    effort: Effort,
-    folder: Path,
-    *,
-    factory: AnnoyFactory = make_annoy,
-) -> AnnoyBands:
-    """Open saved bands; little but their layout is read before they are searched.
-
-    Raises:
-        RetrievalError: If a file is missing or corrupt, or annoy is missing.
-    """
-    try:
-        order = np.load(folder / _ORDER, mmap_mode="r")
-        rows = np.load(folder / _ROWS, mmap_mode="r")
-        bands, used = [], 0
-        for entry in json.loads((folder / _LAYOUT).read_text()):
-            positions = order[entry["start"] : entry["stop"]]
-            scan, annoy = None, None
-            if entry["scanned"]:
-                scan = Scan(rows[used : used + len(positions)], norms[positions])
-                used += len(positions)
-            elif entry["annoy_bytes"] is not None:
-                annoy = factory(vectors.shape[1])
-                _load(annoy, folder / _annoy_file(entry["start"]), entry["annoy_bytes"])
-            bands.append(Band(entry["largest_norm"], positions, scan, annoy))
-        _check(len(order) == len(vectors) and used == len(rows), "sizes differ")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RetrievalError(
-            f"The index in {folder} is incomplete or corrupt ({error}); expected the files that "
-            "were saved with it. Delete the folder and build the index again."
-        ) from error
-    return AnnoyBands(vectors, bands, effort)
-
-
-def _load(annoy: AnnoyLike, path: Path, size: int) -> None:
-    # Annoy itself takes a cut-off file for a smaller index.
-    _check(path.stat().st_size == size, f"{path.name} has not its {size} bytes")
-    annoy.load(str(path))
-
-
-def _check(sound: bool, problem: str) -> None:
-    if not sound:
-        raise ValueError(problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +12,6 @@ from tracin_core.retrieval.vectors import Numbers
 # The 4% with the largest norms hold nearly every neighbour when norms are heavy-tailed; to look
 # at all of them costs 1/25 of an exact search.
 _HEAD_SHARE = 25
-_FIRST_ROWS = 512
 _FEWEST_ROWS = 512
 _TAIL_BANDS = 12
 # Narrower bands would cost queries and prune nothing.
@@ -21,28 +21,39 @@ _SMALLEST_RATIO = 1.1
 _FLOOR_QUANTILE = 0.01
 
 
-def cut_bands(norms: Numbers) -> tuple[list[tuple[int, int]], int]:
+class Cut(NamedTuple):
+    """One band, as a range of the sorted vectors; ``scanned`` if it is looked at exactly."""
+
+    start: int
+    stop: int
+    scanned: bool
+
+
+def cut_bands(norms: Numbers, scanned_rows: int) -> list[Cut]:
     """Cut norms sorted from large to small into bands.
 
-    The head, meant for exact scans, is cut once: the first rows yield a score that tells how
-    far into the rest to look. What follows is cut where the norm has fallen by a constant
-    ratio. Zero vectors are a band of their own.
+    The head is scanned exactly. What follows is cut where the norm has fallen by a constant
+    ratio, and bands of few rows are scanned too; scanned neighbours are one band, because a scan
+    stops by itself where the norms are too small. Zero vectors are a band of their own.
 
     Args:
         norms: Descending, shape ``(N,)``.
+        scanned_rows: Up to so many rows a band is scanned.
 
     Returns:
-        The bands as ``(start, stop)``, in order and without gaps, and how many rows belong to
-        the head (a cut falls there).
+        The bands in order and without gaps.
     """
     total, positive = len(norms), int(np.count_nonzero(norms))
     head = min(positive, max(_FEWEST_ROWS, total // _HEAD_SHARE))
-    cuts = {0, head, positive, total}
-    if head > _FIRST_ROWS:
-        cuts.add(_FIRST_ROWS)
+    edges = {0, head, positive, total}
     if positive > head:
-        cuts.update(_cut_tail(norms[:positive], head))
-    return list(pairwise(sorted(cuts))), head
+        edges.update(_cut_tail(norms[:positive], head))
+    cuts: list[Cut] = []
+    for start, stop in pairwise(sorted(edges)):
+        scanned = start < positive and (stop <= head or stop - start <= scanned_rows)
+        first = cuts.pop().start if scanned and cuts and cuts[-1].scanned else start
+        cuts.append(Cut(first, stop, scanned))
+    return cuts
 
 
 def _cut_tail(norms: Numbers, head: int) -> list[int]:

@@ -89,29 +89,42 @@ def find_promising(
     unknown = np.isneginf(limits)
     if width > k and unknown.any():
         sample = block[unknown, :: max(1, width // max(_SAMPLE, 2 * k))]
-        limits[unknown] = _find_kth_largest(sample, k) - 2 * margin
+        limits[unknown] = find_kth_largest(sample, k) - 2 * margin
     rows, columns = np.nonzero(block >= limits.astype(block.dtype)[:, None])
-    if len(rows) > _CROWD * k * len(block):
-        return _thin(block, rows, columns, k, margin)
-    return rows, columns
+    return thin(block, rows, columns, k, margin)
 
 
-def _find_kth_largest(scores: Matrix, k: int) -> Numbers:
+def find_kth_largest(scores: Matrix, k: int) -> Numbers:
     """Return the k-th largest of each row, shape ``(M,)``."""
     place = scores.shape[1] - k
     kth: Numbers = np.partition(scores, place, axis=1)[:, place].astype(np.float64)
     return kth
 
 
-def _thin(
-    block: Matrix, rows: Positions, columns: Positions, k: int, margin: float
+def thin(
+    block: Matrix, rows: Positions, columns: Positions, k: int, margins: Matrix | float
 ) -> tuple[Positions, Positions]:
-    """Keep of each query's cells those that reach its own k-th best cell, give or take."""
-    values = block[rows, columns]
+    """Keep of each query's cells those that can reach its own k-th best cell, if they crowd.
+
+    Args:
+        block: Approximate scores, shape ``(M, B)``.
+        rows: Of the cells, sorted, shape ``(n,)``.
+        columns: Of the cells, shape ``(n,)``.
+        k: Number of candidates that are kept.
+        margins: Largest error of each column's scores, shape ``(B,)``, or of all.
+
+    Returns:
+        Rows and columns, each of shape ``(n,)`` with a smaller n or the same.
+    """
+    if len(rows) <= _CROWD * k * len(block):
+        return rows, columns
+    values = block[rows, columns].astype(np.float64)
+    errors = np.broadcast_to(margins, block.shape[1])[columns]
+    surely = values - errors
     limits = np.full(len(block), -np.inf)
     bounds = np.searchsorted(rows, np.arange(len(block) + 1))
     for row in np.flatnonzero(np.diff(bounds) > k):
-        cells = values[bounds[row] : bounds[row + 1]]
+        cells = surely[bounds[row] : bounds[row + 1]]
         limits[row] = np.partition(cells, len(cells) - k)[len(cells) - k]
-    keep = values >= (limits - 2 * margin)[rows]
+    keep = values + errors >= limits[rows]
     return rows[keep], columns[keep]

@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike
 
 from tracin_core.errors import RetrievalError
 from tracin_core.retrieval.best import Best
+from tracin_core.retrieval.directions import Directions
 from tracin_core.retrieval.exact import NEGLIGIBLE_NORM, ExactSearch, rounding_error, scale_to_unit
-from tracin_core.retrieval.queries import Directions, Found, Measure, Side, search_in_parts
+from tracin_core.retrieval.queries import Found, Measure, Side, search_in_parts
 from tracin_core.retrieval.vectors import compute_scores
 
 if TYPE_CHECKING:

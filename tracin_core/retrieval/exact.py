@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tracin_core.retrieval.best import Best, find_promising
-from tracin_core.retrieval.queries import Directions, Found, Side, search_in_parts
+from tracin_core.retrieval.directions import Directions
+from tracin_core.retrieval.queries import Found, Side, search_in_parts
 from tracin_core.retrieval.vectors import (
     Matrix,
     Numbers,

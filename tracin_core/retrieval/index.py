@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tracin_core.errors import RetrievalError
-from tracin_core.retrieval.annoy_bands import AnnoyBands, Effort
-from tracin_core.retrieval.annoy_build import AnnoyFactory, make_annoy, open_bands
+from tracin_core.retrieval.annoy_bands import AnnoyBands
+from tracin_core.retrieval.annoy_files import AnnoyFactory, make_annoy, open_bands
+from tracin_core.retrieval.band import Effort
 from tracin_core.retrieval.device_search import DeviceSearch, find_gpu
 from tracin_core.retrieval.exact import CosineSearch, ExactSearch
 from tracin_core.retrieval.index_record import IndexRecord, Kind, read_record
@@ -89,11 +90,11 @@ class Index:
         Raises:
             RetrievalError: If the queries do not fit, hold NaN, or an option is wrong.
         """
-        searcher = self._choose_searcher(np.shape(query_vectors), k, measure, device)
+        searcher = self._choose_searcher(query_vectors, k, measure, device)
         return searcher.search(query_vectors, k, side)
 
     def _choose_searcher(
-        self, shape: tuple[int, ...], k: int, measure: Measure, device: str
+        self, query_vectors: ArrayLike, k: int, measure: Measure, device: str
     ) -> Searcher:
         if measure not in ("influence", "cosine"):
             raise RetrievalError(
@@ -101,6 +102,7 @@ class Index:
                 "leave aside how large gradients are."
             )
         if device == "auto":
+            shape = np.shape(query_vectors)
             device = (
                 find_gpu() if len(shape) == 2 and shape[0] >= _MANY_QUERIES else None
             ) or "cpu"

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 from tracin_core.errors import RetrievalError
 from tracin_core.files import atomic_folder, disk_errors_explained
 from tracin_core.retrieval.annoy_bands import AnnoyBands
-from tracin_core.retrieval.annoy_build import AnnoyFactory, build_bands, make_annoy
+from tracin_core.retrieval.annoy_build import build_bands
+from tracin_core.retrieval.annoy_files import AnnoyFactory, make_annoy
 from tracin_core.retrieval.exact import ExactSearch
 from tracin_core.retrieval.index import BANDS_FOLDER, NORMS_FILE, Index
 from tracin_core.retrieval.index_record import IndexRecord

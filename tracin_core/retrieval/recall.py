@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracin_core.retrieval.annoy_bands import AnnoyBands, Effort
+from tracin_core.retrieval.annoy_bands import AnnoyBands
+from tracin_core.retrieval.band import Effort
 from tracin_core.retrieval.exact import ExactSearch
 from tracin_core.retrieval.queries import SIDES, Found, Searcher, Side
 from tracin_core.retrieval.vectors import Numbers

@@ -98,10 +98,12 @@ def compute_scores(vectors: Matrix, positions: Positions, queries: Numbers, rows
     Returns:
         Shape ``(n,)``.
     """
-    scores = np.empty(len(positions))
     step = max(1, _CHUNK_NUMBERS // vectors.shape[1])
-    for start in range(0, len(positions), step):
-        part = slice(start, start + step)
-        gathered = vectors[positions[part]].astype(np.float64)
-        scores[part] = np.einsum("nd,nd->n", gathered, queries[rows[part]])
-    return scores
+    if len(positions) <= step:
+        gathered = vectors[positions].astype(np.float64)
+        products: Numbers = np.einsum("nd,nd->n", gathered, queries[rows])
+        return products
+    parts = [slice(start, start + step) for start in range(0, len(positions), step)]
+    return np.concatenate(
+        [compute_scores(vectors, positions[part], queries, rows[part]) for part in parts]
+    )
