@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.sources.builders import preview, read
+from tests.sources.torchvision_layouts import LAYOUTS, TEST, TRAIN, write_dtd
 from tracin_core.errors import InputError
 from tracin_core.examples.images import read_image
 from tracin_core.sources import cifar
@@ -50,11 +51,13 @@ def test_the_mnist_family_is_recognised_by_its_folder(tmp_path, name, first):
     np.testing.assert_array_equal(stored, images["test"][-1])
 
 
-def test_a_set_with_parts_is_named_with_its_part(tmp_path):
-    mnist(tmp_path, "EMNIST", prefix="emnist-digits-")
-    found = preview(tmp_path, dataset="emnist-digits")
+@pytest.mark.parametrize("part", ["balanced", "byclass", "bymerge", "letters", "digits", "mnist"])
+def test_a_set_with_parts_is_named_with_its_part(tmp_path, part):
+    mnist(tmp_path, "EMNIST", prefix=f"emnist-{part}-")
+    found = preview(tmp_path, dataset=f"emnist-{part}")
     assert found.counts == {"train": 30, "test": 10}
-    assert found.options.dataset == "EMNIST-digits"
+    assert found.options.dataset == f"EMNIST-{part}"
+    assert sum(found.class_counts.values()) == 40
 
 
 def test_classes_that_are_folders_are_read_too(tmp_path):
@@ -87,6 +90,35 @@ def test_a_set_in_matlab_format_is_read(tmp_path, monkeypatch):
     found = preview(tmp_path)
     assert (found.options.dataset, found.counts) == ("SVHN", {"train": 20, "test": 10})
     assert found.classes == tuple("0123456789")
+
+
+@pytest.mark.parametrize(("name", "write", "classes"), LAYOUTS, ids=[one[0] for one in LAYOUTS])
+def test_a_set_in_its_own_files_is_recognised_and_read(tmp_path, monkeypatch, name, write, classes):
+    write(tmp_path, monkeypatch)
+    found = preview(tmp_path)
+    assert (found.format, found.options.dataset) == ("torchvision", name)
+    assert found.classes[:2] == classes
+    assert found.counts == {"train": TRAIN, "test": TEST}
+    assert found.problem_counts == {}
+    labels = [(record.split, record.label) for record in read(tmp_path)]
+    for split, each in (("train", TRAIN // 2), ("test", TEST // 2)):
+        assert [labels.count((split, label)) for label in classes] == [each, each]
+    assert {record.image.pixels.ndim for record in read(tmp_path)} <= {2, 3}
+
+
+@pytest.mark.parametrize(("name", "write", "classes"), LAYOUTS, ids=[one[0] for one in LAYOUTS])
+def test_a_set_with_a_damaged_file_is_said(tmp_path, monkeypatch, name, write, classes):
+    write(tmp_path, monkeypatch)
+    for path in sorted(tmp_path.rglob("*")):
+        if path.is_file():
+            path.write_bytes(b"no longer what it was")
+    with pytest.raises(InputError, match=f"torchvision cannot read {name} from .*download"):
+        preview(tmp_path)
+
+
+def test_a_part_that_is_left_out_is_said(tmp_path, monkeypatch):
+    write_dtd(tmp_path, monkeypatch)
+    assert any("validation is left out" in note for note in preview(tmp_path).notes)
 
 
 def write_cifar(root, name="CIFAR10", protocol=2):

@@ -70,6 +70,11 @@ SETS: dict[str, KnownSet] = {
 }
 
 
+# These come in three parts, of which the one for validation is not read.
+_WITH_VALIDATION = ("Flowers102", "DTD")
+_NO_VALIDATION = ("Its part for validation is left out; the training and test parts are read.",)
+
+
 def find_dataset(folder: Path) -> str | None:
     """Return the name of the data set that a folder looks like one of."""
     if not folder.is_dir():
@@ -107,6 +112,7 @@ class TorchvisionSource(BaseSource):
         self.classes = options.classes or self._find_names()
         self.notes = (
             f"Data set: {self._name} of torchvision, from {folder}. --dataset says otherwise.",
+            *(_NO_VALIDATION if self._name in _WITH_VALIDATION else ()),
         )
 
     def read(self) -> Iterator[SourceRecord | Problem]:
@@ -185,16 +191,10 @@ def _known_name(name: str) -> str | None:
 
 def _number_names(dataset: Any) -> list[str]:
     """Name the classes of a data set that has no names by their numbers."""
-    labels = next(
-        (
-            getattr(dataset, name)
-            for name in ("labels", "targets", "_labels")
-            if hasattr(dataset, name)
-        ),
-        None,
-    )
-    if labels is None:
-        labels = [dataset[place][1] for place in range(len(dataset))]
+    if hasattr(dataset, "_samples"):  # GTSRB: files and labels
+        labels = [label for _, label in dataset._samples]
+    else:
+        labels = next(getattr(dataset, n) for n in ("labels", "targets") if hasattr(dataset, n))
     return [str(number) for number in range(int(max(labels)) + 1)]
 
 
@@ -203,7 +203,8 @@ def _explained(name: str, folder: Path) -> Iterator[None]:
     """Turn the ways in which torchvision misses or fails to read files into one message."""
     try:
         yield
-    except (RuntimeError, OSError, ValueError, EOFError, IndexError, AssertionError) as error:
+    # Damaged files make its readers, and those they call, fail in a great many ways.
+    except Exception as error:
         raise InputError(
             f"torchvision cannot read {name} from {folder}: {' '.join(str(error).split())[:300]} "
             f"Expected the folder that torchvision.datasets.{name.split('-')[0]}(folder, "
