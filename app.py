@@ -27,6 +27,7 @@ from tracin_core.errors import ConfigurationError, TracInError
 from tracin_core.housekeeping.deleting import finish_removals
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.jobs import fail_dead_jobs
+from ui.addresses import ADDRESSES
 from ui.failures import tell_bug
 from ui.media import ROUTES
 
@@ -49,7 +50,10 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
 
 
 app = st.App(
-    REPOSITORY_ROOT / "ui" / "router.py", routes=ROUTES, lifespan=lifespan, on_script_error=tell_bug
+    REPOSITORY_ROOT / "ui" / "router.py",
+    routes=[*ADDRESSES, *ROUTES],
+    lifespan=lifespan,
+    on_script_error=tell_bug,
 )
 
 

@@ -13,8 +13,8 @@ from ui.session import require_project, require_run
 MODES = {"stored": "An example", "test": "Test examples", "new": "A new example"}
 
 project = require_project()
-run = require_run(project)
 st.title("Inspect", anchor=False)
+run = require_run(project)
 mode = draw_modes(MODES)
 opened: int | None = None
 if mode == "new":

@@ -29,10 +29,15 @@ def read_page(run_id: int, view: QueueView, page: int) -> QueuePage:
     )
 
 
+def go_to_first_page() -> None:
+    # The fiftieth page of another order or filter is not what anybody was looking at.
+    st.session_state["page"] = 1
+
+
 project = require_project()
-run = require_run(project)
 st.title("Queue", anchor=False)
-view = draw_filters(project, run.signals, with_status=True)
+run = require_run(project)
+view = draw_filters(project, run.signals, with_status=True, on_change=go_to_first_page)
 if choose_form(project) == "map":
     clicked = draw_queue_map(project, run, view)
     if clicked is not None:

@@ -84,8 +84,8 @@ def draw_review(project: Project, run: Run, queue: QueueView) -> None:
 
 
 project = require_project()
-run = require_run(project)
 st.title("Review", anchor=False)
+run = require_run(project)
 with st.expander(describe_filters(project), key="which-suspects"):
     queue = draw_filters(project, run.signals, with_status=False)
 draw_review(project, run, queue)

@@ -6,7 +6,7 @@ label would stand in the address as that label, and break shared links when its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import streamlit as st
 
@@ -26,7 +26,13 @@ def write_choice(name: str, value: str, default: str | None = None) -> None:
 
 
 def select_in_address(
-    label: str, options: Mapping[str, str], *, name: str, default: str, width: int
+    label: str,
+    options: Mapping[str, str],
+    *,
+    name: str,
+    default: str,
+    width: int,
+    on_change: Callable[[], None] | None = None,
 ) -> str:
     """Draw a select box whose value stands in the address.
 
@@ -36,6 +42,7 @@ def select_in_address(
         name: Name of the parameter, and key of the widget.
         default: The option that the address leaves out.
         width: In CSS pixels.
+        on_change: Called when a person chooses.
 
     Returns:
         The stable name of the chosen option.
@@ -43,7 +50,12 @@ def select_in_address(
     if st.session_state.get(name) not in options:
         st.session_state[name] = read_choice(name, options, default)
     chosen = st.selectbox(
-        label, list(options), format_func=lambda one: options[one], key=name, width=width
+        label,
+        list(options),
+        format_func=lambda one: options[one],
+        key=name,
+        width=width,
+        on_change=on_change,
     )
     write_choice(name, chosen or default, default)
     return chosen or default

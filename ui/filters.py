@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -30,7 +30,13 @@ def choose_signals(signals: Sequence[str]) -> dict[str, str]:
     return {name: words for name, words in SIGNALS.items() if name in signals}
 
 
-def draw_filters(project: Project, signals: Sequence[str], *, with_status: bool) -> QueueView:
+def draw_filters(
+    project: Project,
+    signals: Sequence[str],
+    *,
+    with_status: bool,
+    on_change: Callable[[], None] | None = None,
+) -> QueueView:
     """Draw the widgets and return what they say.
 
     Args:
@@ -38,20 +44,31 @@ def draw_filters(project: Project, signals: Sequence[str], *, with_status: bool)
         signals: Names of the run's rankings.
         with_status: Whether a person may choose by what has been decided; the review page
             always asks for what is still open.
+        on_change: Called when a person changes any of them.
     """
     with st.container(horizontal=True, vertical_alignment="bottom"):
         signal = select_in_address(
-            "Sort by", choose_signals(signals), name="signal", default=DEFAULT_SIGNAL, width=300
+            "Sort by",
+            choose_signals(signals),
+            name="signal",
+            default=DEFAULT_SIGNAL,
+            width=300,
+            on_change=on_change,
         )
         given: tuple[int, ...] = ()
         predicted: tuple[int, ...] = ()
         if not is_regression(project):
-            given = _class_choice("Given label", project.classes, "given")
-            predicted = _class_choice("Predicted label", project.classes, "predicted")
+            given = _class_choice("Given label", project.classes, "given", on_change)
+            predicted = _class_choice("Predicted label", project.classes, "predicted", on_change)
         status = "any"
         if with_status:
             status = select_in_address(
-                "State", _STATUS_CHOICES, name="status", default="any", width=140
+                "State",
+                _STATUS_CHOICES,
+                name="status",
+                default="any",
+                width=140,
+                on_change=on_change,
             )
         text = ""
         if project.kind in ("text", "table"):
@@ -61,12 +78,14 @@ def draw_filters(project: Project, signals: Sequence[str], *, with_status: bool)
                 bind="query-params",
                 width=200,
                 max_chars=200,
+                on_change=on_change,
             )
         disagreement = not is_regression(project) and st.toggle(
             "Model disagrees",
             key="disagrees",
             bind="query-params",
             help="Only examples whose predicted label differs from the given one.",
+            on_change=on_change,
         )
     return QueueView(
         signal=signal,
@@ -98,9 +117,17 @@ def _chosen(key: str) -> Sequence[str]:
     return st.query_params.get_all(key)
 
 
-def _class_choice(label: str, classes: Sequence[str], key: str) -> tuple[int, ...]:
+def _class_choice(
+    label: str, classes: Sequence[str], key: str, on_change: Callable[[], None] | None
+) -> tuple[int, ...]:
     # Names, not positions, stand in the address: a person can read and write them.
     chosen = st.multiselect(
-        label, list(classes), key=key, bind="query-params", width=200, placeholder="All"
+        label,
+        list(classes),
+        key=key,
+        bind="query-params",
+        width=200,
+        placeholder="All",
+        on_change=on_change,
     )
     return tuple(sorted(classes.index(name) for name in chosen))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import getpass
 import os
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -23,6 +24,8 @@ REVIEWER_COOKIE = "tracin_reviewer"
 REVIEWER_VARIABLE = "TRACIN_REVIEWER"
 PROJECT_KEY = "project"
 _REVIEWER_KEY = "reviewer"
+_WRITTEN = "project-written"  # which project the address was told last, and when
+_ADDRESS_LAG = 2.0  # seconds; more than a browser needs to take over an address
 
 
 @st.cache_resource(show_spinner=False)
@@ -55,16 +58,41 @@ def choose_project() -> None:
     if st.session_state.get(PROJECT_KEY) not in titles:
         st.session_state[PROJECT_KEY] = read_choice(PROJECT_KEY, titles, next(iter(titles)))
         _say_unknown(st.query_params.get(PROJECT_KEY), titles)
+    else:
+        _follow_address(titles)
     chosen = st.sidebar.selectbox(
         "Project",
         list(titles),
         format_func=lambda slug: titles[slug],
         key=PROJECT_KEY,
-        # The address may name an example, and it is one of the other project.
-        on_change=_forget_example,
+        on_change=_forget_place,
     )
     if chosen is not None:
-        write_choice(PROJECT_KEY, chosen)
+        _write_project(chosen)
+
+
+def _follow_address(titles: Mapping[str, str]) -> None:
+    """Take the project from the address where Back or Forward has led to another one's page.
+
+    An address that the browser has not yet taken over from the last choice says the old project
+    too; that one is young.
+    """
+    written, since = st.session_state.get(_WRITTEN, ("", 0.0))
+    wanted = st.query_params.get(PROJECT_KEY)
+    if wanted in titles and wanted != written and time.monotonic() - since > _ADDRESS_LAG:
+        st.session_state[PROJECT_KEY] = wanted
+
+
+def _write_project(slug: str) -> None:
+    """Let the address name the project, except at a session's very start.
+
+    The browser part that keeps the address from costing steps of Back is not there yet then.
+    """
+    first = _WRITTEN not in st.session_state
+    if first or st.session_state[_WRITTEN][0] != slug:
+        st.session_state[_WRITTEN] = (slug, time.monotonic())
+    if not first or PROJECT_KEY in st.query_params:
+        write_choice(PROJECT_KEY, slug)
 
 
 def distinct_titles(projects: Sequence[Project]) -> dict[str, str]:
@@ -90,8 +118,11 @@ def taken_names() -> set[str]:
     }
 
 
-def _forget_example() -> None:
+def _forget_place() -> None:
+    """Forget the example and the page of the queue, which are the other project's."""
     st.query_params.pop("example", None)
+    if "page" in st.session_state:
+        st.session_state["page"] = 1
 
 
 def _say_unknown(wanted: str | None, titles: dict[str, str]) -> None:
