@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,9 @@ from tracin_core.examples.cache import (
 )
 from tracin_core.examples.datasets import StoredDataset
 from tracin_core.examples.encoding import Encoder
+from tracin_core.fitting.own_cache import open_own_caches
 from tracin_core.fitting.own_examples import OwnExamples
+from tracin_core.fitting.own_stored import StoredInputs
 from tracin_core.fitting.stored_examples import ProjectExamples, SplitExamples
 from tracin_core.models.own_inputs import OwnEncoder
 from tracin_core.runs.config import TargetScale
@@ -48,8 +51,8 @@ def open_datasets(
 
     Args:
         folder: The project's.
-        encoder: What makes the inputs. What a person's own transform makes is not kept: its
-            program may depend on more than the file whose digest is known.
+        encoder: What makes the inputs. What a person's own transform makes is kept as
+            ``own_cache`` says.
         examples: Both splits.
         scale: Of the targets, for regression.
         without_excluded: Whether to leave out what people have excluded.
@@ -60,7 +63,8 @@ def open_datasets(
         WorkspaceError: If an image is missing.
     """
     if isinstance(encoder, OwnEncoder):
-        return open_own_examples(encoder, examples, without_excluded=without_excluded)
+        kept = open_own_caches(folder / "encoded", encoder, examples, on_progress)
+        return open_own_examples(encoder, examples, without_excluded=without_excluded, stored=kept)
     paths = {
         split: folder / "encoded" / name_cache(encoder, f"{split} {part.content_hash}")
         for split, part in examples.splits.items()
@@ -97,15 +101,31 @@ def read_on_demand(
 
 
 def open_own_examples(
-    encoder: OwnEncoder, examples: ProjectExamples, *, without_excluded: bool = False
+    encoder: OwnEncoder,
+    examples: ProjectExamples,
+    *,
+    without_excluded: bool = False,
+    stored: Mapping[Split, StoredInputs] = MappingProxyType({}),
 ) -> dict[Split, OwnExamples]:
-    """Return both splits as a person's own network takes them."""
+    """Return both splits as a person's own network takes them.
+
+    Args:
+        encoder: What makes the inputs.
+        examples: Both splits.
+        without_excluded: Whether to leave out what people have excluded.
+        stored: What is kept of each split; without it inputs are made whenever they are read.
+    """
     opened = {}
     for split, part in examples.splits.items():
         chosen = _choose(part, without_excluded)
         digest = _digest(str(encoder.to_json()), part, chosen)
         opened[split] = OwnExamples(
-            encoder, part.reader, part.targets, digest=digest, chosen=chosen
+            encoder,
+            part.reader,
+            part.targets,
+            digest=digest,
+            chosen=chosen,
+            stored=stored.get(split),
         )
     return opened
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tracin_core.examples.records import Content
+from tracin_core.fitting.own_stored import StoredInputs
 from tracin_core.models.own_inputs import OwnEncoder
 
 
@@ -34,6 +35,7 @@ class OwnExamples:
         targets: Class indices, or numbers in their own unit; shape ``(N,)``.
         digest: Stands for contents and targets.
         chosen: Positions that belong to it; None for all.
+        stored: What the transform made of all positions, where that is kept.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class OwnExamples:
         *,
         digest: str = "",
         chosen: npt.NDArray[np.intp] | None = None,
+        stored: StoredInputs | None = None,
     ) -> None:
+        self._stored = stored
         self._encoder = encoder
         self._source = source
         self._positions = np.arange(len(targets)) if chosen is None else chosen
@@ -56,18 +60,22 @@ class OwnExamples:
         return len(self._positions)
 
     def __getitem__(self, index: int) -> tuple[Any, Tensor]:
-        position = int(self._positions[index])
-        (content,) = self._source.read([position])
-        return self._encoder.encode(content), self.targets[index]
+        (made,) = self._read([int(self._positions[index])])
+        return made, self.targets[index]
 
     def read_batch(self, indices: Tensor) -> tuple[Any, Tensor]:
         """Return the inputs and targets of several positions, B rows each, in their order."""
-        rows = indices.numpy()
-        positions = self._positions[rows]
-        ascending = np.unique(positions)
-        found = dict(zip(ascending.tolist(), self._source.read(ascending.tolist()), strict=True))
-        contents = [found[position] for position in positions.tolist()]
-        return self._encoder.encode_batch(contents, positions.tolist()), self.targets[indices]
+        positions = self._positions[indices.numpy()].tolist()
+        return self._encoder.join(self._read(positions), positions), self.targets[indices]
+
+    def _read(self, positions: list[int]) -> list[Any]:
+        """Return the inputs at some positions, in their order."""
+        if self._stored is not None:
+            return [self._stored.read(position) for position in positions]
+        ascending = sorted(set(positions))
+        contents = zip(ascending, self._source.read(ascending), strict=True)
+        made = {at: self._encoder.encode_at(content, at) for at, content in contents}
+        return [made[position] for position in positions]
 
 
 class ListedContents:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.examples.encoding import LARGEST_SIDE, Encoder, fit_encoder
-from tracin_core.fitting.encoded import open_datasets
+from tracin_core.fitting.encoded import open_datasets, open_own_examples
 from tracin_core.fitting.networks import MadeNetwork
 from tracin_core.fitting.own_measures import check_network
 from tracin_core.fitting.stored_examples import ProjectExamples
@@ -38,6 +38,9 @@ from tracin_core.work.threads import threads_limited_for
 # Sides of the input in pixels for resnet18, from scratch and with weights that were made for
 # 224: the size of features matters more to them than the number of pixels.
 RESNET_SIDE, PUBLISHED_SIDE = 128, 224
+# Examples that are encoded twice to find chance in a transform: a flip of every second image
+# goes unnoticed on all of them once in 256 times.
+TRIED = 8
 
 
 def train_network(
@@ -92,6 +95,9 @@ def train_network(
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     title = getattr(made.config, "title", made.config.name)
     save_json(own_folder / NETWORK_FILE, about | {"title": title, "requested_at": now})
+    if isinstance(made.encoder, OwnEncoder):  # before the time that encoding takes
+        first = open_own_examples(made.encoder, examples, without_excluded=True)
+        check_network(made.encoder, first["train"])
     datasets = open_datasets(
         folder,
         made.encoder,
@@ -100,8 +106,6 @@ def train_network(
         without_excluded=True,
         on_progress=on_progress,
     )
-    if isinstance(made.encoder, OwnEncoder):
-        check_network(made.encoder, datasets["train"])
     total = config.epochs * len(datasets["train"])
     on_progress(Progress("training", 0, total))
     # A person's own network may be slow for its size; torch knows best then.
@@ -169,7 +173,8 @@ def describe_own(project: Project, examples: ProjectExamples, options: WorkOptio
     if project.kind == "table" and own.transform is None:
         rows = _fit_encoder(project, examples, "auto", None)
     encoder = OwnEncoder(own, config, rows)
-    for content in examples.splits["train"].reader.read(range(1)):
+    train_examples = examples.splits["train"]
+    for content in train_examples.reader.read(range(min(TRIED, len(train_examples)))):
         check_repeatable(encoder, content)
     return encoder
 

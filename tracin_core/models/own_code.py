@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import linecache
 import sys
 import traceback
@@ -42,6 +43,16 @@ def run_file(file: Path, source: bytes) -> ModuleType:
     with neighbours_importable(file.parent), own_code_explained(file, f"Running {file.name}"):
         exec(compile(source, str(file), "exec"), module.__dict__)  # noqa: S102 - agreed to
     return module
+
+
+def hash_neighbours() -> str:
+    """Return a digest of the files that the latest file brought in from its own folder."""
+    digest = hashlib.sha256()
+    for name in sorted(_neighbours & set(sys.modules)):
+        path = Path(str(sys.modules[name].__file__))
+        digest.update(f"{name} {path}\n".encode())
+        digest.update(path.read_bytes() if path.is_file() else b"gone")
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -63,7 +63,19 @@ class OwnEncoder:
             ConfigurationError: If the transform or ``collate`` raises, or what the examples
                 became does not fit into one batch.
         """
-        items = [self._encode_at(c, p) for c, p in zip(contents, positions, strict=True)]
+        items = [self.encode_at(c, p) for c, p in zip(contents, positions, strict=True)]
+        return self.join(items, positions)
+
+    def join(self, items: list[Any], positions: Sequence[int]) -> Any:
+        """Return inputs as a batch, as ``encode_batch`` does.
+
+        Args:
+            items: B inputs, as ``encode`` made them.
+            positions: Where they are in their split, for messages.
+
+        Raises:
+            ConfigurationError: If ``collate`` raises, or they do not fit into one batch.
+        """
         if self.own.collate is None:
             padding = getattr(getattr(self.own.model, "config", None), "pad_token_id", None)
             return stack_inputs(items, positions, padding=padding or 0)
@@ -74,7 +86,13 @@ class OwnEncoder:
         """Return what ``open_own_encoder`` makes an equal encoder of, beside the network."""
         return {"kind": "own", "rows": None if self.rows is None else self.rows.to_json()}
 
-    def _encode_at(self, content: Content, position: int) -> Any:
+    def encode_at(self, content: Content, position: int) -> Any:
+        """Return an example as ``encode`` does; errors say at which position it is.
+
+        Raises:
+            InputError: If the image is damaged.
+            ConfigurationError: If the transform raises, or returns what no network takes.
+        """
         try:
             return self.encode(content)
         except InputError as error:
