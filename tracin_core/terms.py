@@ -17,3 +17,8 @@ TASKS: tuple[Task, ...] = ("classification", "regression")
 
 # Gradients of all layers, or of the last one.
 Layers = Literal["all", "last"]
+LAYERS: tuple[Layers, ...] = ("all", "last")
+
+# What a scoring computes: the last layer's alone takes about a forward pass.
+LayerChoice = Literal["both", "last"]
+LAYERS_OF: dict[LayerChoice, tuple[Layers, ...]] = {"both": LAYERS, "last": ("last",)}

@@ -148,7 +148,7 @@ def draw_probabilities(
 
 
 def draw_checkpoints(signals: Signals, steps: Sequence[int], *, key: str) -> None:
-    """Draw the self-influence of one example at each checkpoint, last layer and all layers.
+    """Draw the self-influence of one example at each checkpoint, of the layers that are scored.
 
     Args:
         signals: One example's signals, arrays of shape ``(C,)``.
@@ -160,6 +160,8 @@ def draw_checkpoints(signals: Signals, steps: Sequence[int], *, key: str) -> Non
         ("last layer", signals.self_influence_last),
         ("all layers", signals.self_influence_all),
     ):
+        if values is None:
+            continue
         figure.add_trace(
             go.Scatter(
                 name=name,

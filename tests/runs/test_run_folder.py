@@ -51,7 +51,14 @@ def test_a_field_of_a_later_minor_version_is_ignored():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"kind": "sound"}, {"rates": "half"}, {"checkpoints": ()}, {"counts": {"train": 1}}]
+    "changes",
+    [
+        {"kind": "sound"},
+        {"rates": "half"},
+        {"checkpoints": ()},
+        {"counts": {"train": 1}},
+        {"layers": {"all": ("head",)}},
+    ],
 )
 def test_an_impossible_configuration_is_refused(changes):
     with pytest.raises(ConfigurationError):
@@ -170,6 +177,23 @@ def test_signals_of_a_regression_load_back_with_their_values(tmp_path):
     np.testing.assert_array_equal(everything.predicted_value, values[0])
     write_signals(path, signals)  # as all runs were before there was regression
     assert read_all_signals(path, 3).residual is None
+
+
+def test_a_run_of_the_last_layer_alone_is_whole_without_the_others(own_run):
+    changed = make_config(
+        layers={"last": ("head",)}, projection={"last": None}, indexes=make_config().indexes
+    )
+    own_run.write_config(changed)
+    for split, count in COUNTS.items():
+        own_run.vectors_path("all", split).unlink()
+        own_run.write_signals(split, replace(make_signals(count), self_influence_all=None))
+    own_run.index_path("all").rmdir()
+    assert list(own_run.find_problems()) == []
+    assert (changed.scored_layers, changed.layer_choice) == (("last",), "last")
+    assert own_run.read_signals("train", 7).self_influence_all is None
+    assert own_run.vectors("last", "test").shape == (40, 6)
+    with pytest.raises(RunFolderError, match=r"over the last layer alone.*--layers both"):
+        own_run.vectors("all", "test")
 
 
 def test_class_numbers_beyond_sixteen_bits_load_back(tmp_path):

@@ -55,6 +55,12 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
         "--steps", type=_steps, metavar="N,N,...", help="checkpoints to use, by their steps"
     )
     parser.add_argument(
+        "--layers",
+        choices=("both", "last"),
+        help="scores and vectors of all layers and the last one, or of the last one alone, which "
+        "takes little more than a forward pass (default: both)",
+    )
+    parser.add_argument(
         "--rates",
         choices=("ones", "recorded"),
         help="weight of each checkpoint: equal, or its learning rate (default: ones)",

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.models.own import Consent
 from tracin_core.runs.config import Rates
+from tracin_core.terms import LayerChoice
 
 LabelChoice = Literal["given", "current"]
+_CHOICES = {
+    "layers": get_args(LayerChoice),
+    "rates": get_args(Rates),
+    "labels": get_args(LabelChoice),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +37,8 @@ class WorkOptions:
         device: "auto", or a device as torch names it.
         weights: Local file with weights to begin with, for resnet18.
         steps: Checkpoints that a person chose, by their steps; None for those recommended.
+        layers: Whose norms and vectors are computed: all layers' and the last one's ("both"), or
+            the last one's alone, which takes little more than a forward pass.
         rates: Whether each checkpoint counts with its learning rate, or all the same.
         labels: The data's, or those in force after the decisions. With the second, examples
             that were excluded are not trained on.
@@ -50,12 +58,13 @@ class WorkOptions:
     device: str = "auto"
     weights: str | None = None
     steps: tuple[int, ...] | None = None
+    layers: LayerChoice = "both"
     rates: Rates = "ones"
     labels: LabelChoice = "current"
     run_my_code: Consent = False
 
     def __post_init__(self) -> None:
-        for name, allowed in (("rates", ("ones", "recorded")), ("labels", ("given", "current"))):
+        for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ConfigurationError(
                     f"Found {name} = {getattr(self, name)!r}; expected {' or '.join(allowed)}. "

@@ -171,7 +171,6 @@ def _check_project(workspace: Workspace, engine: Engine, project: Project) -> It
     from tracin_core.retrieval.evidence import open_evidence
     from tracin_core.reviews.projects import current_run
     from tracin_core.runs import RunFolder
-    from tracin_core.runs.folder import LAYERS
 
     subject, run = f"project {project.slug}", current_run(engine, project.id)
     if run is None:
@@ -184,5 +183,5 @@ def _check_project(workspace: Workspace, engine: Engine, project: Project) -> It
         yield Finding("broken", subject, str(problem))
     if not problems:
         evidence = open_evidence(folder.root)
-        recalls = ", ".join(f"{layers} {evidence.recall(layers):.3f}" for layers in LAYERS)
+        recalls = ", ".join(f"{layers} {evidence.recall(layers):.3f}" for layers in evidence.layers)
         yield Finding("ok", subject, f"run {run.key} is whole; recall of its indexes: {recalls}")

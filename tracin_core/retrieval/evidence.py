@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,15 @@ class Evidence:
         self._folder = folder
         self._forget()
 
+    @cached_property
+    def layers(self) -> tuple[Layers, ...]:
+        """Whose vectors the run has."""
+        return self._folder.read_config().scored_layers
+
+    def choose_layers(self, wanted: Layers | None = None) -> Layers:
+        """Return the layers that are wanted; of None all, where the run has them."""
+        return wanted or self.layers[0]
+
     def _forget(self) -> None:
         self._vectors = cache(self._folder.vectors)
         self._index = cache(self._open_index)
@@ -97,7 +106,7 @@ class Evidence:
         *,
         side: Side,
         k: int = 10,
-        layers: Layers = "all",
+        layers: Layers | None = None,
         measure: Measure = "influence",
     ) -> list[Neighbour]:
         """Find the train examples that speak for or against one example, strongest first.
@@ -107,11 +116,13 @@ class Evidence:
             position: Of the example in its split.
             side: ``"proponents"`` or ``"opponents"``.
             k: At most so many.
-            layers: Gradients of all layers, or of the last one.
+            layers: Gradients of all layers, or of the last one; None for all where the run has
+                them.
             measure: Influence (dot product), or cosine, which ignores how large the gradients are.
 
         Raises:
-            RunFolderError: If the run has no such example, or a file is missing or corrupt.
+            RunFolderError: If the run has no such example or layers, or a file is missing or
+                corrupt.
         """
         return self.neighbours_of_many(
             split, [position], side=side, k=k, layers=layers, measure=measure
@@ -124,10 +135,11 @@ class Evidence:
         *,
         side: Side,
         k: int = 10,
-        layers: Layers = "all",
+        layers: Layers | None = None,
         measure: Measure = "influence",
     ) -> list[list[Neighbour]]:
         """Do the same for many examples at once; one list for each."""
+        layers = self.choose_layers(layers)
         self._check_files(layers, split)
         vectors = self._vectors(layers, split)
         chosen = np.asarray(positions, dtype=np.int64)
@@ -146,7 +158,7 @@ class Evidence:
         *,
         side: Side,
         k: int = 10,
-        layers: Layers = "all",
+        layers: Layers | None = None,
         measure: Measure = "influence",
     ) -> list[Neighbour]:
         """Find the train examples that speak for or against a new example.
@@ -160,8 +172,9 @@ class Evidence:
 
         Raises:
             RetrievalError: If the vector does not fit the run or is not finite.
-            RunFolderError: If a file is missing or corrupt.
+            RunFolderError: If the run has no such layers, or a file is missing or corrupt.
         """
+        layers = self.choose_layers(layers)
         self._check_files(layers, "train")
         found = self._search(np.atleast_2d(np.asarray(vector)), side, k, layers, measure)
         return _select(found.indices[0], found.scores[0], side, k, -1)
@@ -173,7 +186,7 @@ class Evidence:
         *,
         side: Side = "opponents",
         k: int = 10,
-        layers: Layers = "all",
+        layers: Layers | None = None,
         measure: Measure = "influence",
     ) -> list[Recurrence]:
         """Count which train examples recur among the neighbours of many examples.
@@ -199,9 +212,9 @@ class Evidence:
         order = np.lexsort((where, -np.abs(totals), -counts))
         return [Recurrence(int(where[i]), int(counts[i]), float(totals[i])) for i in order]
 
-    def recall(self, layers: Layers = "all") -> float:
+    def recall(self, layers: Layers | None = None) -> float:
         """Return the measured share of true neighbours that influence finds."""
-        return self._index(layers).recall
+        return self._index(self.choose_layers(layers)).recall
 
     def _search(
         self, queries: Matrix, side: Side, k: int, layers: Layers, measure: Measure

@@ -46,7 +46,7 @@ class NewExample:
         probabilities: Class probabilities at the last checkpoint, shape ``(K,)``; empty for a
             regression.
         predicted: The most probable class; 0 for a regression, where it means nothing.
-        vectors: For "all" and "last" layers, shape ``(D,)``; the dot product with a train
+        vectors: For each layers that the run has, shape ``(D,)``; the dot product with a train
             example's stored vector is its influence on the predicted class's logit (on the
             predicted number), summed over the checkpoints. Positive: a proponent of the
             prediction, which pulled it up.
@@ -127,7 +127,8 @@ class _LoadedRun:
         }
         self._last = TracIn(model, checkpoints[-1:], loss, rates="ones")
         score = minus_output if regression else minus_class_logit
-        self._all = TracIn(model, checkpoints, loss=score, rates=self.config.rates)
+        layers = "all" if "all" in self.config.scored_layers else "last"
+        self._all = TracIn(model, checkpoints, loss=score, layers=layers, rates=self.config.rates)
         self._lock = Lock()
 
     def encode(self, content: Any) -> Any:
@@ -146,7 +147,7 @@ class _LoadedRun:
             explained = [(encoded, torch.tensor(predicted))]
             capture = self._all.capture(
                 explained,
-                projection=self._projections["all"],
+                projection=self._projections.get("all"),
                 last_layer_vectors=self._projections["last"] or "exact",
             )
         vectors = {"all": capture.vectors, "last": capture.last_vectors}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from tracin_core.errors import ConfigurationError
-from tracin_core.terms import SPLITS, Task
+from tracin_core.terms import LAYERS, SPLITS, LayerChoice, Layers, Task
 from tracin_core.terms import Kind as Kind  # for those who know it from here
 
 SCHEMA_VERSION = 1
@@ -91,12 +91,15 @@ class RunConfig:
             them; empty where it is not known.
         checkpoints: In training order.
         counts: Examples per split.
-        layers: Names of the layers behind the "all" and the "last" vectors and norms.
+        layers: Names of the layers behind the "all" and the "last" vectors and norms; only
+            "last" where the run has no others.
         rates: Whether the vectors carry the recorded learning rates or ones.
         projection: Of the vectors, per "all" and "last"; ``None`` where they are exact.
         last_numbers: Numbers of an exact last-layer vector, over all checkpoints; 0 where it is
             not known.
         indexes: Kind and recall per "all" and "last".
+        num_computed: Examples per split that were computed; the others were taken from an
+            earlier run. Empty where it is not known.
         data_hash: Digest of keys, labels and contents of the examples.
         scoring_hash: Digest of everything but the data that decides the numbers; rows of
             another run with the same one may be reused for examples that are the same.
@@ -123,6 +126,7 @@ class RunConfig:
     last_numbers: int = 0
     epochs: tuple[Mapping[str, Any], ...] = ()
     indexes: Mapping[str, IndexEntry] = field(default_factory=dict)
+    num_computed: Mapping[str, int] = field(default_factory=dict)
     data_hash: str = ""
     scoring_hash: str = ""
     code_version: str = ""
@@ -147,6 +151,18 @@ class RunConfig:
             raise ConfigurationError("Found no checkpoints; a run needs at least one.")
         if set(self.counts) != set(SPLITS):
             raise ConfigurationError(f"Found counts of {sorted(self.counts)}; expected per split.")
+        if "last" not in self.layers:
+            raise ConfigurationError(f"Found layers {sorted(self.layers)}; expected the last one.")
+
+    @property
+    def scored_layers(self) -> tuple[Layers, ...]:
+        """Whose norms and vectors the run has."""
+        return list_scored_layers(self.layers)
+
+    @property
+    def layer_choice(self) -> LayerChoice:
+        """What was chosen for the scoring."""
+        return "both" if "all" in self.layers else "last"
 
     def to_json(self) -> str:
         """Return the text of ``run.json``."""
@@ -195,6 +211,11 @@ class RunConfig:
 
 class NewerSchemaError(ConfigurationError):
     """The file was written by a newer version of the program."""
+
+
+def list_scored_layers(layers: Mapping[str, Any] | None) -> tuple[Layers, ...]:
+    """Return whose norms and vectors a run has, by what its configuration says of its layers."""
+    return tuple(name for name in LAYERS if not layers or name in layers)
 
 
 def _field_names(of: type) -> set[str]:

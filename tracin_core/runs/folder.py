@@ -26,7 +26,6 @@ from tracin_core.runs.signals import (
 )
 from tracin_core.terms import SPLITS, Layers, Split
 
-LAYERS: tuple[Layers, ...] = ("all", "last")
 _T = TypeVar("_T")
 
 
@@ -166,9 +165,17 @@ class RunFolder:
         """Open one split's gradient vectors as a read-only memory map, shape ``(N, D)``.
 
         Raises:
-            RunFolderError: If the file is missing, truncated or of the wrong shape.
+            RunFolderError: If the run was scored without these layers, or the file is missing,
+                truncated or of the wrong shape.
         """
-        return self._open_vectors(self.read_config(), layers, split)
+        config = self.read_config()
+        if layers not in config.scored_layers:
+            raise RunFolderError(
+                f"The run {config.key} was scored over the last layer alone; expected one over "
+                f"{layers} layers. Score the project again with `--layers both`, or look at the "
+                "last layer."
+            )
+        return self._open_vectors(config, layers, split)
 
     def find_problems(self) -> Iterator[RunFolderError]:
         """Yield what is wrong with the folder, file by file; nothing when it is sound."""
@@ -189,9 +196,9 @@ class RunFolder:
         for split in SPLITS:
             yield partial(self._sound_signals, config, split)
             yield partial(self._open_probabilities, config, split)
-            for layers in LAYERS:
+            for layers in config.scored_layers:
                 yield partial(self._open_vectors, config, layers, split)
-        for layers in LAYERS:
+        for layers in config.scored_layers:
             yield partial(self._check_exists, self.index_path(layers))
 
     def _sound_signals(self, config: RunConfig, split: Split) -> Path:

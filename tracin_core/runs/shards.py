@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tracin_core.files import replace_folder
 from tracin_core.runs.arrays import create_array, write_rows
-from tracin_core.runs.folder import LAYERS, RunFolder
+from tracin_core.runs.folder import RunFolder
 from tracin_core.runs.journal import FinishedShard, Journal
 from tracin_core.runs.signals import Signals, merge_signals, write_signals
 from tracin_core.terms import Layers, Split
@@ -32,7 +32,7 @@ class Shard:
         signals: Arrays of shape ``(C, B)``.
         probabilities: Class probabilities at the last checkpoint as they are stored, shape
             ``(B, K)``, or ``(B, 128)`` for many classes, or ``(B, 0)`` for regression.
-        vectors: Gradient vectors of "all" and the "last" layers, shape ``(B, D)``.
+        vectors: Gradient vectors of each layers that are scored, shape ``(B, D)``.
     """
 
     signals: Signals
@@ -52,8 +52,8 @@ class Shard:
             signals=Signals(**signals),
             probabilities=_replace(self.probabilities, rows, other.probabilities),
             vectors={
-                layers: _replace(self.vectors[layers], rows, other.vectors[layers])
-                for layers in LAYERS
+                layers: _replace(values, rows, other.vectors[layers])
+                for layers, values in self.vectors.items()
             },
         )
 

@@ -30,6 +30,8 @@ _SCHEMA = pa.schema(
         ("given_probability", pa.float32()),
     ]
 )
+# Absent where only the last layer was scored.
+_ALL_LAYERS = "self_influence_all"
 # Beside those, for regression.
 _VALUE_FIELDS = [pa.field("predicted_value", pa.float32()), pa.field("residual", pa.float32())]
 
@@ -41,8 +43,8 @@ class Signals:
     Every array has shape ``(C, N)``, or ``(C,)`` for a single example.
 
     Attributes:
-        self_influence_all: Squared gradient norm over all layers, without the learning rate.
-        self_influence_last: The same over the last layer.
+        self_influence_last: Squared gradient norm over the last layer, without the learning rate.
+        self_influence_all: The same over all layers; None where only the last one was scored.
         loss: Loss of the given label, in nats; for regression the squared error of targets that
             were divided by their standard deviation.
         margin: Logit of the given label minus the largest other logit; NaN for regression.
@@ -52,12 +54,12 @@ class Signals:
         residual: For regression, the given number minus the predicted one; else None.
     """
 
-    self_influence_all: npt.NDArray[np.float32]
     self_influence_last: npt.NDArray[np.float32]
     loss: npt.NDArray[np.float32]
     margin: npt.NDArray[np.float32]
     predicted: npt.NDArray[np.integer]
     given_probability: npt.NDArray[np.float32]
+    self_influence_all: npt.NDArray[np.float32] | None = None
     predicted_value: npt.NDArray[np.float32] | None = None
     residual: npt.NDArray[np.float32] | None = None
 
@@ -156,6 +158,8 @@ def check_rows(path: Path, expected: int) -> None:
 def _choose_schema(signals: Signals) -> pa.Schema:
     """Return the columns of signals: more for regression, wider ones for very many classes."""
     schema = _SCHEMA
+    if signals.self_influence_all is None:
+        schema = schema.remove(schema.get_field_index(_ALL_LAYERS))
     if signals.predicted.dtype.itemsize > 2:
         place = schema.get_field_index("predicted")
         schema = schema.set(place, pa.field("predicted", pa.int32()))

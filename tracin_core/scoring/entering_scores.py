@@ -15,6 +15,7 @@ from tracin_core.runs import RunFolder
 from tracin_core.runs.config import Rates
 from tracin_core.scoring.registering import register_scored_run
 from tracin_core.scoring.scoring import ScoredRun, score_run
+from tracin_core.terms import LayerChoice
 from tracin_core.work.progress import OnProgress, Progress
 
 
@@ -27,6 +28,7 @@ def score_and_enter(
     datasets: Datasets,
     *,
     base: RunFolder | None,
+    layers: LayerChoice,
     rates: Rates,
     device: str = "auto",
     on_progress: OnProgress,
@@ -41,6 +43,7 @@ def score_and_enter(
         examples: What is known about each example.
         datasets: Their inputs and targets, by split.
         base: An earlier run whose rows are taken where nothing has changed.
+        layers: Whose norms and vectors are computed.
         rates: Weight of each checkpoint in the vectors.
         device: Where to compute.
         on_progress: Told about every batch.
@@ -57,6 +60,7 @@ def score_and_enter(
         ],
         data_hash=examples.data_hash,
         base=base,
+        layers=layers,
         rates=rates,
         device=device,
         on_progress=on_progress,

@@ -17,10 +17,9 @@ from tracin_core.gradients.coverage import Coverage
 from tracin_core.influence.tracin import TracIn
 from tracin_core.runs import CheckpointEntry, ProjectionEntry, RunFolder
 from tracin_core.runs.config import Rates
-from tracin_core.runs.folder import LAYERS
 from tracin_core.runs.hashing import describe_code_version, hash_json
-from tracin_core.scoring.vector_choice import EXACT_BYTES, PROJECTION, choose_last_projection
-from tracin_core.terms import Layers
+from tracin_core.scoring.vector_choice import PROJECTION, choose_last_projection
+from tracin_core.terms import LAYERS_OF, LayerChoice, Layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,7 @@ class Making:
         network: The trained network.
         checkpoints: As the run lists them, with digests of their files.
         rates: Whether vectors carry the recorded learning rates or ones.
-        projection: Of each layers' vectors; None where they are exact.
+        projection: Of the vectors of each layers that are scored; None where they are exact.
         last_layer: Modules of the last layer.
         last_numbers: Numbers of an exact last-layer vector, over all checkpoints.
         code: Version and digest of the program.
@@ -82,18 +81,20 @@ def settle_making(
     network: TrainedNetwork,
     sources: Sequence[SplitSource],
     *,
+    layers: LayerChoice = "both",
     rates: Rates = "ones",
     device: str = "auto",
-    exact_bytes: int = EXACT_BYTES,
+    exact_bytes: int | None = None,
 ) -> Making:
     """Decide what a run is made of; one of the same examples and options is decided alike.
 
     Args:
         network: The trained network.
         sources: Examples of both splits.
+        layers: Whose norms and vectors are to be computed.
         rates: Whether vectors carry the recorded learning rates or ones.
         device: "auto", or a device as torch names it.
-        exact_bytes: What exact last-layer vectors of all examples may take.
+        exact_bytes: What exact last-layer vectors of all examples may take; None for the usual.
 
     Raises:
         GradientError: If the last layer's gradients cannot be computed.
@@ -105,12 +106,12 @@ def settle_making(
     ).examine(take_first(sources))
     numbers = len(network.checkpoints) * sum(last[name].size for name in last.covered)
     num_examples = sum(len(source.examples) for source in sources)
-    projection = {"last": choose_last_projection(numbers, num_examples, exact_bytes)}
+    of_last = choose_last_projection(numbers, num_examples, exact_bytes)
     return Making(
         network=network,
         checkpoints=network.hashed_checkpoints(),
         rates=rates,
-        projection={layers: projection.get(layers, PROJECTION) for layers in LAYERS},
+        projection={name: of_last if name == "last" else PROJECTION for name in LAYERS_OF[layers]},
         last_layer=name_layers(last),
         last_numbers=numbers,
         code=describe_code_version(),

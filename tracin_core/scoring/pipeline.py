@@ -159,6 +159,7 @@ def score_locked(
         examples,
         datasets,
         base=base,
+        layers=options.layers,
         rates=options.rates,
         device=options.device,
         on_progress=on_progress,

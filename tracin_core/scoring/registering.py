@@ -20,6 +20,7 @@ _CONFIG_FIELDS = (
     "target",
     "target_scale",
     "counts",
+    "num_computed",
     "layers",
     "rates",
     "projection",

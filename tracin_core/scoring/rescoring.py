@@ -79,6 +79,7 @@ def rescore_project(
         from tracin_core.scoring.entering_scores import score_and_enter
 
         base = RunFolder(folder / current.folder)
+        config = base.read_config()
         network = open_network(base, run_my_code=run_my_code)
         # Encoded when they are read: of most, only the digest is needed.
         datasets = read_on_demand(network.encoder, examples, network.target_scale)
@@ -90,7 +91,8 @@ def rescore_project(
             examples,
             datasets,
             base=base,
-            rates=base.read_config().rates,
+            layers=config.layer_choice,
+            rates=config.rates,
             on_progress=on_progress,
         )
     return RescoredProject(run, sum(scored.num_computed.values()), scored.rows_computed)

@@ -10,10 +10,9 @@ import numpy.typing as npt
 
 from tracin_core.runs import RunFolder
 from tracin_core.runs.digests import Digests, read_digests
-from tracin_core.runs.folder import LAYERS
 from tracin_core.runs.shards import Shard
 from tracin_core.runs.signals import read_signals_between
-from tracin_core.terms import SPLITS, Split
+from tracin_core.terms import SPLITS, Layers, Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +23,14 @@ class ReusableRun:
         folder: Its files.
         key: Its name.
         num_checkpoints: C.
+        layers: Whose vectors it has.
         digests: Of its examples by split, shape ``(N, 16)``.
     """
 
     folder: RunFolder
     key: str
     num_checkpoints: int
+    layers: tuple[Layers, ...]
     digests: Mapping[Split, Digests]
 
     def find_changed(self, split: Split, start: int, digests: Digests) -> npt.NDArray[np.intp]:
@@ -59,7 +60,7 @@ class ReusableRun:
             probabilities=np.array(self.folder.probabilities(split)[start:stop]),
             vectors={
                 layers: np.array(self.folder.vectors(layers, split)[start:stop])
-                for layers in LAYERS
+                for layers in self.layers
             },
         )
 
@@ -81,4 +82,4 @@ def find_reusable(folder: RunFolder, scoring_hash: str) -> ReusableRun | None:
     known = {split: found for split, found in digests.items() if found is not None}
     if config.scoring_hash != scoring_hash or len(known) < len(SPLITS):
         return None
-    return ReusableRun(folder, config.key, len(config.checkpoints), known)
+    return ReusableRun(folder, config.key, len(config.checkpoints), config.scored_layers, known)

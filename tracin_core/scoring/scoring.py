@@ -22,14 +22,12 @@ from tracin_core.retrieval import build_index
 from tracin_core.runs import IndexEntry, RunConfig, RunFolder
 from tracin_core.runs.config import Rates
 from tracin_core.runs.digests import write_digests
-from tracin_core.runs.folder import LAYERS
 from tracin_core.runs.hashing import hash_json, make_run_key
 from tracin_core.runs.shards import UnfinishedRun, remove_leftovers
 from tracin_core.scoring.making import Making, name_layers, settle_making, take_first
 from tracin_core.scoring.reuse import ReusableRun, find_reusable
 from tracin_core.scoring.sharding import SHARD_EXAMPLES, ShardScorer
-from tracin_core.scoring.vector_choice import EXACT_BYTES
-from tracin_core.terms import Split
+from tracin_core.terms import SPLITS, LayerChoice, Split
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 from tracin_core.work.threads import threads_limited_for
 
@@ -62,10 +60,11 @@ def score_run(
     *,
     data_hash: str,
     base: RunFolder | None = None,
+    layers: LayerChoice = "both",
     rates: Rates = "ones",
     device: str = "auto",
     shard_examples: int = SHARD_EXAMPLES,
-    exact_bytes: int = EXACT_BYTES,
+    exact_bytes: int | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> ScoredRun:
     """Score every example and write the run's folder, which appears when it is complete.
@@ -81,12 +80,14 @@ def score_run(
         data_hash: Digest of the examples.
         base: An earlier run. Where it was made with the same checkpoints, options and program,
             only examples whose label or content has changed since are computed.
+        layers: Whose norms and vectors are computed: both sorts, or the last layer's alone, which
+            takes little more than a forward pass.
         rates: Whether vectors carry the recorded learning rates or ones. Ones, because that
             is what the queue's self-influence uses: both then tell the same story.
         device: "auto", or a device as torch names it.
         shard_examples: Examples that are in memory at a time.
-        exact_bytes: What exact last-layer vectors of all examples may take on the disk; where
-            they would take more, they are projected.
+        exact_bytes: What exact last-layer vectors of all examples may take on the disk, None for
+            the usual; where they would take more, they are projected.
         on_progress: Told about every batch.
 
     Raises:
@@ -95,7 +96,7 @@ def score_run(
     """
     with threads_limited_for(network.model), explained_for(network.own_file, "The network"):
         making = settle_making(
-            network, sources, rates=rates, device=device, exact_bytes=exact_bytes
+            network, sources, layers=layers, rates=rates, device=device, exact_bytes=exact_bytes
         )
     created_at = datetime.now(UTC)
     digest = making.hash_with(data_hash)
@@ -141,7 +142,12 @@ class _Scoring:
         network = making.network
         checkpoints = list_checkpoints(run.folder, making.checkpoints)
         self._tracin = TracIn(
-            network.model, checkpoints, network.loss, device=device, rates=making.rates
+            network.model,
+            checkpoints,
+            network.loss,
+            layers="all" if "all" in making.layers else "last",
+            device=device,
+            rates=making.rates,
         )
         self._seconds: dict[str, float] = {}
         self._indexes: dict[str, IndexEntry] = {}
@@ -154,7 +160,8 @@ class _Scoring:
         # First, also when it goes on in the middle: how gradients are computed is decided on
         # the first examples, and must not depend on where an earlier process was killed.
         covered = self._tracin.examine(take_first(sources))
-        self._layers = {"all": name_layers(covered), **self._layers}
+        if "all" in self._making.layers:
+            self._layers = {"all": name_layers(covered), **self._layers}
         scorer = ShardScorer(
             tracin=self._tracin,
             projection=self._making.projection,
@@ -194,6 +201,7 @@ class _Scoring:
             projection=dict(making.projection.items()),
             last_numbers=making.last_numbers,
             indexes=self._indexes,
+            num_computed={split: self._run.journal.count_computed(split) for split in SPLITS},
             data_hash=data_hash,
             scoring_hash=making.scoring_hash,
             code_version=making.code,
@@ -206,11 +214,12 @@ class _Scoring:
 
     def _build_indexes(self) -> None:
         start, folder = time.perf_counter(), self._run.folder
-        for number, layers in enumerate(LAYERS, start=1):
+        every = self._making.layers
+        for number, layers in enumerate(every, start=1):
             vectors = np.load(folder.vectors_path(layers, "train"), mmap_mode="r")
             index = build_index(vectors, kind="auto", path=folder.index_path(layers))
             self._indexes[layers] = IndexEntry(kind=index.kind, recall=float(index.recall))
-            self._on_progress(Progress("building the indexes", number, len(LAYERS)))
+            self._on_progress(Progress("building the indexes", number, len(every)))
         self._seconds["build_indexes"] = time.perf_counter() - start
 
 

@@ -12,12 +12,13 @@ from tracin_core.runs import TargetScale
 from tracin_core.runs.probabilities import pack_probabilities
 from tracin_core.runs.shards import Shard
 from tracin_core.runs.signals import Signals
+from tracin_core.terms import Layers
 
 
 def as_shard(capture: Capture) -> Shard:
     """Return what a capture pass measured in the types that are stored."""
     signals = Signals(
-        self_influence_all=_as_array(capture.squared_norms_all),
+        self_influence_all=_find_norms_of_all(capture),
         self_influence_last=_as_array(capture.squared_norms_last),
         loss=_as_array(capture.losses),
         margin=_as_array(capture.margins),
@@ -27,7 +28,7 @@ def as_shard(capture: Capture) -> Shard:
     return Shard(
         signals=signals,
         probabilities=pack_probabilities(_as_array(capture.probabilities)),
-        vectors={"all": _as_array(capture.vectors), "last": _as_array(capture.last_vectors)},
+        vectors=_collect_vectors(capture),
     )
 
 
@@ -43,7 +44,7 @@ def as_value_shard(capture: Capture, targets: Tensor, scale: TargetScale) -> Sha
     shape = tuple(capture.losses.shape)
     missing = np.full(shape, np.nan, dtype=np.float32)
     signals = Signals(
-        self_influence_all=_as_array(capture.squared_norms_all),
+        self_influence_all=_find_norms_of_all(capture),
         self_influence_last=_as_array(capture.squared_norms_last),
         loss=_as_array(capture.losses),
         margin=missing,
@@ -55,8 +56,19 @@ def as_value_shard(capture: Capture, targets: Tensor, scale: TargetScale) -> Sha
     return Shard(
         signals=signals,
         probabilities=np.zeros((shape[1], 0), dtype=np.float32),
-        vectors={"all": _as_array(capture.vectors), "last": _as_array(capture.last_vectors)},
+        vectors=_collect_vectors(capture),
     )
+
+
+def _collect_vectors(capture: Capture) -> dict[Layers, npt.NDArray[np.float32]]:
+    """Return the vectors that the pass was asked for."""
+    found: dict[Layers, Tensor | None] = {"all": capture.vectors, "last": capture.last_vectors}
+    return {layers: _as_array(rows) for layers, rows in found.items() if rows is not None}
+
+
+def _find_norms_of_all(capture: Capture) -> npt.NDArray[np.float32] | None:
+    """Return the norms over all layers; None of a pass over the last one, which repeats its."""
+    return None if capture.vectors is None else _as_array(capture.squared_norms_all)
 
 
 def _as_labels(capture: Capture) -> npt.NDArray[np.integer]:
@@ -65,7 +77,5 @@ def _as_labels(capture: Capture) -> npt.NDArray[np.integer]:
     return predicted.astype(np.int16 if few else np.int32)
 
 
-def _as_array(tensor: Tensor | None) -> npt.NDArray[np.float32]:
-    if tensor is None:
-        raise ValueError("the capture pass was not asked for these vectors")
+def _as_array(tensor: Tensor) -> npt.NDArray[np.float32]:
     return tensor.detach().to("cpu", torch.float32).numpy()

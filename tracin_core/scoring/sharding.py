@@ -34,7 +34,7 @@ class ShardScorer:
 
     Attributes:
         tracin: The engine with the network and its checkpoints.
-        projection: Of each layers' vectors; None where they are exact.
+        projection: Of the vectors of each layers that are scored; None where they are exact.
         scale: How targets were standardised, for regression.
         shard_examples: Examples that are in memory at a time.
         on_progress: Told about every batch.
@@ -97,7 +97,7 @@ class ShardScorer:
         try:
             capture = self.tracin.capture(
                 loader,
-                projection=as_projection(self.projection["all"]),
+                projection=as_projection(self.projection.get("all")),
                 last_layer_vectors=as_projection(self.projection["last"]) or "exact",
                 on_progress=lambda done, _: self.on_progress(Progress(stage, before + done, total)),
             )

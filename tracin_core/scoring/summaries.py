@@ -26,17 +26,18 @@ def summarise_signals(
 
     Returns:
         By signal name, shape ``(N,)`` each: squared gradient norms summed over checkpoints
-        (``self_influence``: last layer; ``self_influence_all``: all layers;
-        ``self_influence_recorded``: last layer, weighted with the rates), and loss and negative
+        (``self_influence``: last layer; ``self_influence_all``: all layers, where they were
+        scored; ``self_influence_recorded``: last layer, weighted with the rates), loss and negative
         logit margin averaged over them; for regression, in place of the margin, the mean
         absolute residual in the target's unit (``mean_residual``).
     """
     last = signals.self_influence_last.astype(np.float64)
     rates = [rate for rate in learning_rates if rate is not None]
     known = len(rates) == len(learning_rates)
+    every = signals.self_influence_all
     scores = {
         "self_influence": last.sum(axis=0),
-        "self_influence_all": signals.self_influence_all.astype(np.float64).sum(axis=0),
+        **({} if every is None else {"self_influence_all": every.astype(np.float64).sum(axis=0)}),
         **({"self_influence_recorded": np.asarray(rates) @ last} if known else {}),
         "mean_loss": signals.loss.astype(np.float64).mean(axis=0),
     }
