@@ -72,7 +72,7 @@ def test_import_train_and_rescore_are_jobs_that_others_see(mine, place, engine, 
     assert "mine: training " in said.out
     assert "training ..." in said.err
     assert main(["rescore", mine]) == 0
-    assert "0 examples had changed" in capsys.readouterr().out
+    assert "0 examples were computed" in capsys.readouterr().out
     assert main(["queue", mine, "--top", "1", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["total"] == 144
     jobs = list_jobs(engine, mine)

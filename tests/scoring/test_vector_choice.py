@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from sqlalchemy import update
 
+from tests.scoring import small_projects
 from tests.scoring.small_runs import SHARD, make_network, read_arrays, score
 from tracin_core.errors import ConfigurationError
+from tracin_core.fitting.trainings import find_newest
 from tracin_core.gradients.projection import Projection
 from tracin_core.influence.checkpoints import Checkpoint
 from tracin_core.influence.tracin import TracIn
 from tracin_core.retrieval.new_example import minus_class_logit, score_new_example
-from tracin_core.runs import ProjectionEntry
+from tracin_core.reviews.projects import current_run
+from tracin_core.reviews.schema import RunRow
+from tracin_core.runs import ProjectionEntry, RunFolder
+from tracin_core.scoring import vector_choice
+from tracin_core.scoring.estimating import (
+    PASS_RATIO,
+    estimate_full_rescoring,
+    estimate_scoring,
+    explain_full_rescoring,
+)
+from tracin_core.scoring.pipeline import score_project, train_project
+from tracin_core.scoring.rescoring import rescore_project
 from tracin_core.scoring.vector_choice import choose_last_projection
 
 # Three checkpoints of three classes with 64 features and a bias, of 1,500 + 40 examples.
@@ -141,6 +157,55 @@ def test_a_new_example_follows_the_record_of_its_run(exact, projected, tmp_path)
         for run, scored in zip((exact, projected), found, strict=True)
     ]
     assert np.corrcoef(*products)[0, 1] > 0.9
+
+
+class TestTheEstimate:
+    @pytest.fixture
+    def place(self, tmp_path):
+        engine, workspace = small_projects.open_workspace(tmp_path)
+        yield engine, workspace
+        engine.dispose()
+
+    @pytest.fixture
+    def project(self, place):
+        made = small_projects.make_images(*place)
+        train_project(*place, made.slug, small_projects.QUICK)
+        return made
+
+    def test_it_counts_what_the_run_then_takes(self, place, project):
+        score_project(*place, project.slug, small_projects.QUICK)
+        run = current_run(place[0], project.id)
+        # 64 features and a bias for each of two classes; what exact vectors of a run take is known.
+        assert run.config["last_numbers"] == 65 * 2 * len(run.checkpoints)
+        estimate = estimate_scoring(*place, project.slug, small_projects.QUICK)
+        folder = RunFolder(place[1].project_folder(project.slug) / run.folder)
+        stored = sum(folder.vectors("last", split).nbytes for split in ("train", "test"))
+        assert (estimate.exact_last_bytes, estimate.is_last_exact) == (stored, True)
+
+    def test_a_project_that_outgrows_its_exact_vectors_is_told(self, place, project, monkeypatch):
+        steps = find_newest(place[1], project.slug).steps_on_disk
+        score_project(*place, project.slug, dataclasses.replace(small_projects.QUICK, steps=steps))
+        assert estimate_full_rescoring(place[0], project.slug) is None
+        monkeypatch.setattr(vector_choice, "EXACT_BYTES", 50 * 4 * 65 * 2 * 4 - 1)
+        estimate = estimate_full_rescoring(place[0], project.slug)
+        assert estimate is not None
+        assert not estimate.is_last_exact
+        assert "50 examples would take 104 kB, more than 104 kB" in explain_full_rescoring(estimate)
+        again = rescore_project(*place, project.slug)
+        assert again.examples_computed == 50
+        assert estimate_full_rescoring(place[0], project.slug) is None  # and now they are projected
+
+    def test_a_rescoring_that_computed_little_tells_nothing_of_the_time(self, place, project):
+        run = score_project(*place, project.slug, small_projects.QUICK)
+        whole = estimate_scoring(*place, project.slug, small_projects.QUICK)
+        config = {**run.config, "num_computed": {"train": 1, "test": 0}}
+        with place[0].begin() as connection:
+            connection.execute(update(RunRow).where(RunRow.id == run.id).values(config=config))
+        after = estimate_scoring(*place, project.slug, small_projects.QUICK)
+        training = find_newest(place[1], project.slug)
+        each = PASS_RATIO * training.seconds / (len(training.epochs) * 40)
+        assert after.seconds == pytest.approx(each * 50 * after.num_checkpoints)
+        assert after.seconds != pytest.approx(whole.seconds)
 
 
 def test_the_chosen_device_computes(tmp_path):

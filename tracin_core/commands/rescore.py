@@ -24,12 +24,16 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.commands.doing import do_or_start, tell_run
     from tracin_core.commands.opening import open_project
     from tracin_core.commands.work_options import agree_to_saved
+    from tracin_core.scoring.estimating import estimate_full_rescoring, explain_full_rescoring
 
     opened = open_project(options)
     opened.current_run()
+    anew = estimate_full_rescoring(opened.engine, opened.project.slug)
+    if anew is not None:
+        print(explain_full_rescoring(anew))
     agreed = agree_to_saved(opened, options.run_my_code, of_run=True)
     job = do_or_start(options, opened, options.project, NAME, {"run_my_code": agreed})
     if job is not None:
         tell_run(job)
-        print(f"{job.result['examples_computed']:,} examples had changed.")
+        print(f"{job.result['examples_computed']:,} examples were computed.")
     return 0

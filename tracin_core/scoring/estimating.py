@@ -11,17 +11,27 @@ from tracin_core.config import Workspace
 from tracin_core.fitting.stored_examples import count_examples
 from tracin_core.fitting.trainings import TrainingInfo, find_newest
 from tracin_core.fitting.work_options import WorkOptions
-from tracin_core.reviews.projects import Project, current_run, get_project
+from tracin_core.housekeeping.disk import describe_bytes
+from tracin_core.reviews.projects import Project, Run, current_run, get_project
+from tracin_core.runs.config import list_scored_layers
+from tracin_core.scoring import vector_choice
+from tracin_core.scoring.vector_choice import NUMBER_BYTES, PROJECTION, choose_last_projection
+from tracin_core.terms import LayerChoice
 
 # A scoring pass over an example, beside a training pass over it. On two cores it took 1.2 times
 # as long for a small convolutional network and 0.9 times for an MLP (docs/benchmarks.md); the
 # projections and what is written come on top.
 PASS_RATIO = 1.5
+# The last layer's alone, beside both: 0.2 times as long for words and the smallest pictures, 0.6
+# for a convolutional network and pictures of 28 x 28 pixels.
+LAST_SHARE = 0.5
 # Bytes of an example: the digest, and for each checkpoint a row of signals.
 DIGEST_BYTES, SIGNAL_BYTES = 16, 24
-# Numbers of a projected vector; those of the last layer are exact up to a limit, and the
-# built-in networks have 64 features and a bias before it.
-PROJECTED, EXACT_UP_TO, FEATURES = 512, 8192, 65
+# Features and a bias before the last layer: those of most built-in networks, where no run of the
+# network says it.
+FEATURES = 65
+# Of a run's examples, so many must have been computed for its time to say anything.
+_SHARE_TIMED = 0.1
 # Classes whose probabilities are stored for every example at most (see runs.probabilities).
 STORED_CLASSES = 256
 
@@ -35,12 +45,16 @@ class Estimate:
         num_examples: Examples of both splits.
         num_checkpoints: Checkpoints that each of them is scored at; 0 where none are known yet.
         bytes_on_disk: What the run's folder will take, beside the checkpoints.
+        exact_last_bytes: What the last layer's vectors take if they are exact.
+        is_last_exact: Whether they are kept so, and not projected.
     """
 
     seconds: float | None
     num_examples: int
     num_checkpoints: int
     bytes_on_disk: int
+    exact_last_bytes: int = 0
+    is_last_exact: bool = True
 
 
 def estimate_scoring(
@@ -58,22 +72,84 @@ def estimate_scoring(
         NotFoundError: If there is no such project.
     """
     project = get_project(engine, slug)
+    training = None if options.checkpoints else find_newest(workspace, slug)
+    run = _find_like(current_run(engine, project.id), training)
+    return _estimate(
+        engine, project, run, training, options.layers, _count_checkpoints(options, training)
+    )
+
+
+def estimate_full_rescoring(engine: Engine, slug: str) -> Estimate | None:
+    """Estimate a rescoring of a project that has outgrown the exact vectors of its run.
+
+    Args:
+        engine: The database.
+        slug: The project.
+
+    Returns:
+        None where rows of the current run can be taken over, or there is none.
+
+    Raises:
+        NotFoundError: If there is no such project.
+    """
+    project = get_project(engine, slug)
+    run = current_run(engine, project.id)
+    if run is None or (run.config.get("projection") or {"last": True}).get("last") is not None:
+        return None
+    layers: LayerChoice = (
+        "both" if "all" in list_scored_layers(run.config.get("layers")) else "last"
+    )
+    estimate = _estimate(engine, project, run, None, layers, len(run.checkpoints))
+    return None if estimate.is_last_exact else estimate
+
+
+def explain_full_rescoring(estimate: Estimate) -> str:
+    """Say why nothing can be taken from the current run."""
+    return (
+        f"The last layer's exact vectors of {estimate.num_examples:,} examples would take "
+        f"{describe_bytes(estimate.exact_last_bytes)}, more than "
+        f"{describe_bytes(vector_choice.EXACT_BYTES)}. They become projected ones, so every "
+        "example is computed again."
+    )
+
+
+def _estimate(
+    engine: Engine,
+    project: Project,
+    run: Run | None,
+    training: TrainingInfo | None,
+    layers: LayerChoice,
+    num_checkpoints: int,
+) -> Estimate:
     counts = count_examples(engine, project.id)
     num_examples = sum(counts.values())
-    training = None if options.checkpoints else find_newest(workspace, slug)
-    num_checkpoints = _count_checkpoints(options, training)
-    per_row = _time_rows(engine, project, training, counts["train"])
-    seconds = None if per_row is None else per_row * num_examples * num_checkpoints
-    num_bytes = num_examples * _count_bytes(len(project.classes), num_checkpoints)
-    return Estimate(seconds, num_examples, num_checkpoints, num_bytes)
+    per_row = _time_rows(run, training, counts["train"])
+    seconds = None
+    if per_row is not None:
+        share = LAST_SHARE if layers == "last" else 1.0
+        seconds = per_row * share * num_examples * num_checkpoints
+    last_numbers = _count_last_numbers(project, run, num_checkpoints)
+    is_exact = choose_last_projection(last_numbers, num_examples) is None
+    numbers = last_numbers if is_exact else PROJECTION.dim
+    numbers += PROJECTION.dim if layers == "both" else 0
+    numbers += min(len(project.classes), STORED_CLASSES)
+    each = NUMBER_BYTES * numbers + DIGEST_BYTES + SIGNAL_BYTES * num_checkpoints
+    return Estimate(
+        seconds,
+        num_examples,
+        num_checkpoints,
+        num_examples * each,
+        NUMBER_BYTES * last_numbers * num_examples,
+        is_exact,
+    )
 
 
-def _count_bytes(num_classes: int, num_checkpoints: int) -> int:
-    """Return what an example takes on the disk."""
-    exact = num_checkpoints * FEATURES * max(num_classes, 1)
-    numbers = PROJECTED + (exact if exact <= EXACT_UP_TO else PROJECTED)
-    numbers += min(num_classes, STORED_CLASSES)
-    return 4 * numbers + DIGEST_BYTES + SIGNAL_BYTES * num_checkpoints
+def _count_last_numbers(project: Project, run: Run | None, num_checkpoints: int) -> int:
+    """Return the numbers of an exact last-layer vector, over all checkpoints."""
+    known = 0 if run is None else int(run.config.get("last_numbers") or 0)
+    if run is not None and known:
+        return known // len(run.checkpoints) * num_checkpoints
+    return num_checkpoints * FEATURES * max(len(project.classes), 1)
 
 
 def _count_checkpoints(options: WorkOptions, training: TrainingInfo | None) -> int:
@@ -86,22 +162,24 @@ def _count_checkpoints(options: WorkOptions, training: TrainingInfo | None) -> i
     return 0 if training is None else len(training.chosen)
 
 
-def _time_rows(
-    engine: Engine, project: Project, training: TrainingInfo | None, num_train: int
-) -> float | None:
-    """Return seconds for an example at a checkpoint, or None where nothing is known."""
-    run = current_run(engine, project.id)
-    if run is not None and (training is None or _is_of(run.config, training)):
+def _find_like(run: Run | None, training: TrainingInfo | None) -> Run | None:
+    """Return the run if it is of the network that the training made."""
+    if run is None or training is None:
+        return run
+    model = run.config.get("model")
+    return run if isinstance(model, dict) and model.get("name") == training.model else None
+
+
+def _time_rows(run: Run | None, training: TrainingInfo | None, num_train: int) -> float | None:
+    """Return seconds for an example at a checkpoint, layers of both sorts; None if not known."""
+    if run is not None:
         timings, counts = run.config.get("timings", {}), run.config.get("counts", {})
-        rows = sum(counts.values()) * len(run.checkpoints)
+        computed = sum((run.config.get("num_computed") or counts).values())
         spent = sum(timings.get(f"score_{split}", 0.0) for split in counts)
-        if rows and spent:
-            return float(spent / rows)
+        if spent and computed > _SHARE_TIMED * sum(counts.values()):
+            per_row = float(spent / (computed * len(run.checkpoints)))
+            both = "all" in list_scored_layers(run.config.get("layers"))
+            return per_row if both else per_row / LAST_SHARE
     if training is not None and training.epochs and num_train:
         return PASS_RATIO * training.seconds / (len(training.epochs) * num_train)
     return None
-
-
-def _is_of(config: dict[str, object], training: TrainingInfo) -> bool:
-    model = config.get("model")
-    return isinstance(model, dict) and model.get("name") == training.model
