@@ -11,7 +11,6 @@ from tests import oracles
 from tracin_core import Checkpoint, Projection, TracIn
 from tracin_core.influence.batches import read_batches
 from tracin_core.influence.entropy import differentiate_cross_entropy
-from tracin_core.influence.head import find_widest_product
 from tracin_core.influence.losses import cross_entropy
 
 
@@ -102,13 +101,6 @@ def test_gradients_of_confident_predictions_keep_their_precision(others: int) ->
 def test_no_example_has_no_last_layer_score() -> None:
     assert make_tracin(nn.Linear(4, 3)).self_influence(make_examples(0)).shape == (0,)
     assert not list(read_batches(make_examples(0), 4))
-
-
-def test_only_a_plain_chain_of_products_goes_in_larger_parts():
-    chain = nn.Sequential(nn.Flatten(), nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 3))
-    assert find_widest_product(chain) == 40
-    assert find_widest_product(nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten())) is None
-    assert find_widest_product(Scaled()) is None
 
 
 def test_larger_parts_give_the_same_scores():

@@ -33,6 +33,8 @@ def linear_gradients(
     weight = Outer(deltas, inputs.reshape(batch_size, -1, layer.in_features), layer.weight.shape)
     gradients: dict[str, Contribution] = {"weight": weight}
     if layer.bias is not None:
-        bias = deltas[:, 0] if deltas.shape[1] == 1 else deltas.sum(1)
-        gradients["bias"] = Dense(bias, layer.bias.shape)
+        if deltas.shape[1] == 1:
+            gradients["bias"] = Dense(deltas[:, 0], layer.bias.shape, weight.delta_norms)
+        else:
+            gradients["bias"] = Dense(deltas.sum(1), layer.bias.shape)
     return gradients

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 # With fewer classes, softmax over the first of two axes is five times as fast on a processor as
-# over the last, transposing there and back included; with more it is slower.
+# over the last, transposing included; with more it is slower.
 FEW_CLASSES = 16
 
 
@@ -29,20 +29,24 @@ class ClassEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        shifted = logits - logits.amax(1, keepdim=True)
-        # Not softmax(1), which takes five times as long on a processor where classes are few.
+        columns, axis = _turn(logits)
+        own_class = labels.t() if axis == 0 else labels
+        shifted = columns - columns.amax(axis, keepdim=True)
+        # Not softmax, which takes five times as long on a processor where classes are few.
         weights = shifted.exp()
-        totals = weights.sum(1, keepdim=True)
-        own = weights.gather(1, labels)
-        weights = weights.scatter(1, labels, 0.0)
-        others = weights.sum(1, keepdim=True)
-        deltas = weights.scatter(1, labels, -others) / totals
+        totals = weights.sum(axis, keepdim=True)
+        own = weights.gather(axis, own_class)
+        weights = weights.scatter(axis, own_class, 0.0)
+        others = weights.sum(axis, keepdim=True)
+        deltas = weights.scatter(axis, own_class, -others) / totals
         # -log(own / totals), by the form that keeps its digits: others may be tiny beside own,
         # and own may be too small to divide by.
         losses = torch.where(
-            others < own, (others / own).log1p(), totals.log() - shifted.gather(1, labels)
+            others < own,
+            (others / own).log1p(),
+            totals.log() - shifted.gather(axis, own_class),
         )
-        return losses.squeeze(1), deltas
+        return losses.squeeze(axis), deltas.t() if axis == 0 else deltas
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:  # noqa: D102
@@ -70,10 +74,21 @@ def differentiate_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         logits: Shape ``(B, K)``.
         labels: Class indices, as many as rows.
     """
-    own = labels.reshape(-1, 1).long()
+    columns, axis = _turn(logits)
+    own = labels.reshape(1, -1) if axis == 0 else labels.reshape(-1, 1)
+    own = own.long()
+    probabilities = columns.softmax(axis)
+    others = probabilities.scatter_(axis, own, 0.0).sum(axis, keepdim=True)
+    deltas = probabilities.scatter_(axis, own, others.neg_())
+    return deltas.t() if axis == 0 else deltas
+
+
+def _turn(logits: Tensor) -> tuple[Tensor, int]:
+    """Return the logits as they are computed with, and the axis of the classes.
+
+    With few classes everything runs along the examples, which lie side by side: along the classes
+    the same steps take up to five times as long on a processor.
+    """
     if logits.shape[1] < FEW_CLASSES:
-        probabilities = logits.t().contiguous().softmax(0).t().contiguous()
-    else:
-        probabilities = logits.softmax(1)
-    others = probabilities.scatter_(1, own, 0.0).sum(1, keepdim=True)
-    return probabilities.scatter_(1, own, others.neg_())
+        return logits.t().contiguous(), 0
+    return logits, 1

@@ -22,12 +22,6 @@ from tracin_core.influence.batches import Batch
 from tracin_core.influence.entropy import differentiate_cross_entropy
 from tracin_core.influence.losses import cross_entropy, get_logits
 
-# Modules that do not mix an example's numbers, and the container they stand in.
-ELEMENTWISE = {
-    *(nn.Sequential, nn.Flatten, nn.Identity, nn.Dropout, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU),
-    *(nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.ReLU6, nn.Mish),
-}
-
 
 def mark_head(model: nn.Module, plan: Plan, objective: Objective, trial: Batch) -> Plan:
     """Return the plan with its ``head``, if a forward pass is seen to be enough.
@@ -44,24 +38,6 @@ def mark_head(model: nn.Module, plan: Plan, objective: Objective, trial: Batch) 
     if type(head.layer) is not nn.Linear or capture_head(model, head, trial, [trial]) is None:
         return plan
     return replace(plan, head=head)
-
-
-def find_widest_product(model: nn.Module) -> int | None:
-    """Return the most numbers that a layer returns for an example, of a plain chain of products.
-
-    Args:
-        model: Any module.
-
-    Returns:
-        ``None`` where anything but Linear layers and what acts on single numbers is inside.
-    """
-    widest = 1
-    for module in model.modules():
-        if type(module) is nn.Linear:
-            widest = max(widest, module.in_features, module.out_features)
-        elif type(module) not in ELEMENTWISE:
-            return None
-    return widest
 
 
 @torch.no_grad()
@@ -103,7 +79,10 @@ def capture_head(
     deltas = differentiate_cross_entropy(joined, labels)
     shape = torch.Size((joined.shape[1], features.shape[1]))
     factors = Outer(deltas.unsqueeze(1), features.unsqueeze(1), shape)
-    found: dict[str, Contribution] = {"weight": factors, "bias": Dense(deltas, shape[:1])}
+    found: dict[str, Contribution] = {
+        "weight": factors,
+        "bias": Dense(deltas, shape[:1], factors.delta_norms),
+    }
     gradients = {name: [found[local]] for local, name in head.parameters.items()}
     return CapturedPass(joined, lambda: cross_entropy(joined, labels), gradients)
 

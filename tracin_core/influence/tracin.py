@@ -66,8 +66,9 @@ class TracIn:
         layers: "all", "last" (the module that holds the last trainable parameters on the way to
             the outputs), or names as in ``model.named_modules()``.
         device: "auto" (cuda, then mps, then cpu) or a device.
-        batch_size: Examples in a pass; changes speed and memory, never scores. Where memory runs
-            out, passes go on with half as many, with a warning.
+        batch_size: Examples in a pass; changes speed and memory, never scores. Networks of Linear
+            layers alone take as many more as hold 4 million numbers. Where memory runs out,
+            passes go on with half as many, with a warning.
         rates: "recorded" learning rates, or "ones" to ignore them.
         precision: "float32" computes in the model's own number type (a float64 model in float64)
             and without TF32. "bfloat16" runs the passes under autocast, for GPUs with bfloat16

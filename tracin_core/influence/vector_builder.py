@@ -94,10 +94,14 @@ class VectorBuilder:
         for name in self._names:
             size = self._work.runner.trainable[name].numel()
             uses = step.captured.gradients.get(name)
-            if uses:
-                parts = [part.reshape(len(part), -1) for part in instantiate_chunks(uses)]
-                scaled = torch.cat(parts) * math.sqrt(self._rates.of(step.checkpoint, name))
-                outbox.put(rows[:, at : at + size], scaled, self._make_check(step))
+            first = 0
+            for part in instantiate_chunks(uses) if uses else ():
+                scaled = part.reshape(len(part), -1) * math.sqrt(
+                    self._rates.of(step.checkpoint, name)
+                )
+                target = rows[first : first + len(part), at : at + size]
+                outbox.put(target, scaled, self._make_check(step))
+                first += len(part)
             at += size
 
     def _make_check(self, step: ExamplePass) -> Callable[[Tensor], None] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,14 +15,11 @@ from tracin_core.errors import GradientError
 from tracin_core.gradients.capture import Objective
 from tracin_core.gradients.plan import Plan
 from tracin_core.influence.batches import Batch, read_batches
-from tracin_core.influence.head import find_widest_product
+from tracin_core.influence.joining import Sizes
 from tracin_core.influence.outbox import Outbox
 from tracin_core.influence.passes import ExamplePass, Runner
 from tracin_core.influence.room import Room, is_out_of_memory
 from tracin_core.influence.sending import send_batches
-
-# Inputs held at once where several batches are read together: 16 MB in single precision.
-JOINED_NUMBERS = 4_000_000
 
 # (examples done, all of them), each example counted once per checkpoint.
 Progress = Callable[[int, int], None]
@@ -98,7 +96,7 @@ class Work:
                 self.on_progress(done, self.total * self.num_checkpoints)
 
         for group in self.runner.groups:
-            read = read_batches(self.examples, self._examples_read, self.offset)
+            read = read_batches(self.examples, self._sizes.read, self.offset)
             batches = send_batches(read, self.runner.device, self.runner.check)
             batch = next(batches, None)
             while batch is not None:
@@ -136,7 +134,7 @@ class Work:
 
         while done < batch.size:
             rest = batch if not done else batch.cut(done, batch.size)
-            size = self.room.fit(min(rest.size, self._largest_pass))
+            size = self.room.fit(min(rest.size, self._sizes.read))
             if not self._try(rest, checkpoint, consume, outbox, finish):
                 outbox.discard()
                 outbox.deliver()
@@ -159,8 +157,8 @@ class Work:
                     self.plan,
                     self.names,
                     self.objective,
-                    self.room.fit(self.batch_size),
-                    self.room.fit(self._forward_size),
+                    self.room.fit(self._sizes.full_pass),
+                    self.room.fit(self._sizes.forward),
                 )
                 while (step := self._advance(passes)) is not None:
                     consume(step, outbox)
@@ -179,34 +177,9 @@ class Work:
         with torch.autocast(self.runner.device.type, torch.bfloat16, cache_enabled=False):
             return next(passes, None)
 
-    @property
-    def _largest_pass(self) -> int:
-        """Number of examples that go through a pass if memory allows."""
-        return self._examples_read if self.plan.head is not None else self.batch_size
-
-    @property
-    def _forward_size(self) -> int:
-        """Number of examples in a forward pass alone.
-
-        Matrix products alone gain from larger parts, 7% on a small MLP; a convolution loses up to
-        40%, because its outputs leave the cache.
-        """
-        widest = find_widest_product(self.runner.model)
-        if self.plan.head is None or widest is None:
-            return self.batch_size
-        return max(self.batch_size, JOINED_NUMBERS // widest)
-
-    @property
-    def _examples_read(self) -> int:
-        """Number of examples read at once.
-
-        A head's forward pass can be so short that what is done around it costs as much, so it
-        is done for several batches at once, as many as have small inputs.
-        """
-        if self.plan.head is None:
-            return self.batch_size
-        together = JOINED_NUMBERS // max(1, self.numbers_each * self.batch_size)
-        return self.batch_size * max(1, together)
+    @cached_property
+    def _sizes(self) -> Sizes:
+        return Sizes(self.runner.model, self.plan, self.batch_size, self.numbers_each)
 
     def count_numbers(self, names: Sequence[str]) -> int:
         """Return how many numbers P the named parameters have."""
