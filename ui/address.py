@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 
 import streamlit as st
 
+from ui.segments import segment_words
+
 
 def read_choice(name: str, options: Mapping[str, str], default: str) -> str:
     """Return the option the address names, or the default if it names none of them."""
@@ -79,7 +81,7 @@ def choose_mode(label: str, modes: Mapping[str, str], *, name: str, default: str
     mode = st.segmented_control(
         label,
         list(modes),
-        format_func=lambda one: modes[one],
+        format_func=lambda one: segment_words(modes[one]),
         required=True,
         key=key,
         label_visibility="collapsed",

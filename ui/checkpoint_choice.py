@@ -14,8 +14,10 @@ from tracin_core.models.own import needs_consent
 from tracin_core.reviews.projects import Project
 from tracin_core.scoring.estimating import estimate_scoring
 from ui.curves import CheckpointMark, describe_epoch, draw_loss_curve
+from ui.layer_choice import choose_layers
 from ui.own_model import agree_to_network
 from ui.plain_text import escape_markdown
+from ui.segments import segment_words
 from ui.session import get_engine, get_workspace
 from ui.wording import duration
 
@@ -47,13 +49,14 @@ def draw_checkpoint_choice(project: Project, training: TrainingInfo) -> WorkOpti
         rates = st.segmented_control(
             "Weight of the checkpoints",
             list(RATES),
-            format_func=lambda name: RATES[name],
+            format_func=lambda name: segment_words(RATES[name]),
             default="ones",
             required=True,
             key="score-rates",
             help="The paper weights each checkpoint with its learning rate. With well chosen "
             "checkpoints, equal weights ranked label errors better.",
         )
+        layers = choose_layers(place="score")
         button = st.container()
     if not steps:
         st.caption("Choose at least one checkpoint.")
@@ -64,6 +67,7 @@ def draw_checkpoint_choice(project: Project, training: TrainingInfo) -> WorkOpti
         pressed = st.button("Score again", key="score-again", disabled=not agreed)
     options = WorkOptions(
         steps=tuple(steps),
+        layers=layers,
         rates="recorded" if rates == "recorded" else "ones",
         run_my_code=agreed if needs_consent(model) else False,
     )
@@ -128,7 +132,11 @@ def _tell_cost(project: Project, options: WorkOptions) -> str:
         if estimate.seconds is None
         else f"about {duration(estimate.seconds)}"
     )
-    return (
+    told = (
         f"{estimate.num_examples:,} examples at {estimate.num_checkpoints} checkpoints: {time}, "
         f"{describe_bytes(estimate.bytes_on_disk)} on the disk."
     )
+    if estimate.is_last_exact:
+        return told
+    exact = describe_bytes(estimate.exact_last_bytes)
+    return f"{told} The last layer’s vectors are projected; exact ones would take {exact}."

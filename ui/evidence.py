@@ -19,7 +19,9 @@ from ui.components.cards import Layout, show_cards
 from ui.fields import Fields, read_spreads
 from ui.galleries import neighbour_card
 from ui.labels import is_regression
+from ui.layer_choice import draw_missing_layers, layers_of
 from ui.plain_text import escape_markdown
+from ui.segments import segment_words
 from ui.session import get_engine, run_folder
 from ui.wording import class_name
 
@@ -53,22 +55,25 @@ def get_evidence(project: Project, run: Run) -> Evidence:
     return _open(run_folder(project, run), run.key)
 
 
-def draw_evidence_options() -> tuple[Layers, Measure]:
-    """Draw the choice of layers and measure and return it."""
+def draw_evidence_options(run: Run) -> tuple[Layers, Measure]:
+    """Draw the choice of layers, where the run has several, and of the measure; return both."""
+    offered = layers_of(run)
+    layers: Layers | None = offered[0]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        layers = st.segmented_control(
-            "Gradients of",
-            list(_LAYER_WORDS),
-            format_func=lambda name: _LAYER_WORDS[name],
-            default="all",
-            required=True,
-            key="evidence-layers",
-            persist_state="session",
-        )
+        if len(offered) > 1:
+            layers = st.segmented_control(
+                "Gradients of",
+                offered,
+                format_func=lambda name: segment_words(_LAYER_WORDS[name]),
+                default=offered[0],
+                required=True,
+                key="evidence-layers",
+                persist_state="session",
+            )
         measure = st.segmented_control(
             "Ranked by",
             list(_MEASURE_WORDS),
-            format_func=lambda name: _MEASURE_WORDS[name],
+            format_func=lambda name: segment_words(_MEASURE_WORDS[name]),
             default="cosine",
             required=True,
             key="evidence-measure",
@@ -77,19 +82,20 @@ def draw_evidence_options() -> tuple[Layers, Measure]:
             "gradients then stand in everybody's list. The cosine leaves their size out, and its "
             "opponents name the true label of a wrong one more often.",
         )
-    return layers or "all", measure or "cosine"
+    draw_missing_layers(run)
+    return layers or offered[0], measure or "cosine"
 
 
 def draw_suggestion(project: Project, run: Run, view: ExampleView) -> Suggestion | None:
     """Draw what the example's opponents are labelled, and return it; nothing for a regression.
 
-    Always by the cosine over all layers, whatever the galleries show: on the demos its opponents
-    named the true label of a wrong one most often (docs/benchmarks.md).
+    Always by the cosine over all layers where the run has them, whatever the galleries show: on
+    the demos its opponents named the true label of a wrong one most often (docs/benchmarks.md).
     """
     if is_regression(project):
         return None
     found = get_evidence(project, run).neighbours(
-        view.split, view.position, side="opponents", k=_VOTERS, layers="all", measure="cosine"
+        view.split, view.position, side="opponents", k=_VOTERS, measure="cosine"
     )
     views = find_by_positions(
         get_engine(), project.id, run.id, "train", [item.position for item in found]

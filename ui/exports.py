@@ -8,6 +8,7 @@ import streamlit as st
 
 from tracin_core.reviews.export import ExportFormat, export_labels
 from tracin_core.reviews.projects import Project
+from ui.segments import segment_words
 from ui.session import get_engine
 
 _FORMATS: dict[ExportFormat, tuple[str, str]] = {
@@ -27,7 +28,7 @@ def draw_export(project: Project) -> None:
         chosen = st.segmented_control(
             "Corrected labels",
             list(_FORMATS),
-            format_func=lambda name: _FORMATS[name][0],
+            format_func=lambda name: segment_words(_FORMATS[name][0]),
             default="csv",
             required=True,
             key="export-format",

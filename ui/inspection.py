@@ -20,6 +20,7 @@ from ui.galleries import place
 from ui.labels import is_regression
 from ui.navigation import open_page
 from ui.plain_text import escape_markdown
+from ui.segments import segment_words
 from ui.session import get_engine, run_folder
 from ui.value_charts import draw_prediction_course
 from ui.wording import SPLIT_WORDS, score_text
@@ -41,7 +42,7 @@ def draw_modes(modes: Mapping[str, str]) -> str:
     mode = st.segmented_control(
         "What to inspect",
         list(modes),
-        format_func=lambda name: modes[name],
+        format_func=lambda name: segment_words(modes[name]),
         required=True,
         key=key,
         label_visibility="collapsed",
@@ -92,7 +93,7 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
         _draw_thoughts(project, run, view)
     with course:
         _draw_course(project, run, view)
-    layers, measure = draw_evidence_options()
+    layers, measure = draw_evidence_options(run)
     opened = draw_neighbours(
         project,
         run,

@@ -11,6 +11,7 @@ from ui.coordinates import CoordinateColumns, find_coordinates
 from ui.filters import QueueView
 from ui.labels import name_given, name_predicted
 from ui.map import Layer, Point, draw_map
+from ui.segments import segment_words
 from ui.session import get_engine
 
 _FORMS = {"list": "List", "map": "Map"}
@@ -27,7 +28,7 @@ def choose_form(project: Project) -> str:
     form = st.segmented_control(
         "Show as",
         list(_FORMS),
-        format_func=lambda name: _FORMS[name],
+        format_func=lambda name: segment_words(_FORMS[name]),
         required=True,
         key="queue-form",
         label_visibility="collapsed",
