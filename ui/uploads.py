@@ -5,24 +5,20 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-import stat
 import time
-import zipfile
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from tracin_core.config import Workspace
-from tracin_core.errors import InputError
 from tracin_core.files import disk_errors_explained
-from tracin_core.sources.trees import check_size, safe_parts
+from tracin_core.sources.unpacking import unpack_archive
 
 UPLOAD_TYPES = ("csv", "tsv", "parquet", "jsonl", "ndjson", "gz", "npz", "zip")
 MAX_MEGABYTES = 500  # a browser's upload is held in memory; larger data is named by its path
 _FOLDER = "uploads"
 # An upload nobody imported: long enough for a lunch in the middle of it.
 _FORGOTTEN_AFTER = 24 * 3600  # seconds
-_TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".gz")
 _UNSAFE = re.compile(r"[^\w.() -]+")
 _CHUNK = 2**20  # bytes
 
@@ -93,59 +89,6 @@ def sweep_uploads(workspace: Workspace, in_use: Collection[Path]) -> None:
 
 def _unpack(path: Path) -> Path:
     """Unpack an archive beside itself, remove it, and return what is to be imported."""
-    target = path.with_name(f"{path.stem or 'upload'}-files")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in _choose_members(path, archive):
-                _extract(archive, member, target)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
-        raise InputError(
-            f"The archive {path.name} cannot be unpacked: {error}. Expected a zip without a "
-            "password. Make it again, or unpack it and give the folder's path."
-        ) from error
+    found = unpack_archive(path, path.with_name(f"{path.stem or 'upload'}-files"))
     path.unlink()
-    return _find_data(target)
-
-
-def _choose_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """Return the files that are data; what is written must lie inside, whatever it is called."""
-    files = [one for one in archive.infolist() if not one.is_dir()]
-    check_size(path, len(files), sum(member.file_size for member in files))
-    members = []
-    for member in files:
-        parts = safe_parts(member.filename)
-        if parts is None:  # what systems add to every archive is no data
-            continue
-        odd = not parts or ":" in member.filename or "\x00" in member.filename
-        if odd or stat.S_ISLNK(member.external_attr >> 16):
-            raise InputError(
-                f"The archive names the file {member.filename[:80]!r}, which would lie outside "
-                "its folder or is a link. Expected plain files. Make the archive again without it."
-            )
-        members.append(member)
-    if not members:
-        raise InputError(
-            f"The archive {path.name} holds no files. Expected a folder of images, a table or a "
-            "saved data set in it."
-        )
-    return members
-
-
-def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    path = target / member.filename.replace("\\", "/")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(member) as source, path.open("wb") as file:
-        # zipfile stops at the size that the archive claims, which was added up before.
-        shutil.copyfileobj(source, file, _CHUNK)
-
-
-def _find_data(folder: Path) -> Path:
-    """Return the folder behind wrappings of one folder, or the only table at its top."""
-    inside = sorted(folder.iterdir())
-    while len(inside) == 1 and inside[0].is_dir():
-        folder = inside[0]
-        inside = sorted(folder.iterdir())
-    files = [path for path in inside if path.is_file()]
-    tables = [path for path in files if path.suffix.lower() in _TABLE_SUFFIXES]
-    saved = any(path.name in ("dataset_info.json", "dataset_dict.json") for path in files)
-    return tables[0] if len(tables) == 1 and not saved else folder
+    return found

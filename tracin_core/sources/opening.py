@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 from tracin_core.errors import InputError
+from tracin_core.files import disk_errors_explained
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Source
 from tracin_core.sources.text_encoding import open_bytes, unreadable
 from tracin_core.sources.trees import is_tar, is_zip
+from tracin_core.sources.unpacking import holds_data, unpack_archive
 
 _JSON_LINES = (".jsonl", ".ndjson")
+_TABLES = (".csv", ".tsv", ".txt", ".tab", *_JSON_LINES)
 FORMAT_LIST = (
-    "a folder of images with one folder a class (or .zip, .tar.gz), a table (.csv, .tsv, "
-    ".parquet, .jsonl, also .gz), a saved Hugging Face data set, a torchvision data set, or .npz"
+    "a folder of images with one folder a class, a table (.csv, .tsv, .parquet, .jsonl, also "
+    ".gz), a saved Hugging Face data set (all three also as .zip or .tar.gz), a torchvision data "
+    "set, or .npz"
 )
 
 
@@ -35,6 +42,8 @@ def open_source(path: Path, options: ImportOptions) -> Source:
         raise InputError(
             f"{path} does not exist. Expected {FORMAT_LIST}. Check the path's spelling."
         )
+    if _is_packed_data(path, options):
+        return _open_packed(path, options)
     found = options.format or find_format(path, options)
     return _OPENERS[found](path, options)
 
@@ -50,7 +59,7 @@ def find_format(path: Path, options: ImportOptions) -> str:
     if path.is_dir():
         return _format_of_folder(path)
     suffix = _suffix(path)
-    if suffix in (".csv", ".tsv", ".txt", ".tab", *_JSON_LINES):
+    if suffix in _TABLES:
         return "table"
     if _starts_with(path, b"PAR1"):
         from tracin_core.sources.columnar import is_huggingface
@@ -61,6 +70,36 @@ def find_format(path: Path, options: ImportOptions) -> str:
     if is_tar(path):
         return "image-folder"
     raise _unknown(path, suffix)
+
+
+def _is_packed_data(path: Path, options: ImportOptions) -> bool:
+    """Tell whether a file is an archive of a table or a saved data set."""
+    if path.is_dir() or options.format not in (None, "table", "huggingface"):
+        return False
+    if options.dataset or _suffix(path) in _TABLES or _starts_with(path, b"PAR1"):
+        return False
+    is_archive = not _holds_arrays(path) if is_zip(path) else is_tar(path)
+    return is_archive and (options.format is not None or holds_data(path))
+
+
+def _open_packed(path: Path, options: ImportOptions) -> Source:
+    """Open what an archive holds, unpacked for as long as the source is used."""
+    folder = Path(tempfile.mkdtemp(prefix="tracin-import-"))
+    try:
+        with disk_errors_explained(folder):
+            found = unpack_archive(path, folder / "files")
+        source = open_source(found, options)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(source, shutil.rmtree, folder, ignore_errors=True)
+    what = f"the table {found.name}" if found.is_file() else "a saved data set"
+    source.notes = (
+        f"The archive holds {what}, and is unpacked for the import. --format image-folder says "
+        "otherwise.",
+        *source.notes,
+    )
+    return source
 
 
 def _format_of_folder(path: Path) -> str:

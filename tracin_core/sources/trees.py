@@ -30,7 +30,7 @@ _LARGEST_GROWTH = 200
 _SMALL = 2**30  # bytes; below this nothing is too much
 
 # What the readers of archives answer damaged or unusual ones with.
-_DAMAGED = (
+DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError),
     *(NotImplementedError, lzma.LZMAError),
 )
@@ -146,7 +146,7 @@ class ZipTree:
 
     def files(self) -> Iterator[TreeFile]:
         """Yield the files in alphabetical order."""
-        with _explained(self._path), zipfile.ZipFile(self._path) as archive:
+        with archive_explained(self._path), zipfile.ZipFile(self._path) as archive:
             members = [m for m in archive.infolist() if not m.filename.endswith("/")]
             check_size(self._path, len(members), sum(m.file_size for m in members))
             for member in sorted(members, key=lambda member: member.filename):
@@ -166,7 +166,7 @@ class TarTree:
 
     def files(self) -> Iterator[TreeFile]:
         """Yield the files in the archive's order: a packed one can only be read through."""
-        with _explained(self._path), tarfile.open(self._path, "r:*") as archive:
+        with archive_explained(self._path), tarfile.open(self._path, "r:*") as archive:
             number = 0
             while (member := archive.next()) is not None:
                 number += 1
@@ -240,10 +240,15 @@ def check_size(path: Path, num_files: int, num_bytes: int) -> None:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def archive_explained(path: Path) -> Iterator[None]:
+    """Turn the ways in which an archive fails to be read into one message.
+
+    Raises:
+        InputError: If it is damaged, cut off or unreadable.
+    """
     try:
         yield
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise InputError(
             f"The archive {path} is damaged or cut off ({error}). Expected a whole zip or tar "
             "archive: make or download it again."

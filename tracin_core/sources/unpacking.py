@@ -1,0 +1,182 @@
+"""An archive with a table or a saved data set is unpacked: such files are read back and forth.
+
+What is written lies inside one new folder, whatever the archive names: paths that lead outside,
+links and devices are refused, and so is what unpacks to far more than its size.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from tracin_core.errors import InputError
+from tracin_core.sources.trees import DAMAGED, archive_explained, check_size, is_zip, safe_parts
+from tracin_core.sources.values import show
+
+_TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".npz")
+_SAVED = ("dataset_info.json", "dataset_dict.json", "state.json")
+_CHUNK = 2**20  # bytes
+_IMPOSSIBLE_NAMES = (
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """One file of an archive; ``open`` works before the next one is asked for."""
+
+    name: str
+    size: int
+    is_plain: bool
+    open: Callable[[], IO[bytes] | None]
+
+
+def holds_data(path: Path) -> bool:
+    """Tell whether an archive holds one table or a saved data set rather than folders of images.
+
+    Raises:
+        InputError: If it is damaged, unpacks to far too much, or holds several tables.
+    """
+    parts = [found for member in _members(path) if (found := safe_parts(member.name))]
+    while parts and len({one[0] for one in parts}) == 1 and all(len(one) > 1 for one in parts):
+        parts = [one[1:] for one in parts]
+    tops = sorted(one[0] for one in parts if len(one) == 1)
+    is_hub = any(one[0] == "data" and one[-1].endswith(".parquet") for one in parts)
+    has_folders = any(len(one) > 1 for one in parts)
+    return is_hub or _choose(path, tops, has_folders=has_folders) is not None
+
+
+def unpack_archive(path: Path, target: Path) -> Path:
+    """Unpack a zip or tar archive into a new folder, and return what is to be imported.
+
+    Args:
+        path: The archive; untrusted.
+        target: The folder, which must not exist.
+
+    Returns:
+        The only table at the top, or the folder behind wrappings of one folder.
+
+    Raises:
+        InputError: If the archive is damaged, holds nothing or several tables, unpacks to far
+            too much, or names files that would lie outside.
+        OSError: If the disk is full.
+    """
+    for _ in _members(path):  # so that all sizes are known before anything is written
+        pass
+    count = 0
+    for member in _members(path):
+        parts = safe_parts(member.name)
+        if parts is None:  # what systems add to every archive is no data
+            continue
+        if not parts or ":" in member.name or "\x00" in member.name or not member.is_plain:
+            raise InputError(
+                f"The archive names the file {show(member.name, 80)}, which would lie outside "
+                "its folder or is a link. Expected plain files. Make the archive again without it."
+            )
+        _write(path, member, target.joinpath(*parts))
+        count += 1
+    if not count:
+        raise InputError(
+            f"The archive {path.name} holds no files. Expected a folder of images, a table or a "
+            "saved data set in it."
+        )
+    return _find_data(path, target)
+
+
+def _members(path: Path) -> Iterator[_Member]:
+    """Yield the files of an archive, as long as they are not far too much."""
+    with archive_explained(path):
+        yield from _zip_members(path) if is_zip(path) else _tar_members(path)
+
+
+def _zip_members(path: Path) -> Iterator[_Member]:
+    with zipfile.ZipFile(path) as archive:
+        files = [one for one in archive.infolist() if not one.is_dir()]
+        check_size(path, len(files), sum(one.file_size for one in files))
+        for one in files:
+            is_plain = not stat.S_ISLNK(one.external_attr >> 16)
+            # zipfile stops at the size that the archive claims, which was added up before.
+            yield _Member(one.filename, one.file_size, is_plain, lambda one=one: archive.open(one))  # type: ignore[misc]
+
+
+def _tar_members(path: Path) -> Iterator[_Member]:
+    with tarfile.open(path, "r:*") as archive:
+        count = total = 0
+        while (one := archive.next()) is not None:
+            count, total = count + 1, total + one.size
+            check_size(path, count, max(total, one.offset_data + one.size))
+            if not one.isdir():
+                yield _Member(
+                    one.name,
+                    one.size,
+                    one.isfile(),
+                    lambda one=one: archive.extractfile(one),  # type: ignore[misc]
+                )
+            archive.members = []  # type: ignore[attr-defined]  # it remembers them all
+
+
+def _write(archive: Path, member: _Member, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source = member.open()
+        if source is not None:
+            with source, path.open("wb") as file:
+                shutil.copyfileobj(source, file, _CHUNK)
+    except (*DAMAGED, RuntimeError) as error:  # the last one asks for a password
+        raise InputError(
+            f"The archive {archive.name} cannot be unpacked: {error}. Expected a whole one without "
+            "a password. Make it again, or unpack it and import what was in it."
+        ) from error
+    except OSError as error:
+        if error.errno not in _IMPOSSIBLE_NAMES:
+            raise
+        raise InputError(
+            f"The archive names the file {show(member.name, 80)}, which cannot be made here "
+            f"({error.strerror}). Make the archive again without it, or with shorter names."
+        ) from error
+
+
+def _find_data(path: Path, folder: Path) -> Path:
+    inside = sorted(folder.iterdir())
+    while len(inside) == 1 and inside[0].is_dir():
+        folder = inside[0]
+        inside = sorted(folder.iterdir())
+    files = [one.name for one in inside if one.is_file()]
+    chosen = _choose(path, files, has_folders=len(files) < len(inside))
+    return folder / chosen if chosen else folder
+
+
+def _choose(path: Path, files: list[str], *, has_folders: bool) -> str | None:
+    """Return the only table among the files at the top, "" for a saved data set, else None.
+
+    Raises:
+        InputError: If there are several tables and nothing else.
+    """
+    tables = [name for name in files if _is_table(name)]
+    if any(name in _SAVED for name in files):
+        return ""
+    if len(tables) == 1:
+        return tables[0]
+    if tables and all(name.endswith(".parquet") for name in tables):
+        return ""
+    if tables and not has_folders:
+        raise InputError(
+            f"The archive {path.name} holds {len(tables)} tables: {', '.join(tables[:10])}. "
+            "Expected one. Unpack it, and import the tables one after the other, the second one "
+            "into the same project."
+        )
+    return None
+
+
+def _is_table(name: str) -> bool:
+    suffixes = PurePosixPath(name.lower()).suffixes
+    if suffixes[-1:] == [".gz"]:
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in _TABLES
