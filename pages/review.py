@@ -46,7 +46,7 @@ def draw_end(project: Project) -> None:
 
 
 def draw_evidence(project: Project, run: Run, suspect: Suspect) -> None:
-    layers, measure = draw_evidence_options()
+    layers, measure = draw_evidence_options(run)
     opened = draw_neighbours(
         project,
         run,
@@ -86,6 +86,6 @@ def draw_review(project: Project, run: Run, queue: QueueView) -> None:
 project = require_project()
 st.title("Review", anchor=False)
 run = require_run(project)
-with st.expander(describe_filters(project), key="which-suspects"):
+with st.expander(describe_filters(project, run.signals), key="which-suspects"):
     queue = draw_filters(project, run.signals, with_status=False)
 draw_review(project, run, queue)

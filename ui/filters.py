@@ -9,7 +9,7 @@ import streamlit as st
 
 from tracin_core.reviews.projects import Project
 from tracin_core.reviews.queue import SIGNALS, QueueFilter
-from ui.address import select_in_address
+from ui.address import read_choice, select_in_address
 from ui.labels import is_regression
 from ui.plain_text import escape_markdown
 
@@ -99,12 +99,21 @@ def draw_filters(
     )
 
 
-def describe_filters(project: Project) -> str:
-    """Return, for the closed box, that filters are at work; unseen they would mislead."""
+def describe_filters(project: Project, signals: Sequence[str]) -> str:
+    """Return, for the closed box, that filters are at work; unseen they would mislead.
+
+    Args:
+        project: Its classes are the choices.
+        signals: Names of the run's rankings; what an address asks for may not be one of them.
+    """
     names = [name for key in ("given", "predicted") for name in _chosen(key)]
     active = len([name for name in names if name in project.classes])
     active += len([key for key in ("disagrees", "contains") if _chosen(key)])
-    order = SIGNALS.get(str(st.session_state.get("signal")), SIGNALS[DEFAULT_SIGNAL])
+    offered = choose_signals(signals)
+    chosen = str(st.session_state.get("signal"))
+    if chosen not in offered:
+        chosen = read_choice("signal", offered, DEFAULT_SIGNAL)
+    order = SIGNALS[chosen]
     filters = f", {active} filters on" if active > 1 else ", one filter on" if active else ""
     return escape_markdown(f"Which suspects: by {order[0].lower()}{order[1:]}{filters}")
 

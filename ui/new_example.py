@@ -57,7 +57,7 @@ def draw_new_example(project: Project, run: Run) -> int | None:
     if isinstance(content, str):
         _warn_of_unknown_words(project, run, content)
     _draw_prediction(project, scored, content)
-    layers, measure = draw_evidence_options()
+    layers, measure = draw_evidence_options(run)
     return draw_neighbours_of_vector(
         project,
         run,

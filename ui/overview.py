@@ -12,7 +12,9 @@ from tracin_core.reviews.progress import Progress
 from tracin_core.reviews.projects import Project, Run
 from tracin_core.runs.config import CheckpointEntry
 from tracin_core.runs.folder import RunFolder
+from tracin_core.terms import Layers
 from ui.labels import is_regression
+from ui.layer_choice import layers_of
 from ui.session import run_folder
 from ui.wording import STATUS_WORDS, duration, moment_text, percent
 
@@ -86,13 +88,11 @@ def describe_run(project: Project, run: Run) -> None:
     """Draw how the run was made: layers, rates, vectors, and its checkpoints."""
     config = run.config
     rates = {"ones": "ignored (every checkpoint counts the same)", "recorded": "as recorded"}
-    projection = (config.get("projection") or {}).get("all")
     facts = {
         "Queue": "self-influence of the last layer, learning rates ignored",
         "Learning rates in the evidence": rates.get(str(config.get("rates")), "–"),
-        "All-layer vectors": (
-            "exact" if not projection else f"projected to {projection['dim']:,} numbers"
-        ),
+        "All-layer vectors": _describe_vectors(run, "all"),
+        "Last-layer vectors": _describe_vectors(run, "last"),
         "Scored": moment_text(run.created_at),
     }
     columns = st.columns(2, gap="large")
@@ -112,6 +112,16 @@ def describe_run(project: Project, run: Run) -> None:
             alt="The checkpoints of the run",
             key="checkpoints",
         )
+
+
+def _describe_vectors(run: Run, layers: Layers) -> str:
+    if layers not in layers_of(run):
+        return "none, the last layer alone was scored"
+    entry = (run.config.get("projection") or {}).get(layers)
+    if entry:
+        return f"projected to {entry['dim']:,} numbers"
+    numbers = int(run.config.get("last_numbers") or 0)
+    return f"exact, {numbers:,} numbers" if numbers and layers == "last" else "exact"
 
 
 def _tabulate(project: Project, checkpoints: Sequence[CheckpointEntry]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.jobs import Job, active_job, list_jobs
 from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.projects import Project, Run
+from tracin_core.scoring.estimating import estimate_full_rescoring, explain_full_rescoring
 from ui.curves import describe_epoch, draw_loss_curve
 from ui.failures import told_on_page
 from ui.jobs import draw_ended, draw_running, watch_job
@@ -21,6 +22,7 @@ from ui.navigation import open_page
 from ui.own_model import agree_to_network
 from ui.plain_text import escape_markdown
 from ui.session import get_engine, get_workspace
+from ui.wording import duration
 
 _NO_EPOCH = "The curve begins with the first epoch."
 
@@ -97,10 +99,20 @@ def draw_rescoring(project: Project, run: Run) -> None:
         "labels as they are now keeps the checkpoints and computes only what has changed. "
         "Training again lets the model learn the corrected labels, without what is excluded."
     )
+    _tell_full_rescoring(project)
     agreed = agree_to_network(run.config.get("model"), place="rescore")
     ready = (progress.decisions > 0 or unranked > 0) and bool(agreed)
     if st.button("Score again after my decisions", key="rescore", disabled=not ready):
         start_work(project, "rescore", {"run_my_code": agreed} if _is_own(run) else {})
+
+
+def _tell_full_rescoring(project: Project) -> None:
+    """Say so where nothing of the current run can be taken over, and what that takes."""
+    estimate = estimate_full_rescoring(get_engine(), project.slug)
+    if estimate is None:
+        return
+    time = "" if estimate.seconds is None else f" It takes about {duration(estimate.seconds)}."
+    st.info(explain_full_rescoring(estimate) + time)
 
 
 def _is_own(run: Run) -> bool:

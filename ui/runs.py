@@ -65,9 +65,12 @@ def model_name(config: Any) -> str:
 
 
 def _layers(run: Run) -> str:
+    """Return how many layers the scores of each sort stand on; a dash where there are none."""
     layers = run.config.get("layers") or {}
-    counts = [str(len(layers[name])) for name in ("last", "all") if name in layers]
-    return " / ".join(counts) or "–"
+    if not layers:
+        return "–"
+    counts = [str(len(layers[name])) if name in layers else "–" for name in ("last", "all")]
+    return " / ".join(counts)
 
 
 def _recall(run: Run) -> str:

@@ -10,6 +10,7 @@ from tracin_core.fitting.work_options import WorkOptions
 from tracin_core.models.config import available
 from tracin_core.reviews.projects import Project
 from tracin_core.training.config import TrainingConfig, suggest_training
+from ui.layer_choice import choose_layers
 from ui.own_model import draw_own_model
 
 OWN = "own"
@@ -80,6 +81,7 @@ def draw_training_form(project: Project) -> WorkRequest | None:
         options = WorkOptions(model=model)
     if options.checkpoints is None:
         options = _draw_numbers(options, suggest_training(project.kind))  # type: ignore[arg-type]
+    options = replace(options, layers=choose_layers(place="train"))
     kind, words = (
         ("train", "Train and score") if options.checkpoints is None else ("score", "Score")
     )
