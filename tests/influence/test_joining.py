@@ -41,8 +41,9 @@ def test_what_the_fallback_computes_is_not_joined():
 def test_joined_passes_give_the_same_numbers(monkeypatch, loss):
     torch.manual_seed(0)
     model = make_chain() if loss == "cross_entropy" else nn.Linear(6, 3)
-    targets = torch.randint(3, (50,)) if loss == "cross_entropy" else torch.randn(50, 3)
-    examples = TensorDataset(torch.randn(50, 6), targets)
+    model = model.double()
+    targets = torch.randint(3, (50,)) if loss == "cross_entropy" else torch.randn(50, 3).double()
+    examples = TensorDataset(torch.randn(50, 6).double(), targets)
     checkpoints = [Checkpoint(model.state_dict(), learning_rate=0.1)]
     sizes: list[int] = []
     found = []
