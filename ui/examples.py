@@ -28,7 +28,7 @@ def draw_example(
     show_example(
         view.id,
         view.version,
-        image=picture_address(view.id, view.key) if view.media_path else None,
+        image=picture_address(view.id, view.key, view.media_path),
         text=view.text,
         alt=f"{view.split.capitalize()} example with the given label {name_given(project, view)}",
         fields=list_fields(view.fields or {}),

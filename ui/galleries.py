@@ -24,7 +24,7 @@ def queue_card(project: Project, row: QueueRow) -> Card:
         id=row.example_id,
         label=f"Suspect {row.rank}: given {given}, predicted {name_predicted(project, row)}, "
         f"{STATUS_WORDS[row.status].lower()}. {describe_content(row.text, row.fields)}",
-        image=thumbnail_address(row.example_id, row.key) if row.media_path else None,
+        image=thumbnail_address(row.example_id, row.key, row.media_path),
         alt=f"Train example with the given label {given}",
         heading=f"{row.rank:,}",
         text=excerpt(row.text),
@@ -60,7 +60,7 @@ def neighbour_card(
         id=view.id,
         label=f"Train example with the given label {given}, influence {score_text(score)}. "
         f"{describe_content(view.text, view.fields)}",
-        image=thumbnail_address(view.id, view.key) if view.media_path else None,
+        image=thumbnail_address(view.id, view.key, view.media_path),
         alt=f"Train example with the given label {given}",
         text=excerpt(view.text),
         fields=card_fields(view.fields, beside, spreads),
@@ -79,7 +79,7 @@ def example_card(project: Project, view: ExampleView) -> Card:
     return Card(
         id=view.id,
         label=f"Example with the given label {given}. {describe_content(view.text, view.fields)}",
-        image=thumbnail_address(view.id, view.key) if view.media_path else None,
+        image=thumbnail_address(view.id, view.key, view.media_path),
         alt=f"Example with the given label {given}",
         text=excerpt(view.text),
         fields=card_fields(view.fields),

@@ -63,7 +63,7 @@ def history_card(project: Project, row: HistoryRow) -> Card:
     return Card(
         id=row.example_id,
         label=f"{sentence}, by {row.reviewer}. Open the example.",
-        image=thumbnail_address(row.example_id, row.key) if row.media_path else None,
+        image=thumbnail_address(row.example_id, row.key, row.media_path),
         alt=f"Train example with the given label {name_given(project, row)}",
         heading=f"{row.created_at.astimezone():%H:%M}",
         text=_excerpt(row),

@@ -27,22 +27,34 @@ _CACHE = {
 }
 
 
-def thumbnail_address(example_id: int, key: str) -> str:
+def thumbnail_address(example_id: int, key: str, media_path: str | None) -> str | None:
     """Return the address of a small picture of an example.
 
-    The example's stable key stands in it, because browsers keep the answer for good: in another
-    workspace on the same port, the same number is another picture.
+    The example's stable key and its file, which is named by its content, stand in it, because
+    browsers keep the answer for good: in another workspace on the same port, or in a project
+    that was deleted and made again, the same number is another picture.
+
+    Args:
+        example_id: Its number.
+        key: Its stable key.
+        media_path: Its file below the project's media, or None.
+
+    Returns:
+        The address, or None where there is no file.
     """
-    return f"thumb/{example_id}?v={_version(key)}"
+    return _address("thumb", example_id, key, media_path)
 
 
-def picture_address(example_id: int, key: str) -> str:
-    """Return the address of a large picture of an example."""
-    return f"picture/{example_id}?v={_version(key)}"
+def picture_address(example_id: int, key: str, media_path: str | None) -> str | None:
+    """Return the address of a large picture of an example, as `thumbnail_address` does."""
+    return _address("picture", example_id, key, media_path)
 
 
-def _version(key: str) -> str:
-    return sha256(key.encode()).hexdigest()[:12]
+def _address(kind: str, example_id: int, key: str, media_path: str | None) -> str | None:
+    if not media_path:
+        return None
+    version = sha256(f"{key}\0{media_path}".encode()).hexdigest()[:12]
+    return f"{kind}/{example_id}?v={version}"
 
 
 def resize_for_screen(image: Image.Image, edge: int) -> Image.Image:

@@ -69,9 +69,7 @@ def _following_picture(run: Run, queue: QueueView, rank: int) -> str | None:
     row = next_suspect(
         get_engine(), run.id, signal=queue.signal, filter=queue.filter, after_rank=rank
     )
-    if row is None or row.media_path is None:
-        return None
-    return picture_address(row.example_id, row.key)
+    return None if row is None else picture_address(row.example_id, row.key, row.media_path)
 
 
 def _pinned_example(project: Project, run: Run) -> ExampleView | None:

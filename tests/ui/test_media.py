@@ -7,13 +7,23 @@ import io
 import pytest
 import streamlit as st
 from PIL import Image
+from sqlalchemy import update
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tracin_core.config import Workspace
 from tracin_core.reviews.database import open_database
+from tracin_core.reviews.examples import get_example
 from tracin_core.reviews.projects import NewExample, add_examples, create_project
-from ui.media import ROUTES, THUMBNAIL_EDGE, is_allowed_host, resize_for_screen, thumbnail_address
+from tracin_core.reviews.schema import ExampleRow
+from ui.media import (
+    ROUTES,
+    THUMBNAIL_EDGE,
+    is_allowed_host,
+    picture_address,
+    resize_for_screen,
+    thumbnail_address,
+)
 
 
 @pytest.fixture
@@ -77,8 +87,29 @@ def test_another_name_for_this_server_is_refused(client):
     assert is_allowed_host("anything", ["*"])
 
 
-def test_the_address_changes_with_the_example():
-    assert thumbnail_address(1, "a") != thumbnail_address(1, "b")
+@pytest.mark.parametrize("address", [thumbnail_address, picture_address])
+def test_the_address_changes_with_the_example_and_with_its_file(address):
+    addresses = {address(1, key, f"{digest}.png") for key in "ab" for digest in ("12ab", "34cd")}
+    assert len(addresses) == 4
+    assert address(1, "a", None) is None
+
+
+def test_a_key_with_another_file_is_shown_anew(client, tmp_path):
+    """A project is deleted and imported again: number and key are the same, the picture is not."""
+    engine = open_database(f"sqlite:///{tmp_path / 'tracin.db'}")
+    before = get_example(engine, 1, None)
+    old = thumbnail_address(before.id, before.key, before.media_path)
+    shown = client.get(f"/{old}").content
+    with engine.begin() as connection:
+        connection.execute(
+            update(ExampleRow).where(ExampleRow.id == before.id).values(media_path="wide.jpg")
+        )
+    after = get_example(engine, 1, None)
+    engine.dispose()
+    new = thumbnail_address(after.id, after.key, after.media_path)
+    assert (after.id, after.key) == (before.id, before.key)
+    assert new != old
+    assert client.get(f"/{new}").content != shown
 
 
 def test_an_odd_size_does_not_grow_beyond_the_edge():
