@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.examples import ImageEncoder, TextEncoder
-from tracin_core.examples.table_encoder import NumberColumn, TableEncoder
+from tracin_core.examples.table_columns import NumberColumn
+from tracin_core.examples.table_encoder import TableEncoder
 from tracin_core.models import (
     MLPConfig,
     ResNet18Config,
