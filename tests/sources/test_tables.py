@@ -211,6 +211,13 @@ def test_a_text_that_is_the_label_is_refused(tmp_path):
         preview(save(tmp_path, data), text="text", label="label")
 
 
+def test_where_nothing_is_left_as_input_the_reasons_are_told(tmp_path):
+    data = pd.DataFrame({"text": ["good", "bad"] * 20, "label": ["x", "y"] * 20, "same": 1})
+    with pytest.raises(InputError, match=r"No column is left.*'text' is left out .*label") as told:
+        preview(save(tmp_path, data))
+    assert "'same' is left out (" in str(told.value)
+
+
 def test_the_target_again_is_left_out(tmp_path):
     data = FLOWERS.assign(copy=FLOWERS["length"])
     found = preview(save(tmp_path, data), target="length")
@@ -293,7 +300,10 @@ def test_a_class_with_one_example_goes_to_training_with_a_word(tmp_path):
     data = FLOWERS.assign(species=["orchid", *FLOWERS["species"][1:]])
     found = preview(save(tmp_path, data))
     assert found.class_counts["orchid"] == 1
-    assert found.problem_counts == {"class with one example": 1}
+    assert [(p.row, p.what, p.refused) for p in found.problems] == [
+        (2, "class with one example", False)
+    ]
+    assert "only example of the class 'orchid'" in found.problems[0].message
     assert any("one example: orchid" in note for note in found.notes)
     assert found.num_usable == 60
 
@@ -302,8 +312,11 @@ def test_ten_thousand_classes_are_refused_with_the_way_out(tmp_path):
     rows = "".join(f"the text {n},name {n % 10_000}\n" for n in range(20_000))
     path = tmp_path / "data.csv"
     path.write_text(f"text,label\n{rows}")
-    with pytest.raises(InputError, match=r"10,000 classes, expected at most 1,000.*--target"):
+    with pytest.raises(
+        InputError, match=r"10,000 classes, expected at most 1,000.*--target"
+    ) as told:
         preview(path)
+    assert "'name 0' (row 2), 'name 1' (row 3), 'name 2' (row 4)." in str(told.value)
 
 
 def test_names_that_differ_in_capitals_only_are_noted(tmp_path):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from tracin_core.errors import InputError
+from tracin_core.numerals import counted
 from tracin_core.sources.labels import sort_names
 from tracin_core.sources.plan_data import Known, Plan
-from tracin_core.sources.records import Source
+from tracin_core.sources.problems import KEPT_PER_KIND
+from tracin_core.sources.records import Problem, Source, row_number
 from tracin_core.sources.survey import MAX_CLASSES, Survey, too_many_classes
+from tracin_core.sources.values import show
+
+SINGLE = "class with one example"
+_TOLD = 3  # classes of too many
 
 
 def order_classes(source: Source, survey: Survey, known: Known | None) -> tuple[str, ...]:
@@ -18,12 +25,27 @@ def order_classes(source: Source, survey: Survey, known: Known | None) -> tuple[
     if known is not None:
         ordered = dict.fromkeys((*known.classes, *ordered))
     if len(ordered) > MAX_CLASSES:
-        raise too_many_classes(f"{len(ordered):,}")
+        raise too_many_classes(f"{len(ordered):,}", _tell_some(source, survey))
     return tuple(ordered)
 
 
-def check_classes(plan: Plan) -> None:
-    """See that there is something to tell apart, and note what is thin.
+def _tell_some(source: Source, survey: Survey) -> str:
+    """Return the first few classes with the places where they were met first."""
+    codes, firsts = np.unique(survey.labels, return_index=True)
+    met = sorted(zip(firsts[codes >= 0], codes[codes >= 0], strict=True))[:_TOLD]
+    places = source.places({int(survey.rows[first]) for first, _ in met})
+    return ", ".join(
+        f"{show(survey.names[code])} ({places[int(survey.rows[first])]})" for first, code in met
+    )
+
+
+def check_classes(plan: Plan, source: Source, survey: Survey) -> None:
+    """See that there is something to tell apart, and report what is thin.
+
+    Args:
+        plan: What was decided so far.
+        source: Says where an example is.
+        survey: What the first reading found.
 
     Raises:
         InputError: If all examples are of one class.
@@ -32,7 +54,8 @@ def check_classes(plan: Plan) -> None:
     if (counts > 0).sum() < 2:
         only = plan.classes[int(counts.argmax())]
         raise InputError(
-            f"All {int(counts.sum()):,} examples are of one class, {only!r}. Expected at least "
+            f"{'All ' if counts.sum() > 1 else ''}{counted(int(counts.sum()), 'example')} "
+            f"{'are' if counts.sum() > 1 else 'is'} of one class, {only!r}. Expected at least "
             "two classes, or nothing can be told apart. Add examples of others, or name another "
             "column with --label; a number is predicted with --target."
         )
@@ -45,9 +68,27 @@ def check_classes(plan: Plan) -> None:
                 f"{len(names)} {what} {words}: {shown}. A network cannot learn from so few: add "
                 "examples, merge classes, or expect these to be found suspect."
             )
-            if count == 1:
-                plan.problems.count("class with one example", len(names), refused=False)
+    _report_single(plan, source, survey, np.flatnonzero(counts == 1))
     _note_alike(plan)
+
+
+def _report_single(
+    plan: Plan, source: Source, survey: Survey, numbers: npt.NDArray[np.int64]
+) -> None:
+    """Report the examples that are alone in their class."""
+    alone = np.flatnonzero(plan.kept & np.isin(plan.labels, numbers))
+    told = alone[:KEPT_PER_KIND]
+    places = source.places({int(survey.rows[number]) for number in told})
+    for number in told:
+        row = int(survey.rows[number])
+        message = (
+            f"It is the only example of the class {show(plan.classes[plan.labels[number]])}. If "
+            "the label is misspelled, correct it; else add examples of the class or merge it "
+            "with another."
+        )
+        where = places[row]
+        plan.problems.add(Problem(row_number(row, where), where, message, SINGLE, refused=False))
+    plan.problems.count(SINGLE, len(alone) - len(told), refused=False)
 
 
 def _note_alike(plan: Plan) -> None:

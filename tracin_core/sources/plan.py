@@ -53,7 +53,7 @@ def make_plan(source: Source, survey: Survey, known: Known | None = None) -> Pla
         report_changed(plan, source, survey, same, known)
     _split(plan, source, known)
     if is_classes and known is None:
-        check_classes(plan)
+        check_classes(plan, source, survey)
     _plant(plan, source)
     return plan
 

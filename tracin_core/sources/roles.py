@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from tracin_core.errors import InputError
+from tracin_core.numerals import counted
 from tracin_core.sources.column_names import (
     SPLIT_NAMES,
     TRUTH_NAMES,
@@ -156,17 +157,21 @@ def _find_input(
         notes.append(f"Text: column {text!r}. --text, --image or --features says otherwise.")
         return replace(options, text=text)
     answer = options.label or options.target or ""
-    features = tuple(
-        name
+    against = {
+        name: reason_against(column, profile, answer, options.target is not None)
         for name, column in free.items()
-        if reason_against(column, profile, answer, options.target is not None) is None
-    )
+    }
+    features = tuple(name for name, reason in against.items() if reason is None)
     if not features:
-        raise InputError(
-            f"No column is left as the input. The columns are: {', '.join(schema.columns[:30])}. "
-            "Name one with --text or --image, or some with --features."
+        reasons = "".join(
+            f" {name!r} is left out ({against[name]})." for name in list(against)[:10]
         )
-    notes.append(f"Input: {len(features)} columns of the table. --features says otherwise.")
+        raise InputError(
+            f"No column is left as the input. The columns are: {', '.join(schema.columns[:30])}."
+            f"{reasons} Name one with --text or --image, or some with --features."
+        )
+    columns = counted(len(features), "column")
+    notes.append(f"Input: {columns} of the table. --features says otherwise.")
     return replace(options, features=features)
 
 

@@ -170,12 +170,18 @@ class _Taker:
             self._shown.append(record)
 
 
-def too_many_classes(found: str) -> InputError:
-    """Return the error for a label column that is none."""
+def too_many_classes(found: str, some: str = "") -> InputError:
+    """Return the error for a label column that is none.
+
+    Args:
+        found: How many classes there are.
+        some: The first of them with their places.
+    """
+    first = f" The first ones are {some}." if some else ""
     return InputError(
-        f"Found {found} classes, expected at most {MAX_CLASSES:,}. Is the label an identifier, a "
-        "text or a measure? Name another column with --label, predict a number with --target, or "
-        "merge rare classes."
+        f"Found {found} classes, expected at most {MAX_CLASSES:,}.{first} Is the label an "
+        "identifier, a text or a measure? Name another column with --label, predict a number with "
+        "--target, or merge rare classes."
     )
 
 
