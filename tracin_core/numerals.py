@@ -37,3 +37,13 @@ def counted(number: int, one: str, many: str | None = None) -> str:
         many: For more or none, where it is not formed with "s".
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def describe_bytes(number: int) -> str:
+    """Return a size as people say it: "45 MB"."""
+    size = float(number)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 999.5 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.1f} {unit}" if unit == "GB" and size < 100 else f"{size:.0f} {unit}"

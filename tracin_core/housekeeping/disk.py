@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracin_core.config import Workspace
+from tracin_core.numerals import describe_bytes as describe_bytes  # for those who know it from here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +69,3 @@ def _count_new(folder: Path, seen: set[tuple[int, int]]) -> Iterator[int]:
             seen.add(place)
             # Blocks of 512 bytes (POSIX): what a file with holes really takes.
             yield found.st_blocks * 512
-
-
-def describe_bytes(number: int) -> str:
-    """Return a size as people say it: "45 MB"."""
-    size = float(number)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 999.5 or unit == "GB":
-            break
-        size /= 1000
-    return f"{size:.1f} {unit}" if unit == "GB" and size < 100 else f"{size:.0f} {unit}"

@@ -11,7 +11,7 @@ from tracin_core.config import Workspace
 from tracin_core.fitting.stored_examples import count_examples
 from tracin_core.fitting.trainings import TrainingInfo, find_newest
 from tracin_core.fitting.work_options import WorkOptions
-from tracin_core.housekeeping.disk import describe_bytes
+from tracin_core.numerals import describe_bytes
 from tracin_core.reviews.projects import Project, Run, current_run, get_project
 from tracin_core.runs.config import list_scored_layers
 from tracin_core.scoring import vector_choice
