@@ -6,11 +6,12 @@ import math
 
 import streamlit as st
 
+from tracin_core.numerals import counted
 from tracin_core.reviews.history import HistoryPage, fetch_history
 from ui.components.cards import show_cards
 from ui.decisions import draw_message, undo
 from ui.exports import draw_export
-from ui.history import HistoryView, draw_history_filters, history_card
+from ui.history import EVERYTHING, HistoryView, draw_history_filters, history_card
 from ui.navigation import open_page
 from ui.session import get_engine, require_project
 
@@ -42,10 +43,15 @@ if page > num_pages:
     found = read_page(project.id, view, page)
 draw_message()
 if not found.total:
-    st.info("No decision matches, or none has been made yet.")
+    if view != EVERYTHING:
+        st.info("No decision matches. Remove a filter to see the others.")
+    else:
+        st.info("Nothing has been decided yet. Every decision and every undo becomes a line here.")
+        if st.button("Review the suspects", type="primary", key="to-review"):
+            open_page("review")
     st.stop()
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-    st.caption(f"{found.total:,} events, the latest first. Nothing is ever deleted.")
+    st.caption(f"{counted(found.total, 'event')}, the latest first. Nothing is ever deleted.")
     chosen = st.pagination(num_pages, key="events", bind="query-params")
 if chosen != page:
     page = chosen

@@ -30,6 +30,11 @@ mode = choose_mode(
     # An import that was started begins the page anew, with the list.
     key=f"projects-show-{st.query_params.get(PARAMETER)}",
 )
+if empty and not working:
+    st.caption(
+        "There is no project yet. Make one from your own data here, or build the two examples "
+        "in the terminal: `python -m tracin_core demo all`"
+    )
 draw_project_jobs(jobs)
 with told_on_page():
     if mode == "new":

@@ -21,20 +21,22 @@ _NEIGHBOURS = {"image": 6, "text": 4, "table": 4}
 _NEIGHBOUR_IMAGE = 56  # CSS pixels
 
 
-def draw_suspect(project: Project, run: Run, suspect: Suspect) -> None:
+def draw_suspect(project: Project, run: Run, suspect: Suspect, told: set[str]) -> None:
     view = suspect.view
     remember_shown(view, run_id=run.id, source="queue", rank=suspect.rank, score=suspect.score)
     draw_example(project, view, key=WATCHED, following=suspect.following)
     draw_labels(project, view)
-    suggestion = None
-    with told_on_page():
+    suggestion, likeliest = None, list[int]()
+    # Decisions need neither, so a damaged run must not stop them.
+    with told_on_page(told):
         suggestion = draw_suggestion(project, run, view)
-    opponents_label = None if suggestion is None else suggestion.label
+    with told_on_page(told):
+        likeliest = rank_classes(project, run, view)
     draw_form(
         project,
         view,
-        opponents_label=opponents_label,
-        likeliest=rank_classes(project, run, view),
+        opponents_label=None if suggestion is None else suggestion.label,
+        likeliest=likeliest,
         watched=WATCHED,
     )
 
@@ -64,21 +66,21 @@ def draw_evidence(project: Project, run: Run, suspect: Suspect) -> None:
 
 @st.fragment
 def draw_review(project: Project, run: Run, queue: QueueView) -> None:
-    with told_on_page():
+    told: set[str] = set()
+    with told_on_page(told):
         suspect = choose_suspect(project, run, queue)
-        left, right = st.columns([5, 6], gap="large")
+        left, right = st.columns(2, gap="large")
         with left:
             with st.container(horizontal=True, vertical_alignment="center"):
                 draw_undo(project)
-                draw_place(suspect)
+                draw_place(project, suspect)
             draw_message()
             if suspect is None:
                 draw_end(project)
             else:
-                draw_suspect(project, run, suspect)
+                draw_suspect(project, run, suspect, told)
             draw_keys(project)
-        # Decisions need no vectors, so a damaged run must not stop them.
-        with right, told_on_page():
+        with right, told_on_page(told):
             if suspect is not None:
                 draw_evidence(project, run, suspect)
 

@@ -8,22 +8,33 @@ from contextlib import contextmanager
 
 import streamlit as st
 
-from tracin_core.errors import TracInError
+from tracin_core.errors import RunFolderError, TracInError
+from ui.navigation import make_page
 from ui.plain_text import escape_markdown
 
 _LOG = logging.getLogger(__name__)
 
 
 @contextmanager
-def told_on_page() -> Iterator[None]:
+def told_on_page(told: set[str] | None = None) -> Iterator[None]:
     """Show an error a person can act on in its place, and go on with the rest of the page.
 
     A fragment runs by itself, so what it raises never reaches the frame around the page.
+
+    Args:
+        told: What has been said already, by other parts of the same page; it is not said again.
     """
     try:
         yield
     except TracInError as error:
-        st.error(escape_markdown(str(error)))
+        words = str(error)
+        if told is not None:
+            if words in told:
+                return
+            told.add(words)
+        st.error(escape_markdown(words))
+        if isinstance(error, RunFolderError):
+            st.page_link(make_page("runs"), label="Score again on Runs")
 
 
 def tell_bug(error: Exception) -> bool:

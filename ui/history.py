@@ -29,6 +29,9 @@ class HistoryView:
     text: str
 
 
+EVERYTHING = HistoryView(reviewer=None, actions=(), text="")
+
+
 def draw_history_filters(project: Project) -> HistoryView:
     """Draw the filters and return what they say."""
     reviewers = sorted(review_progress(get_engine(), project.id).reviewers)

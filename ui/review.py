@@ -9,6 +9,7 @@ import streamlit as st
 
 from tracin_core.errors import NotFoundError
 from tracin_core.reviews.examples import ExampleView, get_example
+from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.projects import Project, Run
 from tracin_core.reviews.queue import next_suspect
 from tracin_core.runs.folder import RunFolder
@@ -118,14 +119,16 @@ def rank_classes(project: Project, run: Run, view: ExampleView) -> list[int]:
     return [int(label) for label in order]
 
 
-def draw_place(suspect: Suspect | None) -> None:
-    """Draw where the suspect stands in the queue."""
+def draw_place(project: Project, suspect: Suspect | None) -> None:
+    """Draw where the suspect stands in the queue, and how far the review is."""
+    progress = review_progress(get_engine(), project.id)
+    done = f"{progress.reviewed:,} of {progress.total:,} reviewed"
     if suspect is None:
-        return
-    if suspect.rank is None or suspect.percentile is None:
-        st.caption("Not ranked in this run.")
+        st.caption(done)
+    elif suspect.rank is None or suspect.percentile is None:
+        st.caption(f"Not ranked in this run · {done}")
     else:
-        st.caption(f"Suspect {suspect.rank:,} of the queue, {place(suspect.percentile)}")
+        st.caption(f"Suspect {suspect.rank:,}, {place(suspect.percentile)} · {done}")
 
 
 def draw_keys(project: Project) -> None:

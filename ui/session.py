@@ -126,12 +126,19 @@ def _forget_place() -> None:
 
 
 def _say_unknown(wanted: str | None, titles: dict[str, str]) -> None:
-    if wanted and wanted not in titles:
-        shown = titles[st.session_state[PROJECT_KEY]]
+    if not wanted or wanted in titles:
+        return
+    shown = escape_markdown(titles[st.session_state[PROJECT_KEY]])
+    if wanted in {project.slug for project in list_projects(get_engine(), archived=True)}:
         st.warning(
-            f"There is no project named “{escape_markdown(wanted[:60])}” here, so "
-            f"“{escape_markdown(shown)}” is shown. Choose another one at the left."
+            f"The project “{escape_markdown(wanted)}” is archived, so “{shown}” is shown. To look "
+            "at it again, show the archived ones on Projects, and bring it back under Manage."
         )
+        return
+    st.warning(
+        f"There is no project named “{escape_markdown(wanted[:60])}” here, so “{shown}” is shown. "
+        "Choose another one at the left."
+    )
 
 
 def require_project() -> Project:

@@ -1,0 +1,105 @@
+"""A project of more classes than there are digits: the digits choose among the likeliest."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import copy_workspace
+from tests.houses import run_command
+from tracin_core.config import Workspace, resolve_workspace
+from tracin_core.reviews.examples import ExampleView, get_example
+from tracin_core.reviews.history import fetch_history
+from tracin_core.reviews.projects import current_run, get_project
+from tracin_core.reviews.queue import next_suspect
+from tracin_core.runs.folder import RunFolder
+
+NUM_CLASSES = 14
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a scored table of two numbers, never written by a test."""
+    root = tmp_path_factory.mktemp("many")
+    draw = np.random.default_rng(0)
+    labels = np.repeat(np.arange(NUM_CLASSES), 20)
+    angle = 2 * np.pi * labels / NUM_CLASSES
+    rows = pd.DataFrame(
+        {
+            "x": np.cos(angle) + draw.normal(0, 0.1, len(labels)),
+            "y": np.sin(angle) + draw.normal(0, 0.1, len(labels)),
+            "kind": [f"kind {label}" for label in labels],
+        }
+    )
+    rows.to_csv(root / "kinds.csv", index=False)
+    source = root / "kinds.csv"
+    run_command(root, "import", "kinds", source, "--label", "kind", "--plant", "0.1", "--yes")
+    run_command(root, "train", "kinds", "--epochs", "8")
+    return root
+
+
+@pytest.fixture
+def workspace(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    root = copy_workspace(built, tmp_path / "workspace")
+    monkeypatch.setenv("TRACIN_WORKSPACE", str(root))
+    return resolve_workspace()
+
+
+@pytest.fixture
+def suspect(engine) -> ExampleView:
+    run = current_run(engine, get_project(engine, "kinds").id)
+    return get_example(engine, next_suspect(engine, run.id).example_id, run.id)
+
+
+def order_by_probability(workspace: Workspace, engine, view: ExampleView) -> list[int]:
+    run = current_run(engine, view.project_id)
+    folder = RunFolder(workspace.project_folder("kinds") / run.folder)
+    return list(np.argsort(-folder.read_probabilities("train", view.position), kind="stable"))
+
+
+def test_the_digits_stand_on_the_likeliest_classes(open_app, workspace, engine, suspect):
+    app = open_app("review", project="kinds")
+    assert not app.exception
+    offered = [button for button in app.button if str(button.key).startswith("class-")]
+    likeliest = order_by_probability(workspace, engine, suspect)[:10]
+    mark = f"{suspect.id}-0"
+    assert [button.key for button in offered] == [f"class-{label}-{mark}" for label in likeliest]
+    digits = [button.label.removesuffix("]")[-1] for button in offered]
+    assert digits == list("1234567890")
+
+
+def test_a_likely_class_is_one_press(open_app, workspace, engine, suspect):
+    likeliest = order_by_probability(workspace, engine, suspect)
+    wanted = next(label for label in likeliest if label != suspect.given_label)
+    app = open_app("review", project="kinds")
+    app.button(key=f"class-{wanted}-{suspect.id}-0").click().run()
+    event = fetch_history(engine, suspect.project_id).rows[0]
+    assert (event.example_id, event.new_label) == (suspect.id, wanted)
+
+
+def test_an_unlikely_class_is_searched(open_app, workspace, engine, suspect):
+    last = order_by_probability(workspace, engine, suspect)[-1]
+    app = open_app("review", project="kinds")
+    app = app.selectbox(key=f"class-search-{suspect.id}-0").set_value(last).run()
+    app.button(key=f"relabel-{suspect.id}-0").click().run()
+    event = fetch_history(engine, suspect.project_id).rows[0]
+    assert (event.action, event.new_label) == ("relabel", last)
+
+
+def test_without_the_runs_files_every_class_can_still_be_searched(
+    open_app, built, workspace, engine, suspect
+):
+    (workspace.root / "projects").unlink()  # a link to the files of all tests
+    shutil.copytree(built / "projects", workspace.root / "projects")
+    shutil.rmtree(workspace.project_folder("kinds") / "runs")
+    other = (suspect.given_label + 1) % NUM_CLASSES
+    app = open_app("review", project="kinds")
+    assert not app.exception
+    assert len(app.error) == 1
+    app = app.selectbox(key=f"class-search-{suspect.id}-0").set_value(other).run()
+    app.button(key=f"relabel-{suspect.id}-0").click().run()
+    assert fetch_history(engine, suspect.project_id).rows[0].new_label == other

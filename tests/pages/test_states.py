@@ -1,0 +1,135 @@
+"""What the pages say where something is missing, and what a person can do next."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.conftest import copy_workspace
+from tracin_core.config import Workspace, resolve_workspace
+from tracin_core.reviews.history import fetch_history
+from tracin_core.reviews.project_management import archive_project
+from tracin_core.reviews.projects import current_run, get_project
+from tracin_core.reviews.queue import next_suspect
+
+PAGES = ("runs", "overview", "queue", "inspect", "review", "history")
+
+
+def said(app: AppTest) -> str:
+    """Return all that stands on the page as texts, as a person reads it."""
+    parts = (app.caption, app.info, app.warning, app.error)
+    return "\n".join(str(item.value) for part in parts for item in part).replace("\\", "")
+
+
+class TestWithoutAProject:
+    @pytest.fixture
+    def workspace(self, place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+        monkeypatch.setenv("TRACIN_WORKSPACE", str(place.root))
+        return place
+
+    @pytest.mark.parametrize("page", PAGES)
+    def test_every_page_leads_to_where_the_first_one_is_made(self, open_app, page):
+        app = open_app(page)
+        assert not app.exception
+        assert app.title[0].value == "Projects"
+        assert "There is no project yet" in said(app)
+        assert "demo all" in said(app)
+
+
+class TestAnArchivedProject:
+    @pytest.mark.parametrize("page", ["queue", "review", "projects"])
+    def test_its_address_says_how_to_bring_it_back(self, open_app, engine, page):
+        archive_project(engine, get_project(engine, "docs").id)
+        app = open_app(page, project="docs")
+        assert not app.exception
+        assert "“docs” is archived, so “Handwritten digits” is shown" in said(app)
+        assert "under Manage" in said(app)
+
+    def test_archived_while_its_page_is_open_another_one_is_shown(self, open_app, engine):
+        app = open_app("queue", project="docs")
+        archive_project(engine, get_project(engine, "docs").id)
+        app = app.run()
+        assert not app.exception
+        assert app.session_state["project"] == "digits"
+        assert "is archived" in said(app)
+
+
+class TestARunThatIsGone:
+    """Its folder was deleted from the disk while the pages are open."""
+
+    @pytest.fixture
+    def workspace(
+        self, built_demos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Workspace:
+        root = copy_workspace(built_demos, tmp_path / "workspace")
+        (root / "projects").unlink()  # a link to the files of all tests
+        for name in ("digits", "docs"):
+            shutil.copytree(built_demos / "projects" / name, root / "projects" / name)
+        monkeypatch.setenv("TRACIN_WORKSPACE", str(root))
+        return resolve_workspace()
+
+    @pytest.mark.parametrize("page", ["overview", "inspect", "review"])
+    def test_it_is_said_once_with_the_next_step(self, open_app, workspace, page):
+        app = open_app(page, project="digits")
+        assert not app.error
+        shutil.rmtree(workspace.project_folder("digits") / "runs")
+        app = app.run()
+        assert not app.exception
+        assert len(app.error) == 1
+        assert "is damaged" in said(app)
+        assert [link.proto.label for link in app.get("page_link")] == ["Score again on Runs"]
+
+    def test_the_queue_still_lists_its_suspects(self, open_app, workspace):
+        shutil.rmtree(workspace.project_folder("digits") / "runs")
+        app = open_app("queue", project="digits")
+        assert not app.exception
+        assert not app.error
+
+    def test_decisions_are_still_made(self, open_app, workspace, engine):
+        shutil.rmtree(workspace.project_folder("digits") / "runs")
+        project = get_project(engine, "digits")
+        suspect = next_suspect(engine, current_run(engine, project.id).id)
+        app = open_app("review", project="digits")
+        app.button(key=f"keep-{suspect.example_id}-0").click().run()
+        assert [event.action for event in fetch_history(engine, project.id).rows] == ["keep"]
+
+
+class TestADatabaseThatIsLocked:
+    """Another program holds it for writing; it is waited for, for five seconds."""
+
+    @pytest.mark.slow
+    def test_a_decision_is_refused_in_words_and_can_be_made_afterwards(
+        self, open_app, workspace, engine
+    ):
+        project = get_project(engine, "digits")
+        suspect = next_suspect(engine, current_run(engine, project.id).id)
+        keep = f"keep-{suspect.example_id}-0"
+        app = open_app("review", project="digits")
+        other = sqlite3.connect(workspace.root / "tracin.db", isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            app = app.button(key=keep).click().run()
+        finally:
+            other.close()
+        assert not app.exception
+        assert "Not recorded" in said(app)
+        assert "is locked by another process" in said(app)
+        assert fetch_history(engine, project.id).rows == []
+        app.button(key=keep).click().run()
+        assert [event.action for event in fetch_history(engine, project.id).rows] == ["keep"]
+
+
+def test_a_history_without_events_leads_to_the_review(open_app):
+    app = open_app("history", project="digits")
+    assert "Nothing has been decided yet" in said(app)
+    app = app.button(key="to-review").click().run()
+    assert app.title[0].value == "Review"
+
+
+def test_a_history_filtered_empty_says_so(open_app):
+    app = open_app("history", project="digits", **{"note-contains": "nothing says this"})
+    assert "Remove a filter" in said(app)
