@@ -142,7 +142,7 @@ def draw_probabilities(
         )
     )
     figure.update_yaxes(tickvals=positions, ticktext=names, autorange="reversed")
-    figure.update_xaxes(range=[0, 1.15], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
+    figure.update_xaxes(range=[0, 1.15], tickformat=".0%", tickvals=[0, 0.5, 1], tickangle=0)
     figure.update_layout(height=60 + _BAR_HEIGHT * len(order), margin=MARGIN, showlegend=False)
     draw_figure(figure, key)
 

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tracin_core.numerals import residual_text
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
 from ui.components.example import show_example
 from ui.fields import list_fields
-from ui.labels import agrees, is_regression, name_current, name_given, name_predicted
+from ui.labels import (
+    agrees,
+    is_regression,
+    name_current,
+    name_given,
+    name_label,
+    name_predicted,
+)
 from ui.media import picture_address
 from ui.plain_text import escape_markdown
 from ui.wording import STATUS_WORDS, percent
@@ -42,10 +50,12 @@ def draw_labels(project: Project, view: ExampleView) -> None:
     differs = not is_regression(project) and not agrees(project, view)
     with st.container(horizontal=True, gap="small"):
         st.badge(f"given {escape_markdown(name_given(project, view))}", color="blue")
-        st.badge(
-            f"predicted {escape_markdown(name_predicted(project, view))}",
-            color="orange" if differs else "gray" if is_regression(project) else "green",
-        )
+        # A badge of its own for each part: a long one would be cut in a narrow column.
+        for words in _predictions(project, view):
+            st.badge(
+                escape_markdown(words),
+                color="orange" if differs else "gray" if is_regression(project) else "green",
+            )
         if differs:
             chance = escape_markdown(percent(view.given_probability))
             st.badge(f"given label’s probability {chance}", color="gray")
@@ -54,3 +64,13 @@ def draw_labels(project: Project, view: ExampleView) -> None:
             if view.status == "relabeled":
                 label = " " + escape_markdown(name_current(project, view))
             st.badge(f"{STATUS_WORDS[view.status]}{label}", color="violet")
+
+
+def _predictions(project: Project, view: ExampleView) -> list[str]:
+    if not is_regression(project):
+        return [f"predicted {name_predicted(project, view)}"]
+    name = name_label(project, None, view.predicted_value)
+    return [
+        f"predicted {name}",
+        f"residual {residual_text(view.given_value, view.predicted_value)}",
+    ]

@@ -17,7 +17,8 @@ from ui.failures import told_on_page  # noqa: E402
 from ui.navigation import PAGES, make_home, make_page, tell_unknown_page  # noqa: E402
 from ui.session import choose_project, choose_reviewer  # noqa: E402
 
-st.set_page_config(page_title="TracIn Relabel", layout="wide")
+# The names at the left are short; the width is for what is looked at.
+st.set_page_config(page_title="TracIn Relabel", layout="wide", initial_sidebar_state=220)
 page = st.navigation([make_home(), *(make_page(name) for name in PAGES)])
 with st.sidebar:
     limit_steps({"inspect": "example"}, key="steps")
