@@ -17,7 +17,7 @@ from tracin_core.models.own import (
     needs_consent,
     read_source,
 )
-from tracin_core.models.own_code import list_functions
+from tracin_core.models.own_code import suggest_functions
 from tracin_core.reviews.projects import Project
 from ui.import_source import read_path
 from ui.plain_text import escape_markdown
@@ -39,7 +39,7 @@ def draw_own_model(project: Project) -> WorkOptions | None:
     except ConfigurationError as error:
         st.error(escape_markdown(str(error)))
         return None
-    function = _choose_function(file, list_functions(source))
+    function = _choose_function(file, suggest_functions(source))
     folder = _draw_path(
         "Folder with checkpoints (leave it empty to train here)",
         "own-checkpoints",
@@ -54,6 +54,8 @@ def draw_own_model(project: Project) -> WorkOptions | None:
             format="%g",
             key="own-rate",
             placeholder="from the files",
+            help="Only where checkpoints are to be weighted by it, as the paper does; scores are "
+            "made without it, too.",
             width=260,
         )
     if function is None:
@@ -91,8 +93,6 @@ def _choose_function(file: Path, functions: list[str]) -> str | None:
             "network. Add it, and press Enter in the path again."
         )
         return None
-    # Classes, which come first in most files, begin with a capital letter.
-    functions = sorted(functions, key=lambda name: name[0].isupper())
     return st.selectbox(
         "Function that returns the network", functions, key=f"own-function-{file}", width=_WIDE
     )

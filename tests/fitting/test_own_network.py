@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import textwrap
 from pathlib import Path
@@ -20,7 +21,7 @@ from tracin_core.fitting.example_source import SplitSource
 from tracin_core.fitting.networks import TrainedNetwork, open_network
 from tracin_core.fitting.own_choice import spread_evenly
 from tracin_core.fitting.own_examples import ListedContents, OwnExamples
-from tracin_core.fitting.own_measures import check_network
+from tracin_core.fitting.own_measures import check_network, check_trainable
 from tracin_core.fitting.own_network import network_from_checkpoints
 from tracin_core.fitting.work_options import WorkOptions
 from tracin_core.models.own import describe_own_model
@@ -109,7 +110,7 @@ class Case:
         config = describe_own_model(f"{self.file}:build", **self.described)
         encoder = OwnEncoder(load_own_model(config, run_my_code=True), config)
         source = ListedContents(self.contents["train"])
-        check_network(encoder, OwnExamples(encoder, source, self.targets["train"]))
+        check_trainable(encoder, OwnExamples(encoder, source, self.targets["train"]))
 
     def score(self, network: TrainedNetwork, **options: Any) -> ScoredRun:
         sources = [
@@ -270,6 +271,45 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(case: Case):
 
 
 # Mistakes.
+
+
+@pytest.mark.parametrize("kept", [0, 900])
+def test_a_checkpoint_that_is_still_being_written_is_told(case: Case, kept: int):
+    os.truncate(case.saved / "epoch6.pt", kept)
+    with pytest.raises(CheckpointError, match=r"epoch6\.pt is not whole.*move it out"):
+        case.open()
+    assert not (case.root / "own").exists()
+
+
+@pytest.mark.parametrize("rate", [-0.1, math.nan, math.inf])
+def test_a_rate_that_can_be_none_is_refused_before_anything_is_copied(case: Case, rate: float):
+    with pytest.raises(ConfigurationError, match="--learning-rate-of-checkpoints"):
+        case.open(rates="recorded", learning_rate_of_checkpoints=rate)
+    assert not (case.root / "own").exists()
+
+
+def test_a_training_that_had_diverged_is_told(case: Case):
+    for path in case.saved.iterdir():
+        content = torch.load(path, weights_only=True)
+        content["model"]["bias"].fill_(math.nan)
+        torch.save(content, path)
+    with pytest.raises(ConfigurationError, match=r"not finite at every checkpoint.*diverged"):
+        case.open()
+
+
+def test_a_network_without_gradients_is_refused_before_its_training(case: Case):
+    source = case.file.read_text() + textwrap.dedent(
+        """
+        class Still(nn.Linear):
+            def forward(self, inputs):
+                return super().forward(inputs).detach()
+        def build():
+            return OwnModel(Still(4, 2), bag)
+        """
+    )
+    case.file.write_text(source)
+    with pytest.raises(ConfigurationError, match=r"no weight that has a gradient"):
+        case.open_and_check()
 
 
 @pytest.mark.parametrize(

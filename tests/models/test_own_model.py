@@ -29,7 +29,13 @@ from tracin_core.models.own import (
     needs_consent,
     require_consent,
 )
-from tracin_core.models.own_code import explained_for, find_own_line, run_file
+from tracin_core.models.own_code import (
+    explained_for,
+    find_own_line,
+    list_functions,
+    run_file,
+    suggest_functions,
+)
 from tracin_core.models.own_inputs import OwnEncoder, check_repeatable
 from tracin_core.models.own_loading import load_own_model
 
@@ -138,6 +144,21 @@ def test_files_beside_it_are_found_and_never_mistaken_for_older_ones(tmp_path: P
     assert str(tmp_path) not in "".join(sys.path)
 
 
+def test_the_function_that_can_be_called_is_suggested_first():
+    source = textwrap.dedent(
+        """
+        def to_input(image): ...
+        class Net: ...
+        def small(classes, *, width=5): ...
+        def build(*, num_classes): ...
+        def train(folder, *, epochs): ...
+        """
+    ).encode()
+    assert suggest_functions(source) == ["build", "small", "Net", "train", "to_input"]
+    assert list_functions(source) == ["to_input", "Net", "small", "build", "train"]
+    assert suggest_functions(b"not python (") == []
+
+
 def test_the_program_part_of_a_script_is_not_run(tmp_path: Path):
     source = LINEAR + "\n    if __name__ == '__main__': raise SystemExit('training')\n"
     assert isinstance(load(tmp_path, source).model, nn.Linear)
@@ -240,7 +261,7 @@ def test_a_missing_package_says_to_install_it(tmp_path: Path):
 def test_a_missing_function_lists_those_that_are_there(tmp_path: Path):
     source = LINEAR + "\n    class Net: pass\n    other = 3\n"
     assert "it defines: build, Net" in refused(tmp_path, source, "make")
-    assert "a int, no function, called other" in refused(tmp_path, source, "other")
+    assert "an int, no function, called other" in refused(tmp_path, source, "other")
 
 
 def test_an_argument_that_nobody_passes_is_named(tmp_path: Path):
@@ -253,8 +274,8 @@ def test_an_argument_that_nobody_passes_is_named(tmp_path: Path):
     [
         ("None", "None"),
         ("nn.Linear", "a type"),
-        ("nn.Linear(1, 3).state_dict()", "a OrderedDict"),
-        ("OwnModel(3)", "a int"),
+        ("nn.Linear(1, 3).state_dict()", "an OrderedDict"),
+        ("OwnModel(3)", "an int"),
     ],
 )
 def test_what_is_no_network_is_refused(tmp_path: Path, returned: str, found: str):
@@ -269,7 +290,7 @@ def test_what_is_no_network_is_refused(tmp_path: Path, returned: str, found: str
     [
         ("loss='hinge'", "loss='hinge'"),
         ("loss='mse'", "does not fit a classification project"),
-        ("transform=3", "transform=a int"),
+        ("transform=3", "transform=an int"),
         ("classes=('ant', 'bee', 'dog')", "'ant', 'bee', 'dog'"),
         ("target_std=0.0", "target_std=0.0"),
     ],

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tracin_core.errors import CheckpointError
+from tracin_core.errors import CheckpointError, ConfigurationError
 from tracin_core.fitting.example_source import ExampleSource
 from tracin_core.fitting.own_choice import (
     MOST_MEASURED,
@@ -48,6 +48,7 @@ class OwnCheckpoints:
         options: WorkOptions,
         on_progress: OnProgress,
     ) -> None:
+        _check_rate(options.learning_rate_of_checkpoints)
         self._encoder, self._options = encoder, options
         self._num_found = len(found)
         steps = number_steps(found)
@@ -137,6 +138,15 @@ class OwnCheckpoints:
             return 0.0
         labels = np.concatenate([targets.numpy() for _, targets in judged])
         return guessing_accuracy(np.bincount(labels).tolist())
+
+
+def _check_rate(rate: float | None) -> None:
+    """See that a learning rate can be one, before anything is read or copied."""
+    if rate is not None and not 0 <= rate < float("inf"):
+        raise ConfigurationError(
+            f"Found the learning rate {rate} for the checkpoints; expected a finite number, zero "
+            "or more. Give the step size of your training: --learning-rate-of-checkpoints 0.1"
+        )
 
 
 def number_steps(checkpoints: Sequence[Checkpoint]) -> list[int]:

@@ -108,11 +108,13 @@ def _describe_progress(able: Sequence[int], place: int, measures: Sequence[Measu
 
 
 def _explain_chance(measures: Sequence[Measures], chance: float, title: str) -> str:
-    scores = [found.score for found in measures if math.isfinite(found.score)]
+    finite = [found for found in measures if math.isfinite(found.train_loss)]
+    scores = [found.score for found in finite if math.isfinite(found.score)]
     if not scores:
         return (
             f"The network of {title} returns numbers that are not finite at every checkpoint; "
-            "expected finite ones. See that the transform returns what your training used."
+            "expected finite ones. See that the transform returns what your training used, and "
+            "that the training itself had not diverged."
         )
     if measures[0].test.r2 is not None:
         best = f"explains {max(scores):.1%} of the variance, and predicting the mean 0%"

@@ -94,6 +94,24 @@ def check_network(encoder: OwnEncoder, examples: ExampleSource) -> None:
         _judge(encoder, [first], torch.device("cpu"))
 
 
+def check_trainable(encoder: OwnEncoder, examples: ExampleSource) -> None:
+    """See on the first examples that a training could change anything, beside ``check_network``.
+
+    Raises:
+        ConfigurationError: If it could not.
+    """
+    check_network(encoder, examples)
+    model, (inputs, _) = encoder.own.model, examples.read_batch(torch.arange(min(3, len(examples))))
+    with evaluation_mode(model, torch.device("cpu")), torch.enable_grad():
+        outputs = get_logits(call_model(model, inputs))
+    if not outputs.requires_grad:
+        raise ConfigurationError(
+            f"The outputs of the network of {encoder.config.title} depend on no weight that has a "
+            "gradient; expected at least one that can be trained. Leave detach() and "
+            "torch.no_grad() out of forward, and requires_grad True where it is to learn."
+        )
+
+
 def read_sample(examples: ExampleSource) -> Batches:
     """Return a sample spread evenly over a split, as batches; none of an empty split."""
     if not len(examples):

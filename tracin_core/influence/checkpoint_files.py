@@ -73,6 +73,12 @@ def read_torch(path: Path) -> Any:
     Raises:
         CheckpointError: If the file is damaged, or holds anything else.
     """
+    if _is_cut_off(path):
+        raise CheckpointError(
+            f"Checkpoint file {path} is not whole: its end is missing. Expected a file that "
+            "torch.save had time to finish. Wait until the training has written it, or move it "
+            "out of the folder, or save or copy it again."
+        )
     try:
         # Mapped where the format allows: who wants the learning rate reads no weights.
         return torch.load(
@@ -106,6 +112,16 @@ def read_json(path: Path) -> dict[str, Any]:
             "transformers writes it. Copy the folder again."
         )
     return content
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Tell whether a file is empty or begins as torch's archives do and lacks their end."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError:
+        return False  # which is told where it is read
+    return head == b"" or (head == b"PK\x03\x04" and not zipfile.is_zipfile(path))
 
 
 def _find_cause(error: Exception) -> str:

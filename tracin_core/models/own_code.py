@@ -16,6 +16,8 @@ from tracin_core.errors import ConfigurationError, TracInError
 
 OURS = Path(__file__).resolve().parents[1]
 MODULE_NAME = "tracin_own_model"
+# What a person's function may ask for, by name.
+ASKED_FOR = ("classes", "num_classes", "kind", "task")
 LONGEST_MESSAGE = 400  # characters of an error that are shown
 
 # Modules that the latest file brought in from its own folder. They go before the next file is
@@ -133,6 +135,32 @@ def list_functions(source: bytes) -> list[str]:
         return []
     kinds = (ast.FunctionDef, ast.ClassDef)
     return [node.name for node in body if isinstance(node, kinds) and node.name[0] != "_"]
+
+
+def suggest_functions(source: bytes) -> list[str]:
+    """Return what ``list_functions`` does, the likeliest to return the network first.
+
+    Functions that ask for what they would not be given go last, then classes: most files define a
+    network's parts and helpers before the function that puts them together.
+    """
+    names = list_functions(source)
+    nodes = {getattr(node, "name", ""): node for node in ast.parse(source).body} if names else {}
+
+    def rank(name: str) -> tuple[bool, bool, int]:
+        node = nodes[name]
+        given = not isinstance(node, ast.FunctionDef) or _asks_for_nothing_else(node.args)
+        return not given, isinstance(node, ast.ClassDef), -names.index(name)
+
+    return sorted(names, key=rank)
+
+
+def _asks_for_nothing_else(arguments: ast.arguments) -> bool:
+    """Tell whether a function can be called with some of the arguments that it may ask for."""
+    by_place = [*arguments.posonlyargs, *arguments.args]
+    by_place = by_place[: len(by_place) - len(arguments.defaults)]
+    pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    by_name = [argument for argument, default in pairs if default is None]
+    return {argument.arg for argument in (*by_place, *by_name)} <= set(ASKED_FOR)
 
 
 def _lies_in(module: ModuleType, folder: Path) -> bool:

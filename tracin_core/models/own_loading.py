@@ -75,7 +75,7 @@ def _find_function(module: ModuleType, config: OwnModelConfig, source: bytes) ->
     if callable(found):
         return found  # type: ignore[no-any-return]
     known = ", ".join(list_functions(source)) or "none"
-    what = "no function" if found is None else f"a {type(found).__name__}, no function,"
+    what = "no function" if found is None else f"{_name_type(found)}, no function,"
     raise ConfigurationError(
         f"The file {config.file} has {what} called {config.function}; it defines: {known}. Name "
         "the function that returns the network, as in --model my_model.py:build."
@@ -199,7 +199,9 @@ def _reorder(outputs: Any, order: Tensor) -> Any:
 
 
 def _name_type(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    name = type(value).__name__
+    article = "an" if name[0] in "aeiouAEIOU" else "a"
+    return "None" if value is None else f"{article} {name}"
 
 
 def _shorten(names: list[str]) -> str:
