@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tracin_core.errors import ConfigurationError
 from tracin_core.jobs.inline import do_job
 from tracin_core.jobs.launching import retry_job
 from tracin_core.models.own import describe_own_model, hash_source, require_consent
-from tracin_core.reviews.jobs import list_jobs
+from tracin_core.reviews.jobs import ACTIVE, Job, get_job, list_jobs
 
 TRACE = "Path(__file__).with_name('ran').touch()\n"
 
@@ -94,3 +95,29 @@ def test_another_network_than_the_one_agreed_to_is_not_scored(
     with pytest.raises(ConfigurationError, match="the network is another one by now"):
         do_job(engine, place, mine, "score", {"run_my_code": agreed})
     assert not net.with_name("ran").exists()
+
+
+def wait_for(engine, job: Job) -> Job:
+    deadline = time.monotonic() + 120
+    while job.state in ACTIVE and time.monotonic() < deadline:
+        time.sleep(0.1)
+        job = get_job(engine, job.id)
+    return job
+
+
+@pytest.mark.slow
+def test_the_yes_goes_along_into_the_background(
+    mine: str, net: Path, place: Workspace, engine, capsys
+):
+    assert train(mine, net, "--background") == 0
+    assert "is started" in capsys.readouterr().out
+    job = wait_for(engine, list_jobs(engine, mine, limit=1)[0])
+    assert (job.state, job.error) == ("succeeded", "")
+    assert job.options["run_my_code"] == hash_source(net.read_bytes())
+    assert set(job.result) == {"run", "training"}
+    # In a process of its own a mistake ends in the same words.
+    net.write_text(net.read_text().replace("nn.Linear(4,", "nn.Linear(5,"))
+    assert train(mine, net, "--background") == 0
+    failed = wait_for(engine, list_jobs(engine, mine, limit=1)[0])
+    assert failed.state == "failed"
+    assert "for an input of (3, 4) float32" in failed.error
