@@ -9,6 +9,7 @@ from tracin_core.reviews.projects import Project, current_run
 from ui.checkpoint_choice import draw_checkpoint_choice
 from ui.failures import told_on_page
 from ui.jobs import draw_job_list
+from ui.own_checkpoint_choice import draw_own_checkpoint_choice
 from ui.plain_text import escape_markdown
 from ui.project_work import (
     draw_current_work,
@@ -35,6 +36,10 @@ def draw_starts(project: Project) -> None:
             if options is not None:
                 start_work(project, "score", options.to_json())
     if run is not None:
+        with told_on_page():
+            options = draw_own_checkpoint_choice(project, run)
+            if options is not None:
+                start_work(project, "score", options.to_json())
         draw_rescoring(project, run)
 
 
