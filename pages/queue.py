@@ -6,6 +6,7 @@ import math
 
 import streamlit as st
 
+from tracin_core.numerals import counted
 from tracin_core.reviews.queue import QueuePage, fetch_page
 from ui.components.cards import show_cards
 from ui.filters import QueueView, draw_filters
@@ -54,7 +55,7 @@ if not found.total:
     st.info("No example matches. Remove a filter to see the others.")
     st.stop()
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-    st.caption(f"{found.total:,} examples, the most suspect first. Open one to see why.")
+    st.caption(f"{counted(found.total, 'example')}, the most suspect first. Open one to see why.")
     page = st.pagination(num_pages, key="page", bind="query-params")
 if page != wanted:
     found = read_page(run.id, view, page)

@@ -6,6 +6,7 @@ import math
 
 import streamlit as st
 
+from tracin_core.numerals import counted
 from tracin_core.reviews.browse import fetch_test_page
 from tracin_core.reviews.projects import Project, Run
 from ui.components.cards import show_cards
@@ -31,7 +32,7 @@ def draw_test_examples(project: Project, run: Run) -> int | None:
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
     ):
         st.caption(
-            f"{found.total:,} test examples, those with the least probable label first. "
+            f"{counted(found.total, 'test example')}, the least probable label first. "
             "Open one to see which train examples are behind its prediction."
         )
         page = st.pagination(num_pages, key="test-page", persist_state="session")

@@ -9,8 +9,8 @@ import streamlit as st
 
 from tracin_core.fitting.trainings import NETWORK_FILE, TrainingInfo
 from tracin_core.fitting.work_options import WorkOptions
-from tracin_core.housekeeping.disk import describe_bytes
 from tracin_core.models.own import needs_consent
+from tracin_core.numerals import counted, describe_bytes
 from tracin_core.reviews.projects import Project
 from tracin_core.scoring.estimating import estimate_scoring
 from ui.curves import CheckpointMark, describe_epoch, draw_loss_curve
@@ -133,7 +133,8 @@ def _tell_cost(project: Project, options: WorkOptions) -> str:
         else f"about {duration(estimate.seconds)}"
     )
     told = (
-        f"{estimate.num_examples:,} examples at {estimate.num_checkpoints} checkpoints: {time}, "
+        f"{counted(estimate.num_examples, 'example')} at "
+        f"{counted(estimate.num_checkpoints, 'checkpoint')}: {time}, "
         f"{describe_bytes(estimate.bytes_on_disk)} on the disk."
     )
     if estimate.is_last_exact:

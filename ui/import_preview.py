@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
+from tracin_core.numerals import counted
 from tracin_core.sources.records import Preview, PreviewRow, Problem
 from ui.plain_text import escape_markdown, shorten
 from ui.wording import SPLIT_WORDS
@@ -20,7 +21,7 @@ _FORMAT_WORDS = {
     "torchvision": "A torchvision data set",
     "npz": "A NumPy file",
 }
-_NOUNS = {"image": "images", "text": "texts", "table": "rows"}
+_NOUNS = {"image": "image", "text": "text", "table": "row"}
 # "--label or --target says otherwise." and "with --label"
 _SWITCHES = re.compile(r" *--[a-z-]+(?:(?:,| or| and)+ --[a-z-]+)* says? (?:otherwise|else)\.")
 _SWITCH = re.compile(r" with --[a-z-]+")
@@ -72,7 +73,7 @@ def without_switches(text: str) -> str:
 
 def summarize_preview(preview: Preview) -> str:
     """Return the whole of it in two or three sentences."""
-    noun = _NOUNS.get(preview.kind, "examples")
+    noun = counted(preview.num_usable, _NOUNS.get(preview.kind, "example"))
     kind = _FORMAT_WORDS.get(preview.format, preview.format)
     if preview.task == "regression":
         answer = f"a number, “{shorten(preview.target, 60)}”"
@@ -82,13 +83,14 @@ def summarize_preview(preview: Preview) -> str:
         f"{count:,} to {'train' if split == 'train' else 'test'} with"
         for split, count in preview.counts.items()
     )
-    said = [f"{kind}: {preview.num_usable:,} {noun}, each with {answer}; {counts}."]
+    said = [f"{kind}: {noun}, each with {answer}; {counts}."]
     if preview.num_refused:
         said.append(
             f"{preview.num_refused:,} cannot be used and would be left out; “Problems” says why."
         )
     if preview.duplicates:
-        said.append(f"{preview.duplicates:,} are there more than once and would be taken once.")
+        are = "is" if preview.duplicates == 1 else "are"
+        said.append(f"{preview.duplicates:,} {are} there more than once and would be taken once.")
     return " ".join(said)
 
 

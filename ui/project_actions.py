@@ -11,6 +11,7 @@ from tracin_core.housekeeping.deleting import remove_project
 from tracin_core.housekeeping.disk import describe_bytes
 from tracin_core.housekeeping.restoring import read_manifest
 from tracin_core.jobs.launching import start_job
+from tracin_core.numerals import counted
 from tracin_core.reviews.jobs import Job
 from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.project_management import (
@@ -91,8 +92,9 @@ def _draw_delete(project: Project, disk_bytes: int) -> None:
     st.subheader("Delete", anchor=False)
     progress = review_progress(get_engine(), project.id)
     st.caption(
-        f"Deletes {progress.total:,} train examples and the test examples, "
-        f"{progress.decisions:,} decisions, every run, and {describe_bytes(disk_bytes)} of files. "
+        f"Deletes {counted(progress.total, 'train example')} and the test examples, "
+        f"{counted(progress.decisions, 'decision')}, every run, and "
+        f"{describe_bytes(disk_bytes)} of files. "
         "There is no way back but a backup."
     )
     typed = st.text_input(
@@ -112,9 +114,9 @@ def draw_restore() -> None:
     if file is None:
         return
     manifest = read_manifest(file)
+    held = [counted(manifest.counts.get(one, 0), one) for one in ("example", "decision")]
     st.text(
-        f"{manifest.title} ({manifest.slug}): {manifest.counts.get('example', 0):,} examples, "
-        f"{manifest.counts.get('decision', 0):,} decisions, "
+        f"{manifest.title} ({manifest.slug}): {', '.join(held)}, "
         f"{describe_bytes(manifest.total_bytes)}, written "
         f"{moment_text(datetime.fromisoformat(manifest.created_at))}"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from tracin_core.errors import NotFoundError
+from tracin_core.numerals import counted
 from tracin_core.reviews.jobs import ACTIVE, Job, get_job, list_jobs
 from ui.jobs import draw_ended, draw_running, watch_job
 from ui.navigation import open_page
@@ -17,6 +18,21 @@ from ui.uploads import remove_upload, sweep_uploads
 KINDS = ("import", "backup", "restore")
 PARAMETER = "job"  # in the address: the job whose outcome is shown
 _SHOWN_REFUSED = 20
+# What an import reports besides what it added: of one, of several.
+_LEFT = (
+    (
+        "skipped_known",
+        "was there already and stays as it is",
+        "were there already and stay as they are",
+    ),
+    ("changed", "had changed and is kept as imported", "had changed and are kept as imported"),
+    (
+        "duplicates",
+        "came more than once and was taken once",
+        "came more than once and were taken once",
+    ),
+    ("num_refused", "could not be used and was left out", "could not be used and were left out"),
+)
 # What a server holds in memory to send; a larger backup is fetched from its path.
 _LARGEST_DOWNLOAD = 500 * 10**6  # bytes
 
@@ -101,15 +117,12 @@ def describe_import(job: Job) -> str:
     parts = ", ".join(f"{count:,} {split}" for split, count in added.items() if count)
     total = sum(added.values())
     said = [
-        f"“{job.project_slug}”: {total:,} examples imported" + (f" ({parts})." if parts else ".")
+        f"“{job.project_slug}”: {counted(total, 'example')} imported"
+        + (f" ({parts})." if parts else ".")
     ]
-    for field, words in (
-        ("skipped_known", "were there already and stay as they are"),
-        ("duplicates", "came more than once and were taken once"),
-        ("num_refused", "could not be used and were left out"),
-    ):
-        if result.get(field):
-            said.append(f"{int(result[field]):,} {words}.")
+    for field, one, many in _LEFT:
+        if number := int(result.get(field) or 0):
+            said.append(f"{counted(number, one, many)}.")
     if result.get("classes_added") and not result.get("created", True):
         names = ", ".join(str(name)[:40] for name in list(result["classes_added"])[:10])
         said.append(f"New classes: {names}.")
@@ -120,7 +133,7 @@ def _draw_refused(job: Job) -> None:
     refused = list(job.result.get("refused") or ())[:_SHOWN_REFUSED]
     if not refused:
         return
-    with st.expander("What was left out, and why", key=f"refused-{job.id}"):
+    with st.expander("What was left out or has changed, and why", key=f"refused-{job.id}"):
         for problem in refused:
             st.text(f"{problem.get('where', '')}: {problem.get('message', '')}")
         total = int(job.result.get("num_refused") or 0)

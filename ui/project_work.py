@@ -10,6 +10,7 @@ import streamlit as st
 from tracin_core.fitting.trainings import TrainingInfo, find_newest, list_trainings
 from tracin_core.jobs.launching import start_job
 from tracin_core.models.own import needs_consent
+from tracin_core.numerals import counted
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.jobs import Job, active_job, list_jobs
 from tracin_core.reviews.progress import review_progress
@@ -70,7 +71,9 @@ def _draw_latest(project: Project, job: Job) -> None:
     said = "Scored. The queue is ranked anew."
     if job.kind == "rescore":
         computed = int(job.result.get("examples_computed") or 0)
-        said = f"Scored again: {computed:,} examples were computed, the unchanged ones copied."
+        were = "was" if computed == 1 else "were"
+        computed_text = counted(computed, "example")
+        said = f"Scored again: {computed_text} {were} computed, the unchanged ones copied."
     st.success(said)
     if st.button("Review the suspects", type="primary", key=f"review-{job.id}"):
         open_page("review")
@@ -90,9 +93,10 @@ def draw_rescoring(project: Project, run: Run) -> None:
     unranked = _count_unranked(project, run)
     st.subheader("After your decisions", anchor=False)
     if unranked:
+        have = "has" if unranked == 1 else "have"
         st.info(
-            f"{unranked:,} train examples have come since the current run was scored. They are "
-            "in the queue after the next scoring."
+            f"{counted(unranked, 'train example')} {have} come since the current run was scored, "
+            "to be in the queue after the next scoring."
         )
     st.caption(
         f"So far {relabelled:,} relabelled and {excluded:,} excluded. Scoring again with the "
@@ -100,9 +104,9 @@ def draw_rescoring(project: Project, run: Run) -> None:
         "Training again lets the model learn the corrected labels, without what is excluded."
     )
     _tell_full_rescoring(project)
-    agreed = agree_to_network(run.config.get("model"), place="rescore")
-    ready = (progress.decisions > 0 or unranked > 0) and bool(agreed)
-    if st.button("Score again after my decisions", key="rescore", disabled=not ready):
+    changed = progress.decisions > 0 or unranked > 0
+    agreed = changed and agree_to_network(run.config.get("model"), place="rescore")
+    if st.button("Score again after my decisions", key="rescore", disabled=not agreed):
         start_work(project, "rescore", {"run_my_code": agreed} if _is_own(run) else {})
 
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from tracin_core.config import Workspace
 from tracin_core.housekeeping.disk import describe_bytes, measure_disk_use
+from tracin_core.numerals import counted
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.jobs import Job, active_job
 from tracin_core.reviews.progress import Progress, review_progress
@@ -105,12 +106,12 @@ def describe_project(summary: ProjectSummary) -> list[str]:
     answer = (
         f"number “{project.target}”"
         if project.task == "regression"
-        else f"{len(project.classes):,} classes"
+        else counted(len(project.classes), "class", "classes")
     )
     content = [
         project.slug,
         f"{KIND_WORDS.get(project.kind, project.kind)}, {answer}",
-        f"{summary.num_train:,} train and {summary.num_test:,} test examples",
+        f"{summary.num_train:,} train and {counted(summary.num_test, 'test example')}",
         describe_bytes(summary.disk_bytes),
     ]
     share = decided / summary.num_train if summary.num_train else 0.0

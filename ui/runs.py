@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from tracin_core.numerals import counted
 from tracin_core.reviews.projects import Project, Run, current_run
 from tracin_core.reviews.run_choice import list_runs, make_current
 from ui.failures import told_on_page
@@ -89,7 +90,8 @@ def _seconds(run: Run) -> str:
 def _draw_choice(project: Project, others: Sequence[Run]) -> None:
     names = {
         run.id: f"{moment_text(run.created_at)}, {model_name(run.config.get('model'))}, "
-        f"{len(run.checkpoints)} checkpoints ({run.key})"  # boxes need labels that differ
+        # The key, because boxes need labels that differ.
+        f"{counted(len(run.checkpoints), 'checkpoint')} ({run.key})"
         for run in others
     }
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -259,7 +259,7 @@ def test_the_truth_of_grown_data_is_added(engine, own, tmp_path):
 
 def test_strict_refuses_any_problem(engine, own, tmp_path):
     path = texts(tmp_path / "t.csv", extra=",good\n")
-    with pytest.raises(InputError, match=r"1 problems: empty text \(1\).*row 42.*--strict"):
+    with pytest.raises(InputError, match=r"1 problem: empty text \(1\).*row 42.*--strict"):
         run(engine, own, path, strict=True)
     assert list_projects(engine) == []
     assert run(engine, own, path).num_refused == 1

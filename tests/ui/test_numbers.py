@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracin_core.numerals import residual_text, value_text
+from tracin_core.numerals import counted, residual_text, value_text
 from ui.fields import card_fields, differ, field_text
 from ui.numbers import read_number
 
@@ -62,3 +62,17 @@ def test_columns_that_differ_are_marked():
 def test_a_missing_value_is_a_dash():
     assert field_text(None) == field_text(float("nan")) == "–"
     assert field_text("<b>") == "<b>"
+
+
+@pytest.mark.parametrize(
+    ("number", "nouns", "shown"),
+    [
+        (1, ("example",), "1 example"),
+        (0, ("example",), "0 examples"),
+        (2000, ("example",), "2,000 examples"),
+        (1, ("class", "classes"), "1 class"),
+        (3, ("class", "classes"), "3 classes"),
+    ],
+)
+def test_a_count_agrees_with_its_noun(number, nouns, shown):
+    assert counted(number, *nouns) == shown

@@ -21,6 +21,7 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.errors import ConfigurationError
     from tracin_core.housekeeping.deleting import remove_project
     from tracin_core.housekeeping.disk import describe_bytes, measure_disk_use
+    from tracin_core.numerals import counted
     from tracin_core.reviews.progress import review_progress
 
     opened = open_project(options)
@@ -29,11 +30,11 @@ def run(options: argparse.Namespace) -> int:
     size = describe_bytes(measure_disk_use(opened.workspace, slug).total)
     if not options.yes:
         question = (
-            f"This deletes {slug} with {decisions:,} decisions and {size} of files. "
+            f"This deletes {slug} with {counted(decisions, 'decision')} and {size} of files. "
             f"Type its name to go on: "
         )
         if ask(question, "--yes").strip() != slug:
             raise ConfigurationError(f"That is not the name; {slug} was not deleted.")
     remove_project(opened.engine, opened.workspace, slug)
-    print(f"Deleted {slug}: {decisions:,} decisions, {size} of files.")
+    print(f"Deleted {slug}: {counted(decisions, 'decision')}, {size} of files.")
     return 0

@@ -24,6 +24,7 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.commands.doing import do_or_start, tell_run
     from tracin_core.commands.opening import open_project
     from tracin_core.commands.work_options import agree_to_saved
+    from tracin_core.numerals import counted
     from tracin_core.scoring.estimating import estimate_full_rescoring, explain_full_rescoring
 
     opened = open_project(options)
@@ -35,5 +36,6 @@ def run(options: argparse.Namespace) -> int:
     job = do_or_start(options, opened, options.project, NAME, {"run_my_code": agreed})
     if job is not None:
         tell_run(job)
-        print(f"{job.result['examples_computed']:,} examples were computed.")
+        computed = job.result["examples_computed"]
+        print(f"{counted(computed, 'example')} {'was' if computed == 1 else 'were'} computed.")
     return 0

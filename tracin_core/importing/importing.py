@@ -38,6 +38,7 @@ from tracin_core.importing.staging import (
     staged,
 )
 from tracin_core.importing.storing import store_examples
+from tracin_core.numerals import counted
 from tracin_core.reviews.entering import NewProject, enter_growth, enter_project
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.project_rules import check_slug
@@ -215,8 +216,8 @@ def _check_no_problems(survey: Survey, plan: Plan) -> None:
         listed = ", ".join(f"{what} ({number:,})" for what, number in counts.most_common())
         first = f" The first one, {problems[0].where}: {problems[0].message}" if problems else ""
         raise InputError(
-            f"Found {sum(counts.values()):,} problems: {listed}.{first} Nothing was imported. "
-            "Correct the data, or leave --strict out to import what is sound."
+            f"Found {counted(sum(counts.values()), 'problem')}: {listed}.{first} Nothing was "
+            "imported. Correct the data, or leave --strict out to import what is sound."
         )
 
 
