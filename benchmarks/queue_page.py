@@ -1,7 +1,8 @@
 """How fast the queue answers when it is large: first page, deep page, filters, next suspect.
 
-Run: python benchmarks/queue_page.py [--examples 200000] [--database URL]
-Prints a Markdown table; times are medians in milliseconds, the slowest in parentheses.
+Run: python -m benchmarks.queue_page [--examples 200000] [--database URL] [--no-browser]
+Prints Markdown tables; times are medians in milliseconds, the slowest in parentheses. Then the
+page is opened in a real browser, beside an empty Streamlit page (`queue_in_browser.py`).
 """
 
 from __future__ import annotations
@@ -185,10 +186,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=200_000)
     parser.add_argument("--database", help="an empty database; default: SQLite in a new folder")
+    parser.add_argument("--no-browser", action="store_true", help="only the database's part")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         setting = build(
-            options.database or f"sqlite:///{Path(folder) / 'bench.db'}", options.examples
+            options.database or f"sqlite:///{Path(folder) / 'tracin.db'}", options.examples
         )
         print(f"{setting.engine.dialect.name}, {platform.machine()}, {platform.python_version()}\n")
         print("| | ms, median (slowest) |\n|---|---|")
@@ -198,6 +200,10 @@ def main() -> None:
         measure_queue(setting)
         measure("next suspect and its decision, on the disk", lambda: decide_next(setting), 20)
         setting.engine.dispose()
+        if not options.database and not options.no_browser:
+            from benchmarks.queue_in_browser import print_waits
+
+            print_waits(Path(folder))
 
 
 if __name__ == "__main__":
