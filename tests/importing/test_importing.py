@@ -24,13 +24,14 @@ from tracin_core.examples.images import read_image
 from tracin_core.importing import staging as import_files
 from tracin_core.importing.importing import ImportReport, import_project
 from tracin_core.importing.truth import read_planted, read_true_values, read_truth
+from tracin_core.jobs.kinds import Assignment, find_kind
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.decisions import NewDecision, record_decision
 from tracin_core.reviews.examples import find_by_positions, get_example
 from tracin_core.reviews.grow import next_positions, read_keys
 from tracin_core.reviews.projects import create_project, get_project, list_projects
 from tracin_core.sources import FORMATS, ImportOptions
-from tracin_core.work.progress import Progress
+from tracin_core.work.progress import Progress, ignore_progress
 
 
 @pytest.fixture
@@ -263,6 +264,15 @@ def test_strict_refuses_any_problem(engine, own, tmp_path):
         run(engine, own, path, strict=True)
     assert list_projects(engine) == []
     assert run(engine, own, path).num_refused == 1
+
+
+def test_a_job_imports_strictly_if_it_is_told_to(engine, own, tmp_path):
+    path = texts(tmp_path / "t.csv", extra=",good\n")
+    options = {"path": str(path), "strict": True}
+    place = {"engine": engine, "workspace": own, "slug": "mine"}
+    with pytest.raises(InputError, match=r"1 problem: empty text"):
+        find_kind("import").work(Assignment(**place, options=options, on_progress=ignore_progress))
+    assert list_projects(engine) == []
 
 
 class StopError(Exception):
