@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.training import TrainingConfig, suggest_training, training_config_from_json
+from tracin_core.training.config import RESIDUAL_BOUND
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,18 @@ def test_impossible_options_are_refused_by_name(changes):
 def test_options_of_another_version_are_refused():
     with pytest.raises(ConfigurationError, match="warmup"):
         training_config_from_json({"epochs": 3, "warmup": 5})
+
+
+def test_a_regression_is_trained_with_a_bound_and_classes_without_one():
+    assert suggest_training("table", loss="mse").residual_bound == RESIDUAL_BOUND
+    assert suggest_training("table").residual_bound is None
+    with pytest.raises(ConfigurationError, match="residual_bound"):
+        TrainingConfig(residual_bound=2.0)  # a cross-entropy has no residuals
+    with pytest.raises(ConfigurationError, match="residual_bound"):
+        TrainingConfig(loss="mse", residual_bound=0.0)
+
+
+def test_a_training_without_a_bound_is_saved_as_before_there_was_one():
+    assert "residual_bound" not in TrainingConfig(loss="mse").to_json()
+    bounded = TrainingConfig(loss="mse", residual_bound=2.0)
+    assert training_config_from_json(json.loads(json.dumps(bounded.to_json()))) == bounded

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tracin_core.errors import ConfigurationError
+from tracin_core.examples.column_measures import cut_far_away
 from tracin_core.examples.encoding import LARGEST_SIDE, Encoder, fit_encoder
 from tracin_core.fitting.encoded import open_datasets, open_own_examples
 from tracin_core.fitting.networks import MadeNetwork
@@ -38,6 +39,8 @@ from tracin_core.work.threads import threads_limited_for
 # Sides of the input in pixels for resnet18, from scratch and with weights that were made for
 # 224: the size of features matters more to them than the number of pixels.
 RESNET_SIDE, PUBLISHED_SIDE = 128, 224
+# Share of the targets that may be far away at most: of more, the crowd in the middle says little.
+MOST_SLIPS = 0.25
 # Examples that are encoded twice to find chance in a transform: a flip of every second image
 # goes unnoticed on all of them once in 256 times.
 TRIED = 8
@@ -149,9 +152,16 @@ def check_targets(project: Project, examples: ProjectExamples) -> None:
 
 
 def measure_targets(examples: ProjectExamples) -> TargetScale:
-    """Return mean and standard deviation of the train targets that are not excluded."""
+    """Return mean and standard deviation of the train targets that are not excluded.
+
+    A few numbers far from all others are cut for it: slipped decimal points would otherwise make
+    all that is to be learned small. Many are no slips but what the targets are like.
+    """
     train_examples = examples.splits["train"]
     targets = train_examples.targets[~train_examples.excluded]
+    cut = cut_far_away(targets)
+    if (cut != targets).mean() <= MOST_SLIPS:
+        targets = cut
     return TargetScale(mean=float(targets.mean()), std=float(targets.std()))
 
 
@@ -225,6 +235,7 @@ def _choose_config(
         seed=options.seed,
         num_examples=len(examples.splits["train"]),
         model=made.config.name,
+        loss=made.loss if isinstance(made.loss, str) else "custom",
     )
     names = ("epochs", "learning_rate", "batch_size", "num_checkpoints", "patience")
     given: dict[str, Any] = {
@@ -232,8 +243,7 @@ def _choose_config(
     }
     if options.device != "auto":
         given["device"] = options.device
-    loss = made.loss if isinstance(made.loss, str) else "custom"
-    return replace(config, loss=loss, **given)
+    return replace(config, **given)
 
 
 def _drop_if_incomplete(folder: Path) -> None:

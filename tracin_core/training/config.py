@@ -33,6 +33,9 @@ class TrainingConfig:
         seed: Chooses the order of the examples and any dropout.
         num_checkpoints: Checkpoints to score with at most, chosen by ``choose_checkpoints``.
         loss: What is minimised.
+        residual_bound: For "mse", the residual, in deviations of the targets, from which on an
+            example's loss grows as a straight line (Huber 1964) and pulls no harder; None lets
+            it pull as hard as it is wrong.
         patience: Epochs without a lower test loss after which the training stops early; None
             trains them all.
         mixed_precision: "auto" computes in bfloat16 on CUDA and in float32 elsewhere; "off" in
@@ -59,6 +62,7 @@ class TrainingConfig:
     patience: int | None = None
     mixed_precision: MixedPrecision = "auto"
     max_disk_bytes: int = 2_000_000_000
+    residual_bound: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "num_checkpoints"):
@@ -71,6 +75,9 @@ class TrainingConfig:
         _require("momentum", self.momentum, 0 <= self.momentum < 1, "from 0 to below 1")
         decay = self.weight_decay
         _require("weight_decay", decay, 0 <= decay < math.inf, "0 or more")
+        bound = self.residual_bound
+        holds = bound is None or (0 < bound < math.inf and self.loss == "mse")
+        _require("residual_bound", bound, holds, 'None, or positive where the loss is "mse"')
         for name, choice in (
             ("schedule", Schedule),
             ("loss", LossName),
@@ -96,7 +103,11 @@ class TrainingConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``training_config_from_json`` makes an equal configuration of."""
-        return asdict(self)
+        saved = asdict(self)
+        if self.residual_bound is None:
+            # Trainings from before there was a bound keep their fingerprint.
+            del saved["residual_bound"]
+        return saved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +119,10 @@ class _Suggestion:
 
 
 MANY_EXAMPLES = 20_000
+# A target with a slipped decimal point is some ten deviations off, and squared it weighs as much
+# as a hundred right ones: steps follow it about, and the network learns it by heart. Two
+# deviations leave every right example's gradient as it is once the network is any good.
+RESIDUAL_BOUND = 2.0
 # Checkpoints are chosen among the epochs, so there must be some.
 MIN_EPOCHS = 6
 # By network. Networks with attention and residual ones need smaller steps than the plain ones;
@@ -141,7 +156,12 @@ def training_config_from_json(data: dict[str, Any]) -> TrainingConfig:
 
 
 def suggest_training(
-    kind: Kind, *, seed: int = 0, num_examples: int = 0, model: str = "auto"
+    kind: Kind,
+    *,
+    seed: int = 0,
+    num_examples: int = 0,
+    model: str = "auto",
+    loss: LossName = "cross_entropy",
 ) -> TrainingConfig:
     """Return options that train a built-in network.
 
@@ -154,6 +174,7 @@ def suggest_training(
         seed: Chooses the order of the examples and any dropout.
         num_examples: Train examples.
         model: Name of the network; "auto" is the suggested one.
+        loss: What is minimised.
     """
     chosen = _SUGGESTED.get(model) or _SUGGESTED[_FIRST[kind]]
     # A pass over many examples teaches as much as several over few: from 20,000 on, half of the
@@ -167,6 +188,8 @@ def suggest_training(
         weight_decay=chosen.weight_decay,
         schedule="cosine",
         seed=seed,
+        loss=loss,
+        residual_bound=RESIDUAL_BOUND if loss == "mse" else None,
         # A small network gains nothing from a GPU on little data, and the processor's bits are
         # the same everywhere.
         device="auto" if chosen.is_large or is_large else "cpu",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,8 +36,15 @@ class Quality:
     rmse: float | None = None
 
 
-def choose_objective(loss: LossName, own: LossFunction | None = None) -> LossFunction:
-    """Return the function of a loss's name; ``own`` where the name is "custom".
+def choose_objective(
+    loss: LossName, own: LossFunction | None = None, *, residual_bound: float | None = None
+) -> LossFunction:
+    """Return the function of a loss's name.
+
+    Args:
+        loss: Its name.
+        own: The function, where the name is "custom".
+        residual_bound: For "mse", as ``TrainingConfig`` has it.
 
     Raises:
         ConfigurationError: If it is "custom" and there is no function.
@@ -48,6 +56,8 @@ def choose_objective(loss: LossName, own: LossFunction | None = None) -> LossFun
             "Found a training with a loss of its own, but no function for it. Give the file of "
             "the network again, which brings its loss."
         )
+    if residual_bound is not None:
+        return partial(bounded_squared_error, bound=residual_bound)
     return _LOSSES[loss]
 
 
@@ -61,6 +71,18 @@ def squared_error(outputs: Any, targets: Tensor) -> Tensor:
     values = read_outputs(outputs)
     differences = values - targets.reshape(values.shape).to(values.dtype)
     return differences.reshape(len(values), -1).square().mean(1)
+
+
+def bounded_squared_error(outputs: Any, targets: Tensor, *, bound: float) -> Tensor:
+    """Return squared errors that grow as a straight line beyond a residual, shape ``(B,)``.
+
+    Twice the loss of Huber 1964 (doi:10.1214/aoms/1177703732): up to the bound the value and the
+    gradient are those of ``squared_error``, beyond it the gradient's size stays what it is there.
+    """
+    values = read_outputs(outputs)
+    truth = targets.reshape(values.shape).to(values.dtype)
+    losses = 2.0 * F.huber_loss(values, truth, reduction="none", delta=bound)
+    return losses.reshape(len(values), -1).mean(1)
 
 
 def binary_cross_entropy(outputs: Any, targets: Tensor) -> Tensor:

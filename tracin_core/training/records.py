@@ -16,7 +16,7 @@ class EpochRecord:
         learning_rate: Step size of the epoch's last step.
         train_loss: Mean loss over the train examples after the epoch, over a fixed sample of
             them where they are many: cross-entropy in nats, or for regression the squared
-            error of targets that were divided by their standard deviation.
+            error of standardised targets, with the bound on residuals that was trained with.
         test_loss: The same over the test examples.
         test_accuracy: Share of test examples predicted right, 0 to 1; None for regression.
         test_r2: Share of the test targets' variance that is explained, at most 1 (0 for

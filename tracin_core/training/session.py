@@ -63,7 +63,9 @@ class TrainingSession:
         self.folder = folder
         self.device = _choose_device(config.device)
         self.fingerprint = _fingerprint(model, train_set, test_set, config)
-        self._objective = choose_objective(config.loss, own_loss)
+        self._objective = choose_objective(
+            config.loss, own_loss, residual_bound=config.residual_bound
+        )
         self._unit = unit
         self._seconds: list[float] = []
         self.optimizer = torch.optim.SGD(
