@@ -17,7 +17,7 @@ from tracin_core.examples.column_measures import cut_far_away
 from tracin_core.examples.encoding import LARGEST_SIDE, Encoder, fit_encoder
 from tracin_core.fitting.encoded import open_datasets, open_own_examples
 from tracin_core.fitting.networks import MadeNetwork
-from tracin_core.fitting.own_measures import check_network
+from tracin_core.fitting.own_measures import check_trainable
 from tracin_core.fitting.stored_examples import ProjectExamples
 from tracin_core.fitting.trainings import COURSE_FILE, NETWORK_FILE
 from tracin_core.fitting.work_options import WorkOptions
@@ -86,6 +86,9 @@ def train_network(
         "model": made.config.to_json(),
         "encoder": made.encoder.to_json(),
     }
+    if isinstance(made.encoder, OwnEncoder):  # before anything is written or much encoded
+        first = open_own_examples(made.encoder, examples, without_excluded=True)
+        check_trainable(made.encoder, first["train"])
     excluded = b"".join(part.excluded.tobytes() for part in examples.splits.values())
     made_from = about | {
         "data": examples.data_hash,
@@ -98,9 +101,6 @@ def train_network(
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     title = getattr(made.config, "title", made.config.name)
     save_json(own_folder / NETWORK_FILE, about | {"title": title, "requested_at": now})
-    if isinstance(made.encoder, OwnEncoder):  # before the time that encoding takes
-        first = open_own_examples(made.encoder, examples, without_excluded=True)
-        check_network(made.encoder, first["train"])
     datasets = open_datasets(
         folder,
         made.encoder,
