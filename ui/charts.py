@@ -173,7 +173,9 @@ def draw_checkpoints(signals: Signals, steps: Sequence[int], *, key: str) -> Non
         )
     figure.update_xaxes(title="training step", showgrid=False, rangemode="tozero")
     figure.update_yaxes(title="self-influence", rangemode="tozero")
-    figure.update_layout(height=270, margin=MARGIN | {"t": 44}, legend=LEGEND_ABOVE)
+    figure.update_layout(
+        height=270, margin=MARGIN | {"t": 44}, showlegend=True, legend=LEGEND_ABOVE
+    )
     draw_figure(figure, key)
 
 

@@ -12,6 +12,7 @@ from tracin_core.numerals import counted
 from tracin_core.reviews.projects import Project, Run, current_run
 from tracin_core.reviews.run_choice import list_runs, make_current
 from ui.failures import told_on_page
+from ui.layer_choice import layers_of
 from ui.plain_text import shorten
 from ui.session import get_engine
 from ui.wording import duration, moment_text
@@ -90,8 +91,10 @@ def _seconds(run: Run) -> str:
 def _draw_choice(project: Project, others: Sequence[Run]) -> None:
     names = {
         run.id: f"{moment_text(run.created_at)}, {model_name(run.config.get('model'))}, "
+        f"{counted(len(run.checkpoints), 'checkpoint')}"
+        f"{'' if 'all' in layers_of(run) else ', the last layer alone'}"
         # The key, because boxes need labels that differ.
-        f"{counted(len(run.checkpoints), 'checkpoint')} ({run.key})"
+        f" ({run.key})"
         for run in others
     }
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -76,6 +78,14 @@ def test_evidence_is_shown_without_a_choice_of_layers(open_app, show, page):
     assert "Training on these lowered" in said(app)
 
 
+def test_the_course_of_one_sort_is_named(open_app, show):
+    app = open_app("inspect", project="weather")
+    drawn = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    (course,) = [one for one in drawn if "last layer" in {line.get("name") for line in one["data"]}]
+    assert [line["name"] for line in course["data"]] == ["last layer"]
+    assert course["layout"]["showlegend"]
+
+
 def test_a_view_of_all_layers_goes_on_with_the_last_one_and_comes_back(open_app, show):
     show("both")
     app = open_app("review", project="weather")
@@ -137,6 +147,11 @@ def test_the_table_of_runs_tells_them_apart(open_app, show):
     app = open_app("runs", project="weather")
     table = next(item.value for item in app.dataframe if "Checkpoints" in item.value)
     assert sorted(table["Layers (last / all)"]) == ["1 / 3", "1 / –"]
+    (other,) = app.selectbox(key="other-run").options
+    assert "last layer" not in other
+    show("both")
+    (other,) = open_app("runs", project="weather").selectbox(key="other-run").options
+    assert "checkpoints, the last layer alone (" in other
 
 
 def test_the_choice_changes_what_a_scoring_is_said_to_take(open_app, show):
