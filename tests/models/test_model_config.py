@@ -87,7 +87,7 @@ def test_the_suggested_network_fits_the_encoder():
     image = suggest_model(ImageEncoder(height=8, width=12, channels=3), 5)
     assert image == SmallCNNConfig(height=8, width=12, channels=3, num_outputs=5)
     text = suggest_model(TextEncoder(vocabulary=("a", "b")), 4, seed=7)
-    assert text == WordEmbeddingConfig(num_ids=4, num_outputs=4, seed=7)
+    assert text == WordEmbeddingConfig(num_ids=4, num_outputs=4, word_dropout=0.5, seed=7)
 
 
 @pytest.mark.parametrize(

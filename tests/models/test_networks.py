@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracin_core import Checkpoint, TracIn
+from tracin_core.errors import ConfigurationError
 from tracin_core.models import (
     MLPConfig,
     ResNet18Config,
@@ -97,3 +100,20 @@ def test_resnet18_keeps_the_size_of_small_images(side):
     assert model(torch.zeros(1, 3, side, side)).shape == (1, 1)
     features = model.layer1(model.maxpool(model.conv1(torch.zeros(1, 3, side, side))))
     assert features.shape[-1] == (side if side == 32 else side // 4)
+
+
+def test_word_dropout_hides_words_in_training_alone():
+    config = dataclasses.replace(WORDS, word_dropout=0.5)
+    model, ids = build_model(config), random_inputs(WORDS, 4)
+    assert list(model.state_dict()) == list(build_model(WORDS).state_dict())
+    plain = build_model(WORDS).eval()
+    torch.testing.assert_close(model.eval()(ids), plain(ids))
+    many = torch.full((100, 100), 7)
+    hidden = (model.train().word_dropout(many) == 0).float().mean()
+    assert hidden.item() == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_share_of_words_that_cannot_be_is_refused(share):
+    with pytest.raises(ConfigurationError, match="word_dropout"):
+        dataclasses.replace(WORDS, word_dropout=share)

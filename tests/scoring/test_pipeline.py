@@ -65,7 +65,7 @@ def decide(place, project, position, action, **what):
 
 def test_texts_with_wrong_labels_come_first(place):
     project = small_projects.make_texts(place[0], wrong=(3, 20))
-    run = work_on(place, project, WorkOptions(epochs=12))
+    run = work_on(place, project, WorkOptions(epochs=20))
     assert list(run.find_problems()) == []
     assert suspects(place, project, 2) == {3, 20}
     config = run.read_config()

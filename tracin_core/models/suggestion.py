@@ -25,6 +25,10 @@ _AVAILABLE: dict[Kind, tuple[str, ...]] = {
     "text": (WordEmbeddingConfig.name, SmallTransformerConfig.name),
     "table": (MLPConfig.name,),
 }
+# Share of a text's words that a step of the training does not see. Without it the network learns
+# single texts, wrong labels and all, by their rare words (Iyyer et al. 2015, ACL P15-1162).
+# Chosen by the held-out accuracy on texts whose labels were as noisy as those trained on.
+WORD_DROPOUT = 0.5
 # From so many classes on, a hidden layer of 64 numbers holds too little to tell them apart; with
 # many more the outputs are most of the network, so it grows no further.
 MANY_CLASSES, WIDE = 100, 256
@@ -91,5 +95,7 @@ def suggest_model(
             return SmallTransformerConfig(
                 num_ids=encoder.num_ids, max_tokens=encoder.max_tokens, **common
             )
-        return WordEmbeddingConfig(num_ids=encoder.num_ids, hidden=hidden, **common)
+        return WordEmbeddingConfig(
+            num_ids=encoder.num_ids, hidden=hidden, word_dropout=WORD_DROPOUT, **common
+        )
     return MLPConfig(num_inputs=encoder.num_inputs, **common)

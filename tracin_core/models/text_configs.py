@@ -20,6 +20,7 @@ class WordEmbeddingConfig:
         num_outputs: Logits ``K``, or 1 for regression.
         embedding: Numbers per word.
         hidden: Width of the hidden layer.
+        word_dropout: Share of the words that a step of the training does not see.
         seed: Chooses the initial weights.
     """
 
@@ -29,10 +30,16 @@ class WordEmbeddingConfig:
     num_outputs: int
     embedding: int = 128
     hidden: int = 64
+    word_dropout: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         require_at_least(self, {"num_ids": 2, "num_outputs": 1, "embedding": 1, "hidden": 1})
+        if not 0 <= self.word_dropout < 1:
+            raise ConfigurationError(
+                f"Found word_dropout {self.word_dropout} for the {self.name} network, expected a "
+                "share from 0 to below 1. Correct it in the model's settings."
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``model_config_from_json`` makes an equal configuration of."""
