@@ -118,6 +118,20 @@ def describe_filters(project: Project, signals: Sequence[str]) -> str:
     return escape_markdown(f"Which suspects: by {order[0].lower()}{order[1:]}{filters}")
 
 
+def review_query() -> dict[str, str | list[str]]:
+    """Return the parameters under which the review page asks for the suspects chosen here."""
+    query: dict[str, str | list[str]] = {"project": str(st.session_state.get("project"))}
+    signal = st.session_state.get("signal")
+    if signal and signal != DEFAULT_SIGNAL:
+        query["signal"] = str(signal)
+    for key in ("given", "predicted", "contains"):
+        if chosen := _chosen(key):
+            query[key] = list(chosen)
+    if _chosen("disagrees"):
+        query["disagrees"] = "true"
+    return query
+
+
 def _chosen(key: str) -> Sequence[str]:
     """Return what a filter is set to, also before its widget has read the address."""
     if key in st.session_state:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qs
+
 import pytest
 
 from tracin_core.reviews.decisions import NewDecision, record_decision
 from tracin_core.reviews.examples import get_example
 from tracin_core.reviews.history import fetch_history
 from tracin_core.reviews.projects import current_run, get_project
-from tracin_core.reviews.queue import next_suspect
+from tracin_core.reviews.queue import QueueFilter, next_suspect
 
 
 @pytest.fixture
@@ -136,3 +138,36 @@ def test_history_lists_the_decision(open_app, engine, digits):
     history = open_app("history", project="digits")
     assert not history.exception
     assert any("1 event, " in item.value.replace("\\", "") for item in history.caption)
+
+
+def test_the_queues_filters_go_with_it_to_the_review(open_app, engine):
+    project = get_project(engine, "docs")
+    run = current_run(engine, project.id)
+    wanted = QueueFilter(given_labels=(1, 3), disagreement_only=True, text="array")
+    names = [project.classes[label] for label in wanted.given_labels]
+    suspect = next_suspect(engine, run.id, signal="mean_loss", filter=wanted)
+    assert suspect.example_id != first_suspect(engine, run).example_id
+    app = open_app("queue", project="docs")
+    app.selectbox(key="signal").set_value("mean_loss")
+    app.multiselect(key="given").set_value(names)
+    app.toggle(key="disagrees").set_value(True)
+    app = app.text_input(key="contains").set_value("array").run()
+    (link,) = app.get("page_link")
+    assert link.proto.label == "Review these"
+    app = open_app("review", **parse_qs(link.proto.query_string))
+    assert not app.exception
+    assert app.expander[0].label.replace("\\", "") == "Which suspects: by mean loss, 4 filters on"
+    assert app.button(key=f"keep-{suspect.example_id}-0")
+
+
+def test_what_has_been_reviewed_is_not_reviewed_from_the_queue(open_app):
+    app = open_app("queue", project="docs", status="reviewed")
+    assert not app.get("page_link")
+
+
+def test_the_place_says_how_far_the_review_is(open_app, engine, digits):
+    _project, run = digits
+    suspect = first_suspect(engine, run)
+    app = open_app("review", project="digits")
+    app.button(key=f"keep-{suspect.example_id}-0").click().run()
+    assert any(item.value.endswith("1 of 1,438 reviewed") for item in app.caption)
