@@ -9,9 +9,9 @@ import streamlit as st
 from tracin_core.numerals import counted
 from tracin_core.reviews.queue import QueuePage, fetch_page
 from ui.components.cards import show_cards
-from ui.filters import QueueView, draw_filters, review_query
+from ui.filters import QueueView, draw_filters, review_address
 from ui.galleries import queue_card
-from ui.navigation import make_page, open_page
+from ui.navigation import open_page
 from ui.queue_map import choose_form, draw_queue_map
 from ui.session import get_engine, require_project, require_run
 
@@ -57,8 +57,11 @@ if not found.total:
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
     st.caption(f"{counted(found.total, 'example')}, the most suspect first. Open one to see why.")
     if view.filter.status != "reviewed":
-        # A link: Streamlit lets no page write parameters that its own widgets are bound to.
-        st.page_link(make_page("review"), label="Review these", query_params=review_query())
+        # In a tab of its own: within one session two pages with the same filters would take them
+        # out of each other's address, and Back and a reload would show everything.
+        st.link_button(
+            "Review these", review_address(), help="Opens the review of these in a new tab."
+        )
     page = st.pagination(num_pages, key="page", bind="query-params")
 if page != wanted:
     found = read_page(run.id, view, page)

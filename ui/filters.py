@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -118,18 +119,17 @@ def describe_filters(project: Project, signals: Sequence[str]) -> str:
     return escape_markdown(f"Which suspects: by {order[0].lower()}{order[1:]}{filters}")
 
 
-def review_query() -> dict[str, str | list[str]]:
-    """Return the parameters under which the review page asks for the suspects chosen here."""
-    query: dict[str, str | list[str]] = {"project": str(st.session_state.get("project"))}
+def review_address() -> str:
+    """Return the address at which the review asks for the suspects that are chosen here."""
+    query: dict[str, str | Sequence[str]] = {"project": str(st.session_state.get("project"))}
     signal = st.session_state.get("signal")
     if signal and signal != DEFAULT_SIGNAL:
         query["signal"] = str(signal)
     for key in ("given", "predicted", "contains"):
-        if chosen := _chosen(key):
-            query[key] = list(chosen)
+        query[key] = _chosen(key)
     if _chosen("disagrees"):
         query["disagrees"] = "true"
-    return query
+    return f"review?{urlencode(query, doseq=True)}"
 
 
 def _chosen(key: str) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -152,9 +152,11 @@ def test_the_queues_filters_go_with_it_to_the_review(open_app, engine):
     app.multiselect(key="given").set_value(names)
     app.toggle(key="disagrees").set_value(True)
     app = app.text_input(key="contains").set_value("array").run()
-    (link,) = app.get("page_link")
+    (link,) = app.get("link_button")
     assert link.proto.label == "Review these"
-    app = open_app("review", **parse_qs(link.proto.query_string))
+    address = urlsplit(link.proto.url)
+    assert address.path == "review"
+    app = open_app("review", **parse_qs(address.query))
     assert not app.exception
     assert app.expander[0].label.replace("\\", "") == "Which suspects: by mean loss, 4 filters on"
     assert app.button(key=f"keep-{suspect.example_id}-0")
@@ -162,7 +164,7 @@ def test_the_queues_filters_go_with_it_to_the_review(open_app, engine):
 
 def test_what_has_been_reviewed_is_not_reviewed_from_the_queue(open_app):
     app = open_app("queue", project="docs", status="reviewed")
-    assert not app.get("page_link")
+    assert not app.get("link_button")
 
 
 def test_the_place_says_how_far_the_review_is(open_app, engine, digits):
