@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
 from scripts.serving import Server, wait_until_idle
 from tests.browser.presses import wait_for_example
@@ -33,8 +33,18 @@ def count_steps(page: Page) -> int:
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=label).click()
-    page.get_by_role("option", name=option, exact=True).click()
+    """Choose in a box; one that opens while the page is still moving closes again by itself."""
+    wait_until_idle(page)
+    wanted = page.get_by_role("option", name=option, exact=True)
+    for _ in range(3):
+        page.get_by_role("combobox", name=label).click()
+        try:
+            wanted.wait_for(timeout=5_000)
+        except TimeoutError:
+            page.keyboard.press("Escape")
+        else:
+            break
+    wanted.click()
 
 
 def test_filters_and_decisions_of_the_review_are_no_steps(
@@ -43,7 +53,7 @@ def test_filters_and_decisions_of_the_review_are_no_steps(
     open_page(page, "/overview?project=digits")
     page.get_by_role("link", name="Review").click()
     page.wait_for_url("**/review**")
-    first = wait_for_example(page)
+    wait_for_example(page)
     steps = count_steps(page)
     page.get_by_text("Which suspects").click()
     choose(page, "Sort by", "Mean loss")
@@ -63,7 +73,6 @@ def test_filters_and_decisions_of_the_review_are_no_steps(
     page.go_back()
     page.wait_for_url("**/overview?project=digits")
     expect(page.get_by_role("heading", name="Handwritten digits")).to_be_visible()
-    assert first is not None
 
 
 def test_back_from_an_example_returns_to_the_queue_as_it_was(
