@@ -90,8 +90,7 @@ def test_import_train_and_rescore_are_jobs_that_others_see(mine, place, engine, 
 def test_ctrl_c_cancels_and_a_second_terminal_is_told_who_works(mine, engine, capsys):
     process = start_command("train", mine, "--epochs", "5000")
     try:
-        while "training ..." not in process.stderr.readline():
-            pass
+        assert any("training ..." in line for line in process.stderr)
         time.sleep(0.3)
         assert main(["score", mine]) == 2
         said = capsys.readouterr().err

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 
@@ -224,3 +226,26 @@ def test_a_log_elsewhere_is_not_read(logged):
     for path in ("secret", "logs/../secret", str(place.root / "secret")):
         assert log_path(place, replace(job, log=path)) is None
         assert read_log(place, replace(job, log=path)) == []
+
+
+@pytest.fixture
+def ctrl_c():
+    """As in a terminal, also where the tests run in the background."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+def lose_ctrl_c(engine, job, work) -> None:
+    with JobReporter(engine, job.id, PLAN, interval=0.05) as report:
+        with suppress(KeyboardInterrupt):  # as compiled modules do while they are imported
+            signal.raise_signal(signal.SIGINT)
+        work(report)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("work", [keep_reporting, lambda report: time.sleep(20)])
+def test_a_ctrl_c_that_a_library_has_swallowed_comes_again(engine, job, work):
+    with pytest.raises(KeyboardInterrupt):
+        lose_ctrl_c(engine, job, work)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -63,13 +63,14 @@ class JobReporter:
         self._over = threading.Event()
         self._why_stop: BaseException | None = None
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._former_handler: Any = None
+        self._former_handlers: dict[int, Any] = {}
 
     def __call__(self, report: Progress) -> None:
         """Take a report.
 
         Raises:
             JobCancelled: If somebody has asked the job to stop.
+            KeyboardInterrupt: If Ctrl-C was pressed before, and got lost.
             JobError: If the job was taken for dead and does not belong to this process any more.
         """
         if self._why_stop is not None:
@@ -80,7 +81,9 @@ class JobReporter:
 
     def __enter__(self) -> JobReporter:
         if threading.current_thread() is threading.main_thread():
-            self._former_handler = signal.signal(signal.SIGUSR1, self._interrupt)
+            self._handle(signal.SIGUSR1, self._interrupt)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                self._handle(signal.SIGINT, self._take_ctrl_c)
         self._thread.start()
         return self
 
@@ -92,8 +95,8 @@ class JobReporter:
     ) -> None:
         self._over.set()
         self._thread.join()
-        if self._former_handler is not None:
-            signal.signal(signal.SIGUSR1, self._former_handler)
+        for number, handler in self._former_handlers.items():
+            signal.signal(number, handler)
 
     def _beat(self) -> None:
         told = False
@@ -128,8 +131,20 @@ class JobReporter:
 
         Whatever jobs write is there whole or not at all, so they may be stopped anywhere.
         """
-        while not self._over.wait(GRACE) and self._former_handler is not None:
+        while not self._over.wait(GRACE) and self._former_handlers:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    def _handle(self, number: int, handler: Callable[[int, FrameType | None], None]) -> None:
+        self._former_handlers[number] = signal.signal(number, handler)
+
+    def _take_ctrl_c(self, number: int, frame: FrameType | None) -> None:
+        """Stop at once; and again at the next report, where a library has swallowed it.
+
+        Compiled modules do so while they are imported, which takes seconds for torch.
+        """
+        if self._why_stop is None:
+            self._why_stop = KeyboardInterrupt()
+        self._interrupt(number, frame)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._why_stop is not None and not self._over.is_set():
