@@ -12,7 +12,7 @@ from tests.importing.test_importing import command, run, views
 from tests.importing.test_importing import engine as engine
 from tests.importing.test_importing import own as own
 from tests.sources.builders import picture
-from tracin_core.importing.importing import preview_import, survey_for
+from tracin_core.importing.surveying import preview_import, survey_for
 from tracin_core.reviews.decisions import NewDecision, record_decision
 from tracin_core.reviews.examples import get_example
 from tracin_core.sources import ImportOptions, plan_reports

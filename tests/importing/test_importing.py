@@ -22,7 +22,8 @@ from tracin_core.config import REPOSITORY_ROOT, Workspace, resolve_workspace
 from tracin_core.errors import InputError, WorkspaceError
 from tracin_core.examples.images import read_image
 from tracin_core.importing import staging as import_files
-from tracin_core.importing.importing import ImportReport, import_project
+from tracin_core.importing.importing import import_project
+from tracin_core.importing.report import ImportReport
 from tracin_core.importing.truth import read_planted, read_true_values, read_truth
 from tracin_core.jobs.kinds import Assignment, find_kind
 from tracin_core.reviews.database import open_database

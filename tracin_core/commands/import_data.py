@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from tracin_core.config import Workspace
-    from tracin_core.importing.importing import ImportReport, SurveyedSource
+    from tracin_core.importing.report import ImportReport
+    from tracin_core.importing.surveying import SurveyedSource
     from tracin_core.jobs.kinds import Assignment
     from tracin_core.sources import ImportOptions
 
@@ -88,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.commands.import_display import print_preview
     from tracin_core.commands.opening import choose_workspace
     from tracin_core.commands.progress_display import show_progress
-    from tracin_core.importing.importing import preview_import, survey_for
+    from tracin_core.importing.surveying import preview_import, survey_for
     from tracin_core.reviews.database import open_database
     from tracin_core.reviews.project_rules import check_slug
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,12 @@ from typing import Any
 from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
-from tracin_core.errors import InputError, NotFoundError
+from tracin_core.errors import InputError
 from tracin_core.files import disk_errors_explained
 from tracin_core.importing.growth import (
     check_same_kind,
     describe_columns,
     read_known,
-    recall_options,
 )
 from tracin_core.importing.report import ImportReport, make_report
 from tracin_core.importing.staging import (
@@ -38,89 +36,22 @@ from tracin_core.importing.staging import (
     staged,
 )
 from tracin_core.importing.storing import store_examples
+from tracin_core.importing.surveying import SurveyedSource, find_project, survey_for
 from tracin_core.numerals import counted
 from tracin_core.reviews.entering import NewProject, enter_growth, enter_project
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.project_rules import check_slug
-from tracin_core.reviews.projects import Project, get_project
+from tracin_core.reviews.projects import Project
 from tracin_core.reviews.unseen import settle_entries
-from tracin_core.sources import ImportOptions, Preview, Source, open_source
+from tracin_core.sources import ImportOptions
 from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import Plan
-from tracin_core.sources.previewing import describe_plan
-from tracin_core.sources.survey import Survey, survey_source
+from tracin_core.sources.survey import Survey
 from tracin_core.terms import Split
 from tracin_core.work.locking import project_locked
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
-__all__ = [
-    "ImportReport",
-    "SurveyedSource",
-    "survey_for",
-    "preview_import",
-    "import_project",
-    "remove_killed_imports",
-]
-
-READING, WRITING, ENTERING = "reading the data", "writing the examples", "entering the examples"
-
-
-@dataclass(frozen=True)
-class SurveyedSource:
-    """Data that was read once, so that the import need not do it again.
-
-    Attributes:
-        source: The data.
-        survey: What the reading found, every image looked into.
-    """
-
-    source: Source
-    survey: Survey
-
-
-def survey_for(
-    engine: Engine,
-    slug: str,
-    path: Path,
-    options: ImportOptions,
-    *,
-    rows: int = 0,
-    on_progress: OnProgress = ignore_progress,
-) -> SurveyedSource:
-    """Open data as an import into a project would, and read it once.
-
-    Args:
-        engine: The database.
-        slug: The project, which need not exist; if it does, its columns are recalled.
-        path: The data.
-        options: What the person says.
-        rows: Examples to keep for a preview.
-        on_progress: Told how far the reading is.
-
-    Raises:
-        InputError: If the data cannot be imported, or not into this project.
-    """
-    project = _find_project(engine, slug)
-    source = _open(project, path, options)
-
-    def tell(done: int, total: int) -> None:
-        # A table's length is known at its end only.
-        on_progress(Progress(READING, done, max(total, done + 1)))
-
-    survey = survey_source(source, rows=rows, on_read=tell)
-    num_read = len(survey) + survey.problems.num_refused
-    on_progress(Progress(READING, num_read, num_read))
-    return SurveyedSource(source, survey)
-
-
-def preview_import(
-    engine: Engine, workspace: Workspace, slug: str, surveyed: SurveyedSource
-) -> tuple[Preview, Plan]:
-    """Say what will become of data that was read, also where the project exists already."""
-    project = _find_project(engine, slug)
-    known = None if project is None else read_known(engine, workspace, project)
-    plan = make_plan(surveyed.source, surveyed.survey, known)
-    return describe_plan(surveyed.source, surveyed.survey, plan), plan
+WRITING, ENTERING = "writing the examples", "entering the examples"
 
 
 def import_project(
@@ -168,7 +99,7 @@ def import_project(
         project_locked(workspace.project_folder(slug), lambda: on_progress(waiting)),
     ):
         settle_entries(engine, slug)
-        project = _find_project(engine, slug)
+        project = find_project(engine, slug)
         if project is not None:
             check_same_kind(project, surveyed.source)
         known = None if project is None else read_known(engine, workspace, project)
@@ -187,26 +118,10 @@ def remove_killed_imports(engine: Engine, workspace: Workspace) -> list[str]:
 
     def find_settings(slug: str) -> Mapping[str, Any] | None:
         settle_entries(engine, slug)
-        project = _find_project(engine, slug)
+        project = find_project(engine, slug)
         return None if project is None else project.settings
 
     return remove_leftovers(workspace, find_settings)
-
-
-def _find_project(engine: Engine, slug: str) -> Project | None:
-    try:
-        return get_project(engine, slug)
-    except NotFoundError:
-        return None
-
-
-def _open(project: Project | None, path: Path, options: ImportOptions) -> Source:
-    if project is None:
-        return open_source(path, options)
-    source = open_source(path, recall_options(project, options))
-    source.adopt_kinds({c["name"]: c["kind"] for c in project.settings.get("columns", ())})
-    check_same_kind(project, source)
-    return source
 
 
 def _check_no_problems(survey: Survey, plan: Plan) -> None:
@@ -325,6 +240,6 @@ def _enter(
 
 
 def _is_entered(engine: Engine, slug: str, batch: str) -> bool:
-    project = _find_project(engine, slug)
+    project = find_project(engine, slug)
     imports = () if project is None else project.settings.get("imports", ())
     return any(entry.get("batch") == batch for entry in imports)

@@ -1,0 +1,96 @@
+"""Read a person's data once, and say what an import would make of it, writing nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from tracin_core.config import Workspace
+from tracin_core.errors import NotFoundError
+from tracin_core.importing.growth import check_same_kind, read_known, recall_options
+from tracin_core.reviews.projects import Project, get_project
+from tracin_core.sources import ImportOptions, Preview, Source, open_source
+from tracin_core.sources.plan import make_plan
+from tracin_core.sources.plan_data import Plan
+from tracin_core.sources.previewing import describe_plan
+from tracin_core.sources.survey import Survey, survey_source
+from tracin_core.work.progress import OnProgress, Progress, ignore_progress
+
+READING = "reading the data"
+
+
+@dataclass(frozen=True)
+class SurveyedSource:
+    """Data that was read once, so that the import need not do it again.
+
+    Attributes:
+        source: The data.
+        survey: What the reading found, every image looked into.
+    """
+
+    source: Source
+    survey: Survey
+
+
+def survey_for(
+    engine: Engine,
+    slug: str,
+    path: Path,
+    options: ImportOptions,
+    *,
+    rows: int = 0,
+    on_progress: OnProgress = ignore_progress,
+) -> SurveyedSource:
+    """Open data as an import into a project would, and read it once.
+
+    Args:
+        engine: The database.
+        slug: The project, which need not exist; if it does, its columns are recalled.
+        path: The data.
+        options: What the person says.
+        rows: Examples to keep for a preview.
+        on_progress: Told how far the reading is.
+
+    Raises:
+        InputError: If the data cannot be imported, or not into this project.
+    """
+    project = find_project(engine, slug)
+    source = _open(project, path, options)
+
+    def tell(done: int, total: int) -> None:
+        # A table's length is known at its end only.
+        on_progress(Progress(READING, done, max(total, done + 1)))
+
+    survey = survey_source(source, rows=rows, on_read=tell)
+    num_read = len(survey) + survey.problems.num_refused
+    on_progress(Progress(READING, num_read, num_read))
+    return SurveyedSource(source, survey)
+
+
+def preview_import(
+    engine: Engine, workspace: Workspace, slug: str, surveyed: SurveyedSource
+) -> tuple[Preview, Plan]:
+    """Say what will become of data that was read, also where the project exists already."""
+    project = find_project(engine, slug)
+    known = None if project is None else read_known(engine, workspace, project)
+    plan = make_plan(surveyed.source, surveyed.survey, known)
+    return describe_plan(surveyed.source, surveyed.survey, plan), plan
+
+
+def find_project(engine: Engine, slug: str) -> Project | None:
+    """Return a project, or None where there is none of this name yet."""
+    try:
+        return get_project(engine, slug)
+    except NotFoundError:
+        return None
+
+
+def _open(project: Project | None, path: Path, options: ImportOptions) -> Source:
+    if project is None:
+        return open_source(path, options)
+    source = open_source(path, recall_options(project, options))
+    source.adopt_kinds({c["name"]: c["kind"] for c in project.settings.get("columns", ())})
+    check_same_kind(project, source)
+    return source
