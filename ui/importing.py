@@ -16,6 +16,7 @@ from tracin_core.reviews.project_management import list_projects
 from tracin_core.reviews.projects import Project
 from tracin_core.sources import ImportOptions, Preview
 from ui.failures import told_on_page
+from ui.import_growth import draw_growth
 from ui.import_options import draw_meaning, draw_reading
 from ui.import_preview import draw_preview, without_switches
 from ui.import_reading import describe_without_roles, name_data, read_preview
@@ -83,8 +84,12 @@ def _look(path: Path, options: ImportOptions) -> tuple[Preview | None, str]:
 def _draw_import(path: Path, preview: Preview, key: str) -> Job | None:
     st.subheader("Import", anchor=False)
     growing = _choose_grown(preview, key)
-    slug, title = (growing.slug, None) if growing else _draw_name(path, key)
-    usable = preview.num_usable > 0 and bool(slug)
+    if growing:
+        slug, title = growing.slug, None
+        usable = draw_growth(path, preview.options, growing) > 0
+    else:
+        slug, title = _draw_name(path, key)
+        usable = preview.num_usable > 0 and bool(slug)
     pressed = st.button("Import", type="primary", key="import", disabled=not usable)
     st.caption("It is copied into the workspace; what you pointed to stays as it is.")
     if not pressed or not slug:

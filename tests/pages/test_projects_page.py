@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from streamlit.testing.v1 import AppTest
 
 from tracin_core.config import Workspace, resolve_workspace
+from tracin_core.importing.importing import import_project
 from tracin_core.reviews.jobs import claim_job, create_job, finish_job, heartbeat, list_jobs
 from tracin_core.reviews.projects import (
     NewExample,
@@ -163,6 +164,50 @@ def test_projects_of_one_title_are_told_apart(open_app, engine, pets, table):
     box = next(item for item in app.selectbox if item.options[-1] == "Films (films-2)")
     assert box.options[-2:] == ["Films (films)", "Films (films-2)"]
     assert app.sidebar.selectbox[0].options == box.options
+
+
+def choose_growth(app: AppTest, path: Path) -> AppTest:
+    app = choose(app, path)
+    into = next(item for item in app.button_group if item.label == "Import into")
+    return into.set_value("grow").run()
+
+
+@pytest.fixture
+def films(engine: Engine, workspace: Workspace, table: Path) -> Path:
+    import_project(engine, workspace, "films", table, ImportOptions())
+    return table
+
+
+def test_what_grown_data_adds_is_said_before_it_is_imported(open_app, films):
+    films.write_text(
+        films.read_text().replace("in scene 7,yes", "in scene 7,no") + "one more film,no\n"
+    )
+    app = choose_growth(open_app("projects", show="new"), films)
+    assert not app.exception
+    text = said(app).replace("\\", "")
+    assert "1 example would be added. 40 are there already" in text
+    assert "with which it was imported. The project keeps that one" in text
+    assert not app.button(key="import").disabled
+
+
+def test_grown_data_without_anything_new_cannot_be_imported(open_app, films):
+    app = choose_growth(open_app("projects", show="new"), films)
+    assert "Nothing in it is new. 40 are there already" in said(app).replace("\\", "")
+    assert app.button(key="import").disabled
+
+
+def test_new_classes_of_grown_data_are_said(open_app, films, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text("remark,label\n" + "".join(f"a remark {n},g{n % 2}\n" for n in range(20)))
+    app = choose_growth(open_app("projects", show="new"), other)
+    assert "20 examples would be added. New classes: “g0”, “g1”." in said(app).replace("\\", "")
+
+
+def test_a_project_that_cannot_grow_says_why(open_app, pets, table):
+    app = choose_growth(open_app("projects", show="new"), table)
+    assert not app.exception
+    assert "was not made by an import" in app.error[0].value
+    assert app.button(key="import").disabled
 
 
 def test_the_list_says_what_a_project_holds(open_app, pets):
