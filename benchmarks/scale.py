@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tracin_core import Checkpoint, Projection, TracIn
+from tracin_core import Checkpoint, TracIn
 from tracin_core.fitting.example_source import SplitSource
-from tracin_core.runs import RunFolder
+from tracin_core.runs import ProjectionEntry, RunFolder
 from tracin_core.runs.digests import DIGEST_BYTES
 from tracin_core.runs.shards import UnfinishedRun
 from tracin_core.scoring.sharding import ShardScorer
@@ -81,7 +81,11 @@ def score(count: int, folder: Path) -> dict[str, float]:
         Checkpoint(build_mlp(seed).state_dict(), learning_rate=0.1) for seed in range(CHECKPOINTS)
     ]
     tracin = TracIn(build_mlp(0), checkpoints, device="cpu", rates="ones")
-    scorer = ShardScorer(tracin=tracin, projection=Projection(dim=DIMENSIONS))
+    # A project's last-layer vectors are exact only up to 256 MB. Here they always are, so that
+    # the same is measured at every size.
+    scorer = ShardScorer(
+        tracin=tracin, projection={"all": ProjectionEntry(dim=DIMENSIONS), "last": None}
+    )
     # torch, Arrow and pandas load parts of themselves on first use, whatever the size: 0.4 s.
     scorer.score(open_run(folder / "warm-up"), make_source(SMALLEST))
     run, source = open_run(folder / str(count)), make_source(count)

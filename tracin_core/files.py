@@ -66,6 +66,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_temporaries(folder: Path) -> None:
+    """Remove what processes killed within ``atomic_file`` have left in a folder.
+
+    Call it only where no other process may be writing there.
+    """
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def exported_file(path: Path) -> Iterator[BinaryIO]:
     """Yield a file, in a place that a person chose, that takes its name when the block succeeds.

@@ -316,7 +316,8 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     missing = {key: value for key, value in state.items() if key != "4.bias"}
     shaped = {**state, "4.bias": torch.zeros(9)}
     extra = {**state, "9.bias": torch.zeros(1)}
-    (tmp_path / "broken.pt").write_bytes(b"PK\x03\x04 not a file")
+    (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04 not a file")
+    (tmp_path / "broken.pt").write_bytes(b"not a file")
     cases = {
         "4.bias is missing": missing,
         r"4.bias has shape \(9,\), the model \(3,\)": shaped,
@@ -324,6 +325,7 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         "no weights": {"note": "empty"},
         "does not exist": tmp_path / "nowhere.pt",
         "cannot be read": tmp_path / "broken.pt",
+        "is not whole": tmp_path / "cut.pt",
     }
     for message, weights in cases.items():
         tracin = TracIn(model, [Checkpoint(weights, 1.0)], device="cpu")

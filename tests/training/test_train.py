@@ -95,13 +95,16 @@ def test_a_finished_training_is_read_not_repeated(tmp_path):
     records = train(first, make_data(), make_data(30), CONFIG, tmp_path)
     leftover = tmp_path / "checkpoints" / "step-999999.pt"  # as a kill during the clean-up leaves
     leftover.write_bytes(b"")
+    halves = [base / ".half.pt.1-2.tmp" for base in (tmp_path, leftover.parent)]
+    for half in halves:
+        half.write_bytes(b"")
 
     def fail(share: float, message: str) -> None:
         raise AssertionError("an epoch was trained")
 
     assert train(second, make_data(), make_data(30), CONFIG, tmp_path, fail) == records
     assert_equal_weights(weights_of(first), weights_of(second))
-    assert not leftover.exists()
+    assert not any(path.exists() for path in (leftover, *halves))
     assert not (tmp_path / STATE_FILE).exists()
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from tracin_core.errors import CheckpointError, RunFolderError
+from tracin_core.files import remove_temporaries
 from tracin_core.training.batches import count_batches, hash_dataset, ordered_batches
 from tracin_core.training.config import TrainingConfig
 from tracin_core.training.epoch import OnVisited, check_finite, evaluate, run_epoch
@@ -169,6 +170,8 @@ class TrainingSession:
         (self.folder / STATE_FILE).unlink(missing_ok=True)
         epochs = load_json(self.folder / RESULT_FILE)["epochs"]
         self._thin_out([EpochRecord(**epoch) for epoch in epochs])
+        for folder in (self.folder, (self.folder / checkpoint_path(0)).parent):
+            remove_temporaries(folder)
 
     def load_weights(self, record: CheckpointRecord) -> None:
         """Put a kept checkpoint's weights into the model."""
