@@ -18,6 +18,8 @@ from playwright.sync_api import Browser, Page, Playwright
 
 from tracin_core.config import REPOSITORY_ROOT
 
+# How often, and how far apart, the page must be seen idle.
+QUIET_LOOKS, LOOK_MILLISECONDS = 3, 60
 START_TIMEOUT = 60  # seconds; a cold server on a busy machine
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -107,5 +109,13 @@ def launch_browser(playwright: Playwright) -> Browser:
 
 
 def wait_until_idle(page: Page) -> None:
-    """Wait until the server has drawn all it has to draw."""
-    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    """Wait until the server has drawn all it has to draw, and for a moment begins nothing new.
+
+    A press or click takes some milliseconds to reach the server; until then the page seems idle.
+    """
+    quiet = 0
+    while quiet < QUIET_LOOKS:
+        page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+        page.wait_for_timeout(LOOK_MILLISECONDS)
+        is_quiet = page.locator("[data-testid=stApp][data-test-script-state=notRunning]").count()
+        quiet = quiet + 1 if is_quiet else 0

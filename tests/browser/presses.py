@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 from playwright.sync_api import Page
 
 # The big example lives in the shadow root of a component inside the container of this key.
@@ -18,6 +19,9 @@ _SHOWN = """
   return null
 }
 """
+
+# A key that goes down before is lost, as it is for a person.
+_LISTENS = "document.documentElement.dataset.keys === 'listening'"
 
 _RECORD = f"""
 () => {{
@@ -47,7 +51,8 @@ def read_presses(page: Page) -> list[Press]:
 
 
 def wait_for_example(page: Page, *, other_than: int | None = None) -> int:
-    """Wait until an example (another one) is on the screen and return its number."""
+    """Wait until an example (another one) is on the screen, and keys act; return its number."""
+    page.wait_for_function(_LISTENS)
     page.wait_for_function(
         f"other => {{ const shown = ({_SHOWN})(); return shown !== null && shown !== other }}",
         arg=other_than,
@@ -60,3 +65,12 @@ def wait_for_example(page: Page, *, other_than: int | None = None) -> int:
 def shown_example(page: Page) -> int | None:
     shown: int | None = page.evaluate(_SHOWN)
     return shown
+
+
+def wait_until_shown(page: Page, example_id: int) -> None:
+    """Wait until this very example is on the screen, for at most 20 seconds."""
+    for _ in range(400):
+        if shown_example(page) == example_id:
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"example {example_id} did not come back on the screen")

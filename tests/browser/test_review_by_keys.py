@@ -16,6 +16,7 @@ from tests.browser.presses import (
     record_presses,
     shown_example,
     wait_for_example,
+    wait_until_shown,
 )
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.examples import get_example
@@ -95,15 +96,6 @@ def export_rows(page: Page, server: Server) -> dict[str, dict[str, str]]:
         page.get_by_role("button", name="Export").click()
     text = waiting.value.path().read_text(encoding="utf-8-sig")
     return {row["key"]: row for row in csv.DictReader(io.StringIO(text))}
-
-
-def wait_until_shown(page: Page, example_id: int) -> None:
-    """Wait until this very example is on the screen, for at most 20 seconds."""
-    for _ in range(400):
-        if shown_example(page) == example_id:
-            return
-        page.wait_for_timeout(50)
-    pytest.fail(f"example {example_id} did not come back on the screen")
 
 
 def test_ten_suspects_by_keys_a_reload_two_undos_and_the_export_agree(

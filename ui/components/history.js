@@ -3,7 +3,8 @@
 // another example to look at; everything else that a page writes about itself replaces.
 
 // Opening another page, Streamlit writes that page's query into this page's address first, and the
-// other path some milliseconds later.
+// other path some milliseconds later. An example that a person leaves for another page within this
+// time cannot be told from that, and is no step.
 const SWITCH_MILLISECONDS = 1000
 
 const lastPart = url => url.pathname.split("/").pop()

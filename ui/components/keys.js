@@ -66,11 +66,13 @@ export default function (component) {
     instance.listener = event => handle(event, instance.component)
     document.addEventListener("keydown", instance.listener)
     instances.set(parentElement, instance)
+    document.documentElement.dataset.keys = "listening"
   }
   return () => {
     const ended = instances.get(parentElement)
     if (!ended) return
     document.removeEventListener("keydown", ended.listener)
     instances.delete(parentElement)
+    delete document.documentElement.dataset.keys
   }
 }
