@@ -39,5 +39,24 @@ def full_precision(device: torch.device) -> Iterator[None]:
             kind.fp32_precision = precision
 
 
+@contextmanager
+def half_precision(device: torch.device) -> Iterator[None]:
+    """Compute in bfloat16 what autocast lets a device compute so."""
+    mkldnn: Any = torch.backends.mkldnn
+    # oneDNN has no bfloat16 kernels for processors without AVX-512, and for recurrent layers it
+    # fails instead of saying so; PyTorch's own kernels run anywhere.
+    unfit = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    before = mkldnn.enabled
+    try:
+        if unfit:
+            mkldnn.enabled = False
+        # Weights are new tensors in every pass: a cache of their casts would only grow.
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+            yield
+    finally:
+        if unfit:
+            mkldnn.enabled = before
+
+
 def _widen_one(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in HALF else tensor

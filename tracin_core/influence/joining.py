@@ -5,14 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from tracin_core.gradients.plan import Plan
+from tracin_core.influence.chain import ELEMENTWISE, Chain
 
 # Numbers held at once where several batches are joined: 16 MB in single precision.
 JOINED_NUMBERS = 4_000_000
-# Modules that do not mix an example's numbers, and the container they stand in.
-ELEMENTWISE = {
-    *(nn.Sequential, nn.Flatten, nn.Identity, nn.Dropout, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU),
-    *(nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.ReLU6, nn.Mish),
-}
 
 
 def count_chain_numbers(model: nn.Module, numbers_each: int) -> int | None:
@@ -49,22 +45,40 @@ class Sizes:
         plan: How its gradients are computed.
         batch_size: Examples in a pass where nothing is to be gained.
         numbers_each: Numbers in the input of one example.
+        chain: The model, where it can go through several checkpoints at once.
+        num_checkpoints: Checkpoints C that are on the device together.
 
     Attributes:
         full_pass: Examples in a forward and backward pass.
         forward: Examples in a forward pass alone.
         read: Examples read at once.
+        checkpoints: Checkpoints that a forward pass goes through at once.
     """
 
-    def __init__(self, model: nn.Module, plan: Plan, batch_size: int, numbers_each: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        plan: Plan,
+        batch_size: int,
+        numbers_each: int,
+        chain: Chain | None = None,
+        num_checkpoints: int = 1,
+    ) -> None:
         held = count_chain_numbers(model, numbers_each)
         joined = batch_size if held is None else max(batch_size, JOINED_NUMBERS // held)
         by_rules = not plan.fallback and not plan.known
         self.full_pass = joined if by_rules else batch_size
         self.forward = joined if plan.head is not None else batch_size
+        self.checkpoints = 1
+        each = numbers_each
+        if chain is not None and held is not None:
+            room = JOINED_NUMBERS // batch_size - numbers_each
+            self.checkpoints = min(num_checkpoints, max(1, room // chain.widest))
+            self.forward = JOINED_NUMBERS // (each + self.checkpoints * (held - each))
+            self.forward = max(batch_size, self.forward)
+            each += self.checkpoints * chain.widest
         self.read = self.full_pass
         if plan.head is not None:
             # A head's forward pass can be so short that what is done around it costs as much,
             # so it is done for several batches at once, as many as have small inputs.
-            batches = JOINED_NUMBERS // max(1, numbers_each * batch_size)
-            self.read = batch_size * max(1, batches)
+            self.read = batch_size * max(1, JOINED_NUMBERS // max(1, each * batch_size))

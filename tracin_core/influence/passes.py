@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -24,7 +25,8 @@ from tracin_core.gradients.structure import find_tensors, map_tensors
 from tracin_core.gradients.weights import WeightSlots, evaluation_mode
 from tracin_core.influence.batches import Batch, check_labels
 from tracin_core.influence.checkpoints import Checkpoint, read_weights
-from tracin_core.influence.head import capture_head, mark_head
+from tracin_core.influence.head import mark_head
+from tracin_core.influence.head_runner import HeadRunner
 
 # As many checkpoints stay on the device together as need less than this, and the examples are
 # read once for all of them. 2 GiB is small beside what a machine that trains models has.
@@ -54,6 +56,9 @@ class Runner:
         checkpoints: Weights to put in place, one after the other.
         device: Where to compute.
         has_classes: Whether targets are class indices, which are then checked.
+
+    Attributes:
+        heads: What runs forward passes alone.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class Runner:
         self._num_classes: int | None = None
         self._slots = WeightSlots(model)
         self._resident: dict[int, dict[str, Tensor]] = {}
+        self.heads = HeadRunner(model, self._slots, lambda index: self._weights(index, ()))
         size = sum(value.nbytes for value in model.state_dict().values())
         self._most_resident = max(1, RESIDENT_BYTES // max(1, size))
 
@@ -142,7 +148,7 @@ class Runner:
     def passes(
         self,
         batch: Batch,
-        checkpoints: Iterable[int],
+        checkpoints: Sequence[int],
         plan: Plan,
         names: Sequence[str],
         objective: Objective,
@@ -157,21 +163,16 @@ class Runner:
         largest = max(1, FALLBACK_NUMBERS // max(1, fallback_numbers))
         for piece in batch.split(largest):
             moved = piece.to(self.device)
-            for index in checkpoints:
-                captured = self._capture_head(moved, index, plan, moved.split(forward_size))
+            if plan.head is not None:
+                parts = moved.split(forward_size)
+                captured = self.heads.capture(plan.head, moved, checkpoints, parts)
                 if captured is not None:
-                    yield ExamplePass(moved, index, captured)
+                    yield from map(ExamplePass, repeat(moved), checkpoints, captured)
                     continue
-                for part in moved.split(batch_size):
+            # A part is through when it is through all checkpoints; only then comes the next.
+            for part in moved.split(batch_size):
+                for index in checkpoints:
                     yield self._run(part, index, plan, names, objective)
-
-    def _capture_head(
-        self, batch: Batch, index: int, plan: Plan, parts: Sequence[Batch]
-    ) -> CapturedPass | None:
-        if plan.head is None:
-            return None
-        with self._slots.hold(self._weights(index, ())):
-            return capture_head(self.model, plan.head, batch, parts)
 
     def _run(
         self, batch: Batch, index: int, plan: Plan, names: Sequence[str], objective: Objective

@@ -14,6 +14,7 @@ from torch import Tensor
 from tracin_core.errors import GradientError
 from tracin_core.gradients.capture import Objective
 from tracin_core.gradients.plan import Plan
+from tracin_core.gradients.precision import half_precision
 from tracin_core.influence.batches import Batch, read_batches
 from tracin_core.influence.joining import Sizes
 from tracin_core.influence.outbox import Outbox
@@ -89,9 +90,9 @@ class Work:
         outbox = Outbox(waits=self.runner.device.type != "cpu")
         done = 0
 
-        def count(step: ExamplePass) -> None:
+        def count(examples: int) -> None:
             nonlocal done
-            done += step.batch.size
+            done += examples
             if self.on_progress is not None:
                 self.on_progress(done, self.total * self.num_checkpoints)
 
@@ -100,8 +101,8 @@ class Work:
             batches = send_batches(read, self.runner.device, self.runner.check)
             batch = next(batches, None)
             while batch is not None:
-                for checkpoint in group:
-                    self._run_batch(batch, checkpoint, consume, outbox, count)
+                for checkpoints in self._cut(group):
+                    self._run_batch(batch, checkpoints, consume, outbox, count)
                 # Read while the device is still busy, and only then wait for its results.
                 batch = next(batches, None)
                 outbox.deliver()
@@ -111,31 +112,36 @@ class Work:
         outbox = Outbox(waits=self.runner.device.type != "cpu")
         self.runner.check(batch)
         moved = batch.to(self.runner.device)
-        for checkpoint in range(self.num_checkpoints):
-            self._run_batch(moved, checkpoint, consume, outbox, lambda step: None)
+        for checkpoints in self._cut(range(self.num_checkpoints)):
+            self._run_batch(moved, checkpoints, consume, outbox, lambda examples: None)
         outbox.deliver()
+
+    def _cut(self, group: range) -> list[range]:
+        """Return the checkpoints that go through passes together: one, but of plain chains."""
+        size = self._sizes.checkpoints
+        return [group[first : first + size] for first in range(0, len(group), size)]
 
     def _run_batch(
         self,
         batch: Batch,
-        checkpoint: int,
+        checkpoints: range,
         consume: Consume,
         outbox: Outbox,
-        count: Callable[[ExamplePass], None],
+        count: Callable[[int], None],
     ) -> None:
-        """Run one checkpoint, in smaller and smaller passes where memory runs out."""
+        """Run some checkpoints, in smaller and smaller passes where memory runs out."""
         done = 0
 
         def finish(step: ExamplePass) -> None:
             nonlocal done
             outbox.commit()
             done += step.batch.size
-            count(step)
+            count(step.batch.size * len(checkpoints))
 
         while done < batch.size:
             rest = batch if not done else batch.cut(done, batch.size)
             size = self.room.fit(min(rest.size, self._sizes.read))
-            if not self._try(rest, checkpoint, consume, outbox, finish):
+            if not self._try(rest, checkpoints, consume, outbox, finish):
                 outbox.discard()
                 outbox.deliver()
                 self.room.halve(size, self.runner.device)
@@ -143,7 +149,7 @@ class Work:
     def _try(
         self,
         batch: Batch,
-        checkpoint: int,
+        checkpoints: range,
         consume: Consume,
         outbox: Outbox,
         finish: Callable[[ExamplePass], None],
@@ -153,7 +159,7 @@ class Work:
             for part in batch.split(self.room.fit(batch.size)):
                 passes = self.runner.passes(
                     part,
-                    (checkpoint,),
+                    checkpoints,
                     self.plan,
                     self.names,
                     self.objective,
@@ -162,7 +168,9 @@ class Work:
                 )
                 while (step := self._advance(passes)) is not None:
                     consume(step, outbox)
-                    finish(step)
+                    # Examples are through when they are through all of these checkpoints.
+                    if step.checkpoint == checkpoints[-1]:
+                        finish(step)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -173,13 +181,14 @@ class Work:
         """Run the next pass, in half precision if that is wanted; what follows never is."""
         if not self.in_half_precision:
             return next(passes, None)
-        # Weights are new tensors in every pass: a cache of their casts would only grow.
-        with torch.autocast(self.runner.device.type, torch.bfloat16, cache_enabled=False):
+        with half_precision(self.runner.device):
             return next(passes, None)
 
     @cached_property
     def _sizes(self) -> Sizes:
-        return Sizes(self.runner.model, self.plan, self.batch_size, self.numbers_each)
+        runner, most = self.runner, max(map(len, self.runner.groups))
+        chain = runner.heads.open(self.plan)
+        return Sizes(runner.model, self.plan, self.batch_size, self.numbers_each, chain, most)
 
     def count_numbers(self, names: Sequence[str]) -> int:
         """Return how many numbers P the named parameters have."""
