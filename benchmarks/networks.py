@@ -63,6 +63,12 @@ def build_resnet() -> nn.Module:
     return network
 
 
+def build_large_resnet() -> nn.Module:
+    """Torchvision's resnet50 with ten classes, for 224 x 224 input."""
+    network: nn.Module = torchvision.models.resnet50(num_classes=CLASSES)
+    return network
+
+
 def build_vision_transformer() -> nn.Module:
     """Torchvision's VisionTransformer, 64 patches of 32 x 32 pixels, four layers of 64."""
     return torchvision.models.VisionTransformer(
@@ -101,6 +107,8 @@ LARGE = {
     "VisionTransformer": Subject(build_vision_transformer, 256, 48, (3, 32, 32), 64),
     "TransformerEncoder": Subject(TextTransformer, 512, 64, (), 128),
 }
+# What only a GPU does in reasonable time.
+HUGE = {"resnet50": Subject(build_large_resnet, 64, 12, (3, 224, 224), 64)}
 
 
 def make_examples(subject: Subject) -> TensorDataset:
@@ -116,6 +124,11 @@ def make_examples(subject: Subject) -> TensorDataset:
         inputs = torch.where(torch.rand(count, TOKENS) < 0.2, own, common)
     wrong = torch.rand(count) < 0.1
     return TensorDataset(inputs, torch.where(wrong, torch.randint(CLASSES, (count,)), labels))
+
+
+def move(examples: TensorDataset, device: torch.device) -> TensorDataset:
+    """Return the examples on a device."""
+    return TensorDataset(*(tensor.to(device) for tensor in examples.tensors))
 
 
 def cut(examples: TensorDataset, batch_size: int) -> list[tuple[Tensor, ...]]:

@@ -1,12 +1,15 @@
 """What TracIn scores cost beside a plain training pass, how exact they are, and the peers.
 
     python -m benchmarks.self_influence [--rounds 5] [--threads 2] [--clock wall] [--skip-peers]
+                                        [--device cpu] [--times 1] [--networks NAME ...]
 
 Prints markdown. On a machine busy with other work, ``--threads 1 --clock cpu`` measures
-processor time instead. All contenders go over the same examples at the same three checkpoints,
-interleaved round by round so that a busy machine hits them alike; medians are reported. Errors
-are relative, the largest over the checked examples, against float64 and one backward pass per
-example.
+processor time instead. On a GPU, ``--device cuda``, ours reads its examples from the processor's
+memory, as users have them; plain loops and peers find theirs on the GPU already.
+
+All contenders go over the same examples at the same three checkpoints, interleaved round by
+round so that a busy machine hits them alike; medians are reported. Errors are relative, the
+largest over the checked examples, against float64 and one backward pass per example.
 """
 
 from __future__ import annotations
@@ -22,39 +25,32 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from benchmarks.networks import LARGE, LEARNING_RATE, SMALL, Subject, cut, make_examples, train
+from benchmarks.floors import FORWARD, TRAINING, make_floors
+from benchmarks.networks import (
+    HUGE,
+    LARGE,
+    LEARNING_RATE,
+    SMALL,
+    Subject,
+    cut,
+    make_examples,
+    move,
+    train,
+)
 from benchmarks.peers import CAPTUM_MODES, Run, find_peers
 from tracin_core import Checkpoint, Projection, TracIn
 
 # What a measurement lasts at least.
 LEAST_SECONDS = 0.3
-FORWARD, TRAINING = "plain forward", "plain forward + backward"
-ALL, LAST = "**all layers**", "**last layer**"
+ALL, LAST, HALF = "**all layers**", "**last layer**", "all layers, bfloat16"
 PROJECTION = Projection(dim=512)
-
-
-def run_forward(model: nn.Module, checkpoints: list[Checkpoint], batches: list[Tensor]) -> None:
-    for checkpoint in checkpoints:
-        model.load_state_dict(checkpoint.weights)
-        with torch.no_grad():
-            for inputs in batches:
-                model(inputs)
-
-
-def run_training(
-    model: nn.Module, checkpoints: list[Checkpoint], batches: list[tuple[Tensor, ...]]
-) -> None:
-    for checkpoint in checkpoints:
-        model.load_state_dict(checkpoint.weights)
-        for inputs, targets in batches:
-            model.zero_grad()
-            F.cross_entropy(model(inputs), targets).backward()
 
 
 def time_interleaved(
@@ -88,14 +84,16 @@ def ask_oracle(
 ) -> tuple[Tensor, Tensor]:
     """Return self-influence over all layers and the last, in float64, one example at a time."""
     model = copy.deepcopy(model).double()
+    device = next(model.parameters()).device
     every, last = (torch.zeros(len(examples), dtype=torch.float64) for _ in range(2))
     for checkpoint in checkpoints:
         model.load_state_dict(checkpoint.weights)
         for index in range(len(examples)):
-            inputs, label = examples[index]
+            inputs, label = (tensor.to(device) for tensor in examples[index])
             inputs = inputs.double() if inputs.is_floating_point() else inputs
             loss = F.cross_entropy(model(inputs[None]), label[None])
-            squares = [g.square().sum() for g in torch.autograd.grad(loss, [*model.parameters()])]
+            gradients = torch.autograd.grad(loss, [*model.parameters()])
+            squares = [float(gradient.square().sum()) for gradient in gradients]
             every[index] += LEARNING_RATE * sum(squares)
             last[index] += LEARNING_RATE * sum(squares[-2:])
     return every, last
@@ -105,46 +103,68 @@ def find_error(found: Tensor, truth: Tensor) -> float:
     return float(((found.double() - truth) / truth).abs().max())
 
 
-def measure(
-    name: str, subject: Subject, rounds: int, clock: Callable[[], float], with_peers: bool
-) -> None:
+def measure(name: str, subject: Subject, options: argparse.Namespace) -> None:
     """Print one network's table."""
     torch.manual_seed(0)
-    model, examples = subject.build(), make_examples(subject)
+    device = torch.device(options.device)
+    model, examples = subject.build().to(device), make_examples(subject)
     size = subject.batch_size
-    checkpoints = train(model, examples, size)
-    every = TracIn(model, checkpoints, device="cpu", batch_size=size)
-    last = TracIn(model, checkpoints, layers="last", device="cpu", batch_size=size)
+    placed = move(examples, device)
+    checkpoints = train(model, placed, size)
+    every = TracIn(model, checkpoints, device=device, batch_size=size)
+    last = TracIn(model, checkpoints, layers="last", device=device, batch_size=size)
     all_runs: dict[str, Run] = {ALL: every.self_influence}
+    if device.type == "cuda":
+        half = TracIn(model, checkpoints, device=device, batch_size=size, precision="bfloat16")
+        all_runs[HALF] = half.self_influence
     last_runs: dict[str, Run] = {LAST: last.self_influence}
     missing: list[str] = []
     replica = copy.deepcopy(model)
-    if with_peers:
-        peers, last_peers, missing = find_peers(replica, checkpoints, size, subject.captum_batch)
-        all_runs |= peers
-        last_runs |= last_peers
+    peers: dict[str, Run] = {}
+    if name in SMALL and not options.skip_peers:
+        every_peer, last_peer, missing = find_peers(
+            replica, checkpoints, size, subject.captum_batch
+        )
+        peers = every_peer | last_peer
+        all_runs |= every_peer
+        last_runs |= last_peer
     part = TensorDataset(*(tensor[: subject.checked] for tensor in examples.tensors))
     truths = ask_oracle(model, checkpoints, part)
     errors: dict[str, float] = {}
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for runs, truth in zip((all_runs, last_runs), truths, strict=True):
-            errors |= {key: find_error(run(part), truth) for key, run in runs.items()}
-    batches = cut(examples, size)
-    inputs = [batch[0] for batch in batches]
+            for key, run in runs.items():
+                found = run(move(part, device) if key in peers else part)
+                errors[key] = find_error(found.cpu(), truth)
     contenders: dict[str, Callable[[], object]] = {
-        FORWARD: lambda: run_forward(replica, checkpoints, inputs),
-        TRAINING: lambda: run_training(replica, checkpoints, batches),
-        **{key: lambda run=run: run(examples) for key, run in (all_runs | last_runs).items()},
+        **make_floors(replica, checkpoints, cut(placed, size)),
+        **{
+            key: lambda run=run, own=placed if key in peers else examples: run(own)
+            for key, run in (all_runs | last_runs).items()
+        },
         "vectors of 512": lambda: every.vectors(examples, PROJECTION),
         "everything, in one capture": lambda: every.capture(
             examples, projection=PROJECTION, last_layer_vectors=True
         ),
     }
-    seconds = time_interleaved(contenders, rounds, clock)
+    seconds = time_interleaved(contenders, options.rounds, choose_clock(options))
     print_table(name, model, subject, every, seconds, errors)
     for peer in missing:
         print(f"\n{peer} is not installed, so it was not measured.")
+
+
+def choose_clock(options: argparse.Namespace) -> Callable[[], float]:
+    """Return what tells the time; on a GPU when all that was asked of it is done."""
+    clock = time.perf_counter if options.clock == "wall" else time.process_time
+    if options.device == "cpu":
+        return clock
+
+    def wait_and_look() -> float:
+        torch.cuda.synchronize()
+        return clock()
+
+    return wait_and_look
 
 
 def print_table(
@@ -174,6 +194,8 @@ def print_table(
         print(
             f"\nAll layers: {min(captum) / seconds[ALL]:.1f} times as fast as captum's best mode."
         )
+    share = seconds[TRAINING] / seconds[ALL]
+    print(f"\nPlain forward + backward alone would take {share:.0%} of the time of all layers.")
 
 
 def main() -> None:
@@ -183,18 +205,21 @@ def main() -> None:
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--networks", nargs="*", default=[*SMALL, *LARGE])
     parser.add_argument("--skip-peers", action="store_true")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--times", type=int, default=1, help="so many times the examples")
     options = parser.parse_args()
-    clock = time.perf_counter if options.clock == "wall" else time.process_time
     torch.set_num_threads(options.threads)
+    where = f"{os.cpu_count()} cores, {options.threads} threads"
+    if options.device == "cuda":
+        where += f", {torch.cuda.get_device_name()}"
     print(
-        f"torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores, "
-        f"{options.threads} threads, {'wall' if options.clock == 'wall' else 'processor'} time; "
+        f"torch {torch.__version__}, {platform.machine()}, {where}, "
+        f"{'wall' if options.clock == 'wall' else 'processor'} time; "
         f"three checkpoints, medians of {options.rounds} interleaved rounds."
     )
     for name in options.networks:
-        subject = (SMALL | LARGE)[name]
-        peers = name in SMALL and not options.skip_peers
-        measure(name, subject, options.rounds, clock, peers)
+        subject = (SMALL | LARGE | HUGE)[name]
+        measure(name, replace(subject, examples=subject.examples * options.times), options)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from tracin_core import Projection
 from tracin_core.errors import ConfigurationError
 from tracin_core.gradients.contributions import Contribution, Dense, Outer
 from tracin_core.gradients.convolution import Kernel
-from tracin_core.gradients.projection import Sketch, make_hashes
+from tracin_core.gradients.hashes import make_hashes
+from tracin_core.gradients.sketch import Sketch
 from tracin_core.gradients.tables import Bags, Rows
 
 DIM = 16

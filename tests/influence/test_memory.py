@@ -16,7 +16,7 @@ from tracin_core import Checkpoint, Projection, TracIn
 from tracin_core.errors import GradientError
 from tracin_core.influence import passes
 from tracin_core.influence.batches import read_batches
-from tracin_core.influence.outbox import Outbox
+from tracin_core.influence.outbox import Outbox, Sent
 from tracin_core.influence.work import Work
 
 
@@ -152,23 +152,24 @@ def test_results_that_wait_for_the_end_of_a_batch_are_the_same(
     """As on a GPU, where a copy for every pass would hold it up."""
     expected = results(make_tracin(10_000))
     make, run_batch, order = Outbox.__init__, Work._run_batch, list[str]()
-    deliver = Outbox.deliver
+    bring = Sent.bring
     monkeypatch.setattr(Outbox, "__init__", lambda self, *, waits: make(self, waits=True))
 
     def note_batch(self: Work, *arguments: Any) -> None:
         order.append("passes")
         run_batch(self, *arguments)
 
-    def note_delivery(self: Outbox) -> None:
+    def note_delivery(self: Sent) -> None:
         order.append("deliver")
-        deliver(self)
+        bring(self)
 
     monkeypatch.setattr(Work, "_run_batch", note_batch)
-    monkeypatch.setattr(Outbox, "deliver", note_delivery)
+    monkeypatch.setattr(Sent, "bring", note_delivery)
     found = results(make_tracin(10_000))
     for name, values in expected.items():
         assert torch.equal(found[name].nan_to_num(), values.nan_to_num())
-    assert order[:6] == ["passes", "passes", "deliver"] * 2  # two checkpoints a batch
+    # Two batches at two checkpoints: the second is under way before the first is waited for.
+    assert order[:6] == ["passes"] * 4 + ["deliver"] * 2
 
 
 def test_results_that_take_much_memory_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,6 +183,9 @@ def _apply_rule(use: LayerUse, delta: Tensor, batch_size: int, gradients: Gradie
             "examples; expected the examples along the first axis. Leave this layer out of "
             "`layers`, or keep the examples along the first axis of every input."
         )
-    contributions = covered.rule.function(covered.layer, *widen((use.arguments, delta)))
+    given: tuple[Any, Any] = (use.arguments, delta)
+    if not covered.rule.takes_half:
+        given = widen(given)
+    contributions = covered.rule.function(covered.layer, *given)
     for local_name, name in covered.parameters.items():
         gradients.setdefault(name, []).append(contributions[local_name])

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from tracin_core.gradients.projection import Sketch
+from tracin_core.gradients.chunks import choose_chunks
+from tracin_core.gradients.precision import multiply_wide, widen
 
-# Numbers held at once while gradients are instantiated. 4 million float32 are 16 MB: past the
-# last-level cache of most processors larger chunks gain nothing, and memory stays bounded.
-CHUNK_NUMBERS = 4_000_000
+if TYPE_CHECKING:
+    from tracin_core.gradients.sketch import Sketch
+
 # Up to so many numbers an example, or where they do not lie side by side, a product and its sum
 # are faster than ``vector_norm``; with more they take two to four times as long.
 FEW_NUMBERS = 16
@@ -40,6 +40,11 @@ class Contribution(ABC):
     @abstractmethod
     def batch_size(self) -> int:
         """Number of examples B."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where its tensors are."""
 
     @abstractmethod
     def narrow(self, start: int, stop: int) -> Contribution:
@@ -86,6 +91,11 @@ class Dense(Contribution):
         """Number of examples B."""
         return self.gradients.shape[0]
 
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return self.gradients.device
+
     def narrow(self, start: int, stop: int) -> Dense:
         """Return the same for the examples ``start`` to ``stop``."""
         return Dense(self.gradients[start:stop], self.shape)
@@ -121,6 +131,11 @@ class Outer(Contribution):
         return self.deltas.shape[0]
 
     @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return self.deltas.device
+
+    @property
     def positions(self) -> int:
         """Number of outer products T in each example's sum."""
         return self.deltas.shape[1]
@@ -145,7 +160,7 @@ class Outer(Contribution):
 
     def instantiate(self) -> Tensor:
         """Return the whole gradients, shape ``(B, O, I)``."""
-        return torch.bmm(self.deltas.transpose(1, 2), self.inputs)
+        return multiply_wide(self.deltas.transpose(1, 2), self.inputs)
 
     def squared_norms(self) -> Tensor:
         """Return each example's squared norm, shape ``(B,)``.
@@ -157,7 +172,8 @@ class Outer(Contribution):
             return self.delta_norms() * take_squared_norms(self.inputs)
         if self.is_factored:
             grams = [
-                torch.bmm(factor, factor.transpose(1, 2)) for factor in (self.deltas, self.inputs)
+                multiply_wide(factor, factor.transpose(1, 2))
+                for factor in (self.deltas, self.inputs)
             ]
             # A squared norm cannot be negative; a Gram product can be, by rounding.
             return (grams[0] * grams[1]).sum((1, 2)).clamp_min(0)
@@ -170,14 +186,15 @@ class Outer(Contribution):
 
 def split(contribution: Contribution) -> Iterator[Contribution]:
     """Yield the contribution in runs of examples whose whole gradients fit a chunk."""
-    step = max(1, CHUNK_NUMBERS // max(1, contribution.shape.numel()))
+    most = choose_chunks(contribution.device).gradients
+    step = max(1, most // max(1, contribution.shape.numel()))
     for start in range(0, contribution.batch_size, step):
         yield contribution.narrow(start, min(start + step, contribution.batch_size))
 
 
 def take_squared_norms(values: Tensor) -> Tensor:
     """Return the squared norm of each example's numbers, shape ``(B,)``."""
-    flat = values.reshape(len(values), -1)
+    flat = widen(values.reshape(len(values), -1))
     if flat.shape[1] <= FEW_NUMBERS or not flat.is_contiguous():
         squares: Tensor = (flat * flat).sum(1)
         return squares

@@ -15,16 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tracin_core.gradients.chunks import choose_chunks
 from tracin_core.gradients.contributions import Contribution, Dense
+from tracin_core.gradients.precision import add_wide, match, multiply_wide
 from tracin_core.gradients.registry import UnsupportedUseError, gradient_rule
 
 if TYPE_CHECKING:
-    from tracin_core.gradients.projection import Sketch
-
-# Numbers of patches copied at once. On two cores 1 million (4 MB) was fastest of 0.25 to 8
-# million for layers from 28 x 28 down to 7 x 7: larger copies leave the cache, smaller ones
-# make the matrix products too short.
-PATCH_NUMBERS = 1_000_000
+    from tracin_core.gradients.sketch import Sketch
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -34,9 +31,9 @@ class Kernel(Contribution):
     """A convolution kernel's gradients, not yet computed.
 
     Attributes:
-        inputs: Padded inputs, shape ``(B, channels, *space)``.
+        inputs: Shape ``(B, channels, *space)``; padded a few examples at a time.
         deltas: Gradients at the outputs, shape ``(B, O, *output_space)``.
-        layer: The convolution, for its stride, dilation and groups.
+        layer: The convolution, for its stride, dilation, groups and padding.
         shape: Shape of the kernel, ``(O, channels / groups, *kernel)``.
     """
 
@@ -49,6 +46,11 @@ class Kernel(Contribution):
     def batch_size(self) -> int:
         """Number of examples B."""
         return self.deltas.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return self.deltas.device
 
     @property
     def is_factored(self) -> bool:
@@ -71,7 +73,7 @@ class Kernel(Contribution):
 
     def instantiate(self) -> Tensor:
         """Return the whole gradients, shape ``(B, *shape)``."""
-        kernels = [torch.bmm(deltas, patches.mT) for deltas, patches in self._factors()]
+        kernels = [multiply_wide(deltas, patches.mT) for deltas, patches in self._factors()]
         whole = kernels[0] if len(kernels) == 1 else torch.cat(kernels)
         return whole.reshape(self.batch_size, *self.shape)
 
@@ -90,7 +92,7 @@ class Kernel(Contribution):
         if not self.is_factored:
             return super().squared_norms()
         norms = [
-            (torch.bmm(deltas.mT, deltas) * torch.bmm(patches.mT, patches)).sum((1, 2))
+            (multiply_wide(deltas.mT, deltas) * multiply_wide(patches.mT, patches)).sum((1, 2))
             for deltas, patches in self._factors()
         ]
         # Rounding can make a Gram product negative, which a squared norm is not.
@@ -100,14 +102,25 @@ class Kernel(Contribution):
         """Yield ``(b * groups, O / groups, L)`` and ``(b * groups, K, L)`` for a few examples."""
         rows, columns = self._matrix
         positions = self._positions
-        step = max(1, PATCH_NUMBERS // max(1, self.layer.groups * columns * positions))
+        most = choose_chunks(self.device).patches
+        step = max(1, most // max(1, self.layer.groups * columns * positions))
         for start in range(0, self.batch_size, step):
             part = self.narrow(start, start + step)
-            patches = cut_patches(self.layer, part.inputs, part.deltas.shape[2:])
+            inputs = pad_inputs(self.layer, part.inputs)
+            patches = cut_patches(self.layer, inputs, part.deltas.shape[2:])
             yield (
                 part.deltas.reshape(-1, rows, positions),
                 patches.reshape(-1, columns, positions),
             )
+
+
+def pad_inputs(layer: Convolution, inputs: Tensor) -> Tensor:
+    """Return inputs ``(B, channels, *space)`` as the layer pads them."""
+    padding = layer._reversed_padding_repeated_twice
+    if not any(padding):
+        return inputs
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return F.pad(inputs, padding, mode=mode)
 
 
 def cut_patches(layer: Convolution, inputs: Tensor, output_space: torch.Size) -> Tensor:
@@ -130,7 +143,7 @@ def cut_patches(layer: Convolution, inputs: Tensor, output_space: torch.Size) ->
     )
 
 
-@gradient_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d)
+@gradient_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d, takes_half=True)
 def convolution_gradients(
     layer: Convolution, arguments: tuple[Any, ...], output_gradients: Tensor
 ) -> dict[str, Contribution]:
@@ -147,16 +160,12 @@ def convolution_gradients(
     Raises:
         UnsupportedUseError: If the input has no batch axis.
     """
-    inputs: Tensor = arguments[0]
+    inputs = match(arguments[0], output_gradients)
     if inputs.dim() != len(layer.kernel_size) + 2:
         raise UnsupportedUseError("a convolution of an input without a batch axis")
-    padding = layer._reversed_padding_repeated_twice
-    if any(padding):
-        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        inputs = F.pad(inputs, padding, mode=mode)
     kernel = Kernel(inputs, output_gradients, layer, layer.weight.shape)
     gradients: dict[str, Contribution] = {"weight": kernel}
     if layer.bias is not None:
-        bias = output_gradients.flatten(2).sum(2)
+        bias = add_wide(output_gradients.flatten(2), 2)
         gradients["bias"] = Dense(bias, layer.bias.shape)
     return gradients

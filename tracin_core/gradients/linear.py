@@ -7,10 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from tracin_core.gradients.contributions import Contribution, Dense, Outer
+from tracin_core.gradients.precision import add_wide, match, widen
 from tracin_core.gradients.registry import gradient_rule
 
 
-@gradient_rule(nn.Linear)
+@gradient_rule(nn.Linear, takes_half=True)
 def linear_gradients(
     layer: nn.Linear, arguments: tuple[Any, ...], output_gradients: Tensor
 ) -> dict[str, Contribution]:
@@ -27,14 +28,14 @@ def linear_gradients(
     Returns:
         ``weight`` as outer products and ``bias``, shape ``(B, O)``.
     """
-    inputs: Tensor = arguments[0]
+    inputs = match(arguments[0], output_gradients)
     batch_size = len(inputs)
     deltas = output_gradients.reshape(batch_size, -1, layer.out_features)
     weight = Outer(deltas, inputs.reshape(batch_size, -1, layer.in_features), layer.weight.shape)
     gradients: dict[str, Contribution] = {"weight": weight}
     if layer.bias is not None:
         if deltas.shape[1] == 1:
-            gradients["bias"] = Dense(deltas[:, 0], layer.bias.shape, weight.delta_norms)
+            gradients["bias"] = Dense(widen(deltas[:, 0]), layer.bias.shape, weight.delta_norms)
         else:
-            gradients["bias"] = Dense(deltas.sum(1), layer.bias.shape)
+            gradients["bias"] = Dense(add_wide(deltas, 1), layer.bias.shape)
     return gradients

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.gradients.contributions import Contribution, Outer, split
-from tracin_core.gradients.projection import Projection, Sketch, make_generator
+from tracin_core.gradients.precision import widen
+from tracin_core.gradients.projection import Projection, make_generator
+from tracin_core.gradients.sketch import Sketch
 from tracin_core.gradients.tables import Bags, Rows
 
 # Numbers in the dense matrices of one checkpoint: 256 MB in single precision.
@@ -132,6 +134,7 @@ class FactoredSketch(DenseSketch):
     def add_outer(self, name: str, deltas: Tensor, inputs: Tensor, first: int = 0) -> None:
         """Add sums of outer products, ``(b, T, R)`` and ``(b, T, K)``, from ``first`` on."""
         pair = self._pairs[name]
+        deltas, inputs = widen((deltas, inputs))
         shortened = torch.bmm((deltas @ pair.left).mT, inputs @ pair.right)
         self._add(shortened.flatten(1), first)
 

@@ -52,6 +52,8 @@ class Plan:
         known: Parameters covered by the rules of the operations that read them, and those.
         head: The only layer wanted, where its outputs are the logits of a softmax cross-entropy;
             a forward pass is then enough.
+        held_bytes: What a forward pass keeps for each example; 0 where it was not measured.
+        held_bytes: What a forward pass keeps for each example; 0 where it was not measured.
     """
 
     layers: tuple[CoveredLayer, ...]
@@ -59,6 +61,7 @@ class Plan:
     method: FallbackMethod = "torch.func"
     known: Known = field(default_factory=dict)
     head: CoveredLayer | None = None
+    held_bytes: int = 0
 
     def rule_of(self, name: str) -> str | None:
         """Return the layer type, or the operations, whose rules cover a parameter, or ``None``."""

@@ -19,6 +19,34 @@ def widen(value: Any) -> Any:
     return map_tensors(_widen_one, value)
 
 
+def match(inputs: Tensor, deltas: Tensor) -> Tensor:
+    """Return a layer's inputs in the number type that it computed with.
+
+    Args:
+        inputs: As they were passed; under autocast the layer rounds them itself.
+        deltas: Gradients at its outputs.
+    """
+    if deltas.dtype in HALF:
+        return inputs.to(deltas.dtype)
+    return _widen_one(inputs)
+
+
+def add_wide(values: Tensor, axes: int | list[int]) -> Tensor:
+    """Return sums over some axes, added up and returned in single precision at least."""
+    return values.sum(axes, dtype=torch.float32 if values.dtype in HALF else None)
+
+
+def multiply_wide(left: Tensor, right: Tensor) -> Tensor:
+    """Return a batch of matrix products, added up and returned in single precision at least.
+
+    Of two half precision numbers single precision holds the product exactly, so on a GPU the
+    units for half precision lose nothing and take a fifth of the time.
+    """
+    if left.dtype in HALF and left.dtype == right.dtype and left.device.type == "cuda":
+        return torch.bmm(left, right, out_dtype=torch.float32)
+    return torch.bmm(_widen_one(left), _widen_one(right))
+
+
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """Turn off what rounds numbers behind the caller's back, and give it back afterwards.

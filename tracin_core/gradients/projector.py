@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from tracin_core.gradients.hashes import make_hashes
 from tracin_core.gradients.matrix_projection import (
     DenseMatrix,
     DenseSketch,
@@ -13,7 +14,8 @@ from tracin_core.gradients.matrix_projection import (
     FactorPair,
     refuse_large_matrices,
 )
-from tracin_core.gradients.projection import Projection, Sketch, make_hashes
+from tracin_core.gradients.projection import Projection
+from tracin_core.gradients.sketch import Sketch
 
 
 class Projector:

@@ -32,24 +32,29 @@ class Rule:
         function: Takes the layer, the positional arguments of its call and the gradients at
             its output ``(B, ...)``; returns one contribution for each parameter by local name.
         refuses: Says why a layer's options are beyond the rule, or ``None``.
+        takes_half: Whether it deals with half precision itself; else it is given single.
     """
 
     layer_type: type[nn.Module]
     function: RuleFunction
     refuses: RefusalFunction
+    takes_half: bool = False
 
 
 _RULES: dict[type[nn.Module], Rule] = {}
 
 
 def gradient_rule(
-    *layer_types: type[nn.Module], refuses: RefusalFunction = lambda layer: None
+    *layer_types: type[nn.Module],
+    refuses: RefusalFunction = lambda layer: None,
+    takes_half: bool = False,
 ) -> Callable[[F], F]:
     """Register the decorated function as the rule for ``layer_types``.
 
     Args:
         layer_types: The types it covers.
         refuses: Given a layer, returns why its options are beyond the rule, or ``None``.
+        takes_half: Whether the rule deals with half precision itself.
 
     Returns:
         The decorator, which leaves the function as it is.
@@ -57,7 +62,7 @@ def gradient_rule(
 
     def register(function: F) -> F:
         for layer_type in layer_types:
-            _RULES[layer_type] = Rule(layer_type, function, refuses)
+            _RULES[layer_type] = Rule(layer_type, function, refuses, takes_half)
         return function
 
     return register

@@ -11,7 +11,7 @@ from torch import Tensor
 from tracin_core.gradients.contributions import Contribution, take_squared_norms
 
 if TYPE_CHECKING:
-    from tracin_core.gradients.projection import Sketch
+    from tracin_core.gradients.sketch import Sketch
 
 # Sums over equal rows are taken in one slot for each row of the table while it has at most
 # this many rows a look-up, and in sorted slots beyond: one slot costs about 0.4 ns to clear and
@@ -37,6 +37,11 @@ class Rows(Contribution):
     def batch_size(self) -> int:
         """Number of examples B."""
         return self.indices.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return self.deltas.device
 
     def narrow(self, start: int, stop: int) -> Rows:
         """Return the same for the examples ``start`` to ``stop``."""
@@ -82,6 +87,11 @@ class Bags(Contribution):
     def batch_size(self) -> int:
         """Number of examples B."""
         return self.indices.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return self.deltas.device
 
     def as_rows(self) -> Rows:
         """Return the same with every look-up's gradient written out."""

@@ -12,7 +12,7 @@ from tracin_core.gradients.contributions import Contribution, Outer, split, take
 from tracin_core.gradients.tables import Bags, Rows
 
 if TYPE_CHECKING:
-    from tracin_core.gradients.projection import Sketch
+    from tracin_core.gradients.sketch import Sketch
 
 
 def combine(contributions: Sequence[Contribution]) -> list[Contribution]:

@@ -63,17 +63,24 @@ def evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Put the model in evaluation mode; give back every module's mode and the random state.
 
     Gradients are off except where a pass turns them on. The fused attention of
-    ``nn.TransformerEncoder`` is off too: it bypasses the layers, so hooks would see nothing.
+    ``nn.TransformerEncoder`` is off too: it bypasses the layers, so hooks would see nothing. So
+    is cuDNN for models with recurrent layers: its own go backward in training mode only, and
+    ``torch.func`` cannot map them.
     """
     modes = {module: module.training for module in model.modules()}
     fast_path = torch.backends.mha.get_fastpath_enabled()
     devices = [device] if device.type == "cuda" else []
+    cudnn: Any = torch.backends.cudnn
+    uses_cudnn = cudnn.enabled
+    recurs = any(isinstance(module, nn.RNNBase) for module in modes)
     with torch.random.fork_rng(devices=devices), torch.no_grad():
         try:
             model.eval()
             torch.backends.mha.set_fastpath_enabled(False)
+            cudnn.enabled = uses_cudnn and not recurs
             yield
         finally:
+            cudnn.enabled = uses_cudnn
             torch.backends.mha.set_fastpath_enabled(fast_path)
             for module, mode in modes.items():
                 module.training = mode

@@ -9,6 +9,9 @@ from tracin_core.influence.chain import ELEMENTWISE, Chain
 
 # Numbers held at once where several batches are joined: 16 MB in single precision.
 JOINED_NUMBERS = 4_000_000
+# The same on a GPU, for a pass and for the inputs that are read for it: 1 GiB and 256 MiB. With
+# the gradients at the layers' outputs a pass then takes some 3 GiB.
+DEVICE_NUMBERS, DEVICE_INPUTS = 1 << 28, 1 << 26
 
 
 def count_chain_numbers(model: nn.Module, numbers_each: int) -> int | None:
@@ -37,8 +40,9 @@ def count_chain_numbers(model: nn.Module, numbers_each: int) -> int | None:
 class Sizes:
     """Examples that are read, and go through passes, at a time.
 
-    Matrix products alone gain from larger parts: of a small MLP, what Python does for each pass
-    costs as much as the pass. A convolution loses up to 40%, because its outputs leave the cache.
+    On a processor matrix products alone gain from larger parts: of a small MLP, what Python does
+    for each pass costs as much as the pass. A convolution loses up to 40%, because its outputs
+    leave the cache. On a GPU every network gains whose batches leave it waiting for Python.
 
     Args:
         model: The model.
@@ -64,21 +68,26 @@ class Sizes:
         chain: Chain | None = None,
         num_checkpoints: int = 1,
     ) -> None:
+        on_device = plan.held_bytes > 0
+        most, inputs = JOINED_NUMBERS, JOINED_NUMBERS
         held = count_chain_numbers(model, numbers_each)
-        joined = batch_size if held is None else max(batch_size, JOINED_NUMBERS // held)
-        by_rules = not plan.fallback and not plan.known
-        self.full_pass = joined if by_rules else batch_size
+        if on_device:
+            most, inputs = DEVICE_NUMBERS, DEVICE_INPUTS
+            held = -(-plan.held_bytes // 4)
+        joined = batch_size if held is None else max(batch_size, most // held)
+        joins = not plan.fallback and (on_device or not plan.known)
+        self.full_pass = joined if joins else batch_size
         self.forward = joined if plan.head is not None else batch_size
         self.checkpoints = 1
         each = numbers_each
         if chain is not None and held is not None:
-            room = JOINED_NUMBERS // batch_size - numbers_each
+            room = most // batch_size - numbers_each
             self.checkpoints = min(num_checkpoints, max(1, room // chain.widest))
-            self.forward = JOINED_NUMBERS // (each + self.checkpoints * (held - each))
+            self.forward = most // (each + self.checkpoints * max(1, held - each))
             self.forward = max(batch_size, self.forward)
             each += self.checkpoints * chain.widest
         self.read = self.full_pass
         if plan.head is not None:
             # A head's forward pass can be so short that what is done around it costs as much,
             # so it is done for several batches at once, as many as have small inputs.
-            self.read = batch_size * max(1, JOINED_NUMBERS // max(1, each * batch_size))
+            self.read = batch_size * max(1, inputs // max(1, each * batch_size))

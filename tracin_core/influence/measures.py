@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tracin_core.gradients.projection import Sketch
+from tracin_core.gradients.sketch import Sketch
 from tracin_core.gradients.uses import measure
 from tracin_core.influence.passes import ExamplePass
 from tracin_core.influence.rates import Rates, add_up

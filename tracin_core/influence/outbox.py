@@ -1,17 +1,43 @@
 """Results on their way from the device to the CPU.
 
 A copy from an accelerator waits until all work queued there is done. So results are laid aside
-while a batch goes through its checkpoints, and delivered together when it is through.
+while a batch goes through its checkpoints; then their copies are queued behind its work, and are
+delivered when the device is busy with the next batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 # Results that wait take memory on the device: 64 MB at most.
 WAITING_BYTES = 64_000_000
+
+
+class Sent:
+    """Results whose copies are queued on the device, or made when they are asked for.
+
+    Args:
+        results: Values, and what brings them to their places once they are on the CPU.
+    """
+
+    def __init__(self, results: list[tuple[Tensor, Callable[[Tensor], None]]]) -> None:
+        self._results = results
+        self._event: torch.cuda.Event | None = None
+        device = results[0][0].device
+        if device.type == "cuda":
+            # To page-locked memory, which torch takes for copies that do not block.
+            self._results = [(v.to("cpu", non_blocking=True), bring) for v, bring in results]
+            self._event = torch.cuda.current_stream(device).record_event()
+
+    def bring(self) -> None:
+        """Wait for the copies and bring them to their places."""
+        if self._event is not None:
+            self._event.synchronize()
+        for values, bring in self._results:
+            bring(values.to("cpu"))
 
 
 class Outbox:
@@ -28,6 +54,7 @@ class Outbox:
         self._waits = waits
         self._staged: list[tuple[Tensor, Callable[[Tensor], None]]] = []
         self._committed: list[tuple[Tensor, Callable[[Tensor], None]]] = []
+        self._sent: list[Sent] = []
 
     def put(
         self, target: Tensor, values: Tensor, check: Callable[[Tensor], None] | None = None
@@ -63,11 +90,22 @@ class Outbox:
         """Forget what was laid out since the last commit."""
         self._staged = []
 
+    def send(self) -> None:
+        """Queue the copies of what counts behind the device's work; it stays on its way."""
+        if self._committed:
+            self._sent.append(Sent(self._committed))
+            self._committed = []
+
+    def deliver_earlier(self) -> None:
+        """Bring all that was sent but the last to its places."""
+        while len(self._sent) > 1:
+            self._sent.pop(0).bring()
+
     def deliver(self) -> None:
-        """Bring what counts to its places, in the order in which it was laid out."""
-        ready, self._committed = self._committed, []
-        for values, bring in ready:
-            bring(values.to("cpu"))
+        """Bring everything that counts to its places, in the order in which it was laid out."""
+        self.send()
+        while self._sent:
+            self._sent.pop(0).bring()
 
     def _stage(
         self,

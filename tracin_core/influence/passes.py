@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
@@ -15,6 +15,7 @@ from tracin_core.gradients.agreement import TRIAL_SIZE
 from tracin_core.gradients.capture import CapturedPass, Objective, capture_pass
 from tracin_core.gradients.contributions import Dense
 from tracin_core.gradients.fallback import FALLBACK_NUMBERS, FallbackMethod, fallback_gradients
+from tracin_core.gradients.held import count_held_bytes
 from tracin_core.gradients.inspection import (
     find_last_layer,
     refuse_mixed_examples,
@@ -119,7 +120,15 @@ class Runner:
         with self._slots.hold(self._weights(0, names)):
             if plan is None:
                 plan = confirm_plan(self.model, draft, trial.inputs, trial.targets, objective)
-            return mark_head(self.model, plan, objective, trial)
+            plan = mark_head(self.model, plan, objective, trial)
+        if self.device.type == "cpu":
+            return plan
+        everything = [
+            name for name, value in self.model.named_parameters() if value.is_floating_point()
+        ]
+        with self._slots.hold(self._weights(0, everything)):
+            held = count_held_bytes(self.model, trial.inputs, TRIAL_SIZE)
+        return replace(plan, held_bytes=held)
 
     def _confirm_in_double(
         self, draft: Plan, trial: Batch, names: Sequence[str], objective: Objective

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from tracin_core.errors import CheckpointError
 
+# With so few tensors, adding one after the other takes less than stacking them.
+FEW_TENSORS = 8
 # One rate for all parameters, or a rate for each trainable one by name.
 Rate = float | Mapping[str, float]
 
@@ -58,9 +60,12 @@ class Rates:
 
 
 def add_up(tensors: Iterable[Tensor]) -> Tensor:
-    """Return the sum of one or more tensors of one shape, from left to right."""
+    """Return the sum of one or more tensors of one shape."""
     first, *others = tensors
-    return sum(others, start=first)
+    if len(others) < FEW_TENSORS:
+        return sum(others, start=first)
+    # Two operations however many tensors there are, which a GPU is given one by one.
+    return torch.stack([first, *others]).sum(0)
 
 
 def assign_rates(given: Mapping[str, float], model: nn.Module, title: str) -> Rate:

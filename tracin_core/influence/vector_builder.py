@@ -9,8 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from tracin_core.gradients.projection import Projection, Sketch
+from tracin_core.gradients.projection import Projection
 from tracin_core.gradients.projector import Projector
+from tracin_core.gradients.sketch import Sketch
 from tracin_core.gradients.uses import instantiate_chunks
 from tracin_core.influence.measures import rows_of
 from tracin_core.influence.outbox import Outbox

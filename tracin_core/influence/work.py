@@ -103,9 +103,11 @@ class Work:
             while batch is not None:
                 for checkpoints in self._cut(group):
                     self._run_batch(batch, checkpoints, consume, outbox, count)
-                # Read while the device is still busy, and only then wait for its results.
+                # What is waited for lies a batch back, so the device always has work.
+                outbox.send()
+                outbox.deliver_earlier()
                 batch = next(batches, None)
-                outbox.deliver()
+            outbox.deliver()
 
     def run_over(self, batch: Batch, consume: Consume) -> None:
         """Do the same for one batch at every checkpoint, without telling the progress."""
