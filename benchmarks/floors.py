@@ -35,14 +35,18 @@ def run_training(
 
 
 def make_floors(
-    model: nn.Module, checkpoints: list[Checkpoint], batches: list[tuple[Tensor, ...]]
+    model: nn.Module,
+    checkpoints: list[Checkpoint],
+    batches: list[tuple[Tensor, ...]],
+    large: list[tuple[Tensor, ...]],
 ) -> dict[str, Run]:
-    """Return what is compared with; on a GPU also in the precisions that it is fastest in.
+    """Return what is compared with; on a GPU also in other precisions and in larger batches.
 
     Args:
         model: On the device, evaluating.
         checkpoints: Put in place one after the other.
         batches: Inputs and labels on the device, so that no floor waits for a transfer.
+        large: The same in batches as large as ours are on a GPU.
     """
     inputs = [batch[0] for batch in batches]
 
@@ -58,10 +62,15 @@ def make_floors(
         with torch.autocast("cuda", torch.bfloat16):
             run_training(model, checkpoints, batches)
 
+    def training_in_large() -> None:
+        with float32("ieee"):
+            run_training(model, checkpoints, large)
+
     floors: dict[str, Run] = {FORWARD: forward, TRAINING: training}
     if batches[0][0].device.type == "cuda":
         floors[f"{TRAINING}, TF32"] = lambda: training("tf32")
         floors[f"{TRAINING}, bfloat16"] = training_in_half
+        floors[f"{TRAINING}, batches of {len(large[0][0]):,}"] = training_in_large
     return floors
 
 

@@ -101,10 +101,11 @@ def make_dattri(model: nn.Module, checkpoints: list[Checkpoint], batch_size: int
 
     task = AttributionTask(loss, model, [checkpoint.weights for checkpoint in checkpoints])
 
+    device = next(model.parameters()).device
+    rates = torch.full((len(checkpoints),), LEARNING_RATE, device=device)
+
     def run(examples: TensorDataset) -> Tensor:
-        attributor = TracInAttributor(
-            task, torch.full((len(checkpoints),), LEARNING_RATE), normalized_grad=False
-        )
+        attributor = TracInAttributor(task, rates, normalized_grad=False, device=str(device))
         # Its constructor takes None for "project to 512".
         attributor.projector_kwargs = None
         scores: Tensor = attributor.self_attribute(DataLoader(examples, batch_size=batch_size))

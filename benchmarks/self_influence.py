@@ -46,6 +46,7 @@ from benchmarks.networks import (
 )
 from benchmarks.peers import CAPTUM_MODES, Run, find_peers
 from tracin_core import Checkpoint, Projection, TracIn
+from tracin_core.influence.joining import Sizes, choose_budget
 
 # What a measurement lasts at least.
 LEAST_SECONDS = 0.3
@@ -138,7 +139,7 @@ def measure(name: str, subject: Subject, options: argparse.Namespace) -> None:
                 found = run(move(part, device) if key in peers else part)
                 errors[key] = find_error(found.cpu(), truth)
     contenders: dict[str, Callable[[], object]] = {
-        **make_floors(replica, checkpoints, cut(placed, size)),
+        **make_floors(replica, checkpoints, cut(placed, size), cut(placed, find_pass(every, size))),
         **{
             key: lambda run=run, own=placed if key in peers else examples: run(own)
             for key, run in (all_runs | last_runs).items()
@@ -152,6 +153,13 @@ def measure(name: str, subject: Subject, options: argparse.Namespace) -> None:
     print_table(name, model, subject, every, seconds, errors)
     for peer in missing:
         print(f"\n{peer} is not installed, so it was not measured.")
+
+
+def find_pass(tracin: TracIn, batch_size: int) -> int:
+    """Return how many examples go through a pass together."""
+    plan = next(iter(tracin._plans.values()))
+    budget = choose_budget(tracin.device)
+    return Sizes(tracin.model, plan, batch_size, 0, budget).full_pass
 
 
 def choose_clock(options: argparse.Namespace) -> Callable[[], float]:

@@ -12,7 +12,9 @@ from tests.influence.test_head import Scaled
 from tracin_core import Checkpoint, TracIn
 from tracin_core.gradients.plan import Plan
 from tracin_core.influence import joining
-from tracin_core.influence.joining import Sizes, count_chain_numbers
+from tracin_core.influence.joining import Budget, Sizes, choose_budget, count_chain_numbers
+
+PLENTY = Budget(4_000_000, 4_000_000)
 
 
 def make_chain() -> nn.Sequential:
@@ -33,8 +35,8 @@ def test_a_sequence_counts_at_every_position():
 
 def test_what_the_fallback_computes_is_not_joined():
     plan = Plan((), fallback=("0.weight",))
-    assert Sizes(make_chain(), plan, 16, 6).full_pass == 16
-    assert Sizes(make_chain(), Plan(()), 16, 6).full_pass > 1000
+    assert Sizes(make_chain(), plan, 16, 6, PLENTY).full_pass == 16
+    assert Sizes(make_chain(), Plan(()), 16, 6, PLENTY).full_pass > 1000
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
@@ -52,7 +54,8 @@ def test_joined_passes_give_the_same_numbers(monkeypatch, loss):
     for joined in (1, 20 * held, 10**6):  # one batch at a time, passes of 20, and all at once
         monkeypatch.setattr(joining, "JOINED_NUMBERS", joined)
         tracin = TracIn(model, checkpoints, loss, device="cpu", batch_size=8)
-        sizes.append(Sizes(model, Plan(()), 8, 6).full_pass)
+        budget = choose_budget(torch.device("cpu"))
+        sizes.append(Sizes(model, Plan(()), 8, 6, budget).full_pass)
         captured = tracin.capture(examples, last_layer_vectors=True)
         found.append((tracin.self_influence(examples), tracin.vectors(examples), captured))
     assert sizes[:2] == [8, 20]
@@ -64,3 +67,15 @@ def test_joined_passes_give_the_same_numbers(monkeypatch, loss):
             torch.testing.assert_close(
                 getattr(captured, name), getattr(found[0][2], name), **oracles.EXACT
             )
+
+
+def test_a_gpu_joins_whatever_network_leaves_it_waiting():
+    network = nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
+    measured = Plan((), held_bytes=400)
+    assert Sizes(network, measured, 16, 6, Budget(10_000, 600)).full_pass == 100
+    assert Sizes(network, measured, 16, 6, Budget(100, 600)).full_pass == 16
+    assert (
+        Sizes(network, Plan((), {"0.weight": "no rule"}, held_bytes=4), 16, 6, PLENTY).full_pass
+        == 16
+    )
+    assert Sizes(network, Plan(()), 16, 6, PLENTY).full_pass == 16  # on a processor it would lose

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import nn
 
 from tracin_core.gradients.plan import Plan
@@ -9,9 +12,34 @@ from tracin_core.influence.chain import ELEMENTWISE, Chain
 
 # Numbers held at once where several batches are joined: 16 MB in single precision.
 JOINED_NUMBERS = 4_000_000
-# The same on a GPU, for a pass and for the inputs that are read for it: 1 GiB and 256 MiB. With
-# the gradients at the layers' outputs a pass then takes some 3 GiB.
-DEVICE_NUMBERS, DEVICE_INPUTS = 1 << 28, 1 << 26
+# On a GPU: a sixteenth of its memory (with the gradients at the layers' outputs a pass then takes
+# some three times as much), and 256 MiB of inputs.
+DEVICE_SHARE, DEVICE_INPUTS = 16, 1 << 26
+# Where a device does not tell its memory: 1 GiB.
+UNKNOWN_NUMBERS = 1 << 28
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Numbers that a device holds at once where several batches are joined.
+
+    Attributes:
+        numbers: In a pass.
+        inputs: In the inputs that are read for it.
+    """
+
+    numbers: int
+    inputs: int
+
+
+def choose_budget(device: torch.device) -> Budget:
+    """Return what a device has room for without a thought."""
+    if device.type == "cpu":
+        return Budget(JOINED_NUMBERS, JOINED_NUMBERS)
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+        return Budget(memory // DEVICE_SHARE // 4, DEVICE_INPUTS)
+    return Budget(UNKNOWN_NUMBERS, DEVICE_INPUTS)
 
 
 def count_chain_numbers(model: nn.Module, numbers_each: int) -> int | None:
@@ -49,6 +77,7 @@ class Sizes:
         plan: How its gradients are computed.
         batch_size: Examples in a pass where nothing is to be gained.
         numbers_each: Numbers in the input of one example.
+        budget: What may be held at once.
         chain: The model, where it can go through several checkpoints at once.
         num_checkpoints: Checkpoints C that are on the device together.
 
@@ -65,14 +94,14 @@ class Sizes:
         plan: Plan,
         batch_size: int,
         numbers_each: int,
+        budget: Budget,
         chain: Chain | None = None,
         num_checkpoints: int = 1,
     ) -> None:
         on_device = plan.held_bytes > 0
-        most, inputs = JOINED_NUMBERS, JOINED_NUMBERS
+        most = budget.numbers
         held = count_chain_numbers(model, numbers_each)
         if on_device:
-            most, inputs = DEVICE_NUMBERS, DEVICE_INPUTS
             held = -(-plan.held_bytes // 4)
         joined = batch_size if held is None else max(batch_size, most // held)
         joins = not plan.fallback and (on_device or not plan.known)
@@ -90,4 +119,4 @@ class Sizes:
         if plan.head is not None:
             # A head's forward pass can be so short that what is done around it costs as much,
             # so it is done for several batches at once, as many as have small inputs.
-            self.read = batch_size * max(1, inputs // max(1, each * batch_size))
+            self.read = batch_size * max(1, budget.inputs // max(1, each * batch_size))

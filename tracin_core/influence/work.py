@@ -16,7 +16,7 @@ from tracin_core.gradients.capture import Objective
 from tracin_core.gradients.plan import Plan
 from tracin_core.gradients.precision import half_precision
 from tracin_core.influence.batches import Batch, read_batches
-from tracin_core.influence.joining import Sizes
+from tracin_core.influence.joining import Sizes, choose_budget
 from tracin_core.influence.outbox import Outbox
 from tracin_core.influence.passes import ExamplePass, Runner
 from tracin_core.influence.room import Room, is_out_of_memory
@@ -189,8 +189,9 @@ class Work:
     @cached_property
     def _sizes(self) -> Sizes:
         runner, most = self.runner, max(map(len, self.runner.groups))
-        chain = runner.heads.open(self.plan)
-        return Sizes(runner.model, self.plan, self.batch_size, self.numbers_each, chain, most)
+        budget, chain = choose_budget(runner.device), runner.heads.open(self.plan)
+        size, each = self.batch_size, self.numbers_each
+        return Sizes(runner.model, self.plan, size, each, budget, chain, most)
 
     def count_numbers(self, names: Sequence[str]) -> int:
         """Return how many numbers P the named parameters have."""
