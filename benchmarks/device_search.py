@@ -17,7 +17,7 @@ import torch
 
 from tracin_core.retrieval import build_index
 
-SIZES = ((100_000, 256), (1_000_000, 128))
+ROWS, DIMENSIONS = 100_000, 256
 QUERIES, K = 4096, 10
 
 
@@ -55,8 +55,7 @@ def main() -> None:
         f"queries, {K} proponents each; medians of {options.rounds} interleaved rounds.\n"
     )
     print("| train vectors | processor | GPU | ratio | the same answers |\n|---|--:|--:|--:|---|")
-    for rows, dimensions in SIZES:
-        measure(rows, dimensions, options.rounds)
+    measure(ROWS, DIMENSIONS, options.rounds)
 
 
 if __name__ == "__main__":

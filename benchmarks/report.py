@@ -15,12 +15,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 from benchmarks.own_data import DATA_VARIABLE
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 # One thread and processor time: other work on the machine then hits the ratios least.
 QUIET = ("--threads", "1", "--clock", "cpu")
+
+GPU_NETWORKS = ("CNN", "MLP", "resnet18", "VisionTransformer", "TransformerEncoder")
 
 PARTS: dict[str, tuple[str, ...]] = {
     "peers": ("self_influence", "--networks", "CNN", "MLP", *QUIET),
@@ -33,9 +37,23 @@ PARTS: dict[str, tuple[str, ...]] = {
     "detection": ("detection",),
     "queue": ("queue_page",),
     "own_data": ("own_data",),
+    "gpu": (
+        *("self_influence", "--networks", *GPU_NETWORKS, "--times", "8"),
+        *("--device", "cuda", "--threads", "8", "--skip-peers"),
+    ),
+    "gpu_large": (
+        *("self_influence", "--networks", "resnet50", "--times", "4", "--rounds", "3"),
+        *("--device", "cuda", "--threads", "8", "--skip-peers"),
+    ),
+    "gpu_peers": (
+        *("self_influence", "--networks", "CNN", "MLP", "--rounds", "3"),
+        *("--device", "cuda", "--threads", "8"),
+    ),
+    "gpu_search": ("device_search", "--rounds", "3"),
 }
 # Without the data sets' files there is nothing to measure, and what stands there is kept.
 NEEDS_DATA = ("own_data",)
+NEEDS_GPU = ("gpu", "gpu_large", "gpu_peers", "gpu_search")
 
 
 def fill(page: str, part: str, content: str) -> str:
@@ -79,6 +97,9 @@ def main() -> None:
     for part in options.parts or PARTS:
         if part in NEEDS_DATA and DATA_VARIABLE not in os.environ:
             print(f"{part}: skipped; {DATA_VARIABLE} does not name a folder with its data sets")
+            continue
+        if part in NEEDS_GPU and not torch.cuda.is_available():
+            print(f"{part}: skipped; there is no CUDA device")
             continue
         try:
             content = run_part(part)

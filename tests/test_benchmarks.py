@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.report import PAGE, PARTS, fill, main
+from benchmarks.report import NEEDS_DATA, NEEDS_GPU, PAGE, PARTS, fill, main
 
 
 def test_every_part_has_its_place_on_the_page() -> None:
@@ -34,6 +34,8 @@ def test_without_a_choice_every_part_is_measured(monkeypatch, tmp_path, capsys) 
     monkeypatch.setattr("benchmarks.report.run_part", lambda part: measured.append(part) or "x")
     monkeypatch.setattr("sys.argv", ["report"])
     monkeypatch.delenv("TRACIN_BENCHMARK_DATA", raising=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     main()
-    assert measured == [part for part in PARTS if part != "own_data"]
-    assert "own_data: skipped" in capsys.readouterr().out
+    assert measured == [part for part in PARTS if part not in (*NEEDS_DATA, *NEEDS_GPU)]
+    told = capsys.readouterr().out
+    assert all(f"{part}: skipped" in told for part in (*NEEDS_DATA, *NEEDS_GPU))

@@ -67,16 +67,17 @@ class TracIn:
             the outputs), or names as in ``model.named_modules()``.
         device: "auto" (cuda, then mps, then cpu) or a device.
         batch_size: Examples in a pass; changes speed and memory, never scores. Networks of Linear
-            layers alone take as many more as hold 4 million numbers. Where memory runs out,
-            passes go on with half as many, with a warning.
+            layers alone take as many more as hold 4 million numbers, and on a CUDA device all
+            networks as many more as keep a sixteenth of its memory for their backward pass. Where
+            memory runs out, passes go on with half as many, with a warning.
         rates: "recorded" learning rates, or "ones" to ignore them.
         precision: "float32" computes in the model's own number type (a float64 model in float64)
             and without TF32. "bfloat16" runs the passes under autocast, for GPUs with bfloat16
             units; norms, sums and projections stay in single precision. Scores of two small
             networks were within 1% of float64 (root mean square) and 3% (the largest error),
             relative to the product of the gradients' norms; single self-influences of confident
-            predictions, with logits near 10, were 10% off. Measured by the processor's autocast,
-            not on a GPU.
+            predictions, with logits near 10, were 10% off. On a GPU the largest errors of six
+            networks' self-influences were 0.4 to 4%.
 
     Raises:
         ConfigurationError: If an option cannot work.
