@@ -8,7 +8,7 @@ import pytest
 
 from tests.sources.builders import preview, problems, read, texts
 from tracin_core.errors import ConfigurationError, InputError
-from tracin_core.sources import ImportOptions, delimited, text_encoding
+from tracin_core.sources import ImportOptions, csv_rows, text_encoding
 from tracin_core.sources.text_encoding import find_encoding
 
 ROWS = [("grün ist schön", "ja"), ("rot & «blau»", "nein"), ("naïve café", "ja")] * 4
@@ -113,7 +113,7 @@ def test_a_quote_that_is_never_closed_is_found(tmp_path):
 
 
 def test_a_field_without_end_is_given_up_and_the_rest_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(delimited, "MAX_FIELD", 200)
+    monkeypatch.setattr(csv_rows, "MAX_FIELD", 200)
     path = texts(tmp_path / "data.csv", 4, extra='"open,good\n' + "x,y\n" * 100)
     found = problems(path)
     assert "unclosed quote" in {p.what for p in found}
