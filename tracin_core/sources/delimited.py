@@ -12,6 +12,7 @@ from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Problem
 from tracin_core.sources.rows import Row, Schema, row_problem
 from tracin_core.sources.text_encoding import find_encoding, read_lines
+from tracin_core.sources.written_numbers import read_written
 
 
 class DelimitedReader:
@@ -36,6 +37,8 @@ class DelimitedReader:
             if isinstance(fields, Problem):
                 yield fields
             elif len(fields) == width:
+                for place, decimal in self._heading.written.items():
+                    fields[place] = read_written(fields[place], decimal) or fields[place]
                 yield Row(number, [fields[place] for place in places])
             elif fields:  # an empty line is no row
                 yield row_problem(

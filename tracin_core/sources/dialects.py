@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise, product
 from pathlib import Path
@@ -14,6 +14,7 @@ from tracin_core.sources.csv_rows import Dialect, Fields, parse_rows
 from tracin_core.sources.records import Problem
 from tracin_core.sources.rows import check_column_names
 from tracin_core.sources.values import show
+from tracin_core.sources.written_numbers import find_written, read_written
 
 _DELIMITERS = ",\t;|"
 _NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "pipe"}
@@ -32,12 +33,15 @@ class Heading:
         dialect: How the fields are separated.
         names: Of the columns.
         skipped: Lines before the row of names.
+        written: What stands before the fraction in columns of numbers that have to be read as
+            people write them, by the column's place.
         notes: What a person should know about it.
     """
 
     dialect: Dialect
     names: tuple[str, ...]
     skipped: int
+    written: Mapping[int, str]
     notes: tuple[str, ...]
 
 
@@ -68,7 +72,8 @@ def find_heading(lines: Iterator[str], path: Path, delimiter: str | None) -> Hea
     names = _complete(header, body, notes)
     _check_names(names, header, body, path)
     check_column_names(names, path)
-    return Heading(dialect, tuple(names), skipped, tuple(notes))
+    written = _find_written(names, body, dialect.delimiter, notes)
+    return Heading(dialect, tuple(names), skipped, written, tuple(notes))
 
 
 def _take_sample(lines: Iterator[str]) -> list[str]:
@@ -163,6 +168,21 @@ def _check_names(names: Sequence[str], header: Fields, body: Sequence[Fields], p
         f"The first row of {path} {found}. Expected the names of the columns there. Put a row of "
         "names before it."
     )
+
+
+def _find_written(
+    names: Sequence[str], body: Sequence[Fields], delimiter: str, notes: list[str]
+) -> dict[int, str]:
+    rows = [row for row in body if len(row) == len(names)]
+    written = find_written([[row[place] for row in rows] for place in range(len(names))], delimiter)
+    for place, decimal in written.items():
+        cells = [row[place] for row in rows if read_written(row[place], decimal)]
+        cell = max(cells, key=len)
+        notes.append(
+            f"Numbers in column {names[place]!r} are read as they are written there: {show(cell)} "
+            f"is {read_written(cell, decimal)}."
+        )
+    return written
 
 
 def _looks_like_data(header: Fields, body: Sequence[Fields]) -> bool:
