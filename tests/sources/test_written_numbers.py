@@ -54,7 +54,9 @@ def test_a_table_of_a_german_spreadsheet_has_numbers(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text(
         "Breite;Preis;Anteil;label\n"
-        + "".join(f"{n},5;{n + 1}.250,00 €;{n} %;{'xy'[n % 2]}\n" for n in range(30))
+        + "".join(
+            f"{n * 7 % 30},5;{n + 1}.250,00 €;{n * 7 % 30} %;{'xy'[n % 2]}\n" for n in range(30)
+        )
     )
     found = preview(path)
     assert {c.name: c.kind for c in found.columns if c.role == "feature"} == {
@@ -62,7 +64,7 @@ def test_a_table_of_a_german_spreadsheet_has_numbers(tmp_path):
         "Preis": "number",
         "Anteil": "number",
     }
-    assert read(path)[2].fields == {"Breite": 2.5, "Preis": 3250.0, "Anteil": 2}
+    assert read(path)[2].fields == {"Breite": 14.5, "Preis": 3250.0, "Anteil": 14}
     assert sum("are read as they are written" in note for note in found.notes) == 3
 
 
