@@ -167,6 +167,12 @@ def test_json_lines_are_read_and_what_is_no_object_is_reported(tmp_path):
     ]
 
 
+def test_json_lines_may_be_called_json(tmp_path):
+    path = tmp_path / "data.json"
+    path.write_text("".join(f'{{"text": "text {n}", "label": {n % 2}}}\n' for n in range(9)))
+    assert [r.text for r in read(path)] == [f"text {n}" for n in range(9)]
+
+
 def test_a_json_array_is_refused_with_the_way_out(tmp_path):
     path = tmp_path / "data.jsonl"
     path.write_text('[{"text": "a", "label": 1}]')
