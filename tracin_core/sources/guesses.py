@@ -46,7 +46,14 @@ def describe_candidates(profile: TableProfile, taken: Collection[str]) -> str:
         for name, column in profile.columns.items()
         if name not in taken and column.is_class_like
     ]
-    return f" Few different values have: {', '.join(few[:8])}." if few else ""
+    nested = [repr(name) for name, column in profile.columns.items() if column.nested]
+    told = f" Few different values have: {', '.join(few[:8])}." if few else ""
+    if nested:
+        told += (
+            f" Lists or objects are in: {', '.join(nested[:8])}; what is in them needs columns of "
+            "its own, as pandas.json_normalize makes them."
+        )
+    return told
 
 
 def _is_content(profile: Profile) -> bool:
