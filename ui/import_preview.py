@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from tracin_core.numerals import counted
+from tracin_core.sources.problems import choose_problems
 from tracin_core.sources.records import Preview, PreviewRow, Problem
 from ui.plain_text import escape_markdown, shorten
 from ui.wording import SPLIT_WORDS
@@ -184,7 +185,7 @@ def _draw_problems(preview: Preview) -> None:
 
 def draw_problem_list(problems: Sequence[Problem], *, total: int) -> None:
     """Draw the first problems with their places and the way out."""
-    shown = problems[:_SHOWN_PROBLEMS]
+    shown = choose_problems(problems, _SHOWN_PROBLEMS)
     for problem in shown:
         tail = "" if problem.refused else " (kept)"
         st.text(f"{problem.where}{tail}: {without_switches(problem.message)}")

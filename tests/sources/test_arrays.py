@@ -159,6 +159,14 @@ def test_objects_are_never_unpickled(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_pictures_of_several_sizes_are_objects_and_said_to_be(tmp_path):
+    path = tmp_path / "data.npz"
+    pictures = np.array([np.zeros((n + 2, 3)) for n in range(4)], dtype=object)
+    np.savez(path, x=pictures, y=np.arange(4) % 2)
+    with pytest.raises(InputError, match=r"holds Python objects.*np\.stack"):
+        preview(path)
+
+
 def test_damaged_files_are_refused(tmp_path):
     path = save(tmp_path, x=images(40, 40), y=LABELS)
     data = bytearray(path.read_bytes())

@@ -208,3 +208,38 @@ def test_the_order_and_the_split_are_the_same_every_time(tmp_path):
     assert [r.where for r in read(root)] == [r.where for r in read(root)]
     first, second = preview(root, seed=3), preview(root, seed=3)
     assert [row.split for row in first.rows] == [row.split for row in second.rows]
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("training_set", "test_set"),
+        ("Train", "Test"),
+        ("my-train-images", "validation images", "test images"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("around/seg_train/seg_train", "around/seg_test/seg_test"),
+    ],
+)
+def test_folders_called_like_a_split_hold_the_classes(tmp_path, folders):
+    found = preview(image_folder(tmp_path / "pets", pets(*folders, each=2)))
+    assert set(found.class_counts) == {"cat", "dog"}
+    assert found.counts == {"train": 4, "test": 4 * (len(folders) - 1)}
+
+
+def test_classes_with_such_words_in_their_names_are_classes(tmp_path):
+    names = [
+        f"{label}/{part}/{n}.png"
+        for label, part in [("train station", "night"), ("test tube", "empty"), ("car", "red")]
+        for n in range(3)
+    ]
+    found = preview(image_folder(tmp_path / "things", names))
+    assert set(found.class_counts) == {"car", "test tube", "train station"}
+
+
+def test_links_to_the_folders_of_classes_are_said(tmp_path):
+    store = image_folder(tmp_path / "store", pets())
+    (tmp_path / "pets").mkdir()
+    for label in ("cat", "dog"):
+        (tmp_path / "pets" / label).symlink_to(store / label, target_is_directory=True)
+    with pytest.raises(InputError, match=r"2 of them links to folders, which are not followed"):
+        preview(tmp_path / "pets")

@@ -13,6 +13,8 @@ from tracin_core.sources import ImportOptions, open_source
 from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import OTHER_CLASS, UNKNOWN_TRUTH, Known
 from tracin_core.sources.planting import MULTIPLIED, SWAPPED, plant_values
+from tracin_core.sources.problems import choose_problems
+from tracin_core.sources.records import Problem
 from tracin_core.sources.sameness import find_same
 from tracin_core.sources.survey import hash_key, survey_source
 
@@ -224,3 +226,10 @@ def test_many_problems_are_counted_and_few_are_kept(tmp_path):
     found = preview(path, text="text", label="label")
     assert found.problem_counts == {"empty text": 400}
     assert len(found.problems) == 50
+
+
+def test_the_problems_that_are_shown_are_of_every_kind():
+    many = [Problem(row, f"row {row}", "the same", "duplicate") for row in range(30)]
+    few = [Problem(row, f"row {row}", "no label", "no label") for row in range(30, 32)]
+    shown = choose_problems([*many, *few], 10)
+    assert [problem.row for problem in shown] == [*range(8), 30, 31]

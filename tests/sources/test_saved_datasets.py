@@ -125,6 +125,19 @@ def test_parquet_files_as_the_hub_names_them_are_splits(tmp_path):
     assert preview(tmp_path / "set").counts == {"train": 20, "test": 10}
 
 
+def test_a_configuration_of_the_hub_is_found_below_its_folder(tmp_path):
+    for folder, splits in {"plain_text": ("train", "test"), "other": ("train",)}.items():
+        (tmp_path / folder).mkdir()
+        for number, split in enumerate(splits):
+            name = f"{split}-00000-of-00001.parquet"
+            pq.write_table(text_table(10, 10 * number), tmp_path / folder / name)
+        if folder == "plain_text":
+            (tmp_path / "README.md").write_text("about it")
+            assert preview(tmp_path).counts == {"train": 10, "test": 10}
+    with pytest.raises(InputError, match="'other' and 'plain_text' hold Parquet files"):
+        preview(tmp_path)
+
+
 def test_parquet_files_without_such_names_are_one_table(tmp_path):
     for number in range(2):
         pq.write_table(text_table(10, 10 * number), tmp_path / f"part{number}.parquet")

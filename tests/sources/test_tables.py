@@ -7,7 +7,7 @@ import json
 import pandas as pd
 import pytest
 
-from tests.sources.builders import picture, preview, problems, read, texts
+from tests.sources.builders import make_zip, picture, preview, problems, read, texts
 from tracin_core.errors import ConfigurationError, InputError
 from tracin_core.sources import ImportOptions
 
@@ -425,9 +425,32 @@ def test_a_path_that_does_not_exist_is_said(tmp_path):
         preview(tmp_path / "nothing.csv")
 
 
-@pytest.mark.parametrize(("ending", "way_out"), [(".xlsx", "as CSV"), (".pkl", "can run code")])
+@pytest.mark.parametrize(
+    ("ending", "way_out"),
+    [(".xlsx", "as CSV"), (".pkl", "can run code"), (".pt", "np.savez"), (".ods", "as CSV")],
+)
 def test_other_files_are_refused_with_the_way_out(tmp_path, ending, way_out):
     path = tmp_path / f"data{ending}"
     path.write_bytes(b"something")
     with pytest.raises(InputError, match=way_out):
+        preview(path)
+    make_zip(path, {"xl/workbook.xml": b"<x/>", "data.csv": b"a,b"})  # as such files often are
+    with pytest.raises(InputError, match=way_out):
+        preview(path)
+
+
+def test_a_pointer_of_git_lfs_is_said(tmp_path):
+    for name in ("data.csv", "data.parquet", "data.npz"):
+        (tmp_path / name).write_bytes(
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a"
+        )
+        with pytest.raises(InputError, match="git lfs pull"):
+            preview(tmp_path / name)
+
+
+def test_an_address_is_no_image(tmp_path):
+    path = tmp_path / "data.csv"
+    rows = "".join(f"https://example.org/{n}.png,{n % 2}\n" for n in range(9))
+    path.write_text("image,label\n" + rows)
+    with pytest.raises(InputError, match=r"is an address, and nothing is downloaded"):
         preview(path)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.sources.builders import preview, problems, read, texts
 from tracin_core.errors import ConfigurationError, InputError
-from tracin_core.sources import ImportOptions, delimited, text_encoding
+from tracin_core.sources import ImportOptions, csv_rows, text_encoding
 from tracin_core.sources.text_encoding import find_encoding
 
 ROWS = [("grün ist schön", "ja"), ("rot & «blau»", "nein"), ("naïve café", "ja")] * 4
@@ -113,7 +113,7 @@ def test_a_quote_that_is_never_closed_is_found(tmp_path):
 
 
 def test_a_field_without_end_is_given_up_and_the_rest_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(delimited, "MAX_FIELD", 200)
+    monkeypatch.setattr(csv_rows, "MAX_FIELD", 200)
     path = texts(tmp_path / "data.csv", 4, extra='"open,good\n' + "x,y\n" * 100)
     found = problems(path)
     assert "unclosed quote" in {p.what for p in found}
@@ -165,6 +165,12 @@ def test_json_lines_are_read_and_what_is_no_object_is_reported(tmp_path):
         (4, "not JSON"),
         (7, "empty text"),
     ]
+
+
+def test_json_lines_may_be_called_json(tmp_path):
+    path = tmp_path / "data.json"
+    path.write_text("".join(f'{{"text": "text {n}", "label": {n % 2}}}\n' for n in range(9)))
+    assert [r.text for r in read(path)] == [f"text {n}" for n in range(9)]
 
 
 def test_a_json_array_is_refused_with_the_way_out(tmp_path):

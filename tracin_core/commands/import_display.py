@@ -70,9 +70,11 @@ def _describe(row: PreviewRow) -> str:
 
 
 def _print_problems(preview: Preview) -> None:
+    from tracin_core.sources.problems import choose_problems
+
     rows = ((what, f"{number:,}") for what, number in preview.problem_counts.items())
     _print("Problems by kind", ("what", "number"), rows)
-    shown = preview.problems[:_SHOWN_PROBLEMS]
+    shown = choose_problems(preview.problems, _SHOWN_PROBLEMS)
     _print(
         f"The first {len(shown)} problems" if len(shown) > 1 else "The problem",
         ("place", "what is wrong, and what can be done"),

@@ -19,7 +19,21 @@ LABEL_NAMES = (
     *("label", "labels", "given_label", "noisy_label", "observed_label", "target", "class"),
     *("class_name", "classname", "class_label", "label_name", "category", "sentiment", "topic"),
     *("intent", "fine_label", "label_text", "classes", "y", "diagnosis", "species"),
+    *("label_id", "class_id", "category_id", "kategorie", "klasse", "catégorie", "classe"),
+    *(
+        "étiquette",
+        "categoría",
+        "clase",
+        "etiqueta",
+        "categoria",
+        "класс",
+        "метка",
+        "标签",
+        "类别",
+        "ラベル",
+    ),
 )
+_LABEL_ENDINGS = ("_label", "_class", "_category", "_sentiment", "_target", "_topic", "_intent")
 SPLIT_NAMES = ("split", "subset", "partition", "set", "fold_name", "data_split", "dataset_split")
 TRUTH_NAMES = (
     *("true_label", "truelabel", "ground_truth", "groundtruth", "gold", "gold_label", "truth"),
@@ -30,11 +44,15 @@ TRAIN_WORDS = ("train", "training", "trn")
 TEST_WORDS = ("test", "testing", "tst", "val", "valid", "validation", "dev", "eval", "evaluation")
 LONGITUDES = ("longitude", "lon", "lng", "long")
 LATITUDES = ("latitude", "lat")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+# What pandas and R call an index that was saved with the columns.
+_INDEX_NAMES = ("column_1", "rownames", "row_names", "row_number", "row")
+_INDEX_BEGINNINGS = ("unnamed:", "__index_level_")
 
 
 def normalise(name: str) -> str:
-    """Return a name as the lists above have it: "Review Text" and "review-text" are alike."""
-    return re.sub(r"[\s\-.]+", "_", name.strip().lower())
+    """Return a name as the lists above have it: "Review Text" and "reviewText" are alike."""
+    return re.sub(r"[\s\-.]+", "_", _CAMEL.sub("_", name.strip()).lower())
 
 
 def first_named(columns: Iterable[str], names: tuple[str, ...]) -> str | None:
@@ -46,7 +64,16 @@ def first_named(columns: Iterable[str], names: tuple[str, ...]) -> str | None:
 def is_key_name(name: str) -> bool:
     """Tell whether a column is called like an identifier."""
     plain = normalise(name)
-    return plain in KEY_NAMES or plain.endswith(("_id", "_key", "_uuid")) or plain == "column_1"
+    is_index = plain in _INDEX_NAMES or plain.startswith(_INDEX_BEGINNINGS)
+    return plain in KEY_NAMES or plain.endswith(("_id", "_key", "_uuid")) or is_index
+
+
+def label_named(columns: Iterable[str]) -> str | None:
+    """Return the column that is called like a label, or is the only one that ends like it."""
+    names = list(columns)
+    ending = [name for name in names if normalise(name).endswith(_LABEL_ENDINGS)]
+    ending = [name for name in ending if normalise(name) not in TRUTH_NAMES]
+    return first_named(names, LABEL_NAMES) or (ending[0] if len(ending) == 1 else None)
 
 
 def find_axis(name: str, low: float, high: float) -> str | None:

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping
 
 from tracin_core.sources.column_names import (
     IMAGE_NAMES,
-    LABEL_NAMES,
     TEXT_NAMES,
     TRUTH_NAMES,
     first_named,
     is_key_name,
+    label_named,
     normalise,
 )
 from tracin_core.sources.options import ImportOptions
@@ -26,7 +26,7 @@ def guess_label(
     """Return the column that holds the classes, or None where several might."""
     free = [name for name in profile.columns if name not in taken]
     declared = [name for name in free if name in schema.class_names]
-    by_name = first_named(declared, LABEL_NAMES) or first_named(free, LABEL_NAMES)
+    by_name = label_named(declared) or label_named(free)
     if by_name or len(declared) == 1:
         return by_name or declared[0]
     others = [name for name in free if not is_key_name(name)]
@@ -37,6 +37,23 @@ def guess_label(
     else:
         has_content = True
     return others[0] if len(others) == 1 and has_content else None
+
+
+def describe_candidates(profile: TableProfile, taken: Collection[str]) -> str:
+    """Name the columns that could be the label because they hold few different values."""
+    few = [
+        f"{name!r} ({', '.join(column.examples)}{', …' if len(column.distinct) > 4 else ''})"
+        for name, column in profile.columns.items()
+        if name not in taken and column.is_class_like
+    ]
+    nested = [repr(name) for name, column in profile.columns.items() if column.nested]
+    told = f" Few different values have: {', '.join(few[:8])}." if few else ""
+    if nested:
+        told += (
+            f" Lists or objects are in: {', '.join(nested[:8])}; what is in them needs columns of "
+            "its own, as pandas.json_normalize makes them."
+        )
+    return told
 
 
 def _is_content(profile: Profile) -> bool:
@@ -88,6 +105,9 @@ def reason_against(
         return "called like the truth; --truth uses it for evaluation"
     if is_key_name(column.name) and column.is_identifier:
         return "an identifier; --key uses it as the examples' name"
+    # Of a number to be predicted it may be the time; a class would be told by the file's order.
+    if column.is_counter and not is_regression:
+        return "counts the rows; --features uses it nevertheless"
     if is_the_answer(profile, column.name, answer, is_regression):
         return f"is the label: {answer!r} in other words"
     if column.is_number:

@@ -66,8 +66,19 @@ def _find_files(path: Path) -> tuple[dict[str, list[Path]], FileKind, Mapping[st
 
 
 def _find_parquet(path: Path) -> dict[str, list[Path]]:
-    """Return the Parquet files of a folder, or of its folder ``data``, by split."""
-    for folder in (path, path / "data"):
+    """Return the Parquet files of a folder, or of the only folder in it with some, by split.
+
+    The hub keeps them in ``data``, or in a folder called like the configuration.
+    """
+    below = sorted({file.parent for file in path.glob("*/*.parquet")})
+    named = [path / "data"] if path / "data" in below else below
+    if len(named) > 1 and not any(path.glob("*.parquet")):
+        names = " and ".join(repr(folder.name) for folder in named[:5])
+        raise InputError(
+            f"In {path} {names} hold Parquet files, which are several data sets. Expected one. "
+            "Name the folder of one of them."
+        )
+    for folder in (path, *named[:1]):
         found = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
         if found:
             splits: dict[str, list[Path]] = {}

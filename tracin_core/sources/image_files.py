@@ -29,6 +29,12 @@ def read_image_file(root: Path, name: str) -> EncodedImage:
         RefusedError: If the path leaves the folder, the file is missing, too large or unreadable.
     """
     check_text(name, "The image's path")
+    if "://" in name:
+        raise RefusedError(
+            "missing image",
+            f"{show(name, 80)} is an address, and nothing is downloaded. Download the image, and "
+            "name its file.",
+        )
     try:
         path = (root / name.strip().replace("\\", "/")).resolve()
     except (OSError, RuntimeError, ValueError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tracin_core.errors import InputError
 from tracin_core.sources.base import BaseSource
-from tracin_core.sources.column_names import TEST_WORDS, TRAIN_WORDS
+from tracin_core.sources.column_names import TEST_WORDS, TRAIN_WORDS, guess_split
 from tracin_core.sources.labels import sort_names
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import EncodedImage, Problem, SourceRecord
@@ -26,10 +26,12 @@ class Layout:
     Attributes:
         prefix: Folders around everything, as archives often have one.
         splits: Which split each folder below is; None where classes come at once.
+        again: Folders in those that only say the split once more, as ``seg_train/seg_train``.
     """
 
     prefix: tuple[str, ...] = ()
     splits: Mapping[str, Split | None] | None = None
+    again: frozenset[tuple[str, str]] = frozenset()
 
 
 class ImageFolderSource(BaseSource):
@@ -89,7 +91,13 @@ class ImageFolderSource(BaseSource):
         if parts[: len(self._layout.prefix)] == self._layout.prefix:
             parts = parts[len(self._layout.prefix) :]
         if self._layout.splits is not None and len(parts) > 1:
-            split, parts = self._find_split(parts[0]), parts[1:]
+            split = self._find_split(parts[0])
+            parts = parts[2 if parts[:2] in self._layout.again else 1 :]
+        if file.is_linked_folder:
+            raise RefusedError(
+                "link to a folder",
+                "It is a link to a folder, which is not followed. Copy the folder there.",
+            )
         if len(parts) < 2:
             raise RefusedError(
                 "in no class folder",
@@ -125,15 +133,17 @@ class _Folders:
 
     Attributes:
         num_files: In the whole tree.
+        num_links: Links to folders among them.
         depths: For each chain of up to two folders, whether files lie below it.
     """
 
     def __init__(self, tree: Tree) -> None:
         self.root = tree.root
-        self.num_files = 0
+        self.num_files = self.num_links = 0
         self.chains: set[tuple[str, ...]] = set()
         for file in tree.files():
             self.num_files += 1
+            self.num_links += file.is_linked_folder
             if file.parts:
                 self.chains.add(file.parts[:-1][:4])
             if len(self.chains) > 20 * MAX_CLASSES:
@@ -153,10 +163,16 @@ def _find_layout(
         prefix = (*prefix, next(iter(chains))[0])
     tops = {chain[0] for chain in chains}
     if not tops:
+        links = (
+            f", {folders.num_links:,} of them links to folders, which are not followed (copy the "
+            "folders there),"
+            if folders.num_links
+            else ""
+        )
         raise InputError(
-            f"{folders.root} has {folders.num_files:,} files and no folder of a class. Expected "
-            "one folder of images for each class: cat/1.jpg, dog/2.jpg. If a table says which "
-            "image is of which class, import that table."
+            f"{folders.root} has {folders.num_files:,} files{links} and no folder of a class. "
+            "Expected one folder of images for each class: cat/1.jpg, dog/2.jpg. If a table says "
+            "which image is of which class, import that table."
         )
     if not _are_splits(chains, options):
         if options.train_values is not None:
@@ -169,7 +185,9 @@ def _find_layout(
     train, test = choose_split_values(tops, options, notes)
     splits: dict[str, Split | None] = dict.fromkeys(tops)
     splits |= dict.fromkeys(test, "test") | dict.fromkeys(train, "train")  # type: ignore[arg-type]
-    return Layout(prefix, splits), replace(options, train_values=train, test_values=test)
+    return Layout(prefix, splits, _find_again(chains)), replace(
+        options, train_values=train, test_values=test
+    )
 
 
 def _is_wrapper(chains: set[tuple[str, ...]], options: ImportOptions) -> bool:
@@ -187,7 +205,31 @@ def _are_splits(chains: set[tuple[str, ...]], options: ImportOptions) -> bool:
         return bool(tops & set(options.train_values))
     lower = {name.lower() for name in tops}
     # A class may be called "train", so all folders must have such names, or both kinds be there.
+    if _have_same_classes(chains):
+        return True
     words = {*TRAIN_WORDS, *TEST_WORDS}
     both = bool(lower & set(TRAIN_WORDS)) and bool(lower & set(TEST_WORDS))
     is_deep = any(len(chain) > 1 for chain in chains)
     return is_deep and bool(lower & set(TRAIN_WORDS)) and (both or lower <= words)
+
+
+def _have_same_classes(chains: set[tuple[str, ...]]) -> bool:
+    """Tell whether folders such as "training_set" and "Test images" hold the same folders."""
+    again = _find_again(chains)
+    classes: dict[str | None, set[str]] = {"train": set(), "test": set()}
+    for chain in chains:
+        rest = chain[2 if chain[:2] in again else 1 :]
+        classes.setdefault(guess_split(chain[0]), set()).update(rest[:1])
+    return bool(classes["train"] & classes["test"])
+
+
+def _find_again(chains: set[tuple[str, ...]]) -> frozenset[tuple[str, str]]:
+    """Return the folders that are alone in that of a split and called like one."""
+    found = set()
+    for top in {chain[0] for chain in chains}:
+        below = {chain[1:] for chain in chains if chain[0] == top} - {()}
+        names = {chain[0] for chain in below}
+        if len(names) == 1 and guess_split(top) and all(len(chain) > 1 for chain in below):
+            (name,) = names
+            found |= {(top, name)} if guess_split(name) == guess_split(top) else set()
+    return frozenset(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from tracin_core.sources.values import MAX_NAME, RefusedError, check_text, read_name, show
@@ -10,13 +10,20 @@ from tracin_core.sources.values import MAX_NAME, RefusedError, check_text, read_
 ReadLabel = Callable[[Any], str]
 
 
-def make_label_reader(names: Sequence[str] | None, *, by_index: bool, column: str) -> ReadLabel:
+def make_label_reader(
+    names: Sequence[str] | None,
+    *,
+    by_index: bool,
+    column: str,
+    missing: Collection[str] = (),
+) -> ReadLabel:
     """Return the function that names the class of a cell.
 
     Args:
         names: The classes, if they are known beforehand.
         by_index: Whether cells hold numbers that are to be looked up in ``names``.
         column: For the messages.
+        missing: Words, in small letters, that say that there is no label.
 
     Returns:
         A function that raises ``RefusedError`` for a cell without a usable class.
@@ -24,7 +31,8 @@ def make_label_reader(names: Sequence[str] | None, *, by_index: bool, column: st
     known = frozenset(names or ())
 
     def read(value: Any) -> str:
-        label = _read_plain(value, column)
+        is_none = isinstance(value, str) and value.strip().lower() in missing
+        label = _read_plain("" if is_none else value, column)
         if names is None or (not by_index and label in known):
             return label
         if by_index:

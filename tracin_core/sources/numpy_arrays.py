@@ -117,6 +117,11 @@ class ArraySource(BaseSource):
                 f"The array {first} holds no numbers. Expected images or rows of numbers. Texts "
                 "are imported from a table: CSV, Parquet or JSON lines."
             )
+        if first.dtype.hasobject:
+            raise InputError(
+                f"The array {first} holds Python objects, which could run code when they are read. "
+                "Expected numbers. Bring all to one shape and save np.stack(array)."
+            )
         if len(first.shape) < 2 or first.shape[1:] == (0,):
             raise InputError(
                 f"The array {first} holds one number for each example. Expected images of shape "
@@ -199,7 +204,7 @@ def _find_samples(header: ArrayHeader) -> Callable[[Pixels], Pixels]:
     raise InputError(
         f"The array {header} is of a type that has no agreed black and white. Expected uint8 (0 "
         "to 255), uint16 for grey, or bool. For floats from 0 to 1 save "
-        "(array * 255).round().astype('uint8')."
+        "(array * 255).round().astype('uint8'), for numbers from 0 to 255 array.astype('uint8')."
     )
 
 

@@ -18,7 +18,21 @@ from tracin_core.sources.trees import is_tar, is_zip
 from tracin_core.sources.unpacking import holds_data, unpack_archive
 
 _JSON_LINES = (".jsonl", ".ndjson")
-_TABLES = (".csv", ".tsv", ".txt", ".tab", *_JSON_LINES)
+_TABLES = (".csv", ".tsv", ".txt", ".tab", ".psv", *_JSON_LINES)
+_POINTER = b"version https://git-lfs"
+# What is no data, or none that can be read here; some of these are zip archives inside.
+_INSTEAD = {
+    ".json": "Save it as JSON lines, one object a line, named .jsonl. With pandas: "
+    'pd.read_json(path).to_json("data.jsonl", orient="records", lines=True).',
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "Save the sheet as CSV."),
+    ".npy": "Save inputs and labels together: np.savez(path, x=x, y=y).",
+    **dict.fromkeys(
+        (".pkl", ".pickle"),
+        "Pickles can run code and are not loaded; save the table as CSV or Parquet.",
+    ),
+    **dict.fromkeys((".pt", ".pth"), "Save the arrays with np.savez, or the images as files."),
+    ".arrow": "Name the folder that `save_to_disk` wrote.",
+}
 FORMAT_LIST = (
     "a folder of images with one folder a class, a table (.csv, .tsv, .parquet, .jsonl, also "
     ".gz), a saved Hugging Face data set (all three also as .zip or .tar.gz), a torchvision data "
@@ -42,6 +56,11 @@ def open_source(path: Path, options: ImportOptions) -> Source:
         raise InputError(
             f"{path} does not exist. Expected {FORMAT_LIST}. Check the path's spelling."
         )
+    if not path.is_dir() and _starts_with(path, _POINTER):
+        raise InputError(
+            f"{path} is a pointer of Git LFS, expected the file itself. Fetch it with "
+            "`git lfs pull`, or download it again."
+        )
     if _is_packed_data(path, options):
         return _open_packed(path, options)
     found = options.format or find_format(path, options)
@@ -59,8 +78,10 @@ def find_format(path: Path, options: ImportOptions) -> str:
     if path.is_dir():
         return _format_of_folder(path)
     suffix = _suffix(path)
-    if suffix in _TABLES:
+    if suffix in _TABLES or (suffix == ".json" and _starts_with(path, b"{")):
         return "table"
+    if suffix in _INSTEAD:
+        raise _unknown(path, suffix)
     if _starts_with(path, b"PAR1"):
         from tracin_core.sources.columnar import is_huggingface
 
@@ -76,7 +97,7 @@ def _is_packed_data(path: Path, options: ImportOptions) -> bool:
     """Tell whether a file is an archive of a table or a saved data set."""
     if path.is_dir() or options.format not in (None, "table", "huggingface"):
         return False
-    if options.dataset or _suffix(path) in _TABLES or _starts_with(path, b"PAR1"):
+    if options.dataset or _suffix(path) in (*_TABLES, *_INSTEAD) or _starts_with(path, b"PAR1"):
         return False
     is_archive = not _holds_arrays(path) if is_zip(path) else is_tar(path)
     return is_archive and (options.format is not None or holds_data(path))
@@ -191,16 +212,7 @@ def _holds_arrays(path: Path) -> bool:
 
 
 def _unknown(path: Path, suffix: str) -> InputError:
-    instead = {
-        ".json": "Save it as JSON lines: one object a line, named .jsonl.",
-        ".xlsx": "Save the sheet as CSV.",
-        ".xls": "Save the sheet as CSV.",
-        ".npy": "Save inputs and labels together: np.savez(path, x=x, y=y).",
-        ".pkl": "Pickles can run code and are not loaded; save the table as CSV or Parquet.",
-        ".pickle": "Pickles can run code and are not loaded; save the table as CSV or Parquet.",
-        ".pt": "Save the arrays with np.savez, or the images as files.",
-        ".arrow": "Name the folder that `save_to_disk` wrote.",
-    }.get(suffix, "If it is one of them under another name, say so with --format.")
+    instead = _INSTEAD.get(suffix, "If it is one of them under another name, say so with --format.")
     return InputError(
         f"{path} is of no kind that can be imported. Expected {FORMAT_LIST}. {instead}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tracin_core.sources.records import Problem
 
@@ -43,3 +43,13 @@ class ProblemLog:
     def kept(self) -> tuple[Problem, ...]:
         """Return the problems that were kept, in the order they were met."""
         return tuple(self._kept)
+
+
+def choose_problems(problems: Sequence[Problem], number: int) -> list[Problem]:
+    """Choose some problems, in their order, so that those of every kind are among them."""
+    of_kind: Counter[str] = Counter()
+    ranked = []
+    for place, problem in enumerate(problems):
+        ranked.append((of_kind[problem.what], place))
+        of_kind[problem.what] += 1
+    return [problems[place] for place in sorted(place for _, place in sorted(ranked)[:number])]

@@ -35,6 +35,8 @@ class Profile:
         distinct: Different values, at most ``_MAX_DISTINCT``; numbers by their value.
         examples: The first different ones, to be shown.
         low, high: Of the numbers.
+        steps: Numbers that are larger by one than the one before.
+        word: The first text that is no number.
     """
 
     name: str
@@ -49,6 +51,9 @@ class Profile:
     examples: list[str] = field(default_factory=list)
     low: float = float("inf")
     high: float = float("-inf")
+    steps: int = 0
+    word: str = ""
+    _last: float | None = None
 
     def add(self, value: Any) -> None:
         """Count one cell."""
@@ -103,16 +108,29 @@ class Profile:
         alike = len(self.distinct) >= min(0.95 * self.present, _MAX_DISTINCT)
         return self.present >= 20 and alike and not self.is_fraction
 
+    @property
+    def is_counter(self) -> bool:
+        """Tell whether the numbers go up by one from row to row, as those of an index do."""
+        return self.numbers >= 20 and self.steps == self.numbers - 1 and not self.strings
+
+    @property
+    def is_class_like(self) -> bool:
+        """Tell whether few different values occur again and again."""
+        return 2 <= len(self.distinct) <= 20 and self.present >= 5 * len(self.distinct)
+
     def _add_number(self, number: float | None) -> None:
         if number is None:
             self.present -= 1  # a word such as NA
             return
         self.numbers += 1
         self.fractions += number != int(number)
+        self.steps += self._last is not None and number == self._last + 1
+        self._last = number
         self.low, self.high = min(self.low, number), max(self.high, number)
 
     def _add_string(self, text: str) -> None:
         self.strings += 1
+        self.word = self.word or text
         self.characters += len(text)
         if len(text) < 500:
             self.image_names += PurePosixPath(text.strip()).suffix.lower() in _IMAGE_SUFFIXES
@@ -120,11 +138,15 @@ class Profile:
 
 @dataclass
 class TableProfile:
-    """All columns in the first rows, those rows, and whether there are no more."""
+    """All columns in the first rows, those rows, and whether there are no more.
+
+    ``problem`` is the first row that could not be read.
+    """
 
     columns: dict[str, Profile]
     rows: list[Sequence[Any]]
     is_whole: bool
+    problem: Problem | None = None
 
     def pairs(self, first: str, second: str) -> list[tuple[str, str]]:
         """Return two columns' values by row, as names, where both have one."""
@@ -138,15 +160,17 @@ def profile_table(reader: RowReader, num_rows: int = PROFILED_ROWS) -> TableProf
     names = [name for name in reader.schema.columns if name not in reader.schema.image_columns]
     profiles = {name: Profile(name) for name in names}
     kept: list[Sequence[Any]] = []
+    problem: Problem | None = None
     found = reader.read_rows(names)
     for row in islice(found, num_rows):
         if isinstance(row, Problem):
+            problem = problem or row
             continue
         for name, value in zip(names, row.values, strict=True):
             profiles[name].add(value)
         if len(kept) < 2000:
             kept.append([_shortened(value) for value in row.values])
-    return TableProfile(profiles, kept, is_whole=next(found, None) is None)
+    return TableProfile(profiles, kept, is_whole=next(found, None) is None, problem=problem)
 
 
 def read_names(reader: RowReader, column: str) -> set[str]:

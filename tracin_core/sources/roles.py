@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from tracin_core.errors import InputError
 from tracin_core.numerals import counted
 from tracin_core.sources.column_names import (
     SPLIT_NAMES,
-    TRUTH_NAMES,
     find_axis,
     first_named,
     guess_split,
-    normalise,
 )
 from tracin_core.sources.guesses import (
+    describe_candidates,
     guess_image,
     guess_label,
     guess_text,
@@ -26,11 +24,10 @@ from tracin_core.sources.guesses import (
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.profiles import Profile, TableProfile, read_names
 from tracin_core.sources.records import Column
+from tracin_core.sources.role_notes import note_left_out, note_words, suggest_regression
 from tracin_core.sources.rows import RowReader, Schema
 from tracin_core.sources.split_values import choose_split_values
 from tracin_core.terms import Kind, Task
-
-_MANY_NUMBERS = 50  # a label of more different whole numbers may be a measure
 
 
 @dataclass
@@ -59,6 +56,7 @@ def find_roles(reader: RowReader, profile: TableProfile, options: ImportOptions)
             is to be predicted or the input cannot be guessed.
     """
     schema = reader.schema
+    _check_rows(profile)
     _check_names(schema, options)
     notes: list[str] = []
     options = _find_split(reader, profile, options, notes)
@@ -68,8 +66,25 @@ def find_roles(reader: RowReader, profile: TableProfile, options: ImportOptions)
     _check_answer_is_no_input(profile, options)
     columns = _describe_columns(schema, profile, options)
     task: Task = "regression" if options.target else "classification"
-    notes += _left_out(columns, kind)
+    notes += note_left_out(columns, kind) + note_words(columns, profile)
     return Roles(kind, task, options, columns, notes)
+
+
+def _check_rows(profile: TableProfile) -> None:
+    """See that there is something to look at.
+
+    Raises:
+        InputError: If no row can be read.
+    """
+    if profile.rows or not profile.columns:
+        return
+    wrong = profile.problem
+    raise InputError(
+        f"No row of the table can be read. The first one, {wrong.where}: {wrong.message}"
+        if wrong
+        else "The table has names of columns, but no row below them. Expected at least a few "
+        "examples of every class. Export it again."
+    )
 
 
 def _named(options: ImportOptions) -> dict[str, str]:
@@ -121,14 +136,14 @@ def _find_answer(
                 + (", or use --label for classes." if options.target else ".")
             )
         if options.label:
-            _suggest_regression(schema, named, notes)
+            suggest_regression(schema, named, notes)
         return options
     guessed = guess_label(schema, profile, options, taken=_named(options))
     if guessed is None:
         raise InputError(
             "Which column is to be predicted cannot be told. The columns are: "
-            f"{', '.join(schema.columns[:30])}. Name a column of classes with --label, or one "
-            "of numbers with --target."
+            f"{', '.join(schema.columns[:30])}.{describe_candidates(profile, _named(options))} "
+            "Name a column of classes with --label, or one of numbers with --target."
         )
     if profile.columns[guessed].is_fraction and guessed not in schema.class_names:
         notes.append(
@@ -136,7 +151,7 @@ def _find_answer(
         )
         return replace(options, target=guessed)
     notes.append(f"Label: column {guessed!r}. --label or --target says otherwise.")
-    _suggest_regression(schema, profile.columns[guessed], notes)
+    suggest_regression(schema, profile.columns[guessed], notes)
     return replace(options, label=guessed)
 
 
@@ -221,23 +236,3 @@ def _kind_of(column: Profile, role: str) -> str:
     if column.is_number and role != "label":
         return "number"
     return "text" if column.is_prose else "category"
-
-
-def _left_out(columns: Iterable[Column], kind: str) -> list[str]:
-    notes = [f"Column {c.name!r}: {c.role}." for c in columns if c.role.startswith("left out: ")]
-    truths = [c.name for c in columns if c.role == "left out" and normalise(c.name) in TRUTH_NAMES]
-    if kind != "table" and truths:
-        notes.append(
-            f"Column {truths[0]!r} is called like the truth; --truth {truths[0]} uses it for "
-            "evaluation, and for nothing else."
-        )
-    return notes
-
-
-def _suggest_regression(schema: Schema, profile: Profile, notes: list[str]) -> None:
-    many = profile.is_number and len(profile.distinct) > _MANY_NUMBERS
-    if many and profile.name not in schema.class_names:
-        notes.append(
-            f"The column {profile.name!r} has many different numbers. If it measures something, "
-            f"predict the number instead of classes: --target {profile.name}"
-        )

@@ -19,6 +19,7 @@ from tracin_core.sources.roles import find_roles
 from tracin_core.sources.rows import Row, RowReader, row_problem
 from tracin_core.sources.values import (
     MAX_NAME,
+    MISSING_NUMBERS,
     RefusedError,
     check_text,
     is_missing,
@@ -95,7 +96,11 @@ class TableSource(BaseSource):
             or looks_like_indices(labels, names)
         )
         self.classes = names
-        self._read_label = make_label_reader(names, by_index=by_index, column=column)
+        # Among numbers NaN is none of them; among names it may be one.
+        missing = MISSING_NUMBERS if profile.columns[column].is_number else frozenset()
+        self._read_label = make_label_reader(
+            names, by_index=by_index, column=column, missing=missing
+        )
         truth = self.options.truth
         truth_names = self._reader.schema.class_names.get(truth or "") or names
         truths = [read_name(v) for v in profile.columns[truth].distinct] if truth else []

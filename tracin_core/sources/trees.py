@@ -46,11 +46,13 @@ class TreeFile:
         name: Path below the root, with "/", safe to print.
         parts: The same as a tuple; empty if the path leads outside.
         read: Returns its bytes, and raises ``RefusedError``; before the next file is asked for.
+        is_linked_folder: Whether it is a link to a folder.
     """
 
     name: str
     parts: tuple[str, ...]
     read: Read
+    is_linked_folder: bool = False
 
 
 class Tree(Protocol):
@@ -116,7 +118,8 @@ class FolderTree:
             if is_folder and not path.is_symlink():
                 yield from self._walk(path, parts)
             else:
-                yield TreeFile(ascii_escaped("/".join(parts)), parts, self._reader(path, parts))
+                shown = ascii_escaped("/".join(parts))
+                yield TreeFile(shown, parts, self._reader(path, parts), is_folder)
 
     def _reader(self, path: Path, parts: tuple[str, ...]) -> Read:
         def read() -> bytes:
@@ -125,12 +128,7 @@ class FolderTree:
                 raise RefusedError(
                     "outside the data folder",
                     f"It is a link that leaves the data folder, to {target}. Expected files "
-                    "inside it. Copy the file there.",
-                )
-            if target.is_dir():
-                raise RefusedError(
-                    "link to a folder",
-                    "It is a link to a folder, which is not followed. Copy the folder there.",
+                    "inside it. Copy the file there; cp -rL copies a folder without links.",
                 )
             return read_within_limit(target, "/".join(parts)).data
 

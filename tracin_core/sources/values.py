@@ -45,6 +45,8 @@ def read_number(value: Any) -> float | int | None:
         text = value.strip()
         if text.lower() in MISSING_NUMBERS:
             return None
+        if "_" in text:  # which Python passes over: 1_000 is a code rather than a number
+            raise ValueError("no number")
         number: float | int = int(text) if text.isascii() and text.isdigit() else float(text)
     elif isinstance(value, bool):
         number = int(value)
