@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -338,3 +339,18 @@ def test_missing_learning_rates_are_asked_for(rate: float | None, message: str) 
     model = build_network()
     with pytest.raises(CheckpointError, match=message):
         TracIn(model, [Checkpoint(model.state_dict(), rate)], device="cpu")
+
+
+def test_probabilities_that_are_taken_for_logits_are_said():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Softmax(1))
+    examples = TensorDataset(torch.randn(5, 4), torch.arange(5) % 3)
+    checkpoints = [Checkpoint(model.state_dict(), learning_rate=0.1)]
+    with pytest.warns(RuntimeWarning, match="returns probabilities .* Leave the softmax out"):
+        TracIn(model, checkpoints, device="cpu").self_influence(examples)
+
+    def of_probabilities(outputs: Tensor, targets: Tensor) -> Tensor:
+        return -outputs.gather(1, targets.unsqueeze(1)).squeeze(1).log()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TracIn(model, checkpoints, of_probabilities, device="cpu").self_influence(examples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +14,9 @@ from torch import Tensor
 from tracin_core.errors import ConfigurationError, GradientError
 from tracin_core.gradients.precision import HALF
 from tracin_core.influence.entropy import ClassEntropy
+
+# What single precision leaves of a sum that is one.
+PROBABILITY_ROUNDING = 1e-4
 
 LossFunction = Callable[[Any, Any], Tensor]
 Loss = Literal["cross_entropy", "mse", "binary_cross_entropy"] | LossFunction
@@ -204,6 +208,26 @@ def read_predictions(outputs: Any, targets: Any, loss: Loss) -> Predictions:
     best_other = logits.masked_fill(_is_class(labels, logits), -torch.inf).amax(1)
     given = probabilities.gather(1, labels).squeeze(1)
     return Predictions(own - best_other, predicted, given, probabilities)
+
+
+def warn_of_probabilities(outputs: Tensor) -> None:
+    """Warn where what should be logits are probabilities already.
+
+    A softmax of a softmax is a loss that nobody trains with on purpose, and its gradients are
+    small however wrong a prediction is.
+
+    Args:
+        outputs: Of a few examples, shape ``(B, K)``.
+    """
+    sums_to_one = ((outputs.sum(1) - 1).abs() < PROBABILITY_ROUNDING).all()
+    if outputs.shape[1] > 1 and bool(sums_to_one & (outputs >= 0).all()):
+        warnings.warn(
+            "The model returns probabilities that sum to one; the loss 'cross_entropy' expected "
+            "logits. Leave the softmax out of the model, or pass a callable loss that takes "
+            "probabilities: (outputs, targets) -> (B,).",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _is_label(targets: Any, size: int) -> bool:

@@ -28,6 +28,7 @@ from tracin_core.influence.batches import Batch, check_labels
 from tracin_core.influence.checkpoints import Checkpoint, read_weights
 from tracin_core.influence.head import mark_head
 from tracin_core.influence.head_runner import HeadRunner
+from tracin_core.influence.losses import warn_of_probabilities
 
 # As many checkpoints stay on the device together as need less than this, and the examples are
 # read once for all of them. 2 GiB is small beside what a machine that trains models has.
@@ -114,6 +115,7 @@ class Runner:
             if self._has_classes and outputs.dim() == 2:
                 self._num_classes = outputs.shape[1]
                 check_labels(trial, self._num_classes)
+                warn_of_probabilities(outputs)
         plan = None
         if not self._is_double:
             plan = self._confirm_in_double(draft, trial, names, objective)
