@@ -30,6 +30,7 @@ from tracin_core.reviews.jobs import fail_dead_jobs
 from ui.addresses import ADDRESSES
 from ui.failures import tell_bug
 from ui.media import ROUTES
+from ui.shell import SHELLS
 
 DEFAULT_PORT = 8501
 DEFAULT_ADDRESS = "127.0.0.1"
@@ -51,7 +52,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
 
 app = st.App(
     REPOSITORY_ROOT / "ui" / "router.py",
-    routes=[*ADDRESSES, *ROUTES],
+    routes=[*ADDRESSES, *SHELLS, *ROUTES],
     lifespan=lifespan,
     on_script_error=tell_bug,
 )

@@ -1,38 +1,39 @@
-"""How long a person waits for the queue: from the address to the first row that can be seen.
+"""How long a person waits for the queue: until the first row can be seen in a real browser.
 
-Beside it stands an empty Streamlit page in the same browser and the same minutes, because most of
-the wait is Streamlit's own: its program, a connection, a first run.
+Opened by its address in a browser that has never seen it, in one that has it in its cache, and in
+a profile that is kept on the disk and was used before, as people's browsers are: there the
+compiled program is kept too. Then reached as people mostly do, from another page of the app.
+
+Beside each stands a Streamlit page with nothing but a title, in the same browser and the same
+minutes, because most of the wait is Streamlit's own: its program, a connection, a first run.
 """
 
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
-from scripts.serving import START_TIMEOUT, Server, free_port, launch_browser
+from benchmarks.empty_pages import serve_empty_page, serve_two_empty_pages
+from scripts.serving import Server, launch_browser, launch_profile, wait_until_idle
 
 REPEATS = 9
-EMPTY, COLD, WARM = "empty page", "empty cache", "cache filled"
+# Visits until Chromium keeps the compiled program of a profile: it does so from the third on.
+VISITS = 4
+EMPTY, COLD, WARM, KEPT = "empty page", "empty cache", "cache filled", "profile used before"
+INSIDE = "within the app"
 WAIT = 60_000  # milliseconds
-EMPTY_PAGE = 'import streamlit as st\n\nst.title("Empty")\n'
-FLAGS = {
-    "server.address": "127.0.0.1",
-    "server.headless": "true",
-    "server.fileWatcherType": "none",
-    "browser.gatherUsageStats": "false",
-}
+FIRST_ROW, ROW_OF_NEXT_PAGE = (
+    "button[aria-label^='Suspect 1:']",
+    "button[aria-label^='Suspect 51:']",
+)
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,26 @@ class Target:
     selector: str
 
 
-def measure_waits(workspace: Path) -> dict[str, list[float]]:
-    """Return how long each opening took, in milliseconds, by page and state of the cache.
+@dataclass(frozen=True)
+class Step:
+    """A way from one page to another within the app.
+
+    Attributes:
+        start: Address of the page before.
+        click: Selector of what is pressed there.
+        selector: Of the element that is waited for.
+    """
+
+    start: str
+    click: str
+    selector: str
+
+
+Waits = Mapping[str, list[float]]
+
+
+def measure_waits(workspace: Path) -> Waits:
+    """Return how long each opening took, in milliseconds, by page and state of the browser.
 
     The pages take turns, so that other work on the machine hits them alike.
 
@@ -57,30 +76,82 @@ def measure_waits(workspace: Path) -> dict[str, list[float]]:
         workspace: A folder whose database has one scored project of 100,000 examples or more.
     """
     server = Server(workspace)
-    with sync_playwright() as playwright, serve_empty_page() as empty_url:
+    with (
+        sync_playwright() as playwright,
+        serve_empty_page() as empty_url,
+        serve_two_empty_pages() as two_url,
+    ):
         browser = launch_browser(playwright)
         try:
             server.start()
             targets = {
-                "queue": Target(f"{server.url}/queue", "button[data-id]"),
+                "queue": Target(f"{server.url}/queue", FIRST_ROW),
                 "queue, page 2,000": Target(f"{server.url}/queue?page=2000", "button[data-id]"),
                 EMPTY: Target(empty_url, "h1"),
             }
-            return _take_turns(browser, targets)
+            steps = {
+                f"queue from another page, {INSIDE}": Step(
+                    f"{server.url}/projects", _link_to("Queue"), FIRST_ROW
+                ),
+                f"the queue's next page, {INSIDE}": Step(
+                    f"{server.url}/queue", "[data-testid=stPaginationNext]", ROW_OF_NEXT_PAGE
+                ),
+                f"{EMPTY}, {INSIDE}": Step(two_url, _link_to("Other"), "h1:has-text('Other')"),
+            }
+            waits = _open_in_turns(playwright, browser, targets)
+            return waits | _walk_in_turns(browser, steps)
         finally:
             browser.close()
             server.stop()
 
 
-def _take_turns(browser: Browser, targets: Mapping[str, Target]) -> dict[str, list[float]]:
+def _link_to(name: str) -> str:
+    return f"[data-testid=stSidebarNavLink]:has-text('{name}')"
+
+
+def _open_in_turns(
+    playwright: Playwright, browser: Browser, targets: Mapping[str, Target]
+) -> dict[str, list[float]]:
     waits: dict[str, list[float]] = defaultdict(list)
-    known = {name: browser.new_context() for name in targets}
-    for name, target in targets.items():
-        wait_for(known[name], target)  # fills the cache; the server's first run reads its program
-    for _ in range(REPEATS):
-        for name, target in targets.items():
-            waits[f"{name}, {COLD}"].append(open_once(browser, target))
-            waits[f"{name}, {WARM}"].append(wait_for(known[name], target))
+    with _profiles(playwright, targets) as kept:
+        warm = {name: browser.new_context() for name in targets}
+        for _ in range(VISITS):  # the first also fills the server's caches
+            for name, target in targets.items():
+                wait_for(warm[name], target)
+                wait_for(kept[name], target)
+        for _ in range(REPEATS):
+            for name, target in targets.items():
+                waits[f"{name}, {COLD}"].append(open_once(browser, target))
+                waits[f"{name}, {WARM}"].append(wait_for(warm[name], target))
+                waits[f"{name}, {KEPT}"].append(wait_for(kept[name], target))
+    return waits
+
+
+@contextmanager
+def _profiles(
+    playwright: Playwright, targets: Mapping[str, Target]
+) -> Iterator[dict[str, BrowserContext]]:
+    """Give each target a browser of its own with a profile on the disk."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        opened = {
+            name: launch_profile(playwright, Path(folder) / str(number))
+            for number, name in enumerate(targets)
+        }
+        try:
+            yield opened
+        finally:
+            for context in opened.values():
+                context.close()
+
+
+def _walk_in_turns(browser: Browser, steps: Mapping[str, Step]) -> dict[str, list[float]]:
+    waits: dict[str, list[float]] = defaultdict(list)
+    contexts = {name: browser.new_context() for name in steps}
+    for repeat in range(REPEATS + 1):
+        for name, step in steps.items():
+            elapsed = walk(contexts[name], step)
+            if repeat:  # the first fills the caches
+                waits[name].append(elapsed)
     return waits
 
 
@@ -96,54 +167,27 @@ def open_once(browser: Browser, target: Target) -> float:
 def wait_for(context: BrowserContext, target: Target) -> float:
     """Open the page in a new tab and return the milliseconds until it is there."""
     page = context.new_page()
-    started = time.perf_counter()
-    page.goto(target.url, wait_until="commit")
-    page.locator(target.selector).first.wait_for(timeout=WAIT)
-    elapsed = 1000 * (time.perf_counter() - started)
+    elapsed = _time(page, lambda: page.goto(target.url, wait_until="commit"), target.selector)
     page.close()
     return elapsed
 
 
-@contextmanager
-def serve_empty_page() -> Iterator[str]:
-    """Serve a Streamlit page with nothing but a title, and give its address."""
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "empty.py"
-        script.write_text(EMPTY_PAGE, encoding="utf-8")
-        flags = [f"--{name}={value}" for name, value in FLAGS.items()]
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "streamlit",
-                "run",
-                str(script),
-                f"--server.port={port}",
-                *flags,
-            ],
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            _wait_until_healthy(f"http://127.0.0.1:{port}")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait()
+def walk(context: BrowserContext, step: Step) -> float:
+    """Press what leads to the page, and return the milliseconds until it is there."""
+    page = context.new_page()
+    page.goto(step.start)
+    page.locator(step.click).wait_for(timeout=WAIT)
+    wait_until_idle(page)
+    elapsed = _time(page, lambda: page.locator(step.click).click(), step.selector)
+    page.close()
+    return elapsed
 
 
-def _wait_until_healthy(url: str) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while True:
-        try:
-            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2):  # noqa: S310
-                return
-        except (URLError, OSError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+def _time(page: Page, act: Callable[[], object], selector: str) -> float:
+    started = time.perf_counter()
+    act()
+    page.locator(selector).first.wait_for(timeout=WAIT)
+    return 1000 * (time.perf_counter() - started)
 
 
 def print_waits(workspace: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
 
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
 from tracin_core.config import REPOSITORY_ROOT
 
@@ -103,9 +103,19 @@ def free_port() -> int:
 
 def launch_browser(playwright: Playwright) -> Browser:
     """Start the system's Chromium, else Playwright's own."""
+    return playwright.chromium.launch(executable_path=_find_chromium(), args=_ARGUMENTS)
+
+
+def launch_profile(playwright: Playwright, folder: Path) -> BrowserContext:
+    """Start Chromium with a profile that is kept in a folder, as a person's browser has it."""
+    return playwright.chromium.launch_persistent_context(
+        folder, executable_path=_find_chromium(), args=_ARGUMENTS
+    )
+
+
+def _find_chromium() -> str | None:
     names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for path in map(shutil.which, names) if path), None)
-    return playwright.chromium.launch(executable_path=found, args=_ARGUMENTS)
+    return next((path for path in map(shutil.which, names) if path), None)
 
 
 def wait_until_idle(page: Page) -> None:

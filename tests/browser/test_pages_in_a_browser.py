@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, Request, Response, expect
+from playwright.sync_api import ConsoleMessage, Page, Request, Response, WebSocket, expect
 
 from scripts.serving import Server, wait_until_idle
 from tests.browser.presses import wait_for_example
@@ -31,13 +31,11 @@ def test_a_cold_deep_link_draws_its_page_and_asks_nobody_outside(
             outside.append(request.url)
 
     def note_response(response: Response) -> None:
-        # On a deep link Streamlit's browser side first tries its health check below the page's
-        # own address, and takes the 404 for an answer.
-        if response.status >= 400 and "/_stcore/" not in response.url:
+        if response.status >= 400:
             errors.append(f"{response.status} {response.url}")
 
     def note_console(message: ConsoleMessage) -> None:
-        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+        if message.type == "error":
             errors.append(message.text)
 
     page.on("request", note_request)
@@ -51,6 +49,27 @@ def test_a_cold_deep_link_draws_its_page_and_asks_nobody_outside(
     assert page.locator("[data-testid=stException]").count() == 0
     assert outside == []
     assert errors == []
+
+
+def test_opening_the_queue_takes_one_connection_and_one_run(
+    page: Page, server: Server, open_page: Callable[..., None]
+):
+    happened: list[str] = []
+
+    def note_connection(connection: WebSocket) -> None:
+        happened.append("connected")
+        # All that a browser sends while nobody does anything asks for a run of the page.
+        connection.on("framesent", lambda _: happened.append("asked for a run"))
+
+    def note_request(request: Request) -> None:
+        if request.url.endswith("/_stcore/health"):
+            happened.append(request.url.removeprefix(server.url))
+
+    page.on("websocket", note_connection)
+    page.on("request", note_request)
+    open_page(page, "/queue?project=digits&page=2")
+    page.wait_for_timeout(500)
+    assert sorted(happened) == ["/_stcore/health", "asked for a run", "connected"]
 
 
 def test_a_click_in_the_queue_opens_the_example_and_back_returns(
