@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,27 @@ def server(built_projects: Path, tmp_path: Path) -> Iterator[Server]:
         started.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
+def standing_server(
+    built_demos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """One server for all tests that only look: a start costs as much as most of them."""
+    started = Server(copy_workspace(built_demos, tmp_path_factory.mktemp("looks") / "workspace"))
+    try:
+        started.start()
+        yield started
+    finally:
+        started.stop()
+
+
+# While Playwright runs, its event loop counts as running in this thread: no longer than here.
+@pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
     with sync_playwright() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     launched = launch_browser(playwright)
     try:
@@ -61,9 +76,15 @@ def page(context: BrowserContext) -> Page:
 @pytest.fixture
 def open_page(server: Server) -> Callable[..., None]:
     """Go to an address of the app and wait until it is drawn."""
+    return partial(go, server)
 
-    def go(page: Page, path: str) -> None:
-        page.goto(server.url + path)
-        wait_until_idle(page)
 
-    return go
+@pytest.fixture
+def look_at(standing_server: Server) -> Callable[..., None]:
+    """Do the same at the server that tests share which leave everything as it is."""
+    return partial(go, standing_server)
+
+
+def go(server: Server, page: Page, path: str) -> None:
+    page.goto(server.url + path)
+    wait_until_idle(page)

@@ -47,10 +47,10 @@ def private_server(built_demos: Path, tmp_path: Path) -> Iterator[Server]:
         started.stop()
 
 
-@pytest.fixture
-def hostile_server(tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def hostile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of one project whose title, class names and texts are full of markup."""
-    workspace = resolve_workspace(tmp_path / "workspace")
+    workspace = resolve_workspace(tmp_path_factory.mktemp("hostile") / "workspace")
     workspace.prepare()
     engine = open_database(workspace.database_url)
     project = create_project(
@@ -118,14 +118,9 @@ def no_crash(page: Page) -> None:
     ],
 )
 def test_an_upload_that_cannot_be_used_is_explained(
-    page: Page,
-    server: Server,
-    open_page: Callable[..., None],
-    name: str,
-    data: bytes,
-    said: str,
+    page: Page, look_at: Callable[..., None], name: str, data: bytes, said: str
 ):
-    open_page(page, "/inspect?project=digits&show=new")
+    look_at(page, "/inspect?project=digits&show=new")
     page.locator("input[type=file]").set_input_files(
         {"name": name, "mimeType": "image/png", "buffer": data}
     )
@@ -133,10 +128,8 @@ def test_an_upload_that_cannot_be_used_is_explained(
     no_crash(page)
 
 
-def test_a_sixteen_bit_picture_is_scored(
-    page: Page, server: Server, open_page: Callable[..., None]
-):
-    open_page(page, "/inspect?project=digits&show=new")
+def test_a_sixteen_bit_picture_is_scored(page: Page, look_at: Callable[..., None]):
+    look_at(page, "/inspect?project=digits&show=new")
     picture = encode(Image.new("I;16", (20, 20), 40_000))
     page.locator("input[type=file]").set_input_files(
         {"name": "scan.png", "mimeType": "image/png", "buffer": picture}
@@ -146,8 +139,8 @@ def test_a_sixteen_bit_picture_is_scored(
     no_crash(page)
 
 
-def test_an_empty_text_is_asked_for(page: Page, server: Server, open_page: Callable[..., None]):
-    open_page(page, "/inspect?project=docs&show=new")
+def test_an_empty_text_is_asked_for(page: Page, look_at: Callable[..., None]):
+    look_at(page, "/inspect?project=docs&show=new")
     page.get_by_label("Type or paste a text").fill("  \n ")
     page.get_by_role("button", name="Explain").click()
     expect(page.get_by_role("alert")).to_contain_text("no text yet")
@@ -165,9 +158,9 @@ def test_an_empty_text_is_asked_for(page: Page, server: Server, open_page: Calla
     ],
 )
 def test_an_unknown_number_in_the_address_is_told(
-    page: Page, server: Server, open_page: Callable[..., None], address: str, said: str
+    page: Page, look_at: Callable[..., None], address: str, said: str
 ):
-    open_page(page, address)
+    look_at(page, address)
     expect(page.get_by_role("alert").first).to_contain_text(said)
     no_crash(page)
 

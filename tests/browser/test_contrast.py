@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +9,6 @@ import pytest
 from playwright.sync_api import Browser
 
 from scripts.serving import Server, wait_until_idle
-from tests.conftest import copy_workspace
 
 pytestmark = pytest.mark.browser
 
@@ -24,20 +22,9 @@ ADDRESSES = [
 CHOSEN = {"/inspect?project=digits": "An example", "/review?project=docs": "All layers"}
 
 
-@pytest.fixture(scope="module")
-def server(built_demos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server for all: they only look."""
-    started = Server(copy_workspace(built_demos, tmp_path_factory.mktemp("looks") / "workspace"))
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
-
-
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_every_text_has_enough_contrast(
-    browser: Browser, server: Server, theme: Literal["dark", "light"]
+    browser: Browser, standing_server: Server, theme: Literal["dark", "light"]
 ):
     context = browser.new_context(viewport={"width": 1366, "height": 1000}, color_scheme=theme)
     context.set_default_timeout(20_000)
@@ -45,7 +32,7 @@ def test_every_text_has_enough_contrast(
     faint = {}
     try:
         for address in ADDRESSES:
-            page.goto(server.url + address)
+            page.goto(standing_server.url + address)
             wait_until_idle(page)
             page.wait_for_timeout(500)  # transitions of what has just been drawn
             if address in CHOSEN:

@@ -73,9 +73,9 @@ def test_opening_the_queue_takes_one_connection_and_one_run(
 
 
 def test_a_click_in_the_queue_opens_the_example_and_back_returns(
-    page: Page, server: Server, open_page: Callable[..., None]
+    page: Page, look_at: Callable[..., None]
 ):
-    open_page(page, "/queue?project=digits")
+    look_at(page, "/queue?project=digits")
     first = page.get_by_role("button", name="Suspect 1: ")
     chosen = first.get_attribute("data-id")
     first.click()
@@ -89,10 +89,8 @@ def test_a_click_in_the_queue_opens_the_example_and_back_returns(
     expect(page.get_by_role("button", name="Suspect 1: ")).to_be_visible()
 
 
-def test_a_click_on_a_neighbour_inspects_it(
-    page: Page, server: Server, open_page: Callable[..., None]
-):
-    open_page(page, "/inspect?project=docs")
+def test_a_click_on_a_neighbour_inspects_it(page: Page, look_at: Callable[..., None]):
+    look_at(page, "/inspect?project=docs")
     neighbour = page.get_by_role("list", name="Opponents").get_by_role("button").first
     chosen = neighbour.get_attribute("data-id")
     neighbour.click()
@@ -120,10 +118,8 @@ def test_a_note_is_written_and_left_by_keys(
     expect(page.get_by_role("list", name="Events").get_by_text("kax 5 smudged")).to_be_visible()
 
 
-def test_an_unreadable_upload_is_explained(
-    page: Page, server: Server, open_page: Callable[..., None]
-):
-    open_page(page, "/inspect?project=digits&show=new")
+def test_an_unreadable_upload_is_explained(page: Page, look_at: Callable[..., None]):
+    look_at(page, "/inspect?project=digits&show=new")
     page.locator("input[type=file]").set_input_files(
         {"name": "drawing.png", "mimeType": "image/png", "buffer": b"<svg onload=alert(1)></svg>"}
     )
