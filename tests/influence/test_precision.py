@@ -64,25 +64,8 @@ def in_single(model: nn.Module, **options: Any) -> TracIn:
     return TracIn(single, [checkpoint], device="cpu", **options)
 
 
-def computes_lstm_in_half_precision() -> bool:
-    """See whether PyTorch has this layer in bfloat16 here; without AVX-512 it has not."""
-    try:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            nn.LSTM(2, 2)(torch.zeros(1, 1, 2))
-    except RuntimeError as error:
-        if "could not create a primitive" not in str(error):
-            raise
-        return False
-    return True
-
-
-NEEDS_LSTM = pytest.mark.skipif(
-    not computes_lstm_in_half_precision(), reason="PyTorch has no bfloat16 LSTM for this processor"
-)
-
-
 @pytest.mark.parametrize("layers", ["all", "last"])
-@pytest.mark.parametrize("name", ["convolutional", pytest.param("recurrent", marks=NEEDS_LSTM)])
+@pytest.mark.parametrize("name", ["convolutional", "recurrent"])
 def test_scores_in_half_precision_stay_near_the_oracle(name: str, layers: str) -> None:
     model, examples = build(name)
     last = ["7.weight", "7.bias"] if name == "convolutional" else ["head.weight", "head.bias"]
