@@ -32,10 +32,11 @@ app: demo
 demo: $(VENV)/.app-ready
 	@$(BIN)/python -m tracin_core demo all
 
+# Every test, also those that a plain pytest leaves out. One run for all, so that the demos are
+# built once, and while a browser test waits the other worker computes.
 test: check
 	@scripts/install_browser.sh
-	$(BIN)/pytest -n 2 -m "not browser"
-	$(BIN)/pytest -m browser
+	$(BIN)/pytest -n 2 -m ""
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .

@@ -6,14 +6,43 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
 from tests.houses import build_houses
 from tracin_core.config import REPOSITORY_ROOT, Workspace, resolve_workspace
 from tracin_core.reviews.database import open_database
+
+# A developer's own settings, which must not reach the tests.
+_SETTINGS = ("TRACIN_WORKSPACE", "TRACIN_DATABASE_URL", "TRACIN_REVIEWER")
+
+
+# How long an example takes says how busy the machine is, and not whether the code is right.
+hypothesis.settings.register_profile("any-speed", deadline=None)
+hypothesis.settings.load_profile("any-speed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Share the cores out between the workers of pytest-xdist, and what these start.
+
+    Threads that outnumber the cores wait for each other, and busily: with two workers on two
+    cores the tests of the influence took three times the processor time.
+    """
+    if workers := config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment() -> Iterator[None]:
+    """Hide them before anything is built: the demos would enter a developer's database."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in _SETTINGS:
+            patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +113,7 @@ def copy_workspace(source: Path, target: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep a developer's own settings out of the tests."""
-    for name in ("TRACIN_WORKSPACE", "TRACIN_DATABASE_URL", "TRACIN_REVIEWER"):
+def _no_leftover_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what a command of another test has set out of this one."""
+    for name in _SETTINGS:
         monkeypatch.delenv(name, raising=False)

@@ -120,7 +120,7 @@ def test_a_job_of_a_terminal_can_be_cancelled_from_elsewhere(place, engine):
     with pytest.raises(JobError, match=r"Job 1 \(count mine\) was cancelled"):
         do_job(engine, place, "mine", "count", {"steps": 5000})
     thread.join()
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 30  # of 100 seconds, on a busy machine
     assert get_job(engine, 1).state == "cancelled"
 
 

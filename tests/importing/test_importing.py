@@ -345,6 +345,9 @@ def test_files_of_another_database_are_not_touched(engine, own, tmp_path):
     assert path.exists()
 
 
+BUSY = 300  # seconds until a command hangs; importing torch alone took two minutes once
+
+
 def start_import(own: Workspace, path: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
@@ -364,7 +367,7 @@ def kill_at(process: subprocess.Popen[str], words: str, delay: float) -> None:
             break
     time.sleep(delay)
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=BUSY)
 
 
 # A moment after a stage began; the last ones fall into placing the files and the transaction.
@@ -399,7 +402,10 @@ def test_a_killed_import_is_invisible_and_the_next_one_cleans_up(own, tmp_path):
 
 def finish(own: Workspace, path: Path, *options: str) -> None:
     done = start_import(own, path, *options)
-    _, errors = done.communicate(timeout=60)
+    try:
+        _, errors = done.communicate(timeout=BUSY)
+    finally:
+        done.kill()
     assert done.returncode == 0, errors
 
 

@@ -220,13 +220,15 @@ def test_a_decision_gets_in_between_the_chunks(sqlite_url, monkeypatch):
     worker = threading.Thread(target=delete_project, args=(engine, doomed.project.id))
     worker.start()
     waits = []
+    begun = time.monotonic()
     while worker.is_alive():
         started = time.monotonic()
         alive.decide(alive.by_rank(1))
         waits.append(time.monotonic() - started)
     worker.join()
     assert len(waits) > 3
-    assert max(waits) < 1.0
+    # Much less than the deletion takes, however busy the machine is.
+    assert max(waits) < max(1.0, (time.monotonic() - begun) / 3)
     engine.dispose()
 
 
