@@ -26,6 +26,7 @@ from tracin_core.reviews.database import open_database
 from tracin_core.reviews.projects import current_run
 from tracin_core.runs import RunFolder
 from tracin_core.scoring.pipeline import score_locked, train_locked
+from tracin_core.work.interruptions import interruptions_kept
 from tracin_core.work.locking import project_locked
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
@@ -77,13 +78,14 @@ def build_demo(
     options = DemoOptions(seed, noise)
     waiting = Progress("waiting for another process that builds this project", 0, 1)
     with (
+        interruptions_kept(on_progress) as tell,
         disk_errors_explained(workspace.root),
-        project_locked(workspace.project_folder(name), lambda: on_progress(waiting)),
+        project_locked(workspace.project_folder(name), lambda: tell(waiting)),
     ):
         engine = open_database(workspace.database_url)
         try:
             finished = _find_finished(name, workspace, engine, options)
-            run_key = finished or _build(name, workspace, engine, options, on_progress)
+            run_key = finished or _build(name, workspace, engine, options, tell)
         finally:
             engine.dispose()
     return BuiltDemo(name, run_key, finished is None, time.monotonic() - start)
