@@ -36,7 +36,7 @@ demo: $(VENV)/.app-ready
 # built once, and while a browser test waits the other worker computes.
 test: check
 	@scripts/install_browser.sh
-	$(BIN)/pytest -n 2 --dist worksteal -m ""
+	$(BIN)/pytest -n 2 -m ""
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
