@@ -25,6 +25,7 @@ from tracin_core.importing.growth import (
     describe_columns,
     read_known,
 )
+from tracin_core.importing.placing import place_known
 from tracin_core.importing.report import ImportReport, make_report
 from tracin_core.importing.staging import (
     Staging,
@@ -109,6 +110,8 @@ def import_project(
         if plan.kept.any():
             new = _describe_project(slug, title, description, surveyed, plan, path)
             _store(engine, workspace, project, new, surveyed, plan, on_progress)
+        if project is not None and plan.num_known:
+            place_known(engine, project.id, surveyed.source, len(surveyed.survey), on_progress)
     remove_killed_imports(engine, workspace)
     return make_report(slug, project is None, surveyed.survey, plan, time.monotonic() - start)
 

@@ -124,9 +124,11 @@ class TableSource(BaseSource):
         def cell(name: str | None) -> Any:
             return None if name is None else row.values[places[name]]
 
+        where = f"row {row.number:,}"
         return SourceRecord(
             row=row.number,
-            where=f"row {row.number:,}",
+            where=where,
+            place=row.place or f"{self._reader.name}, {where}",
             split=self._find_split(row.split if options.split is None else cell(options.split)),
             label=self._read_label(cell(options.label)) if options.label else None,
             value=read_target(cell(target), target) if (target := options.target) else None,
