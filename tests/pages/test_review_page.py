@@ -5,12 +5,15 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from sqlalchemy import update
 
+from tracin_core.reviews.database import writing
 from tracin_core.reviews.decisions import NewDecision, record_decision
 from tracin_core.reviews.examples import get_example
 from tracin_core.reviews.history import fetch_history
 from tracin_core.reviews.projects import current_run, get_project
 from tracin_core.reviews.queue import QueueFilter, next_suspect
+from tracin_core.reviews.schema import ExampleRow
 
 
 @pytest.fixture
@@ -165,6 +168,23 @@ def test_the_queues_filters_go_with_it_to_the_review(open_app, engine):
 def test_what_has_been_reviewed_is_not_reviewed_from_the_queue(open_app):
     app = open_app("queue", project="docs", status="reviewed")
     assert not app.get("link_button")
+
+
+@pytest.mark.parametrize("page", ["review", "inspect"])
+def test_the_example_leads_back_to_the_persons_own_data(open_app, engine, digits, page):
+    _project, run = digits
+    suspect = first_suspect(engine, run)
+    asked = {"project": "digits", "example": str(suspect.example_id)}
+    assert not any(item.value.startswith("From ") for item in open_app(page, **asked).caption)
+    place = f"{'folder/' * 20}*im* 3.JPG"
+    with writing(engine) as connection:
+        of_suspect = ExampleRow.id == suspect.example_id
+        connection.execute(update(ExampleRow).where(of_suspect).values(source_place=place))
+    app = open_app(page, **asked)
+    assert not app.exception
+    (shown,) = (item.value for item in app.caption if item.value.startswith("From "))
+    assert shown.startswith("From \u2068…")
+    assert "folder/\\*im\\* 3\\.JPG" in shown
 
 
 def test_the_place_says_how_far_the_review_is(open_app, engine, digits):
