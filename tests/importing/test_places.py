@@ -165,6 +165,24 @@ def test_places_that_were_not_kept_are_filled_in_when_the_data_comes_again(
     assert not lacks_places(engine, get_project(engine, "mine").id)
 
 
+def test_who_cancels_the_filling_in_has_added_nothing_and_can_go_on(engine, own, tmp_path):
+    run(engine, own, texts(tmp_path / "reviews.csv", 30))
+    expected = places(engine)
+    forget_places(engine)
+    path = texts(tmp_path / "reviews.csv", 40)
+
+    def cancel(progress):
+        if progress.stage == placing.PLACING:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(engine, own, path, on_progress=cancel)
+    assert len(places(engine)) == 30
+    assert run(engine, own, path).skipped_known == 30
+    assert set(expected) < set(places(engine))
+    assert len(places(engine)) == 40
+
+
 def test_of_a_picture_in_both_splits_the_place_is_that_of_the_one_that_was_kept(
     engine, own, tmp_path
 ):

@@ -12,8 +12,8 @@ from tracin_core.reviews.decisions import NewDecision, record_decision
 from tracin_core.reviews.examples import get_example
 from tracin_core.reviews.history import fetch_history
 from tracin_core.reviews.projects import current_run, get_project
-from tracin_core.reviews.queue import QueueFilter, next_suspect
-from tracin_core.reviews.schema import ExampleRow
+from tracin_core.reviews.queue import QueueFilter, fetch_page, next_suspect
+from tracin_core.reviews.schema import ExampleRow, ProjectRow
 
 
 @pytest.fixture
@@ -185,6 +185,23 @@ def test_the_example_leads_back_to_the_persons_own_data(open_app, engine, digits
     (shown,) = (item.value for item in app.caption if item.value.startswith("From "))
     assert shown.startswith("From \u2068…")
     assert "folder/\\*im\\* 3\\.JPG" in shown
+
+
+def test_imported_pictures_are_found_by_their_paths(open_app, engine, digits):
+    project, run = digits
+    assert not any(box.key == "contains" for box in open_app("queue", project="digits").text_input)
+    wanted = fetch_page(engine, run.id, page_size=3).rows[2]
+    with writing(engine) as connection:
+        of_wanted = ExampleRow.id == wanted.example_id
+        connection.execute(update(ExampleRow).where(of_wanted).values(source_place="3/im 3.JPG"))
+        imported = {**project.settings, "imports": []}
+        connection.execute(
+            update(ProjectRow).where(ProjectRow.id == project.id).values(settings=imported)
+        )
+    app = open_app("review", project="digits", contains="im 3.jpg")
+    assert not app.exception
+    assert app.text_input(key="contains").label == "Path contains"
+    assert app.button(key=f"keep-{wanted.example_id}-0")
 
 
 def test_the_place_says_how_far_the_review_is(open_app, engine, digits):

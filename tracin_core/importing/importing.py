@@ -107,11 +107,12 @@ def import_project(
         plan = make_plan(surveyed.source, surveyed.survey, known)
         if strict:
             _check_no_problems(surveyed.survey, plan)
+        # Before anything is added: one that is cancelled here has added nothing.
+        if project is not None and plan.num_known:
+            place_known(engine, project.id, surveyed.source, len(surveyed.survey), on_progress)
         if plan.kept.any():
             new = _describe_project(slug, title, description, surveyed, plan, path)
             _store(engine, workspace, project, new, surveyed, plan, on_progress)
-        if project is not None and plan.num_known:
-            place_known(engine, project.id, surveyed.source, len(surveyed.survey), on_progress)
     remove_killed_imports(engine, workspace)
     return make_report(slug, project is None, surveyed.survey, plan, time.monotonic() - start)
 
