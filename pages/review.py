@@ -8,7 +8,7 @@ from tracin_core.reviews.projects import Project, Run
 from ui.decision_form import draw_form, draw_keys_without_example, draw_undo
 from ui.decisions import draw_message, remember_shown
 from ui.evidence import draw_evidence_options, draw_neighbours, draw_suggestion
-from ui.examples import draw_example, draw_labels
+from ui.examples import draw_example, draw_labels, draw_source_place
 from ui.failures import told_on_page
 from ui.filters import QueueView, describe_filters, draw_filters
 from ui.navigation import open_page
@@ -26,6 +26,7 @@ def draw_suspect(project: Project, run: Run, suspect: Suspect, told: set[str]) -
     remember_shown(view, run_id=run.id, source="queue", rank=suspect.rank, score=suspect.score)
     draw_example(project, view, key=WATCHED, following=suspect.following)
     draw_labels(project, view)
+    draw_source_place(view)
     suggestion, likeliest = None, list[int]()
     # Decisions need neither, so a damaged run must not stop them.
     with told_on_page(told):

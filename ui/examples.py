@@ -18,8 +18,10 @@ from ui.labels import (
     name_predicted,
 )
 from ui.media import picture_address
-from ui.plain_text import escape_markdown
+from ui.plain_text import escape_markdown, isolate
 from ui.wording import STATUS_WORDS, percent
+
+_PLACE_LENGTH = 90  # characters: one line of a column, or little more
 
 
 def draw_example(
@@ -43,6 +45,18 @@ def draw_example(
         key=key,
         following=following,
     )
+
+
+def draw_source_place(view: ExampleView) -> None:
+    """Draw where the example is in the person's own data, if that is known.
+
+    Of a long path the end is shown, which names the file.
+    """
+    if view.source_place:
+        shown = view.source_place
+        if len(shown) > _PLACE_LENGTH:
+            shown = "…" + shown[1 - _PLACE_LENGTH :]
+        st.caption(f"From {isolate(escape_markdown(shown))}")
 
 
 def draw_labels(project: Project, view: ExampleView) -> None:

@@ -15,6 +15,7 @@ from ui.labels import is_regression
 from ui.plain_text import escape_markdown
 
 DEFAULT_SIGNAL = "self_influence"
+_CONTAINS = {"image": "Path contains", "text": "Text contains", "table": "Row contains"}
 _STATUS_CHOICES = {"any": "All", "pending": "To review", "reviewed": "Reviewed"}
 
 
@@ -72,9 +73,10 @@ def draw_filters(
                 on_change=on_change,
             )
         text = ""
-        if project.kind in ("text", "table"):
+        # The places of pictures are known where they were imported.
+        if project.kind in ("text", "table") or "imports" in project.settings:
             text = st.text_input(
-                "Text contains" if project.kind == "text" else "Row contains",
+                _CONTAINS[project.kind],
                 key="contains",
                 bind="query-params",
                 width=200,

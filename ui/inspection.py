@@ -14,7 +14,7 @@ from tracin_core.runs.folder import RunFolder
 from ui.address import read_choice, write_choice
 from ui.charts import draw_checkpoints, draw_probabilities
 from ui.evidence import draw_evidence_options, draw_neighbours
-from ui.examples import draw_example, draw_labels
+from ui.examples import draw_example, draw_labels, draw_source_place
 from ui.filters import DEFAULT_SIGNAL
 from ui.galleries import place
 from ui.labels import is_regression
@@ -87,6 +87,7 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
         draw_example(project, view, key="inspected")
         draw_labels(project, view)
         _draw_place(view)
+        draw_source_place(view)
         if view.split == "train" and st.button("Review this example", key="review-this"):
             open_page("review", example=view.id)
     with thinks:

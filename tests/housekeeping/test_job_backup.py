@@ -31,6 +31,7 @@ from tracin_core.housekeeping.deleting import (
 from tracin_core.housekeeping.restoring import read_manifest, restore_project
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.deleting import hide_project, list_hidden_projects
+from tracin_core.reviews.export import export_labels
 from tracin_core.reviews.jobs import create_job, finish_job
 from tracin_core.reviews.projects import get_project, list_projects
 
@@ -188,6 +189,18 @@ def put_cell(table: str, column: str, value: Any) -> Change:
         put_rows(contents, table, values)
 
     return change
+
+
+def test_a_backup_made_before_places_were_kept_is_restored_without_them(archive, engine, place):
+    def leave_places_out(contents: dict[str, bytes], _: dict[str, Any]) -> None:
+        values = rows(contents, "example")
+        at = values[0].index("source_place")
+        put_rows(contents, "example", [row[:at] + row[at + 1 :] for row in values])
+
+    older = rewrite(archive, leave_places_out)
+    restored = restore_project(engine, place, older, slug="older")
+    content = export_labels(engine, restored.id, format="jsonl").decode()
+    assert {json.loads(line)["source_place"] for line in content.splitlines()} == {None}
 
 
 def add_file(name: str) -> Change:

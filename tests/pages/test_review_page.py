@@ -5,12 +5,15 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from sqlalchemy import update
 
+from tracin_core.reviews.database import writing
 from tracin_core.reviews.decisions import NewDecision, record_decision
 from tracin_core.reviews.examples import get_example
 from tracin_core.reviews.history import fetch_history
 from tracin_core.reviews.projects import current_run, get_project
-from tracin_core.reviews.queue import QueueFilter, next_suspect
+from tracin_core.reviews.queue import QueueFilter, fetch_page, next_suspect
+from tracin_core.reviews.schema import ExampleRow, ProjectRow
 
 
 @pytest.fixture
@@ -165,6 +168,40 @@ def test_the_queues_filters_go_with_it_to_the_review(open_app, engine):
 def test_what_has_been_reviewed_is_not_reviewed_from_the_queue(open_app):
     app = open_app("queue", project="docs", status="reviewed")
     assert not app.get("link_button")
+
+
+@pytest.mark.parametrize("page", ["review", "inspect"])
+def test_the_example_leads_back_to_the_persons_own_data(open_app, engine, digits, page):
+    _project, run = digits
+    suspect = first_suspect(engine, run)
+    asked = {"project": "digits", "example": str(suspect.example_id)}
+    assert not any(item.value.startswith("From ") for item in open_app(page, **asked).caption)
+    place = f"{'folder/' * 20}*im* 3.JPG"
+    with writing(engine) as connection:
+        of_suspect = ExampleRow.id == suspect.example_id
+        connection.execute(update(ExampleRow).where(of_suspect).values(source_place=place))
+    app = open_app(page, **asked)
+    assert not app.exception
+    (shown,) = (item.value for item in app.caption if item.value.startswith("From "))
+    assert shown.startswith("From \u2068…")
+    assert "folder/\\*im\\* 3\\.JPG" in shown
+
+
+def test_imported_pictures_are_found_by_their_paths(open_app, engine, digits):
+    project, run = digits
+    assert not any(box.key == "contains" for box in open_app("queue", project="digits").text_input)
+    wanted = fetch_page(engine, run.id, page_size=3).rows[2]
+    with writing(engine) as connection:
+        of_wanted = ExampleRow.id == wanted.example_id
+        connection.execute(update(ExampleRow).where(of_wanted).values(source_place="3/im 3.JPG"))
+        imported = {**project.settings, "imports": []}
+        connection.execute(
+            update(ProjectRow).where(ProjectRow.id == project.id).values(settings=imported)
+        )
+    app = open_app("review", project="digits", contains="im 3.jpg")
+    assert not app.exception
+    assert app.text_input(key="contains").label == "Path contains"
+    assert app.button(key=f"keep-{wanted.example_id}-0")
 
 
 def test_the_place_says_how_far_the_review_is(open_app, engine, digits):

@@ -66,6 +66,7 @@ def build_scene(
             given_label=position % 3,
             text=f"text {position} of {split}" if kind == "text" else None,
             media_path=f"{split}/{position}.png" if kind == "image" else None,
+            source_place=f"{split}/im {position}.JPG" if kind == "image" else None,
         )
         for split, size in splits
         for position in range(size)
@@ -108,6 +109,7 @@ def build_homes(engine: Engine, num_train: int = 6, num_test: int = 3) -> Scene:
             position=position,
             given_value=100.0 + position,
             fields={"rooms": position, "street": f"{position}é Rue <b>", "north": None},
+            source_place=f"homes.csv, row {position + 2}",
         )
         for split, size in (("train", num_train), ("test", num_test))
         for position in range(size)

@@ -14,7 +14,8 @@ import pytest
 
 from tests.reviews.builders import build_scene
 from tracin_core.config import REPOSITORY_ROOT
-from tracin_core.errors import ConfigurationError, NotFoundError, WorkspaceError
+from tracin_core.errors import ConfigurationError, InputError, NotFoundError, WorkspaceError
+from tracin_core.reviews.example_rules import LONGEST_PLACE
 from tracin_core.reviews.export import export_labels
 from tracin_core.reviews.projects import NewExample, add_examples, create_project
 
@@ -31,6 +32,7 @@ COLUMNS = [
     "reviewer",
     "decided_at",
     "version",
+    "source_place",
 ]
 
 
@@ -102,6 +104,7 @@ def test_an_image_project_has_paths(engine):
     scene = build_scene(engine, kind="image")
     rows = read(export_labels(engine, scene.project.id, format="jsonl"), "jsonl")
     assert rows[0]["media_path"] == "train/0.png"
+    assert rows[0]["source_place"] == "train/im 0.JPG"
     assert "text" not in rows[0]
 
 
@@ -113,7 +116,7 @@ HARMLESS = ["", "a=1", " =1", "'quoted", 'say "hi", now', "line\nbreak", "日本
 def odd_texts(engine):
     project = create_project(engine, slug="odd", title="Odd", kind="text", classes=["=a", "-b"])
     rows = [
-        NewExample(f"@key{n}", "train", n, n % 2, text=text)
+        NewExample(f"@key{n}", "train", n, n % 2, text=text, source_place=text or None)
         for n, text in enumerate(DANGEROUS + HARMLESS)
     ]
     add_examples(engine, project.id, rows)
@@ -125,6 +128,7 @@ def test_no_csv_cell_is_a_formula(engine, odd_texts):
     assert [row["text"] for row in rows] == [f"'{text}" for text in DANGEROUS] + HARMLESS
     assert {row["given_label"] for row in rows} == {"'=a", "'-b"}
     assert rows[0]["key"] == "'@key0"
+    assert [row["source_place"] for row in rows] == [row["text"] for row in rows]
     for row in rows:
         assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row.values())
 
@@ -141,6 +145,14 @@ def test_the_other_formats_keep_every_character(engine, odd_texts, format):
     rows = read(export_labels(engine, odd_texts.id, format=format), format)
     assert [row["text"] for row in rows] == DANGEROUS + HARMLESS
     assert {row["label"] for row in rows} == {"=a", "-b"}
+    assert [row["source_place"] or "" for row in rows] == DANGEROUS + HARMLESS
+
+
+@pytest.mark.parametrize("place", ["a\0b", "caf\udce9", "x" * (LONGEST_PLACE + 1)])
+def test_a_place_that_no_database_or_person_could_hold_is_refused(engine, place):
+    project = create_project(engine, slug="odd", title="Odd", kind="text", classes=["a", "b"])
+    with pytest.raises(InputError, match=r"NUL character or a broken|1,001 characters"):
+        add_examples(engine, project.id, [NewExample("k", "train", 0, source_place=place)])
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])

@@ -32,6 +32,7 @@ COLUMNS = [
     "reviewer",
     "decided_at",
     "version",
+    "source_place",
 ]
 OURS = [name for name in COLUMNS if name not in ("rooms", "street", "north")]
 
@@ -57,6 +58,7 @@ def test_numbers_are_numbers_and_rows_have_their_columns(homes, format):
     ]
     assert (rows[1]["rooms"], rows[1]["street"], rows[1]["north"]) == (1, "1é Rue <b>", None)
     assert (rows[1]["action"], rows[2]["excluded"]) == ("relabel", True)
+    assert rows[1]["source_place"] == "homes.csv, row 3"
     assert len(rows) == 9
 
 

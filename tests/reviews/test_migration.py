@@ -22,7 +22,14 @@ from tracin_core.reviews.decisions import NewDecision, record_decision, undo_dec
 from tracin_core.reviews.examples import get_example
 from tracin_core.reviews.history import fetch_history, review_progress
 from tracin_core.reviews.jobs import create_job, list_jobs
-from tracin_core.reviews.projects import current_run, get_project, get_run, register_run
+from tracin_core.reviews.projects import (
+    NewExample,
+    add_examples,
+    current_run,
+    get_project,
+    get_run,
+    register_run,
+)
 from tracin_core.reviews.queue import QueueFilter, fetch_page
 from tracin_core.reviews.schema import SCHEMA_REVISION, Base
 
@@ -78,12 +85,9 @@ def empty_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str
 
 def build_first_revision(url: str) -> dict[str, list[tuple]]:
     """Make a database as the first version left it; return its rows by table."""
+    upgrade(url, "0001")
     engine = create_engine(make_url(url).set(drivername=driver_of(url)))
-    config = Config()
-    config.set_main_option("script_location", str(migrations_folder()))
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
         for statement in CONTENT.split(";\n"):
             connection.exec_driver_sql(
                 statement.replace("%", "%%") if is_served(url) else statement
@@ -96,6 +100,17 @@ def build_first_revision(url: str) -> dict[str, list[tuple]]:
     rows = read_rows(engine, (*OLD_TABLES, "decision"))
     engine.dispose()
     return rows
+
+
+def upgrade(url: str, revision: str) -> None:
+    """Bring a database to a revision that need not be the newest one."""
+    engine = create_engine(make_url(url).set(drivername=driver_of(url)))
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
 
 
 def is_served(url: str) -> bool:
@@ -224,6 +239,19 @@ def test_the_rules_of_the_jobs_still_hold(migrated):
     for wrong in ("state = 'idle'", "progress = 2", "project_slug = NULL"):
         with pytest.raises(IntegrityError), writing(migrated) as connection:
             connection.execute(text(f"UPDATE job SET {wrong}"))  # noqa: S608 - our own words
+
+
+def test_examples_of_the_second_revision_have_no_place_and_new_ones_can(old):
+    url = old[0]
+    upgrade(url, "0002")
+    engine = open_database(url)
+    before = [row[:10] for row in read_rows(engine, ("example",))["example"]]
+    new = NewExample("e", "train", 3, 1, text="purr", source_place="pets.csv, row 7")
+    add_examples(engine, 1, [new])
+    rows = read_rows(engine, ("example",))["example"]
+    assert [row[:10] for row in rows[:-1]] == before
+    assert [row[-1] for row in rows] == [None] * 4 + ["pets.csv, row 7"]
+    engine.dispose()
 
 
 def test_a_migration_that_fails_leaves_the_old_database(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.reviews.builders import build_scene, score
+from tests.reviews.builders import build_homes, build_scene, score
 from tracin_core.errors import InputError, NotFoundError
 from tracin_core.reviews.decisions import undo_decision
 from tracin_core.reviews.projects import NewExample, add_examples, create_project, register_run
@@ -170,6 +170,13 @@ def test_a_text_is_searched_as_it_stands(engine, texts, wanted, found):
     assert [row.position for row in page.rows] == found
     assert page.total == len(found)
     assert fetch_page(engine, texts.id).total == len(TEXTS)  # the tables are still there
+
+
+def test_a_picture_is_found_by_its_path_and_a_row_not_by_the_name_of_its_table(engine):
+    pictures, homes = build_scene(engine, kind="image"), build_homes(engine)
+    found = fetch_page(engine, pictures.run.id, filter=QueueFilter(text="train/im 3.jpg"))
+    assert [(row.position, row.source_place) for row in found.rows] == [(3, "train/im 3.JPG")]
+    assert fetch_page(engine, homes.run.id, filter=QueueFilter(text="homes.csv")).total == 0
 
 
 def test_totals_follow_a_run_that_is_registered_anew(engine):

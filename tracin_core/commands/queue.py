@@ -70,7 +70,7 @@ def describe_row(row: QueueRow, project: Project) -> dict[str, Any]:
             "label": classes[row.current_label],
         }
     place = {"score": row.score, "percentile": row.percentile, "status": row.status}
-    return about | says | place
+    return about | says | place | {"source_place": row.source_place}
 
 
 def excerpt(text: str, length: int = EXCERPT_LENGTH) -> str:

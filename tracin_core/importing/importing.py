@@ -25,6 +25,7 @@ from tracin_core.importing.growth import (
     describe_columns,
     read_known,
 )
+from tracin_core.importing.placing import place_known
 from tracin_core.importing.report import ImportReport, make_report
 from tracin_core.importing.staging import (
     Staging,
@@ -106,6 +107,9 @@ def import_project(
         plan = make_plan(surveyed.source, surveyed.survey, known)
         if strict:
             _check_no_problems(surveyed.survey, plan)
+        # Before anything is added: one that is cancelled here has added nothing.
+        if project is not None and plan.num_known:
+            place_known(engine, project.id, surveyed.source, len(surveyed.survey), on_progress)
         if plan.kept.any():
             new = _describe_project(slug, title, description, surveyed, plan, path)
             _store(engine, workspace, project, new, surveyed, plan, on_progress)

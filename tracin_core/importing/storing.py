@@ -12,10 +12,12 @@ from tracin_core.errors import InputError
 from tracin_core.examples.records import content_key
 from tracin_core.importing.staging import Staging
 from tracin_core.importing.truth import TruthWriter
+from tracin_core.reviews.example_rules import LONGEST_PLACE
 from tracin_core.sources import Source, SourceRecord
 from tracin_core.sources.plan_data import UNKNOWN_TRUTH, Plan
 from tracin_core.sources.planting import WAYS
 from tracin_core.sources.survey import Survey, hash_key
+from tracin_core.sources.values import ascii_escaped
 from tracin_core.terms import SPLITS, Split
 
 _REPORTED_EVERY = 256  # examples
@@ -106,7 +108,7 @@ def _describe(
     record: SourceRecord, plan: Plan, number: int, staging: Staging, batch: str
 ) -> dict[str, Any]:
     """Return label and content as ``NewExample`` takes them, the picture written."""
-    row: dict[str, Any] = {}
+    row: dict[str, Any] = {"source_place": name_place(record)}
     if plan.classes:
         row["given_label"] = int(plan.labels[number])
     else:
@@ -120,6 +122,15 @@ def _describe(
         digest = content_key(record.image.hashed())
         row["media_path"] = f"{batch}/{staging.store_image(data, digest, suffix)}"
     return row
+
+
+def name_place(record: SourceRecord) -> str:
+    """Return where an example is in the person's data, as both databases can hold it.
+
+    Of a place that is too long the end is kept, which is a file's name or a row's number.
+    """
+    place = ascii_escaped(record.place or record.where).replace("\0", "\\0")
+    return place if len(place) <= LONGEST_PLACE else "…" + place[1 - LONGEST_PLACE :]
 
 
 def _has_truth(plan: Plan) -> bool:

@@ -89,4 +89,5 @@ def _row(project_id: int, example: NewExample) -> dict[str, Any]:
         "media_path": example.media_path,
         "given_value": None if example.given_value is None else float(example.given_value),
         "fields": None if example.fields is None else dict(example.fields),
+        "source_place": example.source_place,
     }

@@ -112,7 +112,8 @@ def contains(connection: Connection, columns: list[Any], wanted: str) -> ColumnE
 def example_says(connection: Connection, wanted: str) -> ColumnElement[bool]:
     """Return the condition that an example's text, key or row contains a text; see `contains`.
 
-    Of a row the values are searched: the names of the columns stand in every row.
+    Of a row the values are searched: the names of the columns stand in every row. Of a picture
+    its place is searched, which is a path; a table's name would stand in the place of every row.
     """
     unfold = func.json_each if connection.dialect.name == "sqlite" else func.json_each_text
     cell = unfold(ExampleRow.fields).table_valued("key", "value")
@@ -120,6 +121,9 @@ def example_says(connection: Connection, wanted: str) -> ColumnElement[bool]:
     # First the row as it is stored, which is cheap; unfolding each of 200,000 took a second.
     stored = json.dumps(wanted, ensure_ascii=False)[1:-1]
     in_row = contains(connection, [cast(ExampleRow.fields, Text)], stored)
+    in_path = contains(connection, [ExampleRow.source_place], wanted)
     return or_(
-        contains(connection, [ExampleRow.text, ExampleRow.key], wanted), and_(in_row, in_cell)
+        contains(connection, [ExampleRow.text, ExampleRow.key], wanted),
+        and_(in_row, in_cell),
+        and_(ExampleRow.media_path.is_not(None), in_path),
     )

@@ -13,6 +13,8 @@ from tracin_core.terms import SPLITS
 
 # One cell of a table's row.
 FieldValue = float | int | str | None
+# Characters of a place: a path of many folders, and little beside the example itself.
+LONGEST_PLACE = 1000
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class NewExample:
         media_path: Path of an image, relative to the project's media folder, with "/".
         given_value: The number that the data claims, for regression only.
         fields: A table's row: column name to number, text or None, in the order of the columns.
+        source_place: Where it is in the person's own data, in words or as a path there; None
+            where that is not known.
     """
 
     key: str
@@ -38,6 +42,7 @@ class NewExample:
     media_path: str | None = None
     given_value: float | None = None
     fields: Mapping[str, FieldValue] | None = None
+    source_place: str | None = None
 
 
 class ExampleRules:
@@ -62,8 +67,13 @@ class ExampleRules:
             _check_value(example, name)
         else:
             self._check_label(example, name)
-        for value in (example.key, example.text, example.media_path):
+        for value in (example.key, example.text, example.media_path, example.source_place):
             check_storable(value or "", name)
+        if example.source_place is not None and len(example.source_place) > LONGEST_PLACE:
+            raise InputError(
+                f"{name} has a place in the data of {len(example.source_place):,} characters. "
+                f"Expected at most {LONGEST_PLACE:,}: leave its beginning out."
+            )
         if example.media_path is not None:
             _check_media_path(example.media_path, name)
         if example.fields is not None:

@@ -51,6 +51,7 @@ class ExampleView:
         version: Number of the example's events; a decision must name it.
         last_decision_id: The effective decision, or None while there is none.
         fields: A table's row, in the order of its columns; None for other kinds.
+        source_place: Where it is in the person's own data; None where that is not known.
         given_value: For regression the number that the data claims, current_value the one after
             all decisions, predicted_value the run's; None for classification. The labels are
             then 0 and mean nothing.
@@ -73,6 +74,7 @@ class ExampleView:
     predicted_probability: float | None
     given_probability: float | None
     fields: Mapping[str, float | str | None] | None = None
+    source_place: str | None = None
     given_value: float | None = None
     current_value: float | None = None
     predicted_value: float | None = None

@@ -68,8 +68,9 @@ def export_labels(
     its name), ``given_label`` and ``label`` (names; the latter is the current one) or, for
     regression, ``given_value`` and ``value``, ``status``, ``excluded``, and of the effective
     decision ``action``, ``note``, ``reviewer`` and ``decided_at`` (ISO 8601, UTC), empty where
-    there is none; ``version`` counts the example's events. Excluded examples are in the file,
-    marked.
+    there is none; ``version`` counts the example's events, and ``source_place`` says where the
+    example is in the data that was imported (empty where that is not known). Excluded examples
+    are in the file, marked.
 
     Args:
         engine: The database.
@@ -142,6 +143,7 @@ def _query(project_id: int, content: str) -> Select[*tuple[Any, ...]]:
             ReviewerRow.name.label("reviewer"),
             effective.c.created_at,
             version_of(ExampleRow.id).label("version"),
+            ExampleRow.source_place,
         )
         .select_from(ExampleRow)
         .join(effective, effective.c.example_id == ExampleRow.id, isouter=True)
@@ -165,6 +167,7 @@ def _export_row(row: Any, project: Project, layout: Layout) -> dict[str, Any]:
         "reviewer": row["reviewer"],
         "decided_at": None if decided_at is None else decided_at.astimezone(UTC).isoformat(),
         "version": row["version"],
+        "source_place": row["source_place"],
     }
 
 

@@ -26,6 +26,7 @@ _AFTER: Columns = {
     "reviewer": "text",
     "decided_at": "text",
     "version": "count",
+    "source_place": "text",
 }
 
 

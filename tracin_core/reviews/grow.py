@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, Text, bindparam, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from tracin_core.errors import InputError
@@ -13,6 +14,7 @@ from tracin_core.reviews.database import reading, writing
 from tracin_core.reviews.project_rows import Project, project_in
 from tracin_core.reviews.project_rules import check_classes
 from tracin_core.reviews.schema import ExampleRow, ProjectRow
+from tracin_core.reviews.scorings import PAUSE
 from tracin_core.terms import SPLITS, Split
 
 # Rows held in memory at a time.
@@ -69,6 +71,48 @@ def read_keys_of(engine: Engine, ids: Sequence[int]) -> list[str]:
     with reading(engine) as connection:
         keys = {row.id: row.key for row in connection.execute(query)}
     return [keys[one] for one in ids]
+
+
+class FoundPlace(NamedTuple):
+    """Where an example of the project is in the data; split: None where the data has none."""
+
+    key: str
+    split: Split | None
+    place: str
+
+
+def lacks_places(engine: Engine, project_id: int) -> bool:
+    """Tell whether it is not known of some example where it is in the person's data."""
+    query = select(ExampleRow.id).where(
+        ExampleRow.project_id == project_id, ExampleRow.source_place.is_(None)
+    )
+    with reading(engine) as connection:
+        return connection.scalar(query.limit(1)) is not None
+
+
+def fill_places(engine: Engine, project_id: int, found: Sequence[FoundPlace]) -> None:
+    """Note the places of examples that have none, in one transaction; of two the first counts.
+
+    A place in one split is none of an example that stands in the other: of equal examples in
+    both, the one for training was kept.
+    """
+    split = bindparam("in_split", type_=Text)
+    statement = (
+        update(ExampleRow)
+        .where(
+            ExampleRow.project_id == project_id,
+            ExampleRow.key == bindparam("of_key", type_=Text),
+            ExampleRow.source_place.is_(None),
+            or_(split == "", ExampleRow.split == split),
+        )
+        .values(source_place=bindparam("found_place", type_=Text))
+    )
+    rows = [
+        {"of_key": one.key, "in_split": one.split or "", "found_place": one.place} for one in found
+    ]
+    with writing(engine) as connection:
+        connection.execute(statement, rows)
+    time.sleep(PAUSE)
 
 
 def next_positions(engine: Engine, project_id: int) -> dict[Split, int]:

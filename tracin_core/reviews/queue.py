@@ -61,8 +61,8 @@ class QueueRow:
         rank: 1 is the most suspect; counted in the whole train split, whatever the filter.
         percentile: ``100 * (1 - (rank - 1) / N)``: rank 1 is 100.
         version: Number of the example's events; a decision must name it.
-        fields: A table's row; given_value, current_value, predicted_value: for regression; as
-            in `ExampleView`.
+        fields: A table's row; source_place: where it is in the person's own data; given_value,
+            current_value, predicted_value: for regression; as in `ExampleView`.
     """
 
     example_id: int
@@ -84,6 +84,7 @@ class QueueRow:
     given_value: float | None = None
     current_value: float | None = None
     predicted_value: float | None = None
+    source_place: str | None = None
 
 
 @dataclass(frozen=True)
@@ -278,6 +279,7 @@ def _rows(
                 given_value=view.given_value,
                 current_value=view.current_value,
                 predicted_value=view.predicted_value,
+                source_place=view.source_place,
             )
         )
     return rows

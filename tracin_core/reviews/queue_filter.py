@@ -23,7 +23,8 @@ class QueueFilter:
         status: "pending" (not decided yet: unseen or skipped), "reviewed" (the others), "any".
         disagreement_only: Only where the prediction differs from the given label; for
             classification.
-        text: Part of the example's text, of a value in its row, or of its key, taken literally.
+        text: Part of the example's text, of a value in its row, of its key, or of a picture's
+            place in the data, taken literally.
         given_from: For regression, the least given value, itself included; None for any.
         given_to: The greatest one, itself included; None for any.
     """

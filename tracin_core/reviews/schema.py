@@ -24,7 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 # The revision of the newest migration: an up-to-date database is recognised by comparing one
 # row with this, without loading Alembic. A test holds the two equal.
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -119,6 +119,8 @@ class ExampleRow(Base):
     given_value: Mapped[float | None]
     # A table's row: JSON, not JSONB, which would not keep the order of the columns.
     fields: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    # Where it was in the data that was imported, for people: "cat/1.jpg", "data.csv, row 7".
+    source_place: Mapped[str | None]
 
 
 class RunRow(Base):

@@ -39,10 +39,13 @@ class ColumnarReader:
             kind: Of all files.
             features: As ``dataset_info.json`` has them; None to take those of the first file.
         """
+        paths = [path for of_split in files.values() for path in of_split]
+        is_alone = len(paths) == 1 and kind == "parquet"
+        self.name = paths[0].name if is_alone else folder.resolve().name
         self.folder = folder
         self._files = files
         self._kind: FileKind = kind
-        schemas = [_read_schema(path, kind) for paths in files.values() for path in paths]
+        schemas = [_read_schema(path, kind) for path in paths]
         known = features or _features_of(schemas[0][0])
         _check_same_columns([schema for schema, _ in schemas], files)
         self.schema = Schema(
@@ -58,12 +61,26 @@ class ColumnarReader:
         """Yield the rows, numbered from 1 through all files."""
         number = 0
         for split, paths in self._files.items():
+            in_split = 0
             for path in paths:
-                for batch in _read_batches(path, self._kind, list(columns)):
-                    lists = [_to_list(batch.column(name), path) for name in columns]
-                    for values in zip(*lists, strict=True):
-                        number += 1
-                        yield Row(number, values, split or None)
+                in_file = 0
+                for values in self._read_file(path, columns):
+                    place = self._place(split, in_split, path, in_file)
+                    number, in_split, in_file = number + 1, in_split + 1, in_file + 1
+                    yield Row(number, values, split or None, place)
+
+    def _read_file(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        for batch in _read_batches(path, self._kind, list(columns)):
+            lists = [_to_list(batch.column(name), path) for name in columns]
+            yield from zip(*lists, strict=True)
+
+    def _place(self, split: str, in_split: int, path: Path, in_file: int) -> str | None:
+        """Return how a program asks for a row of a split, or in which of several files it is."""
+        if split:
+            return f"{split}[{in_split}]"
+        if self._kind == "parquet" and path.name != self.name:
+            return f"{path.name}, row {in_file + 1}"
+        return None
 
 
 def _to_list(column: pa.Array, path: Path) -> list[Any]:

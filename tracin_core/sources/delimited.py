@@ -20,7 +20,7 @@ class DelimitedReader:
 
     def __init__(self, path: Path, options: ImportOptions) -> None:
         self._path = path
-        self.folder = path.parent
+        self.name, self.folder = path.name, path.parent
         found = None if options.encoding else find_encoding(path)
         self._encoding = options.encoding or (found.name if found else "utf-8")
         notes = (found.note,) if found and found.note else ()

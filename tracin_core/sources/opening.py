@@ -108,7 +108,7 @@ def _open_packed(path: Path, options: ImportOptions) -> Source:
     folder = Path(tempfile.mkdtemp(prefix="tracin-import-"))
     try:
         with disk_errors_explained(folder):
-            found = unpack_archive(path, folder / "files")
+            found = unpack_archive(path, folder / path.name)
         source = open_source(found, options)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

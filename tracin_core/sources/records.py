@@ -95,6 +95,8 @@ class SourceRecord:
     Attributes:
         row: Number that ``Source.places`` turns into words.
         where: The place in words.
+        place: The same where it is to be found without this source at hand; None if that is
+            ``where``.
         text, image, fields: What the example is; one of the three.
         label: Name of its class; None in a regression.
         value: Its number; None in a classification.
@@ -105,6 +107,7 @@ class SourceRecord:
 
     row: int
     where: str
+    place: str | None = None
     text: str | None = None
     image: EncodedImage | PixelImage | None = None
     fields: Fields | None = None

@@ -20,11 +20,13 @@ class Row(NamedTuple):
         number: As the file's readers count: CSV like a spreadsheet, where the header is row 1.
         values: One a column that was asked for.
         split: Where the file itself is a split: its name.
+        place: What it is found by in the data; None where that is the reader's name and its number.
     """
 
     number: int
     values: Sequence[Any]
     split: str | None = None
+    place: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +53,16 @@ class Schema:
 
 
 class RowReader(Protocol):
-    """A file or folder with rows, read from beginning to end as often as needed."""
+    """A file or folder with rows, read from beginning to end as often as needed.
+
+    Attributes:
+        schema: What it says about its columns.
+        name: Of the file or folder, for people.
+        folder: What relative paths in the data are relative to.
+    """
 
     schema: Schema
+    name: str
     folder: Path
 
     def read_rows(self, columns: Sequence[str]) -> Iterator[Row | Problem]:

@@ -127,6 +127,7 @@ class TableSource(BaseSource):
         return SourceRecord(
             row=row.number,
             where=f"row {row.number:,}",
+            place=row.place or f"{self._reader.name}, row {row.number}",
             split=self._find_split(row.split if options.split is None else cell(options.split)),
             label=self._read_label(cell(options.label)) if options.label else None,
             value=read_target(cell(target), target) if (target := options.target) else None,
