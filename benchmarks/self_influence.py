@@ -53,6 +53,8 @@ from tracin_core.influence.joining import Sizes, choose_budget
 PROMISED = 1e-5
 # What a measurement lasts at least.
 LEAST_SECONDS = 0.3
+# What takes less is called once before it is measured.
+SHORT_SECONDS = 4.0
 ALL, LAST, HALF = "**all layers**", "**last layer**", "all layers, bfloat16"
 PROJECTION = Projection(dim=512)
 
@@ -62,16 +64,19 @@ def time_interleaved(
 ) -> dict[str, float]:
     """Return the median seconds of each run; the first round warms up and is not counted.
 
-    A short run is repeated in each round: of a single call of some milliseconds, what ran before
-    it and left the caches to it decides a tenth.
+    A short run is repeated in each round, after a call that is not counted: what ran before it
+    and left it memory and caches, minutes of a peer for instance, decides up to a fifth of one.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     repeats = dict.fromkeys(runs, 1)
+    short: set[str] = set()
     for number in range(rounds + 1):
         for name, run in runs.items():
             # The peers draw progress bars and warn; neither belongs in a table.
             with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                if name in short:
+                    run()
                 start = clock()
                 for _ in range(repeats[name]):
                     run()
@@ -80,6 +85,8 @@ def time_interleaved(
                 seconds[name].append(took)
             else:
                 repeats[name] = max(1, math.ceil(LEAST_SECONDS / max(took, 1e-6)))
+                if took < SHORT_SECONDS:
+                    short.add(name)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
