@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -12,6 +12,7 @@ from tracin_core.errors import NotFoundError
 from tracin_core.importing.growth import check_same_kind, read_known, recall_options
 from tracin_core.reviews.projects import Project, get_project
 from tracin_core.sources import ImportOptions, Preview, Source, open_source
+from tracin_core.sources.opening import NamesKnownError
 from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import Plan
 from tracin_core.sources.previewing import describe_plan
@@ -87,10 +88,20 @@ def find_project(engine: Engine, slug: str) -> Project | None:
         return None
 
 
+def _open_recalled(path: Path, said: ImportOptions, recalled: ImportOptions) -> Source:
+    try:
+        return open_source(path, recalled)
+    except NamesKnownError:
+        if said.columns is not None:
+            raise
+        # The first file had no row of names; this one is of a kind that always has them.
+        return open_source(path, replace(recalled, columns=None))
+
+
 def _open(project: Project | None, path: Path, options: ImportOptions) -> Source:
     if project is None:
         return open_source(path, options)
-    source = open_source(path, recall_options(project, options))
+    source = _open_recalled(path, options, recall_options(project, options))
     source.adopt_kinds({c["name"]: c["kind"] for c in project.settings.get("columns", ())})
     check_same_kind(project, source)
     return source
