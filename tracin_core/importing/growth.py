@@ -56,7 +56,9 @@ def recall_options(project: Project, options: ImportOptions) -> ImportOptions:
         )
     remembered = _remember(known)
     if any(getattr(options, role) not in (None, getattr(remembered, role)) for role in _ROLES):
-        remembered = replace(remembered, **dict.fromkeys(_ROLES))
+        remembered = replace(
+            remembered, text=None, image=None, features=None, label=None, target=None
+        )
     given = {k: v for k, v in vars(options).items() if v != _DEFAULTS[k]}
     return replace(remembered, **given)
 

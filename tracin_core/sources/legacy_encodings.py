@@ -79,7 +79,7 @@ def _find_script(sample: bytes) -> str | None:
     alphabets, others = [], []
     for name, match in _rank(sample, (*_OTHERS, _WESTERN)):
         legacy = _OTHERS.get(name)
-        if legacy is None or not legacy.looks_right(sample.decode(name)):
+        if legacy is None or not legacy.looks_right(_decode(sample, name)):
             continue
         if not legacy.is_alphabet:
             others.append(name)
@@ -93,24 +93,26 @@ def _find_script(sample: bytes) -> str | None:
     if rivals and alphabets[0][0] - rivals[0] < _LEAST_LEAD:
         return None
     # What both Greek encodings share is ranked as one; a capital letter is a sign in the other.
-    return "iso8859_7" if first == "cp1253" and "¶" in sample.decode("cp1253") else first
+    return "iso8859_7" if first == "cp1253" and "¶" in _decode(sample, "cp1253") else first
 
 
 def _read_alike(sample: bytes, first: str, second: str) -> bool:
-    return sample.decode(first) == sample.decode(second)
+    return _decode(sample, first) == _decode(sample, second)
+
+
+def _decode(sample: bytes, name: str) -> str:
+    return sample.decode(name, "replace")
 
 
 def _find_central(sample: bytes) -> str | None:
     """Return a Central European encoding if Windows-1252 would have signs inside of words."""
-    text = sample.decode(_WESTERN, "replace")
+    text = _decode(sample, _WESTERN)
     signs = len(_SIGN_IN_WORD.findall(text))
     if signs < 5 or 5 * signs < sample.count(b"\n"):
         return None
     ranked = {name for name, _ in _rank(sample, (*_CENTRAL, _WESTERN))}
     sound = [
-        name
-        for name in _CENTRAL
-        if 20 * len(_SIGN_IN_WORD.findall(sample.decode(name, "replace"))) <= signs
+        name for name in _CENTRAL if 20 * len(_SIGN_IN_WORD.findall(_decode(sample, name))) <= signs
     ]
     # Czech has letters in both where Polish has signs in the other.
     return sound[0] if len(sound) == 1 and sound[0] in ranked and _WESTERN not in ranked else None
@@ -156,7 +158,7 @@ def _is_japanese(text: str) -> bool:
     return (
         kana >= _FEWEST_DIFFERENT
         and kana + len(_HAN.findall(text)) >= 0.95 * letters
-        and (kana >= 0.2 * letters)
+        and kana >= 0.2 * letters
     )
 
 

@@ -131,9 +131,9 @@ def _try_utf_8(path: Path) -> FoundEncoding:
     if valid:
         return FoundEncoding(
             "utf-8",
-            f"Encoding: utf-8, but mixed. {valid:,} lines with foreign letters are UTF-8, {broken:,} are "
-            "not; those are left out. Save the whole file as UTF-8, or name the encoding with "
-            "--encoding.",
+            f"Encoding: utf-8, but mixed. {valid:,} lines with foreign letters are UTF-8, "
+            f"{broken:,} are not; those are left out. Save the whole file as UTF-8, or name the "
+            "encoding with --encoding.",
         )
     return FoundEncoding(
         "cp1252",
