@@ -39,7 +39,7 @@ NOT_RECOGNISED = [
     ("czech", "iso8859_2", "cp1252"),
     ("turkish", "cp1254", "cp1252"),
     ("french", "mac_roman", "cp1252"),
-    ("french", "cp850", "cp1252"),
+    ("german", "cp850", "cp1252"),
     ("taiwanese", "gbk", "cp1252"),
 ]
 

@@ -23,9 +23,9 @@ _FEWEST_DIFFERENT = 8
 # The library's measures, 0 to 1: how usual the letters are in a language, and how odd the words.
 _LEAST_COHERENCE, _MOST_CHAOS, _LEAST_LEAD = 0.25, 0.1, 0.15
 _WESTERN = "cp1252"
-# Signs that in Windows-1252 stand where Central European encodings have letters; no Western
-# European word has one between two letters.
-_SIGN_IN_WORD = re.compile(r"[a-z][\x80-\x9f¡-©«-¹»-¿](?=[a-z])")
+# In Windows-1252, signs stand where Central European encodings have letters; no word has one
+# between two letters. In ISO 8859-2, control characters stand where Windows-1250 has letters.
+_ODD = re.compile(r"[\x80-\x9f]|[a-z][¡-©«-¹»-¿](?=[a-z])")
 _FOREIGN = re.compile(r"[^\W_\x00-\x7f]")
 _MIXED = re.compile(r"[A-Za-z][^\W_\x00-\x7f]|[^\W_\x00-\x7f][A-Za-z]")
 _KANA = re.compile(r"[\u3041-\u30ff]")
@@ -50,7 +50,7 @@ class _Legacy:
 
 def describe_legacy(encoding: str) -> str:
     """Return who writes an encoding that ``find_legacy`` returned, for people."""
-    return _CENTRAL[encoding] if encoding in _CENTRAL else _OTHERS[encoding].people
+    return _OTHERS[encoding].people if encoding in _OTHERS else _PEOPLE[encoding]
 
 
 def find_legacy(sample: bytes) -> str | None:
@@ -87,17 +87,17 @@ def _find_script(sample: bytes) -> str | None:
             alphabets.append((match.coherence - 3 * match.chaos, name))
     if others:
         return others[0]
-    alphabets.sort(reverse=True)
-    first = alphabets[0][1] if alphabets else None
-    rivals = [score for score, name in alphabets if first and not _read_alike(sample, first, name)]
-    if rivals and alphabets[0][0] - rivals[0] < _LEAST_LEAD:
+    if not alphabets:
         return None
-    # What both Greek encodings share is ranked as one; a capital letter is a sign in the other.
-    return "iso8859_7" if first == "cp1253" and "¶" in _decode(sample, "cp1253") else first
-
-
-def _read_alike(sample: bytes, first: str, second: str) -> bool:
-    return _decode(sample, first) == _decode(sample, second)
+    # Of equals the first, which the library holds for the likeliest.
+    score, found = max(alphabets, key=lambda one: one[0])
+    text = _decode(sample, found)
+    if any(
+        score - other < _LEAST_LEAD and _decode(sample, name) != text for other, name in alphabets
+    ):
+        return None
+    # A capital letter of the other Greek encoding is a sign in this one.
+    return "iso8859_7" if found == "cp1253" and "¶" in text else found
 
 
 def _decode(sample: bytes, name: str) -> str:
@@ -107,13 +107,11 @@ def _decode(sample: bytes, name: str) -> str:
 def _find_central(sample: bytes) -> str | None:
     """Return a Central European encoding if Windows-1252 would have signs inside of words."""
     text = _decode(sample, _WESTERN)
-    signs = len(_SIGN_IN_WORD.findall(text))
+    signs = len(_ODD.findall(text))
     if signs < 5 or 5 * signs < sample.count(b"\n"):
         return None
     ranked = {name for name, _ in _rank(sample, (*_CENTRAL, _WESTERN))}
-    sound = [
-        name for name in _CENTRAL if 20 * len(_SIGN_IN_WORD.findall(_decode(sample, name))) <= signs
-    ]
+    sound = [name for name in _CENTRAL if 20 * len(_ODD.findall(_decode(sample, name))) <= signs]
     # Czech has letters in both where Polish has signs in the other.
     return sound[0] if len(sound) == 1 and sound[0] in ranked and _WESTERN not in ranked else None
 
@@ -147,6 +145,7 @@ def _is_alphabet(block: str) -> Callable[[str], bool]:
             len(mine) >= _FEWEST_OF_ALPHABET
             and len(set(mine)) >= _FEWEST_DIFFERENT
             and len(mine) >= 0.95 * len(letters)
+            and 2 * sum(letter.isupper() for letter in mine) < len(mine)
             and len(_MIXED.findall(text)) <= 0.05 * len(letters)
         )
 
@@ -186,7 +185,8 @@ def _share_between(letters: Sequence[str], encoding: str, low: int, high: int) -
 
 
 _cyrillic, _greek = _is_alphabet("\u0400-\u04ff"), _is_alphabet("\u0370-\u03ff")
-_CENTRAL = {"cp1250": "Central European", "iso8859_2": "Central European"}
+_CENTRAL = ("cp1250", "iso8859_2")
+_PEOPLE = dict.fromkeys(_CENTRAL, "Central European") | {"iso8859_7": "Greek"}
 _OTHERS = {
     "cp1251": _Legacy("Cyrillic", _cyrillic, is_alphabet=True),
     "koi8_r": _Legacy("Russian", _cyrillic, is_alphabet=True),
