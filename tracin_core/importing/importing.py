@@ -48,7 +48,6 @@ from tracin_core.sources import ImportOptions
 from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import Plan
 from tracin_core.sources.survey import Survey
-from tracin_core.sources.values import ascii_escaped
 from tracin_core.terms import Split
 from tracin_core.work.locking import project_locked
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
@@ -152,11 +151,8 @@ def _describe_project(
     source = surveyed.source
     options = source.options.to_json()
     options.pop("plant", None)
-    # Names of files may be bytes that are no text, which the database does not hold.
-    if "image_root" in options:
-        options["image_root"] = ascii_escaped(options["image_root"])
     entry = {
-        "path": ascii_escaped(str(path.expanduser().resolve())),
+        "path": str(path.expanduser().resolve()),
         "format": source.format,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "added": plan.counts(),

@@ -76,28 +76,29 @@ def _has_foreign_words(sample: bytes) -> bool:
 
 
 def _find_script(sample: bytes) -> str | None:
-    alphabets, others = [], []
+    scores: dict[str, float] = {}
+    sound: list[str] = []
     for name, match in _rank(sample, (*_OTHERS, _WESTERN)):
         legacy = _OTHERS.get(name)
-        if legacy is None or not legacy.looks_right(_decode(sample, name)):
+        if legacy is None:
             continue
-        if not legacy.is_alphabet:
-            others.append(name)
-        elif match.coherence >= _LEAST_COHERENCE and match.chaos <= _MOST_CHAOS:
-            alphabets.append((match.coherence - 3 * match.chaos, name))
-    if others:
-        return others[0]
-    if not alphabets:
+        looks_right = legacy.looks_right(_decode(sample, name))
+        if looks_right and not legacy.is_alphabet:
+            return name
+        scores[name] = match.coherence - 3 * match.chaos
+        if looks_right and match.coherence >= _LEAST_COHERENCE and match.chaos <= _MOST_CHAOS:
+            sound.append(name)
+    if not sound:
         return None
     # Of equals the first, which the library holds for the likeliest.
-    score, found = max(alphabets, key=lambda one: one[0])
+    found = max(sound, key=scores.__getitem__)
     text = _decode(sample, found)
-    if any(
-        score - other < _LEAST_LEAD and _decode(sample, name) != text for other, name in alphabets
-    ):
-        return None
-    # A capital letter of the other Greek encoding is a sign in this one.
-    return "iso8859_7" if found == "cp1253" and "¶" in text else found
+    for name, score in scores.items():
+        least = _LEAST_LEAD if name in sound else 0.0
+        if scores[found] - score < least and _decode(sample, name) != text:
+            return None
+    # A capital letter and a quote of the other Greek encoding are odd signs in this one.
+    return "iso8859_7" if found == "cp1253" and ("¶" in text or "΅" in text) else found
 
 
 def _decode(sample: bytes, name: str) -> str:
