@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import pytest
 
@@ -99,6 +100,16 @@ def test_one_short_line_is_no_evidence(tmp_path):
     assert find_encoding(path).name == "cp1252"
 
 
+def test_two_scripts_that_read_equally_well_are_not_chosen_between(monkeypatch):
+    sample = "\n".join(REVIEWS["hebrew"]).encode("cp1255")
+    assert legacy_encodings.find_legacy(sample) == "cp1255"
+    equal = SimpleNamespace(coherence=0.5, chaos=0.0)
+    monkeypatch.setattr(
+        legacy_encodings, "_rank", lambda *_: [("cp1251", equal), ("cp1255", equal)]
+    )
+    assert legacy_encodings.find_legacy(sample) is None
+
+
 def test_greek_of_the_iso_standard_is_told_by_its_capital(tmp_path):
     lines = [*REVIEWS["greek"], "Άργησε πολύ και ήταν χαλασμένο."]
     path = table(tmp_path / "d.csv", "greek", "iso8859_7", lines)
@@ -107,7 +118,7 @@ def test_greek_of_the_iso_standard_is_told_by_its_capital(tmp_path):
 
 
 def test_words_that_happen_to_be_valid_utf_8_do_not_make_a_file_mixed(tmp_path):
-    lines = [*REVIEWS["chinese"] * 40, "联通"]
+    lines = [*REVIEWS["chinese"] * 40, "专业"]
     path = table(tmp_path / "d.csv", "chinese", "gbk", lines)
     assert find_encoding(path).name == "gb18030"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from charset_normalizer import CharsetMatch
 
 SAMPLED = 1 << 16  # bytes of lines with foreign letters; the library takes some milliseconds
-_FEWEST = 24  # foreign letters: of fewer, two scripts may look alike
+_FEWEST = 40  # foreign letters: of fewer, two scripts may look alike
 _FEWEST_OF_ALPHABET = 80
 _FEWEST_DIFFERENT = 8
 # The library's measures, 0 to 1: how usual the letters are in a language, and how odd the words.
