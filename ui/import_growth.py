@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from tracin_core.errors import TracInError
+from tracin_core.importing.growth import describe_other_texts
 from tracin_core.importing.surveying import preview_import, survey_for
 from tracin_core.numerals import counted
 from tracin_core.reviews.projects import Project
@@ -50,6 +51,9 @@ def draw_growth(path: Path, options: ImportOptions, project: Project) -> int:
         st.error(escape_markdown(without_switches(str(error))))
         return 0
     st.markdown(escape_markdown(summarize_growth(growth)))
+    other_texts = describe_other_texts(project, growth.preview.options)
+    if other_texts:
+        st.warning(escape_markdown(other_texts))
     total = sum(growth.preview.problem_counts.values())
     if total:
         with st.expander(f"{counted(total, 'finding')} beside what the project has"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from tracin_core.sources.name_lists import split_names
 from tracin_core.sources.options import FORMATS, ImportOptions
 from tracin_core.sources.records import Column, Preview
 
@@ -22,7 +23,10 @@ _FORMAT_WORDS = {
 _INPUTS = {"text": "Text", "image": "Image", "features": "Columns"}
 _ANSWERS = {"label": "Class", "target": "Number"}
 _NONE = "–"
-_ENCODINGS = ("utf-8", "cp1252", "latin-1", "utf-16", "gb18030", "shift_jis", "euc-kr")
+_ENCODINGS = (
+    *("utf-8", "utf-16", "cp1252", "cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253"),
+    *("gb18030", "big5", "cp932", "euc_jp", "cp949"),
+)
 _DELIMITERS = {",": "Comma", ";": "Semicolon", "\t": "Tab", "|": "Vertical bar"}
 
 
@@ -69,11 +73,20 @@ def draw_reading(key: str) -> ImportOptions:
             key=f"{key}-delimiter",
             width=200,
         )
+        columns = st.text_input(
+            "Names of the columns",
+            key=f"{key}-columns",
+            placeholder="class,title,description",
+            help="Only for a text file without a line of names, whose first line is data: a name "
+            "for each column, separated by commas.",
+            width=300,
+        )
     return ImportOptions(
         format=form,
         dataset=(dataset or "").strip() or None,
         encoding=(encoding or "").strip() or None,
         delimiter=delimiter or None,
+        columns=split_names(columns) if columns.strip() else None,
     )
 
 
@@ -131,6 +144,17 @@ def _draw_input(found: Preview, names: list[str], key: str) -> dict[str, Any]:
             key=f"{key}-features",
         )
         return said | {"features": tuple(picked) or None}
+    if chosen == "text":
+        picked = st.multiselect(
+            "Columns with the text",
+            names,
+            default=[name for name in found.options.text_columns if name in names],
+            placeholder=_NONE,
+            key=f"{key}-text",
+            help="The texts of several columns are joined in the order chosen here, with a blank "
+            "line between.",
+        )
+        return said | {"text": tuple(picked) or None}
     current = getattr(found.options, chosen)
     said[chosen] = _select(f"Column with the {chosen}", names, current, f"{key}-{chosen}")
     return said

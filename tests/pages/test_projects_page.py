@@ -111,6 +111,60 @@ def test_a_column_without_a_guess_is_named_by_hand(open_app, tmp_path):
     assert not app.button(key="import").disabled
 
 
+@pytest.fixture
+def news(tmp_path: Path) -> Path:
+    """A table without a row of names."""
+    path = tmp_path / "train.csv"
+    rows = [f'"{1 + n % 3}","story {n}","the words of story {n}, all of them"' for n in range(30)]
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def name_columns(app: AppTest, names: str) -> AppTest:
+    return next(i for i in app.text_input if i.label == "Names of the columns").set_value(names)
+
+
+def test_columns_without_names_are_named_and_their_texts_joined(open_app, engine, news):
+    app = choose(open_app("projects"), news)
+    told = app.error[0].value.replace("\\", "")
+    assert "name its 3 columns in their order" in told
+    assert "--columns" not in told
+    app = name_columns(app, "class, title, description").run()
+    assert not app.error
+    assert "30 texts, each with one of 3 classes" in said(app)
+    texts = next(item for item in app.multiselect if item.label == "Columns with the text")
+    assert texts.value == ["description"]
+    app = texts.set_value(["title", "description"]).run()
+    assert not app.exception
+    shown = app.dataframe[0].value["Text"]
+    assert shown[0] == "story 0 the words of story 0, all of them"  # a cell is one line
+    assert not app.button(key="import").disabled
+
+
+@pytest.mark.parametrize(("names", "told"), [("a,b", "Found 2 names"), ("a,a,b", "'a' twice")])
+def test_names_that_do_not_fit_are_told(open_app, news, names, told):
+    app = name_columns(choose(open_app("projects"), news), names).run()
+    assert not app.exception
+    assert told in app.error[0].value.replace("\\", "")
+    assert "--columns" not in app.error[0].value
+
+
+def test_grown_texts_of_fewer_columns_are_warned_of(open_app, engine, workspace, news):
+    named = ImportOptions(
+        columns=("class", "title", "description"), text=("title", "description"), label="class"
+    )
+    import_project(engine, workspace, "news", news, named)
+    app = choose(open_app("projects", show="new"), news)
+    app = name_columns(app, "class,title,description").run()
+    into = next(item for item in app.button_group if item.label == "Import into")
+    app = into.set_value("grow").run()
+    assert "made of the columns 'title', 'description'" in app.warning[0].value.replace("\\", "")
+    texts = next(item for item in app.multiselect if item.label == "Columns with the text")
+    app = texts.set_value(["title", "description"]).run()
+    assert not app.warning
+    assert "Nothing in it is new. 30 are there already" in said(app).replace("\\", "")
+
+
 def test_a_contradiction_is_told_and_the_boxes_stay(open_app, table):
     app = choose(open_app("projects"), table)
     label = next(item for item in app.selectbox if item.label == "Column with the class")

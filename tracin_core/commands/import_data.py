@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,6 @@ _FORMATS = ("image-folder", "table", "huggingface", "torchvision", "npz")
 # Options that name one thing, those that name several, and what they say.
 _SINGLE = {
     "dataset": ("NAME", "torchvision data set, for example MNIST; PATH is its folder"),
-    "text": ("COLUMN", "column with texts"),
     "image": ("COLUMN", "column with image files (or array of an .npz file)"),
     "label": ("COLUMN", "column with the classes to check"),
     "target": ("COLUMN", "column with the number to check (regression)"),
@@ -37,6 +35,8 @@ _SINGLE = {
     "delimiter": ("CHAR", "between fields, or: tab (default: found out)"),
 }
 _SEVERAL = {
+    "columns": ("A,B", "names for the columns of a file that has no line of names"),
+    "text": ("A,B", "column with texts, or several whose texts are joined"),
     "features": ("A,B", "columns of a table that are the input (default: all that can be)"),
     "train-values": ("A,B", "values of the split column, or folders, that are for training"),
     "test-values": ("A,B", "the same for testing"),
@@ -207,5 +207,6 @@ def _agreed(options: argparse.Namespace) -> bool:
 
 
 def _list(text: str) -> tuple[str, ...]:
-    """Split at commas; a name with a comma in it stands in double quotes, as in CSV."""
-    return tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True), []))
+    from tracin_core.sources.name_lists import split_names
+
+    return split_names(text)

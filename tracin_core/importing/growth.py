@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -26,9 +26,10 @@ from tracin_core.sources.survey import hash_key
 # What must stay the same for examples to be of one kind. A split or a truth may be missing in
 # the new data, an encoding or an image folder may be another, so those are not remembered.
 _REMEMBERED = (
-    *("dataset", "text", "image", "label", "target", "features", "key", "classes"),
+    *("dataset", "columns", "text", "image", "label", "target", "features", "key", "classes"),
     *("test_share", "seed"),
 )
+_ROLES = ("text", "image", "features", "label", "target")
 _PICTURE_NAME = re.compile(rf"/([0-9a-f]{{2}})/([0-9a-f]{{{2 * KEY_BYTES - 2}}})\.[a-z]+$")
 _DEFAULTS = {field.name: field.default for field in fields(ImportOptions)}
 
@@ -53,12 +54,39 @@ def recall_options(project: Project, options: ImportOptions) -> ImportOptions:
             + f", not by {options.key!r}: none of them would be recognised. Leave --key out, or "
             "import into a new project."
         )
-    remembered = {name: known[name] for name in _REMEMBERED if name in known}
-    roles = ("text", "image", "features", "label", "target")
-    if any(getattr(options, role) not in (None, remembered.get(role)) for role in roles):
-        remembered = {k: v for k, v in remembered.items() if k not in roles}
+    remembered = _remember(known)
+    if any(getattr(options, role) not in (None, getattr(remembered, role)) for role in _ROLES):
+        remembered = replace(
+            remembered, text=None, image=None, features=None, label=None, target=None
+        )
     given = {k: v for k, v in vars(options).items() if v != _DEFAULTS[k]}
-    return replace(ImportOptions.from_json(remembered), **given)
+    return replace(remembered, **given)
+
+
+def _remember(known: Mapping[str, Any]) -> ImportOptions:
+    """Return what is used again of a project's first import."""
+    return ImportOptions.from_json({name: known[name] for name in _REMEMBERED if name in known})
+
+
+def describe_other_texts(project: Project, options: ImportOptions) -> str:
+    """Say that texts are made of more or fewer columns than a project's; "" where they are not.
+
+    Then none of the examples that are there would be recognised by its content.
+    """
+    known = project.settings.get("options")
+    before = _remember(known).text_columns if isinstance(known, Mapping) else ()
+    now = options.text_columns
+    if not before or not now or len(before) == len(now):
+        return ""
+    return (
+        f"The texts of {project.slug!r} are made of {_list_columns(before)}, those of this data of "
+        f"{_list_columns(now)}. Choose the same to have known examples recognised."
+    )
+
+
+def _list_columns(names: Sequence[str]) -> str:
+    listed = ", ".join(map(repr, names))
+    return f"the column {listed}" if len(names) == 1 else f"the columns {listed}"
 
 
 def check_same_kind(project: Project, source: Source) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
-from tracin_core.errors import NotFoundError
+from tracin_core.errors import InputError, NotFoundError
 from tracin_core.importing.growth import check_same_kind, read_known, recall_options
 from tracin_core.reviews.projects import Project, get_project
 from tracin_core.sources import ImportOptions, Preview, Source, open_source
+from tracin_core.sources.opening import NamesKnownError
 from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import Plan
 from tracin_core.sources.previewing import describe_plan
 from tracin_core.sources.survey import Survey, survey_source
+from tracin_core.sources.text_encoding import is_broken
+from tracin_core.sources.values import ascii_escaped
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
 READING = "reading the data"
@@ -56,6 +59,9 @@ def survey_for(
     Raises:
         InputError: If the data cannot be imported, or not into this project.
     """
+    _check_is_text(path)
+    if options.image_root is not None:
+        _check_is_text(Path(options.image_root))
     project = find_project(engine, slug)
     source = _open(project, path, options)
 
@@ -87,10 +93,34 @@ def find_project(engine: Engine, slug: str) -> Project | None:
         return None
 
 
+def _check_is_text(path: Path) -> None:
+    """See that a path can be noted with the project.
+
+    Raises:
+        InputError: If a name in it is bytes that are no text.
+    """
+    name = str(path.expanduser().resolve())
+    if is_broken(name):
+        raise InputError(
+            f"The path {ascii_escaped(name)} has a name in it that is no valid Unicode, which the "
+            "database cannot note. Rename the file or folder; names of pictures in it may stay."
+        )
+
+
+def _open_recalled(path: Path, said: ImportOptions, recalled: ImportOptions) -> Source:
+    try:
+        return open_source(path, recalled)
+    except NamesKnownError:
+        if said.columns is not None:
+            raise
+        # The first file had no row of names; this one is of a kind that always has them.
+        return open_source(path, replace(recalled, columns=None))
+
+
 def _open(project: Project | None, path: Path, options: ImportOptions) -> Source:
     if project is None:
         return open_source(path, options)
-    source = open_source(path, recall_options(project, options))
+    source = _open_recalled(path, options, recall_options(project, options))
     source.adopt_kinds({c["name"]: c["kind"] for c in project.settings.get("columns", ())})
     check_same_kind(project, source)
     return source

@@ -25,7 +25,7 @@ class DelimitedReader:
         self._encoding = options.encoding or (found.name if found else "utf-8")
         notes = (found.note,) if found and found.note else ()
         lines = read_lines(path, self._encoding)
-        self._heading = find_heading(lines, path, options.delimiter)
+        self._heading = find_heading(lines, path, options.delimiter, options.columns)
         self.schema = Schema(columns=self._heading.names, notes=(*notes, *self._heading.notes))
 
     def read_rows(self, columns: Sequence[str]) -> Iterator[Row | Problem]:
@@ -33,7 +33,8 @@ class DelimitedReader:
         width = len(self.schema.columns)
         places = [self.schema.columns.index(name) for name in columns]
         lines = islice(read_lines(self._path, self._encoding), self._heading.skipped, None)
-        for number, fields in islice(parse_rows(lines, self._heading.dialect), 1, None):
+        rows = parse_rows(lines, self._heading.dialect)
+        for number, fields in islice(rows, self._heading.num_before, None):
             if isinstance(fields, Problem):
                 yield fields
             elif len(fields) == width:
@@ -43,7 +44,7 @@ class DelimitedReader:
             elif fields:  # an empty line is no row
                 yield row_problem(
                     number,
-                    f"It has {len(fields)} fields, expected {width} as in the first row. Put "
+                    f"It has {len(fields)} fields, expected {width} as there are columns. Put "
                     "fields that contain the delimiter or a line break into double quotes.",
                     "wrong number of fields",
                 )

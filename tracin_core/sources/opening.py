@@ -13,6 +13,7 @@ from tracin_core.errors import InputError
 from tracin_core.files import disk_errors_explained
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Source
+from tracin_core.sources.rows import RowReader
 from tracin_core.sources.text_encoding import open_bytes, unreadable
 from tracin_core.sources.trees import is_tar, is_zip
 from tracin_core.sources.unpacking import holds_data, unpack_archive
@@ -40,6 +41,10 @@ FORMAT_LIST = (
 )
 
 
+class NamesKnownError(InputError):
+    """Names were given for the columns of data that has them already, or has no columns."""
+
+
 def open_source(path: Path, options: ImportOptions) -> Source:
     """Open data and find out what the person did not say.
 
@@ -50,6 +55,7 @@ def open_source(path: Path, options: ImportOptions) -> Source:
     Raises:
         InputError: If the path does not exist, is of no format that is known, or is not what
             the options say.
+        NamesKnownError: If names of columns are given for data that has names.
     """
     path = path.expanduser()
     if not path.exists():
@@ -64,6 +70,11 @@ def open_source(path: Path, options: ImportOptions) -> Source:
     if _is_packed_data(path, options):
         return _open_packed(path, options)
     found = options.format or find_format(path, options)
+    if options.columns is not None and (found != "table" or find_table_form(path) != "delimited"):
+        raise NamesKnownError(
+            f"{path} has no columns without names. Names can be given for those of a text file "
+            "(CSV, TSV) whose first line is data. Leave out what was given with --columns."
+        )
     return _OPENERS[found](path, options)
 
 
@@ -132,22 +143,43 @@ def _format_of_folder(path: Path) -> str:
     return "torchvision" if find_dataset(path) else "image-folder"
 
 
-def _open_table(path: Path, options: ImportOptions) -> Source:
-    from tracin_core.sources.columnar import ColumnarReader
-    from tracin_core.sources.delimited import DelimitedReader
-    from tracin_core.sources.json_lines import JsonLinesReader
-    from tracin_core.sources.table import TableSource
+def find_table_form(path: Path) -> str:
+    """Return how a table's file is written: "parquet", "json-lines" or "delimited".
 
+    Raises:
+        InputError: If it is a folder, or cannot be read.
+    """
     if path.is_dir():
         raise InputError(
             f"{path} is a folder, expected a table: one .csv, .tsv, .parquet or .jsonl file. Name "
             "the file in it."
         )
     if _starts_with(path, b"PAR1"):
-        return TableSource(ColumnarReader({"": [path]}, path.parent, kind="parquet"), options)
-    if _suffix(path) in _JSON_LINES or _starts_with(path, b"{"):
-        return TableSource(JsonLinesReader(path, options), options)
-    return TableSource(DelimitedReader(path, options), options)
+        return "parquet"
+    is_json = _suffix(path) in _JSON_LINES or _starts_with(path, b"{")
+    return "json-lines" if is_json else "delimited"
+
+
+def open_reader(path: Path, options: ImportOptions) -> RowReader:
+    """Open a table's file to read its rows.
+
+    Raises:
+        InputError: If it is no table that can be read.
+    """
+    from tracin_core.sources.columnar import ColumnarReader
+    from tracin_core.sources.delimited import DelimitedReader
+    from tracin_core.sources.json_lines import JsonLinesReader
+
+    form = find_table_form(path)
+    if form == "parquet":
+        return ColumnarReader({"": [path]}, path.parent, kind="parquet")
+    return (JsonLinesReader if form == "json-lines" else DelimitedReader)(path, options)
+
+
+def _open_table(path: Path, options: ImportOptions) -> Source:
+    from tracin_core.sources.table import TableSource
+
+    return TableSource(open_reader(path, options), options)
 
 
 def _open_images(path: Path, options: ImportOptions) -> Source:

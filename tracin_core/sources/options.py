@@ -11,7 +11,6 @@ from tracin_core.errors import ConfigurationError
 
 FORMATS = ("image-folder", "table", "huggingface", "torchvision", "npz")
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
-_LISTS = ("features", "train_values", "test_values", "classes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +20,8 @@ class ImportOptions:
     Attributes:
         format: One of ``FORMATS``.
         dataset: Name of a torchvision data set, for instance "MNIST".
-        text: Column with texts.
+        columns: Names for the columns of a text file whose first line is data.
+        text: Column with texts, or several whose texts are joined.
         image: Column with image files or image data; of an ``.npz`` file, the array.
         label: Column with classes; of an ``.npz`` file, the array.
         features: Columns of a table that are the input.
@@ -42,7 +42,8 @@ class ImportOptions:
 
     format: str | None = None
     dataset: str | None = None
-    text: str | None = None
+    columns: tuple[str, ...] | None = None
+    text: str | tuple[str, ...] | None = None
     image: str | None = None
     label: str | None = None
     features: tuple[str, ...] | None = None
@@ -64,9 +65,20 @@ class ImportOptions:
         if self.delimiter is not None:
             known = _DELIMITER_NAMES.get(self.delimiter, self.delimiter)
             object.__setattr__(self, "delimiter", known)
+        if isinstance(self.text, tuple) and len(self.text) < 2:
+            # One column is always its name alone, as older projects have it.
+            object.__setattr__(self, "text", self.text[0] if self.text else None)
         _check_choices(self)
         _check_shares(self)
+        _check_lists(self)
         _check_columns(self)
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Return the columns that make up an example's text; none where it is no text."""
+        if isinstance(self.text, tuple):
+            return self.text
+        return (self.text,) if self.text else ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the options that differ from their defaults, as ``from_json`` takes them."""
@@ -82,8 +94,7 @@ class ImportOptions:
             ConfigurationError: If there is an option that this version does not know.
         """
         values: dict[str, Any] = {
-            name: tuple(value) if name in _LISTS and value is not None else value
-            for name, value in data.items()
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
         }
         try:
             return cls(**values)
@@ -129,12 +140,28 @@ def _check_shares(options: ImportOptions) -> None:
         )
 
 
+def _check_lists(options: ImportOptions) -> None:
+    """See that every column is named once."""
+    lists = {"--columns": options.columns, "--text": options.text_columns or None}
+    for switch, names in lists.items():
+        if names is None:
+            continue
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled or not all(name.strip() for name in names) or not names:
+            found = f"{', '.join(map(repr, doubled))} twice" if doubled else "an empty name"
+            raise ConfigurationError(
+                f"Found {found} among the names given with {switch}. Expected every column once, "
+                "separated by commas. Correct them; a name with a comma in it stands in double "
+                "quotes."
+            )
+
+
 def _check_columns(options: ImportOptions) -> None:
     """See that no two options contradict each other."""
     _at_most_one(options, ("label", "target"), "what is to be predicted: a class or a number")
     _at_most_one(options, ("text", "image", "features"), "what the input is")
     answers = {options.label, options.target} - {None}
-    inputs = {options.text, options.image, *(options.features or ())}
+    inputs = {*options.text_columns, options.image, *(options.features or ())}
     if answers & inputs:
         name = answers & inputs
         raise ConfigurationError(

@@ -21,10 +21,16 @@ from tracin_core.sources.guesses import (
     is_the_answer,
     reason_against,
 )
+from tracin_core.sources.name_lists import join_names, split_names
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.profiles import Profile, TableProfile, read_names
 from tracin_core.sources.records import Column
-from tracin_core.sources.role_notes import note_left_out, note_words, suggest_regression
+from tracin_core.sources.role_notes import (
+    note_left_out,
+    note_more_texts,
+    note_words,
+    suggest_regression,
+)
 from tracin_core.sources.rows import RowReader, Schema
 from tracin_core.sources.split_values import choose_split_values
 from tracin_core.terms import Kind, Task
@@ -89,16 +95,21 @@ def _check_rows(profile: TableProfile) -> None:
 
 def _named(options: ImportOptions) -> dict[str, str]:
     """Return the role by column, of those that are named."""
-    roles = ("text", "image", "label", "target", "split", "key", "truth")
+    roles = ("image", "label", "target", "split", "key", "truth")
     named = {getattr(options, role): role for role in roles if getattr(options, role)}
+    named |= dict.fromkeys(options.text_columns, "text")
     return named | dict.fromkeys(options.features or (), "feature")
 
 
 def _check_names(schema: Schema, options: ImportOptions) -> None:
     for name, role in _named(options).items():
         if name not in schema.columns:
+            cut = (options.text_columns, options.features)
+            whole = [column for column in schema.columns if split_names(column) in cut]
             close = difflib.get_close_matches(name, schema.columns, n=1)
             meant = f" Did you mean {close[0]!r}?" if close else ""
+            if whole:
+                meant = f" A name with a comma in it is quoted twice: '{join_names(whole[:1])}'."
             raise InputError(
                 f"There is no column {name!r}, named as the {role}. The columns are: "
                 f"{', '.join(schema.columns[:30])}.{meant} Name one of them."
@@ -170,6 +181,7 @@ def _find_input(
     text = guess_text(free)
     if text is not None:
         notes.append(f"Text: column {text!r}. --text, --image or --features says otherwise.")
+        notes += note_more_texts(free, text)
         return replace(options, text=text)
     answer = options.label or options.target or ""
     against = {
@@ -197,8 +209,8 @@ def _check_answer_is_no_input(profile: TableProfile, options: ImportOptions) -> 
         InputError: If it is.
     """
     answer = options.label or options.target
-    for name in {options.text, *(options.features or ())} - {None}:
-        if answer and is_the_answer(profile, str(name), answer, options.target is not None):
+    for name in (*options.text_columns, *(options.features or ())):
+        if answer and is_the_answer(profile, name, answer, options.target is not None):
             raise InputError(
                 f"The column {name!r} is the label: it says in every row the same as {answer!r}. "
                 "A network would only copy it, and no error could be found. Leave it out of the "

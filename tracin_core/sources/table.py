@@ -17,6 +17,7 @@ from tracin_core.sources.profiles import TableProfile, profile_table
 from tracin_core.sources.records import EncodedImage, Fields, Problem, SourceRecord
 from tracin_core.sources.roles import find_roles
 from tracin_core.sources.rows import Row, RowReader, row_problem
+from tracin_core.sources.texts import read_text
 from tracin_core.sources.values import (
     MAX_NAME,
     MISSING_NUMBERS,
@@ -29,7 +30,6 @@ from tracin_core.sources.values import (
 )
 from tracin_core.terms import Split
 
-MAX_TEXT = 100_000  # characters: about fifty pages, more than anybody reviews on a screen
 _SPLIT_UNUSED = "left out by its split"
 
 
@@ -112,14 +112,16 @@ class TableSource(BaseSource):
     def _choose_columns(self) -> tuple[str, ...]:
         options = self.options
         single = (
-            *(options.text, options.image, options.label, options.target),
+            *(options.image, options.label, options.target),
             *(options.split, options.key, options.truth),
         )
-        names = dict.fromkeys((*filter(None, single), *(options.features or ())))
+        several = (*options.text_columns, *(options.features or ()))
+        names = dict.fromkeys((*filter(None, single), *several))
         return tuple(names)
 
     def _make_record(self, row: Row, places: Mapping[str, int]) -> SourceRecord:
         options = self.options
+        texts = options.text_columns
 
         def cell(name: str | None) -> Any:
             return None if name is None else row.values[places[name]]
@@ -131,7 +133,7 @@ class TableSource(BaseSource):
             split=self._find_split(row.split if options.split is None else cell(options.split)),
             label=self._read_label(cell(options.label)) if options.label else None,
             value=read_target(cell(target), target) if (target := options.target) else None,
-            text=read_text(cell(options.text), options.text) if options.text else None,
+            text=read_text([cell(name) for name in texts], texts) if texts else None,
             image=self._read_image(cell(options.image)) if options.image else None,
             fields=self._read_fields(row.values, places) if options.features else None,
             given_key=_read_key(cell(options.key), options.key) if options.key else None,
@@ -179,29 +181,6 @@ class TableSource(BaseSource):
         if all(value is None for value in fields.values()):
             raise RefusedError("empty row", "All its input columns are empty. Fill one in.")
         return fields
-
-
-def read_text(value: Any, column: str) -> str:
-    """Return the text in a cell.
-
-    Raises:
-        RefusedError: If it is empty, far too long, or cannot be stored.
-    """
-    if is_missing(value):
-        raise RefusedError("empty text", f"The text in column {column!r} is empty. Fill it in.")
-    if isinstance(value, list | dict | bytes):
-        raise RefusedError(
-            "no text", f"The column {column!r} holds {type(value).__name__}, expected text."
-        )
-    text = str(value)
-    if len(text) > MAX_TEXT:
-        raise RefusedError(
-            "text too long",
-            f"The text has {len(text):,} characters, expected at most {MAX_TEXT:,}. Cut it, or "
-            "split it into several examples.",
-        )
-    check_text(text, f"The text in column {column!r}")
-    return text
 
 
 def read_target(value: Any, column: str) -> float:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tracin_core.sources.columnar import ColumnarReader
-from tracin_core.sources.delimited import DelimitedReader
-from tracin_core.sources.json_lines import JsonLinesReader
-from tracin_core.sources.opening import find_format
+from tracin_core.sources.opening import find_format, open_reader
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.profiles import profile_table
 from tracin_core.sources.records import Column
-from tracin_core.sources.rows import RowReader
-from tracin_core.sources.text_encoding import open_bytes
 
 
 def list_columns(path: Path, options: ImportOptions) -> tuple[Column, ...]:
@@ -27,7 +22,7 @@ def list_columns(path: Path, options: ImportOptions) -> tuple[Column, ...]:
     """
     if not path.is_file() or find_format(path, options) not in ("table", "huggingface"):
         return ()
-    reader = _open_reader(path, options)
+    reader = open_reader(path, options)
     profile = profile_table(reader)
     columns = []
     for name in reader.schema.columns:
@@ -35,13 +30,3 @@ def list_columns(path: Path, options: ImportOptions) -> tuple[Column, ...]:
         kind = "image" if found is None else "number" if found.is_number else "text"
         columns.append(Column(name, "–", kind, () if found is None else tuple(found.examples)))
     return tuple(columns)
-
-
-def _open_reader(path: Path, options: ImportOptions) -> RowReader:
-    with open_bytes(path) as file:
-        start = file.read(512).lstrip(b"\xef\xbb\xbf \r\n\t")
-    if start.startswith(b"PAR1"):
-        return ColumnarReader({"": [path]}, path.parent, kind="parquet")
-    if start.startswith(b"{"):
-        return JsonLinesReader(path, options)
-    return DelimitedReader(path, options)

@@ -1,4 +1,4 @@
-"""Text files as they come: gzip or not, in one of four encodings, or in two at once."""
+"""Text files as they come: gzip or not, in one of many encodings, or in two at once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import IO, TextIO, cast
 
 from tracin_core.errors import InputError
+from tracin_core.sources.legacy_encodings import SAMPLED, describe_legacy, find_legacy
 
 _GZIP = b"\x1f\x8b"
 _CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")
 MAX_LINE = 8_000_000  # characters; a longer line is no row of a table
+_CHANCE = 0.01  # share of lines that may be valid UTF-8 in a file of another encoding
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -71,7 +73,7 @@ def unreadable(path: Path, error: OSError) -> InputError:
 
 
 def find_encoding(path: Path) -> FoundEncoding:
-    """Find a text file's encoding, by its mark or by trying UTF-8 on every line.
+    """Find a text file's encoding, by its mark, by trying UTF-8 on every line, or by its letters.
 
     Raises:
         InputError: If the file is empty, no text, or cannot be read.
@@ -103,10 +105,13 @@ def _try_utf_8(path: Path) -> FoundEncoding:
     """Count the pieces with foreign letters in valid UTF-8, and those that are not UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     valid = broken = 0
+    sample = b""
     with open_bytes(path) as file:
         while piece := file.readline(1 << 20):
             if piece.isascii():
                 continue
+            if len(sample) + len(piece) <= SAMPLED:
+                sample += piece
             try:
                 decoder.decode(piece, final=piece.endswith(b"\n"))
                 valid += 1
@@ -115,17 +120,25 @@ def _try_utf_8(path: Path) -> FoundEncoding:
                 broken += 1
     if not broken:
         return FoundEncoding("utf-8")
+    # A short word of two Chinese characters may happen to be valid UTF-8.
+    legacy = find_legacy(sample) if valid <= _CHANCE * broken else None
+    if legacy is not None:
+        return FoundEncoding(
+            legacy,
+            f"Encoding: {legacy} ({describe_legacy(legacy)}), found by its letters: the file is "
+            "not UTF-8. If letters look wrong, name another one with --encoding.",
+        )
     if valid:
         return FoundEncoding(
             "utf-8",
-            f"Encoding: mixed. {valid:,} lines with foreign letters are UTF-8, {broken:,} are "
-            "not; those are left out. Save the whole file as UTF-8, or name the encoding with "
-            "--encoding.",
+            f"Encoding: utf-8, but mixed. {valid:,} lines with foreign letters are UTF-8, "
+            f"{broken:,} are not; those are left out. Save the whole file as UTF-8, or name the "
+            "encoding with --encoding.",
         )
     return FoundEncoding(
         "cp1252",
-        "Encoding: not UTF-8, read as Windows-1252 (Western European). If letters look wrong, "
-        "name another one with --encoding.",
+        "Encoding: cp1252 (Windows-1252, Western European), as the file is not UTF-8 and no other "
+        "encoding is sure. If letters look wrong, name another one with --encoding.",
     )
 
 

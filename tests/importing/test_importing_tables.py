@@ -1,0 +1,123 @@
+"""Imports of tables without names and of joined texts, and how they are recalled."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pandas as pd
+import pytest
+
+from tests.importing.test_importing import command, run, views
+from tests.importing.test_importing import engine as engine
+from tests.importing.test_importing import own as own
+from tests.sources.builders import make_tar, picture, texts
+from tracin_core.errors import InputError
+from tracin_core.importing.growth import describe_other_texts, recall_options
+from tracin_core.reviews.projects import get_project
+from tracin_core.sources import ImportOptions
+
+NAMES = ("class", "title", "description")
+
+
+def news(path, numbers=range(20), header: str = ""):
+    rows = [f'"{1 + n % 2}","story {n}","the words of {n}, all of them"\n' for n in numbers]
+    path.write_text(header + "".join(rows))
+    return path
+
+
+def all_texts(engine) -> set[str]:
+    return {view.text for split in ("train", "test") for view in views(engine, split=split)}
+
+
+def test_the_command_names_columns_and_joins_texts(own, engine, tmp_path, capsys):
+    words = ("--columns", ",".join(NAMES), "--text", "title,description", "--yes")
+    assert command(own, "mine", str(news(tmp_path / "train.csv")), *words) == 0
+    assert "table, text, classification: class" in capsys.readouterr().out
+    assert "story 0\n\nthe words of 0, all of them" in all_texts(engine)
+    assert len(all_texts(engine)) == 20
+    kept = get_project(engine, "mine").settings["options"]
+    assert (kept["columns"], kept["text"]) == (list(NAMES), ["title", "description"])
+
+
+def test_a_name_with_a_comma_is_quoted_in_the_terminal(own, engine, tmp_path):
+    path = news(tmp_path / "d.csv", header='class,"title, or so",description\n')
+    assert command(own, "mine", str(path), "--text", 'description,"title, or so"') == 0
+    assert "the words of 0, all of them\n\nstory 0" in all_texts(engine)
+
+
+def test_names_that_do_not_fit_are_told_and_nothing_is_written(own, engine, tmp_path, capsys):
+    path = news(tmp_path / "d.csv")
+    assert command(own, "mine", str(path), "--columns", "class,text") == 2
+    assert "Found 2 names for the 3 columns" in capsys.readouterr().err
+    assert command(own, "mine", str(path), "--columns", "a,a,b") == 2
+    assert "'a' twice" in capsys.readouterr().err
+    assert command(own, "mine", str(path)) == 2
+    assert "name its 3 columns in their order with --columns" in capsys.readouterr().err
+
+
+def test_names_and_joined_texts_are_recalled(engine, own, tmp_path):
+    said = {"columns": NAMES, "text": ("title", "description"), "label": "class"}
+    run(engine, own, news(tmp_path / "d.csv"), **said)
+    report = run(engine, own, news(tmp_path / "more.csv", range(10, 30)))
+    assert (report.skipped_known, sum(report.added.values())) == (10, 10)
+    named = news(tmp_path / "named.csv", range(20, 40), header="Class,Title,Description\n")
+    report = run(engine, own, named)
+    assert (report.skipped_known, sum(report.added.values())) == (10, 10)
+    data = pd.read_csv(named).rename(columns=str.lower)
+    data.to_parquet(tmp_path / "same.parquet")
+    report = run(engine, own, tmp_path / "same.parquet")
+    assert (report.skipped_known, sum(report.added.values())) == (20, 0)
+    with pytest.raises(InputError, match="no columns without names"):
+        run(engine, own, tmp_path / "same.parquet", columns=NAMES)
+
+
+def test_the_options_of_an_older_project_are_recalled_as_they_are(engine, own, tmp_path):
+    run(engine, own, texts(tmp_path / "t.csv"))
+    project = get_project(engine, "mine")
+    assert project.settings["options"]["text"] == "text"
+    recalled = recall_options(project, ImportOptions())
+    assert (recalled.text, recalled.columns) == ("text", None)
+    report = run(engine, own, texts(tmp_path / "t.csv"), text="text")
+    assert report.skipped_known == 40
+
+
+def test_texts_of_more_or_fewer_columns_are_told(engine, own, tmp_path):
+    said = {"columns": NAMES, "text": ("title", "description"), "label": "class"}
+    run(engine, own, news(tmp_path / "d.csv"), **said)
+    project = get_project(engine, "mine")
+    told = describe_other_texts(project, ImportOptions(text="title"))
+    assert "the columns 'title', 'description'" in told
+    assert "the column 'title'" in told
+    assert describe_other_texts(project, ImportOptions(text=("a", "b"))) == ""
+    assert describe_other_texts(project, ImportOptions(features=("a",))) == ""
+
+
+LATIN = os.fsdecode(b"r\xe9views")  # as an old system wrote it
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are text")
+def test_a_path_that_is_no_text_is_refused_before_anything_is_read(own, engine, tmp_path, capsys):
+    (tmp_path / LATIN).mkdir()
+    path = texts(tmp_path / f"{LATIN}.csv")
+    assert command(own, "mine", str(path), "--preview") == 2
+    told = capsys.readouterr().err
+    assert r"r\udce9views.csv has a name in it that is no valid Unicode" in told
+    assert "Rename" in told
+    path = texts(tmp_path / "t.csv")
+    assert command(own, "mine", str(path), "--image-root", str(tmp_path / LATIN)) == 2
+    assert r"r\udce9views has a name" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are text")
+@pytest.mark.parametrize("kind", ["images", "tar"])
+def test_names_inside_of_data_may_be_no_text(own, engine, tmp_path, capsys, kind):
+    path = tmp_path / "data"
+    if kind == "images":
+        for n in range(10):
+            (path / "ab"[n % 2] / LATIN).mkdir(parents=True, exist_ok=True)
+            (path / "ab"[n % 2] / LATIN / f"{n}.png").write_bytes(picture(n))
+    else:
+        path = make_tar(tmp_path / "d.tar", {f"{LATIN}.csv": texts(tmp_path / "t").read_bytes()})
+    assert command(own, "mine", str(path), "--yes") == 0
+    assert "imported" in capsys.readouterr().out
