@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from tracin_core.sources.name_lists import split_names
+from tracin_core.sources.name_lists import join_names, split_names
 from tracin_core.sources.options import FORMATS, ImportOptions
 from tracin_core.sources.records import Column, Preview
 
@@ -106,9 +106,12 @@ def draw_meaning(found: Preview, key: str) -> ImportOptions:
     said: dict[str, Any] = {}
     if found.columns:
         said |= _draw_columns(found, key)
-    with st.expander("More: split, keys, truth, planted errors", key=f"{key}-more"):
+    with st.expander("More: split, keys, truth, class names, planted errors", key=f"{key}-more"):
         if found.columns:
             said |= _draw_helpers(found, key)
+        is_class = found.task == "classification" and said.get("target") is None
+        if is_class and found.format in ("table", "npz"):
+            said |= _draw_classes(found, key)
         said |= _draw_numbers(found, key)
     return replace(found.options, **said)
 
@@ -223,6 +226,30 @@ def _draw_helpers(found: Preview, key: str) -> dict[str, Any]:
             "evaluate; no page of the review shows it.",
         )
     return said
+
+
+def _draw_classes(found: Preview, key: str) -> dict[str, Any]:
+    """Draw the classes' names, for labels that are numbers."""
+    options = found.options
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        names = st.text_input(
+            "Names of the classes",
+            value=join_names(options.classes or ()),
+            key=f"{key}-classes",
+            placeholder="World,Sports,Business,Tech",
+            help="If the labels are numbers: what they mean, in their order, separated by commas.",
+            width=420,
+        )
+        first = st.selectbox(
+            "The first class is",
+            (0, 1),
+            index=None,
+            placeholder="Found out",
+            key=f"{key}-first-class",
+            width=150,
+        )
+    classes = split_names(names) if names.strip() else None
+    return {"classes": classes, "first_class": first if classes else None}
 
 
 def _draw_numbers(found: Preview, key: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -80,6 +81,37 @@ def test_the_options_of_an_older_project_are_recalled_as_they_are(engine, own, t
     assert (recalled.text, recalled.columns) == ("text", None)
     report = run(engine, own, texts(tmp_path / "t.csv"), text="text")
     assert report.skipped_known == 40
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_from_where_labels_are_counted_is_recalled(engine, own, tmp_path, first):
+    names = ("world", "sports", "business")
+
+    def save(name: str, numbers, labels):
+        data = pd.DataFrame({"text": [f"the text of number {n}" for n in numbers]})
+        data.assign(label=labels).to_csv(tmp_path / name, index=False)
+        return tmp_path / name
+
+    labels = [first + n % 3 for n in range(12)]
+    run(engine, own, save("june.csv", range(12), labels), classes=names)
+    later = [1, 2]  # which alone do not show it
+    run(engine, own, save("july.csv", range(12, 12 + len(later)), later))
+    found = {
+        view.text: names[view.given_label]
+        for split in ("train", "test")
+        for view in views(engine, split=split)
+    }
+    for number, label in enumerate([*labels, *later]):
+        assert found[f"the text of number {number}"] == names[label - first]
+
+
+def test_the_labels_of_an_older_project_are_counted_from_0(engine, own, tmp_path):
+    run(engine, own, texts(tmp_path / "t.csv"), classes=("bad", "good"))
+    project = get_project(engine, "mine")
+    del_first = {k: v for k, v in project.settings["options"].items() if k != "first_class"}
+    older = replace(project, settings={**project.settings, "options": del_first})
+    assert recall_options(older, ImportOptions()).first_class == 0
+    assert recall_options(older, ImportOptions(first_class=1)).first_class == 1
 
 
 def test_texts_of_more_or_fewer_columns_are_told(engine, own, tmp_path):

@@ -141,6 +141,19 @@ def test_columns_without_names_are_named_and_their_texts_joined(open_app, engine
     assert not app.button(key="import").disabled
 
 
+def test_numbers_as_labels_get_the_names_that_are_given(open_app, news):
+    app = name_columns(choose(open_app("projects"), news), "class,title,description").run()
+    names = next(item for item in app.text_input if item.label == "Names of the classes")
+    app = names.set_value('World, Sports, "Business, Tech"').run()
+    assert not app.exception
+    assert set(app.dataframe[0].value["Label"]) == {"World", "Sports", "Business, Tech"}
+    assert app.dataframe[0].value["Label"][0] == "World"
+    assert "counted from 1" in said(app)
+    first = next(item for item in app.selectbox if item.label == "The first class is")
+    app = first.set_value(0).run()
+    assert "10 cannot be used" in said(app)
+
+
 @pytest.mark.parametrize(("names", "told"), [("a,b", "Found 2 names"), ("a,a,b", "'a' twice")])
 def test_names_that_do_not_fit_are_told(open_app, news, names, told):
     app = name_columns(choose(open_app("projects"), news), names).run()

@@ -40,7 +40,7 @@ _SEVERAL = {
     "features": ("A,B", "columns of a table that are the input (default: all that can be)"),
     "train-values": ("A,B", "values of the split column, or folders, that are for training"),
     "test-values": ("A,B", "the same for testing"),
-    "classes": ("A,B", "names for the labels 0, 1, ..., or names in the order they are to have"),
+    "classes": ("A,B", "names for labels that are numbers, or names in the order they are to have"),
 }
 
 
@@ -62,6 +62,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", metavar=metavar, help=text)
     for name, (metavar, text) in _SEVERAL.items():
         parser.add_argument(f"--{name}", metavar=metavar, type=_list, help=text)
+    parser.add_argument(
+        "--first-class",
+        type=int,
+        choices=(0, 1),
+        help="from where labels that are numbers are counted (default: found out)",
+    )
     parser.add_argument(
         "--test-share",
         type=float,
@@ -165,6 +171,7 @@ def read_options(options: argparse.Namespace) -> ImportOptions:
         format=options.format,
         test_share=options.test_share,
         seed=options.seed,
+        first_class=options.first_class,
         plant=options.plant,
         **said,
     )

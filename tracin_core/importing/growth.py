@@ -27,7 +27,7 @@ from tracin_core.sources.survey import hash_key
 # the new data, an encoding or an image folder may be another, so those are not remembered.
 _REMEMBERED = (
     *("dataset", "columns", "text", "image", "label", "target", "features", "key", "classes"),
-    *("test_share", "seed"),
+    *("first_class", "test_share", "seed"),
 )
 _ROLES = ("text", "image", "features", "label", "target")
 _PICTURE_NAME = re.compile(rf"/([0-9a-f]{{2}})/([0-9a-f]{{{2 * KEY_BYTES - 2}}})\.[a-z]+$")
@@ -65,7 +65,11 @@ def recall_options(project: Project, options: ImportOptions) -> ImportOptions:
 
 def _remember(known: Mapping[str, Any]) -> ImportOptions:
     """Return what is used again of a project's first import."""
-    return ImportOptions.from_json({name: known[name] for name in _REMEMBERED if name in known})
+    remembered = {name: known[name] for name in _REMEMBERED if name in known}
+    if "classes" in remembered:
+        # Before it was found out, labels were always counted from 0.
+        remembered.setdefault("first_class", 0)
+    return ImportOptions.from_json(remembered)
 
 
 def describe_other_texts(project: Project, options: ImportOptions) -> str:

@@ -13,7 +13,7 @@ ReadLabel = Callable[[Any], str]
 def make_label_reader(
     names: Sequence[str] | None,
     *,
-    by_index: bool,
+    first: int | None,
     column: str,
     missing: Collection[str] = (),
 ) -> ReadLabel:
@@ -21,7 +21,8 @@ def make_label_reader(
 
     Args:
         names: The classes, if they are known beforehand.
-        by_index: Whether cells hold numbers that are to be looked up in ``names``.
+        first: The number of the first of ``names``, where cells hold numbers into them; None
+            where they hold names.
         column: For the messages.
         missing: Words, in small letters, that say that there is no label.
 
@@ -33,10 +34,10 @@ def make_label_reader(
     def read(value: Any) -> str:
         is_none = isinstance(value, str) and value.strip().lower() in missing
         label = _read_plain("" if is_none else value, column)
-        if names is None or (not by_index and label in known):
+        if names is None or (first is None and label in known):
             return label
-        if by_index:
-            return _look_up(label, names, column)
+        if first is not None:
+            return _look_up(label, names, first, column)
         raise RefusedError(
             "unknown class",
             f"The label {show(label)} is none of the {len(names)} classes that were named. Add "
@@ -51,6 +52,32 @@ def looks_like_indices(labels: Iterable[str], names: Sequence[str]) -> bool:
     found = [label for label in labels if label]
     known = sum(label in names for label in found)
     return known < len(found) / 2 and all(label.lstrip("+-").isdecimal() for label in found)
+
+
+def choose_first(
+    labels: Collection[str], names: Sequence[str], said: int | None
+) -> tuple[int, str]:
+    """Return the number of the first class, 0 or 1, and what a person should know about it.
+
+    Args:
+        labels: All that there are, numbers into ``names``.
+        names: The classes.
+        said: What the person said, if anything.
+    """
+    if said is not None:
+        return said, ""
+    numbers = {int(label) for label in labels if label.lstrip("+-").isdecimal()}
+    if 0 in numbers:
+        return 0, ""
+    first = int(len(names) in numbers)
+    last = first + len(names) - 1
+    counted = f"counted from {first}: {first} is {names[0]!r}, {last} is {names[-1]!r}"
+    if first:
+        return 1, f"Labels are {counted}. --first-class 0 says otherwise."
+    return 0, (
+        f"Neither 0 nor {len(names)} is among the labels, so they are taken as {counted}. "
+        "--first-class 1 says otherwise."
+    )
 
 
 def sort_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -88,12 +115,12 @@ def _read_plain(value: Any, column: str) -> str:
     return label
 
 
-def _look_up(label: str, names: Sequence[str], column: str) -> str:
-    if not label.lstrip("+-").isdecimal() or not 0 <= int(label) < len(names):
+def _look_up(label: str, names: Sequence[str], first: int, column: str) -> str:
+    if not label.lstrip("+-").isdecimal() or not 0 <= int(label) - first < len(names):
         raise RefusedError(
             "unknown class",
-            f"The label {show(label)} in column {column!r} is no whole number from 0 to "
-            f"{len(names) - 1}, as the {len(names)} class names ask for. Correct it, or name "
-            "more classes with --classes.",
+            f"The label {show(label)} in column {column!r} is no whole number from {first} to "
+            f"{first + len(names) - 1}, as the {len(names)} class names ask for. Correct it, or "
+            "name more classes with --classes.",
         )
-    return names[int(label)]
+    return names[int(label) - first]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from tracin_core.errors import InputError
 from tracin_core.sources.array_files import ArrayFile, ArrayHeader
 from tracin_core.sources.array_names import CLASS_NAMES, ArrayPair, find_pairs
 from tracin_core.sources.base import BaseSource
-from tracin_core.sources.labels import looks_like_indices, make_label_reader
+from tracin_core.sources.labels import choose_first, looks_like_indices, make_label_reader
 from tracin_core.sources.options import ImportOptions
+from tracin_core.sources.profiles import name_value
 from tracin_core.sources.records import Column, Fields, PixelImage, Problem, SourceRecord
 from tracin_core.sources.rows import MAX_COLUMNS
 from tracin_core.sources.table import read_target
@@ -141,13 +143,19 @@ class ArraySource(BaseSource):
             return
         column = self._pairs[0].answers
         names = self.options.classes or self._stored_names()
-        labels = [str(value) for value in np.unique(self._file.read(column))[:1000]]
+        labels = [name_value(value.item()) for value in self._distinct_labels()]
+        first = None
+        if names is not None and looks_like_indices(labels, names):
+            first, note = choose_first(labels, names, self.options.first_class)
+            self.notes = (*self.notes, *filter(None, (note,)))
+            self.options = replace(self.options, first_class=first)
         self.classes = names
-        self._read_label = make_label_reader(
-            names,
-            by_index=names is not None and looks_like_indices(labels, names),
-            column=column,
-        )
+        self._read_label = make_label_reader(names, first=first, column=column)
+
+    def _distinct_labels(self) -> Pixels:
+        """Return the different labels of all splits, the first thousand."""
+        found = [np.unique(self._file.read(pair.answers)) for pair in self._pairs]
+        return np.unique(np.concatenate(found))[:1000]
 
     def _stored_names(self) -> tuple[str, ...] | None:
         """Return the class names that some files carry in an array of their own."""

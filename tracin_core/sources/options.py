@@ -32,6 +32,7 @@ class ImportOptions:
         key: Column with a name for each example that stays when the data grows.
         truth: Column with what is truly right; for evaluation only.
         classes: Names for integer labels, or the names in the order they are to have.
+        first_class: Number of the first of ``classes`` where labels are numbers: 0 or 1.
         image_root: Folder that the image column's paths are relative to.
         test_share: Share of the examples for testing where the data has no split, 0 to 1.
         seed: Chooses the split and the planted errors.
@@ -54,6 +55,7 @@ class ImportOptions:
     key: str | None = None
     truth: str | None = None
     classes: tuple[str, ...] | None = None
+    first_class: int | None = None
     image_root: str | None = None
     test_share: float = 0.2
     seed: int = 0
@@ -117,6 +119,11 @@ def _check_choices(options: ImportOptions) -> None:
         raise ConfigurationError(
             f"Found the delimiter {options.delimiter!r}. Expected one character such as ',' or "
             "';', or the word tab. Leave it out to have it found from the file."
+        )
+    if options.first_class not in (None, 0, 1):
+        raise ConfigurationError(
+            f"Found {options.first_class} as the number of the first class. Expected 0 or 1. Leave "
+            "it out to have it found from the labels."
         )
     try:
         codecs.lookup(options.encoding or "utf-8")

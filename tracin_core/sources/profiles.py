@@ -151,7 +151,7 @@ class TableProfile:
     def pairs(self, first: str, second: str) -> list[tuple[str, str]]:
         """Return two columns' values by row, as names, where both have one."""
         places = [list(self.columns).index(name) for name in (first, second)]
-        found = (tuple(_name(row[place]) for place in places) for row in self.rows)
+        found = (tuple(name_value(row[place]) for place in places) for row in self.rows)
         return [(a, b) for a, b in found if a and b]
 
 
@@ -178,7 +178,7 @@ def read_names(reader: RowReader, column: str) -> set[str]:
     names: set[str] = set()
     for row in reader.read_rows([column]):
         if not isinstance(row, Problem) and len(names) < _MAX_DISTINCT:
-            names.add(_name(row.values[0]))
+            names.add(name_value(row.values[0]))
     return names - {""}
 
 
@@ -187,7 +187,8 @@ def _shortened(value: Any) -> Any:
     return (value[:100] + str(len(value))) if isinstance(value, str) and len(value) > 100 else value
 
 
-def _name(value: Any) -> str:
+def name_value(value: Any) -> str:
+    """Return a value as the name of a class; "" if it can be none."""
     try:
         return read_name(value)
     except RefusedError:

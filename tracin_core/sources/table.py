@@ -11,9 +11,13 @@ from typing import Any
 from tracin_core.errors import InputError
 from tracin_core.sources.base import BaseSource
 from tracin_core.sources.image_files import read_image_file
-from tracin_core.sources.labels import looks_like_indices, make_label_reader
+from tracin_core.sources.labels import (
+    choose_first,
+    looks_like_indices,
+    make_label_reader,
+)
 from tracin_core.sources.options import ImportOptions
-from tracin_core.sources.profiles import TableProfile, profile_table
+from tracin_core.sources.profiles import TableProfile, profile_table, read_names
 from tracin_core.sources.records import EncodedImage, Fields, Problem, SourceRecord
 from tracin_core.sources.roles import find_roles
 from tracin_core.sources.rows import Row, RowReader, row_problem
@@ -91,22 +95,28 @@ class TableSource(BaseSource):
         declared = self._reader.schema.class_names.get(column)
         names = self.options.classes or declared
         labels = [read_name(value) for value in profile.columns[column].distinct]
-        by_index = names is not None and (
-            (declared is not None and self.options.classes is None)
-            or looks_like_indices(labels, names)
-        )
+        first = None
+        if declared is not None and self.options.classes is None:
+            first = 0
+        elif names is not None and looks_like_indices(labels, names):
+            whole = labels if profile.is_whole else read_names(self._reader, column)
+            first, note = choose_first(whole, names, self.options.first_class)
+            self.notes = (*self.notes, *filter(None, (note,)))
+            # Remembered: what comes later may hold neither the first number nor the last.
+            self.options = replace(self.options, first_class=first)
         self.classes = names
         # Among numbers NaN is none of them; among names it may be one.
         missing = MISSING_NUMBERS if profile.columns[column].is_number else frozenset()
-        self._read_label = make_label_reader(
-            names, by_index=by_index, column=column, missing=missing
-        )
+        self._read_label = make_label_reader(names, first=first, column=column, missing=missing)
         truth = self.options.truth
         truth_names = self._reader.schema.class_names.get(truth or "") or names
         truths = [read_name(v) for v in profile.columns[truth].distinct] if truth else []
         truth_by_index = truth_names is not None and looks_like_indices(truths, truth_names)
         self._read_truth = make_label_reader(
-            truth_names if truth_by_index else None, by_index=truth_by_index, column=truth or ""
+            truth_names if truth_by_index else None,
+            # Of other names than the labels', as a saved data set has them, or counted alike.
+            first=((first if truth_names is names else 0) or 0) if truth_by_index else None,
+            column=truth or "",
         )
 
     def _choose_columns(self) -> tuple[str, ...]:
