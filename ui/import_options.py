@@ -15,6 +15,7 @@ from tracin_core.sources.records import Column, Preview
 _FORMAT_WORDS = {
     None: "Found out from the data",
     "image-folder": "Folder of images",
+    "text-folder": "Folder of text files",
     "table": "Table",
     "huggingface": "Saved Hugging Face data set",
     "torchvision": "torchvision data set",

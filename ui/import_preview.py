@@ -17,6 +17,7 @@ from ui.wording import SPLIT_WORDS
 
 _FORMAT_WORDS = {
     "image-folder": "A folder of images",
+    "text-folder": "A folder of text files",
     "table": "A table",
     "huggingface": "A saved Hugging Face data set",
     "torchvision": "A torchvision data set",

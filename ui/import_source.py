@@ -21,8 +21,8 @@ def choose_data() -> Path | None:
     path = choose_file("import", "Path of a file or folder", "/home/ada/reviews.csv", UPLOAD_TYPES)
     if path is None:
         st.caption(
-            "What can be imported: a folder of images with one folder a class (also as a zip), a "
-            "table (CSV, TSV, Parquet, JSON lines, also gzip) of texts, image files or columns, a "
+            "What can be imported: a folder of images or of text files with one folder a class "
+            "(also as a zip), a table (CSV, TSV, Parquet, JSON lines, also gzip) of texts, image files or columns, a "
             "saved Hugging Face data set, an .npz file. What was understood is shown first; "
             "nothing is written before you agree."
         )

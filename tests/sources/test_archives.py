@@ -66,7 +66,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path):
 @pytest.mark.parametrize("make", [make_zip, make_tar])
 def test_a_member_too_large_for_an_image_is_not_unpacked(tmp_path, make):
     members = MEMBERS | {"pets/train/cat/huge.png": bytes(26 * 2**20)}
-    assert [p.what for p in problems(make(tmp_path / "pets.zip", members))] == ["image too large"]
+    assert [p.what for p in problems(make(tmp_path / "pets.zip", members))] == ["file too large"]
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])

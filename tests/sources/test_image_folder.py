@@ -243,3 +243,12 @@ def test_links_to_the_folders_of_classes_are_said(tmp_path):
         (tmp_path / "pets" / label).symlink_to(store / label, target_is_directory=True)
     with pytest.raises(InputError, match=r"2 of them links to folders, which are not followed"):
         preview(tmp_path / "pets")
+
+
+def test_a_readme_beside_the_folders_of_a_download_is_no_class(tmp_path):
+    names = [f"download/{name}" for name in pets("train", "test")]
+    root = image_folder(tmp_path / "pets", names)
+    (root / "download" / "README.txt").write_text("about the pets")
+    found = preview(root)
+    assert (found.classes, found.counts) == (("cat", "dog"), {"train": 6, "test": 6})
+    assert found.problem_counts == {"in no class folder": 1}

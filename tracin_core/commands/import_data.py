@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from tracin_core.sources import ImportOptions
 
 NAME = "import"
-SUMMARY = "Import your own data: a folder of images, a table, a saved data set, arrays."
+SUMMARY = "Import your own data: folders of images or texts, a table, a saved data set, arrays."
 # As in `sources.options`, which would load half the program for every other command.
-_FORMATS = ("image-folder", "table", "huggingface", "torchvision", "npz")
+_FORMATS = ("image-folder", "text-folder", "table", "huggingface", "torchvision", "npz")
 
 # Options that name one thing, those that name several, and what they say.
 _SINGLE = {

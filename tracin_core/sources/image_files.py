@@ -78,9 +78,9 @@ def read_within_limit(path: Path, name: str) -> EncodedImage:
 def too_large(size: int) -> RefusedError:
     """Return the problem of a file of so many bytes."""
     return RefusedError(
-        "image too large",
-        f"The file has {size / 2**20:,.0f} MB, expected at most {MAX_BYTES / 2**20:.0f} MB for an "
-        "image. Save it smaller, for example as JPEG.",
+        "file too large",
+        f"The file has {size / 2**20:,.0f} MB, expected at most {MAX_BYTES / 2**20:.0f} MB. Save "
+        "it smaller, an image for example as JPEG.",
     )
 
 

@@ -35,9 +35,9 @@ _INSTEAD = {
     ".arrow": "Name the folder that `save_to_disk` wrote.",
 }
 FORMAT_LIST = (
-    "a folder of images with one folder a class, a table (.csv, .tsv, .parquet, .jsonl, also "
-    ".gz), a saved Hugging Face data set (all three also as .zip or .tar.gz), a torchvision data "
-    "set, or .npz"
+    "a folder of images or of text files with one folder a class, a table (.csv, .tsv, .parquet, "
+    ".jsonl, also .gz), a saved Hugging Face data set (all three also as .zip or .tar.gz), a "
+    "torchvision data set, or .npz"
 )
 
 
@@ -98,9 +98,9 @@ def find_format(path: Path, options: ImportOptions) -> str:
 
         return "huggingface" if is_huggingface(path) else "table"
     if is_zip(path):
-        return "npz" if _holds_arrays(path) else "image-folder"
+        return "npz" if _holds_arrays(path) else _format_of_files(path)
     if is_tar(path):
-        return "image-folder"
+        return _format_of_files(path)
     raise _unknown(path, suffix)
 
 
@@ -140,7 +140,13 @@ def _format_of_folder(path: Path) -> str:
 
     if is_saved_dataset(path):
         return "huggingface"
-    return "torchvision" if find_dataset(path) else "image-folder"
+    return "torchvision" if find_dataset(path) else _format_of_files(path)
+
+
+def _format_of_files(path: Path) -> str:
+    from tracin_core.sources.text_folder import holds_texts
+
+    return "text-folder" if holds_texts(path) else "image-folder"
 
 
 def find_table_form(path: Path) -> str:
@@ -188,6 +194,12 @@ def _open_images(path: Path, options: ImportOptions) -> Source:
     return ImageFolderSource(path, options)
 
 
+def _open_texts(path: Path, options: ImportOptions) -> Source:
+    from tracin_core.sources.text_folder import TextFolderSource
+
+    return TextFolderSource(path, options)
+
+
 def _open_huggingface(path: Path, options: ImportOptions) -> Source:
     from tracin_core.sources.huggingface import open_dataset
 
@@ -208,6 +220,7 @@ def _open_npz(path: Path, options: ImportOptions) -> Source:
 
 _OPENERS: dict[str, Callable[[Path, ImportOptions], Source]] = {
     "image-folder": _open_images,
+    "text-folder": _open_texts,
     "table": _open_table,
     "huggingface": _open_huggingface,
     "torchvision": _open_torchvision,

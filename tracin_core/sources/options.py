@@ -9,7 +9,7 @@ from typing import Any
 
 from tracin_core.errors import ConfigurationError
 
-FORMATS = ("image-folder", "table", "huggingface", "torchvision", "npz")
+FORMATS = ("image-folder", "text-folder", "table", "huggingface", "torchvision", "npz")
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 
 

@@ -142,6 +142,27 @@ def _try_utf_8(path: Path) -> FoundEncoding:
     )
 
 
+def is_text(start: bytes) -> bool:
+    """Tell whether a file's first bytes are text in UTF-16 or without control characters."""
+    if not start.strip():
+        return False
+    if any(start.startswith(mark) for mark, _ in _BYTE_ORDER_MARKS):
+        return True
+    return sum(byte in _CONTROLS for byte in start) <= len(start) // 100
+
+
+def decode_marked(data: bytes) -> str:
+    """Return a file's text, in the encoding of its byte order mark or in UTF-8.
+
+    Raises:
+        UnicodeDecodeError: If it is in neither.
+    """
+    for mark, name in _BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            return data.decode(name)
+    return data.decode("utf-8")
+
+
 @contextmanager
 def open_text(path: Path, encoding: str) -> Iterator[TextIO]:
     """Open a text file; bytes that do not fit the encoding become lone surrogates.

@@ -37,13 +37,22 @@ def read_text(values: Sequence[Any], columns: Sequence[str]) -> str:
             else f"The texts in columns {names} are all empty. Fill one in.",
         )
     text = SEPARATOR.join(texts)
+    check_length(text)
+    return text
+
+
+def check_length(text: str) -> None:
+    """See that a text is not far too long.
+
+    Raises:
+        RefusedError: If it is.
+    """
     if len(text) > MAX_TEXT:
         raise RefusedError(
             "text too long",
             f"The text has {len(text):,} characters, expected at most {MAX_TEXT:,}. Cut it, or "
             "split it into several examples.",
         )
-    return text
 
 
 def _read_cell(value: Any, column: str) -> str:
