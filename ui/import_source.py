@@ -22,9 +22,9 @@ def choose_data() -> Path | None:
     if path is None:
         st.caption(
             "What can be imported: a folder of images or of text files with one folder a class "
-            "(also as a zip), a table (CSV, TSV, Parquet, JSON lines, also gzip) of texts, image files or columns, a "
-            "saved Hugging Face data set, an .npz file. What was understood is shown first; "
-            "nothing is written before you agree."
+            "(also as a zip), a table (CSV, TSV, Parquet, JSON lines, also gzip) of texts, image "
+            "files or columns, a saved Hugging Face data set, an .npz file. What was understood is "
+            "shown first; nothing is written before you agree."
         )
     return path
 
