@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +31,10 @@ class TiedNetwork(nn.Module):
 
     def forward(self, indices: Tensor) -> Tensor:
         return self.head(self.table(indices).mean(1))
+
+
+class Options:
+    """A class of a person's own."""
 
 
 STATE = build_network().state_dict()
@@ -223,11 +226,11 @@ def test_the_learning_rate_is_asked_for_where_it_is_not(
 
 
 def test_a_file_that_needs_a_program_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    path = tmp_path / "timm.pth"
-    torch.save({"state_dict": STATE, "args": argparse.Namespace(lr=0.1)}, path)
-    with pytest.raises(CheckpointError, match=r"argparse.Namespace.*add_safe_globals"):
+    path = tmp_path / "own.pth"
+    torch.save({"state_dict": STATE, "options": Options()}, path)
+    with pytest.raises(CheckpointError, match=r"test_checkpoint_files.Options.*add_safe_globals"):
         read_weights(Checkpoint(path), build_network())
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    with torch.serialization.safe_globals([Options]):
         assert_same(read_weights(Checkpoint(path), build_network()))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
 import zipfile
 from collections.abc import Mapping
@@ -15,6 +14,8 @@ from typing import Any
 import torch
 
 from tracin_core.errors import CheckpointError
+from tracin_core.influence.checkpoint_refusals import UNREADABLE, explain_refusal
+from tracin_core.influence.stand_ins import stand_ins_allowed
 
 # What transformers' save_pretrained writes, in the order in which it looks for them.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -80,17 +81,13 @@ def read_torch(path: Path) -> Any:
             "out of the folder, or save or copy it again."
         )
     try:
-        # Mapped where the format allows: who wants the learning rate reads no weights.
-        return torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"Checkpoint file {path} cannot be read safely ({_find_cause(error)}). "
-            "Expected a whole file with tensors and plain values only; files that would run "
-            "code are refused. Save model.state_dict() with torch.save again, or, for a type "
-            "that you trust, call torch.serialization.add_safe_globals([TheType]) first."
-        ) from error
+        with stand_ins_allowed():
+            # Mapped where the format allows: who wants the learning rate reads no weights.
+            return torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
+    except UNREADABLE as error:
+        raise explain_refusal(path, error) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -122,13 +119,6 @@ def _is_cut_off(path: Path) -> bool:
     except OSError:
         return False  # which is told where it is read
     return head == b"" or (head == b"PK\x03\x04" and not zipfile.is_zipfile(path))
-
-
-def _find_cause(error: Exception) -> str:
-    """Return the line of torch's message that names what stood in the way."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if "Unsupported" in line or "GLOBAL" in line]
-    return (named or lines or [type(error).__name__])[0][:200]
 
 
 def _read_shards(index: Path) -> dict[str, Any]:

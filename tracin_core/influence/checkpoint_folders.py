@@ -10,21 +10,26 @@ from tracin_core.errors import CheckpointError
 from tracin_core.influence.checkpoint_files import (
     SHARDS,
     TRAINER_STATE,
+    WEIGHT_FILES,
     find_weights_file,
     read_content,
 )
-from tracin_core.influence.checkpoint_names import find_state
 from tracin_core.influence.checkpoint_progress import Progress, find_progress
+from tracin_core.influence.checkpoint_states import find_state, holds_no_model
 from tracin_core.influence.checkpoints import Checkpoint
 
-SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+# The last two are what PyTorch's ImageNet example and timm call files that are no archives.
+SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pth.tar", ".pt.tar")
 # What trainers write beside the weights: optimizer, schedule, random state, arguments.
 NOT_WEIGHTS = re.compile(r"^(optimizer|scheduler|scaler|rng_state|random_states|training_args)")
 # Names of a second copy of one of the others, such as Lightning's save_last.
-COPIES = re.compile(r"^(last|latest|best|final)", re.IGNORECASE)
-# "epoch=3-step=500" is at step 500; otherwise the last whole number counts, and none that is
-# part of a decimal such as "loss=0.25".
+COPIES = re.compile(
+    r"^(last|latest|best|final)|[-_.](last|latest|best|final)(?![a-z])", re.IGNORECASE
+)
+# "epoch=3-step=500" is at step 500, and "epoch_3_acc_91" at 3; otherwise the last whole number
+# counts, and none that is part of a decimal such as "loss=0.25".
 NAMED_NUMBER = re.compile(r"(?:step|iter|checkpoint|ckpt)[a-z]*[-_=]?(\d+)", re.IGNORECASE)
+NAMED_EPOCH = re.compile(r"(?<![a-z])(?:epoch|ep)[-_=]?(\d+)", re.IGNORECASE)
 WHOLE_NUMBER = re.compile(r"(?<![\d.])\d+(?!\.?\d)")
 
 
@@ -38,18 +43,31 @@ class _Found:
     def step(self) -> int | None:
         return self.number if self.progress.step is None else self.progress.step
 
+    @property
+    def recorded(self) -> tuple[str, float] | None:
+        """Where in the training its file says that it is."""
+        if self.progress.step is not None:
+            return "step", self.progress.step
+        return None if self.progress.epoch is None else ("epoch", self.progress.epoch)
+
+    @property
+    def is_copy(self) -> bool:
+        return COPIES.search(self.path.name) is not None
+
 
 def find_checkpoints(folder: str | Path) -> list[Checkpoint]:
     """Return the checkpoints in a folder, in training order.
 
     Read are torch and safetensors files, Lightning's folders (or the one above their
-    ``checkpoints``), a ``transformers`` Trainer's output folder with its ``checkpoint-*``, and
-    one such checkpoint alone. The order is that of the steps recorded in the files, else of
-    the epochs, else of the last number in each name. Files named ``last``, ``best`` or ``final``
-    beside others are left out, unless a step of their own is recorded in them.
+    ``checkpoints``), a ``transformers`` Trainer's output folder with its ``checkpoint-*``,
+    accelerate's with its ``checkpoint_0`` or ``epoch_0``, and one such checkpoint alone. The order
+    is that of the steps recorded in the files, else of the epochs, else of a number in each name:
+    the step's or epoch's, else the last. Left out are files of optimizers and schedules, and
+    second copies: those named ``last``, ``best`` or ``final``, unless a step or epoch of their own
+    is recorded in them, and those without a number that are at another's step or epoch.
 
     Args:
-        folder: Where training wrote them.
+        folder: Where training wrote them, or the file of one.
 
     Returns:
         Checkpoints with their step; the learning rate is read from the file when needed.
@@ -58,12 +76,13 @@ def find_checkpoints(folder: str | Path) -> list[Checkpoint]:
         CheckpointError: If there are none, one cannot be read, or the order is unknown.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not folder.exists():
         raise CheckpointError(
             f"Folder {folder} does not exist; expected the folder that training wrote its "
             "checkpoints to. Check the path."
         )
-    found = [_inspect(path) for path in _list_paths(folder)]
+    inspected = [_inspect(path) for path in (_list_paths(folder) if folder.is_dir() else [folder])]
+    found = [item for item in inspected if item is not None]
     if not found:
         raise CheckpointError(
             f"Folder {folder} holds no checkpoints; expected files that end in "
@@ -78,36 +97,54 @@ def _list_paths(folder: Path) -> list[Path]:
     if (folder / TRAINER_STATE).is_file():
         find_weights_file(folder)
         return [folder]
-    saved_by_trainer = sorted(p for p in folder.glob("checkpoint-*") if p.is_dir())
+    inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    saved_by_trainer = [path for path in inside if path.name.startswith("checkpoint-")]
     if saved_by_trainer:
         return saved_by_trainer
     files = sorted(path for path in folder.iterdir() if _is_weights(path))
+    # accelerate's checkpoint_0 or epoch_0; the final model may lie beside them once more.
+    saved_by_accelerate = [path for path in inside if _holds_weights_file(path)]
+    if saved_by_accelerate and all(path.name.startswith(WEIGHT_FILES) for path in files):
+        return saved_by_accelerate
     inner = folder / "checkpoints"
     return _list_paths(inner) if not files and inner.is_dir() else files
+
+
+def _holds_weights_file(folder: Path) -> bool:
+    names = [*WEIGHT_FILES, *(f"{name}.index.json" for name in WEIGHT_FILES)]
+    return any((folder / name).is_file() for name in names)
 
 
 def _is_weights(path: Path) -> bool:
     return (
         path.is_file()
-        and path.suffix in SUFFIXES
+        and path.name.endswith(SUFFIXES)
+        and not path.name.startswith(".")  # what a Mac leaves beside each file it copies
         and not NOT_WEIGHTS.match(path.name)
         and not SHARDS.search(path.name)
     ) or path.name.endswith((".safetensors.index.json", ".bin.index.json"))
 
 
-def _inspect(path: Path) -> _Found:
+def _inspect(path: Path) -> _Found | None:
     content = read_content(path)
+    if holds_no_model(content):
+        return None
     find_state(content, path.name)  # a file without weights is named before any work
     name = path.stem if path.is_file() else path.name
-    numbers = NAMED_NUMBER.findall(name) or WHOLE_NUMBER.findall(name)
+    patterns = (NAMED_NUMBER, NAMED_EPOCH, WHOLE_NUMBER)
+    numbers = next((found for p in patterns if (found := p.findall(name))), None)
     return _Found(path, find_progress(content, path), int(numbers[-1]) if numbers else None)
 
 
 def _drop_copies(found: list[_Found]) -> list[_Found]:
-    originals = [item for item in found if not COPIES.match(item.path.name)]
+    originals = [item for item in found if not item.is_copy]
     known = {item.step for item in originals} | {None}
-    own_steps = [i for i in found if COPIES.match(i.path.name) and i.step not in known]
-    return [*originals, *own_steps] if originals else found
+    places = {item.recorded for item in originals} | {None}
+    own = [i for i in found if i.is_copy and (i.step not in known or i.recorded not in places)]
+    kept = [*originals, *own] if originals else found
+    # torchvision's checkpoint.pth is the newest model_12.pth once more.
+    numbered = {item.recorded for item in kept if item.number is not None} - {None}
+    return [item for item in kept if item.number is not None or item.recorded not in numbered]
 
 
 def _sort(found: list[_Found], folder: Path) -> list[_Found]:
@@ -129,6 +166,6 @@ def _sort(found: list[_Found], folder: Path) -> list[_Found]:
     raise CheckpointError(
         f"The order of the checkpoints in {folder} is unknown ({names}): their steps are missing "
         "or the same. Expected one training run, with steps or epochs in the files or numbers "
-        "in their names. Give each training a folder of its own, or pass a list of "
-        "Checkpoint(path, step=...) in training order."
+        "in their names. Give each training a folder of its own and number its files in training "
+        "order, or pass a list of Checkpoint(path, step=...)."
     )

@@ -1,42 +1,25 @@
-"""Fit the names in a checkpoint to those of a model: nesting, prefixes, tied weights."""
+"""Fit the names in a checkpoint to those of a model: prefixes, wrappers, tied weights."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tracin_core.errors import CheckpointError
 
-# Where training programs put the state dict, and what they wrap the model in.
-NESTED_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module")
+# What training programs wrap the model in.
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.")
-
-
-def find_state(content: Mapping[str, Any], title: str) -> dict[str, Tensor]:
-    """Return the tensors by name, wherever the file keeps them.
-
-    Args:
-        content: What the file holds.
-        title: How messages name the checkpoint.
-
-    Raises:
-        CheckpointError: If there are none.
-    """
-    for key in NESTED_KEYS:
-        inner = content.get(key)
-        if isinstance(inner, Mapping):
-            return find_state(inner, title)
-    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    if not state:
-        keys = ", ".join(map(str, list(content)[:5])) or "nothing"
-        raise CheckpointError(
-            f"Checkpoint {title} holds {keys} but no weights; expected a state dict, "
-            f"or one under {', '.join(NESTED_KEYS)}. Pass the state dict itself."
-        )
-    return state
+# What they wrap a part of it in (compile, FSDP, activation checkpoints, DataParallel), which then
+# stands in the middle of names.
+INNER_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"}
+# How a copy is called that averages the weights over the training. Gradients were not taken there.
+AVERAGES = {"ema", "swa", "avg", "average", "averaged", "shadow"}
+# Batches that a normalization has seen: files from before torch 0.4.1 lack it, training alone
+# uses it.
+COUNTER = "num_batches_tracked"
 
 
 def fit_to_model(state: Mapping[str, Tensor], model: nn.Module, title: str) -> dict[str, Tensor]:
@@ -58,6 +41,8 @@ def fit_to_model(state: Mapping[str, Tensor], model: nn.Module, title: str) -> d
     needed = {first_names[name] for name in expected if name in first_names}
     aliases = {n: {m for m in expected if first_names.get(m) == n} for n in needed}
     fitted = _match_prefix(state, expected, aliases, title)
+    counters = {name: values[name] for name in needed if name.endswith(COUNTER)}
+    fitted = counters | fitted
     for first, names in aliases.items():
         held = [name for name in names if name in fitted]
         _check_tied(fitted, held, title)
@@ -87,29 +72,63 @@ def _match_prefix(
     """Take off, or put on, what wrappers (DataParallel, Lightning, compile) put before names."""
 
     def holds_all(names: set[str]) -> bool:
-        return all(not names.isdisjoint(others) for others in aliases.values())
+        needed = (others for first, others in aliases.items() if not first.endswith(COUNTER))
+        return all(not names.isdisjoint(others) for others in needed)
 
     if not aliases or holds_all(set(state)):
         return dict(state)
     inner = {prefix: _take_off(state, prefix) for prefix in _find_prefixes(state, aliases)}
-    fitting = [prefix for prefix, held in inner.items() if holds_all(set(held))]
-    usual = [prefix for prefix in fitting if _is_usual(prefix)]
-    if len(usual or fitting) > 1:
-        raise CheckpointError(
-            f"Checkpoint {title} holds the model more than once, under "
-            f"{', '.join(repr(p) for p in fitting[:4])}; expected it once. Pass the state dict "
-            "of the one you mean: {name.removeprefix(p): value for each name with prefix p}."
-        )
+    fitting = {prefix: held for prefix, held in inner.items() if holds_all(set(held))}
     if fitting:
-        return inner[(usual or fitting)[0]]
+        return fitting[_choose_prefix(fitting, expected, title)]
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in expected):
             wrapped = {prefix + name: value for name, value in state.items()}
             if holds_all(set(wrapped)):
                 return wrapped
+    bare = _drop_inner_wrappers(state, expected)
+    if bare.keys() != state.keys():
+        return _match_prefix(bare, expected, aliases, title)
     # No prefix fits wholly; the usual one that stands everywhere makes the message readable.
     common = next((p for p in PREFIXES if all(name.startswith(p) for name in state)), "")
     return _take_off(state, common)
+
+
+def _choose_prefix(
+    fitting: Mapping[str, Mapping[str, Tensor]], expected: Mapping[str, Tensor], title: str
+) -> str:
+    """Return the prefix under which the model itself stands: of several, the likeliest."""
+    usual = [prefix for prefix in fitting if _is_usual(prefix)]
+    trained = [prefix for prefix in fitting if AVERAGES.isdisjoint(re.split(r"[._]", prefix))]
+    meant = usual or trained or list(fitting)
+    # A generator and a discriminator often have the same names.
+    shaped = [
+        prefix
+        for prefix in meant
+        if all(v.shape == expected[n].shape for n, v in fitting[prefix].items() if n in expected)
+    ]
+    meant = shaped or meant
+    if len(meant) > 1:
+        raise CheckpointError(
+            f"Checkpoint {title} holds the model more than once, under "
+            f"{', '.join(repr(p) for p in meant[:4])}; expected it once. Save the state dict of "
+            "the one you mean into a file of its own: its weights, with names that do not begin "
+            f"with {meant[0]!r}."
+        )
+    return meant[0]
+
+
+def _drop_inner_wrappers(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """Return the state without wrappers of parts of the model, where the model has none."""
+    wrappers = INNER_WRAPPERS - {part for name in expected for part in name.split(".")}
+    bare = {}
+    for key, value in state.items():
+        first, *others = key.split(".")
+        bare[".".join([first, *(part for part in others if part not in wrappers)])] = value
+    # Where two names become one, more than wrappers would be lost.
+    return bare if len(bare) == len(state) else state
 
 
 def _find_prefixes(state: Mapping[str, Tensor], aliases: Mapping[str, set[str]]) -> list[str]:
@@ -143,17 +162,35 @@ def _check_tied(state: Mapping[str, Tensor], names: list[str], title: str) -> No
 
 
 def _check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], title: str) -> None:
-    problems = [f"{name} is missing" for name in expected if name not in state]
-    problems += [f"{name} is not part of the model" for name in state if name not in expected]
-    problems += [
-        f"{name} has shape {tuple(state[name].shape)}, the model {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in state and state[name].shape != value.shape
+    missing = [f"{name} is missing" for name in expected if name not in state]
+    extra = [f"{name} is not part of the model" for name in state if name not in expected]
+    held = [(name, state[name], value) for name, value in expected.items() if name in state]
+    shapes = [
+        f"{name} has shape {tuple(found.shape)}, the model {tuple(value.shape)}"
+        for name, found, value in held
+        if found.shape != value.shape
     ]
-    if problems:
-        shown = "; ".join(problems[:4]) + ("; ..." if len(problems) > 4 else "")
-        raise CheckpointError(
-            f"Checkpoint {title} does not fit the model: {shown}. Expected the same "
-            "names and shapes as model.state_dict(). Build the model with the options it was "
-            "trained with."
+    types = [
+        f"{name} holds {found.dtype}, the model {value.dtype}"
+        for name, found, value in held
+        if value.is_floating_point() and not found.is_floating_point()
+    ]
+    problems = missing + extra + shapes + types
+    if not problems:
+        return
+    shown = "; ".join(problems[:4]) + ("; ..." if len(problems) > 4 else "")
+    if types or any(name.endswith("zero_point") for name in state):
+        way_out = (
+            "Quantised weights have no gradients: pass the checkpoint from before the quantising."
         )
+    elif len(extra) == len(problems):
+        way_out = (
+            "Build the model with all the parts that it was trained with; if these play no part "
+            "in its outputs, save the file again without them."
+        )
+    else:
+        way_out = "Build the model with the options it was trained with."
+    raise CheckpointError(
+        f"Checkpoint {title} does not fit the model: {shown}. Expected the same names and shapes "
+        f"as model.state_dict(). {way_out}"
+    )

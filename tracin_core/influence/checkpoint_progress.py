@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,16 @@ from tracin_core.influence.checkpoint_files import (
 from tracin_core.influence.parameter_groups import ParameterGroup, read_groups
 
 RATE_KEYS = ("learning_rate", "lr")
-# Lightning; then what PyTorch's own examples, timm and fairseq call it.
-OPTIMIZER_KEYS = ("optimizer_states", "optimizer_state_dict", "optimizer_state", "optimizer")
+# Lightning; then what PyTorch's own examples, timm, fairseq and others call it.
+OPTIMIZER_KEYS = (
+    "optimizer_states",
+    "optimizer_state_dict",
+    "optimizer_state",
+    "optimizer",
+    "optim_state_dict",
+    "optim",
+    "opt",
+)
 STEP_KEYS = ("global_step", "step", "iteration", "iter_num", "iter")
 NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 
@@ -133,5 +142,5 @@ def _as_number(value: Any) -> float | None:
         return float(value) if value.numel() == 1 else None
     if isinstance(value, str):
         return float(value) if NUMBER.fullmatch(value) else None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, Real) and not isinstance(value, bool)  # NumPy's are Real, too
     return None if not is_number or math.isnan(value) else float(value)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from tracin_core.errors import CheckpointError
 from tracin_core.influence.checkpoint_files import read_content
-from tracin_core.influence.checkpoint_names import find_state, fit_to_model
+from tracin_core.influence.checkpoint_names import fit_to_model
 from tracin_core.influence.checkpoint_progress import Progress, find_progress
+from tracin_core.influence.checkpoint_states import find_state
 from tracin_core.influence.parameter_groups import map_groups
 from tracin_core.influence.rates import Rate, assign_rates, collapse
 
