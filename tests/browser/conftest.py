@@ -21,12 +21,8 @@ def built_projects(built_demos: Path) -> Path:
 
 @pytest.fixture
 def server(built_projects: Path, tmp_path: Path) -> Iterator[Server]:
-    started = Server(copy_workspace(built_projects, tmp_path / "workspace"))
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
+    with Server(copy_workspace(built_projects, tmp_path / "workspace")) as running:
+        yield running
 
 
 @pytest.fixture(scope="package")
@@ -34,12 +30,9 @@ def standing_server(
     built_demos: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """One server for all tests that only look: a start costs as much as most of them."""
-    started = Server(copy_workspace(built_demos, tmp_path_factory.mktemp("looks") / "workspace"))
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
+    workspace = copy_workspace(built_demos, tmp_path_factory.mktemp("looks") / "workspace")
+    with Server(workspace) as running:
+        yield running
 
 
 # While Playwright runs, its event loop counts as running in this thread: no longer than here.

@@ -50,12 +50,8 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
     """A server whose workspace is empty."""
     workspace = tmp_path / "workspace"
     workspace.mkdir()
-    started = Server(workspace)
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
+    with Server(workspace) as running:
+        yield running
 
 
 @pytest.fixture

@@ -50,12 +50,8 @@ def texts_server(tmp_path: Path) -> Iterator[Server]:
     rows = [f"{words[label][n % 2]} thing {n},{label}" for n in range(60) for label in words]
     table.write_text("\n".join(["text,label", *rows]))
     assert main(["--workspace", str(workspace), "import", "mine", str(table), "--yes"]) == 0
-    started = Server(workspace)
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
+    with Server(workspace) as running:
+        yield running
 
 
 @pytest.fixture
