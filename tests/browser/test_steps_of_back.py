@@ -17,10 +17,12 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def server(built_demos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    built_demos: Path, tmp_path_factory: pytest.TempPathFactory, port: int
+) -> Iterator[Server]:
     """One server for all: what they decide they take back."""
     workspace = copy_workspace(built_demos, tmp_path_factory.mktemp("steps") / "workspace")
-    with Server(workspace) as running:
+    with Server(workspace, port) as running:
         yield running
 
 
