@@ -51,16 +51,11 @@ def main() -> int:
         build = [sys.executable, "-m", "tracin_core", "--workspace", str(server.workspace)]
         environment = {k: v for k, v in os.environ.items() if k != "TRACIN_DATABASE_URL"}
         subprocess.run([*build, "demo", "all"], check=True, env=environment)  # noqa: S603
-        browser = launch_browser(playwright)
-        try:
-            server.start()
+        with launch_browser(playwright) as browser, server:
             for project, keys in _DECISIONS.items():
                 decide(browser, server, project, keys)
             for project, page_name, theme in SHOTS:
                 photograph(browser, server, project, page_name, theme)
-        finally:
-            browser.close()
-            server.stop()
     return 0
 
 

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 from urllib.error import URLError
 
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright
@@ -26,7 +27,7 @@ _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"
 
 @dataclass
 class Server:
-    """The app in a process of its own.
+    """The app in a process of its own, which runs inside a ``with`` and no longer.
 
     Attributes:
         workspace: Its workspace folder.
@@ -43,6 +44,17 @@ class Server:
     def url(self) -> str:
         """The address of the app."""
         return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Start the app and wait until it answers.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tracin_core.config import REPOSITORY_ROOT
+from tracin_core.cli import main
 
 ROWS = 400
 SLUG = "houses"
@@ -44,13 +42,6 @@ def build_houses(root: Path) -> None:
     run_command(root, "train", SLUG, "--epochs", "6")
 
 
-def run_command(workspace: Path, *words: object) -> str:
-    """Run one command of the terminal and return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tracin_core", *map(str, words), "--workspace", str(workspace)],
-        cwd=REPOSITORY_ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout
+def run_command(workspace: Path, *words: object) -> None:
+    """Run one command of the terminal, in this process."""
+    assert main([*map(str, words), "--workspace", str(workspace)]) == 0

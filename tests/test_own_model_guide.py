@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits, load_wine
 
+from tests.forking import run_python, start_forking
 from tracin_core.config import REPOSITORY_ROOT, resolve_workspace
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.projects import Project, current_run, get_project
@@ -56,24 +59,45 @@ class Folder:
 
     root: Path
 
-    def run(self, commands: str) -> subprocess.CompletedProcess[str]:
-        """Run commands as they stand in the guide, with the Python of these tests."""
-        environment = os.environ | {
+    @property
+    def environment(self) -> dict[str, str]:
+        """What differs from the environment of these tests."""
+        return {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(REPOSITORY_ROOT),
             "TRACIN_WORKSPACE": str(self.root / "workspace"),
-            "OMP_NUM_THREADS": "1",  # two trainings side by side would wait for one another
-            "HF_HUB_OFFLINE": "1",  # nothing is downloaded, or the test fails
         }
+
+    def run(self, commands: str) -> subprocess.CompletedProcess[str]:
+        """Run commands as they stand in the guide, with the Python of these tests."""
         return subprocess.run(
             ["sh", "-e", "-c", commands],
             cwd=self.root,
-            env=environment,
+            env=os.environ | self.environment,
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
             timeout=600,
         )
+
+    def run_each(self, commands: str) -> str:
+        """Run the same without a shell, in forks, and return what they print."""
+        shown = ""
+        for line in commands.splitlines():
+            python, *words = shlex.split(line)
+            assert python == "python"
+            done = run_python(words, folder=self.root, environment=self.environment)
+            shown += done.stdout
+            assert done.returncode == 0, shown
+        return shown
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _settings() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # two trainings side by side would wait for each other
+        patch.setenv("HF_HUB_OFFLINE", "1")  # nothing is downloaded, or the test fails
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +134,8 @@ def name_truth(project: Project, row: QueueRow, media: Path) -> str:
 def test_the_commands_lead_to_a_queue_that_begins_with_wrong_labels(
     folder: Folder, number: int, slug: str
 ):
-    done = folder.run(COMMANDS[number])
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "given > predicted" in done.stdout
+    start_forking()
+    assert "given > predicted" in folder.run_each(COMMANDS[number])
     workspace = resolve_workspace(folder.root / "workspace")
     engine = open_database(workspace.database_url)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,14 +20,23 @@ def built_projects(built_demos: Path) -> Path:
     return built_demos
 
 
+@pytest.fixture(scope="package")
+def port() -> Iterator[int]:
+    """Where servers listen one after the other: what the browser has of one it has of the next.
+
+    A socket that is bound and never listens keeps the port from everybody who asks for a free one,
+    and from no server that names it.
+    """
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
+
+
 @pytest.fixture
-def server(built_projects: Path, tmp_path: Path) -> Iterator[Server]:
-    started = Server(copy_workspace(built_projects, tmp_path / "workspace"))
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
+def server(built_projects: Path, tmp_path: Path, port: int) -> Iterator[Server]:
+    with Server(copy_workspace(built_projects, tmp_path / "workspace"), port) as running:
+        yield running
 
 
 @pytest.fixture(scope="package")
@@ -34,12 +44,9 @@ def standing_server(
     built_demos: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """One server for all tests that only look: a start costs as much as most of them."""
-    started = Server(copy_workspace(built_demos, tmp_path_factory.mktemp("looks") / "workspace"))
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
+    workspace = copy_workspace(built_demos, tmp_path_factory.mktemp("looks") / "workspace")
+    with Server(workspace) as running:
+        yield running
 
 
 # While Playwright runs, its event loop counts as running in this thread: no longer than here.
@@ -58,14 +65,27 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
+# To fetch and compile the scripts of the app takes three seconds of a processor.
+@pytest.fixture(scope="package")
+def shared_context(browser: Browser) -> Iterator[BrowserContext]:
+    """One context for all, so that a page is loaded as it is by somebody who has been there."""
     made = browser.new_context(viewport={"width": 1440, "height": 1000})
     made.set_default_timeout(20_000)
     try:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def context(shared_context: BrowserContext) -> Iterator[BrowserContext]:
+    """The same, without tabs and cookies of another test."""
+    try:
+        yield shared_context
+    finally:
+        for page in shared_context.pages:
+            page.close()
+        shared_context.clear_cookies()
 
 
 @pytest.fixture

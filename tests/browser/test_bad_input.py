@@ -35,16 +35,12 @@ _HOSTILE_TEXTS = (
 
 
 @pytest.fixture
-def private_server(built_demos: Path, tmp_path: Path) -> Iterator[Server]:
-    """A server whose run folders may be damaged: its own copy of the digits."""
+def private_workspace(built_demos: Path, tmp_path: Path) -> Path:
+    """A workspace whose run folders may be damaged: its own copy of the digits."""
     workspace = copy_workspace(built_demos, tmp_path / "workspace")
     (workspace / "projects").unlink()
     shutil.copytree(built_demos / "projects" / "digits", workspace / "projects" / "digits")
-    started = Server(workspace)
-    try:
-        yield started
-    finally:
-        started.stop()
+    return workspace
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +77,8 @@ def hostile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         predictions={"train": ([1, 2, 3, 0], [0.9] * count, [0.1] * count)},
     )
     engine.dispose()
-    started = Server(workspace.root)
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
+    with Server(workspace.root) as running:
+        yield running
 
 
 def count_decisions(server: Server) -> int:
@@ -107,25 +99,25 @@ def no_crash(page: Page) -> None:
     assert page.locator("[data-testid=stException]").count() == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "said"),
-    [
-        ("empty.png", b"", "0 bytes"),
-        ("letter.png", b"Dear reader, " * 20, "no image"),
-        ("page.png", b"<html><script>alert(1)</script>", "web page"),
-        ("cut.png", encode(Image.new("RGB", (200, 200), "red"))[:200], "cut off"),
-        ("huge.png", encode(Image.new("1", (9000, 9000))), "50 million"),
-    ],
-)
-def test_an_upload_that_cannot_be_used_is_explained(
-    page: Page, look_at: Callable[..., None], name: str, data: bytes, said: str
-):
+# One after the other on the same page, as somebody tries who wonders what is wrong.
+USELESS_UPLOADS = [
+    ("empty.png", b"", "0 bytes"),
+    ("letter.png", b"Dear reader, " * 20, "no image"),
+    ("drawing.png", b"<svg onload=alert(1)></svg>", "SVG"),
+    ("page.png", b"<html><script>alert(1)</script>", "web page"),
+    ("cut.png", encode(Image.new("RGB", (200, 200), "red"))[:200], "cut off"),
+    ("huge.png", encode(Image.new("1", (9000, 9000))), "50 million"),
+]
+
+
+def test_an_upload_that_cannot_be_used_is_explained(page: Page, look_at: Callable[..., None]):
     look_at(page, "/inspect?project=digits&show=new")
-    page.locator("input[type=file]").set_input_files(
-        {"name": name, "mimeType": "image/png", "buffer": data}
-    )
-    expect(page.get_by_role("alert")).to_contain_text(said)
-    no_crash(page)
+    for name, data, said in USELESS_UPLOADS:
+        page.locator("input[type=file]").set_input_files(
+            {"name": name, "mimeType": "image/png", "buffer": data}
+        )
+        expect(page.get_by_role("alert")).to_contain_text(said)
+        no_crash(page)
 
 
 def test_a_sixteen_bit_picture_is_scored(page: Page, look_at: Callable[..., None]):
@@ -166,40 +158,42 @@ def test_an_unknown_number_in_the_address_is_told(
 
 
 @pytest.mark.parametrize("file", ["run.json", "probabilities-train.npy", "signals-train.parquet"])
-def test_a_damaged_run_is_told_and_the_queue_goes_on(page: Page, private_server: Server, file: str):
-    damage(private_server, file)
-    private_server.start()
-    page.goto(f"{private_server.url}/inspect?project=digits")
-    expect(page.get_by_role("alert")).to_contain_text(file)
-    expect(page.get_by_role("alert")).to_contain_text("python -m tracin_core score digits")
-    no_crash(page)
-    page.goto(f"{private_server.url}/queue?project=digits")
-    expect(page.get_by_role("button", name="Suspect 1: ")).to_be_visible()
+def test_a_damaged_run_is_told_and_the_queue_goes_on(
+    page: Page, private_workspace: Path, port: int, file: str
+):
+    damage(private_workspace, file)
+    with Server(private_workspace, port) as running:
+        page.goto(f"{running.url}/inspect?project=digits")
+        expect(page.get_by_role("alert")).to_contain_text(file)
+        expect(page.get_by_role("alert")).to_contain_text("python -m tracin_core score digits")
+        no_crash(page)
+        page.goto(f"{running.url}/queue?project=digits")
+        expect(page.get_by_role("button", name="Suspect 1: ")).to_be_visible()
 
 
-def test_a_review_without_its_vectors_says_so(page: Page, private_server: Server):
-    damage(private_server, "vectors-all-train.npy")
-    private_server.start()
-    page.goto(f"{private_server.url}/review?project=digits")
-    expect(page.get_by_role("alert").first).to_be_visible()
-    no_crash(page)
+def test_a_review_without_its_vectors_says_so(page: Page, private_workspace: Path, port: int):
+    damage(private_workspace, "vectors-all-train.npy")
+    with Server(private_workspace, port) as running:
+        page.goto(f"{running.url}/review?project=digits")
+        expect(page.get_by_role("alert").first).to_be_visible()
+        no_crash(page)
 
 
-def damage(server: Server, name: str) -> None:
+def damage(workspace: Path, name: str) -> None:
     """Cut a file of the run to half its length."""
-    (run,) = (server.workspace / "projects" / "digits" / "runs").iterdir()
+    (run,) = (workspace / "projects" / "digits" / "runs").iterdir()
     data = (run / name).read_bytes()
     (run / name).write_bytes(data[: len(data) // 2])
 
 
-def test_a_missing_picture_is_told_in_its_place(page: Page, private_server: Server):
-    shutil.rmtree(private_server.workspace / "projects" / "digits" / "media")
-    private_server.start()
-    page.goto(f"{private_server.url}/queue?project=digits")
-    expect(page.get_by_text("The picture cannot be shown").first).to_be_visible()
-    page.goto(f"{private_server.url}/review?project=digits")
-    expect(page.get_by_text("its file is missing or damaged")).to_be_visible()
-    no_crash(page)
+def test_a_missing_picture_is_told_in_its_place(page: Page, private_workspace: Path):
+    shutil.rmtree(private_workspace / "projects" / "digits" / "media")
+    with Server(private_workspace) as running:  # from elsewhere, the browser has the pictures
+        page.goto(f"{running.url}/queue?project=digits")
+        expect(page.get_by_text("The picture cannot be shown").first).to_be_visible()
+        page.goto(f"{running.url}/review?project=digits")
+        expect(page.get_by_text("its file is missing or damaged")).to_be_visible()
+        no_crash(page)
 
 
 def test_a_database_that_is_busy_loses_no_decision(

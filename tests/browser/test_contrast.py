@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser
-
-from scripts.serving import Server, wait_until_idle
+from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
@@ -24,23 +24,28 @@ CHOSEN = {"/inspect?project=digits": "An example", "/review?project=docs": "All 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_every_text_has_enough_contrast(
-    browser: Browser, standing_server: Server, theme: Literal["dark", "light"]
+    page: Page, look_at: Callable[..., None], theme: Literal["dark", "light"]
 ):
-    context = browser.new_context(viewport={"width": 1366, "height": 1000}, color_scheme=theme)
-    context.set_default_timeout(20_000)
-    page = context.new_page()
+    page.set_viewport_size({"width": 1366, "height": 1000})
+    page.emulate_media(color_scheme=theme)
     faint = {}
-    try:
-        for address in ADDRESSES:
-            page.goto(standing_server.url + address)
-            wait_until_idle(page)
-            page.wait_for_timeout(500)  # transitions of what has just been drawn
-            if address in CHOSEN:
-                page.get_by_role("radio", name=CHOSEN[address], checked=True).wait_for()
-            # Twice the limit finds something everywhere: the measure sees the page.
-            assert page.evaluate(MEASURE, 2 * LIMIT)
-            if found := page.evaluate(MEASURE, LIMIT):
-                faint[address] = found
-    finally:
-        context.close()
+    for address in ADDRESSES:
+        look_at(page, address)
+        page.wait_for_timeout(500)  # transitions of what has just been drawn
+        if address in CHOSEN:
+            page.get_by_role("radio", name=CHOSEN[address], checked=True).wait_for()
+        # Twice the limit finds something everywhere: the measure sees the page.
+        assert page.evaluate(MEASURE, 2 * LIMIT)
+        if found := page.evaluate(MEASURE, LIMIT):
+            faint[address] = found
+    assert is_dark(page) == (theme == "dark")
     assert faint == {}
+
+
+def is_dark(page: Page) -> bool:
+    """Whether the page is drawn in the dark theme."""
+    ground = page.locator("[data-testid=stApp]").evaluate(
+        "e => getComputedStyle(e).backgroundColor"
+    )
+    red, green, blue = map(int, re.findall(r"\d+", ground)[:3])
+    return red + green + blue < 3 * 128

@@ -46,16 +46,12 @@ _NEUTRAL = ["film", "story", "actor", "scene", "music", "plot", "camera", "endin
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
+def own_server(tmp_path: Path, port: int) -> Iterator[Server]:
     """A server whose workspace is empty."""
     workspace = tmp_path / "workspace"
     workspace.mkdir()
-    started = Server(workspace)
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
+    with Server(workspace, port) as running:
+        yield running
 
 
 @pytest.fixture

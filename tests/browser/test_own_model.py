@@ -41,7 +41,7 @@ NET = f"""
 
 
 @pytest.fixture
-def texts_server(tmp_path: Path) -> Iterator[Server]:
+def texts_server(tmp_path: Path, port: int) -> Iterator[Server]:
     """A server with a small project of texts that nothing was scored for yet."""
     workspace = tmp_path / "workspace"
     workspace.mkdir()
@@ -50,12 +50,8 @@ def texts_server(tmp_path: Path) -> Iterator[Server]:
     rows = [f"{words[label][n % 2]} thing {n},{label}" for n in range(60) for label in words]
     table.write_text("\n".join(["text,label", *rows]))
     assert main(["--workspace", str(workspace), "import", "mine", str(table), "--yes"]) == 0
-    started = Server(workspace)
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
+    with Server(workspace, port) as running:
+        yield running
 
 
 @pytest.fixture

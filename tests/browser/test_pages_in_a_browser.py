@@ -12,16 +12,12 @@ from tests.browser.presses import wait_for_example
 
 pytestmark = pytest.mark.browser
 
-ADDRESSES = [
-    f"/{page}?project={project}"
-    for project in ("digits", "docs")
-    for page in ("projects", "runs", "overview", "queue", "inspect", "review", "history")
-]
+PAGES = ("projects", "runs", "overview", "queue", "inspect", "review", "history")
 
 
-@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("name", PAGES)
 def test_a_cold_deep_link_draws_its_page_and_asks_nobody_outside(
-    page: Page, server: Server, open_page: Callable[..., None], address: str
+    page: Page, server: Server, open_page: Callable[..., None], name: str
 ):
     outside: list[str] = []
     errors: list[str] = []
@@ -41,14 +37,15 @@ def test_a_cold_deep_link_draws_its_page_and_asks_nobody_outside(
     page.on("request", note_request)
     page.on("response", note_response)
     page.on("console", note_console)
-    open_page(page, address)
-    title = address.split("?")[0].strip("/").capitalize()
-    if title != "Overview":
-        expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
-    page.wait_for_timeout(1000)
-    assert page.locator("[data-testid=stException]").count() == 0
-    assert outside == []
-    assert errors == []
+    for project in ("digits", "docs"):  # the first is the server's first visit ever
+        open_page(page, f"/{name}?project={project}")
+        if name != "overview":
+            title = name.capitalize()
+            expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+        page.wait_for_timeout(1000)
+        assert page.locator("[data-testid=stException]").count() == 0
+        assert outside == []
+        assert errors == []
 
 
 def test_opening_the_queue_takes_one_connection_and_one_run(
@@ -116,12 +113,3 @@ def test_a_note_is_written_and_left_by_keys(
     page.goto(f"{server.url}/history?project=digits")
     wait_until_idle(page)
     expect(page.get_by_role("list", name="Events").get_by_text("kax 5 smudged")).to_be_visible()
-
-
-def test_an_unreadable_upload_is_explained(page: Page, look_at: Callable[..., None]):
-    look_at(page, "/inspect?project=digits&show=new")
-    page.locator("input[type=file]").set_input_files(
-        {"name": "drawing.png", "mimeType": "image/png", "buffer": b"<svg onload=alert(1)></svg>"}
-    )
-    expect(page.get_by_role("alert")).to_contain_text("SVG")
-    assert page.locator("[data-testid=stException]").count() == 0

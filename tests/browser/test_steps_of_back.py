@@ -17,14 +17,13 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def server(built_demos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    built_demos: Path, tmp_path_factory: pytest.TempPathFactory, port: int
+) -> Iterator[Server]:
     """One server for all: what they decide they take back."""
-    started = Server(copy_workspace(built_demos, tmp_path_factory.mktemp("steps") / "workspace"))
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
+    workspace = copy_workspace(built_demos, tmp_path_factory.mktemp("steps") / "workspace")
+    with Server(workspace, port) as running:
+        yield running
 
 
 def count_steps(page: Page) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from tracin_core import OwnModel
 from tracin_core.config import Workspace
 from tracin_core.errors import ConfigurationError
+from tracin_core.fitting import own_cache
 from tracin_core.fitting.encoded import open_datasets
 from tracin_core.fitting.own_cache import name_cache, open_own_caches
 from tracin_core.fitting.own_stored import (
@@ -27,6 +29,7 @@ from tracin_core.models.own import OwnModelConfig, describe_own_model
 from tracin_core.models.own_inputs import OwnEncoder
 from tracin_core.models.own_loading import load_own_model
 from tracin_core.reviews.projects import get_project
+from tracin_core.terms import Split
 
 PLENTY = 10_000_000
 
@@ -229,6 +232,32 @@ def test_a_file_beside_that_has_changed_makes_another_cache(
         encoder = OwnEncoder(load_own_model(config, run_my_code=True), config)
         names.append(name_cache(encoder, examples.splits["train"]))
     assert len(set(names)) == 2
+
+
+def test_whatever_else_may_decide_the_inputs_makes_another_cache(
+    examples: ProjectExamples, monkeypatch: pytest.MonkeyPatch
+):
+    def encoder(rows: Any = None) -> OwnEncoder:
+        return OwnEncoder(OwnModel(nn.Linear(4, 2)), CONFIG, rows)
+
+    def name(split: Split = "train", rows: Any = None) -> str:
+        return name_cache(encoder(rows), examples.splits[split])
+
+    names = [name(), name("test"), name(rows=SimpleNamespace(to_json=lambda: {"columns": 3}))]
+    with monkeypatch.context() as patched:
+        patched.setattr("platform.python_version", lambda: "3.99.0")
+        names.append(name())
+    installed = [SimpleNamespace(metadata={"Name": "tokenizers"}, version="0.1")]
+    for packages in (installed, [*installed, *installed]):
+        with monkeypatch.context() as patched:
+            patched.setattr(own_cache, "distributions", lambda packages=packages: packages)
+            names.append(name())
+    installed[0].version = "0.2"
+    with monkeypatch.context() as patched:
+        patched.setattr(own_cache, "distributions", lambda: installed)
+        names.append(name())
+    assert len(set(names)) == len(names)
+    assert name() == names[0]
 
 
 def test_arrays_keep_the_order_of_the_tensors():

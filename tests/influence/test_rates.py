@@ -17,6 +17,7 @@ from tests import oracles
 from tracin_core import Checkpoint, Projection, TracIn
 from tracin_core.errors import CheckpointError
 from tracin_core.influence.checkpoints import read_rate
+from tracin_core.influence.rates import FEW_TENSORS, add_up
 
 RATES = {"body": 0.01, "body.0.bias": 0.03, "head": 0.5}
 BY_NAME = {
@@ -282,3 +283,11 @@ def test_groups_that_leave_a_doubt_are_asked_about(name: str) -> None:
         read_rate(Checkpoint(content), case["model"])
     rated = Checkpoint(content, {name: 0.1 for name, _ in case["model"].named_parameters()})
     assert read_rate(rated, case["model"]) == 0.1
+
+
+@pytest.mark.parametrize("count", [1, 2, FEW_TENSORS, FEW_TENSORS + 1, FEW_TENSORS + 2, 30])
+def test_few_and_many_tensors_are_all_added(count: int) -> None:
+    numbers = 2.0 ** torch.arange(count).double()
+    tensors = [torch.tensor([number, -number]) for number in numbers]
+    total = numbers.sum()
+    assert torch.equal(add_up(iter(tensors)), torch.stack([total, -total]))

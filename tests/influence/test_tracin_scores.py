@@ -161,6 +161,23 @@ def test_linear_regression_has_a_closed_form() -> None:
     torch.testing.assert_close(tracin.influence(examples, examples), expected, **oracles.EXACT)
 
 
+def test_score_vectors_of_a_binary_model_explain_the_class_it_predicts() -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1).double()
+    inputs, targets = torch.randn(12, 3).double(), torch.arange(12) % 2
+    signs = model(inputs).detach().sign()
+    assert set(signs.flatten().tolist()) == {-1.0, 1.0}
+    checkpoint = Checkpoint(model.state_dict(), learning_rate=0.5)
+    tracin = TracIn(model, [checkpoint], loss="binary_cross_entropy", device="cpu")
+    errors = (model(inputs).detach().sigmoid() - targets.unsqueeze(1)).double()
+    rows = torch.cat([inputs, torch.ones(12, 1).double()], 1)
+    # A step of training on one example moves the logit of another by minus the rate times this.
+    expected = 0.5 * (errors * rows) @ (-signs * rows).T
+    unlabelled = [(row, None) for row in inputs]
+    found = tracin.influence(TensorDataset(inputs, targets), unlabelled, explain="score")
+    torch.testing.assert_close(found, expected, **oracles.EXACT)
+
+
 def test_binary_cross_entropy_agrees_with_two_classes() -> None:
     torch.manual_seed(0)
     model = nn.Linear(3, 1).double()
