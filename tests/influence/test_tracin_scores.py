@@ -337,6 +337,19 @@ def test_confident_predictions_keep_their_tiny_gradients(margin: float) -> None:
     torch.testing.assert_close(loss[0, 0], others.sum(), rtol=0.01, atol=0)
 
 
+@pytest.mark.parametrize("classes", [2, 30])
+def test_a_hopeless_label_has_a_finite_loss(classes: int) -> None:
+    """Its probability, ``exp(-300)``, is zero in float32, and its logarithm is not."""
+    model = nn.Linear(1, classes, bias=False)
+    nn.init.zeros_(model.weight)
+    with torch.no_grad():
+        model.weight[0] = 300.0
+    examples = TensorDataset(torch.ones(1, 1), torch.ones(1, dtype=torch.long))
+    tracin = TracIn(model, [Checkpoint(model.state_dict(), learning_rate=1.0)], device="cpu")
+    assert tracin.capture(examples).losses.tolist() == [[300.0]]
+    torch.testing.assert_close(tracin.self_influence(examples), torch.tensor([2.0]))
+
+
 def test_flipped_labels_rank_first() -> None:
     torch.manual_seed(0)
     labels = torch.arange(200) % 4

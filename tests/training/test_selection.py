@@ -27,6 +27,16 @@ def test_none_is_from_before_the_model_beats_chance():
     assert [choice.index for choice in chosen] == [2, 3]
 
 
+def test_to_reach_chance_is_not_to_beat_it():
+    assert indices([3.0, 2.0, 1.0], [0.5, 0.6, 0.7], chance=0.5, count=3) == [1, 2]
+
+
+def test_of_equal_falls_the_earlier_fills_up():
+    losses = [10.0, 9.0, 8.0, 0.0]
+    assert indices(losses, [0.9] * 4, count=3) == [0, 1, 3]
+    assert indices(losses, [0.9] * 4, count=4) == [0, 1, 2, 3]
+
+
 def test_after_convergence_there_are_none():
     losses = [2.0, 1.0, 0.5, 0.2] + [0.2] * 50
     assert max(indices(losses, [0.9] * 54)) == 3
