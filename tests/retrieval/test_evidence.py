@@ -136,6 +136,18 @@ def test_a_train_vector_that_opposes_everything_recurs_most(run_folder):
     assert [row.position for row in first] == [20, 77]  # as often, as strong
 
 
+@pytest.mark.parametrize("side", ["proponents", "opponents"])
+def test_who_has_no_influence_is_on_neither_side(run_folder, side):
+    evidence = open_evidence(run_folder.root)
+    assert evidence.neighbours_of_vector(np.zeros(12), side=side) == []
+    train = np.zeros_like(vectors_of("all", "train"))
+    train[3, 0], train[8, 0] = 2, -2
+    run_folder.write_vectors("all", "train", train)
+    build_index(train, "exact", run_folder.index_path("all"))
+    found = open_evidence(run_folder.root).neighbours_of_vector(np.eye(12)[0], side=side, k=5)
+    assert pairs(found) == [(3, 2.0) if side == "proponents" else (8, -2.0)]
+
+
 def test_nothing_recurs_over_no_examples(run_folder):
     assert open_evidence(run_folder.root).recurring("test", []) == []
 
