@@ -8,10 +8,19 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
 
 from scripts.serving import Server, launch_browser, wait_until_idle
 from tests.conftest import copy_workspace
+
+TIMEOUT = 20_000  # milliseconds; a busy machine draws a page in some seconds
 
 
 @pytest.fixture
@@ -70,7 +79,8 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 def shared_context(browser: Browser) -> Iterator[BrowserContext]:
     """One context for all, so that a page is loaded as it is by somebody who has been there."""
     made = browser.new_context(viewport={"width": 1440, "height": 1000})
-    made.set_default_timeout(20_000)
+    made.set_default_timeout(TIMEOUT)
+    expect.set_options(timeout=TIMEOUT)
     try:
         yield made
     finally:
