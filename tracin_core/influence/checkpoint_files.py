@@ -83,9 +83,8 @@ def read_torch(path: Path) -> Any:
     try:
         with stand_ins_allowed():
             # Mapped where the format allows: who wants the learning rate reads no weights.
-            return torch.load(
-                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-            )
+            mapped = zipfile.is_zipfile(path)
+            return torch.load(path, weights_only=True, map_location="cpu", mmap=mapped)
     except UNREADABLE as error:
         raise explain_refusal(path, error) from error
 
