@@ -31,13 +31,15 @@ _ENCODINGS = (
 _DELIMITERS = {",": "Comma", ";": "Semicolon", "\t": "Tab", "|": "Vertical bar"}
 
 
-def draw_reading(key: str) -> ImportOptions:
+def draw_reading(key: str, *, expanded: bool) -> ImportOptions:
     """Draw what must be known before anything can be read; usually nothing.
 
     Args:
         key: Names the data, so that other data starts from the beginning.
+        expanded: Whether the boxes are shown at once.
     """
-    with st.expander("How to read it", key=f"{key}-reading"), st.container(horizontal=True):
+    box = st.expander("How to read it", expanded=expanded, key=f"{key}-reading")
+    with box, st.container(horizontal=True):
         form = st.selectbox(
             "Format",
             [None, *FORMATS],

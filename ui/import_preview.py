@@ -9,21 +9,11 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from tracin_core.numerals import counted
 from tracin_core.sources.problems import choose_problems
-from tracin_core.sources.records import Preview, PreviewRow, Problem
+from tracin_core.sources.records import Preview, PreviewRow
 from ui.plain_text import escape_markdown, shorten
 from ui.wording import SPLIT_WORDS
 
-_FORMAT_WORDS = {
-    "image-folder": "A folder of images",
-    "text-folder": "A folder of text files",
-    "table": "A table",
-    "huggingface": "A saved Hugging Face data set",
-    "torchvision": "A torchvision data set",
-    "npz": "A NumPy file",
-}
-_NOUNS = {"image": "image", "text": "text", "table": "row"}
 # "--label or --target says otherwise." and "with --label"
 _SWITCHES = re.compile(r" *--[a-z-]+(?:(?:,| or| and)+ --[a-z-]+)* says? (?:otherwise|else)\.")
 _SWITCH = re.compile(r" with --[a-z-]+")
@@ -36,8 +26,7 @@ _TABLE_HEIGHT = 320  # CSS pixels
 
 
 def draw_preview(preview: Preview) -> None:
-    """Draw what was understood: a summary, the first rows, classes, columns and problems."""
-    st.markdown(escape_markdown(summarize_preview(preview)))
+    """Draw what was understood: notes, the first rows, classes, columns and problems."""
     notes = [note for note in map(without_switches, preview.notes) if note]
     if notes:
         st.caption("\n".join(f"- {escape_markdown(note)}" for note in _at_most(notes)))
@@ -71,29 +60,6 @@ def _at_most(notes: list[str]) -> list[str]:
 def without_switches(text: str) -> str:
     """Return a message without the switches of the command line, for which there are boxes here."""
     return _SWITCH.sub("", _SWITCHES.sub("", text)).strip()
-
-
-def summarize_preview(preview: Preview) -> str:
-    """Return the whole of it in two or three sentences."""
-    noun = counted(preview.num_usable, _NOUNS.get(preview.kind, "example"))
-    kind = _FORMAT_WORDS.get(preview.format, preview.format)
-    if preview.task == "regression":
-        answer = f"a number, “{shorten(preview.target, 60)}”"
-    else:
-        answer = f"one of {len(preview.classes):,} classes"
-    counts = " and ".join(
-        f"{count:,} to {'train' if split == 'train' else 'test'} with"
-        for split, count in preview.counts.items()
-    )
-    said = [f"{kind}: {noun}, each with {answer}; {counts}."]
-    if preview.num_refused:
-        said.append(
-            f"{preview.num_refused:,} cannot be used and would be left out; “Problems” says why."
-        )
-    if preview.duplicates:
-        are = "is" if preview.duplicates == 1 else "are"
-        said.append(f"{preview.duplicates:,} {are} there more than once and would be taken once.")
-    return " ".join(said)
 
 
 def _draw_rows(rows: Sequence[PreviewRow], preview: Preview) -> None:
@@ -181,14 +147,11 @@ def _draw_columns(preview: Preview) -> None:
 def _draw_problems(preview: Preview) -> None:
     counts = sorted(preview.problem_counts.items(), key=lambda item: -item[1])
     st.caption(escape_markdown("; ".join(f"{what}: {count:,}" for what, count in counts)))
-    draw_problem_list(preview.problems, total=sum(preview.problem_counts.values()))
-
-
-def draw_problem_list(problems: Sequence[Problem], *, total: int) -> None:
-    """Draw the first problems with their places and the way out."""
-    shown = choose_problems(problems, _SHOWN_PROBLEMS)
+    # The first with their places and the way out.
+    shown = choose_problems(preview.problems, _SHOWN_PROBLEMS)
     for problem in shown:
         tail = "" if problem.refused else " (kept)"
         st.text(f"{problem.where}{tail}: {without_switches(problem.message)}")
+    total = sum(preview.problem_counts.values())
     if total > len(shown):
         st.caption(f"The first {len(shown)} of {total:,}.")

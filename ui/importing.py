@@ -10,17 +10,18 @@ from pathlib import Path
 import streamlit as st
 
 from tracin_core.errors import TracInError
+from tracin_core.importing.growth import describe_other_texts
 from tracin_core.jobs.launching import start_job
 from tracin_core.reviews.jobs import Job
 from tracin_core.reviews.project_management import list_projects
 from tracin_core.reviews.projects import Project
 from tracin_core.sources import ImportOptions, Preview
 from ui.failures import told_on_page
-from ui.import_growth import draw_growth
 from ui.import_options import draw_meaning, draw_reading
 from ui.import_preview import draw_preview, without_switches
-from ui.import_reading import describe_without_roles, name_data, read_preview
+from ui.import_reading import Understood, describe_without_roles, name_data, read_data
 from ui.import_source import choose_data, forget_upload
+from ui.import_summary import summarize
 from ui.plain_text import escape_markdown
 from ui.session import distinct_titles, get_engine, get_workspace, taken_names
 
@@ -45,51 +46,79 @@ def draw_new_project() -> Job | None:
     if path is None:
         return None
     key = name_data(path)
-    preview = _draw_understanding(path, key)
-    return None if preview is None else _draw_import(path, preview, key)
+    growing = _choose_grown(key)
+    understood = _draw_understanding(path, key, growing)
+    return None if understood is None else _draw_import(path, understood, key, growing)
 
 
-def _draw_understanding(path: Path, key: str) -> Preview | None:
+def _draw_understanding(path: Path, key: str, growing: Project | None) -> Understood | None:
     """Draw what the data is taken for, to be changed; None where it cannot be imported so."""
     with told_on_page():
-        reading = draw_reading(key)
-        found, error = _look(path, reading)
-        found = found or describe_without_roles(path, reading)
-        if found is None:
+        reading = draw_reading(key, expanded=_is_unreadable(path, key))
+        found, error = _look(path, reading, growing)
+        preview = found.preview if found else _find_columns(path, reading, growing)
+        if preview is None:
             st.error(escape_markdown(without_switches(error)))
             return None
         st.subheader("What was understood", anchor=False)
         summary = st.container()
-        options = draw_meaning(found, f"{key}-{hash(reading)}")
-        if options != found.options or error:
-            found, error = _look(path, options)
+        into = growing.slug if growing else ""
+        options = draw_meaning(preview, f"{key}-{hash(reading)}-{into}")
+        if options != preview.options or error:
+            found, error = _look(path, options, growing)
         with summary:
             if found is None:
                 st.error(escape_markdown(without_switches(error)))
                 return None
-            draw_preview(found)
+            st.markdown(escape_markdown(summarize(found)))
+            other = growing and describe_other_texts(growing, found.preview.options)
+            if other:
+                st.warning(escape_markdown(other))
+            draw_preview(found.preview)
         return found
     return None
 
 
-def _look(path: Path, options: ImportOptions) -> tuple[Preview | None, str]:
-    """Return the preview, or why there is none."""
+def _find_columns(path: Path, reading: ImportOptions, growing: Project | None) -> Preview | None:
+    """Return what is found in data that is not as it should be, for a person to say what is what.
+
+    Of data for a project whose columns it has not, that is what would be found for a new one.
+    """
+    found = _look(path, reading)[0] if growing else None
+    return found.preview if found else describe_without_roles(path, reading)
+
+
+def _is_unreadable(path: Path, key: str) -> bool:
+    """Tell whether the data cannot be read without a word from the person; found out once."""
+    kept = f"{key}-unreadable"
+    if kept not in st.session_state:
+        plain = ImportOptions()
+        is_read = _look(path, plain)[0] or describe_without_roles(path, plain)
+        st.session_state[kept] = is_read is None
+    return bool(st.session_state[kept])
+
+
+def _look(
+    path: Path, options: ImportOptions, growing: Project | None = None
+) -> tuple[Understood | None, str]:
+    """Return what is understood, or why nothing is."""
     try:
         with st.spinner("Reading the data"):
-            return read_preview(path, options), ""
+            return read_data(path, options, growing), ""
     except TracInError as error:
         return None, str(error)
 
 
-def _draw_import(path: Path, preview: Preview, key: str) -> Job | None:
+def _draw_import(
+    path: Path, understood: Understood, key: str, growing: Project | None
+) -> Job | None:
     st.subheader("Import", anchor=False)
-    growing = _choose_grown(preview, key)
+    preview = understood.preview
     if growing:
         slug, title = growing.slug, None
-        usable = draw_growth(path, preview.options, growing) > 0
     else:
         slug, title = _draw_name(path, key)
-        usable = preview.num_usable > 0 and bool(slug)
+    usable = preview.num_usable > 0 and bool(slug)
     pressed = st.button("Import", type="primary", key="import", disabled=not usable)
     st.caption("It is copied into the workspace; what you pointed to stays as it is.")
     if not pressed or not slug:
@@ -104,14 +133,10 @@ def _draw_import(path: Path, preview: Preview, key: str) -> Job | None:
     return None
 
 
-def _choose_grown(preview: Preview, key: str) -> Project | None:
-    """Draw the choice between a new project and one of the same sort that exists."""
-    fitting = [
-        project
-        for project in list_projects(get_engine())
-        if (project.kind, project.task) == (preview.kind, preview.task)
-    ]
-    if not fitting:
+def _choose_grown(key: str) -> Project | None:
+    """Draw the choice between a new project, None, and one that exists."""
+    projects = list_projects(get_engine())
+    if not projects:
         return None
     target = st.segmented_control(
         "Import into",
@@ -123,12 +148,15 @@ def _choose_grown(preview: Preview, key: str) -> Project | None:
     )
     if target != "grow":
         return None
-    titles = distinct_titles(fitting)
+    titles = distinct_titles(projects)
     slug = st.selectbox(
         "Project", list(titles), format_func=lambda one: titles[one], key=f"{key}-grown", width=400
     )
-    st.caption("Only what is new is added. Every decision stays, and so do the scores so far.")
-    return next(project for project in fitting if project.slug == slug)
+    st.caption(
+        "The data is read as the project's was. Only what is new is added; every decision stays, "
+        "and so do the scores so far."
+    )
+    return next(project for project in projects if project.slug == slug)
 
 
 def _draw_name(path: Path, key: str) -> tuple[str, str]:

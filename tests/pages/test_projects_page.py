@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Expander
 
 from tracin_core.config import Workspace, resolve_workspace
 from tracin_core.importing.importing import import_project
@@ -162,20 +163,57 @@ def test_names_that_do_not_fit_are_told(open_app, news, names, told):
     assert "--columns" not in app.error[0].value
 
 
-def test_grown_texts_of_fewer_columns_are_warned_of(open_app, engine, workspace, news):
+@pytest.fixture
+def known_news(engine: Engine, workspace: Workspace, news: Path) -> Path:
+    """The table again, of which there is a project that was made in another than the usual way."""
     named = ImportOptions(
-        columns=("class", "title", "description"), text=("title", "description"), label="class"
+        columns=("class", "title", "description"),
+        text=("title", "description"),
+        label="class",
+        classes=("World", "Sports", "Business"),
     )
     import_project(engine, workspace, "news", news, named)
-    app = choose(open_app("projects", show="new"), news)
-    app = name_columns(app, "class,title,description").run()
-    into = next(item for item in app.button_group if item.label == "Import into")
-    app = into.set_value("grow").run()
-    assert "made of the columns 'title', 'description'" in app.warning[0].value.replace("\\", "")
+    return news
+
+
+def test_grown_data_is_read_as_the_project_was(open_app, known_news):
+    # Without a word about its columns, how texts are joined or what the labels mean.
+    app = choose_growth(open_app("projects", show="new"), known_news)
+    assert not app.exception
+    assert not app.error
     texts = next(item for item in app.multiselect if item.label == "Columns with the text")
-    app = texts.set_value(["title", "description"]).run()
-    assert not app.warning
-    assert "Nothing in it is new. 30 are there already" in said(app).replace("\\", "")
+    assert texts.value == ["title", "description"]
+    names = next(item for item in app.text_input if item.label == "Names of the classes")
+    assert names.value == "World,Sports,Business"
+    assert "nothing is new. 30 are there already" in said(app).replace("\\", "")
+
+
+def test_grown_texts_of_fewer_columns_are_warned_of(open_app, known_news):
+    app = choose_growth(open_app("projects", show="new"), known_news)
+    texts = next(item for item in app.multiselect if item.label == "Columns with the text")
+    app = texts.set_value(["description"]).run()
+    assert not app.exception
+    assert "made of the columns 'title', 'description'" in app.warning[0].value.replace("\\", "")
+
+
+def test_grown_data_with_a_row_of_names_needs_none(open_app, known_news, tmp_path):
+    more = tmp_path / "more.csv"
+    more.write_text("class,title,description\n1,a new story,and all of its words\n")
+    app = choose_growth(open_app("projects", show="new"), more)
+    assert not app.exception
+    assert not app.error
+    assert "A table with 1 new text: 1 to train with" in said(app).replace("\\", "")
+
+
+def test_what_cannot_be_read_without_a_word_shows_the_boxes_for_it(open_app, news, table):
+    def box(app: AppTest) -> Expander:
+        return next(item for item in app.expander if item.label == "How to read it")
+
+    app = choose(open_app("projects"), news)
+    assert box(app).proto.expanded
+    app = name_columns(app, "class, title, description").run()
+    assert box(app).proto.expanded
+    assert not box(choose(app, table)).proto.expanded
 
 
 def test_a_contradiction_is_told_and_the_boxes_stay(open_app, table):
@@ -252,14 +290,14 @@ def test_what_grown_data_adds_is_said_before_it_is_imported(open_app, films):
     app = choose_growth(open_app("projects", show="new"), films)
     assert not app.exception
     text = said(app).replace("\\", "")
-    assert "1 example would be added. 40 are there already" in text
+    assert "with 1 new text: 1 to train with and 0 to test with. 40 are there already" in text
     assert "with which it was imported. The project keeps that one" in text
     assert not app.button(key="import").disabled
 
 
 def test_grown_data_without_anything_new_cannot_be_imported(open_app, films):
     app = choose_growth(open_app("projects", show="new"), films)
-    assert "Nothing in it is new. 40 are there already" in said(app).replace("\\", "")
+    assert "nothing is new. 40 are there already" in said(app).replace("\\", "")
     assert app.button(key="import").disabled
 
 
@@ -267,14 +305,16 @@ def test_new_classes_of_grown_data_are_said(open_app, films, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("remark,label\n" + "".join(f"a remark {n},g{n % 2}\n" for n in range(20)))
     app = choose_growth(open_app("projects", show="new"), other)
-    assert "20 examples would be added. New classes: “g0”, “g1”." in said(app).replace("\\", "")
+    assert "16 to train with and 4 to test with. New classes: “g0”, “g1”." in said(app).replace(
+        "\\", ""
+    )
 
 
 def test_a_project_that_cannot_grow_says_why(open_app, pets, table):
     app = choose_growth(open_app("projects", show="new"), table)
     assert not app.exception
     assert "was not made by an import" in app.error[0].value
-    assert app.button(key="import").disabled
+    assert not [item for item in app.button if item.key == "import"]
 
 
 def test_the_list_says_what_a_project_holds(open_app, pets):

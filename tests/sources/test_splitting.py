@@ -41,6 +41,16 @@ def test_every_class_gives_its_share_and_a_class_of_one_stays_in_training():
     assert {sum(split(labels, 0.2, stratified=False, seed=seed)) for seed in range(20)} == {6}
 
 
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
+def test_every_class_has_an_example_to_train_with(share: float):
+    labels = [0] * 20 + [1] * 2 + [2]
+    for seed in range(5):
+        codes = split(labels, share, seed=seed)
+        kept = {label for label, code in zip(labels, codes, strict=True) if code == 0}
+        assert kept == {0, 1, 2}
+        assert codes[:20].count(1) == 20 * share
+
+
 def test_the_seed_alone_decides():
     labels = [0, 1] * 20
     assert split(labels, 0.25, seed=3) == split(labels, 0.25, seed=3)

@@ -44,6 +44,7 @@ def survey_for(
     options: ImportOptions,
     *,
     rows: int = 0,
+    check_pixels: float = float("inf"),
     on_progress: OnProgress = ignore_progress,
 ) -> SurveyedSource:
     """Open data as an import into a project would, and read it once.
@@ -54,6 +55,7 @@ def survey_for(
         path: The data.
         options: What the person says.
         rows: Examples to keep for a preview.
+        check_pixels: Millions of image pixels to decode at most; for an import, all.
         on_progress: Told how far the reading is.
 
     Raises:
@@ -69,7 +71,7 @@ def survey_for(
         # A table's length is known at its end only.
         on_progress(Progress(READING, done, max(total, done + 1)))
 
-    survey = survey_source(source, rows=rows, on_read=tell)
+    survey = survey_source(source, rows=rows, check_pixels=check_pixels, on_read=tell)
     num_read = len(survey) + survey.problems.num_refused
     on_progress(Progress(READING, num_read, num_read))
     return SurveyedSource(source, survey)

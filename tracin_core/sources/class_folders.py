@@ -145,7 +145,7 @@ class _Folders:
     Attributes:
         num_files: In the whole tree.
         num_links: Links to folders among them.
-        depths: For each chain of up to two folders, whether files lie below it.
+        chains: The folders that files lie in, each by its first four names.
     """
 
     def __init__(self, tree: Tree) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tracin_core.examples.demos.digits import choose_test_rows
+from tracin_core.examples.held_out import choose_test_rows
 
 
 def split_examples(
@@ -17,9 +17,9 @@ def split_examples(
         labels: Class indices, shape ``(N,)``.
         share: Share for testing, between 0 and 1.
         seed: The same seed and examples give the same split.
-        stratified: Whether to take the share of every class; a class of one example stays in
-            training.
-        both: Whether there must be at least one example of each.
+        stratified: Whether to take the share of every class.
+        both: Whether there must be at least one example of each split, and of every class one to
+            train with.
 
     Returns:
         Codes, shape ``(N,)``.
@@ -28,8 +28,16 @@ def split_examples(
     chosen = choose_test_rows(groups.astype(np.int64), share=share, seed=seed)
     codes = np.zeros(len(labels), dtype=np.int8)
     codes[chosen] = 1
-    if both and len(codes) > 1 and not codes.any():
-        codes[np.random.default_rng(seed).integers(len(codes))] = 1
-    if both and len(codes) > 1 and codes.all():
-        codes[0] = 0
+    if both:
+        codes[_first_of_untrained(groups, codes)] = 0
+        if len(codes) > 1 and not codes.any():
+            codes[np.random.default_rng(seed).integers(len(codes))] = 1
     return codes
+
+
+def _first_of_untrained(
+    groups: npt.NDArray[np.int32], codes: npt.NDArray[np.int8]
+) -> npt.NDArray[np.intp]:
+    """Return the first example of each group that is wholly for testing."""
+    names, first = np.unique(groups, return_index=True)
+    return first[~np.isin(names, groups[codes == 0])]
