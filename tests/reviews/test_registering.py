@@ -177,13 +177,15 @@ def test_people_decide_while_a_run_is_entered(sqlite_url, monkeypatch):
     worker = threading.Thread(target=score, args=(engine, scene.project, 3000, 1, "second"))
     worker.start()
     waits = []
+    begun = time.monotonic()
     while worker.is_alive():
         started = time.monotonic()
         scene.decide(scene.by_rank(1))
         waits.append(time.monotonic() - started)
     worker.join()
     assert len(waits) > 3
-    assert max(waits) < 1.0
+    # Less than the whole takes, however busy the machine is.
+    assert max(waits) < max(1.0, (time.monotonic() - begun) / 2)
     assert current_run(engine, scene.project.id).key == "second"
     engine.dispose()
 
