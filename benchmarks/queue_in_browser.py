@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwright
 
 from benchmarks.empty_pages import serve_empty_page, serve_two_empty_pages
+from benchmarks.page_clock import WAIT, install_clock, read_clock
 from scripts.serving import Server, launch_browser, launch_profile, wait_until_idle
 
 REPEATS = 9
@@ -29,7 +29,6 @@ REPEATS = 9
 VISITS = 4
 EMPTY, COLD, WARM, KEPT = "empty page", "empty cache", "cache filled", "profile used before"
 INSIDE = "within the app"
-WAIT = 60_000  # milliseconds
 FIRST_ROW, ROW_OF_NEXT_PAGE = (
     "button[aria-label^='Suspect 1:']",
     "button[aria-label^='Suspect 51:']",
@@ -42,7 +41,7 @@ class Target:
 
     Attributes:
         url: Its address.
-        selector: Of the element that is waited for.
+        selector: Of the element that is waited for, in CSS.
     """
 
     url: str
@@ -56,7 +55,7 @@ class Step:
     Attributes:
         start: Address of the page before.
         click: Selector of what is pressed there.
-        selector: Of the element that is waited for.
+        selector: Of the element that is waited for, in CSS.
     """
 
     start: str
@@ -96,7 +95,7 @@ def measure_waits(workspace: Path) -> Waits:
                 f"the queue's next page, {INSIDE}": Step(
                     f"{server.url}/queue", "[data-testid=stPaginationNext]", ROW_OF_NEXT_PAGE
                 ),
-                f"{EMPTY}, {INSIDE}": Step(two_url, _link_to("Other"), "h1:has-text('Other')"),
+                f"{EMPTY}, {INSIDE}": Step(two_url, _link_to("Other"), "h1#other"),
             }
             waits = _open_in_turns(playwright, browser, targets)
             return waits | _walk_in_turns(browser, steps)
@@ -114,7 +113,7 @@ def _open_in_turns(
 ) -> dict[str, list[float]]:
     waits: dict[str, list[float]] = defaultdict(list)
     with _profiles(playwright, targets) as kept:
-        warm = {name: browser.new_context() for name in targets}
+        warm = {name: _new_context(browser) for name in targets}
         for _ in range(VISITS):  # the first also fills the server's caches
             for name, target in targets.items():
                 wait_for(warm[name], target)
@@ -137,6 +136,8 @@ def _profiles(
             name: launch_profile(playwright, Path(folder) / str(number))
             for number, name in enumerate(targets)
         }
+        for context in opened.values():
+            install_clock(context)
         try:
             yield opened
         finally:
@@ -146,7 +147,7 @@ def _profiles(
 
 def _walk_in_turns(browser: Browser, steps: Mapping[str, Step]) -> dict[str, list[float]]:
     waits: dict[str, list[float]] = defaultdict(list)
-    contexts = {name: browser.new_context() for name in steps}
+    contexts = {name: _new_context(browser) for name in steps}
     for repeat in range(REPEATS + 1):
         for name, step in steps.items():
             elapsed = walk(contexts[name], step)
@@ -155,9 +156,15 @@ def _walk_in_turns(browser: Browser, steps: Mapping[str, Step]) -> dict[str, lis
     return waits
 
 
+def _new_context(browser: Browser) -> BrowserContext:
+    context = browser.new_context()
+    install_clock(context)
+    return context
+
+
 def open_once(browser: Browser, target: Target) -> float:
     """Return the milliseconds until the page is there, in a browser that has never seen it."""
-    context = browser.new_context()
+    context = _new_context(browser)
     try:
         return wait_for(context, target)
     finally:
@@ -167,7 +174,8 @@ def open_once(browser: Browser, target: Target) -> float:
 def wait_for(context: BrowserContext, target: Target) -> float:
     """Open the page in a new tab and return the milliseconds until it is there."""
     page = context.new_page()
-    elapsed = _time(page, lambda: page.goto(target.url, wait_until="commit"), target.selector)
+    page.goto(target.url, wait_until="commit")
+    elapsed = read_clock(page, target.selector)
     page.close()
     return elapsed
 
@@ -178,16 +186,10 @@ def walk(context: BrowserContext, step: Step) -> float:
     page.goto(step.start)
     page.locator(step.click).wait_for(timeout=WAIT)
     wait_until_idle(page)
-    elapsed = _time(page, lambda: page.locator(step.click).click(), step.selector)
+    page.locator(step.click).click()
+    elapsed = read_clock(page, step.selector)
     page.close()
     return elapsed
-
-
-def _time(page: Page, act: Callable[[], object], selector: str) -> float:
-    started = time.perf_counter()
-    act()
-    page.locator(selector).first.wait_for(timeout=WAIT)
-    return 1000 * (time.perf_counter() - started)
 
 
 def print_waits(workspace: Path) -> None:
