@@ -1,4 +1,4 @@
-"""Projects: what there is, a new one from one's own data, and what is done to a whole project."""
+"""Projects: what there is, data to import, and what is done to a whole project."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ui.project_jobs import PARAMETER, draw_project_jobs, read_project_jobs, tid
 from ui.projects import draw_projects
 from ui.session import get_engine
 
-MODES = {"list": "All projects", "new": "New project", "restore": "Restore a backup"}
+MODES = {"list": "All projects", "new": "Import data", "restore": "Restore a backup"}
 
 jobs = read_project_jobs()
 tidy_uploads(jobs)
@@ -30,11 +30,6 @@ mode = choose_mode(
     # An import that was started begins the page anew, with the list.
     key=f"projects-show-{st.query_params.get(PARAMETER)}",
 )
-if empty and not working:
-    st.caption(
-        "There is no project yet. Make one from your own data here, or build the two examples "
-        "in the terminal: `python -m tracin_core demo all`"
-    )
 draw_project_jobs(jobs)
 with told_on_page():
     if mode == "new":

@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlit as st
 
 from tracin_core.errors import TracInError
-from tracin_core.importing.growth import describe_other_texts
+from tracin_core.importing.growth import can_grow, describe_other_texts
 from tracin_core.jobs.launching import start_job
 from tracin_core.reviews.jobs import Job
 from tracin_core.reviews.project_management import list_projects
@@ -23,7 +23,7 @@ from ui.import_reading import Understood, describe_without_roles, name_data, rea
 from ui.import_source import choose_data, forget_upload
 from ui.import_summary import summarize
 from ui.plain_text import escape_markdown
-from ui.session import distinct_titles, get_engine, get_workspace, taken_names
+from ui.session import PROJECT_KEY, distinct_titles, get_engine, get_workspace, taken_names
 
 _SLUG_LENGTH = 40  # characters of a suggested name
 _ENDINGS = re.compile(r"(\.(csv|tsv|txt|parquet|jsonl|ndjson|json|npz|zip|tar|gz|arrow))+$")
@@ -54,7 +54,7 @@ def draw_new_project() -> Job | None:
 def _draw_understanding(path: Path, key: str, growing: Project | None) -> Understood | None:
     """Draw what the data is taken for, to be changed; None where it cannot be imported so."""
     with told_on_page():
-        reading = draw_reading(key, expanded=_is_unreadable(path, key))
+        reading = draw_reading(key, expanded=growing is None and _is_unreadable(path, key))
         found, error = _look(path, reading, growing)
         preview = found.preview if found else _find_columns(path, reading, growing)
         if preview is None:
@@ -134,8 +134,8 @@ def _draw_import(
 
 
 def _choose_grown(key: str) -> Project | None:
-    """Draw the choice between a new project, None, and one that exists."""
-    projects = list_projects(get_engine())
+    """Draw the choice between a new project, None, and one that exists, if any can grow."""
+    projects = [project for project in list_projects(get_engine()) if can_grow(project)]
     if not projects:
         return None
     target = st.segmented_control(
@@ -149,8 +149,14 @@ def _choose_grown(key: str) -> Project | None:
     if target != "grow":
         return None
     titles = distinct_titles(projects)
+    slugs, open_now = list(titles), st.session_state.get(PROJECT_KEY)
     slug = st.selectbox(
-        "Project", list(titles), format_func=lambda one: titles[one], key=f"{key}-grown", width=400
+        "Project to add to",
+        slugs,
+        index=slugs.index(open_now) if open_now in slugs else 0,
+        format_func=lambda one: titles[one],
+        key=f"{key}-grown",
+        width=400,
     )
     st.caption(
         "The data is read as the project's was. Only what is new is added; every decision stays, "

@@ -47,7 +47,7 @@ def draw_projects() -> None:
     if archived and st.toggle(f"Show {len(archived)} archived", key="show-archived"):
         projects = [*projects, *archived]
     if not projects:
-        st.caption("No project is in use. Make one from your own data under “New project”.")
+        st.caption("No project is in use. Make one from your own data under “Import data”.")
         return
     shown = projects
     if len(projects) > _PAGE_SIZE:

@@ -260,15 +260,14 @@ def test_a_name_that_is_taken_is_refused(open_app, pets, table):
     assert app.button(key="import").disabled
 
 
-def test_projects_of_one_title_are_told_apart(open_app, engine, pets, table):
+def test_projects_of_one_title_are_told_apart(open_app, engine, workspace, pets, table):
     for slug in ("films", "films-2"):
-        create_project(engine, slug=slug, title="Films", kind="text", classes=["no", "yes"])
-    app = choose(open_app("projects", show="new"), table)
-    into = next(item for item in app.button_group if item.label == "Import into")
-    app = into.set_value("grow").run()
-    box = next(item for item in app.selectbox if item.options[-1] == "Films (films-2)")
-    assert box.options[-2:] == ["Films (films)", "Films (films-2)"]
-    assert app.sidebar.selectbox[0].options == box.options
+        import_project(engine, workspace, slug, table, ImportOptions(), title="Films")
+    app = choose_growth(open_app("projects", show="new", project="films-2"), table)
+    box = next(item for item in app.selectbox if item.label == "Project to add to")
+    assert box.options == ["Films (films)", "Films (films-2)"]  # what was not imported cannot grow
+    assert box.value == "films-2"  # the one that is open
+    assert app.sidebar.selectbox[0].options[-2:] == box.options
 
 
 def choose_growth(app: AppTest, path: Path) -> AppTest:
@@ -310,11 +309,11 @@ def test_new_classes_of_grown_data_are_said(open_app, films, tmp_path):
     )
 
 
-def test_a_project_that_cannot_grow_says_why(open_app, pets, table):
-    app = choose_growth(open_app("projects", show="new"), table)
+def test_without_a_project_that_can_grow_there_is_only_a_new_one(open_app, pets, table):
+    app = choose(open_app("projects", show="new"), table)
     assert not app.exception
-    assert "was not made by an import" in app.error[0].value
-    assert not [item for item in app.button if item.key == "import"]
+    assert not [item for item in app.button_group if item.label == "Import into"]
+    assert not app.button(key="import").disabled
 
 
 def test_the_list_says_what_a_project_holds(open_app, pets):

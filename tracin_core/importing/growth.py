@@ -41,12 +41,12 @@ def recall_options(project: Project, options: ImportOptions) -> ImportOptions:
         InputError: If the project was not made by an import, or its examples are named by
             another column than is asked for.
     """
-    known = project.settings.get("options")
-    if not isinstance(known, Mapping):
+    if not can_grow(project):
         raise InputError(
             f"The project {project.slug!r} was not made by an import, so no data can be added to "
             "it. Choose another name for the new project."
         )
+    known = project.settings["options"]
     if options.key is not None and options.key != known.get("key"):
         raise InputError(
             f"The examples of {project.slug!r} are named by "
@@ -63,6 +63,11 @@ def recall_options(project: Project, options: ImportOptions) -> ImportOptions:
     return replace(remembered, **given)
 
 
+def can_grow(project: Project) -> bool:
+    """Tell whether data can be added: only what was imported says how more of it is read."""
+    return isinstance(project.settings.get("options"), Mapping)
+
+
 def _remember(known: Mapping[str, Any]) -> ImportOptions:
     """Return what is used again of a project's first import."""
     remembered = {name: known[name] for name in _REMEMBERED if name in known}
@@ -77,8 +82,7 @@ def describe_other_texts(project: Project, options: ImportOptions) -> str:
 
     Then none of the examples that are there would be recognised by its content.
     """
-    known = project.settings.get("options")
-    before = _remember(known).text_columns if isinstance(known, Mapping) else ()
+    before = _remember(project.settings["options"]).text_columns if can_grow(project) else ()
     now = options.text_columns
     if not before or not now or len(before) == len(now):
         return ""
