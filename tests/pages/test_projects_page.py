@@ -75,6 +75,7 @@ def test_without_a_project_every_page_leads_to_a_new_one(open_app, page):
     assert not app.exception
     assert app.title[0].value == "Projects"
     assert app.text_input(key="import-path")
+    assert said(app).count("There is no project yet") == 1
     assert "demo all" in app.code[0].value
 
 

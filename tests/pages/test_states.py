@@ -16,28 +16,11 @@ from tracin_core.reviews.project_management import archive_project
 from tracin_core.reviews.projects import current_run, get_project
 from tracin_core.reviews.queue import next_suspect
 
-PAGES = ("runs", "overview", "queue", "inspect", "review", "history")
-
 
 def said(app: AppTest) -> str:
     """Return all that stands on the page as texts, as a person reads it."""
     parts = (app.caption, app.info, app.warning, app.error)
     return "\n".join(str(item.value) for part in parts for item in part).replace("\\", "")
-
-
-class TestWithoutAProject:
-    @pytest.fixture
-    def workspace(self, place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-        monkeypatch.setenv("TRACIN_WORKSPACE", str(place.root))
-        return place
-
-    @pytest.mark.parametrize("page", PAGES)
-    def test_every_page_leads_to_where_the_first_one_is_made(self, open_app, page):
-        app = open_app(page)
-        assert not app.exception
-        assert app.title[0].value == "Projects"
-        assert "There is no project yet" in said(app)
-        assert "demo all" in said(app)
 
 
 class TestAnArchivedProject:
