@@ -8,7 +8,7 @@ from tracin_core.reviews.jobs import ACTIVE
 from tracin_core.reviews.project_management import list_projects
 from ui.address import choose_mode
 from ui.failures import told_on_page
-from ui.importing import draw_new_project
+from ui.importing import draw_data_import
 from ui.navigation import open_page
 from ui.project_actions import draw_restore
 from ui.project_jobs import PARAMETER, draw_project_jobs, read_project_jobs, tidy_uploads
@@ -33,7 +33,7 @@ mode = choose_mode(
 draw_project_jobs(jobs)
 with told_on_page():
     if mode == "new":
-        started = draw_new_project()
+        started = draw_data_import()
         if started is not None:
             open_page("projects", show="list", **{PARAMETER: started.id})
     elif mode == "restore":

@@ -11,16 +11,8 @@ import streamlit as st
 from tracin_core.sources.name_lists import join_names, split_names
 from tracin_core.sources.options import FORMATS, ImportOptions
 from tracin_core.sources.records import Column, Preview
+from ui.wording import FORMAT_WORDS
 
-_FORMAT_WORDS = {
-    None: "Found out from the data",
-    "image-folder": "Folder of images",
-    "text-folder": "Folder of text files",
-    "table": "Table",
-    "huggingface": "Saved Hugging Face data set",
-    "torchvision": "torchvision data set",
-    "npz": "NumPy .npz file",
-}
 _INPUTS = {"text": "Text", "image": "Image", "features": "Columns"}
 _ANSWERS = {"label": "Class", "target": "Number"}
 _NONE = "–"
@@ -43,7 +35,7 @@ def draw_reading(key: str, *, expanded: bool) -> ImportOptions:
         form = st.selectbox(
             "Format",
             [None, *FORMATS],
-            format_func=lambda name: _FORMAT_WORDS[name],
+            format_func=_name_format,
             key=f"{key}-format",
             width=230,
         )
@@ -91,6 +83,11 @@ def draw_reading(key: str, *, expanded: bool) -> ImportOptions:
         delimiter=delimiter or None,
         columns=split_names(columns) if columns.strip() else None,
     )
+
+
+def _name_format(name: str | None) -> str:
+    words = FORMAT_WORDS[name] if name else "found out from the data"
+    return words[0].upper() + words[1:]
 
 
 def draw_meaning(found: Preview, key: str) -> ImportOptions:

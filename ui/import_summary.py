@@ -6,24 +6,15 @@ from tracin_core.numerals import counted
 from tracin_core.sources.records import Preview
 from ui.import_reading import Understood
 from ui.plain_text import shorten
+from ui.wording import FORMAT_WORDS
 
-_FORMAT_WORDS = {
-    "image-folder": "A folder of images",
-    "text-folder": "A folder of text files",
-    "table": "A table",
-    "huggingface": "A saved Hugging Face data set",
-    "torchvision": "A torchvision data set",
-    "npz": "A NumPy file",
-}
 _NOUNS = {"image": "image", "text": "text", "table": "row"}
 
 
 def summarize(understood: Understood) -> str:
     """Return what data is and how many examples a new project, or an existing one, gets of it."""
     preview, known = understood.preview, understood.num_known
-    said = [f"{_describe(preview)}."] if known is None else []
-    if known is not None:
-        said += _describe_growth(understood, known)
+    said = [_describe(preview)] if known is None else _describe_growth(understood, known)
     if preview.num_refused:
         said.append(
             f"{preview.num_refused:,} cannot be used and would be left out; “Problems” says why."
@@ -36,19 +27,19 @@ def summarize(understood: Understood) -> str:
 
 def _describe(preview: Preview) -> str:
     noun = counted(preview.num_usable, _NOUNS.get(preview.kind, "example"))
-    kind = _FORMAT_WORDS.get(preview.format, preview.format)
-    return f"{kind}: {noun}, each with {_describe_answer(preview)}; {_describe_splits(preview)}"
+    kind, answer = FORMAT_WORDS[preview.format], _describe_answer(preview)
+    return f"A {kind}: {noun}, each with {answer}; {_describe_splits(preview)}."
 
 
 def _describe_growth(understood: Understood, known: int) -> list[str]:
     """Return what is new and what is known."""
     preview = understood.preview
     new = preview.num_usable
-    kind = _FORMAT_WORDS.get(preview.format, preview.format)
-    said = [f"{kind}, in which nothing is new."]
+    kind = FORMAT_WORDS[preview.format]
+    said = [f"A {kind}, in which nothing is new."]
     if new:
         noun = counted(new, f"new {_NOUNS.get(preview.kind, 'example')}")
-        said = [f"{kind} with {noun}: {_describe_splits(preview)}."]
+        said = [f"A {kind} with {noun}: {_describe_splits(preview)}."]
     if known:
         is_known = "is" if known == 1 else "are"
         said.append(f"{known:,} {is_known} there already and would stay as decided.")

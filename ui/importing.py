@@ -30,8 +30,8 @@ _ENDINGS = re.compile(r"(\.(csv|tsv|txt|parquet|jsonl|ndjson|json|npz|zip|tar|gz
 _DEMOS = "python -m tracin_core demo all"
 
 
-def draw_new_project() -> Job | None:
-    """Draw the way from data to a project.
+def draw_data_import() -> Job | None:
+    """Draw the way from data into a project, a new one or one that exists.
 
     Returns:
         The import that was started, or None.

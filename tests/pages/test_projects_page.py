@@ -166,7 +166,7 @@ def test_names_that_do_not_fit_are_told(open_app, news, names, told):
 
 @pytest.fixture
 def known_news(engine: Engine, workspace: Workspace, news: Path) -> Path:
-    """The table again, of which there is a project that was made in another than the usual way."""
+    """The table once more, with a project of it whose columns were not guessed but said."""
     named = ImportOptions(
         columns=("class", "title", "description"),
         text=("title", "description"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 from sqlalchemy import func, select, update
 
 from tests.reviews.builders import CLASSES, build_scene
+from tests.reviews.meanwhile import decide_meanwhile
 from tracin_core.config import REPOSITORY_ROOT
 from tracin_core.errors import InputError
 from tracin_core.reviews import adding, unseen
@@ -268,17 +268,6 @@ def test_people_decide_while_much_data_enters(sqlite_url, monkeypatch):
         found = enter_project(engine, project(), examples(15_000))
         grow(engine, found, examples(30_000, 15_000))
 
-    worker = threading.Thread(target=enter)
-    worker.start()
-    waits = []
-    begun = time.monotonic()
-    while worker.is_alive():
-        started = time.monotonic()
-        scene.decide(scene.by_rank(1))
-        waits.append(time.monotonic() - started)
-    worker.join()
-    assert len(waits) > 10
-    # Less than the whole takes, however busy the machine is.
-    assert max(waits) < max(1.0, (time.monotonic() - begun) / 2)
+    decide_meanwhile(scene, enter, fewest=10)
     assert next_positions(engine, get_project(engine, "grown").id)["train"] == 30_000
     engine.dispose()
