@@ -8,20 +8,28 @@ from playwright.sync_api import Browser
 
 from benchmarks.page_clock import install_clock, read_clock
 
-# A row in a shadow tree: hidden at first, shown later than Playwright's first quick looks. The page
-# notes when it was shown, and the third frame from then on.
-DOCUMENT = """<!doctype html><body><button id="start">Start</button><div id="host"></div><script>
+ROWS = 6
+# Rows in a shadow tree, hidden at first, one shown every 200 ms. The page notes when, and the third
+# frame from then on.
+DOCUMENT = """<!doctype html><body><button>Press</button><div id="host"></div><script>
 const root = document.querySelector("#host").attachShadow({ mode: "open" })
-root.innerHTML = "<p class='row' style='display: none'>a row</p>"
-const show = () => {
-  root.firstChild.style.display = "block"
-  window.shown = performance.now()
-  requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(
-    () => { window.later = performance.now() })))
+const shown = [], later = []
+for (let number = 0; number < ROWS; number++) {
+  const row = document.createElement("p")
+  row.className = `row-${number}`
+  row.textContent = "a row"
+  row.style.display = "none"
+  root.append(row)
+  setTimeout(() => {
+    row.style.display = "block"
+    shown[number] = performance.now()
+    requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(
+      () => { later[number] = performance.now() })))
+  }, 400 + 200 * number)
 }
-document.querySelector("#start").onclick = event => { window.clicked = event.timeStamp }
-setTimeout(show, 600)
-</script>"""
+let pressed = null
+document.querySelector("button").onclick = event => { pressed = event.timeStamp }
+</script>""".replace("ROWS", str(ROWS))
 
 
 def test_the_clock_is_right_to_a_few_frames(browser: Browser, tmp_path: Path):
@@ -32,12 +40,21 @@ def test_the_clock_is_right_to_a_few_frames(browser: Browser, tmp_path: Path):
     try:
         page = context.new_page()
         page.goto(place.as_uri(), wait_until="commit")
-        elapsed = read_clock(page, ".row")
-        page.wait_for_function("window.later")
-        assert 600 <= page.evaluate("window.shown") <= elapsed <= page.evaluate("window.later")
-        page.click("#start")  # from here on it counts from the click
-        elapsed = read_clock(page, ".row")
-        clicked, now = page.evaluate("[window.clicked, performance.now()]")
-        assert 0 <= elapsed <= now - clicked
+        asked, found = [], []
+        for number in range(ROWS):
+            asked.append(page.evaluate("performance.now()"))
+            found.append(read_clock(page, f".row-{number}"))
+        page.wait_for_function(f"later.filter(Boolean).length === {ROWS}")
+        shown, later = page.evaluate("[shown, later]")
+        rows = list(zip(asked, shown, found, later, strict=True))
+        assert all(first <= elapsed for _, first, elapsed, _ in rows)
+        # On a busy machine some are asked for when they have been there for a while.
+        waited = [(elapsed, last) for asked, first, elapsed, last in rows if asked < first]
+        assert waited
+        assert all(elapsed <= last for elapsed, last in waited)
+        page.click("button")  # from here on it counts from the press
+        elapsed = read_clock(page, ".row-0")
+        pressed, now = page.evaluate("[pressed, performance.now()]")
+        assert 0 <= elapsed <= now - pressed
     finally:
         context.close()
