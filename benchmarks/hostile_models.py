@@ -14,59 +14,26 @@ process is counted as crashed.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from benchmarks.hostile.judge import ENDINGS, Verdict
+import torch
+
+from benchmarks.apart import run_apart, run_here
+from benchmarks.hostile.judge import ENDINGS, Verdict, judge
 from benchmarks.hostile.kinds import KINDS
 
 
-def run_here(seeds: Sequence[int], dtype: str) -> None:
-    """Judge some seeds in this process and print each verdict as a line of JSON."""
-    import torch
-
-    from benchmarks.hostile.judge import judge
-
-    torch.set_num_threads(1)
-    for seed in seeds:
-        print(json.dumps({"seed": seed}), flush=True)
-        print(json.dumps(judge(seed, getattr(torch, dtype)).as_dict()), flush=True)
-
-
-def run_apart(seeds: Sequence[int], dtype: str) -> Iterator[Verdict]:
-    """Yield each seed's verdict; where the child ends, go on behind the seed that ended it."""
-    left = list(seeds)
-    while left:
-        command = [sys.executable, "-m", "benchmarks.hostile_models", "--here", "--dtype", dtype]
-        child = subprocess.Popen(
-            [*command, "--only", *map(str, left)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert child.stdout is not None
-        begun: int | None = None
-        for line in child.stdout:
-            fields = json.loads(line)
-            begun = fields["seed"]
-            if "ending" in fields:
-                left.remove(begun)
-                yield Verdict(**fields)
-                begun = None
-        _, problem = child.communicate()
-        # A signal's number is negative; anything else is an error of this benchmark.
-        if child.returncode > 0:
-            raise RuntimeError(f"seed {begun}: {problem[-2000:]}")
-        if begun is not None:
-            left.remove(begun)
-            name = list(KINDS)[begun % len(KINDS)]
-            detail = f"ended its process with code {child.returncode}"
-            yield Verdict(
-                *(begun, name, KINDS[name][0], "crashed", 0.0, 0, 0, "", 0.0, "", detail, 0.0)
-            )
+def judge_all(seeds: Sequence[int], dtype: str) -> Iterator[Verdict]:
+    """Yield each seed's verdict; where one ends its process, go on behind it."""
+    command = ["-m", "benchmarks.hostile_models", "--here", "--dtype", dtype, "--only"]
+    for seed, found in run_apart(command, [str(seed) for seed in seeds]):
+        if isinstance(found, str):
+            name = list(KINDS)[int(seed) % len(KINDS)]
+            yield Verdict(int(seed), name, KINDS[name][0], "crashed", detail=found)
+        else:
+            yield Verdict(**found)
 
 
 def make_table(verdicts: Sequence[Verdict]) -> str:
@@ -111,10 +78,12 @@ def main() -> int:
         names = list(KINDS)
         seeds = [s for s in seeds if any(part in names[s % len(names)] for part in options.kinds)]
     if options.here:
-        run_here(seeds, options.dtype)
+        torch.set_num_threads(1)
+        dtype = getattr(torch, options.dtype)
+        run_here([str(seed) for seed in seeds], lambda seed: judge(int(seed), dtype).as_dict())
         return 0
     verdicts = []
-    for verdict in run_apart(seeds, options.dtype):
+    for verdict in judge_all(seeds, options.dtype):
         verdicts.append(verdict)
         if options.verbose or verdict.ending in ("wrong", "crashed"):
             print(

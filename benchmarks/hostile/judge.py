@@ -55,14 +55,14 @@ class Verdict:
     kind: str
     family: str
     ending: Ending
-    error: float
-    batch: int
-    count: int
-    order: str
-    rules: float
-    method: str
-    detail: str
-    seconds: float
+    error: float = 0.0
+    batch: int = 0
+    count: int = 0
+    order: str = ""
+    rules: float = 0.0
+    method: str = ""
+    detail: str = ""
+    seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields, for JSON."""
