@@ -188,16 +188,20 @@ def capture_pass(
         missing: dict[str, str] = {}
         deltas: Sequence[Tensor | None] = [None] * len(edges)
         if edges and values.requires_grad:
+            is_new = placement is None
+            if is_new:
+                refuse_company(model, inputs, outputs)
+                missing |= find_other_reads(layers, uses, survey)
+            if survey.is_in_order:
+                placement = place_in_order(uses, opened)
             if placement is not None:
                 deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
             else:
-                refuse_company(model, inputs, outputs)
-                missing |= find_other_reads(layers, uses, survey)
                 marks = differentiate_marked(values, edges)
                 deltas = [None if mark is None else mark.plain for mark in marks]
                 placement = prove_placement(uses, opened, marks, missing)
-                if not missing:
-                    proofs.remember(size, signature, placement)
+            if is_new and not missing:
+                proofs.remember(size, signature, placement)
     with torch.no_grad():
         gradients = apply_rules(uses, opened, deltas, placement, size, parameters, missing)
     for name in known.keys() - {name for name, _ in opened}:
@@ -232,6 +236,13 @@ def find_other_reads(
             if value is not None and survey.count_reads(value) > seen[name]:
                 found[name] = "read outside of its layer's call"
     return found
+
+
+def place_in_order(uses: Sequence[LayerUse], opened: Opened) -> Placement:
+    """Return where the examples are if they lie in their order everywhere (``blocks``)."""
+    in_order = Layout(0, "examples")
+    reads = {name: [in_order for _ in found] for name, found in opened}
+    return Placement([in_order for _ in uses], reads)
 
 
 def prove_placement(

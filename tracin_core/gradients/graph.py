@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from tracin_core.gradients.blocks import keeps_blocks
 from tracin_core.gradients.movement import describe_movement
 
 
@@ -34,11 +35,14 @@ class GraphSurvey:
         readers: The operations that read each node. A leaf tensor is the node that would
             accumulate its gradient, with a ``variable``.
         signature: Equal for two batches of one size only where the same operations moved their
-            rows in the same ways; ``None`` where that cannot be told.
+            rows in the same ways; ``None`` where that cannot be told, or need not.
+        is_in_order: Whether the graph itself proves that the examples lie in their order, along
+            the first axis of every result.
     """
 
     readers: dict[Any, list[Reader]]
     signature: Hashable | None = None
+    is_in_order: bool = False
 
     @cached_property
     def leaves(self) -> dict[int, Any]:
@@ -63,7 +67,7 @@ def survey_graph(result: Tensor, batch_size: int | None = None) -> GraphSurvey:
         return GraphSurvey(readers)
     numbers = {root: 0}
     waiting, parts = [root], []
-    is_told = batch_size is not None
+    is_in_order = is_told = batch_size is not None
     while waiting:
         node = waiting.pop()
         sources = []
@@ -76,11 +80,13 @@ def survey_graph(result: Tensor, batch_size: int | None = None) -> GraphSurvey:
                 waiting.append(source)
             readers[source].append(Reader(node, position, output))
             sources.append((position, numbers[source], output))
+        if is_in_order and batch_size is not None:
+            is_in_order = keeps_blocks(node, batch_size)
         if is_told and batch_size is not None:
             movement = describe_movement(node, batch_size)
             is_told = movement is not None
             parts.append((movement, tuple(sources)))
-    return GraphSurvey(readers, hash(tuple(parts)) if is_told else None)
+    return GraphSurvey(readers, hash(tuple(parts)) if is_told else None, is_in_order)
 
 
 def find_parameter_uses(result: Tensor) -> dict[int, list[int]]:

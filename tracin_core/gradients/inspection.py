@@ -13,7 +13,6 @@ from tracin_core.gradients.agreement import LOOSE_TOLERANCE
 from tracin_core.gradients.graph import find_parameter_uses
 from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
 
-
 # Largest difference of an output between a batch and half of it, relative to the largest output:
 # what rounding leaves in deep networks, tens of times over.
 COMPANY_TOLERANCES = {torch.float64: 1e-4, torch.float32: 1e-3}
@@ -94,10 +93,11 @@ def refuse_company(model: nn.Module, inputs: Any, outputs: Any) -> None:
     if size < 2:
         return
     half = size // 2
-    parts = [
-        _first_tensor(call_model(model, map_tensors(lambda tensor: tensor[part], inputs)))
-        for part in (slice(half, None), slice(None, half))
-    ]
+
+    def run(part: slice) -> Tensor:
+        return _first_tensor(call_model(model, map_tensors(lambda tensor: tensor[part], inputs)))
+
+    parts = [run(slice(half, None)), run(slice(None, half))]
     if any(part.shape[1:] != together.shape[1:] for part in parts):
         return  # as many numbers as the longest example has: compared where they are scored
     apart = torch.cat([parts[1], parts[0]])

@@ -17,7 +17,7 @@ from torch import Tensor
 
 # Operations whose rows go where the shapes say. A look-up in a table is one of them: its result
 # lies as its indices do, whatever the indices are.
-BY_SHAPE = frozenset(
+BY_SHAPE = frozenset(  # one a word, since one a line would be two hundred lines
     """
     Abs Acos Acosh AdaptiveAvgPool2D AdaptiveAvgPool3D AdaptiveMaxPool2D AdaptiveMaxPool3D Add
     Addbmm Addcdiv Addcmul Addmm Addmv Addr Alias Amax Amin Angle Asin Asinh Atan Atan2
@@ -45,7 +45,7 @@ BY_SHAPE = frozenset(
     UpsampleBicubic2DAa UpsampleBilinear2D UpsampleBilinear2DAa UpsampleLinear1D UpsampleNearest1D
     UpsampleNearest2D UpsampleNearest3D UpsampleNearestExact1D UpsampleNearestExact2D
     UpsampleTrilinear3D Var VarMean View ViewAsComplex ViewAsReal Where Xlogy
-    """.split()
+    """.split()  # noqa: SIM905
 )
 # Operations that move by numbers in the program, which may come from the data: the numbers.
 BY_NUMBERS = {
@@ -93,6 +93,9 @@ def describe_movement(node: Any, batch_size: int) -> Hashable | None:
         Two equal descriptions mean that rows went the same ways; ``None`` where nobody can tell.
     """
     name = node.name()
+    # A Function written in Python that says so of itself.
+    if getattr(getattr(node, "_forward_cls", None), "keeps_rows", False):
+        return str(name)
     kind = _KINDS.get(name)
     if kind is None:
         kind = _KINDS[name] = _find_kind(name)

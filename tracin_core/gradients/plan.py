@@ -154,7 +154,8 @@ def confirm_plan(
     deltas = [None if mark is None else mark.plain for mark in marks[: len(uses)]]
     with torch.no_grad():
         found = _combine(apply_rules(uses, [], deltas, placement, TRIAL_SIZE, {}, reasons))
-    ways = _try_reads(candidates, marks[len(uses) :], wanted)
+    unruled = {name: wanted[name] for name in wanted if name in plan.fallback or name in reasons}
+    ways = _try_reads(candidates, marks[len(uses) :], unruled)
     truths = None
     for row in range(TRIAL_SIZE):
         truths = _differentiate_row(values, row, wanted)
@@ -215,9 +216,8 @@ def _differentiate_row(
 def _explain(error: RuntimeError) -> GradientError:
     return GradientError(
         f"The model cannot be differentiated ({str(error).splitlines()[0]}); expected a "
-        "model that could be trained as it is. Look for a change in place, a custom "
-        "operation without a gradient, or blocks computed again with use_reentrant=True, which "
-        "torch differentiates in training only: use_reentrant=False."
+        "model that could be trained as it is. Look for a change in place, or a custom "
+        "operation without a gradient."
     )
 
 
@@ -245,6 +245,8 @@ def _try_reads(
     """Apply the rules of the operations that read parameters."""
     ways = []
     for name, reads, found in take_each(candidates, marks):
+        if name not in parameters:
+            continue
         deltas = [None if mark is None else mark.plain for mark in found]
         # As for layers: what a rule cannot follow goes to the fallback.
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
@@ -24,6 +24,7 @@ from tracin_core.gradients.inspection import (
     refuse_mixing_layers,
 )
 from tracin_core.gradients.plan import Plan, confirm_plan, draft_plan
+from tracin_core.gradients.recompute import PASSES, computed_once
 from tracin_core.gradients.structure import find_tensors, map_tensors
 from tracin_core.gradients.weights import WeightSlots, evaluation_mode
 from tracin_core.influence.batches import Batch, check_labels
@@ -98,9 +99,15 @@ class Runner:
         total, most = len(self.checkpoints), self._most_resident
         return [range(first, min(first + most, total)) for first in range(0, total, most)]
 
-    def prepared(self) -> AbstractContextManager[None]:
-        """Return the context in which passes run: evaluation mode, random state kept."""
-        return evaluation_mode(self.model, self.device)
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Open the context in which passes run: evaluation mode, random state kept.
+
+        Threads take turns: a pass puts a checkpoint's weights into the model, which another
+        thread's pass would read.
+        """
+        with PASSES, computed_once(), evaluation_mode(self.model, self.device):
+            yield
 
     def find_last_layer(self, batch: Batch) -> str:
         """Return the module that holds the last trainable parameters (see ``inspection``)."""
