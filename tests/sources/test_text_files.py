@@ -173,15 +173,6 @@ def test_json_lines_may_be_called_json(tmp_path):
     assert [r.text for r in read(path)] == [f"text {n}" for n in range(9)]
 
 
-def test_a_json_array_is_refused_with_the_way_out(tmp_path):
-    path = tmp_path / "data.jsonl"
-    path.write_text('[{"text": "a", "label": 1}]')
-    with pytest.raises(InputError, match="one object a line"):
-        preview(path)
-    with pytest.raises(InputError, match=r"JSON lines"):
-        preview(path.rename(tmp_path / "data.json"))
-
-
 def test_an_unknown_encoding_is_refused():
     with pytest.raises(ConfigurationError, match="cp1252"):
         ImportOptions(encoding="klingon")

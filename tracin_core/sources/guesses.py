@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from shlex import quote
 
 from tracin_core.sources.column_names import (
     IMAGE_NAMES,
+    LABEL_NAMES,
     TEXT_NAMES,
     TRUTH_NAMES,
     first_named,
@@ -17,6 +19,9 @@ from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.profiles import Profile, TableProfile
 from tracin_core.sources.rows import Schema
 
+_IMAGE_ADDRESSES = ("image", "img", "image_url", "img_url", "picture", "photo", "image_link")
+_CHOICES = ("accept", "choices", "choice")
+_MARKED = ("spans", "entities", "tokens", "relations")  # parts of an example, not the whole
 _MAX_CATEGORIES = 1000  # of one input column: each becomes an input of its own
 
 
@@ -29,6 +34,9 @@ def guess_label(
     by_name = label_named(declared) or label_named(free)
     if by_name or len(declared) == 1:
         return by_name or declared[0]
+    inside = [name for name in free if _is_choice(profile.columns[name])]
+    if len(inside) == 1:
+        return inside[0]
     others = [name for name in free if not is_key_name(name)]
     if options.text is None and options.image is None:
         others = [name for name in others if not _is_content(profile.columns[name])]
@@ -46,14 +54,29 @@ def describe_candidates(profile: TableProfile, taken: Collection[str]) -> str:
         for name, column in profile.columns.items()
         if name not in taken and column.is_class_like
     ]
-    nested = [repr(name) for name, column in profile.columns.items() if column.nested]
+    nested = {n: c for n, c in profile.columns.items() if c.nested and n not in taken}
+    lists = [name for name, column in nested.items() if column.singles]
+    others = [repr(name) for name in nested if name not in lists]
     told = f" Few different values have: {', '.join(few[:8])}." if few else ""
-    if nested:
+    if lists:
         told += (
-            f" Lists or objects are in: {', '.join(nested[:8])}; what is in them needs columns of "
-            "its own, as pandas.json_normalize makes them."
+            f" Lists are in: {', '.join(map(repr, lists[:8]))}; --label {quote(lists[0])} takes "
+            "the rows in which it is a list of one name."
+        )
+    if others:
+        told += (
+            f" Lists or objects are in: {', '.join(others[:8])}; what is in them needs a column of "
+            "its own, with one name in each cell."
         )
     return told
+
+
+def _is_choice(column: Profile) -> bool:
+    """Tell whether a column holds what was chosen, as annotation tools write it into objects."""
+    *outer, last = column.name.split(".")
+    if last in _CHOICES:
+        return column.is_choice or (bool(outer) and column.is_class_like)
+    return bool(outer) and outer[0] not in _MARKED and normalise(last) in LABEL_NAMES
 
 
 def _is_content(profile: Profile) -> bool:
@@ -67,6 +90,8 @@ def guess_image(
     """Return the column of images: stored in the data, or as paths."""
     stored = [name for name in schema.columns if name in schema.image_columns - set(taken)]
     paths = [name for name, column in free.items() if column.is_image_path]
+    # Addresses are no paths, but of a column that is called like images nothing else can be meant.
+    paths += [n for n, c in free.items() if c.is_address and normalise(n) in _IMAGE_ADDRESSES]
     return first_named(stored, IMAGE_NAMES) or next(
         iter(stored), first_named(paths, IMAGE_NAMES) or next(iter(paths), None)
     )
@@ -75,6 +100,8 @@ def guess_image(
 def guess_text(free: Mapping[str, Profile]) -> str | None:
     """Return the column of texts, or None where the rows are rather values."""
     words = {n: c for n, c in free.items() if c.strings > c.present // 2 and not c.is_image_path}
+    # Addresses are the texts only where there are no others.
+    words = {n: c for n, c in words.items() if not c.is_address} or words
     measures = [c for n, c in free.items() if c.is_number and not is_key_name(n)]
     named = first_named((n for n, c in words.items() if len(c.distinct) > 2), TEXT_NAMES)
     prose = [name for name, column in words.items() if column.is_prose]

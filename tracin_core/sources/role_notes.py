@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from tracin_core.sources.column_names import TRUTH_NAMES, normalise
 from tracin_core.sources.profiles import Profile, TableProfile
@@ -36,15 +36,6 @@ def note_words(columns: Iterable[Column], profile: TableProfile) -> list[str]:
         if column.role == "feature" and column.kind == "category"
         if 2 * (found := profile.columns[column.name]).numbers > found.present
     ]
-
-
-def note_more_texts(free: Mapping[str, Profile], text: str) -> list[str]:
-    """Tell of other columns of texts, beside the one that was guessed."""
-    others = [repr(name) for name, column in free.items() if name != text and column.is_prose]
-    if not others:
-        return []
-    hold = "Column {} holds texts too" if len(others) == 1 else "Columns {} hold texts too"
-    return [f"{hold.format(', '.join(others[:5]))}; several can be joined with --text."]
 
 
 def suggest_regression(schema: Schema, profile: Profile, notes: list[str]) -> None:

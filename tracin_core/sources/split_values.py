@@ -8,6 +8,8 @@ from tracin_core.errors import InputError
 from tracin_core.sources.column_names import guess_split
 from tracin_core.sources.options import ImportOptions
 
+SPLIT_UNUSED = "left out by its split"
+
 
 def choose_split_values(
     values: Iterable[str], options: ImportOptions, notes: list[str]
