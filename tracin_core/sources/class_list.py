@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +11,7 @@ from tracin_core.errors import InputError
 from tracin_core.numerals import counted
 from tracin_core.sources.labels import sort_names
 from tracin_core.sources.name_forms import note_missing, note_several
+from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.plan_data import Known, Plan
 from tracin_core.sources.problems import KEPT_PER_KIND
 from tracin_core.sources.records import Problem, Source, row_number
@@ -17,6 +20,7 @@ from tracin_core.sources.twins import note_twins
 from tracin_core.sources.values import show
 
 SINGLE = "class with one example"
+_MANY = 20  # classes; of fewer, a small sample may have as many examples
 _TOLD = 3  # classes of too many
 
 
@@ -61,6 +65,7 @@ def check_classes(plan: Plan, source: Source, survey: Survey) -> None:
             f"{'are' if counts.sum() > 1 else 'is'} of one class, {only!r}. Expected at least "
             "two classes, or nothing can be told apart. Add examples of others, or name another "
             "column with --label; a number is predicted with --target."
+            + _describe_answer(source.options)
             + (f" {refused}" if refused else "")
         )
     for count, words in ((0, "no example"), (1, "one example")):
@@ -72,7 +77,24 @@ def check_classes(plan: Plan, source: Source, survey: Survey) -> None:
                 f"{len(names)} {what} {words}: {shown}. A network cannot learn from so few: add "
                 "examples, merge classes, or expect these to be found suspect."
             )
+    used, total = int((counts > 0).sum()), int(counts.sum())
+    if used > _MANY and 2 * used > total:
+        plan.notes.append(
+            f"{used:,} classes for {total:,} examples: nearly every label is one of its own. Is "
+            "the label a name, a number or a text of the example? Name another column with --label."
+        )
     _report_single(plan, source, survey, np.flatnonzero(counts == 1))
+
+
+def _describe_answer(options: ImportOptions) -> str:
+    """Say what to do where a single label was put to people, who accepted or rejected it."""
+    if options.status is None:
+        return ""
+    return (
+        f" If {options.status!r} itself says what an example is, as where one label was accepted "
+        f"or rejected, make it the label: --label {quote(options.status)}, with the two answers "
+        "that count as --classes, such as --classes accept,reject."
+    )
 
 
 def _report_single(

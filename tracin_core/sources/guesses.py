@@ -30,6 +30,8 @@ def guess_label(
 ) -> str | None:
     """Return the column that holds the classes, or None where several might."""
     free = [name for name in profile.columns if name not in taken]
+    # What is inside of marked passages is said of them, not of the example.
+    free = [name for name in free if name.split(".")[0] not in _MARKED or "." not in name]
     declared = [name for name in free if name in schema.class_names]
     by_name = label_named(declared) or label_named(free)
     if by_name or len(declared) == 1:

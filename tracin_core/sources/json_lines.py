@@ -116,7 +116,9 @@ def _parse_line(number: int, line: str) -> dict[str, Any] | Problem:
         if bare.endswith("},"):
             return _parse_line(number, bare[:-1])
         return row_problem(
-            number, f"It is no JSON: {error}. Expected one object a line.", "not JSON"
+            number,
+            f"It is no JSON: {error}. Expected one object a line, as json.dumps writes it.",
+            "not JSON",
         )
 
 

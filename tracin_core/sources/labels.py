@@ -102,6 +102,14 @@ def _read_plain(value: Any, column: str, form: NameForm) -> str:
     except RefusedError as error:
         if isinstance(value, list) or form.lists:
             raise  # which says what is wrong with the list
+        if isinstance(value, dict):
+            raise RefusedError(
+                "no label",
+                f"The label in column {column!r} is an object, {show(value, 80)}, expected a name "
+                "or a whole number. Give what is inside of it columns of their own; of a Parquet "
+                "file: pq.write_table(pq.read_table(old).flatten(), new), with pyarrow.parquet "
+                "as pq.",
+            ) from error
         raise RefusedError(
             "no label",
             f"The label in column {column!r} is {show(value)}, expected a name or a whole number. "

@@ -107,7 +107,13 @@ def find_form(
             f"{show(both[0].partition('.')[0])}; these are taken for different ones."
         )
         return NameForm(shortens=False, lists=lists)
-    if both:
+    if not both:
+        one = next(iter(points))
+        notes.append(
+            f"Column {column!r} holds whole numbers with a point, as programs write them where "
+            f"others are missing: {show(one)} is read as {show(one.partition('.')[0])}."
+        )
+    else:
         listed = ", ".join(
             f"{show(name)} ({points[name]:,}) is taken for {show(name.partition('.')[0])} "
             f"({wholes[name.partition('.')[0]]:,})"

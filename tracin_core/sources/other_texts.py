@@ -68,7 +68,7 @@ def is_other_text(column: Profile) -> bool:
     if 2 * column.worded <= column.strings:  # addresses, numbers of items, hashes
         return False
     named = normalise(column.name.rpartition(".")[2]) in (*TEXT_NAMES, *_PARTNERS)
-    if named and column.mean_length >= 8:
+    if named and column.mean_length >= 5:
         return True
     return not is_key_name(column.name) and (
         column.mean_length >= 30 or (words >= 2 and len(column.distinct) > 20)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
+from tracin_core.numerals import counted
 from tracin_core.sources.survey import Survey
 
 _MAX_TOLD = 2_000  # characters of all groups together
@@ -35,12 +37,8 @@ def plain_form(name: str) -> str:
     text = _BETWEEN.sub(" ", folded.replace("_", " ")).strip(_ENDS)
     if not any(c.isalnum() for c in text) or _NUMBER.fullmatch(folded.strip()):
         return folded.strip() or name
-    foreign = {c for c in text if unicodedata.name(c, "").startswith(("CYRILLIC", "GREEK"))}
-    is_latin = any(unicodedata.name(c, "").startswith("LATIN") for c in text)
-    # A word of Cyrillic letters is a word of its own, unless all of them look like Latin ones.
-    if foreign and (is_latin or all(ord(c) in _LOOK_ALIKES for c in foreign)):
-        text = text.translate(_LOOK_ALIKES)
-    return text
+    # Also whole words of Cyrillic, or a single Latin letter in one would hide it.
+    return text.translate(_LOOK_ALIKES)
 
 
 def find_twins(names: Collection[str]) -> list[Group]:
@@ -59,9 +57,10 @@ def note_twins(counts: Mapping[str, int], *, is_merged: bool = False) -> list[st
     twins = find_twins(counts)
     if twins and not is_merged:
         notes.append(
-            f"{sum(map(len, twins))} of the {len(counts)} class names are {len(twins)} written in "
-            f"several ways: {_tell(twins, counts)}. They are taken for different classes. If they "
-            "are the same, --merge-twins makes them one each, by the most frequent spelling."
+            f"{sum(map(len, twins))} of the {len(counts)} class names look like "
+            f"{counted(len(twins), 'class', 'classes')} spelled in several ways: "
+            f"{_tell(twins, counts)}. They are taken for different classes. If they are the same, "
+            "--merge-twins makes them one each, by the most frequent spelling."
         )
     # Of names that are twins already, the first one stands for all.
     firsts = list({plain_form(name): name for name in reversed(list(counts))}.values())
@@ -97,7 +96,7 @@ def merge_twins(survey: Survey, preferred: Sequence[str]) -> tuple[Survey, list[
     for code, name in enumerate(survey.names):
         by_form.setdefault(plain_form(name), []).append(code)
     for form, codes in by_form.items():
-        own = survey.names[max(codes, key=lambda code: (counts[code], -code))]
+        own = max((survey.names[code] for code in codes), key=_rank(counts, survey.names))
         chosen = places[known.get(form, own)]
         others = [code for code in codes if code != chosen and counts[code]]
         table[codes] = chosen
@@ -114,6 +113,19 @@ def merge_twins(survey: Survey, preferred: Sequence[str]) -> tuple[Survey, list[
     )
     told = f"Class names that were merged (--merge-twins): {_cut('; '.join(merged))}."
     return changed, [told] if merged else ["--merge-twins found no class names to merge."]
+
+
+def _rank(
+    counts: npt.NDArray[np.int64], names: Sequence[str]
+) -> Callable[[str], tuple[int, bool, int, str]]:
+    """Return how good a spelling is: the most frequent one, of equals the plainest."""
+    number = {name: int(count) for name, count in zip(names, counts, strict=True)}
+
+    def rank(name: str) -> tuple[int, bool, int, str]:
+        is_plain = all(c.isalnum() or c == " " for c in unicodedata.normalize("NFC", name))
+        return number[name], is_plain and unicodedata.is_normalized("NFC", name), -len(name), name
+
+    return rank
 
 
 def reveal(name: str) -> str:
