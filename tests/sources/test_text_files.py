@@ -176,3 +176,35 @@ def test_json_lines_may_be_called_json(tmp_path):
 def test_an_unknown_encoding_is_refused():
     with pytest.raises(ConfigurationError, match="cp1252"):
         ImportOptions(encoding="klingon")
+
+
+def test_a_field_that_swallowed_other_rows_is_reported_and_kept(tmp_path):
+    path = texts(tmp_path / "data.csv")
+    lines = path.read_text().splitlines()
+    lines[5] = '"' + lines[5]
+    lines[25] = lines[25].replace(",", '",')
+    path.write_text("\n".join(lines) + "\n")
+    found = preview(path)
+    assert found.num_usable == 20
+    (told,) = found.problems
+    assert (told.row, told.what, told.refused) == (6, "lines in one field", False)
+    assert "over 21 lines, 20 of which would be rows" in told.message
+
+
+def test_an_address_over_several_lines_is_a_field(tmp_path):
+    path = texts(tmp_path / "data.csv", extra='"12 High Street\nParis, France\nEurope",good\n')
+    assert preview(path).problem_counts == {}
+
+
+def test_names_of_columns_again_are_left_out_and_told(tmp_path):
+    path = texts(tmp_path / "data.csv", extra="text,label\none more text,good\n")
+    found = preview(path)
+    assert (found.num_usable, found.problem_counts) == (41, {"row of names again": 1})
+    assert set(found.classes) == {"bad", "good"}
+
+
+def test_rows_of_another_width_are_said_first_with_their_places(tmp_path):
+    path = texts(tmp_path / "data.csv", extra="a,b,c\n" * 30)
+    first = preview(path).notes[0]
+    assert first.startswith("30 of 70 examples cannot be used: wrong number of fields (30).")
+    assert "row 42, row 43, row 44" in first

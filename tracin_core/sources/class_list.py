@@ -66,6 +66,7 @@ def check_classes(plan: Plan, source: Source, survey: Survey) -> None:
             "two classes, or nothing can be told apart. Add examples of others, or name another "
             "column with --label; a number is predicted with --target."
             + _describe_answer(source.options)
+            + _describe_repeats(plan, source)
             + (f" {refused}" if refused else "")
         )
     for count, words in ((0, "no example"), (1, "one example")):
@@ -84,6 +85,15 @@ def check_classes(plan: Plan, source: Source, survey: Survey) -> None:
             "the label a name, a number or a text of the example? Name another column with --label."
         )
     _report_single(plan, source, survey, np.flatnonzero(counts == 1))
+
+
+def _describe_repeats(plan: Plan, source: Source) -> str:
+    """Say how many examples were left out because they are the same as others, and why."""
+    if not plan.duplicates:
+        return ""
+    why = source.explain_repeats(plan.repeats, plan.duplicates)
+    repeat = "repeats another one" if plan.duplicates == 1 else "repeat others"
+    return " ".join((f" {counted(plan.duplicates, 'example')} {repeat}.", *why))
 
 
 def _describe_answer(options: ImportOptions) -> str:

@@ -13,11 +13,15 @@ from tracin_core.sources.values import RefusedError, show
 
 # How files of pictures begin, and what that is in base64: whole groups of three bytes.
 _STARTS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
-_BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "R0lGODdh", "R0lGODlh", "SUkqA", "TU0AK", "UklGR")
+_BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "_9j_", "R0lGODdh", "R0lGODlh", "SUkqA", "TU0AK", "UklGR")
 _DATA_ADDRESS = re.compile(r"data:image/[\w.+-]+(;[\w=.+-]+)*;base64,", re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"(\\\\?x|0x)?(89504e470d0a|ffd8ff|4749463839|4749463837)", re.IGNORECASE)
 _LETTERS = re.compile(r"[A-Za-z0-9+/_=\s-]+")
-_PYTHON_BYTES = ("b'\\x89PNG", 'b"\\x89PNG', "b'\\xff\\xd8\\xff", 'b"\\xff\\xd8\\xff')
+_PYTHON_BYTES = tuple(
+    f"b{quote}{start}"
+    for quote in "'\""
+    for start in ("\\x89PNG", "\\xff\\xd8\\xff", "GIF8", "II*\\x00", "MM\\x00*", "RIFF")
+)
 _SHORTEST = 40  # characters; no picture is smaller
 
 

@@ -16,6 +16,7 @@ from tracin_core.sources.column_names import (
     normalise,
 )
 from tracin_core.sources.options import ImportOptions
+from tracin_core.sources.other_texts import LONG, is_other_text, is_text_name
 from tracin_core.sources.profiles import Profile, TableProfile
 from tracin_core.sources.rows import Schema
 
@@ -99,13 +100,19 @@ def guess_image(
     )
 
 
-def guess_text(free: Mapping[str, Profile]) -> str | None:
-    """Return the column of texts, or None where the rows are rather values."""
+def guess_text(free: Mapping[str, Profile]) -> str | tuple[str, str] | None:
+    """Return the column of texts or a pair of them, or None where the rows are rather values."""
     words = {n: c for n, c in free.items() if c.strings > c.present // 2 and not c.is_image_path}
     # Addresses are the texts only where there are no others.
     words = {n: c for n, c in words.items() if not c.is_address} or words
-    measures = [c for n, c in free.items() if c.is_number and not is_key_name(n)]
-    named = first_named((n for n, c in words.items() if len(c.distinct) > 2), TEXT_NAMES)
+    measures = [
+        column
+        for name, column in free.items()
+        if column.is_number and not is_key_name(name)
+        if len(column.distinct) > 1 and not column.is_counter
+    ]
+    several = [n for n, c in words.items() if len(c.distinct) > 2]
+    named = first_named(several, TEXT_NAMES) or _named_inside(several)
     prose = [name for name, column in words.items() if column.is_prose]
     # Beside several measures, a title or a description is rather a remark than the example.
     if (
@@ -118,8 +125,22 @@ def guess_text(free: Mapping[str, Profile]) -> str | None:
         return None
     if len(prose) == 1:
         return prose[0]
+    # Texts of which each comes several times, such as a premise with three hypotheses.
+    long = [n for n, c in words.items() if is_other_text(c) and c.mean_length >= LONG]
+    found = prose or long
+    if len(found) == 1:
+        return found[0]
+    if len(found) == 2 and all(is_text_name(name) for name in found):
+        return tuple(found)
     others = [n for n in words if not is_key_name(n)]
     return others[0] if len(others) == len(free) == 1 and words[others[0]].mean_length > 8 else None
+
+
+def _named_inside(columns: list[str]) -> str | None:
+    """Return the only column inside of an object that is called like a text."""
+    found = [name for name in columns if "." in name and name.rpartition(".")[2] in TEXT_NAMES]
+    found = [name for name in found if name.partition(".")[0] not in (*_MARKED, "options")]
+    return found[0] if len(found) == 1 else None
 
 
 def reason_against(

@@ -25,6 +25,7 @@ _PARTNERS = frozenset(
         *("selftext", "heading", "keywords", "notes"),
     )
 )
+LONG = 30  # characters, as of prose
 _JOINED = 6  # columns in a proposal
 Pair = tuple[int, int]
 
@@ -67,12 +68,32 @@ def is_other_text(column: Profile) -> bool:
     words = column.blanks / column.strings
     if 2 * column.worded <= column.strings:  # addresses, numbers of items, hashes
         return False
-    named = normalise(column.name.rpartition(".")[2]) in (*TEXT_NAMES, *_PARTNERS)
-    if named and column.mean_length >= 5:
+    if is_text_name(column.name) and column.mean_length >= 5:
         return True
-    return not is_key_name(column.name) and (
-        column.mean_length >= 30 or (words >= 2 and len(column.distinct) > 20)
-    )
+    # Three words and more are rather a sentence than a name.
+    return not is_key_name(column.name) and (column.mean_length >= LONG or words >= 2)
+
+
+def is_text_name(name: str) -> bool:
+    """Tell whether a column is called like a text, or like one of several."""
+    return normalise(name.rpartition(".")[2]) in (*TEXT_NAMES, *_PARTNERS)
+
+
+def note_texts_as_names(columns: Sequence[Column], free: Mapping[str, Profile]) -> list[str]:
+    """Tell of inputs that are texts, each of which is taken as a name of its own."""
+    names = [
+        column.name
+        for column in columns
+        if column.role == "feature" and column.name in free
+        if is_other_text(free[column.name]) and free[column.name].mean_length >= LONG
+    ]
+    if not names:
+        return []
+    listed = ", ".join(map(repr, names[:_JOINED]))
+    return [
+        f"Texts are taken as names, each of them as a whole: {listed}. If they are to be read: "
+        f"--text {quote(join_names(names[:_JOINED]))}"
+    ]
 
 
 def explain_repeats(

@@ -186,13 +186,15 @@ class Profile:
 class TableProfile:
     """All columns in the first rows, those rows, and whether there are no more.
 
-    ``problem`` is the first row that could not be read.
+    ``problem`` is the first row that could not be read, of ``num_problems``; beside ``num_rows``.
     """
 
     columns: dict[str, Profile]
     rows: list[Sequence[Any]]
     is_whole: bool
     problem: Problem | None = None
+    num_problems: int = 0
+    num_rows: int = 0
 
     def pairs(self, first: str, second: str) -> list[tuple[str, str]]:
         """Return two columns' values by row, as names, where both have one."""
@@ -207,16 +209,20 @@ def profile_table(reader: RowReader, num_rows: int = PROFILED_ROWS) -> TableProf
     profiles = {name: Profile(name) for name in names}
     kept: list[Sequence[Any]] = []
     problem: Problem | None = None
+    num_problems = num_read = 0
     found = reader.read_rows(names)
     for row in islice(found, num_rows):
         if isinstance(row, Problem):
             problem = problem or row
+            num_problems += row.refused
             continue
+        num_read += 1
         for name, value in zip(names, row.values, strict=True):
             profiles[name].add(value)
         if len(kept) < 2000:
             kept.append([_shortened(value) for value in row.values])
-    return TableProfile(profiles, kept, is_whole=next(found, None) is None, problem=problem)
+    is_whole = next(found, None) is None
+    return TableProfile(profiles, kept, is_whole, problem, num_problems, num_read)
 
 
 def read_names(reader: RowReader, column: str) -> set[str]:

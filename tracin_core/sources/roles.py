@@ -29,7 +29,7 @@ from tracin_core.sources.label_status import (
 )
 from tracin_core.sources.name_lists import join_names, split_names
 from tracin_core.sources.options import ImportOptions
-from tracin_core.sources.other_texts import find_other_texts
+from tracin_core.sources.other_texts import find_other_texts, note_texts_as_names
 from tracin_core.sources.profiles import Profile, TableProfile, read_names
 from tracin_core.sources.records import Column
 from tracin_core.sources.role_notes import (
@@ -67,6 +67,19 @@ def find_roles(reader: RowReader, profile: TableProfile, options: ImportOptions)
         InputError: If a named column does not exist or cannot be what it was named as, or what
             is to be predicted or the input cannot be guessed.
     """
+    try:
+        return _find_all_roles(reader, profile, options)
+    except InputError as error:
+        if not profile.num_problems or not profile.rows or profile.problem is None:
+            raise
+        raise InputError(
+            f"{error} {profile.num_problems:,} of the first "
+            f"{profile.num_problems + profile.num_rows:,} rows cannot be read, which may be why. "
+            f"The first one, {profile.problem.where}: {profile.problem.message}"
+        ) from error
+
+
+def _find_all_roles(reader: RowReader, profile: TableProfile, options: ImportOptions) -> Roles:
     schema = reader.schema
     _check_rows(profile)
     _check_names(schema, options)
@@ -77,6 +90,7 @@ def find_roles(reader: RowReader, profile: TableProfile, options: ImportOptions)
     sure = next((column for column in statuses if column.is_sure and column.is_plain), None)
     if sure is not None and options.status is None:
         options = replace(options, status=sure.name)
+    guessed_input = options.features is None
     options = _find_input(schema, profile, options, notes)
     kind: Kind = "text" if options.text else "image" if options.image else "table"
     options = _find_status(reader, statuses, options, kind, notes)
@@ -84,6 +98,7 @@ def find_roles(reader: RowReader, profile: TableProfile, options: ImportOptions)
     columns = _describe_columns(schema, profile, options, kind)
     task: Task = "regression" if options.target else "classification"
     notes += note_left_out(columns, kind) + note_words(columns, profile)
+    notes += note_texts_as_names(columns, profile.columns) if guessed_input else []
     return Roles(kind, task, options, columns, notes)
 
 
@@ -195,7 +210,10 @@ def _find_input(
         return replace(options, image=image)
     text = guess_text(free)
     if text is not None:
-        notes.append(f"Text: column {text!r}. --text, --image or --features says otherwise.")
+        told = (
+            f"column {text!r}" if isinstance(text, str) else f"columns {join_names(text)}, joined"
+        )
+        notes.append(f"Text: {told}. --text, --image or --features says otherwise.")
         return replace(options, text=text)
     answer = options.label or options.target or ""
     against = {
