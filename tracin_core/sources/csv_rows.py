@@ -150,7 +150,8 @@ def _unparsed(number: int, error: csv.Error) -> Problem:
         return row_problem(
             number,
             f"A field has more than {MAX_FIELD:,} characters. A closing quote may be missing: "
-            "quotes inside a quoted field must be doubled.",
+            "quotes inside a quoted field must be doubled. If it is a picture, save it as a file, "
+            "and write the file's name there.",
             "unclosed quote",
         )
     return row_problem(number, f"It cannot be read: {error}. Export the row again.", "unreadable")

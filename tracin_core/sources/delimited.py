@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from tracin_core.numerals import counted
 from tracin_core.sources.csv_rows import parse_rows
 from tracin_core.sources.dialects import find_heading
 from tracin_core.sources.options import ImportOptions
@@ -51,7 +52,8 @@ class DelimitedReader:
             elif fields:  # an empty line is no row
                 yield row_problem(
                     number,
-                    f"It has {len(fields)} fields, expected {width} as there are columns. Put "
+                    f"It has {counted(len(fields), 'field')}, expected {width} as there are "
+                    "columns. Put "
                     "fields that contain the delimiter or a line break into double quotes.",
                     "wrong number of fields",
                 )

@@ -26,7 +26,8 @@ _INSTEAD = {
     ".json": "Expected objects or an array of objects in it, such as "
     '[{"text": "...", "label": "..."}].',
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "Save the sheet as CSV."),
-    ".npy": "Save inputs and labels together: np.savez(path, x=x, y=y).",
+    ".npy": "Save inputs and labels together: "
+    'np.savez("data.npz", x=np.load("x.npy"), y=np.load("y.npy")).',
     **dict.fromkeys(
         (".pkl", ".pickle"),
         "Pickles can run code and are not loaded; save the table as CSV or Parquet.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from shlex import quote
 
 from tracin_core.sources.column_names import TRUTH_NAMES, normalise
 from tracin_core.sources.profiles import Profile, TableProfile
@@ -20,8 +21,8 @@ def note_left_out(columns: Iterable[Column], kind: str) -> list[str]:
     truths = [c.name for c in columns if c.role == "left out" and normalise(c.name) in TRUTH_NAMES]
     if kind != "table" and truths:
         notes.append(
-            f"Column {truths[0]!r} is called like the truth; --truth {truths[0]} uses it for "
-            "evaluation, and for nothing else."
+            f"Column {truths[0]!r} is called like the truth; --truth {quote(truths[0])} uses it "
+            "for evaluation, and for nothing else."
         )
     return notes
 
@@ -46,5 +47,5 @@ def suggest_regression(schema: Schema, profile: Profile, notes: list[str]) -> No
     if many and profile.name not in schema.class_names:
         notes.append(
             f"The column {profile.name!r} has many different numbers. If it measures something, "
-            f"predict the number instead of classes: --target {profile.name}"
+            f"predict the number instead of classes: --target {quote(profile.name)}"
         )

@@ -132,8 +132,8 @@ def _try_utf_8(path: Path) -> FoundEncoding:
         return FoundEncoding(
             "utf-8",
             f"Encoding: utf-8, but mixed. {valid:,} lines with foreign letters are UTF-8, "
-            f"{broken:,} are not; those are left out. Save the whole file as UTF-8, or name the "
-            "encoding with --encoding.",
+            f"{broken:,} are not; those are left out. Save the whole file as UTF-8; any one "
+            "encoding named for all of it would spoil the lines of the other.",
         )
     return FoundEncoding(
         "cp1252",
