@@ -100,7 +100,7 @@ def guess_image(
     )
 
 
-def guess_text(free: Mapping[str, Profile]) -> str | tuple[str, str] | None:
+def guess_text(free: Mapping[str, Profile]) -> str | tuple[str, ...] | None:
     """Return the column of texts or a pair of them, or None where the rows are rather values."""
     words = {n: c for n, c in free.items() if c.strings > c.present // 2 and not c.is_image_path}
     # Addresses are the texts only where there are no others.
