@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from tracin_core.errors import InputError
 from tracin_core.examples.label_noise import flip_labels
@@ -32,7 +33,10 @@ def make_plan(source: Source, survey: Survey, known: Known | None = None) -> Pla
     numbers = {name: number for number, name in enumerate(classes)}
     # Truths may name classes that no example has: those get a number that no label has.
     table = np.array([numbers.get(name, OTHER_CLASS) for name in survey.names] + [UNKNOWN_TRUTH])
-    same = find_same(survey.digests, survey.splits, None if known is None else known.digests)
+    # By their places in the data: an archive may hold its files in any order.
+    order = survey.rows
+    before = None if known is None else known.digests
+    same = find_same(survey.digests, survey.splits, before, order)
     labels = np.maximum(table[survey.labels], 0).astype(np.int32)
     plan = Plan(
         classes=classes,
@@ -51,14 +55,16 @@ def make_plan(source: Source, survey: Survey, known: Known | None = None) -> Pla
     report_same(plan, source, survey, same)
     if known is not None:
         report_changed(plan, source, survey, same, known)
-    _split(plan, source, known)
+    _split(plan, source, known, order)
     if is_classes and known is None:
         check_classes(plan, source, survey)
-    _plant(plan, source)
+    _plant(plan, source, order)
     return plan
 
 
-def _split(plan: Plan, source: Source, known: Known | None) -> None:
+def _split(
+    plan: Plan, source: Source, known: Known | None, order: npt.NDArray[np.int64]
+) -> None:
     """Use the data's split, or make one.
 
     Raises:
@@ -70,8 +76,9 @@ def _split(plan: Plan, source: Source, known: Known | None) -> None:
         if (kept == 0).any():
             plan.notes.append("The data has no examples for testing.")
         options = source.options
-        plan.splits[plan.kept] = split_examples(
-            plan.labels[plan.kept],
+        chosen = _in_order(plan.kept, order)
+        plan.splits[chosen] = split_examples(
+            plan.labels[chosen],
             share=options.test_share,
             seed=options.seed,
             stratified=bool(plan.classes),
@@ -90,12 +97,18 @@ def _split(plan: Plan, source: Source, known: Known | None) -> None:
         )
 
 
-def _plant(plan: Plan, source: Source) -> None:
+def _in_order(mask: npt.NDArray[np.bool_], order: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+    """Return the examples of a mask by their places in the data."""
+    found = np.flatnonzero(mask)
+    return found[np.argsort(order[found], kind="stable")]
+
+
+def _plant(plan: Plan, source: Source, order: npt.NDArray[np.int64]) -> None:
     """Make a share of the train labels wrong, and remember what they were."""
     share, seed = source.options.plant, source.options.seed
     if share <= 0:
         return
-    train = np.flatnonzero(plan.kept & (plan.splits == 0))
+    train = _in_order(plan.kept & (plan.splits == 0), order)
     if plan.classes:
         true = plan.labels[train].astype(np.int64)
         planted = flip_labels(true, len(plan.classes), noise=share, seed=seed)

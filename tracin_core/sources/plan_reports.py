@@ -26,7 +26,10 @@ def report_same(plan: Plan, source: Source, survey: Survey, same: Sameness) -> N
     repeats = same.repeats
     _report_pairs(plan, source, survey, repeats, same.first[repeats], has_keys)
     if has_keys:
-        contents = find_same(survey.content_digests[plan.kept], survey.splits[plan.kept])
+        taken = plan.kept
+        contents = find_same(
+            survey.content_digests[taken], survey.splits[taken], places=survey.rows[taken]
+        )
         kept = np.flatnonzero(plan.kept)
         others, firsts = kept[contents.repeats], kept[contents.first[contents.repeats]]
         differ = _differ(plan, others, firsts)
