@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -42,6 +42,7 @@ class ClassFolderSource(BaseSource):
             self.classes = options.classes
         self.num_records = folders.num_files
         self._pairs = _find_pairs(self._tree, folders.masks)
+        notes += _describe_tables(folders.tables)
         self.notes = (*notes, *_describe_passed(self._tree.passed, folders.num_sidecars))
 
     def read(self) -> Iterator[SourceRecord | Problem]:
@@ -149,6 +150,17 @@ def _find_pairs(tree: Tree, masks: Mapping[str, list[str]]) -> frozenset[str]:
         return frozenset()
     found = {str(PurePosixPath(file.name).with_suffix("")) for file in tree.files()}
     return frozenset(name for stem, names in masks.items() if stem in found for name in names)
+
+
+def _describe_tables(tables: Sequence[str]) -> list[str]:
+    """Tell of tables that lie in or beside the folders and are not read."""
+    if not tables:
+        return []
+    shown = ", ".join(tables[:3]) + (", …" if len(tables) > 3 else "")
+    return [
+        f"Classes are the folders' names; what a table says is left out: {shown}. If one says "
+        "which file is of which class, import that table."
+    ]
 
 
 def _describe_passed(passed: Mapping[str, int], num_sidecars: int) -> list[str]:
