@@ -43,6 +43,11 @@ class FoundTable:
     root: Path | None = None
     others: tuple[str, ...] = ()
 
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether the table's own path says where its pictures are."""
+        return self.root in (None, self.path.parent)
+
 
 def is_table(name: str) -> bool:
     """Tell whether a file is called like a table or like arrays."""

@@ -84,6 +84,16 @@ def open_source(path: Path, options: ImportOptions) -> Source:
     return _OPENERS[found](_behind_wrappings(path, found), options)
 
 
+def find_in_folder(folder: Path) -> Path:
+    """Return the table that a folder is about, if its path says everything; else the folder.
+
+    Raises:
+        InputError: If there are several tables and nothing else.
+    """
+    table = _find_table(folder, ImportOptions())
+    return table.path if table is not None and table.is_plain else folder
+
+
 def _find_table(path: Path, options: ImportOptions) -> FoundTable | None:
     """Return the table that a folder is about, None where it is a data set or files in folders."""
     is_other = options.format is None and _find_dataset(path) is not None
