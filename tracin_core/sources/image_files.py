@@ -10,9 +10,11 @@ from pathlib import Path
 
 from tracin_core.errors import InputError
 from tracin_core.examples.images import MAX_BYTES, inspect_image, read_image
+from tracin_core.sources.folder_words import PICTURES
 from tracin_core.sources.records import EncodedImage, Problem, SourceRecord, row_number
 from tracin_core.sources.values import RefusedError, check_text, show
 
+_ENDINGS = tuple(one for ending in sorted(PICTURES) for one in (ending, ending.upper()))
 # Images that wait to be decoded: enough to keep the threads busy, few enough for memory.
 _WAITING = 16
 Item = SourceRecord | Problem
@@ -47,7 +49,22 @@ def read_image_file(root: Path, name: str) -> EncodedImage:
             f"The path {show(name, 80)} leaves the data folder {root}. Expected a file inside "
             "it. Copy the image there, or name the folder that holds all with --image-root.",
         )
-    return read_within_limit(path, name)
+    return read_within_limit(add_ending(path) or path, name)
+
+
+def add_ending(path: Path) -> Path | None:
+    """Return the picture that a path means without its ending; None where there is none.
+
+    Tables often name pictures so.
+    """
+    try:
+        if path.suffix.lower() in PICTURES or path.exists():
+            return None
+        return next(
+            (p for end in _ENDINGS if (p := path.with_name(path.name + end)).is_file()), None
+        )
+    except (OSError, ValueError):  # a name that no file can have, which whoever reads it says
+        return None
 
 
 def read_within_limit(path: Path, name: str) -> EncodedImage:

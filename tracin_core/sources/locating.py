@@ -10,7 +10,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tracin_core.errors import InputError
-from tracin_core.sources.folder_words import PICTURES, is_clutter
+from tracin_core.sources.folder_words import (
+    NO_PICTURES,
+    PICTURES,
+    is_clutter,
+    is_container,
+    is_split,
+)
+from tracin_core.sources.image_files import add_ending
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Problem
 from tracin_core.sources.rows import RowReader
@@ -84,9 +91,7 @@ def list_folder(folder: Path) -> tuple[list[str], list[str]]:
         return [], []  # whoever reads it says why it cannot be read
 
 
-def find_table(
-    folder: Path, options: ImportOptions, open_reader: OpenReader
-) -> FoundTable | None:
+def find_table(folder: Path, options: ImportOptions, open_reader: OpenReader) -> FoundTable | None:
     """Return the table that a folder is about, None where it is about its files.
 
     A table beside folders counts if it names the pictures in them, if the person named a column,
@@ -158,7 +163,8 @@ def _find_pictures(
             continue
         cells = [cell for row in values if (cell := _read_path(row[number]))]
         for root in roots:
-            hits = sum(find_picture(root, cell) is not None for cell in cells)
+            bare = root == table.parent or is_container(root.name) or is_split(root.name)
+            hits = sum(_names_picture(root, cell, bare=bare) for cell in cells)
             if hits and 2 * hits >= len(cells) and (best is None or hits > best[0]):
                 best = (hits, name, root)
     return None if best is None else FoundTable(table, best[1], best[2])
@@ -187,16 +193,21 @@ def _read_path(value: Any) -> str:
     return "" if not parts or ".." in parts or parts[0] == "/" else "/".join(parts)
 
 
+def _names_picture(root: Path, cell: str, *, bare: bool) -> bool:
+    """Tell whether a cell names a picture; without its ending only where no class is guessed.
+
+    Numbers of any kind would name pictures of a class that are numbered.
+    """
+    has_ending = PurePosixPath(cell).suffix.lower() in PICTURES
+    return (bare or has_ending) and find_picture(root, cell) is not None
+
+
 def find_picture(root: Path, name: str) -> Path | None:
     """Return the picture that a name means, also where its ending is left out; None for none."""
+    path = root / name
+    if path.suffix.lower() in NO_PICTURES:
+        return None
     try:
-        path = root / name
-        if path.suffix.lower() in PICTURES:
-            return path if path.is_file() else None
-        for ending in sorted(PICTURES):
-            for one in (ending, ending.upper()):
-                if (found := path.with_name(path.name + one)).is_file():
-                    return found
+        return path if path.is_file() else add_ending(path)
     except (OSError, ValueError):  # a name that no file can have
         return None
-    return None

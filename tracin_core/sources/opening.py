@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tracin_core.errors import InputError
 from tracin_core.files import disk_errors_explained
-from tracin_core.sources.locating import FoundTable, find_table, list_wrappings
+from tracin_core.sources.locating import FoundTable, find_table, list_folder, list_wrappings
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Source
 from tracin_core.sources.rows import RowReader
@@ -115,11 +115,12 @@ def _open_found(table: FoundTable, folder: Path, options: ImportOptions) -> Sour
         source = TableSource(reader, options)
     named = "" if is_said else f", which names pictures in column {table.image!r}"
     others = f" Other tables are left out: {', '.join(table.others[:5])}." if table.others else ""
-    source.notes = (
-        f"The folder holds the table {table.path.name}{named}; labels are taken from it, not from "
-        f"folders. --format image-folder says otherwise.{others}",
-        *source.notes,
-    )
+    if named or others or list_folder(table.path.parent)[0]:
+        source.notes = (
+            f"The folder holds the table {table.path.name}{named}; labels are taken from it, not "
+            f"from folders. --format image-folder says otherwise.{others}",
+            *source.notes,
+        )
     return source
 
 
@@ -172,7 +173,7 @@ def _open_packed(path: Path, options: ImportOptions) -> Source:
         with disk_errors_explained(folder):
             found = unpack_archive(path, folder / path.name)
         # As the folder would be: what is around the data tells how names in it are meant.
-        source = open_source(found if found.is_file() else folder / path.name, options)
+        source = open_source(folder / path.name, options)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -62,9 +62,7 @@ def make_plan(source: Source, survey: Survey, known: Known | None = None) -> Pla
     return plan
 
 
-def _split(
-    plan: Plan, source: Source, known: Known | None, order: npt.NDArray[np.int64]
-) -> None:
+def _split(plan: Plan, source: Source, known: Known | None, order: npt.NDArray[np.int64]) -> None:
     """Use the data's split, or make one.
 
     Raises:

@@ -95,8 +95,8 @@ def open_tree(path: Path) -> Tree:
 
 
 def is_zip(path: Path) -> bool:
-    """Tell whether a file is a zip archive."""
-    return zipfile.is_zipfile(path)
+    """Tell whether a file is a zip archive; a tar that ends with one is none."""
+    return zipfile.is_zipfile(path) and not is_tar(path)
 
 
 def is_tar(path: Path) -> bool:
