@@ -10,7 +10,6 @@ from tracin_core.sources.folder_words import (
     is_container,
     is_doubtful,
     is_fold,
-    is_split,
     is_unlabelled,
     role_of,
 )
@@ -41,12 +40,12 @@ def check_are_classes(
     names = {chain[0] for _, chain in placed if chain}
     if names & set(named):
         return
-    roles = {name: role_of(name) for name in names}
+    roles = {role_of(name) for name in names if not is_unlabelled(name)}
     shown = ", ".join(map(show, sort_names(names)[:_SHOWN]))
     found = ""
-    if "about" in roles.values() and set(roles.values()) == {"container", "about"}:
+    if "about" in roles and len(roles) > 1 and "" not in roles:
         found = "look like pictures with masks, boxes or other answers for each of them"
-    elif all(is_split(name) or is_unlabelled(name) for name in names) and len(names) > 1:
+    elif roles == {"split"} and len(names) > 1:
         found = "say what is for training and testing, and hold no folders of classes"
     elif all(map(is_fold, names)) and len(names) > 1 and _are_flat(placed):
         found = "are called like parts of one data set, and hold no folders of classes"
@@ -95,6 +94,18 @@ def find_masks(placed: Placed) -> frozenset[str]:
         if "" in names or any(is_container(name) for name in names):
             found |= {name for name in names if name and is_about_files(name)}
     return frozenset(found)
+
+
+def note_without_classes(placed: Placed, no_classes: Collection[str]) -> list[str]:
+    """Tell that the part for testing is left out, because none of its folders is a class."""
+    tested = {chain[0] for split, chain in placed if split == "test" and chain}
+    if not tested or tested - set(no_classes):
+        return []
+    return [
+        "What is for testing lies in no folders of classes "
+        f"({', '.join(map(show, sort_names(tested)[:_SHOWN]))}), and is left out. If a table says "
+        "the classes of these pictures, import that table into the project as well."
+    ]
 
 
 def note_doubtful(chains: Iterable[Chain], named: Collection[str]) -> list[str]:

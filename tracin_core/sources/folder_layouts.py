@@ -14,6 +14,7 @@ from tracin_core.sources.folder_checks import (
     find_no_classes,
     note_doubtful,
     note_folders_below,
+    note_without_classes,
 )
 from tracin_core.sources.folder_words import (
     NO_PICTURES,
@@ -192,6 +193,7 @@ def find_layout(
     no_classes = find_no_classes(placed, named)
     masks = find_masks(placed)
     kept = {chain for _, chain in placed if chain and chain[0] not in no_classes}
+    notes += note_without_classes(placed, no_classes)
     notes += note_doubtful(kept, named)
     notes += note_folders_below(kept, masks, has_splits=layout.splits is not None)
     if folders.empty:

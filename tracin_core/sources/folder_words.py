@@ -32,6 +32,7 @@ NO_PICTURES = {
 _CONTAINERS = {
     *("image", "images", "img", "imgs", "jpegimages", "jpeg", "jpg", "png", "picture", "pictures"),
     *("photo", "photos", "rgb", "frames", "scans", "imagestr", "imagests", "input", "inputs"),
+    *("leftimgbit",),
     *("data", "files", "all", "raw", "samples", "texts", "txt", "documents", "docs"),
 }
 _ABOUT = {
@@ -39,7 +40,7 @@ _ABOUT = {
     *("segmentationclass", "segmentationobject", "seg", "label", "labels", "labelstr", "labelsts"),
     *("gt", "gts", "groundtruth", "groundtruths", "bbox", "bboxes", "boxes", "xml", "xmls"),
     *("trimap", "trimaps", "depth", "depths", "heatmaps", "matte", "mattes", "alpha", "target"),
-    *("targets", "instances", "semantic", "contours", "thumbnails", "thumbs", "previews"),
+    *("targets", "annot", "gtfine", "gtcoarse", "instances", "semantic", "contours", "thumbnails", "thumbs", "previews"),
 }
 _UNLABELLED = {
     *("unlabeled", "unlabelled", "unlabel", "unsup", "unsupervised", "unsorted", "nolabel"),
@@ -56,6 +57,10 @@ _FOLD = re.compile(
     r"([\s_.-]*\d{1,3}|[\s_.-]+[a-z0-9]{1,3})",
     re.IGNORECASE,
 )
+_SPLIT_WORDS = "|".join(sorted((*TRAIN_WORDS, *TEST_WORDS), key=len, reverse=True))
+_LEADING_SPLIT, _TRAILING_SPLIT = re.compile(f"^({_SPLIT_WORDS})"), re.compile(f"({_SPLIT_WORDS})$")
+# Beside the word for a split: "training_set"; CycleGAN's "trainA" and "trainB".
+_OF_SPLITS = {"", "set", "split", "part", "folder", "dataset", "a", "b", "ing", "original", "new"}
 _MASK_ENDING = re.compile(
     r"(.+?)[\s_.-]+(mask|masks|seg|segmentation|gt|groundtruth|trimap)([\s_-]?\d{1,2})?",
     re.IGNORECASE,
@@ -109,13 +114,18 @@ def say_splits(names: Collection[str]) -> bool:
 
 
 def role_of(name: str) -> str:
-    """Return "container" or "about" for a folder of files by kind, words of a split aside.
+    """Return what a folder of files is for by its name: "about", "container", "split" or "".
 
-    "train_images" and "images" are containers, "val-masks" is about files; "" for all others.
+    "val-masks" and "trainannot" are about files, "train_images" and "train2017" say a split.
     """
-    words = [word for word in re.split(r"[\W_\d]+", name.lower()) if word and not is_split(word)]
-    plain = "".join(words)
-    return "container" if plain in _CONTAINERS else "about" if plain in _ABOUT else ""
+    plain = re.sub(r"[\W_\d]+", "", name.lower())
+    said = _LEADING_SPLIT.match(plain) or _TRAILING_SPLIT.search(plain)
+    rest = plain if said is None else plain.replace(said[0], "", 1)
+    if rest in _ABOUT:
+        return "about"
+    if said is not None and (rest in _OF_SPLITS or rest in _CONTAINERS):
+        return "split"
+    return "container" if rest in _CONTAINERS else ""
 
 
 def masked_stem(stem: str) -> str | None:

@@ -152,7 +152,7 @@ def _find_pictures(
     try:
         reader = open_reader(table, options)
         names = list(reader.schema.columns)
-        rows = [row for row in islice(reader.read_rows(names), _ROWS)]
+        rows = list(islice(reader.read_rows(names), _ROWS))
     except InputError:
         return None  # a table that cannot be read says so when it is opened
     values = [row.values for row in rows if not isinstance(row, Problem)]
