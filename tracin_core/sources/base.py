@@ -27,6 +27,7 @@ class BaseSource(ABC):
     columns: tuple[Column, ...] = ()
     notes: tuple[str, ...] = ()
     num_records: int | None = None
+    counts_classes: bool = False
 
     @abstractmethod
     def read(self) -> Iterator[SourceRecord | Problem]:

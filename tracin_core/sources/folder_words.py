@@ -40,7 +40,18 @@ _ABOUT = {
     *("segmentationclass", "segmentationobject", "seg", "label", "labels", "labelstr", "labelsts"),
     *("gt", "gts", "groundtruth", "groundtruths", "bbox", "bboxes", "boxes", "xml", "xmls"),
     *("trimap", "trimaps", "depth", "depths", "heatmaps", "matte", "mattes", "alpha", "target"),
-    *("targets", "annot", "gtfine", "gtcoarse", "instances", "semantic", "contours", "thumbnails", "thumbs", "previews"),
+    *(
+        "targets",
+        "annot",
+        "gtfine",
+        "gtcoarse",
+        "instances",
+        "semantic",
+        "contours",
+        "thumbnails",
+        "thumbs",
+        "previews",
+    ),
 }
 _UNLABELLED = {
     *("unlabeled", "unlabelled", "unlabel", "unsup", "unsupervised", "unsorted", "nolabel"),

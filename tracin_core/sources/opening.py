@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tracin_core.errors import InputError
 from tracin_core.files import disk_errors_explained
+from tracin_core.sources.accepted_options import check_have_effect, check_used
 from tracin_core.sources.locating import FoundTable, find_table, list_folder, list_wrappings
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Source
@@ -43,10 +44,6 @@ FORMAT_LIST = (
 )
 
 
-class NamesKnownError(InputError):
-    """Names were given for the columns of data that has them already, or has no columns."""
-
-
 def open_source(path: Path, options: ImportOptions) -> Source:
     """Open data and find out what the person did not say.
 
@@ -57,7 +54,7 @@ def open_source(path: Path, options: ImportOptions) -> Source:
     Raises:
         InputError: If the path does not exist, is of no format that is known, or is not what
             the options say.
-        NamesKnownError: If names of columns are given for data that has names.
+        OptionWithoutEffectError: If something was said that changes nothing for such data.
     """
     path = path.expanduser()
     if not path.exists():
@@ -76,12 +73,10 @@ def open_source(path: Path, options: ImportOptions) -> Source:
         if table is not None:
             return _open_found(table, path, options)
     found = options.format or find_format(path, options)
-    if options.columns is not None and (found != "table" or find_table_form(path) != "delimited"):
-        raise NamesKnownError(
-            f"{path} has no columns without names. Names can be given for those of a text file "
-            "(CSV, TSV) whose first line is data. Leave out what was given with --columns."
-        )
-    return _OPENERS[found](_behind_wrappings(path, found), options)
+    check_have_effect(find_table_form(path) if found == "table" else found, options)
+    source = _OPENERS[found](_behind_wrappings(path, found), options)
+    check_used(source, options)
+    return source
 
 
 def find_in_folder(folder: Path) -> Path:
@@ -112,7 +107,9 @@ def _open_found(table: FoundTable, folder: Path, options: ImportOptions) -> Sour
 
         reader = open_reader(table.path, options)
         reader.folder = table.root
+        check_have_effect(find_table_form(table.path), options)
         source = TableSource(reader, options)
+        check_used(source, options)
     named = "" if is_said else f", which names pictures in column {table.image!r}"
     others = f" Other tables are left out: {', '.join(table.others[:5])}." if table.others else ""
     if named or others or list_folder(table.path.parent)[0]:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from tracin_core.errors import InputError
 from tracin_core.examples.label_noise import flip_labels
+from tracin_core.sources.accepted_options import check_split_options
 from tracin_core.sources.class_list import check_classes, order_classes
 from tracin_core.sources.plan_data import OTHER_CLASS, UNKNOWN_TRUTH, Known, Plan
 from tracin_core.sources.plan_reports import answer_word, report_changed, report_same
@@ -67,6 +68,7 @@ def _split(plan: Plan, source: Source, known: Known | None, order: npt.NDArray[n
 
     Raises:
         InputError: If no example is for training.
+        OptionWithoutEffectError: If a split is chosen though the data has one.
     """
     kept = plan.splits[plan.kept]
     has_test = (kept == 1).any() or (known is not None and known.has_test)
@@ -88,6 +90,8 @@ def _split(plan: Plan, source: Source, known: Known | None, order: npt.NDArray[n
             + f" are kept for testing, chosen by seed {options.seed}. --test-share and --seed "
             "say otherwise."
         )
+    elif known is None:
+        check_split_options(source.options, has_split=True)
     if known is None and not (plan.splits[plan.kept] == 0).any():
         raise InputError(
             "All examples are for testing. Expected some for training, whose labels are to be "

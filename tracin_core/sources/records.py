@@ -224,6 +224,7 @@ class Source(Protocol):
         columns: Of a table.
         notes: What was guessed and how to say otherwise.
         num_records: Examples and problems together; None where only reading tells.
+        counts_classes: Whether labels are numbers into the names that were given.
     """
 
     options: ImportOptions
@@ -235,6 +236,7 @@ class Source(Protocol):
     columns: tuple[Column, ...]
     notes: tuple[str, ...]
     num_records: int | None
+    counts_classes: bool
 
     def records(self, *, check_pixels: float = float("inf")) -> Iterator[SourceRecord | Problem]:
         """Yield the examples in an order that is the same every time, and the problems.

@@ -102,6 +102,7 @@ class TableSource(BaseSource):
             whole = labels if profile.is_whole else read_names(self._reader, column)
             first, note = choose_first(whole, names, self.options.first_class)
             self.notes = (*self.notes, *filter(None, (note,)))
+            self.counts_classes = True
             # Remembered: what comes later may hold neither the first number nor the last.
             self.options = replace(self.options, first_class=first)
         self.classes = names
