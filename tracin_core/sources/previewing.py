@@ -9,6 +9,7 @@ import numpy as np
 
 from tracin_core.errors import InputError
 from tracin_core.examples.images import read_image
+from tracin_core.sources.image_files import with_range
 from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import Plan
 from tracin_core.sources.records import Preview, PreviewRow, Source, SourceRecord
@@ -44,10 +45,14 @@ def describe_plan(source: Source, survey: Survey, plan: Plan) -> Preview:
         counts=plan.counts(),
         class_counts=_count_classes(plan),
         columns=source.columns,
-        rows=tuple(_show(record, survey, plan) for record in survey.shown),
+        rows=tuple(
+            _show(record, survey, plan)
+            for record in with_range(iter(survey.shown), source.depths.range)
+            if isinstance(record, SourceRecord)
+        ),
         problems=(*survey.problems.kept, *plan.problems.kept),
         problem_counts=dict(found.most_common()),
-        notes=(*source.notes, *plan.notes),
+        notes=(*source.notes, *source.depths.describe(), *plan.notes),
         num_usable=int(plan.kept.sum()),
         num_refused=survey.problems.num_refused,
         duplicates=plan.duplicates,
