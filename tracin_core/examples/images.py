@@ -134,7 +134,8 @@ def rescale_deep(data: bytes, low: int, white: int) -> bytes | None:
 
     Args:
         data: The file's content.
-        low, white: Samples that become black (0) and white (65,535).
+        low: Sample that becomes black (0).
+        white: Sample that becomes white (65,535).
 
     Returns:
         The PNG; None where the image is none of deep grey.

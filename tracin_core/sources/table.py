@@ -147,7 +147,7 @@ class TableSource(BaseSource):
             text=read_text([cell(name) for name in texts], texts) if texts else None,
             image=self._read_image(cell(options.image)) if options.image else None,
             fields=self._read_fields(row.values, places) if options.features else None,
-            given_key=_read_key(cell(options.key), options.key) if options.key else None,
+            given_key=read_key(cell(options.key), options.key) if options.key else None,
             truth=self._find_truth(cell(options.truth)),
         )
 
@@ -217,7 +217,12 @@ def read_target(value: Any, column: str) -> float:
     return float(number)
 
 
-def _read_key(value: Any, column: str) -> str:
+def read_key(value: Any, column: str) -> str:
+    """Return the name that an example has in its source.
+
+    Raises:
+        RefusedError: If it is empty or too long.
+    """
     key = read_name(value)
     if not key:
         raise RefusedError(
