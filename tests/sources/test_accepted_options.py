@@ -14,7 +14,7 @@ import pytest
 
 from tests.sources.builders import image_folder, pets, picture
 from tests.sources.test_saved_datasets import save_to_disk
-from tests.sources.torchvision_layouts import write_mnist
+from tests.sources.test_torchvision_sets import mnist
 from tracin_core.errors import InputError
 from tracin_core.sources import ImportOptions, open_source
 from tracin_core.sources.accepted_options import EFFECTS, KIND_WORDS, switch_of
@@ -71,7 +71,7 @@ def make_saved(root: Path) -> Path:
 
     make_table(root, ".csv")
     plain = {"_type": "Value", "dtype": "string"}
-    features = {name: plain for name in FRAME.columns}
+    features = dict.fromkeys(FRAME.columns, plain)
     folder = save_to_disk(root / "saved", pa.Table.from_pandas(FRAME), features)
     for number in range(ROWS):
         (folder / f"{number}.png").write_bytes(picture(number))
@@ -88,7 +88,7 @@ def make_arrays(root: Path) -> Path:
 
 
 def make_torchvision(root: Path) -> Path:
-    write_mnist(root, "MNIST")
+    mnist(root)
     return root
 
 
@@ -102,6 +102,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "torchvision": make_torchvision,
     "npz": make_arrays,
 }
+FORMATS = dict.fromkeys(("delimited", "json-lines", "parquet"), "table")
 # What is said beside an option, without which it could not have an effect.
 WITH = {
     "train_values": {"split": "part"},
@@ -151,6 +152,8 @@ def test_an_option_has_an_effect_or_is_refused(tmp_path, kind, name):
     given = {name: value}
     beside = WITH.get(name, {}) if name in EFFECTS[kind] and not kind.endswith("-folder") else {}
     base: dict[str, object] = {"dataset": "MNIST"} if kind == "torchvision" else {}
+    if name == "dataset" and kind != "torchvision":
+        base = {"format": FORMATS.get(kind, kind)}
     if kind == "npz" and name in ("image", "features"):
         beside = {"label": "y"}
     has_split = kind == "torchvision" and name in ("test_share", "seed")
@@ -165,7 +168,11 @@ def test_an_option_has_an_effect_or_is_refused(tmp_path, kind, name):
                 understand(path, ImportOptions(dataset="KMNIST"))
             )
             return
+        if name == "image" and kind != "npz":
+            base = {"text": "text"}
         before = understand(path, ImportOptions(**{**base, **beside}))
+        if name == "image":
+            base = {}
         if name == "seed":
             before = understand(path, ImportOptions(**base, plant=0.5))
             beside = {**beside, "plant": 0.5}
@@ -182,7 +189,7 @@ def test_an_option_has_an_effect_or_is_refused(tmp_path, kind, name):
 
 CASES = [
     # The kind, what is said, which of it has no effect, and what is told.
-    ("delimited", {"image_root": "."}, ("image_root",), "examples are texts"),
+    ("delimited", {"text": "text", "image_root": "."}, ("image_root",), "examples are texts"),
     ("delimited", {"target": "size", "features": ("weight",), "classes": ("a", "b")},
      ("classes",), "numbers are predicted"),
     ("delimited", {"first_class": 1}, ("first_class",), "--classes"),
@@ -212,7 +219,7 @@ def test_what_this_data_makes_useless_is_refused(tmp_path, kind, said, names, to
 def test_folders_of_splits_are_named_as_they_are(tmp_path):
     root = image_folder(tmp_path / "pets", pets("old", "new"))
     said = ImportOptions(train_values=("old",), test_values=("newer",))
-    with pytest.raises(OptionWithoutEffectError, match="no split is called 'newer'.*'new', 'old'"):
+    with pytest.raises(OptionWithoutEffectError, match=r"no split is called 'newer'.*'new', 'old'"):
         open_source(root, said)
     found = open_source(root, ImportOptions(test_values=("new",))).preview()
     assert found.counts == {"train": 6, "test": 6}

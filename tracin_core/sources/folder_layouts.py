@@ -168,7 +168,7 @@ def find_layout(
         prefix = (*prefix, next(iter(chains))[0])
     if not chains:
         raise _no_folders(folders, expected)
-    layout = Layout(prefix)
+    layout, said = Layout(prefix), options
     values = _find_split_folders(chains, options)
     if values is not None:
         tops, is_below = values
@@ -188,7 +188,8 @@ def find_layout(
         notes.append(_describe_folds(folds))
         placed = _place(layout, chains, prefix)
     if not any(chain for _, chain in placed):
-        raise _no_folders(folders, expected)
+        is_said = said.train_values is not None or said.test_values is not None
+        raise _no_such_splits(chains, said) if is_said else _no_folders(folders, expected)
     check_are_classes(placed, named, folders.tables, expected)
     no_classes = find_no_classes(placed, named)
     masks = find_masks(placed)
