@@ -99,6 +99,10 @@ LAYOUTS: dict[str, Files] = {
                     **{f"set/{n}": d for n, d in BATCHES.items()}},
     "table of one folder": {"labels.csv": labels({n.removeprefix("images/"): v for n, v
                                                   in swap(LOOSE).items()}), **LOOSE},
+    "tables below": {**pictures("train", "test", each=10), **{
+        f"{part}/metadata.csv": labels(swap(pictures("", each=10))) for part in ("train", "test")}},
+    "tables of parts": {**pictures("site_a", "site_b", each=10), **{
+        f"{part}/list.csv": labels(swap(pictures("", each=10))) for part in ("site_a", "site_b")}},
     "no endings": {"labels.csv": labels(ENDLESS, "id,breed"), **LOOSE},
     "flat table": {"labels.csv": labels(swap(pictures("", each=12))), **pictures("", each=12)},
     "strange table": {**PETS, "notes.csv": b"day,weather\n1,fine\n2,rain\n"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -43,17 +43,19 @@ class FoundTable:
         image: Its column with the names of the pictures that lie there; None where it has none.
         root: The folder that those names start from.
         others: Other tables beside it, which are left out.
+        parts: The tables where there is one in each of several folders, with their own roots.
     """
 
     path: Path
     image: str | None = None
     root: Path | None = None
     others: tuple[str, ...] = ()
+    parts: tuple[FoundTable, ...] = ()
 
     @property
     def is_plain(self) -> bool:
         """Tell whether the table's own path says where its pictures are."""
-        return self.root in (None, self.path.parent)
+        return not self.parts and self.root in (None, self.path.parent)
 
 
 def is_table(name: str) -> bool:
@@ -75,9 +77,22 @@ def list_wrappings(folder: Path) -> Iterator[Path]:
     while True:
         yield folder
         folders, files = list_folder(folder)
-        if len(folders) != 1 or files:
+        snapshot = _find_snapshot(folder) if {"snapshots", "blobs"} <= set(folders) else None
+        if snapshot is None and (len(folders) != 1 or files):
             return
-        folder = folder / folders[0]
+        folder = snapshot or folder / folders[0]
+
+
+def _find_snapshot(folder: Path) -> Path | None:
+    """Return the files of a repository in the hub's cache: the newest, or the only ones."""
+    snapshots = folder / "snapshots"
+    names = list_folder(snapshots)[0]
+    try:
+        newest = (folder / "refs" / "main").read_text("utf-8").strip()
+    except (OSError, ValueError):
+        newest = ""
+    chosen = newest if newest in names else names[0] if len(names) == 1 else None
+    return None if chosen is None else snapshots / chosen
 
 
 def list_folder(folder: Path) -> tuple[list[str], list[str]]:
@@ -109,7 +124,7 @@ def find_table(folder: Path, options: ImportOptions, open_reader: OpenReader) ->
     folders, files = list_folder(root)
     tables = [name for name in files if is_table(name)]
     if not tables:
-        return None
+        return _find_parts(root, folders, options, open_reader)
     naming = [
         found
         for name in tables
@@ -125,6 +140,26 @@ def find_table(folder: Path, options: ImportOptions, open_reader: OpenReader) ->
     if naming or is_meant or not folders:
         raise _several(folder, tables, bool(naming))
     return None
+
+
+def _find_parts(
+    root: Path, folders: Collection[str], options: ImportOptions, open_reader: OpenReader
+) -> FoundTable | None:
+    """Return the tables that lie in each of several folders and name the pictures there."""
+    parts = []
+    for name in folders:
+        tables = [one for one in list_folder(root / name)[1] if is_table(one)]
+        found = (
+            _find_pictures(root / name / tables[0], root / name, options, open_reader)
+            if len(tables) == 1
+            else None
+        )
+        if found is None and not is_container(name):
+            return None
+        parts += [found] if found is not None else []
+    if len(parts) < 2 or len({(one.path.name, one.image) for one in parts}) > 1:
+        return None
+    return replace(parts[0], root=root, parts=tuple(parts))
 
 
 def _several(folder: Path, tables: Collection[str], name_pictures: bool) -> InputError:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tracin_core.errors import InputError
 from tracin_core.files import disk_errors_explained
 from tracin_core.sources.accepted_options import check_have_effect, check_used
+from tracin_core.sources.folder_words import say_splits
 from tracin_core.sources.locating import FoundTable, find_table, list_folder, list_wrappings
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Source
@@ -105,7 +106,7 @@ def _open_found(table: FoundTable, folder: Path, options: ImportOptions) -> Sour
     else:
         from tracin_core.sources.table import TableSource
 
-        reader = open_reader(table.path, options)
+        reader = _open_parts(table, options) if table.parts else open_reader(table.path, options)
         reader.folder = table.root
         check_have_effect(find_table_form(table.path), options)
         source = TableSource(reader, options)
@@ -113,12 +114,26 @@ def _open_found(table: FoundTable, folder: Path, options: ImportOptions) -> Sour
     named = "" if is_said else f", which names pictures in column {table.image!r}"
     others = f" Other tables are left out: {', '.join(table.others[:5])}." if table.others else ""
     if named or others or list_folder(table.path.parent)[0]:
+        tables = f"{'tables' if table.parts else 'the table'} {table.path.name}"
         source.notes = (
-            f"The folder holds the table {table.path.name}{named}; labels are taken from it, not "
-            f"from folders. --format image-folder says otherwise.{others}",
+            f"The folder holds {tables}{named}; labels are taken from it, not from folders. "
+            f"--format image-folder says otherwise.{others}",
             *source.notes,
         )
     return source
+
+
+def _open_parts(table: FoundTable, options: ImportOptions) -> RowReader:
+    """Open the tables of several folders as one, which may be for training and testing."""
+    from tracin_core.sources.split_tables import SplitTablesReader
+
+    root = table.root or table.path.parent
+    readers = {
+        (one.root or one.path.parent).relative_to(root).as_posix(): open_reader(one.path, options)
+        for one in table.parts
+    }
+    are_splits = say_splits([name.split("/")[0] for name in readers])
+    return SplitTablesReader(readers, root, table.image or "", are_splits=are_splits)
 
 
 def _behind_wrappings(path: Path, format: str) -> Path:

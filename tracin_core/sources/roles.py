@@ -28,6 +28,7 @@ from tracin_core.sources.profiles import Profile, TableProfile, read_names
 from tracin_core.sources.records import Column
 from tracin_core.sources.role_notes import (
     note_left_out,
+    note_more_images,
     note_more_texts,
     note_words,
     suggest_regression,
@@ -192,6 +193,8 @@ def _find_input(
     image = guess_image(schema, free, taken)
     if image is not None:
         notes.append(f"Image: column {image!r}. --image, --text or --features says otherwise.")
+        paths = [name for name, column in free.items() if column.is_image_path]
+        notes += note_more_images([*sorted(schema.image_columns), *paths], image)
         return replace(options, image=image)
     text = guess_text(free)
     if text is not None:

@@ -53,6 +53,9 @@ def needs_unpacking(path: Path) -> bool:
         parts = [one[1:] for one in parts]
     if any(len(one) == 1 and (is_table(one[0]) or one[0] in SAVED) for one in parts):
         return True
+    # A table in each of several folders: what it says of the pictures there.
+    if sum(len(one) == 2 and is_table(one[1]) for one in parts) > 1:
+        return True
     is_hub = any(len(one) == 2 and one[-1].endswith(".parquet") for one in parts)
     return is_hub or any(one[-1] == "state.json" for one in parts if len(one) == 2)
 
