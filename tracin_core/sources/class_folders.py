@@ -121,8 +121,8 @@ class ClassFolderSource(BaseSource):
         if reason is not None:
             raise RefusedError(
                 "no class",
-                f"Its folder {show(folders[0])} {reason}. --classes {folders[0]} takes it as a "
-                "class together with the others that are named; a table may say its class.",
+                f"Its folder {show(folders[0])} {reason}. If it is a class, name it with "
+                "--classes beside the others; a table may say the class of these files.",
             )
         if self._layout.masks & set(folders[1:2]) or file.name in self._pairs:
             raise RefusedError(

@@ -57,7 +57,7 @@ def check_are_classes(
     raise InputError(
         f"The folders {shown} {found}. Expected {expected}. If a table says which file is of "
         f"which class, import that table{f' ({beside})' if beside else ''}. If they are the "
-        f"classes indeed, name them: --classes {','.join(sort_names(names)[:_SHOWN])}"
+        f"classes indeed, name them with --classes: {','.join(sort_names(names)[:_SHOWN])}"
     )
 
 
@@ -115,10 +115,10 @@ def note_doubtful(chains: Iterable[Chain], named: Collection[str]) -> list[str]:
     if not odd or len(odd) == len(names):
         return []
     others = ",".join(name for name in names if name not in odd)
-    way = f"--classes {others}" if len(others) <= 60 else "naming the others with --classes"
+    way = f": {others}" if len(others) <= 60 else ""
     return [
         f"Class {', '.join(map(show, odd[:_SHOWN]))}: if that means that the class is not known, "
-        f"{way} leaves these files out."
+        f"leave these files out by naming the other classes with --classes{way}."
     ]
 
 
@@ -145,7 +145,10 @@ def _describe_merged(
     listed = ",".join(classes)
     way = ""
     if not has_splits and len(listed) <= 120:
-        way = f" If the inner folders are the classes, --train-values {listed} takes those."
+        way = (
+            " If the inner folders are the classes, name the outer ones with --train-values: "
+            f"{listed}."
+        )
     return (
         f"Folders inside those of the classes belong to them: {total:,} in all, {show(top)} has "
         f"{shown}{', …' if len(merged[top]) > 3 else ''}.{way}"

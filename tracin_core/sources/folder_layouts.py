@@ -336,5 +336,5 @@ def _describe_folds(folds: Collection[str]) -> str:
     shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
     return (
         f"Folders {shown} are parts of the data with the same classes in them, and are taken "
-        f"together. --test-values {names[-1]} keeps one of them for testing."
+        f"together. To keep one of them for testing, name it with --test-values: {names[-1]}."
     )

@@ -101,9 +101,16 @@ def list_folder(folder: Path) -> tuple[list[str], list[str]]:
         with os.scandir(folder) as entries:
             found = [one for one in entries if not is_clutter(one.name)]
             folders = sorted(one.name for one in found if one.is_dir(follow_symlinks=False))
-            return folders, sorted(one.name for one in found if one.is_file())
+            return folders, sorted(one.name for one in found if _is_file(one))
     except OSError:
         return [], []  # whoever reads it says why it cannot be read
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
 
 
 def find_table(folder: Path, options: ImportOptions, open_reader: OpenReader) -> FoundTable | None:

@@ -118,32 +118,38 @@ class FolderTree:
     def files(self) -> Iterator[TreeFile]:
         """Yield the files by folder, each in alphabetical order."""
         self.passed.clear()
-        for number, (path, parts, is_folder) in enumerate(self._walk(self.root, ())):
+        for number, (path, parts, is_linked) in enumerate(self._walk(self.root, ())):
             shown = ascii_escaped("/".join(parts))
-            yield TreeFile(number, shown, parts, self._reader(path, parts), is_folder)
+            yield TreeFile(number, shown, parts, self._reader(path, parts), is_linked)
 
     def _walk(
         self, folder: Path, parents: tuple[str, ...]
     ) -> Iterator[tuple[Path, tuple[str, ...], bool]]:
         try:
             with os.scandir(folder) as entries:
-                found = sorted((entry.name, entry.is_dir()) for entry in entries)
+                found = sorted((entry.name, is_folder(entry)) for entry in entries)
         except OSError as error:
             raise unreadable(folder, error) from error
         if not found and parents:
             self.empty.add("/".join(parents))
-        for name, is_folder in found:
+        for name, has_files in found:
             path, parts = folder / name, (*parents, name)
             if is_clutter(name):
-                self.passed[_clutter_word(name)] += _count_files(path) if is_folder else 1
-            elif is_folder and not path.is_symlink():
+                self.passed[_clutter_word(name)] += _count_files(path) if has_files else 1
+            elif has_files and not path.is_symlink():
                 yield from self._walk(path, parts)
             else:
-                yield path, parts, is_folder
+                yield path, parts, has_files
 
     def _reader(self, path: Path, parts: tuple[str, ...]) -> Read:
         def read() -> bytes:
-            target = path.resolve()
+            try:
+                target = path.resolve()
+            except (OSError, RuntimeError) as error:
+                raise RefusedError(
+                    "unreadable file",
+                    "It is a link that leads back to itself. Remove it, or put the file there.",
+                ) from error
             if not target.is_relative_to(self.root):
                 raise RefusedError(
                     "outside the data folder",
@@ -220,6 +226,14 @@ class TarTree:
         if self._ranks is None:
             self._ranks = _rank(names)
             self.empty |= _find_empty(folders, set(names))
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, which whoever reads it says
+        return False
 
 
 def _rank(names: list[tuple[str, ...]]) -> array[int]:
