@@ -126,3 +126,17 @@ def test_animations_and_pages_are_said(tmp_path):
     found = preview(tmp_path)
     assert found.num_usable == 8
     assert any("Of 2 pictures with several frames or pages" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("high", "white"), [(0.9, 1.0), (200.0, 255.0), (4000.0, 4000.0)])
+def test_fractions_have_the_range_of_the_whole_data_set(tmp_path, high, white):
+    for number in range(8):
+        top = high if number == 0 else high / 400
+        samples = np.array([[0.0, top / 2], [top, top / (number + 3)]], dtype=np.float32)
+        path = tmp_path / "ab"[number % 2] / f"{number}.tiff"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(samples, "TIFF"))
+    found = stored(tmp_path)
+    assert abs(int(found["a/0.tiff"].max()) - high * 255 / white) <= 1
+    assert abs(int(found["b/1.tiff"].max()) - high / 400 * 255 / white) <= 1
+    assert any(f"{white:,.0f} as white" in note for note in preview(tmp_path).notes)

@@ -45,8 +45,8 @@ def test_every_layout_gives_its_classes_and_its_split(tmp_path, name):
 
 def masks_by_name() -> Files:
     """Return pictures of scans with a mask beside each, as BUSI has them."""
-    files = {f"{label}/{label} ({n}).png": picture(n + 50 * len(label)) for label in ("benign", "healthy")
-             for n in range(6)}  # fmt: skip
+    names = [f"{label}/{label} ({n}).png" for label in ("benign", "healthy") for n in range(6)]
+    files = {name: picture(number) for number, name in enumerate(names)}
     masks = {n.replace(".png", "_mask.png"): picture(1000 + i) for i, n in enumerate(files)}
     return files | masks | {"benign/benign (2)_mask_1.png": picture(300)}
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tracin_core.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
     from PIL.Image import Image
 
@@ -99,12 +100,14 @@ class Depth:
 
     Attributes:
         low, high: Of the samples of a deep grey image; None of all others.
+        is_real: Whether those are numbers with fractions.
         brightest: Of an image of 16 bits a colour, whose lower 8 bits are not read: 0 to 255.
         has_frames: Whether it is an animation, or a file of several pages.
     """
 
-    low: int | None = None
-    high: int | None = None
+    low: float | None = None
+    high: float | None = None
+    is_real: bool = False
     brightest: int | None = None
     has_frames: bool = False
 
@@ -123,37 +126,56 @@ def measure_depth(data: bytes) -> Depth:
     if is_deep_colour:
         brightest = read_image(data).convert("L").getextrema()[1]
         return Depth(brightest=int(brightest), has_frames=has_frames)  # type: ignore[arg-type]
-    if not image.mode.startswith("I"):
+    if not _is_deep_grey(image):
         return Depth(has_frames=has_frames)
     samples = _read_samples(image)
-    return Depth(int(samples.min(initial=0)), int(samples.max(initial=0)), None, has_frames)
+    low, high = float(samples.min(initial=0)), float(samples.max(initial=0))
+    return Depth(low, high, image.mode == "F", None, has_frames)
 
 
-def rescale_deep(data: bytes, low: int, white: int) -> bytes | None:
+@dataclass(frozen=True)
+class DeepRange:
+    """What is black and what is white in the deep grey pictures of a data set.
+
+    Attributes:
+        whole: Of those whose samples are whole numbers; None for 0 and 65,535.
+        real: Of those with fractions.
+    """
+
+    whole: tuple[float, float] | None = None
+    real: tuple[float, float] | None = None
+
+
+def rescale_deep(data: bytes, range: DeepRange) -> bytes | None:
     """Return a deep grey image as a PNG of 16 bits, whose black and white are those of its range.
 
     Args:
         data: The file's content.
-        low: Sample that becomes black (0).
-        white: Sample that becomes white (65,535).
+        range: What becomes black (0) and white (65,535).
 
     Returns:
-        The PNG; None where the image is none of deep grey.
+        The PNG; None where the image is none of deep grey, or has that range already.
     """
     import numpy as np
     from PIL import Image as Pillow
 
     image = _open(data)
-    if not image.mode.startswith("I"):
+    chosen = range.real if image.mode == "F" else range.whole
+    if chosen is None or not _is_deep_grey(image):
         return None
-    samples = (_read_samples(image).astype(np.float64) - low) * (65535.0 / (white - low))
+    low, white = chosen
+    samples = (_read_samples(image) - low) * (65535.0 / (white - low))
     deep = np.clip(np.round(samples), 0, 65535).astype(np.uint16)
     buffer = BytesIO()
     Pillow.fromarray(deep).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
-def _read_samples(image: Image) -> npt.NDArray[Any]:
+def _is_deep_grey(image: Image) -> bool:
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _read_samples(image: Image) -> npt.NDArray[np.float64]:
     """Return the samples of a deep grey image, the camera's rotation applied, shape ``(H, W)``."""
     import numpy as np
     from PIL import ImageOps
@@ -162,7 +184,8 @@ def _read_samples(image: Image) -> npt.NDArray[Any]:
         warnings.simplefilter("ignore")  # a broken EXIF block is no reason to refuse the image
         image.seek(0)
         image.load()
-        return np.asarray(ImageOps.exif_transpose(image))
+        samples = np.asarray(ImageOps.exif_transpose(image), dtype=np.float64)
+    return np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _open(data: bytes) -> Image:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tracin_core.errors import InputError
 from tracin_core.examples.images import (
     MAX_BYTES,
+    DeepRange,
     Depth,
     inspect_image,
     measure_depth,
@@ -109,10 +110,14 @@ def too_large(size: int) -> RefusedError:
     )
 
 
-def with_range(items: Iterator[Item], range: tuple[int, int] | None) -> Iterator[Item]:
+def with_range(items: Iterator[Item], range: DeepRange) -> Iterator[Item]:
     """Yield records whose deep grey images have the black and white of the whole data set."""
     for item in items:
-        if range and isinstance(item, SourceRecord) and isinstance(item.image, EncodedImage):
+        if (
+            range != DeepRange()
+            and isinstance(item, SourceRecord)
+            and isinstance(item.image, EncodedImage)
+        ):
             item = replace(item, image=replace(item.image, range=range))
         yield item
 

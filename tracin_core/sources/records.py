@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tracin_core.examples.images import SUFFIXES, inspect_image, rescale_deep
+from tracin_core.examples.images import SUFFIXES, DeepRange, inspect_image, rescale_deep
 from tracin_core.examples.records import content_key
 from tracin_core.sources.depths import Depths
 from tracin_core.sources.options import ImportOptions
@@ -59,11 +59,11 @@ class EncodedImage:
 
     Attributes:
         data: The file.
-        range: Samples of deep grey that are black and white, where those are not 0 and 65,535.
+        range: What is black and white if it is deep grey.
     """
 
     data: bytes
-    range: tuple[int, int] | None = None
+    range: DeepRange | None = None
 
     def hashed(self) -> bytes:
         """Return what the example's key is made of."""
@@ -71,7 +71,7 @@ class EncodedImage:
 
     def to_file(self) -> tuple[bytes, str]:
         """Return the bytes to store and the file name's ending."""
-        deep = rescale_deep(self.data, *self.range) if self.range else None
+        deep = rescale_deep(self.data, self.range) if self.range else None
         if deep is not None:
             return deep, ".png"
         return self.data, SUFFIXES[inspect_image(self.data).format]

@@ -127,7 +127,7 @@ class FolderTree:
     ) -> Iterator[tuple[Path, tuple[str, ...], bool]]:
         try:
             with os.scandir(folder) as entries:
-                found = sorted((entry.name, is_folder(entry)) for entry in entries)
+                found = sorted((entry.name, _is_folder(entry)) for entry in entries)
         except OSError as error:
             raise unreadable(folder, error) from error
         if not found and parents:
@@ -228,7 +228,7 @@ class TarTree:
             self.empty |= _find_empty(folders, set(names))
 
 
-def is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     """Tell whether an entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
