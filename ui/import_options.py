@@ -75,7 +75,16 @@ def draw_reading(key: str, *, expanded: bool) -> ImportOptions:
             "for each column, separated by commas.",
             width=300,
         )
+        classes = st.text_input(
+            "Folders that are classes",
+            key=f"{key}-folders",
+            placeholder="images,masks",
+            help="Only where folders of classes are taken for something else, such as pictures "
+            "and their masks: their names, separated by commas. All others are left out.",
+            width=250,
+        )
     return ImportOptions(
+        classes=split_names(classes) if classes.strip() else None,
         format=form,
         dataset=(dataset or "").strip() or None,
         encoding=(encoding or "").strip() or None,
@@ -111,7 +120,12 @@ def draw_meaning(found: Preview, key: str) -> ImportOptions:
         is_class = found.task == "classification" and said.get("target") is None
         if is_class and found.format in ("table", "npz"):
             said |= _draw_classes(found, key)
-        said |= _draw_merging(found, key) if is_class else {"merge_twins": False}
+        elif found.format in ("image-folder", "text-folder"):
+            said |= _draw_folders(found, key)
+        can_merge = is_class and found.format != "torchvision"  # whose names are known
+        said |= _draw_merging(found, key) if can_merge else {"merge_twins": False}
+        if said.get("target") is not None:
+            said |= {"classes": None, "first_class": None}
         said |= _draw_numbers(found, key)
     return replace(found.options, **said)
 
@@ -216,6 +230,29 @@ def _draw_merging(found: Preview, key: str) -> dict[str, Any]:
         "characters or look-alike letters alone; the most frequent spelling stays.",
     )
     return {"merge_twins": merge}
+
+
+def _draw_folders(found: Preview, key: str) -> dict[str, Any]:
+    """Draw which folders are classes, and which are for training and testing."""
+    options = found.options
+    boxes = {
+        "classes": ("Folders that are classes", "cat,dog"),
+        "train_values": ("Folders to train with", "train"),
+        "test_values": ("Folders to test with", "test"),
+    }
+    said: dict[str, Any] = {}
+    with st.container(horizontal=True):
+        for name, (label, example) in boxes.items():
+            typed = st.text_input(
+                label,
+                value=join_names(getattr(options, name) or ()),
+                key=f"{key}-{name}-folders",
+                placeholder=example,
+                help="Names of folders, separated by commas; empty to have them found out.",
+                width=250,
+            )
+            said[name] = split_names(typed) if typed.strip() else None
+    return said
 
 
 def _draw_numbers(found: Preview, key: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import IO
 
 from tracin_core.config import Workspace
 from tracin_core.files import disk_errors_explained
+from tracin_core.sources.opening import find_in_folder
 from tracin_core.sources.unpacking import unpack_archive
 
 UPLOAD_TYPES = ("csv", "tsv", "parquet", "jsonl", "ndjson", "gz", "npz", "zip")
@@ -91,4 +92,4 @@ def _unpack(path: Path) -> Path:
     """Unpack an archive beside itself, remove it, and return what is to be imported."""
     found = unpack_archive(path, path.with_name(f"{path.stem or 'upload'}-files"))
     path.unlink()
-    return found
+    return found if found.is_file() else find_in_folder(found)

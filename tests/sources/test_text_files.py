@@ -99,7 +99,7 @@ def test_rows_of_the_wrong_width_are_reported_like_a_spreadsheet_counts(tmp_path
     path = tmp_path / "data.csv"
     path.write_text('text,label\n"a\nb",x\nshort\ny,z,too many\nfine,x\n')
     assert [(p.row, p.message[:29]) for p in problems(path)] == [
-        (3, "It has 1 fields, expected 2 a"),
+        (3, "It has 1 field, expected 2 as"),
         (4, "It has 3 fields, expected 2 a"),
     ]
 

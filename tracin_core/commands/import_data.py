@@ -111,6 +111,7 @@ def run(options: argparse.Namespace) -> int:
     workspace = choose_workspace(options)
     workspace.prepare()
     engine = open_database(workspace.database_url)
+    _check_not_named(engine, options)
     place = (engine, options.project, options.path)
     with show_progress(options.project) as report:
         surveyed = survey_for(*place, said, rows=10, on_progress=report)
@@ -122,6 +123,24 @@ def run(options: argparse.Namespace) -> int:
     done = _import_as_job(engine, workspace, options, said, surveyed)
     print(describe_report(done))
     return 0
+
+
+def _check_not_named(engine: Engine, options: argparse.Namespace) -> None:
+    """See that no name is given to a project that has one.
+
+    Raises:
+        ConfigurationError: If one is.
+    """
+    from tracin_core.errors import ConfigurationError
+    from tracin_core.importing.surveying import find_project
+
+    given = [f"--{name}" for name in ("title", "description") if getattr(options, name)]
+    if given and find_project(engine, options.project) is not None:
+        raise ConfigurationError(
+            f"{' and '.join(given)} {'has' if len(given) == 1 else 'have'} no effect: the project "
+            f"{options.project!r} is there already, and keeps its words. Leave it out; they are "
+            f'changed with: python -m tracin_core rename {options.project} "New title"'
+        )
 
 
 def _import_as_job(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tracin_core.errors import InputError
+from tracin_core.sources.accepted_options import without_effect
 from tracin_core.sources.array_files import ArrayHeader
-from tracin_core.sources.column_names import TEST_WORDS, TRAIN_WORDS
+from tracin_core.sources.column_names import TEST_WORDS, TRAIN_WORDS, TRUTH_NAMES
 from tracin_core.sources.options import ImportOptions
 from tracin_core.terms import Split
 
@@ -37,6 +39,13 @@ def find_pairs(headers: Mapping[str, ArrayHeader], options: ImportOptions) -> li
         InputError: If that cannot be told, or their lengths differ.
     """
     answers = options.label or options.target
+    if options.features is not None and len(options.features) > 1:
+        raise without_effect(
+            ("features",),
+            "the columns of an array have no names, so several cannot be chosen",
+            "Name the array with the rows alone, and save it without the columns that are no "
+            "input.",
+        )
     if options.image or (options.features and len(options.features) == 1):
         inputs = options.image or (options.features or ("",))[0]
         pairs = _named_pairs(headers, inputs, answers)
@@ -94,6 +103,81 @@ def _by_role(headers: Mapping[str, ArrayHeader], roles: tuple[str, ...]) -> dict
             elif len(rest) == 1 and rest[0] in (*TRAIN_WORDS, *TEST_WORDS):
                 found.setdefault(rest[0], name)
     return found
+
+
+def find_beside(
+    headers: Mapping[str, ArrayHeader], pairs: Sequence[ArrayPair], role: str, name: str
+) -> dict[str, str]:
+    """Find the arrays that say something more of the examples, such as what is truly right.
+
+    Args:
+        headers: Of all arrays.
+        pairs: Of inputs and what is to be predicted.
+        role: What they say, for messages.
+        name: As the person gave it: "truth" also means truth_train and truth_test.
+
+    Returns:
+        The array for each array of inputs; those without one are left out.
+
+    Raises:
+        InputError: If there is none, or one has another length than the inputs.
+    """
+    found = {}
+    for pair in pairs:
+        word = _split_word(pair.inputs)
+        names = [name] if _split_word(name) == word else []
+        names += [f"{name}_{word}", f"{word}_{name}"] if word else []
+        if len(pairs) == 1:
+            names.append(name)
+        one = next((one for one in names if one in headers), None)
+        if one is not None:
+            found[pair.inputs] = one
+    if not found:
+        words = [word for pair in pairs if (word := _split_word(pair.inputs))]
+        expected = " and ".join(f"{name}_{word}" for word in words) or repr(name)
+        raise _cannot_tell(
+            headers, f"There is no array {expected}, named as the {role} with --{role} {name}."
+        )
+    for inputs, one in found.items():
+        header = headers[one]
+        if header.shape[:1] != headers[inputs].shape[:1] or math.prod(header.shape[1:]) != 1:
+            raise InputError(
+                f"The array {header}, named as the {role}, does not belong to {headers[inputs]}: "
+                "expected one value for each example. Save it again, or name another one."
+            )
+        if header.dtype.kind not in "iufUb":
+            raise InputError(
+                f"The array {header}, named as the {role}, holds neither numbers nor words. Save "
+                "array.astype(str)."
+            )
+    return found
+
+
+def note_others(names: Collection[str]) -> list[str]:
+    """Tell of the arrays that are left out; those called like the truth have a use."""
+    truths = sorted(n for n in names if _without_split(n) in (*TRUTH_NAMES, "y_true", "clean_y"))
+    notes = []
+    if truths:
+        name = truths[0] if _split_word(truths[0]) is None else _without_split(truths[0])
+        notes.append(
+            f"Array {', '.join(truths)} is called like the truth; --truth {name} uses it for "
+            "evaluation, and for nothing else."
+        )
+    others = sorted(set(names) - set(truths))
+    if others:
+        notes.append(f"Left out: {', '.join(others)}. --image and --label name others.")
+    return notes
+
+
+def _split_word(name: str) -> str | None:
+    """Return the word for the split in the name of an array, as it stands there."""
+    words = [word for word in name.split("_") if word.lower() in (*TRAIN_WORDS, *TEST_WORDS)]
+    return words[0] if words else None
+
+
+def _without_split(name: str) -> str:
+    word = _split_word(name)
+    return "_".join(one for one in name.split("_") if one != word)
 
 
 def _check_lengths(inputs: ArrayHeader, answers: ArrayHeader) -> None:

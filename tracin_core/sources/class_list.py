@@ -84,6 +84,7 @@ def check_classes(plan: Plan, source: Source, survey: Survey) -> None:
             f"{used:,} classes for {total:,} examples: nearly every label is one of its own. Is "
             "the label a name, a number or a text of the example? Name another column with --label."
         )
+    _note_untrained(plan, counts)
     _report_single(plan, source, survey, np.flatnonzero(counts == 1))
 
 
@@ -105,6 +106,19 @@ def _describe_answer(options: ImportOptions) -> str:
         f"or rejected, make it the label: --label {quote(options.status)}, with the two answers "
         "that count as --classes, such as --classes accept,reject."
     )
+
+
+def _note_untrained(plan: Plan, counts: npt.NDArray[np.int64]) -> None:
+    """Note the classes whose examples are all for testing."""
+    trained = np.bincount(plan.labels[plan.kept & (plan.splits == 0)], minlength=len(counts))
+    names = [plan.classes[number] for number in np.flatnonzero((counts > 0) & (trained == 0))]
+    if names:
+        shown = ", ".join(map(show, names[:10])) + (", …" if len(names) > 10 else "")
+        plan.notes.append(
+            f"All examples of {counted(len(names), 'class', 'classes')} are for testing: {shown}. "
+            "A network cannot learn a class that it is not trained with, so each of them will be "
+            "found wrong. Is it a class? Add train examples of it, or leave it out."
+        )
 
 
 def _report_single(

@@ -7,16 +7,20 @@ import tempfile
 import weakref
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tracin_core.errors import InputError
 from tracin_core.files import disk_errors_explained
+from tracin_core.sources.accepted_options import check_have_effect, check_used
+from tracin_core.sources.folder_words import say_splits
+from tracin_core.sources.locating import FoundTable, find_table, list_folder, list_wrappings
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Source
 from tracin_core.sources.rows import RowReader
 from tracin_core.sources.text_encoding import open_bytes, unreadable
 from tracin_core.sources.trees import is_tar, is_zip
-from tracin_core.sources.unpacking import holds_data, unpack_archive
+from tracin_core.sources.unpacking import needs_unpacking, unpack_archive
 
 _JSON_LINES = (".jsonl", ".ndjson")
 _TABLES = (".csv", ".tsv", ".txt", ".tab", ".psv", *_JSON_LINES)
@@ -42,10 +46,6 @@ FORMAT_LIST = (
 )
 
 
-class NamesKnownError(InputError):
-    """Names were given for the columns of data that has them already, or has no columns."""
-
-
 def open_source(path: Path, options: ImportOptions) -> Source:
     """Open data and find out what the person did not say.
 
@@ -56,7 +56,7 @@ def open_source(path: Path, options: ImportOptions) -> Source:
     Raises:
         InputError: If the path does not exist, is of no format that is known, or is not what
             the options say.
-        NamesKnownError: If names of columns are given for data that has names.
+        OptionWithoutEffectError: If something was said that changes nothing for such data.
     """
     path = path.expanduser()
     if not path.exists():
@@ -70,13 +70,77 @@ def open_source(path: Path, options: ImportOptions) -> Source:
         )
     if _is_packed_data(path, options):
         return _open_packed(path, options)
+    if path.is_dir() and options.format in (None, "table") and options.dataset is None:
+        table = _find_table(path, options)
+        if table is not None:
+            return _open_found(table, path, options)
     found = options.format or find_format(path, options)
-    if options.columns is not None and (found != "table" or find_table_form(path) != "delimited"):
-        raise NamesKnownError(
-            f"{path} has no columns without names. Names can be given for those of a text file "
-            "(CSV, TSV) whose first line is data. Leave out what was given with --columns."
+    check_have_effect(find_table_form(path) if found == "table" else found, options)
+    source = _OPENERS[found](_behind_wrappings(path, found), options)
+    check_used(source, options)
+    return source
+
+
+def find_in_folder(folder: Path) -> Path:
+    """Return the table that a folder is about, if its path says everything; else the folder.
+
+    Raises:
+        InputError: If there are several tables and nothing else.
+    """
+    table = _find_table(folder, ImportOptions())
+    return table.path if table is not None and table.is_plain else folder
+
+
+def _find_table(path: Path, options: ImportOptions) -> FoundTable | None:
+    """Return the table that a folder is about, None where it is a data set or files in folders."""
+    is_other = options.format is None and _find_dataset(path) is not None
+    return None if is_other else find_table(path, options, open_reader)
+
+
+def _open_found(table: FoundTable, folder: Path, options: ImportOptions) -> Source:
+    """Open a table that lies in a folder, its pictures beside it."""
+    is_said = options.text or options.features or table.image is None
+    if not is_said:
+        options = replace(options, image=table.image)
+    if table.root is None or is_said or options.image_root is not None:
+        source = open_source(table.path, options)
+    else:
+        from tracin_core.sources.table import TableSource
+
+        reader = _open_parts(table, options) if table.parts else open_reader(table.path, options)
+        reader.folder = table.root
+        check_have_effect(find_table_form(table.path), options)
+        source = TableSource(reader, options)
+        check_used(source, options)
+    named = "" if is_said else f", which names pictures in column {table.image!r}"
+    others = f" Other tables are left out: {', '.join(table.others[:5])}." if table.others else ""
+    if named or others or list_folder(table.path.parent)[0]:
+        tables = f"{'tables' if table.parts else 'the table'} {table.path.name}"
+        source.notes = (
+            f"The folder holds {tables}{named}; labels are taken from it, not from folders. "
+            f"--format image-folder says otherwise.{others}",
+            *source.notes,
         )
-    return _OPENERS[found](path, options)
+    return source
+
+
+def _open_parts(table: FoundTable, options: ImportOptions) -> RowReader:
+    """Open the tables of several folders as one, which may be for training and testing."""
+    from tracin_core.sources.split_tables import SplitTablesReader
+
+    root = table.root or table.path.parent
+    readers = {
+        (one.root or one.path.parent).relative_to(root).as_posix(): open_reader(one.path, options)
+        for one in table.parts
+    }
+    are_splits = say_splits([name.split("/")[0] for name in readers])
+    return SplitTablesReader(readers, root, table.image or "", are_splits=are_splits)
+
+
+def _behind_wrappings(path: Path, format: str) -> Path:
+    """Return the folder of a data set, where others are around it."""
+    found = _find_dataset(path) if path.is_dir() else None
+    return found[1] if found is not None and found[0] == format else path
 
 
 def find_format(path: Path, options: ImportOptions) -> str:
@@ -107,12 +171,12 @@ def find_format(path: Path, options: ImportOptions) -> str:
 
 def _is_packed_data(path: Path, options: ImportOptions) -> bool:
     """Tell whether a file is an archive of a table or a saved data set."""
-    if path.is_dir() or options.format not in (None, "table", "huggingface"):
+    if path.is_dir() or options.format not in (None, "table", "huggingface", "torchvision"):
         return False
-    if options.dataset or _suffix(path) in (*_TABLES, *_INSTEAD) or _starts_with(path, b"PAR1"):
+    if _suffix(path) in (*_TABLES, *_INSTEAD) or _starts_with(path, b"PAR1"):
         return False
     is_archive = not _holds_arrays(path) if is_zip(path) else is_tar(path)
-    return is_archive and (options.format is not None or holds_data(path))
+    return is_archive and (options.format is not None or needs_unpacking(path))
 
 
 def _open_packed(path: Path, options: ImportOptions) -> Source:
@@ -121,27 +185,37 @@ def _open_packed(path: Path, options: ImportOptions) -> Source:
     try:
         with disk_errors_explained(folder):
             found = unpack_archive(path, folder / path.name)
-        source = open_source(found, options)
+        # As the folder would be: what is around the data tells how names in it are meant.
+        source = open_source(folder / path.name, options)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     weakref.finalize(source, shutil.rmtree, folder, ignore_errors=True)
-    what = f"the table {found.name}" if found.is_file() else "a saved data set"
+    what = f" holds the table {found.name}, and" if found.is_file() else ""
+    other = " --format image-folder says otherwise." if source.format == "table" else ""
     source.notes = (
-        f"The archive holds {what}, and is unpacked for the import. --format image-folder says "
-        "otherwise.",
+        f"The archive{what} is unpacked for the import.{other}",
         *source.notes,
     )
     return source
 
 
 def _format_of_folder(path: Path) -> str:
+    found = _find_dataset(path)
+    return _format_of_files(path) if found is None else found[0]
+
+
+def _find_dataset(path: Path) -> tuple[str, Path] | None:
+    """Return the format and the folder of a data set in its own form, also behind wrappings."""
     from tracin_core.sources.huggingface import is_saved_dataset
     from tracin_core.sources.torchvision_sets import find_dataset
 
-    if is_saved_dataset(path):
-        return "huggingface"
-    return "torchvision" if find_dataset(path) else _format_of_files(path)
+    for folder in list_wrappings(path):
+        if is_saved_dataset(folder):
+            return "huggingface", folder
+        if find_dataset(folder):
+            return "torchvision", folder
+    return None
 
 
 def _format_of_files(path: Path) -> str:

@@ -7,10 +7,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from tracin_core.errors import ConfigurationError
+from tracin_core.errors import ConfigurationError, InputError
 
 FORMATS = ("image-folder", "text-folder", "table", "huggingface", "torchvision", "npz")
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+
+
+class OptionWithoutEffectError(InputError):
+    """Something was said that changes nothing for this kind of data.
+
+    Attributes:
+        names: Of the options, as ``ImportOptions`` has them.
+    """
+
+    def __init__(self, message: str, names: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 @dataclass(frozen=True, kw_only=True)

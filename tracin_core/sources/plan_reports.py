@@ -31,7 +31,10 @@ def report_same(plan: Plan, source: Source, survey: Survey, same: Sameness) -> N
         pairs = zip(survey.rows[told], survey.rows[same.first[told]], strict=True)
         plan.repeats = [(int(one), int(other)) for one, other in pairs]
     if has_keys:
-        contents = find_same(survey.content_digests[plan.kept], survey.splits[plan.kept])
+        taken = plan.kept
+        contents = find_same(
+            survey.content_digests[taken], survey.splits[taken], places=survey.rows[taken]
+        )
         kept = np.flatnonzero(plan.kept)
         others, firsts = kept[contents.repeats], kept[contents.first[contents.repeats]]
         differ = _differ(plan, others, firsts)

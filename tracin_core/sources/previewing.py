@@ -9,6 +9,7 @@ import numpy as np
 
 from tracin_core.errors import InputError
 from tracin_core.examples.images import read_image
+from tracin_core.sources.image_files import with_range
 from tracin_core.sources.label_status import LEFT_OUT
 from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import Plan
@@ -48,10 +49,20 @@ def describe_plan(source: Source, survey: Survey, plan: Plan) -> Preview:
         counts=plan.counts(),
         class_counts=_count_classes(plan),
         columns=source.columns,
-        rows=tuple(_show(record, survey, plan) for record in survey.shown),
+        rows=tuple(
+            _show(record, survey, plan)
+            for record in with_range(iter(survey.shown), source.depths.range)
+            if isinstance(record, SourceRecord)
+        ),
         problems=(*survey.problems.kept, *plan.problems.kept),
         problem_counts=dict(found.most_common()),
-        notes=(*_note_refused(survey), *source.notes, *plan.notes, *repeated),
+        notes=(
+            *_note_refused(survey),
+            *source.notes,
+            *source.depths.describe(),
+            *plan.notes,
+            *repeated,
+        ),
         num_usable=int(plan.kept.sum()),
         num_refused=survey.problems.num_refused,
         duplicates=plan.duplicates,

@@ -39,6 +39,15 @@ def note_words(columns: Iterable[Column], profile: TableProfile) -> list[str]:
     ]
 
 
+def note_more_images(images: Iterable[str], image: str) -> list[str]:
+    """Tell of other columns of pictures, beside the one that is used."""
+    others = [repr(name) for name in images if name != image]
+    if not others:
+        return []
+    hold = "Column {} holds pictures too" if len(others) == 1 else "Columns {} hold pictures too"
+    return [f"{hold.format(', '.join(others[:5]))}; one is used, which --image names."]
+
+
 def suggest_regression(schema: Schema, profile: Profile, notes: list[str]) -> None:
     """Ask whether a label of many numbers is rather a measure."""
     different = len(profile.distinct)

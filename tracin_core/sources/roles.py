@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tracin_core.errors import InputError
 from tracin_core.numerals import counted
+from tracin_core.sources.accepted_options import without_effect
 from tracin_core.sources.column_names import (
     SPLIT_NAMES,
     find_axis,
@@ -34,6 +35,7 @@ from tracin_core.sources.profiles import Profile, TableProfile, read_names
 from tracin_core.sources.records import Column
 from tracin_core.sources.role_notes import (
     note_left_out,
+    note_more_images,
     note_words,
     suggest_regression,
 )
@@ -152,11 +154,25 @@ def _find_split(
         column = first_named(free, SPLIT_NAMES)
         seen = profile.columns[column].distinct if column else set()
         if column is None or len(seen) > 10 or not any(guess_split(str(name)) for name in seen):
+            _check_no_split_values(options)
             return options
         notes.append(f"Split: column {column!r}. --split says otherwise.")
     values = splits if column is None else sorted(read_names(reader, column))
     train, test = choose_split_values(values, options, notes)
     return replace(options, split=column, train_values=train, test_values=test)
+
+
+def _check_no_split_values(options: ImportOptions) -> None:
+    """See that no values of a split are named where there is none.
+
+    Raises:
+        OptionWithoutEffectError: If some are.
+    """
+    named = [n for n in ("train_values", "test_values") if getattr(options, n) is not None]
+    if named:
+        raise without_effect(
+            named, "no column says what is for training", "Name that column with --split."
+        )
 
 
 def _find_answer(
@@ -207,6 +223,8 @@ def _find_input(
             f"Image: column {image!r}{', decoded from its cells' if in_cells else ''}. --image, "
             "--text or --features says otherwise."
         )
+        paths = [name for name, column in free.items() if column.is_image_path]
+        notes += note_more_images([*sorted(schema.image_columns), *paths], image)
         return replace(options, image=image)
     text = guess_text(free)
     if text is not None:

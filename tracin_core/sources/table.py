@@ -39,6 +39,8 @@ from tracin_core.sources.values import (
 )
 from tracin_core.terms import Split
 
+_PLAIN = NameForm()
+
 
 class TableSource(BaseSource):
     """Examples out of the rows of a table."""
@@ -116,6 +118,7 @@ class TableSource(BaseSource):
             whole = labels if profile.is_whole else read_names(self._reader, column)
             first, note = choose_first(whole, names, self.options.first_class)
             self.notes = (*self.notes, *filter(None, (note,)))
+            self.counts_classes = True
             # Remembered: what comes later may hold neither the first number nor the last.
             self.options = replace(self.options, first_class=first)
         self.classes = names
@@ -167,7 +170,9 @@ class TableSource(BaseSource):
             text=read_text([cell(name) for name in texts], texts) if texts else None,
             image=self._read_image(cell(options.image)) if options.image else None,
             fields=self._read_fields(row.values, places) if options.features else None,
-            given_key=self._read_key(cell(options.key), options.key) if options.key else None,
+            given_key=read_key(cell(options.key), options.key, self._key_form)
+            if options.key
+            else None,
             truth=self._find_truth(cell(options.truth)),
         )
 
@@ -206,19 +211,6 @@ class TableSource(BaseSource):
             return EncodedImage(decode_image(value))
         return read_image_file(self._root, value)
 
-    def _read_key(self, value: Any, column: str) -> str:
-        key = self._key_form.read(value)
-        if not key:
-            raise RefusedError(
-                "no key", f"The key in column {column!r} is empty. Give each row its own."
-            )
-        check_text(key, f"The key in column {column!r}")
-        if len(key) > MAX_NAME:
-            raise RefusedError(
-                "no key", f"The key has {len(key):,} characters, expected at most {MAX_NAME}."
-            )
-        return key
-
     def _read_fields(self, values: Sequence[Any], places: Mapping[str, int]) -> Fields:
         fields = {
             name: _FIELD_READERS[kind](values[places[name]], name)
@@ -250,6 +242,23 @@ def read_target(value: Any, column: str) -> float:
             "the row out.",
         )
     return float(number)
+
+
+def read_key(value: Any, column: str, form: NameForm = _PLAIN) -> str:
+    """Return the name that an example has in its source.
+
+    Raises:
+        RefusedError: If it is empty or too long.
+    """
+    key = form.read(value)
+    if not key:
+        raise RefusedError(
+            "no key", f"The key in column {column!r} is empty. Give each row its own."
+        )
+    check_text(key, f"The key in column {column!r}")
+    if len(key) > MAX_NAME:
+        raise RefusedError("no key", f"The key has {len(key):,} characters, expected at most 200.")
+    return key
 
 
 def _read_number_field(value: Any, column: str) -> float | int | None:
