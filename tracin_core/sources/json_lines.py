@@ -13,11 +13,12 @@ from tracin_core.sources.json_objects import ColumnPaths, look_up, unfold_table
 from tracin_core.sources.json_values import find_json_form, read_values
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Problem
-from tracin_core.sources.rows import Row, Schema, check_column_names, row_problem
+from tracin_core.sources.rows import MAX_COLUMNS, Row, Schema, check_column_names, row_problem
 from tracin_core.sources.text_encoding import find_encoding, read_lines
 
 # Enough to meet every column of a table whose objects leave empty ones out.
 _ROWS_WITH_NAMES = 10_000
+_MAX_NAMES = 10 * MAX_COLUMNS
 _FORMS = {
     "array": "The file is an array of objects: row 1 is its first object.",
     "objects": "The objects stand over several lines, or several on one: row 1 is the first.",
@@ -33,6 +34,7 @@ class JsonLinesReader:
         found = None if options.encoding else find_encoding(path)
         self._encoding = options.encoding or (found.name if found else "utf-8")
         self._form = find_json_form(path, self._encoding)
+        self._num_lines = self._num_commas = 0
         self._table: list[dict[str, Any]] | None = None
         notes = [found.note] if found and found.note else []
         notes += [_FORMS[self._form]] if self._form in _FORMS else []
@@ -43,34 +45,46 @@ class JsonLinesReader:
     def read_rows(self, columns: Sequence[str]) -> Iterator[Row | Problem]:
         """Yield the rows; what a row leaves out is None."""
         paths = [self._paths[name] for name in columns]
+        is_flat = all(len(path) == 1 for path in paths)
         for number, found in self._parse():
             if isinstance(found, Problem):
                 yield found
+            elif is_flat:
+                yield Row(number, [found.get(name) for name in columns])
             else:
                 yield Row(number, [look_up(found, path) for path in paths])
 
     def _find_columns(self, notes: list[str]) -> dict[str, tuple[str | int, ...]]:
-        rows = []
-        first = None
+        collected = ColumnPaths()
+        first = alone = None
+        count = 0
         for _, found in islice(self._parse(), _ROWS_WITH_NAMES):
             if isinstance(found, Problem):
                 first = first or found
-            else:
-                rows.append(found)
-        if not any(rows):
+                continue
+            collected.add(found)
+            count += 1
+            alone = found if count == 1 else None
+            if collected.num_names > _MAX_NAMES:
+                break  # far more than can be used, which is said below
+        if not collected.num_names:
             what = f" In {first.where}: {first.message}" if first else ""
             raise InputError(
                 f"{self._path} holds no JSON objects. Expected one object a line, for example "
                 f'{{"text": "...", "label": "..."}}, or an array of such.{what} With pandas: '
                 'data.to_json(path, orient="records", lines=True).'
             )
-        self._table = unfold_table(rows[0]) if len(rows) == 1 and first is None else None
+        if self._num_commas:
+            notes.append(
+                f"{self._num_commas:,} of the first {self._num_lines:,} lines end with a comma "
+                "after their object, as in an array; it is passed over."
+            )
+        self._table = unfold_table(alone) if alone is not None and first is None else None
         if self._table is not None:
-            rows = self._table[:_ROWS_WITH_NAMES]
+            collected = ColumnPaths()
+            for row in self._table[:_ROWS_WITH_NAMES]:
+                collected.add(row)
             notes.append("The file is one object that holds a table: row 1 is its first row.")
-        collected = ColumnPaths()
-        for row in rows:
-            collected.add(row)
         paths = collected.finish()
         check_column_names(list(paths), self._path)
         if collected.unfolded:
@@ -80,28 +94,17 @@ class JsonLinesReader:
                 f"What is inside of the objects in {listed} is read as columns such as "
                 f"{example!r}; of a list of objects, that of the first three."
             )
-        self._note_commas(notes)
         return paths
-
-    def _note_commas(self, notes: list[str]) -> None:
-        """Tell of lines that end with a comma, as those of an array do."""
-        if self._form != "lines" or self._table is not None:
-            return
-        lines = islice(read_lines(self._path, self._encoding), _ROWS_WITH_NAMES)
-        filled = [line.strip() for line in lines if line.strip()]
-        commas = sum(line.endswith(",") for line in filled)
-        if commas:
-            notes.append(
-                f"{commas:,} of the first {len(filled):,} lines end with a comma after their "
-                "object, as in an array; it is passed over."
-            )
 
     def _parse(self) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
         if self._table is not None:
             yield from enumerate(self._table, 1)
         elif self._form == "lines":
+            self._num_lines = self._num_commas = 0
             for number, line in enumerate(read_lines(self._path, self._encoding), 1):
                 if line.strip():
+                    self._num_lines += 1
+                    self._num_commas += line[-4:].rstrip().endswith("},")
                     yield number, _parse_line(number, line)
         else:
             for number, found in enumerate(read_values(self._path, self._encoding), 1):

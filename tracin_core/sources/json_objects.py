@@ -35,6 +35,11 @@ class ColumnPaths:
             elif len(parts) <= _MAX_PARTS:
                 _collect(parts, name, (name,), value, 0)
 
+    @property
+    def num_names(self) -> int:
+        """Return how many names at the top were met."""
+        return len(self._top)
+
     def finish(self) -> dict[str, Path]:
         """Return the path of each column by its name, in the order they were met."""
         paths: dict[str, Path] = {}
@@ -104,11 +109,13 @@ def _has_parts(value: Any) -> bool:
 
 
 def _collect(parts: dict[str, Path], name: str, path: Path, value: Any, depth: int) -> None:
-    if not _has_parts(value) or depth == _MAX_DEPTH or len(parts) > _MAX_PARTS:
+    if not _has_parts(value) or depth == _MAX_DEPTH:
         parts[name] = path
         return
     items: Iterable[tuple[str | int, Any]] = (
         enumerate(value[:_LISTED]) if isinstance(value, list) else value.items()
     )
     for step, inner in items:
+        if len(parts) > _MAX_PARTS:
+            return
         _collect(parts, f"{name}.{step}", (*path, step), inner, depth + 1)
