@@ -56,6 +56,19 @@ def test_arrays_are_read_in_pieces(tmp_path, monkeypatch, form):
     check_rows(write(tmp_path, FORMS[form]))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_arrays_may_be_in_other_encodings(tmp_path, encoding):
+    path = tmp_path / ("data.jsonl" if encoding == "utf-16-be" else "data.json")
+    path.write_bytes(FORMS["array"].encode(encoding))
+    check_rows(path)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "[1,2,3]", "[", "{", "nothing"])
+def test_files_without_objects_are_refused_in_words(tmp_path, text):
+    with pytest.raises(InputError, match="no JSON objects"):
+        preview(write(tmp_path, text, "data.jsonl"))
+
+
 def test_lines_with_commas_are_counted(tmp_path):
     notes = preview(write(tmp_path, FORMS["lines with commas"])).notes
     assert any(note.startswith("39 of the first 40 lines end with a comma") for note in notes)

@@ -237,7 +237,7 @@ def find_table_form(path: Path) -> str:
         )
     if _starts_with(path, b"PAR1"):
         return "parquet"
-    is_json = _suffix(path) in _JSON_LINES or _starts_with(path, b"{") or _is_array(path)
+    is_json = _suffix(path) in (".json", *_JSON_LINES) or _starts_with(path, b"{")
     return "json-lines" if is_json else "delimited"
 
 
@@ -322,12 +322,8 @@ def _starts_with(path: Path, start: bytes) -> bool:
 
 
 def _is_json(path: Path) -> bool:
-    return _starts_with(path, b"{") or _is_array(path)
-
-
-def _is_array(path: Path) -> bool:
-    """Tell whether a file is an array of objects; a bracket alone may begin a CSV file."""
-    return _starts_with(path, b"[") and _suffix(path) in (".json", *_JSON_LINES)
+    """Tell whether a file called like JSON holds objects, an array, or text in UTF-16."""
+    return any(_starts_with(path, start) for start in (b"{", b"[", b"\xff\xfe", b"\xfe\xff"))
 
 
 def _holds_arrays(path: Path) -> bool:

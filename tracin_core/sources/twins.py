@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tracin_core.numerals import counted
 from tracin_core.sources.survey import Survey
 
-_MAX_TOLD = 2_000  # characters of all groups together
+_MAX_TOLD = 6_000  # characters of all groups together
 # Letters of Cyrillic and Greek that look like Latin ones, for comparing only (Unicode's
 # confusables, UTS 39, small letters after case folding).
 _LOOK_ALIKES = str.maketrans(
@@ -111,7 +111,7 @@ def merge_twins(survey: Survey, preferred: Sequence[str]) -> tuple[Survey, list[
         true_labels=table[survey.true_labels].astype(np.int32),
         names=tuple(names),
     )
-    told = f"Class names that were merged (--merge-twins): {_cut('; '.join(merged))}."
+    told = f"Class names that were merged (--merge-twins): {_list_some(merged)}."
     return changed, [told] if merged else ["--merge-twins found no class names to merge."]
 
 
@@ -179,8 +179,15 @@ def _group(names: Collection[str], form: Callable[[str], str]) -> list[Group]:
 
 def _tell(groups: Sequence[Group], counts: Mapping[str, int]) -> str:
     told = [" = ".join(f"{reveal(name)} ({counts[name]:,})" for name in group) for group in groups]
-    return _cut("; ".join(told))
+    return _list_some(told)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_TOLD else text[: text.rindex(" ", 0, _MAX_TOLD)] + " …"
+def _list_some(told: Sequence[str]) -> str:
+    """Return what is told, and how much more there would be of very much."""
+    kept: list[str] = []
+    for one in told:
+        if kept and sum(map(len, kept)) + len(one) > _MAX_TOLD:
+            break
+        kept.append(one)
+    more = len(told) - len(kept)
+    return "; ".join(kept) + (f"; and {counted(more, 'more group', 'more groups')}" if more else "")
