@@ -9,6 +9,8 @@ from sqlalchemy import Engine
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Expander
 
+from tests.sources.builders import image_folder
+from tests.sources.builders import pets as pictures_of_pets
 from tracin_core.config import Workspace, resolve_workspace
 from tracin_core.importing.importing import import_project
 from tracin_core.reviews.jobs import claim_job, create_job, finish_job, heartbeat, list_jobs
@@ -154,6 +156,29 @@ def test_numbers_as_labels_get_the_names_that_are_given(open_app, news):
     first = next(item for item in app.selectbox if item.label == "The first class is")
     app = first.set_value(0).run()
     assert "10 cannot be used" in said(app)
+
+
+def test_folders_taken_for_something_else_can_be_named_as_classes(open_app, tmp_path):
+    root = image_folder(tmp_path / "sets", [f"{part}/{n}.png" for part in ("images", "masks")
+                                            for n in range(6)])  # fmt: skip
+    app = choose(open_app("projects"), root)
+    assert "look like pictures with masks" in app.error[0].value
+    assert "--classes" not in app.error[0].value
+    box = next(item for item in app.text_input if item.label == "Folders that are classes")
+    app = box.set_value("images,masks").run()
+    assert not app.exception
+    assert "12 images, each with one of 2 classes" in said(app)
+    box = next(item for item in app.text_input if item.label == "Folders to test with")
+    app = box.set_value("masks").run()
+    assert "no folders masks with folders of classes in them" in app.error[0].value
+
+
+def test_an_option_without_an_effect_is_told(open_app, tmp_path):
+    root = image_folder(tmp_path / "pets", pictures_of_pets(each=6))
+    app = choose(open_app("projects"), root)
+    box = next(item for item in app.selectbox if item.label == "Between the fields of a line")
+    app = box.set_value(";").run()
+    assert "no effect on a folder of images" in app.error[0].value
 
 
 @pytest.mark.parametrize(("names", "told"), [("a,b", "Found 2 names"), ("a,a,b", "'a' twice")])
