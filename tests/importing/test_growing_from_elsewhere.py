@@ -18,7 +18,7 @@ from tracin_core.sources.options import OptionWithoutEffectError
 
 
 def test_columns_that_were_recalled_are_no_matter_for_folders(engine, own, tmp_path):
-    lines = [f"{n},the text of number {n} is this" for n in range(20)]
+    lines = [f"{n},the text of number {n} is this and then some more of it" for n in range(20)]
     (tmp_path / "t.csv").write_text("\n".join(line.replace(",", f",{'ab'[i % 2]},", 1)
                                               for i, line in enumerate(lines)))  # fmt: skip
     run(engine, own, tmp_path / "t.csv", columns=("id", "label", "words"), delimiter=",")

@@ -30,6 +30,7 @@ EXPECTED: dict[str, tuple[dict[str, int], tuple[int, int], dict[str, int]]] = {
     "tables below": ({"bar": 10, "disc": 10}, (10, 10), {}),
     "tables of parts": ({"bar": 10, "disc": 10}, (16, 4), {}),
     "strange table": ({"cat": 6, "dog": 6}, (10, 2), {"in no class folder": 1}),
+    "strange parquet": ({"cat": 6, "dog": 6}, (10, 2), {"in no class folder": 1}),
     "text splits": ({"neg": 12, "pos": 12}, (12, 12), {"no class": 6}),
 }
 

@@ -120,7 +120,7 @@ def measure_depth(data: bytes) -> Depth:
     """
     image = _open(data)
     is_deep_colour = image.mode in ("RGB", "RGBA", "LA") and any(
-        ";16" in str(tile[3]) for tile in image.tile
+        ";16" in str(tile[3]) for tile in getattr(image, "tile", ())
     )
     has_frames = bool(getattr(image, "is_animated", False))
     if is_deep_colour:
@@ -273,6 +273,8 @@ def _describe(data: bytes) -> str:
         return "a HEIC photograph"
     if b"ftypavif" in start:
         return "an AVIF image"
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS (`git lfs pull` fetches the image)"
     if start.startswith(b"%!ps"):
         return "a PostScript document"
     return f"no image that can be recognised (it begins with {data[:8]!r})"

@@ -14,7 +14,7 @@ from tracin_core.errors import InputError
 from tracin_core.files import disk_errors_explained
 from tracin_core.sources.accepted_options import check_have_effect, check_used
 from tracin_core.sources.folder_words import say_splits
-from tracin_core.sources.locating import FoundTable, find_table, list_folder, list_wrappings
+from tracin_core.sources.locating import SAVED, FoundTable, find_table, list_folder, list_wrappings
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Source
 from tracin_core.sources.rows import RowReader
@@ -210,11 +210,18 @@ def _find_dataset(path: Path) -> tuple[str, Path] | None:
     from tracin_core.sources.torchvision_sets import find_dataset
 
     for folder in list_wrappings(path):
-        if is_saved_dataset(folder):
+        if is_saved_dataset(folder) and not _lies_beside_folders(folder):
             return "huggingface", folder
         if find_dataset(folder):
             return "torchvision", folder
     return None
+
+
+def _lies_beside_folders(folder: Path) -> bool:
+    """Tell whether Parquet files are only beside folders, which may be the data."""
+    folders, files = list_folder(folder)
+    is_table = any(name.endswith(".parquet") for name in files)
+    return is_table and len(folders) > 1 and not any(name in SAVED for name in files)
 
 
 def _format_of_files(path: Path) -> str:
