@@ -127,10 +127,11 @@ def _open_recalled(path: Path, said: ImportOptions, recalled: ImportOptions) -> 
     try:
         return open_source(path, recalled)
     except OptionWithoutEffectError as error:
-        if set(error.names) & set(name_given(said)):
-            raise
         # What the first data needed may be nothing for data of another kind: a row of names, say.
-        return _open_recalled(path, said, drop_options(recalled, error.names))
+        recalled_only = set(error.names) - set(name_given(said))
+        if not recalled_only:
+            raise
+        return _open_recalled(path, said, drop_options(recalled, recalled_only))
 
 
 def _open(project: Project | None, path: Path, options: ImportOptions) -> Source:
