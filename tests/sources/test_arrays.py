@@ -279,3 +279,24 @@ def test_several_columns_of_an_array_cannot_be_chosen(tmp_path):
     path = save(tmp_path, x=DRAW.normal(size=(20, 3)), y=LABELS)
     with pytest.raises(InputError, match="--features has no effect"):
         preview(path, features=("x1", "x2"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((28 * 28,), r"array.reshape(-1, 28, 28)"),
+        ((8 * 8 * 3,), r"array.reshape(-1, 8, 8, 3)"),
+        ((3, 5, 3), "transpose(0, 2, 3, 1)"),
+        ((4, 5, 4), "taken as transparency"),
+        ((5, 6), None),
+        ((65,), None),
+    ],
+)
+def test_shapes_that_could_mean_something_else_are_said(tmp_path, shape, told):
+    notes = preview(save(tmp_path, x=images(*shape), y=LABELS)).notes
+    words = ("reshape", "transpose", "transparency")
+    assert (
+        any(told in note for note in notes)
+        if told
+        else not any(word in note for note in notes for word in words)
+    )

@@ -20,7 +20,13 @@ from tracin_core.sources.array_names import (
     find_pairs,
     note_others,
 )
-from tracin_core.sources.array_pixels import Pixels, describe_way_out, find_pixel_layout, find_range
+from tracin_core.sources.array_pixels import (
+    Pixels,
+    describe_way_out,
+    find_pixel_layout,
+    find_range,
+    note_shape,
+)
 from tracin_core.sources.base import BaseSource
 from tracin_core.sources.depths import FULL, find_white
 from tracin_core.sources.labels import choose_first, looks_like_indices, make_label_reader
@@ -68,7 +74,7 @@ class ArraySource(BaseSource):
         self.columns = () if self.kind == "image" else _name_columns(first)
         self.num_records = sum(self._file.headers[p.inputs].shape[0] for p in self._pairs)
         self._white: int | None = None
-        self.notes = (*self._describe(), *self._find_white(first, inputs))
+        self.notes = (*self._describe(), *note_shape(first), *self._find_white(first, inputs))
         self._find_classes()
         self._beside = {
             role: find_beside(self._file.headers, self._pairs, role, name)
