@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tracin_core.sources.opening import find_format, open_reader
+from tracin_core.errors import InputError
+from tracin_core.sources.opening import find_format, find_table_in, open_reader
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.profiles import profile_table
 from tracin_core.sources.records import Column
@@ -14,12 +15,20 @@ def list_columns(path: Path, options: ImportOptions) -> tuple[Column, ...]:
     """Return what columns a table file has, all without a role; nothing for other data.
 
     Args:
-        path: A file or folder.
+        path: A file, or a folder with a table in it.
         options: How it is to be read; the columns it names are not looked at.
 
     Raises:
         InputError: If the file cannot be read as a table.
     """
+    if path.is_dir():
+        try:
+            table = find_table_in(path, options)
+        except InputError:  # several: which one is meant is asked for already
+            return ()
+        if table is None:
+            return ()
+        path = table.path
     if not path.is_file() or find_format(path, options) not in ("table", "huggingface"):
         return ()
     reader = open_reader(path, options)
