@@ -8,7 +8,8 @@ from tests.sources.builders import picture, preview, read
 from tests.sources.test_same_in_archives import LAYOUTS, Files, pictures, texts, write
 from tracin_core.errors import InputError
 from tracin_core.sources import ImportOptions, folder_layouts
-from tracin_core.sources.folder_words import is_fold, masked_stem, role_offrom tracin_core.sources.table_columns import list_columns
+from tracin_core.sources.folder_words import is_fold, masked_stem, role_of
+from tracin_core.sources.table_columns import list_columns
 
 # By layout: examples by class, train and test examples, and problems by kind.
 EXPECTED: dict[str, tuple[dict[str, int], tuple[int, int], dict[str, int]]] = {
