@@ -112,12 +112,14 @@ def draw_meaning(found: Preview, key: str) -> ImportOptions:
         ConfigurationError: If they contradict each other.
     """
     said: dict[str, Any] = {}
-    if found.columns:
+    if found.columns and found.format != "npz":
         said |= _draw_columns(found, key)
     with st.expander("More: split, keys, truth, class names, planted errors", key=f"{key}-more"):
-        if found.columns:
+        if found.columns and found.format != "npz":
             said |= draw_helpers(found, key)
         is_class = found.task == "classification" and said.get("target") is None
+        if found.format == "npz" and not said:
+            said |= _draw_arrays(found, key)
         if is_class and found.format in ("table", "npz"):
             said |= _draw_classes(found, key)
         elif found.format in ("image-folder", "text-folder"):
@@ -230,6 +232,29 @@ def _draw_merging(found: Preview, key: str) -> dict[str, Any]:
         "characters or look-alike letters alone; the most frequent spelling stays.",
     )
     return {"merge_twins": merge}
+
+
+def _draw_arrays(found: Preview, key: str) -> dict[str, Any]:
+    """Draw which arrays of an archive hold the answers, and what else is known."""
+    options = found.options
+    answer = "target" if found.task == "regression" else "label"
+    boxes = {
+        answer: ("Array with what is to be predicted", found.target),
+        "truth": ("Array with the truth", "truth_train"),
+        "key": ("Array with lasting names", "ids"),
+    }
+    said: dict[str, Any] = {}
+    with st.container(horizontal=True):
+        for name, (label, example) in boxes.items():
+            typed = st.text_input(
+                label,
+                value=getattr(options, name) or "",
+                key=f"{key}-{name}-array",
+                placeholder=example,
+                width=250,
+            )
+            said[name] = typed.strip() or None
+    return said
 
 
 def _draw_folders(found: Preview, key: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pytest
 from tests.sources.builders import image_folder, pets, picture
 from tests.sources.test_saved_datasets import save_to_disk
 from tests.sources.test_torchvision_sets import mnist
+from tracin_core.config import REPOSITORY_ROOT
 from tracin_core.errors import InputError
 from tracin_core.sources import ImportOptions, open_source
 from tracin_core.sources.accepted_options import EFFECTS, KIND_WORDS, switch_of
@@ -247,3 +248,10 @@ def test_what_was_found_out_may_be_said_again(tmp_path):
             path, ImportOptions.from_json(json.loads(json.dumps(options.to_json())))
         )
         assert again.options == options
+
+
+def test_the_guide_has_the_same_table():
+    guide = (REPOSITORY_ROOT / "docs" / "importing.md").read_text(encoding="utf-8")
+    for kind, names in EFFECTS.items():
+        switches = ", ".join(f"`{switch_of(name)}`" for name in names)
+        assert f"| {KIND_WORDS[kind]} | {switches} |" in guide

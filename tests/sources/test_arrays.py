@@ -279,3 +279,52 @@ def test_several_columns_of_an_array_cannot_be_chosen(tmp_path):
     path = save(tmp_path, x=DRAW.normal(size=(20, 3)), y=LABELS)
     with pytest.raises(InputError, match="--features has no effect"):
         preview(path, features=("x1", "x2"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((28 * 28,), r"array.reshape(-1, 28, 28)"),
+        ((8 * 8 * 3,), r"array.reshape(-1, 8, 8, 3)"),
+        ((3, 5, 3), "transpose(0, 2, 3, 1)"),
+        ((4, 5, 4), "taken as transparency"),
+        ((5, 6), None),
+        ((65,), None),
+    ],
+)
+def test_shapes_that_could_mean_something_else_are_said(tmp_path, shape, told):
+    notes = preview(save(tmp_path, x=images(*shape), y=LABELS)).notes
+    words = ("reshape", "transpose", "transparency")
+    assert (
+        any(told in note for note in notes)
+        if told
+        else not any(word in note for note in notes for word in words)
+    )
+
+
+def noisy(**labels):
+    x = images(4, 4)
+    return {"x_train": x[:15], "x_test": x[15:], "y_test": LABELS[15:], **labels}
+
+
+def test_labels_of_a_longer_name_are_found_or_asked_for(tmp_path):
+    path = save(tmp_path, **noisy(y_train_noisy=LABELS[:15]))
+    assert preview(path).counts == {"train": 15, "test": 5}
+    path = save(tmp_path, **noisy(y_train_a=LABELS[:15], y_train_b=LABELS[:15]))
+    with pytest.raises(
+        InputError, match=r"'x_train' has several .*: y_train_a, y_train_b.*--label"
+    ):
+        preview(path)
+    found = preview(path, label="y_train_b")
+    assert (found.target, found.counts) == ("y_train_b", {"train": 15, "test": 5})
+    path = save(tmp_path, **noisy(truth_train=LABELS[:15]))
+    with pytest.raises(InputError, match="'x_train' has no array of labels"):
+        preview(path)
+
+
+def test_labels_that_parts_share_are_named_once(tmp_path):
+    path = save(tmp_path, **noisy(fine_train=LABELS[:15], fine_test=LABELS[15:] + 4))
+    assert preview(path, label="fine").class_counts["7"] == 2
+    assert preview(path, label="fine_train").class_counts["7"] == 2
+    with pytest.raises(InputError, match="no array 'coarse'"):
+        preview(path, label="coarse")

@@ -140,3 +140,14 @@ def test_fractions_have_the_range_of_the_whole_data_set(tmp_path, high, white):
     assert abs(int(found["a/0.tiff"].max()) - high * 255 / white) <= 1
     assert abs(int(found["b/1.tiff"].max()) - high / 400 * 255 / white) <= 1
     assert any(f"{white:,.0f} as white" in note for note in preview(tmp_path).notes)
+
+
+def test_pictures_of_which_nothing_is_seen_are_said(tmp_path):
+    draw = np.random.default_rng(0)
+    for number in range(6):
+        path = tmp_path / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = draw.integers(0, 256, (4, 4, 4)).astype(np.uint8)
+        pixels[..., 3] = 0 if number < 2 else 255
+        path.write_bytes(encode(pixels, "PNG"))
+    assert any("All of 2 pictures is transparent" in note for note in preview(tmp_path).notes)

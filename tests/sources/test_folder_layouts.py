@@ -7,8 +7,9 @@ import pytest
 from tests.sources.builders import picture, preview, read
 from tests.sources.test_same_in_archives import LAYOUTS, Files, pictures, texts, write
 from tracin_core.errors import InputError
-from tracin_core.sources import folder_layouts
+from tracin_core.sources import ImportOptions, folder_layouts
 from tracin_core.sources.folder_words import is_fold, masked_stem, role_of
+from tracin_core.sources.table_columns import list_columns
 
 # By layout: examples by class, train and test examples, and problems by kind.
 EXPECTED: dict[str, tuple[dict[str, int], tuple[int, int], dict[str, int]]] = {
@@ -30,6 +31,7 @@ EXPECTED: dict[str, tuple[dict[str, int], tuple[int, int], dict[str, int]]] = {
     "tables below": ({"bar": 10, "disc": 10}, (10, 10), {}),
     "tables of parts": ({"bar": 10, "disc": 10}, (16, 4), {}),
     "strange table": ({"cat": 6, "dog": 6}, (10, 2), {"in no class folder": 1}),
+    "strange parquet": ({"cat": 6, "dog": 6}, (10, 2), {"in no class folder": 1}),
     "text splits": ({"neg": 12, "pos": 12}, (12, 12), {"no class": 6}),
 }
 
@@ -224,3 +226,41 @@ def test_parts_and_masks_are_told_by_name():
     assert masked_stem("scan 1_mask") == "scan 1"
     assert masked_stem("benign (2)_mask_1") == "benign (2)"
     assert masked_stem("mask") is None
+
+
+def test_a_table_named_by_its_path_finds_its_pictures_in_a_folder_beside_it(tmp_path):
+    root = write(tmp_path, LAYOUTS["table of one folder"])
+    found = preview(root / "labels.csv")
+    assert (found.kind, found.class_counts) == ("image", {"bar": 6, "disc": 6})
+    assert any("of the folder images" in note for note in found.notes)
+
+
+def test_a_table_beside_folders_has_a_truth_and_keys(tmp_path):
+    files = dict(LAYOUTS["table"])
+    lines = files["metadata.csv"].decode().splitlines()
+    rows = [f"{line},{'disc' if n % 5 else 'bar'},k{n}" for n, line in enumerate(lines[1:])]
+    files["metadata.csv"] = "\n".join([f"{lines[0]},gold,id", *rows]).encode()
+    found = read(write(tmp_path, files), truth="gold", key="id")
+    assert [record.truth for record in found][:2] == ["bar", "disc"]
+    assert [record.key() for record in found][:2] == ["k0", "k1"]
+
+
+def test_a_column_of_numbers_names_no_pictures_of_a_class(tmp_path):
+    files = pictures("cat", "dog", each=12)
+    files["days.csv"] = b"day,weather\n" + b"".join(f"{n},fine\n".encode() for n in range(12))
+    found = preview(write(tmp_path, files))
+    assert found.class_counts == {"cat": 12, "dog": 12}
+
+
+@pytest.mark.parametrize("name", ["../../secret.png", "/etc/passwd", "a" * 300, "x/" * 400])
+def test_names_in_a_table_that_lead_elsewhere_find_nothing(tmp_path, name):
+    (tmp_path / "secret.png").write_bytes(picture(9))
+    root = write(tmp_path / "a" / "b", pictures("cat", "dog"))
+    (root / "list.csv").write_text(f"file,label\n{name},x\n{name},y\n")
+    assert preview(root).class_counts == {"cat": 6, "dog": 6}
+
+
+def test_the_columns_of_a_table_in_a_folder_are_listed_where_roles_cannot_be_told(tmp_path):
+    root = write(tmp_path, LAYOUTS["table"])
+    assert [c.name for c in list_columns(root, ImportOptions())] == ["file_name", "label"]
+    assert list_columns(write(tmp_path / "pets", LAYOUTS["classes"]), ImportOptions()) == ()

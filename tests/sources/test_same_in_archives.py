@@ -106,6 +106,8 @@ LAYOUTS: dict[str, Files] = {
     "no endings": {"labels.csv": labels(ENDLESS, "id,breed"), **LOOSE},
     "flat table": {"labels.csv": labels(swap(pictures("", each=12))), **pictures("", each=12)},
     "strange table": {**PETS, "notes.csv": b"day,weather\n1,fine\n2,rain\n"},
+    "strange parquet": {**PETS, "features.parquet": parquet()},
+    "pointers": {**PETS, "cat/7.png": b"version https://git-lfs.github.com/spec/v1"},
     "two tables": {"train.csv": labels(swap(PETS)), "test.csv": labels(swap(PETS)), **PETS},
     "one csv": {"reviews.csv": b"text,label\n" + b"".join(
         f"the text number {n},{'ab'[n % 2]}\n".encode() for n in range(20))},

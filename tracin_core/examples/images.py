@@ -103,6 +103,7 @@ class Depth:
         is_real: Whether those are numbers with fractions.
         brightest: Of an image of 16 bits a colour, whose lower 8 bits are not read: 0 to 255.
         has_frames: Whether it is an animation, or a file of several pages.
+        is_empty: Whether all of it is transparent, so that nothing is seen.
     """
 
     low: float | None = None
@@ -110,6 +111,7 @@ class Depth:
     is_real: bool = False
     brightest: int | None = None
     has_frames: bool = False
+    is_empty: bool = False
 
 
 def measure_depth(data: bytes) -> Depth:
@@ -120,14 +122,14 @@ def measure_depth(data: bytes) -> Depth:
     """
     image = _open(data)
     is_deep_colour = image.mode in ("RGB", "RGBA", "LA") and any(
-        ";16" in str(tile[3]) for tile in image.tile
+        ";16" in str(tile[3]) for tile in getattr(image, "tile", ())
     )
     has_frames = bool(getattr(image, "is_animated", False))
     if is_deep_colour:
         brightest = read_image(data).convert("L").getextrema()[1]
         return Depth(brightest=int(brightest), has_frames=has_frames)  # type: ignore[arg-type]
     if not _is_deep_grey(image):
-        return Depth(has_frames=has_frames)
+        return Depth(has_frames=has_frames, is_empty=_is_transparent(image))
     samples = _read_samples(image)
     low, high = float(samples.min(initial=0)), float(samples.max(initial=0))
     return Depth(low, high, image.mode == "F", None, has_frames)
@@ -169,6 +171,14 @@ def rescale_deep(data: bytes, range: DeepRange) -> bytes | None:
     buffer = BytesIO()
     Pillow.fromarray(deep).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
+
+
+def _is_transparent(image: Image) -> bool:
+    """Tell whether nothing of an image is seen, whatever colours lie under it."""
+    if "A" not in image.getbands():
+        return False
+    image.seek(0)
+    return image.getchannel("A").getextrema()[1] == 0
 
 
 def _is_deep_grey(image: Image) -> bool:
@@ -273,6 +283,8 @@ def _describe(data: bytes) -> str:
         return "a HEIC photograph"
     if b"ftypavif" in start:
         return "an AVIF image"
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS (`git lfs pull` fetches the image)"
     if start.startswith(b"%!ps"):
         return "a PostScript document"
     return f"no image that can be recognised (it begins with {data[:8]!r})"

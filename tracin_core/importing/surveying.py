@@ -74,12 +74,21 @@ def survey_for(
 
     survey = survey_source(source, rows=rows, check_pixels=check_pixels, on_read=tell)
     if project is not None:
-        # What is recalled may have no effect here; what was said is to have one.
-        has_split = bool((survey.splits >= 0).all() and (survey.splits == 1).any())
-        check_split_options(options, has_split=has_split)
+        _check_split_is_used(project, options, survey)
     num_read = len(survey) + survey.problems.num_refused
     on_progress(Progress(READING, num_read, num_read))
     return SurveyedSource(source, survey)
+
+
+def _check_split_is_used(project: Project, options: ImportOptions, survey: Survey) -> None:
+    """See that what chooses a split is not said of data for a project that has one.
+
+    What is recalled from the project's first import may have no effect.
+    """
+    known = project.settings["options"]
+    recalled = [n for n in ("test_share", "seed") if getattr(options, n) == known.get(n)]
+    has_split = bool((survey.splits >= 0).all() and (survey.splits == 1).any())
+    check_split_options(drop_options(options, recalled), has_split=has_split)
 
 
 def preview_import(
@@ -118,10 +127,11 @@ def _open_recalled(path: Path, said: ImportOptions, recalled: ImportOptions) -> 
     try:
         return open_source(path, recalled)
     except OptionWithoutEffectError as error:
-        if set(error.names) & set(name_given(said)):
-            raise
         # What the first data needed may be nothing for data of another kind: a row of names, say.
-        return _open_recalled(path, said, drop_options(recalled, error.names))
+        recalled_only = set(error.names) - set(name_given(said))
+        if not recalled_only:
+            raise
+        return _open_recalled(path, said, drop_options(recalled, recalled_only))
 
 
 def _open(project: Project | None, path: Path, options: ImportOptions) -> Source:

@@ -72,21 +72,77 @@ def _guess_pairs(headers: Mapping[str, ArrayHeader], answers: str | None) -> lis
     split_inputs = _by_role(headers, _INPUTS)
     split_answers = _by_role(headers, _LABELS)
     if answers is not None:
-        if answers not in headers:
-            raise _cannot_tell(headers, f"There is no array {answers!r}.")
-        split_answers = {None: answers}
+        split_answers = _named_answers(headers, answers, split_inputs, split_answers)
     for word, inputs in split_inputs.items():
-        if word in split_answers:
+        labels = split_answers.get(word) or _find_labels(headers, inputs, word)
+        if labels is not None:
             split: Split | None = None
             if word is not None:
                 split = "train" if word in TRAIN_WORDS else "test"
-            pairs.append(ArrayPair(inputs, split_answers[word], split))
+            pairs.append(ArrayPair(inputs, labels, split))
+        elif word in TRAIN_WORDS and len(split_inputs) > 1:
+            raise _cannot_tell(headers, f"The array {inputs!r} has no array of labels.")
     # A file with x_train and x as well means its split.
     if any(pair.split for pair in pairs):
         pairs = [pair for pair in pairs if pair.split]
     if not pairs:
         raise _cannot_tell(headers, "No pair of inputs and labels is recognised by name.")
     return sorted(pairs, key=lambda pair: pair.split != "train")
+
+
+def _named_answers(
+    headers: Mapping[str, ArrayHeader],
+    answers: str,
+    split_inputs: Mapping[str | None, str],
+    guessed: dict[str | None, str],
+) -> dict[str | None, str]:
+    """Return the arrays of labels where one was named: alone, of one part, or by what parts share.
+
+    Raises:
+        InputError: If there is none.
+    """
+    words = [word for word in split_inputs if word is not None]
+    if answers not in headers:
+        shared = {
+            word: name
+            for word in words
+            for name in (f"{answers}_{word}", f"{word}_{answers}")
+            if name in headers
+        }
+        if not shared:
+            raise _cannot_tell(headers, f"There is no array {answers!r}.")
+        return {**shared}
+    own = (_split_word(answers) or "").lower()
+    if own not in words:
+        return {None: answers}
+    # The other parts have what is called alike, else what is called like labels.
+    alike = {w: n for w in words if (n := answers.replace(own, w)) in headers}
+    return guessed | alike | {own: answers}
+
+
+def _find_labels(headers: Mapping[str, ArrayHeader], inputs: str, word: str | None) -> str | None:
+    """Return the only array that may be labels of a part under a longer name: "y_train_noisy".
+
+    Raises:
+        InputError: If there are several.
+    """
+    if word is None:
+        return None
+    found = [
+        name
+        for name, header in headers.items()
+        if {word} < set(words := name.lower().split("_")) and set(words) & set(_LABELS)
+        if not _is_truth(name) and header.shape[:1] == headers[inputs].shape[:1]
+    ]
+    if len(found) > 1:
+        raise _cannot_tell(
+            headers, f"The array {inputs!r} has several arrays of labels: {', '.join(found)}."
+        )
+    return found[0] if found else None
+
+
+def _is_truth(name: str) -> bool:
+    return _without_split(name).lower() in (*TRUTH_NAMES, "y_true", "clean_y", "y_clean")
 
 
 def _by_role(headers: Mapping[str, ArrayHeader], roles: tuple[str, ...]) -> dict[str | None, str]:
@@ -155,7 +211,7 @@ def find_beside(
 
 def note_others(names: Collection[str]) -> list[str]:
     """Tell of the arrays that are left out; those called like the truth have a use."""
-    truths = sorted(n for n in names if _without_split(n) in (*TRUTH_NAMES, "y_true", "clean_y"))
+    truths = sorted(filter(_is_truth, names))
     notes = []
     if truths:
         name = truths[0] if _split_word(truths[0]) is None else _without_split(truths[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from tracin_core.sources.array_files import ArrayFile, ArrayHeader
 
 _CHANNELS = (1, 3, 4)
 _MAX_EDGE = 20_000  # pixels
+_FLAT = 64  # numbers of the smallest pictures that people have, 8 x 8
 Pixels = npt.NDArray[Any]
 
 
@@ -99,3 +101,39 @@ def describe_way_out(file: ArrayFile, names: list[str]) -> str:
         f"((array - {low:.6g}) * {255 / (high - low):.6g}).round().astype('uint8') to have them "
         "stretched from black to white."
     )
+
+
+def note_shape(header: ArrayHeader) -> list[str]:
+    """Say how the sizes of an array are read where they could mean something else."""
+    sizes = header.shape[1:]
+    if len(sizes) == 1:
+        return _note_flat(header)
+    notes = []
+    if len(sizes) == 3 and sizes[0] in _CHANNELS and sizes[2] in _CHANNELS:
+        notes.append(
+            f"The sizes {sizes} may be read from both sides: the last is taken as the channels. If "
+            "the first is, save array.transpose(0, 2, 3, 1)."
+        )
+    channels = sizes[2] if len(sizes) == 3 and sizes[2] in _CHANNELS else sizes[0]
+    if len(sizes) == 3 and channels == 4:
+        notes.append(
+            "Of 4 channels the last is taken as transparency, and shown over white. If it is "
+            "another one, such as infrared, save the first three alone."
+        )
+    return notes
+
+
+def _note_flat(header: ArrayHeader) -> list[str]:
+    """Ask whether rows of many small whole numbers are pictures that lie flat."""
+    length = header.shape[1]
+    if header.dtype.kind not in "ub" or header.dtype.itemsize > 2 or length < _FLAT:
+        return []
+    for channels in (1, 3):
+        edge = math.isqrt(length // channels)
+        if channels * edge * edge == length:
+            shape = f"{edge}, {edge}" + (f", {channels}" if channels > 1 else "")
+            return [
+                f"Rows of {length} small whole numbers are taken as columns of a table. If they "
+                f"are pictures, save array.reshape(-1, {shape})."
+            ]
+    return []

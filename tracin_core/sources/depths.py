@@ -21,12 +21,13 @@ class Depths:
         """Begin anew, for another reading of the data."""
         self._whole: list[tuple[float, float]] = []
         self._real: list[tuple[float, float]] = []
-        self._num = {"whole": 0, "real": 0, "colour": 0, "frames": 0}
+        self._num = {"whole": 0, "real": 0, "colour": 0, "frames": 0, "empty": 0}
         self._brightest = 0
 
     def add(self, depth: Depth) -> None:
         """Take one picture into account."""
         self._num["frames"] += depth.has_frames
+        self._num["empty"] += depth.is_empty
         if depth.brightest is not None:
             self._num["colour"] += 1
             self._brightest = max(self._brightest, depth.brightest)
@@ -67,6 +68,11 @@ class Depths:
                 f"{counted(self._num['colour'], 'picture')} with 16 bits a colour are nearly "
                 f"black: the brightest value is {self._brightest} of 255, because only the upper 8 "
                 "bits are read. If they hold 10 or 12 bits, save them with 8 bits a colour first."
+            )
+        if self._num["empty"]:
+            notes.append(
+                f"All of {counted(self._num['empty'], 'picture')} is transparent, and white is "
+                "seen instead. If there is a picture under it, save it without transparency."
             )
         if self._num["frames"]:
             notes.append(

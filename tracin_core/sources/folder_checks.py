@@ -111,7 +111,7 @@ def note_without_classes(placed: Placed, no_classes: Collection[str]) -> list[st
 def note_doubtful(chains: Iterable[Chain], named: Collection[str]) -> list[str]:
     """Tell of classes whose names may mean that the class is not known."""
     names = sort_names({chain[0] for chain in chains} - set(named))
-    odd = [name for name in names if is_doubtful(name) or is_container(name)]
+    odd = [name for name in names if is_doubtful(name)]
     if not odd or len(odd) == len(names):
         return []
     others = ",".join(name for name in names if name not in odd)

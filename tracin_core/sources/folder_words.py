@@ -53,6 +53,7 @@ _ABOUT = {
         "previews",
     ),
 }
+_VAGUE = {"image", "images", "img", "imgs", "data", "files", "all", "samples", "raw"}
 _UNLABELLED = {
     *("unlabeled", "unlabelled", "unlabel", "unsup", "unsupervised", "unsorted", "nolabel"),
     *("nolabels", "notlabeled", "notlabelled", "unannotated", "tolabel", "tosort", "todo"),
@@ -106,7 +107,7 @@ def is_unlabelled(name: str) -> bool:
 
 def is_doubtful(name: str) -> bool:
     """Tell whether a folder's name may say that the class is not known, or be one."""
-    return name.strip().strip("_- ").lower() in _DOUBTFUL
+    return name.strip().strip("_- ").lower() in _DOUBTFUL | _VAGUE
 
 
 def is_fold(name: str) -> bool:

@@ -25,6 +25,7 @@ from tracin_core.sources.rows import RowReader
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".npz")
 SAVED = ("dataset_info.json", "dataset_dict.json", "state.json")
 _ROWS = 50  # of a table that are looked at
+_FIRST = 10  # of which at least one must name a picture
 _FOLDERS = 50  # that may hold the pictures of a table
 # Only a table has these.
 _OF_TABLES = (
@@ -44,6 +45,7 @@ class FoundTable:
         root: The folder that those names start from.
         others: Other tables beside it, which are left out.
         parts: The tables where there is one in each of several folders, with their own roots.
+        reader: Of its rows, where it was opened already.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class FoundTable:
     root: Path | None = None
     others: tuple[str, ...] = ()
     parts: tuple[FoundTable, ...] = ()
+    reader: RowReader | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -139,7 +142,7 @@ def find_table(folder: Path, options: ImportOptions, open_reader: OpenReader) ->
     ]
     if len(naming) == 1:
         others = tuple(name for name in tables if name != naming[0].path.name)
-        return FoundTable(naming[0].path, naming[0].image, naming[0].root, others)
+        return replace(naming[0], others=others)
     pictures = any(PurePosixPath(name).suffix.lower() in PICTURES for name in files)
     is_meant = options.format == "table" or any(getattr(options, one) for one in _OF_TABLES)
     if len(tables) == 1 and (is_meant or (len(folders) < 2 and not pictures)):
@@ -185,10 +188,35 @@ def _several(folder: Path, tables: Collection[str], name_pictures: bool) -> Inpu
     )
 
 
+def find_pictures_of(table: Path, reader: RowReader, options: ImportOptions) -> FoundTable | None:
+    """Return where the pictures lie that a table names with their endings, if below its folder.
+
+    Args:
+        table: Named by the person itself.
+        reader: Of its rows.
+        options: What else was said.
+
+    Returns:
+        None where they lie in the table's own folder, as is to be expected, or nowhere.
+    """
+    if options.image_root is not None or options.text or options.features:
+        return None
+    found = _find_pictures(table, table.parent, options, lambda path, said: reader, bare=False)
+    return None if found is None or found.is_plain else found
+
+
 def _find_pictures(
-    table: Path, top: Path, options: ImportOptions, open_reader: OpenReader
+    table: Path,
+    top: Path,
+    options: ImportOptions,
+    open_reader: OpenReader,
+    *,
+    bare: bool = True,
 ) -> FoundTable | None:
-    """Return the column of a table that names files which lie there, and where they start from."""
+    """Return the column of a table that names files which lie there, and where they start from.
+
+    ``bare`` names, without an ending, may be left out of account.
+    """
     if table.name.lower().endswith(".npz"):
         return None
     try:
@@ -205,11 +233,17 @@ def _find_pictures(
             continue
         cells = [cell for row in values if (cell := _read_path(row[number]))]
         for root in roots:
-            bare = root == table.parent or is_container(root.name) or is_split(root.name)
-            hits = sum(_names_picture(root, cell, bare=bare) for cell in cells)
+            short = root == table.parent or is_container(root.name) or is_split(root.name)
+            named = [_names_picture(root, cell, bare=bare and short) for cell in cells[:_FIRST]]
+            # Most columns name nothing: a few cells tell.
+            if not any(named):
+                continue
+            hits = sum(named) + sum(
+                _names_picture(root, cell, bare=bare and short) for cell in cells[_FIRST:]
+            )
             if hits and 2 * hits >= len(cells) and (best is None or hits > best[0]):
                 best = (hits, name, root)
-    return None if best is None else FoundTable(table, best[1], best[2])
+    return None if best is None else FoundTable(table, best[1], best[2], reader=reader)
 
 
 def _possible_roots(folder: Path, top: Path) -> Iterator[Path]:

@@ -20,7 +20,13 @@ from tracin_core.sources.array_names import (
     find_pairs,
     note_others,
 )
-from tracin_core.sources.array_pixels import Pixels, describe_way_out, find_pixel_layout, find_range
+from tracin_core.sources.array_pixels import (
+    Pixels,
+    describe_way_out,
+    find_pixel_layout,
+    find_range,
+    note_shape,
+)
 from tracin_core.sources.base import BaseSource
 from tracin_core.sources.depths import FULL, find_white
 from tracin_core.sources.labels import choose_first, looks_like_indices, make_label_reader
@@ -67,8 +73,8 @@ class ArraySource(BaseSource):
         self.target = self._pairs[0].answers
         self.columns = () if self.kind == "image" else _name_columns(first)
         self.num_records = sum(self._file.headers[p.inputs].shape[0] for p in self._pairs)
-        self._white = None
-        self.notes = (*self._describe(), *self._find_white(first, inputs))
+        self._white: int | None = None
+        self.notes = (*self._describe(), *note_shape(first), *self._find_white(first, inputs))
         self._find_classes()
         self._beside = {
             role: find_beside(self._file.headers, self._pairs, role, name)
@@ -163,7 +169,8 @@ class ArraySource(BaseSource):
         values = {name_value(v.item()) for name in found.values() for v in self._distinct(name)}
         notes: list[str] = []
         train, test = choose_split_values(values, self.options, notes)
-        self._split_words = dict.fromkeys(test, "test") | dict.fromkeys(train, "train")  # type: ignore[arg-type]
+        self._split_words |= dict.fromkeys(test, "test")
+        self._split_words |= dict.fromkeys(train, "train")
         self.options = replace(self.options, train_values=train, test_values=test)
         self.notes = (*self.notes, *notes)
 

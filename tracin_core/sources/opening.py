@@ -14,7 +14,14 @@ from tracin_core.errors import InputError
 from tracin_core.files import disk_errors_explained
 from tracin_core.sources.accepted_options import check_have_effect, check_used
 from tracin_core.sources.folder_words import say_splits
-from tracin_core.sources.locating import FoundTable, find_table, list_folder, list_wrappings
+from tracin_core.sources.locating import (
+    SAVED,
+    FoundTable,
+    find_pictures_of,
+    find_table,
+    list_folder,
+    list_wrappings,
+)
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Source
 from tracin_core.sources.rows import RowReader
@@ -71,7 +78,7 @@ def open_source(path: Path, options: ImportOptions) -> Source:
     if _is_packed_data(path, options):
         return _open_packed(path, options)
     if path.is_dir() and options.format in (None, "table") and options.dataset is None:
-        table = _find_table(path, options)
+        table = find_table_in(path, options)
         if table is not None:
             return _open_found(table, path, options)
     found = options.format or find_format(path, options)
@@ -87,11 +94,11 @@ def find_in_folder(folder: Path) -> Path:
     Raises:
         InputError: If there are several tables and nothing else.
     """
-    table = _find_table(folder, ImportOptions())
+    table = find_table_in(folder, ImportOptions())
     return table.path if table is not None and table.is_plain else folder
 
 
-def _find_table(path: Path, options: ImportOptions) -> FoundTable | None:
+def find_table_in(path: Path, options: ImportOptions) -> FoundTable | None:
     """Return the table that a folder is about, None where it is a data set or files in folders."""
     is_other = options.format is None and _find_dataset(path) is not None
     return None if is_other else find_table(path, options, open_reader)
@@ -107,7 +114,8 @@ def _open_found(table: FoundTable, folder: Path, options: ImportOptions) -> Sour
     else:
         from tracin_core.sources.table import TableSource
 
-        reader = _open_parts(table, options) if table.parts else open_reader(table.path, options)
+        reader = _open_parts(table) if table.parts else table.reader
+        reader = reader or open_reader(table.path, options)
         reader.folder = table.root
         check_have_effect(find_table_form(table.path), options)
         source = TableSource(reader, options)
@@ -116,6 +124,9 @@ def _open_found(table: FoundTable, folder: Path, options: ImportOptions) -> Sour
     others = f" Other tables are left out: {', '.join(table.others[:5])}." if table.others else ""
     if named or others or list_folder(table.path.parent)[0]:
         tables = f"{'tables' if table.parts else 'the table'} {table.path.name}"
+        root = table.root
+        if root is not None and root not in (table.path.parent, folder) and not table.parts:
+            named += f" of the folder {root.name}"
         source.notes = (
             f"The folder holds {tables}{named}; labels are taken from it, not from folders. "
             f"--format image-folder says otherwise.{others}",
@@ -124,14 +135,15 @@ def _open_found(table: FoundTable, folder: Path, options: ImportOptions) -> Sour
     return source
 
 
-def _open_parts(table: FoundTable, options: ImportOptions) -> RowReader:
+def _open_parts(table: FoundTable) -> RowReader:
     """Open the tables of several folders as one, which may be for training and testing."""
     from tracin_core.sources.split_tables import SplitTablesReader
 
     root = table.root or table.path.parent
     readers = {
-        (one.root or one.path.parent).relative_to(root).as_posix(): open_reader(one.path, options)
+        (one.root or one.path.parent).relative_to(root).as_posix(): one.reader
         for one in table.parts
+        if one.reader is not None
     }
     are_splits = say_splits([name.split("/")[0] for name in readers])
     return SplitTablesReader(readers, root, table.image or "", are_splits=are_splits)
@@ -211,11 +223,18 @@ def _find_dataset(path: Path) -> tuple[str, Path] | None:
     from tracin_core.sources.torchvision_sets import find_dataset
 
     for folder in list_wrappings(path):
-        if is_saved_dataset(folder):
+        if is_saved_dataset(folder) and not _lies_beside_folders(folder):
             return "huggingface", folder
         if find_dataset(folder):
             return "torchvision", folder
     return None
+
+
+def _lies_beside_folders(folder: Path) -> bool:
+    """Tell whether Parquet files are only beside folders, which may be the data."""
+    folders, files = list_folder(folder)
+    is_table = any(name.endswith(".parquet") for name in files)
+    return is_table and len(folders) > 1 and not any(name in SAVED for name in files)
 
 
 def _format_of_files(path: Path) -> str:
@@ -260,7 +279,11 @@ def open_reader(path: Path, options: ImportOptions) -> RowReader:
 def _open_table(path: Path, options: ImportOptions) -> Source:
     from tracin_core.sources.table import TableSource
 
-    return TableSource(open_reader(path, options), options)
+    reader = open_reader(path, options)
+    table = find_pictures_of(path, reader, options)
+    if table is not None:
+        return _open_found(table, path.parent, options)
+    return TableSource(reader, options)
 
 
 def _open_images(path: Path, options: ImportOptions) -> Source:

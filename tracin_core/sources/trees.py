@@ -186,7 +186,7 @@ class ZipTree:
                 yield TreeFile(number, name, parts, _zip_reader(archive, member))
                 number += 1
             folders = {parts_of(m.filename) for m in archive.infolist() if m.filename[-1:] == "/"}
-            self.empty |= _find_empty(folders, {parts for parts, _ in listed})
+            self.empty |= _find_empty(folders, [parts for parts, _ in listed])
 
 
 class TarTree:
@@ -216,7 +216,9 @@ class TarTree:
                 elif clutter := find_clutter(parts):
                     self.passed[_clutter_word(clutter)] += 1
                 else:
-                    place = count if self._ranks is None else self._ranks[count]
+                    # One that has grown since has no place; the second reading says so.
+                    known = self._ranks is not None and count < len(self._ranks)
+                    place = self._ranks[count] if self._ranks is not None and known else count
                     name = ascii_escaped("/".join(parts) or member.name)
                     yield TreeFile(place, name, parts, _tar_reader(archive, member))
                     if self._ranks is None:
@@ -225,7 +227,7 @@ class TarTree:
                 archive.members = []  # type: ignore[attr-defined]  # it remembers them all
         if self._ranks is None:
             self._ranks = _rank(names)
-            self.empty |= _find_empty(folders, set(names))
+            self.empty |= _find_empty(folders, names)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -244,7 +246,7 @@ def _rank(names: list[tuple[str, ...]]) -> array[int]:
     return ranks
 
 
-def _find_empty(folders: set[tuple[str, ...]], files: set[tuple[str, ...]]) -> set[str]:
+def _find_empty(folders: set[tuple[str, ...]], files: list[tuple[str, ...]]) -> set[str]:
     """Return the folders that an archive names and that nothing lies in."""
     if not folders:
         return set()
