@@ -25,11 +25,11 @@ _FORMATS = ("image-folder", "text-folder", "table", "huggingface", "torchvision"
 _SINGLE = {
     "dataset": ("NAME", "torchvision data set, for example MNIST; PATH is its folder"),
     "image": ("COLUMN", "column with image files (or array of an .npz file)"),
-    "label": ("COLUMN", "column with the classes to check"),
-    "target": ("COLUMN", "column with the number to check (regression)"),
+    "label": ("COLUMN", "column (or array) with the classes to check"),
+    "target": ("COLUMN", "column (or array) with the number to check (regression)"),
     "split": ("COLUMN", "column that says which rows are for training"),
     "key": ("COLUMN", "column with a name for each example that stays when the data grows"),
-    "truth": ("COLUMN", "column with what is truly right; read by `evaluate` only"),
+    "truth": ("COLUMN", "column (or array) with what is truly right; read by `evaluate` only"),
     "image-root": ("DIR", "folder that image paths are relative to (default: the table's)"),
     "encoding": ("NAME", "of a text file (default: found out)"),
     "delimiter": ("CHAR", "between fields, or: tab (default: found out)"),
@@ -40,7 +40,7 @@ _SEVERAL = {
     "features": ("A,B", "columns of a table that are the input (default: all that can be)"),
     "train-values": ("A,B", "values of the split column, or folders, that are for training"),
     "test-values": ("A,B", "the same for testing"),
-    "classes": ("A,B", "names for labels that are numbers, or names in the order they are to have"),
+    "classes": ("A,B", "names for labels that are numbers, names in their order, or folders"),
 }
 
 
