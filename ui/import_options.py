@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +9,12 @@ import streamlit as st
 
 from tracin_core.sources.name_lists import join_names, split_names
 from tracin_core.sources.options import FORMATS, ImportOptions
-from tracin_core.sources.records import Column, Preview
+from tracin_core.sources.records import Preview
+from ui.import_columns import NO_COLUMN, draw_helpers, select_column
 from ui.wording import FORMAT_WORDS
 
 _INPUTS = {"text": "Text", "image": "Image", "features": "Columns"}
 _ANSWERS = {"label": "Class", "target": "Number"}
-_NONE = "–"
 _ENCODINGS = (
     *("utf-8", "utf-16", "cp1252", "cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253"),
     *("gb18030", "big5", "cp932", "euc_jp", "cp949"),
@@ -117,7 +116,7 @@ def draw_meaning(found: Preview, key: str) -> ImportOptions:
         said |= _draw_columns(found, key)
     with st.expander("More: split, keys, truth, class names, planted errors", key=f"{key}-more"):
         if found.columns and found.format != "npz":
-            said |= _draw_helpers(found, key)
+            said |= draw_helpers(found, key)
         is_class = found.task == "classification" and said.get("target") is None
         if found.format == "npz" and not said:
             said |= _draw_arrays(found, key)
@@ -125,6 +124,8 @@ def draw_meaning(found: Preview, key: str) -> ImportOptions:
             said |= _draw_classes(found, key)
         elif found.format in ("image-folder", "text-folder"):
             said |= _draw_folders(found, key)
+        can_merge = is_class and found.format != "torchvision"  # whose names are known
+        said |= _draw_merging(found, key) if can_merge else {"merge_twins": False}
         if said.get("target") is not None:
             said |= {"classes": None, "first_class": None}
         said |= _draw_numbers(found, key)
@@ -167,14 +168,14 @@ def _draw_input(found: Preview, names: list[str], key: str) -> dict[str, Any]:
             "Columns with the text",
             names,
             default=[name for name in found.options.text_columns if name in names],
-            placeholder=_NONE,
+            placeholder=NO_COLUMN,
             key=f"{key}-text",
             help="The texts of several columns are joined in the order chosen here, with a blank "
             "line between.",
         )
         return said | {"text": tuple(picked) or None}
     current = getattr(found.options, chosen)
-    said[chosen] = _select(f"Column with the {chosen}", names, current, f"{key}-{chosen}")
+    said[chosen] = select_column(f"Column with the {chosen}", names, current, f"{key}-{chosen}")
     return said
 
 
@@ -191,55 +192,9 @@ def _draw_answer(found: Preview, names: list[str], key: str) -> dict[str, Any]:
     said: dict[str, Any] = dict.fromkeys(_ANSWERS)
     label = "Column with the class" if chosen == "label" else "Column with the number"
     current = getattr(found.options, chosen)
-    said[chosen] = _select(label, names, current, f"{key}-{chosen}-column")
+    said[chosen] = select_column(label, names, current, f"{key}-{chosen}-column")
     if chosen == "target":
         said["classes"] = None
-    return said
-
-
-def _draw_helpers(found: Preview, key: str) -> dict[str, Any]:
-    """Draw the columns that are neither input nor answer."""
-    names, options = [column.name for column in found.columns], found.options
-    said: dict[str, Any] = {}
-    with st.container(horizontal=True):
-        said["split"] = _select(
-            "Column that tells train from test", names, options.split, f"{key}-split", width=250
-        )
-        if said["split"] is not None:
-            values = _examples_of(found.columns, said["split"])
-            for field, words in (("train_values", "train with"), ("test_values", "test with")):
-                current = getattr(options, field) if said["split"] == options.split else None
-                picked = st.multiselect(
-                    f"Values of those to {words}",
-                    list(dict.fromkeys([*(current or ()), *values])),
-                    default=list(current or ()),
-                    accept_new_options=True,
-                    placeholder="Found out",
-                    key=f"{key}-{said['split']}-{field}",
-                    width=250,
-                )
-                said[field] = tuple(picked) or None
-        else:
-            said |= {"train_values": None, "test_values": None}
-    with st.container(horizontal=True):
-        said["key"] = _select(
-            "Column with a lasting name",
-            names,
-            options.key,
-            f"{key}-key",
-            width=250,
-            help="A name of each example that stays when the data grows, such as an id. Without "
-            "one, examples are told apart by their content.",
-        )
-        said["truth"] = _select(
-            "Column with the truth",
-            names,
-            options.truth,
-            f"{key}-truth",
-            width=250,
-            help="What is truly right, where that is known. It is kept apart and only used to "
-            "evaluate; no page of the review shows it.",
-        )
     return said
 
 
@@ -288,6 +243,18 @@ def _draw_arrays(found: Preview, key: str) -> dict[str, Any]:
             )
             said[name] = typed.strip() or None
     return said
+
+
+def _draw_merging(found: Preview, key: str) -> dict[str, Any]:
+    """Draw whether names that differ in spelling alone become one class."""
+    merge = st.checkbox(
+        "Merge spellings of a name",
+        value=found.options.merge_twins,
+        key=f"{key}-merge-twins",
+        help="Make one class of names that differ in capitals, blanks, hyphens, invisible "
+        "characters or look-alike letters alone; the most frequent spelling stays.",
+    )
+    return {"merge_twins": merge}
 
 
 def _draw_folders(found: Preview, key: str) -> dict[str, Any]:
@@ -341,30 +308,3 @@ def _draw_numbers(found: Preview, key: str) -> dict[str, Any]:
             width=170,
         )
     return {"test_share": float(share), "seed": int(seed), "plant": float(plant)}
-
-
-def _select(
-    label: str,
-    names: list[str],
-    current: str | None,
-    key: str,
-    *,
-    width: int | str = "stretch",
-    help: str | None = None,
-) -> str | None:
-    """Draw a choice among the columns or none of them."""
-    if key not in st.session_state:
-        st.session_state[key] = current if current in names else None
-    return st.selectbox(
-        label,
-        names,
-        index=None,
-        placeholder=_NONE,
-        key=key,
-        width=width,  # type: ignore[arg-type]
-        help=help,
-    )
-
-
-def _examples_of(columns: Sequence[Column], name: str) -> list[str]:
-    return next((list(column.examples) for column in columns if column.name == name), [])

@@ -206,6 +206,57 @@ def test_an_option_without_an_effect_is_told(open_app, tmp_path):
     assert "no effect on a folder of images" in app.error[0].value
 
 
+@pytest.fixture
+def annotated(tmp_path: Path) -> Path:
+    """Texts as an annotation tool exports them: two spellings of a class, 14 columns more."""
+    path = tmp_path / "answers.csv"
+    more = [f"remark{n}" for n in range(14)]
+    rows = [
+        ",".join(
+            [
+                f"this text is number {n} of all",
+                ("good", "bad", "Good")[n % 3],
+                ("accept", "reject")[n % 5 == 0],
+                *(f"a remark in {name} as long as {n}" for name in more),
+            ]
+        )
+        for n in range(60)
+    ]
+    path.write_text("\n".join([",".join(["text", "label", "answer", *more]), *rows]) + "\n")
+    return path
+
+
+def test_what_a_status_leaves_out_is_said_and_can_be_taken(open_app, annotated):
+    app = choose(open_app("projects"), annotated)
+    assert not app.exception
+    assert "48 texts, each with one of 3 classes" in said(app)
+    assert "left out: 12 of 60 rows, 'reject' (12)" in said(app).replace("\\", "")
+    values = next(i for i in app.multiselect if i.label == "Values with which a row is taken")
+    assert values.value == ["accept"]
+    app = values.set_value(["accept", "reject"]).run()
+    assert not app.exception
+    assert "60 texts, each with one of 3 classes" in said(app)
+
+
+def test_spellings_are_merged_where_the_box_says_so(open_app, annotated):
+    app = choose(open_app("projects"), annotated)
+    assert "“Merge spellings of a name” makes them one each" in said(app)
+    box = next(item for item in app.checkbox if item.label == "Merge spellings of a name")
+    app = box.set_value(True).run()
+    assert not app.exception
+    assert "48 texts, each with one of 2 classes" in said(app)
+
+
+def test_every_note_stands_on_the_page_however_many_there_are(open_app, annotated):
+    app = choose(open_app("projects"), annotated)
+    text = said(app).replace("\\", "")
+    assert [
+        name for name in (f"remark{n}" for n in range(14)) if f"'{name}': left" not in text
+    ] == []
+    assert "“Columns with the text” text,remark0 takes it in" in text
+    assert "--text" not in text
+
+
 @pytest.mark.parametrize(("names", "told"), [("a,b", "Found 2 names"), ("a,a,b", "'a' twice")])
 def test_names_that_do_not_fit_are_told(open_app, news, names, told):
     app = name_columns(choose(open_app("projects"), news), names).run()
@@ -476,6 +527,7 @@ def test_a_suggested_name_is_free_and_allowed(name, taken, expected):
         ("Image: 'b'. --image, --text or --features says otherwise.", "Image: 'b'."),
         ("20% for testing. --test-share and --seed say otherwise.", "20% for testing."),
         ("Name classes with --label, or numbers with --target.", "Name classes, or numbers."),
+        ("To join: --text a,b.", "To join: “Columns with the text” a,b."),
         ("Column 'x--y' is a text -- a long one.", "Column 'x--y' is a text -- a long one."),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -36,6 +37,8 @@ FRAME = pd.DataFrame(
         "part": [("one", "two", "test")[n % 3 if n % 5 else 2] for n in range(ROWS)],
         "name": [f"key {n}" for n in range(ROWS)],
         "gold": [(n + n % 4) % 3 for n in range(ROWS)],
+        "mark": ["accepted" if n % 4 else "rejected" for n in range(ROWS)],
+        "spelled": [("red", "Red", "blue")[n % 3] for n in range(ROWS)],
     }
 )
 
@@ -82,7 +85,9 @@ def make_saved(root: Path) -> Path:
 def make_arrays(root: Path) -> Path:
     draw = np.random.default_rng(0)
     arrays = {"x": draw.normal(size=(ROWS, 3)), "z": draw.normal(size=(ROWS, 2))}
-    words = {name: FRAME[name].to_numpy(dtype=str) for name in ("second", "part", "name")}
+    words = {
+        name: FRAME[name].to_numpy(dtype=str) for name in ("second", "part", "name", "spelled")
+    }
     numbers = {name: FRAME[name].to_numpy() for name in ("label", "gold", "size")}
     np.savez(root / "a.npz", **arrays, **words, **numbers, y=FRAME["label"].to_numpy())
     return root / "a.npz"
@@ -110,12 +115,15 @@ WITH = {
     "test_values": {"split": "part"},
     "first_class": {"classes": ("a", "b", "c", "d")},
     "image_root": {"image": "file"},
+    "status_values": {"status": "mark"},
+    "merge_twins": {"label": "spelled"},
 }
 TABLE = {
     "text": "more", "image": "file", "label": "second", "features": ("size",), "target": "size",
     "split": "part", "train_values": ("one",), "test_values": ("two",), "key": "name",
     "truth": "gold", "classes": ("a", "b", "c"), "first_class": 1, "image_root": "pictures",
-    "encoding": "utf-16", "delimiter": ";", "columns": tuple("abcdefghij"), "dataset": "MNIST",
+    "encoding": "utf-16", "delimiter": ";", "columns": tuple("abcdefghijkl"), "dataset": "MNIST",
+    "status": "mark", "status_values": ("rejected", "accepted"), "merge_twins": True,
     "test_share": 0.5, "seed": 7, "plant": 0.5,
 }  # fmt: skip
 VALUES: dict[str, dict[str, object]] = {
@@ -155,6 +163,11 @@ def test_an_option_has_an_effect_or_is_refused(tmp_path, kind, name):
     base: dict[str, object] = {"dataset": "MNIST"} if kind == "torchvision" else {}
     if name == "dataset" and kind != "torchvision":
         base = {"format": FORMATS.get(kind, kind)}
+    if name == "merge_twins" and kind.endswith("-folder"):
+        one = next(path.iterdir())
+        shutil.copytree(one, path / one.name.upper())
+        (path / one.name.upper() / next(one.iterdir()).name).unlink()
+        next(one.iterdir()).rename(path / one.name.upper() / "only")
     if kind == "npz" and name in ("image", "features"):
         beside = {"label": "y"}
     has_split = kind == "torchvision" and name in ("test_share", "seed")

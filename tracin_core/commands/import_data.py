@@ -30,6 +30,7 @@ _SINGLE = {
     "split": ("COLUMN", "column that says which rows are for training"),
     "key": ("COLUMN", "column with a name for each example that stays when the data grows"),
     "truth": ("COLUMN", "column (or array) with what is truly right; read by `evaluate` only"),
+    "status": ("COLUMN", "column that says whether a row's label holds (default: found out)"),
     "image-root": ("DIR", "folder that image paths are relative to (default: the table's)"),
     "encoding": ("NAME", "of a text file (default: found out)"),
     "delimiter": ("CHAR", "between fields, or: tab (default: found out)"),
@@ -41,6 +42,7 @@ _SEVERAL = {
     "train-values": ("A,B", "values of the split column, or folders, that are for training"),
     "test-values": ("A,B", "the same for testing"),
     "classes": ("A,B", "names for labels that are numbers, names in their order, or folders"),
+    "status-values": ("A,B", "values of the status column with which a row is taken"),
 }
 
 
@@ -67,6 +69,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=(0, 1),
         help="from where labels that are numbers are counted (default: found out)",
+    )
+    parser.add_argument(
+        "--merge-twins",
+        action="store_true",
+        help="make one class of names that differ in capitals, blanks or invisible characters",
     )
     parser.add_argument(
         "--test-share",
@@ -191,6 +198,7 @@ def read_options(options: argparse.Namespace) -> ImportOptions:
         test_share=options.test_share,
         seed=options.seed,
         first_class=options.first_class,
+        merge_twins=options.merge_twins,
         plant=options.plant,
         **said,
     )

@@ -10,8 +10,11 @@ from tracin_core.sources.records import Source
 
 # What a column of a table can be named as; where the file of a table is read, and by which words.
 _ROLES = ("text", "image", "label", "features", "target", "split", "key", "truth")
-_OF_TABLES = (*_ROLES, "train_values", "test_values", "classes", "first_class", "image_root")
-_OF_FOLDERS = ("classes", "train_values", "test_values")
+_OF_TABLES = (
+    *(*_ROLES, "status", "status_values", "train_values", "test_values", "classes", "first_class"),
+    *("merge_twins", "image_root"),
+)
+_OF_FOLDERS = ("classes", "merge_twins", "train_values", "test_values")
 # These say how, not where: they have an effect wherever there is something to choose.
 _EVERYWHERE = ("format", "test_share", "seed", "plant")
 
@@ -26,7 +29,7 @@ EFFECTS: Mapping[str, tuple[str, ...]] = {
     "torchvision": ("dataset", "classes"),
     "npz": (
         *("image", "features", "label", "target", "truth", "key", "split"),
-        *("train_values", "test_values", "classes", "first_class"),
+        *("train_values", "test_values", "classes", "first_class", "merge_twins"),
     ),
 }
 KIND_WORDS: Mapping[str, str] = {
@@ -54,6 +57,11 @@ _INSTEAD: Mapping[str, Mapping[str, str]] = {
         }
         for role in _ROLES
     },
+    **{
+        name: {"": "It has no column that says whether a label holds."}
+        for name in ("status", "status_values")
+    },
+    "merge_twins": {"": "The names of its classes are known, and written in one way."},
     "columns": {
         "": "It has no columns without names: those of a text file (CSV, TSV) whose first line is "
         "data can be given some with --columns."
@@ -110,7 +118,9 @@ def check_used(source: Source, options: ImportOptions) -> None:
             f"the examples are {_EXAMPLES[source.kind]}, not pictures in files",
             "Name the column with the pictures' paths with --image, or leave it out.",
         )
-    of_classes = tuple(n for n in ("classes", "first_class") if getattr(options, n) is not None)
+    of_classes = tuple(
+        name for name in ("classes", "first_class", "merge_twins") if name in name_given(options)
+    )
     if of_classes and source.task == "regression":
         raise without_effect(
             of_classes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from tracin_core.sources.depths import Depths
@@ -41,6 +41,10 @@ class BaseSource(ABC):
 
     def adopt_kinds(self, kinds: Mapping[str, str]) -> None:  # noqa: B027 - most have no columns
         """Read the columns as numbers or categories as a project has them already."""
+
+    def explain_repeats(self, pairs: Sequence[tuple[int, int]], total: int) -> tuple[str, ...]:
+        """Say which records are the same only because something is left out."""
+        return ()
 
     def records(self, *, check_pixels: float = float("inf")) -> Iterator[SourceRecord | Problem]:
         """Yield the examples; see ``Source.records``."""

@@ -34,10 +34,11 @@ _TABLES = (".csv", ".tsv", ".txt", ".tab", ".psv", *_JSON_LINES)
 _POINTER = b"version https://git-lfs"
 # What is no data, or none that can be read here; some of these are zip archives inside.
 _INSTEAD = {
-    ".json": "Save it as JSON lines, one object a line, named .jsonl. With pandas: "
-    'pd.read_json(path).to_json("data.jsonl", orient="records", lines=True).',
+    ".json": "Expected objects or an array of objects in it, such as "
+    '[{"text": "...", "label": "..."}].',
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "Save the sheet as CSV."),
-    ".npy": "Save inputs and labels together: np.savez(path, x=x, y=y).",
+    ".npy": "Save inputs and labels together: "
+    'np.savez("data.npz", x=np.load("x.npy"), y=np.load("y.npy")).',
     **dict.fromkeys(
         (".pkl", ".pickle"),
         "Pickles can run code and are not loaded; save the table as CSV or Parquet.",
@@ -165,7 +166,7 @@ def find_format(path: Path, options: ImportOptions) -> str:
     if path.is_dir():
         return _format_of_folder(path)
     suffix = _suffix(path)
-    if suffix in _TABLES or (suffix == ".json" and _starts_with(path, b"{")):
+    if suffix in _TABLES or (suffix == ".json" and _is_json(path)):
         return "table"
     if suffix in _INSTEAD:
         raise _unknown(path, suffix)
@@ -255,7 +256,7 @@ def find_table_form(path: Path) -> str:
         )
     if _starts_with(path, b"PAR1"):
         return "parquet"
-    is_json = _suffix(path) in _JSON_LINES or _starts_with(path, b"{")
+    is_json = _suffix(path) in (".json", *_JSON_LINES) or _starts_with(path, b"{")
     return "json-lines" if is_json else "delimited"
 
 
@@ -341,6 +342,11 @@ def _starts_with(path: Path, start: bytes) -> bool:
         return False
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def _is_json(path: Path) -> bool:
+    """Tell whether a file called like JSON holds objects, an array, or text in UTF-16."""
+    return any(_starts_with(path, start) for start in (b"{", b"[", b"\xff\xfe", b"\xfe\xff"))
 
 
 def _holds_arrays(path: Path) -> bool:

@@ -8,14 +8,15 @@ import numpy.typing as npt
 from tracin_core.errors import InputError
 from tracin_core.examples.label_noise import flip_labels
 from tracin_core.sources.accepted_options import check_split_options
-from tracin_core.sources.class_list import check_classes, order_classes
+from tracin_core.sources.class_list import check_classes, note_names, order_classes
 from tracin_core.sources.plan_data import OTHER_CLASS, UNKNOWN_TRUTH, Known, Plan
 from tracin_core.sources.plan_reports import answer_word, report_changed, report_same
 from tracin_core.sources.planting import FLIPPED, NOT_PLANTED, plant_values
 from tracin_core.sources.records import Source
 from tracin_core.sources.sameness import find_same
 from tracin_core.sources.splitting import split_examples
-from tracin_core.sources.survey import Survey
+from tracin_core.sources.survey import Survey, describe_refused
+from tracin_core.sources.twins import merge_twins
 
 
 def make_plan(source: Source, survey: Survey, known: Known | None = None) -> Plan:
@@ -30,6 +31,10 @@ def make_plan(source: Source, survey: Survey, known: Known | None = None) -> Pla
         InputError: If there are too few or too many classes, or none is for training.
     """
     is_classes = source.task == "classification"
+    merged: list[str] = []
+    if is_classes and source.options.merge_twins:
+        preferred = (*(known.classes if known else ()), *(source.classes or ()))
+        survey, merged = merge_twins(survey, preferred)
     classes = order_classes(source, survey, known) if is_classes else ()
     numbers = {name: number for number, name in enumerate(classes)}
     # Truths may name classes that no example has: those get a number that no label has.
@@ -53,17 +58,26 @@ def make_plan(source: Source, survey: Survey, known: Known | None = None) -> Pla
         duplicates=len(same.repeats),
         num_known=int((same.known >= 0).sum()),
     )
+    plan.notes += merged
     report_same(plan, source, survey, same)
     if known is not None:
         report_changed(plan, source, survey, same, known)
-    _split(plan, source, known, order)
+    _split(plan, source, survey, known, order)
     if is_classes and known is None:
         check_classes(plan, source, survey)
+    if is_classes:
+        note_names(plan, source)
     _plant(plan, source, order)
     return plan
 
 
-def _split(plan: Plan, source: Source, known: Known | None, order: npt.NDArray[np.int64]) -> None:
+def _split(
+    plan: Plan,
+    source: Source,
+    survey: Survey,
+    known: Known | None,
+    order: npt.NDArray[np.int64],
+) -> None:
     """Use the data's split, or make one.
 
     Raises:
@@ -93,9 +107,11 @@ def _split(plan: Plan, source: Source, known: Known | None, order: npt.NDArray[n
     elif known is None:
         check_split_options(source.options, has_split=True)
     if known is None and not (plan.splits[plan.kept] == 0).any():
+        refused = describe_refused(survey.problems, len(survey))
         raise InputError(
             "All examples are for testing. Expected some for training, whose labels are to be "
             "checked. Say with --train-values which values of the split, or folders, are."
+            + (f" {refused}" if refused else "")
         )
 
 

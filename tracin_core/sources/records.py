@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Protocol
@@ -275,6 +275,14 @@ class Source(Protocol):
 
     def places(self, rows: Collection[int]) -> Mapping[int, str]:
         """Return in words where the records with these numbers are."""
+
+    def explain_repeats(self, pairs: Sequence[tuple[int, int]], total: int) -> tuple[str, ...]:
+        """Say which records are the same only because something is left out.
+
+        Args:
+            pairs: Numbers of a record and of the one before that has the same content.
+            total: How many there are; the pairs may be the first of them.
+        """
 
     def preview(self, rows: int = 20) -> Preview:
         """Read everything once and say what was understood."""

@@ -10,6 +10,8 @@ from tracin_core.sources.column_names import guess_split
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.values import show
 
+SPLIT_UNUSED = "left out by its split"
+
 
 def choose_split_values(
     values: Iterable[str], options: ImportOptions, notes: list[str]
