@@ -147,10 +147,10 @@ def main(arguments: list[str]) -> int:
         The exit status.
     """
     options = parse_arguments(arguments)
-    workspace = resolve_workspace(options.workspace, options.database)
-    os.environ[WORKSPACE_VARIABLE] = str(workspace.root)
-    os.environ[DATABASE_VARIABLE] = workspace.database_url
     try:
+        workspace = resolve_workspace(options.workspace, options.database)
+        os.environ[WORKSPACE_VARIABLE] = str(workspace.root)
+        os.environ[DATABASE_VARIABLE] = workspace.database_url
         check_port(options.address, options.port)
         check_workspace()
     except TracInError as error:

@@ -126,10 +126,11 @@ def _import_as_job(
 ) -> ImportReport:
     """Import what was read already, as a job that others see and may cancel."""
     from tracin_core.commands.progress_display import show_progress
+    from tracin_core.files import expand_path
     from tracin_core.importing.importing import import_project
     from tracin_core.jobs.inline import do_job
 
-    path = options.path.expanduser().resolve()
+    path = expand_path(options.path).resolve()
     texts = {name: getattr(options, name) for name in ("title", "description", "strict")}
     reports = []
 
@@ -160,13 +161,14 @@ def read_options(options: argparse.Namespace) -> ImportOptions:
     Raises:
         ConfigurationError: If it contradicts itself.
     """
+    from tracin_core.files import expand_path
     from tracin_core.sources.options import ImportOptions
 
     names = [name.replace("-", "_") for name in (*_SINGLE, *_SEVERAL)]
     said: dict[str, Any] = {name: getattr(options, name) for name in names}
     if said["image_root"]:
         # The job may be retried from elsewhere.
-        said["image_root"] = str(Path(said["image_root"]).expanduser().resolve())
+        said["image_root"] = str(expand_path(said["image_root"]).resolve())
     return ImportOptions(
         format=options.format,
         test_share=options.test_share,

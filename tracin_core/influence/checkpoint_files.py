@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tracin_core.errors import CheckpointError
+from tracin_core.files import check_ordinary
 from tracin_core.influence.checkpoint_refusals import UNREADABLE, explain_refusal
 from tracin_core.influence.stand_ins import stand_ins_allowed
 
@@ -33,6 +34,7 @@ def read_content(path: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: If there is nothing, it is damaged, or would have to be unpickled.
     """
+    check_ordinary(path, "a file written by torch.save or safetensors", CheckpointError)
     if path.is_dir():
         return read_content(find_weights_file(path))
     if not path.is_file():

@@ -12,11 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tracin_core.errors import InputError
+from tracin_core.sources.cells import in_parts, to_values
+from tracin_core.sources.parquet_bounds import (
+    BATCH,
+    LARGEST_ROWS_PER_BYTE,
+    check_growth,
+    choose_batch,
+    find_shared,
+)
 from tracin_core.sources.records import Problem
 from tracin_core.sources.rows import Row, Schema, check_column_names
 from tracin_core.sources.text_encoding import unreadable
 
-_BATCH = 512  # rows; with photographs in them some hundred megabytes at most
 FileKind = Literal["parquet", "arrow"]
 
 
@@ -84,22 +91,18 @@ class ColumnarReader:
 
 
 def _to_list(column: pa.Array, path: Path) -> list[Any]:
-    """Return a column's values; bytes that are no UTF-8 become lone surrogates, row by row."""
-    is_large = pa.types.is_large_string(column.type)
     try:
-        values: list[Any] = column.to_pylist()
-        return values
+        return to_values(column)
     except UnicodeDecodeError as error:
-        if not is_large and not pa.types.is_string(column.type):
-            raise _damaged(path, error) from error
-    found = column.cast(pa.large_binary() if is_large else pa.binary()).to_pylist()
-    return [None if raw is None else raw.decode("utf-8", "surrogateescape") for raw in found]
+        raise _damaged(path, error) from error
 
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
+    except MemoryError:
+        raise  # which whoever bounds the memory explains
     except OSError as error:
         if isinstance(error, pa.ArrowException) or error.errno is None:
             raise _damaged(path, error) from error
@@ -128,6 +131,7 @@ def _open_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
     with _explained(path):
         if kind == "parquet":
             with pq.ParquetFile(path) as file:
+                check_growth(path, file.metadata)
                 return file.schema_arrow, file.metadata.num_rows
         with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as reader:
             return reader.schema, 0
@@ -136,15 +140,30 @@ def _open_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
 def _read_batches(path: Path, kind: FileKind, columns: list[str]) -> Iterator[pa.RecordBatch]:
     with _explained(path):
         if kind == "parquet":
-            with pq.ParquetFile(path) as file:
-                yield from file.iter_batches(batch_size=_BATCH, columns=columns)
+            yield from _read_parquet(path, columns)
         else:
-            with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as reader:
-                for batch in reader:
-                    # A damaged file's offsets may point anywhere in memory.
-                    batch.validate(full=True)
-                    for start in range(0, batch.num_rows, _BATCH):
-                        yield batch.slice(start, _BATCH)
+            yield from _read_arrow(path, columns)
+
+
+def _read_parquet(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path) as file:
+        shared = find_shared(file.metadata)
+        batch = choose_batch(file.metadata, shared)
+    with pq.ParquetFile(path, read_dictionary=shared) as file:
+        yield from file.iter_batches(batch_size=batch, columns=columns)
+
+
+def _read_arrow(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    rows, most = 0, LARGEST_ROWS_PER_BYTE * path.stat().st_size
+    with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as reader:
+        for batch in reader:
+            rows += batch.num_rows
+            if rows > most:
+                raise ValueError(f"it claims {rows:,} rows, of which it cannot hold the bytes")
+            # A damaged file's offsets may point anywhere in memory.
+            batch.validate(full=True)
+            for start in range(0, batch.num_rows, BATCH):
+                yield from in_parts(batch.slice(start, BATCH).select(columns))
 
 
 def _check_same_columns(schemas: Sequence[pa.Schema], files: Mapping[str, Sequence[Path]]) -> None:
