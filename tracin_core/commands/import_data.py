@@ -98,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.importing.surveying import preview_import, survey_for
     from tracin_core.reviews.database import open_database
     from tracin_core.reviews.project_rules import check_slug
+    from tracin_core.work.memory import memory_bounded
 
     check_slug(options.project)
     said = read_options(options)
@@ -105,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
     workspace.prepare()
     engine = open_database(workspace.database_url)
     place = (engine, options.project, options.path)
-    with show_progress(options.project) as report:
+    with show_progress(options.project) as report, memory_bounded(str(options.path)):
         surveyed = survey_for(*place, said, rows=10, on_progress=report)
     preview, plan = preview_import(engine, workspace, options.project, surveyed)
     print_preview(preview, plan, options.project)
@@ -129,6 +130,7 @@ def _import_as_job(
     from tracin_core.files import expand_path
     from tracin_core.importing.importing import import_project
     from tracin_core.jobs.inline import do_job
+    from tracin_core.work.memory import memory_bounded
 
     path = expand_path(options.path).resolve()
     texts = {name: getattr(options, name) for name in ("title", "description", "strict")}
@@ -150,7 +152,7 @@ def _import_as_job(
 
     job_options = {"path": str(path), "options": said.to_json()} | texts
     place = (engine, workspace, options.project, NAME, job_options)
-    with show_progress(options.project) as show:
+    with show_progress(options.project) as show, memory_bounded(str(path)):
         do_job(*place, show=show, work=work)
     return reports[0]
 

@@ -22,9 +22,11 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.files import expand_path
     from tracin_core.housekeeping.restoring import read_manifest
     from tracin_core.jobs.inline import do_job
+    from tracin_core.work.memory import memory_bounded
 
     path: Path = expand_path(options.file).resolve()
-    slug = options.name or read_manifest(path).slug
+    with memory_bounded(f"The backup {path}"):
+        slug = options.name or read_manifest(path).slug
     opened = open_workspace(options)
     with show_progress(slug) as report:
         do_job(opened.engine, opened.workspace, slug, NAME, {"path": str(path)}, show=report)

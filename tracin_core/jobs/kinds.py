@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
 from tracin_core.errors import JobError
+from tracin_core.work.memory import memory_bounded
 from tracin_core.work.progress import OnProgress
 
 
@@ -137,17 +138,18 @@ def _import(assignment: Assignment) -> dict[str, Any]:
     from tracin_core.sources import ImportOptions
 
     options = assignment.options
-    report = import_project(
-        assignment.engine,
-        assignment.workspace,
-        assignment.slug,
-        Path(options["path"]),
-        ImportOptions.from_json(options.get("options", {})),
-        title=options.get("title"),
-        description=options.get("description", ""),
-        strict=options.get("strict", False),
-        on_progress=assignment.on_progress,
-    )
+    with memory_bounded(options["path"]):
+        report = import_project(
+            assignment.engine,
+            assignment.workspace,
+            assignment.slug,
+            Path(options["path"]),
+            ImportOptions.from_json(options.get("options", {})),
+            title=options.get("title"),
+            description=options.get("description", ""),
+            strict=options.get("strict", False),
+            on_progress=assignment.on_progress,
+        )
     return report.to_json()
 
 
@@ -168,13 +170,14 @@ def _backup(assignment: Assignment) -> dict[str, Any]:
 def _restore(assignment: Assignment) -> dict[str, Any]:
     from tracin_core.housekeeping.restoring import restore_project
 
-    project = restore_project(
-        assignment.engine,
-        assignment.workspace,
-        Path(assignment.options["path"]),
-        slug=assignment.slug,
-        on_progress=assignment.on_progress,
-    )
+    with memory_bounded(f"The backup {assignment.options['path']}"):
+        project = restore_project(
+            assignment.engine,
+            assignment.workspace,
+            Path(assignment.options["path"]),
+            slug=assignment.slug,
+            on_progress=assignment.on_progress,
+        )
     return {"project": project.slug}
 
 
