@@ -108,7 +108,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(workspace):
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("a/1.png", b"0")
         archive.filelist[0].file_size = 5 * 2**30  # which its list of files claims
-    with pytest.raises(InputError, match="5.0 GB, expected at most"):
+    with pytest.raises(InputError, match=r"5\.0 GB, expected at most"):
         receive_upload(workspace, "bomb.zip", io.BytesIO(buffer.getvalue()))
     assert left_over(workspace) == []
 

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 from tracin_core.errors import InputError, WorkspaceError
@@ -174,6 +174,16 @@ def is_safe(name: str) -> bool:
         and not any(part in ("", ".", "..") for part in parts)
         and not any(place.startswith(".") for place in (parts[0], *parts[1:2]))
     )
+
+
+def is_index(name: str) -> bool:
+    """Tell whether a path in a project's folder is a run's index, or lies in one.
+
+    Indexes are read by native code, so none that comes from elsewhere is used. They are neither
+    backed up nor restored, and built from the vectors, which are.
+    """
+    parts = PurePath(name).parts
+    return len(parts) > 2 and parts[0] == "runs" and parts[2].startswith("index-")
 
 
 def _read_manifest(archive: zipfile.ZipFile) -> Manifest:
