@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from tracin_core.errors import InputError
 from tracin_core.sources.cells import in_parts, to_values
+from tracin_core.sources.csv_rows import MAX_FIELD
 from tracin_core.sources.parquet_bounds import (
     BATCH,
     LARGEST_ROWS_PER_BYTE,
@@ -21,7 +22,7 @@ from tracin_core.sources.parquet_bounds import (
     find_shared,
 )
 from tracin_core.sources.records import Problem
-from tracin_core.sources.rows import Row, Schema, check_column_names
+from tracin_core.sources.rows import Row, Schema, check_column_names, row_problem
 from tracin_core.sources.text_encoding import unreadable
 
 FileKind = Literal["parquet", "arrow"]
@@ -74,7 +75,11 @@ class ColumnarReader:
                 for values in self._read_file(path, columns):
                     place = self._place(split, in_split, path, in_file)
                     number, in_split, in_file = number + 1, in_split + 1, in_file + 1
-                    yield Row(number, values, split or None, place)
+                    longest = max((len(v) for v in values if type(v) is str), default=0)
+                    if longest > MAX_FIELD:
+                        yield _too_long(number, longest)
+                    else:
+                        yield Row(number, values, split or None, place)
 
     def _read_file(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         for batch in _read_batches(path, self._kind, list(columns)):
@@ -88,6 +93,16 @@ class ColumnarReader:
         if self._kind == "parquet" and path.name != self.name:
             return f"{path.name}, row {in_file + 1}"
         return None
+
+
+def _too_long(number: int, length: int) -> Problem:
+    """Return the problem of a row that is told at once: even to look at its end takes time."""
+    return row_problem(
+        number,
+        f"A cell has {length:,} characters, expected at most {MAX_FIELD:,}. Cut it, or split it "
+        "into several rows.",
+        "cell too long",
+    )
 
 
 def _to_list(column: pa.Array, path: Path) -> list[Any]:
