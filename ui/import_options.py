@@ -222,6 +222,18 @@ def _draw_classes(found: Preview, key: str) -> dict[str, Any]:
     return {"classes": classes, "first_class": first if classes else None}
 
 
+def _draw_merging(found: Preview, key: str) -> dict[str, Any]:
+    """Draw whether names that differ in spelling alone become one class."""
+    merge = st.checkbox(
+        "Merge spellings of a name",
+        value=found.options.merge_twins,
+        key=f"{key}-merge-twins",
+        help="Make one class of names that differ in capitals, blanks, hyphens, invisible "
+        "characters or look-alike letters alone; the most frequent spelling stays.",
+    )
+    return {"merge_twins": merge}
+
+
 def _draw_arrays(found: Preview, key: str) -> dict[str, Any]:
     """Draw which arrays of an archive hold the answers, and what else is known."""
     options = found.options
@@ -243,18 +255,6 @@ def _draw_arrays(found: Preview, key: str) -> dict[str, Any]:
             )
             said[name] = typed.strip() or None
     return said
-
-
-def _draw_merging(found: Preview, key: str) -> dict[str, Any]:
-    """Draw whether names that differ in spelling alone become one class."""
-    merge = st.checkbox(
-        "Merge spellings of a name",
-        value=found.options.merge_twins,
-        key=f"{key}-merge-twins",
-        help="Make one class of names that differ in capitals, blanks, hyphens, invisible "
-        "characters or look-alike letters alone; the most frequent spelling stays.",
-    )
-    return {"merge_twins": merge}
 
 
 def _draw_folders(found: Preview, key: str) -> dict[str, Any]:

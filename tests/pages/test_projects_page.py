@@ -159,53 +159,6 @@ def test_numbers_as_labels_get_the_names_that_are_given(open_app, news):
     assert "10 cannot be used" in said(app)
 
 
-def test_folders_taken_for_something_else_can_be_named_as_classes(open_app, tmp_path):
-    root = image_folder(tmp_path / "sets", [f"{part}/{n}.png" for part in ("images", "masks")
-                                            for n in range(6)])  # fmt: skip
-    app = choose(open_app("projects"), root)
-    assert "look like pictures with masks" in app.error[0].value
-    assert "--classes" not in app.error[0].value
-    box = next(item for item in app.text_input if item.label == "Folders that are classes")
-    app = box.set_value("images,masks").run()
-    assert not app.exception
-    assert "12 images, each with one of 2 classes" in said(app)
-    box = next(item for item in app.text_input if item.label == "Folders to test with")
-    app = box.set_value("masks").run()
-    assert "no folders masks with folders of classes in them" in app.error[0].value
-
-
-def test_arrays_are_named_by_hand(open_app, tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4), dtype=np.uint8)
-    labels = np.arange(20) % 2
-    np.savez(tmp_path / "a.npz", x_train=pixels, y_train_a=labels, y_train_b=1 - labels,
-             truth_train=labels)  # fmt: skip
-    app = choose(open_app("projects"), tmp_path / "a.npz")
-    assert "several arrays of labels" in said(app)
-    image = next(item for item in app.selectbox if item.label == "Column with the image")
-    app = image.set_value("x_train").run() if image.value is None else app
-    label = next(item for item in app.selectbox if item.label == "Column with the class")
-    app = label.set_value("y_train_b").run()
-    assert not app.exception
-    assert "20 images, each with one of 2 classes" in said(app)
-    np.savez(tmp_path / "b.npz", x_train=pixels, y_train=labels, truth_train=labels)
-    app = choose(open_app("projects"), tmp_path / "b.npz")
-    truth = next(item for item in app.text_input if item.label == "Array with the truth")
-    app = truth.set_value("truths").run()
-    assert "no array" in app.error[0].value
-    truth = next(item for item in app.text_input if item.label == "Array with the truth")
-    app = truth.set_value("truth").run()
-    assert not app.exception
-    assert "20 images" in said(app)
-
-
-def test_an_option_without_an_effect_is_told(open_app, tmp_path):
-    root = image_folder(tmp_path / "pets", pictures_of_pets(each=6))
-    app = choose(open_app("projects"), root)
-    box = next(item for item in app.selectbox if item.label == "Between the fields of a line")
-    app = box.set_value(";").run()
-    assert "no effect on a folder of images" in app.error[0].value
-
-
 @pytest.fixture
 def annotated(tmp_path: Path) -> Path:
     """Texts as an annotation tool exports them: two spellings of a class, 14 columns more."""
@@ -255,6 +208,53 @@ def test_every_note_stands_on_the_page_however_many_there_are(open_app, annotate
     ] == []
     assert "“Columns with the text” text,remark0 takes it in" in text
     assert "--text" not in text
+
+
+def test_folders_taken_for_something_else_can_be_named_as_classes(open_app, tmp_path):
+    root = image_folder(tmp_path / "sets", [f"{part}/{n}.png" for part in ("images", "masks")
+                                            for n in range(6)])  # fmt: skip
+    app = choose(open_app("projects"), root)
+    assert "look like pictures with masks" in app.error[0].value
+    assert "--classes" not in app.error[0].value
+    box = next(item for item in app.text_input if item.label == "Folders that are classes")
+    app = box.set_value("images,masks").run()
+    assert not app.exception
+    assert "12 images, each with one of 2 classes" in said(app)
+    box = next(item for item in app.text_input if item.label == "Folders to test with")
+    app = box.set_value("masks").run()
+    assert "no folders masks with folders of classes in them" in app.error[0].value
+
+
+def test_arrays_are_named_by_hand(open_app, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4), dtype=np.uint8)
+    labels = np.arange(20) % 2
+    np.savez(tmp_path / "a.npz", x_train=pixels, y_train_a=labels, y_train_b=1 - labels,
+             truth_train=labels)  # fmt: skip
+    app = choose(open_app("projects"), tmp_path / "a.npz")
+    assert "several arrays of labels" in said(app)
+    image = next(item for item in app.selectbox if item.label == "Column with the image")
+    app = image.set_value("x_train").run() if image.value is None else app
+    label = next(item for item in app.selectbox if item.label == "Column with the class")
+    app = label.set_value("y_train_b").run()
+    assert not app.exception
+    assert "20 images, each with one of 2 classes" in said(app)
+    np.savez(tmp_path / "b.npz", x_train=pixels, y_train=labels, truth_train=labels)
+    app = choose(open_app("projects"), tmp_path / "b.npz")
+    truth = next(item for item in app.text_input if item.label == "Array with the truth")
+    app = truth.set_value("truths").run()
+    assert "no array" in app.error[0].value
+    truth = next(item for item in app.text_input if item.label == "Array with the truth")
+    app = truth.set_value("truth").run()
+    assert not app.exception
+    assert "20 images" in said(app)
+
+
+def test_an_option_without_an_effect_is_told(open_app, tmp_path):
+    root = image_folder(tmp_path / "pets", pictures_of_pets(each=6))
+    app = choose(open_app("projects"), root)
+    box = next(item for item in app.selectbox if item.label == "Between the fields of a line")
+    app = box.set_value(";").run()
+    assert "no effect on a folder of images" in app.error[0].value
 
 
 @pytest.mark.parametrize(("names", "told"), [("a,b", "Found 2 names"), ("a,a,b", "'a' twice")])
