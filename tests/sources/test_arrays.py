@@ -328,3 +328,17 @@ def test_labels_that_parts_share_are_named_once(tmp_path):
     assert preview(path, label="fine_train").class_counts["7"] == 2
     with pytest.raises(InputError, match="no array 'coarse'"):
         preview(path, label="coarse")
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (np.eye(4)[LABELS], r"one-hot labels save labels.argmax\(axis=1\)"),
+        (np.eye(4)[LABELS] + np.eye(4)[0], "If they are shares of classes"),
+        (np.maximum(np.eye(4)[LABELS], np.eye(4)[0]), "15 examples have no class or several"),
+        (np.full((20, 3), 0.4), "keeps the largest alone"),
+    ],
+)
+def test_several_numbers_for_an_example_are_told_by_what_they_are(tmp_path, labels, told):
+    with pytest.raises(InputError, match=told):
+        preview(save(tmp_path, x=images(4, 4), y=labels))

@@ -103,7 +103,7 @@ def _named_answers(
     """
     words = [word for word in split_inputs if word is not None]
     if answers not in headers:
-        shared = {
+        shared: dict[str | None, str] = {
             word: name
             for word in words
             for name in (f"{answers}_{word}", f"{word}_{answers}")
@@ -111,7 +111,7 @@ def _named_answers(
         }
         if not shared:
             raise _cannot_tell(headers, f"There is no array {answers!r}.")
-        return {**shared}
+        return shared
     own = (_split_word(answers) or "").lower()
     if own not in words:
         return {None: answers}

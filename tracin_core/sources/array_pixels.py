@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracin_core.errors import InputError
+from tracin_core.examples.images import MAX_PIXELS
 from tracin_core.sources.array_files import ArrayFile, ArrayHeader
 
 _CHANNELS = (1, 3, 4)
@@ -36,6 +37,11 @@ def find_pixel_layout(
         raise InputError(
             f"The array {header} has images of {' x '.join(map(str, sizes))}. Expected 1 to "
             f"{_MAX_EDGE:,} pixels a side."
+        )
+    if math.prod(sizes) > MAX_PIXELS * max(_CHANNELS):
+        raise InputError(
+            f"The array {header} has images of {math.prod(sizes):,} numbers. Expected at most "
+            f"{MAX_PIXELS / 1e6:.0f} million pixels. Save smaller ones."
         )
     if len(sizes) == 2:
         return to_samples

@@ -228,7 +228,7 @@ class ArraySource(BaseSource):
             if int(np.prod(answers.shape[1:])) != 1:
                 raise InputError(
                     f"The array of labels {answers} has several numbers for each example. "
-                    "Expected one. For one-hot labels save labels.argmax(axis=1)."
+                    f"Expected one. {self._describe_several(answers)}"
                 )
             if answers.dtype.kind not in "iufUb":
                 raise InputError(
@@ -250,6 +250,24 @@ class ArraySource(BaseSource):
                 f"The array {first} holds one number for each example. Expected images of shape "
                 "(N, H, W) or (N, H, W, C), or rows of shape (N, columns)."
             )
+
+    def _describe_several(self, answers: ArrayHeader) -> str:
+        """Return what can be done with several numbers for each example, by what they are."""
+        if len(answers.shape) != 2 or answers.dtype.kind not in "iufb":
+            return "Save one label for each example."
+        rows = self._file.read(answers.name)
+        ones = (rows != 0).sum(axis=1)
+        if ((rows == 0) | (rows == 1)).all():
+            if (ones == 1).all():
+                return "For one-hot labels save labels.argmax(axis=1)."
+            return (
+                f"{int((ones != 1).sum()):,} examples have no class or several, which cannot be "
+                "checked as one label. Save one project for each class: labels[:, 0], ..."
+            )
+        return (
+            "If they are shares of classes, labels.argmax(axis=1) keeps the largest alone; if they "
+            "are several measures, save one project for each: labels[:, 0], ..."
+        )
 
     def _answer_dtype(self) -> np.dtype[Any]:
         return self._file.headers[self._pairs[0].answers].dtype

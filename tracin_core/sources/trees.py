@@ -20,6 +20,7 @@ from typing import Protocol
 
 from tracin_core.errors import InputError
 from tracin_core.examples.images import MAX_BYTES
+from tracin_core.sources.archive_bounds import MAX_DEPTH, check_depth, is_tar, open_tar, open_zip
 from tracin_core.sources.folder_words import is_clutter
 from tracin_core.sources.image_files import read_within_limit, too_large
 from tracin_core.sources.text_encoding import unreadable
@@ -33,7 +34,7 @@ _SMALL = 2**30  # bytes; below this nothing is too much
 # What the readers of archives answer damaged or unusual ones with.
 DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError),
-    *(NotImplementedError, lzma.LZMAError),
+    *(NotImplementedError, lzma.LZMAError, RecursionError),
 )
 
 Read = Callable[[], bytes]
@@ -99,14 +100,6 @@ def is_zip(path: Path) -> bool:
     return zipfile.is_zipfile(path) and not is_tar(path)
 
 
-def is_tar(path: Path) -> bool:
-    """Tell whether a file is a tar archive, packed or not."""
-    try:
-        return tarfile.is_tarfile(path)
-    except (OSError, EOFError, zlib.error):
-        return False
-
-
 class FolderTree:
     """The files below a folder; links that lead out of it are refused."""
 
@@ -132,6 +125,11 @@ class FolderTree:
             raise unreadable(folder, error) from error
         if not found and parents:
             self.empty.add("/".join(parents))
+        if len(parents) > MAX_DEPTH:
+            raise InputError(
+                f"The folder {ascii_escaped('/'.join(parents))[:200]}… lies more than {MAX_DEPTH} "
+                f"folders below {self.root}. Expected fewer: name the folder that holds the data."
+            )
         for name, has_files in found:
             path, parts = folder / name, (*parents, name)
             if is_clutter(name):
@@ -173,7 +171,7 @@ class ZipTree:
     def files(self) -> Iterator[TreeFile]:
         """Yield the files by folder, each in alphabetical order."""
         self.passed.clear()
-        with archive_explained(self._path), zipfile.ZipFile(self._path) as archive:
+        with archive_explained(self._path), open_zip(self._path) as archive:
             members = [m for m in archive.infolist() if not m.filename.endswith("/")]
             check_size(self._path, len(members), sum(m.file_size for m in members))
             listed = [(parts_of(member.filename), member) for member in members]
@@ -205,11 +203,12 @@ class TarTree:
         names: list[tuple[str, ...]] = []
         folders: set[tuple[str, ...]] = set()
         count = 0
-        with archive_explained(self._path), tarfile.open(self._path, "r:*") as archive:
+        with archive_explained(self._path), open_tar(self._path) as archive:
             number = 0
             while (member := archive.next()) is not None:
                 number += 1
                 check_size(self._path, number, member.offset_data + member.size)
+                check_depth(self._path, member.name)
                 parts = parts_of(member.name)
                 if member.isdir():
                     folders.add(parts)
