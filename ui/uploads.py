@@ -12,7 +12,7 @@ from typing import IO
 
 from tracin_core.config import Workspace
 from tracin_core.files import disk_errors_explained
-from tracin_core.sources.unpacking import unpack_archive
+from tracin_core.importing.looking import unpack_apart
 
 UPLOAD_TYPES = ("csv", "tsv", "parquet", "jsonl", "ndjson", "gz", "npz", "zip")
 MAX_MEGABYTES = 500  # a browser's upload is held in memory; larger data is named by its path
@@ -89,6 +89,6 @@ def sweep_uploads(workspace: Workspace, in_use: Collection[Path]) -> None:
 
 def _unpack(path: Path) -> Path:
     """Unpack an archive beside itself, remove it, and return what is to be imported."""
-    found = unpack_archive(path, path.with_name(f"{path.stem or 'upload'}-files"))
+    found = unpack_apart(path, path.with_name(f"{path.stem or 'upload'}-files"))
     path.unlink()
     return found

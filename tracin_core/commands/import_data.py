@@ -25,11 +25,12 @@ _FORMATS = ("image-folder", "text-folder", "table", "huggingface", "torchvision"
 _SINGLE = {
     "dataset": ("NAME", "torchvision data set, for example MNIST; PATH is its folder"),
     "image": ("COLUMN", "column with image files (or array of an .npz file)"),
-    "label": ("COLUMN", "column with the classes to check"),
-    "target": ("COLUMN", "column with the number to check (regression)"),
+    "label": ("COLUMN", "column (or array) with the classes to check"),
+    "target": ("COLUMN", "column (or array) with the number to check (regression)"),
     "split": ("COLUMN", "column that says which rows are for training"),
     "key": ("COLUMN", "column with a name for each example that stays when the data grows"),
-    "truth": ("COLUMN", "column with what is truly right; read by `evaluate` only"),
+    "truth": ("COLUMN", "column (or array) with what is truly right; read by `evaluate` only"),
+    "status": ("COLUMN", "column that says whether a row's label holds (default: found out)"),
     "image-root": ("DIR", "folder that image paths are relative to (default: the table's)"),
     "encoding": ("NAME", "of a text file (default: found out)"),
     "delimiter": ("CHAR", "between fields, or: tab (default: found out)"),
@@ -40,7 +41,8 @@ _SEVERAL = {
     "features": ("A,B", "columns of a table that are the input (default: all that can be)"),
     "train-values": ("A,B", "values of the split column, or folders, that are for training"),
     "test-values": ("A,B", "the same for testing"),
-    "classes": ("A,B", "names for labels that are numbers, or names in the order they are to have"),
+    "classes": ("A,B", "names for labels that are numbers, names in their order, or folders"),
+    "status-values": ("A,B", "values of the status column with which a row is taken"),
 }
 
 
@@ -67,6 +69,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=(0, 1),
         help="from where labels that are numbers are counted (default: found out)",
+    )
+    parser.add_argument(
+        "--merge-twins",
+        action="store_true",
+        help="make one class of names that differ in capitals, blanks or invisible characters",
     )
     parser.add_argument(
         "--test-share",
@@ -98,14 +105,16 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.importing.surveying import preview_import, survey_for
     from tracin_core.reviews.database import open_database
     from tracin_core.reviews.project_rules import check_slug
+    from tracin_core.work.memory import memory_bounded
 
     check_slug(options.project)
     said = read_options(options)
     workspace = choose_workspace(options)
     workspace.prepare()
     engine = open_database(workspace.database_url)
+    _check_not_named(engine, options)
     place = (engine, options.project, options.path)
-    with show_progress(options.project) as report:
+    with show_progress(options.project) as report, memory_bounded(str(options.path)):
         surveyed = survey_for(*place, said, rows=10, on_progress=report)
     preview, plan = preview_import(engine, workspace, options.project, surveyed)
     print_preview(preview, plan, options.project)
@@ -117,6 +126,24 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_not_named(engine: Engine, options: argparse.Namespace) -> None:
+    """See that no name is given to a project that has one.
+
+    Raises:
+        ConfigurationError: If one is.
+    """
+    from tracin_core.errors import ConfigurationError
+    from tracin_core.importing.surveying import find_project
+
+    given = [f"--{name}" for name in ("title", "description") if getattr(options, name)]
+    if given and find_project(engine, options.project) is not None:
+        raise ConfigurationError(
+            f"{' and '.join(given)} {'has' if len(given) == 1 else 'have'} no effect: the project "
+            f"{options.project!r} is there already, and keeps its words. Leave it out; they are "
+            f'changed with: python -m tracin_core rename {options.project} "New title"'
+        )
+
+
 def _import_as_job(
     engine: Engine,
     workspace: Workspace,
@@ -126,10 +153,12 @@ def _import_as_job(
 ) -> ImportReport:
     """Import what was read already, as a job that others see and may cancel."""
     from tracin_core.commands.progress_display import show_progress
+    from tracin_core.files import expand_path
     from tracin_core.importing.importing import import_project
     from tracin_core.jobs.inline import do_job
+    from tracin_core.work.memory import memory_bounded
 
-    path = options.path.expanduser().resolve()
+    path = expand_path(options.path).resolve()
     texts = {name: getattr(options, name) for name in ("title", "description", "strict")}
     reports = []
 
@@ -149,7 +178,7 @@ def _import_as_job(
 
     job_options = {"path": str(path), "options": said.to_json()} | texts
     place = (engine, workspace, options.project, NAME, job_options)
-    with show_progress(options.project) as show:
+    with show_progress(options.project) as show, memory_bounded(str(path)):
         do_job(*place, show=show, work=work)
     return reports[0]
 
@@ -160,18 +189,20 @@ def read_options(options: argparse.Namespace) -> ImportOptions:
     Raises:
         ConfigurationError: If it contradicts itself.
     """
+    from tracin_core.files import expand_path
     from tracin_core.sources.options import ImportOptions
 
     names = [name.replace("-", "_") for name in (*_SINGLE, *_SEVERAL)]
     said: dict[str, Any] = {name: getattr(options, name) for name in names}
     if said["image_root"]:
         # The job may be retried from elsewhere.
-        said["image_root"] = str(Path(said["image_root"]).expanduser().resolve())
+        said["image_root"] = str(expand_path(said["image_root"]).resolve())
     return ImportOptions(
         format=options.format,
         test_share=options.test_share,
         seed=options.seed,
         first_class=options.first_class,
+        merge_twins=options.merge_twins,
         plant=options.plant,
         **said,
     )

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tracin_core.errors import InputError
+from tracin_core.files import check_ordinary
 from tracin_core.sources.columnar import ColumnarReader, FileKind
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.table import TableSource
 from tracin_core.sources.text_encoding import unreadable
 
+_LARGEST_JSON = 64 * 2**20  # bytes; features with the names of all classes take some kilobytes
 # As the hub names its files: train-00000-of-00003.parquet
 _SHARD = re.compile(r"(?P<split>.+?)-\d{3,6}-of-\d{3,6}(-[0-9a-f]+)?\.parquet")
 
@@ -54,6 +56,7 @@ def _find_files(path: Path) -> tuple[dict[str, list[Path]], FileKind, Mapping[st
         folders = {str(name): _inside(path, str(name)) for name in splits}
         files = {name: _arrow_files(folder) for name, folder in folders.items()}
         return files, "arrow", _features(next(iter(folders.values())))
+    _check_is_no_cache(path)
     if (path / "state.json").is_file() or (path / "dataset_info.json").is_file():
         return {"": _arrow_files(path)}, "arrow", _features(path)
     parquet = _find_parquet(path)
@@ -63,6 +66,21 @@ def _find_files(path: Path) -> tuple[dict[str, list[Path]], FileKind, Mapping[st
         f"{path} is no saved data set: it has no dataset_dict.json, no state.json and no Parquet "
         "files. Expected a folder that `dataset.save_to_disk(path)` wrote, or Parquet files."
     )
+
+
+def _check_is_no_cache(path: Path) -> None:
+    """See that a folder was saved, rather than left by loading a data set.
+
+    Raises:
+        InputError: If it is the library's cache.
+    """
+    files = sorted(file.name for file in path.glob("*.arrow"))
+    if files and not (path / "state.json").is_file():
+        raise InputError(
+            f"{path} is a cache of the library `datasets` ({', '.join(files[:3])}), which its "
+            "versions lay out in different ways. Expected a saved data set: load it as before, "
+            "call `dataset.save_to_disk(folder)`, and import that folder."
+        )
 
 
 def _find_parquet(path: Path) -> dict[str, list[Path]]:
@@ -130,7 +148,12 @@ def _features(folder: Path) -> Mapping[str, Any] | None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        check_ordinary(path, "a JSON file")
+        if path.stat().st_size > _LARGEST_JSON:
+            raise _unexpected(path, f"at most {_LARGEST_JSON:,} bytes of JSON")
         found = json.loads(path.read_text("utf-8"))
+    except RecursionError as error:
+        raise _unexpected(path, "JSON (it is nested too deeply)") from error
     except OSError as error:
         raise unreadable(path, error) from error
     except ValueError as error:
