@@ -123,6 +123,8 @@ def test_beside_measures_such_a_column_stays_an_input_and_is_told(tmp_path):
 
 
 def test_an_empty_status_does_not_speak_against_a_row(tmp_path):
+    found = preview(save(tmp_path, status=in_turn("ok", "rejected", "-")))
+    assert any("empty (20)" in note for note in found.notes)
     found = preview(save(tmp_path, status=in_turn("ok", "rejected", None)))
     assert found.num_usable == 40
     assert any("empty (20)" in note for note in found.notes)

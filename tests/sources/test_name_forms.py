@@ -48,6 +48,29 @@ def test_the_same_value_is_the_same_class_in_every_format(tmp_path, values, clas
         assert set(found.classes) == set(classes), ending
 
 
+def test_days_are_the_same_class_in_every_format(tmp_path):
+    days = [f"2020-01-0{1 + n % 3}" for n in range(60)]
+    moments = pd.to_datetime(pd.Series(days))
+    for ending, values in (("csv", moments), ("jsonl", days), ("parquet", moments)):
+        path = tmp_path / f"data.{ending}"
+        data = pd.DataFrame({"text": TEXTS, "label": values})
+        if ending == "csv":
+            data.to_csv(path, index=False)
+        elif ending == "parquet":
+            data.to_parquet(path)
+        else:
+            data.to_json(path, orient="records", lines=True)
+        assert set(preview(path).classes) == set(days), ending
+
+
+def test_keys_that_fractions_cannot_tell_apart_are_told(tmp_path):
+    path = tmp_path / "data.parquet"
+    names = [float(2**53 + 2 * n) for n in range(60)]
+    labels = ["a", "b"] * 30
+    pd.DataFrame({"id": names, "text": TEXTS, "label": labels}).to_parquet(path)
+    assert any("too large to tell neighbours" in note for note in preview(path, key="id").notes)
+
+
 def test_versions_beside_fractions_are_kept_and_told(tmp_path):
     found = preview(save(tmp_path, label=("2.0", "1.10", "1.1")), label="label")
     assert found.class_counts == {"1.1": 20, "1.10": 20, "2.0": 20}

@@ -14,7 +14,7 @@ from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.profiles import TableProfile, name_value
 from tracin_core.sources.records import Problem
 from tracin_core.sources.rows import RowReader
-from tracin_core.sources.values import RefusedError, show
+from tracin_core.sources.values import MISSING_NUMBERS, RefusedError, show
 
 LEFT_OUT = "left out by its status"
 _MAX_VALUES = 12  # a column of more different ones says something else
@@ -101,7 +101,8 @@ def status_value(value: object) -> str:
     """Return a cell as a word of a status; a list of one word is that word."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    return name_value(value)
+    found = name_value(value)
+    return "" if found.casefold() in MISSING_NUMBERS else found
 
 
 def find_statuses(

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, time
 from decimal import Decimal
 from shlex import quote
 from typing import Any
@@ -33,10 +34,12 @@ class NameForm:
         shortens: Whether 3.0 is 3, as where a program wrote whole numbers with a point because
             others were missing.
         lists: Whether texts such as ``["a"]`` are lists.
+        days: Whether moments are days: all of them are midnights, which CSV writes without a time.
     """
 
     shortens: bool = True
     lists: bool = False
+    days: bool = False
 
     def read(self, value: Any) -> str:
         """Return a cell as a name; "" where it is missing. A list of one name is that name.
@@ -48,6 +51,8 @@ class NameForm:
             value = _parse_list(value)
         if isinstance(value, list):
             return self._read_list(value)
+        if self.days and isinstance(value, datetime):
+            value = value.date()
         return read_name(value, shortens=self.shortens)
 
     def _read_list(self, values: list[Any]) -> str:
@@ -84,7 +89,11 @@ def find_form(
     cells = profile.columns.get(column)
     if cells is None:
         return NameForm()
-    lists = _are_lists(row[list(profile.columns).index(column)] for row in profile.rows)
+    place = list(profile.columns).index(column)
+    # The keys of a project stay what they were, whatever they are read from.
+    if not is_key and _are_days(row[place] for row in profile.rows):
+        return NameForm(shortens=False, days=True)
+    lists = _are_lists(row[place] for row in profile.rows)
     if lists:
         notes.append(
             f"Column {column!r} holds lists. Those of one name are read as that name; rows with "
@@ -94,6 +103,12 @@ def find_form(
         # Then what comes with a point further down is a name of its own, which is told.
         return NameForm(shortens=False, lists=lists)
     points, wholes, others = _count_spellings(reader, column)
+    large = next((name for name in points if abs(float(name)) >= 2**53), None)
+    if large is not None:
+        notes.append(
+            f"Column {column!r} holds numbers such as {show(large)}, which are stored as fractions "
+            "and too large to tell neighbours apart. Save the column as whole numbers or as text."
+        )
     shown = [show(name) for name in (*list(points)[:1], *list(others)[:1])]
     if others:
         notes.append(
@@ -202,6 +217,14 @@ def _are_lists(cells: Iterable[Any]) -> bool:
     texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
     lists = sum(isinstance(_parse_list(text), list) for text in texts)
     return bool(texts) and lists >= _LIST_SHARE * len(texts)
+
+
+def _are_days(cells: Iterable[Any]) -> bool:
+    moments = [cell for cell in cells if not is_missing(cell)]
+    return bool(moments) and all(
+        isinstance(cell, datetime) and cell.tzinfo is None and cell.time() == time()
+        for cell in moments
+    )
 
 
 def _count_spellings(
