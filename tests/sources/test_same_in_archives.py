@@ -181,3 +181,23 @@ def test_splits_and_planted_errors_are_those_of_the_folder(tmp_path, name, optio
     expected = understand(write(tmp_path / "data", files), **options)
     assert understand(pack_tar(tmp_path / "data.tar.gz", files), **options) == expected
     assert understand(pack_zip(tmp_path / "data.zip", files), **options) == expected
+
+
+def test_a_file_that_was_added_again_replaces_the_earlier_one(tmp_path):
+    expected = understand(write(tmp_path / "data", PETS))
+    with tarfile.open(tmp_path / "data.tar", "w") as archive:
+        for data in (picture(900), PETS["cat/3.png"]):
+            for name, member in {**PETS, "cat/3.png": data}.items():
+                header = tarfile.TarInfo(name)
+                header.size = len(member)
+                archive.addfile(header, io.BytesIO(member))
+    assert understand(tmp_path / "data.tar") == expected
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr("cat/3.png", picture(900))
+        for name, data in PETS.items():
+            if name == "cat/3.png":
+                with pytest.warns(UserWarning, match="Duplicate name"):
+                    archive.writestr(name, data)
+            else:
+                archive.writestr(name, data)
+    assert understand(tmp_path / "data.zip") == expected

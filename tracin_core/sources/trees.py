@@ -174,6 +174,8 @@ class ZipTree:
         with archive_explained(self._path), open_zip(self._path) as archive:
             members = [m for m in archive.infolist() if not m.filename.endswith("/")]
             check_size(self._path, len(members), sum(m.file_size for m in members))
+            # Unpacked, a file that was added again replaces the earlier one.
+            members = list({member.filename: member for member in members}.values())
             listed = [(parts_of(member.filename), member) for member in members]
             number = 0
             for parts, member in sorted(listed, key=lambda one: (one[0], one[1].filename)):
@@ -218,8 +220,9 @@ class TarTree:
                     # One that has grown since has no place; the second reading says so.
                     known = self._ranks is not None and count < len(self._ranks)
                     place = self._ranks[count] if self._ranks is not None and known else count
-                    name = ascii_escaped("/".join(parts) or member.name)
-                    yield TreeFile(place, name, parts, _tar_reader(archive, member))
+                    if place >= 0:
+                        name = ascii_escaped("/".join(parts) or member.name)
+                        yield TreeFile(place, name, parts, _tar_reader(archive, member))
                     if self._ranks is None:
                         names.append(parts)
                     count += 1
@@ -238,10 +241,15 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _rank(names: list[tuple[str, ...]]) -> array[int]:
-    """Return the place of each name in alphabetical order."""
+    """Return the place of each name in alphabetical order; -1 of one that comes again later.
+
+    Unpacked, a file that was added to an archive again replaces the earlier one.
+    """
     ranks = array("q", bytes(8 * len(names)))
-    for rank, number in enumerate(sorted(range(len(names)), key=names.__getitem__)):
-        ranks[number] = rank
+    order = sorted(range(len(names)), key=names.__getitem__)
+    for rank, (number, following) in enumerate(zip(order, [*order[1:], -1], strict=True)):
+        is_last = following < 0 or not names[number] or names[number] != names[following]
+        ranks[number] = rank if is_last else -1
     return ranks
 
 
