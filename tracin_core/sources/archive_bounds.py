@@ -92,7 +92,7 @@ def is_tar(path: Path) -> bool:
     try:
         with open_tar(path):
             return True
-    except InputError:
+    except (InputError, RecursionError):
         return True  # whoever reads it says what is wrong
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError):
         return False

@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tracin_core.errors import InputError
+from tracin_core.files import check_ordinary
 from tracin_core.sources.cells import in_parts, to_values
 from tracin_core.sources.csv_rows import MAX_FIELD
 from tracin_core.sources.parquet_bounds import (
     BATCH,
     LARGEST_ROWS_PER_BYTE,
+    check_batch,
     check_growth,
     choose_batch,
     find_shared,
@@ -48,6 +50,8 @@ class ColumnarReader:
             features: As ``dataset_info.json`` has them; None to take those of the first file.
         """
         paths = [path for of_split in files.values() for path in of_split]
+        for path in paths:
+            check_ordinary(path, "a Parquet or Arrow file")
         is_alone = len(paths) == 1 and kind == "parquet"
         self.name = paths[0].name if is_alone else folder.resolve().name
         self.folder = folder
@@ -175,6 +179,7 @@ def _read_arrow(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
             rows += batch.num_rows
             if rows > most:
                 raise ValueError(f"it claims {rows:,} rows, of which it cannot hold the bytes")
+            check_batch(path, batch.nbytes)
             # A damaged file's offsets may point anywhere in memory.
             batch.validate(full=True)
             for start in range(0, batch.num_rows, BATCH):

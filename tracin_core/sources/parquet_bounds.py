@@ -22,8 +22,10 @@ SMALL = 256 * 2**20
 LARGEST_GROWTH = 200
 # Rows that one byte of a file may stand for: examples differ, and a difference takes bytes.
 LARGEST_ROWS_PER_BYTE = 1000
-# Bytes that the rows of one batch may take where each could be as long as a whole column.
-_WORST_BATCH = 128 * 2**20
+# Bytes that the values of one batch may take where each could be the longest: of a dictionary,
+# before it is read as one; and of columns for which there is no such way.
+_WORST_SHARED = 128 * 2**20
+_WORST_BATCH = 32 * 2**20
 _DICTIONARIES = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 _NUMBER_BYTES = 16  # of one element of a list, with its place in it
 
@@ -35,21 +37,31 @@ def check_growth(path: Path, metadata: pq.FileMetaData) -> None:
         InputError: If it does.
     """
     size = path.stat().st_size
-    largest = max(SMALL, LARGEST_GROWTH * size)
     for group in range(metadata.num_row_groups):
         needed = sum(_decoded_bytes(leaf, column) for leaf, column in _columns(metadata, group))
-        if needed > largest:
-            raise InputError(
-                f"{path} has {size:,} bytes, and {needed / 2**20:,.0f} MB when unpacked. Expected "
-                f"at most {largest / 2**20:,.0f} MB for its size: a file like this is made to fill "
-                "the memory. If it is sound, write it again as CSV or JSON lines."
-            )
+        check_batch(path, needed)
     rows = metadata.num_rows
     if rows > LARGEST_ROWS_PER_BYTE * size:
         raise InputError(
             f"{path} has {size:,} bytes and claims {rows:,} rows, expected at most "
             f"{LARGEST_ROWS_PER_BYTE:,} rows a byte: a file like this is made to run for ever. "
             "Write the table again without its repeated rows."
+        )
+
+
+def check_batch(path: Path, needed: int) -> None:
+    """See that a part of a file does not unpack to far more than the file's size.
+
+    Raises:
+        InputError: If it does.
+    """
+    size = path.stat().st_size
+    largest = max(SMALL, LARGEST_GROWTH * size)
+    if needed > largest:
+        raise InputError(
+            f"{path} has {size:,} bytes, and {needed / 2**20:,.0f} MB when unpacked. Expected at "
+            f"most {largest / 2**20:,.0f} MB for its size: a file like this is made to fill the "
+            "memory. If it is sound, write it again as CSV or JSON lines."
         )
 
 
@@ -62,7 +74,7 @@ def find_shared(metadata: pq.FileMetaData) -> list[str]:
         if leaf.max_repetition_level == 0
         and column.physical_type == "BYTE_ARRAY"
         and not _DICTIONARIES.isdisjoint(column.encodings)
-        and column.total_uncompressed_size * BATCH > _WORST_BATCH
+        and column.total_uncompressed_size * BATCH > _WORST_SHARED
     }
     return sorted(found)
 

@@ -20,7 +20,7 @@ _CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")
 MAX_LINE = 8_000_000  # characters; a longer line is no row of a table
 # A table in gzip shrinks to a fifth, one with much repetition to a hundredth.
 LARGEST_GROWTH = 200
-SMALL_GZIP = 2**30  # bytes; below this nothing is too much
+SMALL_GZIP = 2**28  # bytes; below this nothing is too much
 _READ_AT_ONCE = 1 << 17  # bytes
 _CHANCE = 0.01  # share of lines that may be valid UTF-8 in a file of another encoding
 _BYTE_ORDER_MARKS = (
@@ -84,7 +84,7 @@ class _Bounded(io.RawIOBase):
         self._count += len(data)
         if self._count > self._most:
             raise InputError(
-                f"The gzip file {self._path} unpacks to more than {self._most / 2**30:,.1f} GB, "
+                f"The gzip file {self._path} unpacks to more than {self._most / 2**20:,.0f} MB, "
                 f"expected at most {LARGEST_GROWTH} times its size: a file like this is made to "
                 "fill the memory. If it is sound, unpack it and import what was in it."
             )

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -34,7 +34,17 @@ _LIBRARIES = 512 * 2**20  # bytes
 Task = Callable[[Mapping[str, Any]], Any]
 
 
-def run_apart(task: str, request: Mapping[str, Any], *, what: str, bound: int | None = None) -> Any:
+PROGRAM = (sys.executable, "-P", "-m", "tracin_core.work.apart")
+
+
+def run_apart(
+    task: str,
+    request: Mapping[str, Any],
+    *,
+    what: str,
+    bound: int | None = None,
+    program: Sequence[str] = PROGRAM,
+) -> Any:
     """Run a function of this program in a process of its own and return what it answers.
 
     Args:
@@ -42,6 +52,7 @@ def run_apart(task: str, request: Mapping[str, Any], *, what: str, bound: int | 
         request: Plain JSON.
         what: The file or folder that is read, for messages.
         bound: Bytes of memory; by default ``memory_bound()``.
+        program: The command line of this module.
 
     Raises:
         TracInError: What the function raised, of the same class.
@@ -53,7 +64,7 @@ def run_apart(task: str, request: Mapping[str, Any], *, what: str, bound: int | 
     # The folder that this process works in stays the same, and no module is looked for there.
     places = os.pathsep.join(filter(None, (str(REPOSITORY_ROOT), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "tracin_core.work.apart"],
+        list(program),
         env=os.environ | {"PYTHONPATH": places},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
