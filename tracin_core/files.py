@@ -35,6 +35,7 @@ _SPECIAL = {
 # Of the running system: what looks like files there has no size, and no end. Shared memory has.
 _SYSTEM_FOLDERS = ("/proc", "/sys", "/dev")
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - compared with, nothing is put there
+_LONGEST_NAME = 255  # bytes, on all file systems in use
 _SHOWN_PATH = 200  # characters
 
 
@@ -58,18 +59,27 @@ def expand_path(path: str | Path) -> Path:
             f"The path {shown} begins with the home of an account that this machine does not have. "
             "Expected ~ for your own, or a path from the top of the disk."
         ) from error
-    try:
-        expanded.stat()
+    fault = _find_path_fault(expanded)
+    if fault is None:
         return expanded
-    except OSError as error:
-        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
-            return expanded  # missing, or closed to us: whoever opens it says so
-        why = (
-            f"has {len(said):,} characters, and a name may have 255 and a whole path 4,096"
-            if error.errno == errno.ENAMETOOLONG
-            else "leads through links that lead back to themselves"
-        )
+    why = (
+        f"has {len(said):,} characters, and a name may have 255 and a whole path 4,096"
+        if fault == errno.ENAMETOOLONG
+        else "leads through links that lead back to themselves"
+    )
     raise InputError(f"The path {shown} {why}. Name another one, or rename what lies there.")
+
+
+def _find_path_fault(path: Path) -> int | None:
+    """Return ENAMETOOLONG or ELOOP where no file can be at a path."""
+    # Below a folder that is missing, the system does not look at the names.
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+        return errno.ENAMETOOLONG
+    try:
+        path.stat()
+    except OSError as error:  # missing, or closed to us: whoever opens it says so
+        return error.errno if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else None
+    return None
 
 
 def describe_special(path: Path) -> str:

@@ -63,18 +63,16 @@ def run_apart(
     question = json.dumps({"task": task, "request": request, "what": what, "bound": allowed})
     # The folder that this process works in stays the same, and no module is looked for there.
     places = os.pathsep.join(filter(None, (str(REPOSITORY_ROOT), os.environ.get("PYTHONPATH"))))
-    process = subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603 - our own program
         list(program),
         env=os.environ | {"PYTHONPATH": places},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-    )
-    try:
-        answer = _wait(process, question.encode(), allowed + _LIBRARIES)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+    ) as process:
+        try:
+            answer = _wait(process, question.encode(), allowed + _LIBRARIES)
+        finally:
+            process.kill()  # which does nothing to one that has ended
     if answer is None:
         raise too_much_memory(what, allowed)
     if process.returncode:
