@@ -132,7 +132,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda at: write_parquet(
             at / "rows.parquet", pa.array(np.zeros(10_000_000, np.int8)), row_group_size=10**7
         ),
-        "rows a byte",
+        "No column is left",
     ),
     "an Arrow dictionary": (
         lambda at: save_arrow(
