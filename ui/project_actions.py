@@ -10,7 +10,7 @@ import streamlit as st
 from tracin_core.files import expand_path
 from tracin_core.housekeeping.deleting import remove_project
 from tracin_core.housekeeping.disk import describe_bytes
-from tracin_core.housekeeping.restoring import read_manifest
+from tracin_core.housekeeping.looking import look_at_backup
 from tracin_core.jobs.launching import start_job
 from tracin_core.numerals import counted
 from tracin_core.reviews.jobs import Job
@@ -114,7 +114,7 @@ def draw_restore() -> None:
     file = choose_file("backup", "Path of the backup", "/home/ada/reviews-2026-01-31.zip", ["zip"])
     if file is None:
         return
-    manifest = read_manifest(file)
+    manifest = look_at_backup(file)
     held = [counted(manifest.counts.get(one, 0), one) for one in ("example", "decision")]
     st.text(
         f"{manifest.title} ({manifest.slug}): {', '.join(held)}, "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import shutil
@@ -18,6 +20,7 @@ from tracin_core.housekeeping import backup_rows
 from tracin_core.housekeeping.backup import backup_project
 from tracin_core.housekeeping.backup_file import FILES, MANIFEST, FileEntry, open_backup
 from tracin_core.housekeeping.backup_rows import GROUPS, in_chunks, load_rows
+from tracin_core.housekeeping.looking import look_at_backup
 from tracin_core.housekeeping.restoring import read_manifest, restore_project
 from tracin_core.reviews.database import open_database
 
@@ -57,8 +60,6 @@ def rewrite(backup: Path, path: Path, *, manifest: bytes | None = None, **files:
 
 
 def digest(content: bytes) -> str:
-    import hashlib
-
     return hashlib.sha256(content).hexdigest()
 
 
@@ -67,6 +68,17 @@ def test_a_list_that_its_files_do_not_explain_is_refused_before_it_is_read(backu
     assert path.stat().st_size < 200_000
     with pytest.raises(InputError, match=r"its list of \d+ files has 90,000,004 bytes, more than"):
         read_manifest(path)
+
+
+def test_the_pages_look_into_a_backup_in_another_process(backup, tmp_path):
+    found, manifest = look_at_backup(backup), read_manifest(backup)
+    assert (found.slug, found.title, found.created_at) == (
+        *(manifest.slug, manifest.title, manifest.created_at),
+    )
+    assert (found.counts, found.total_bytes) == (manifest.counts, manifest.total_bytes)
+    path = rewrite(backup, tmp_path / "long.zip", manifest=b"[" + b"[]," * 3_000_000 + b"[]]")
+    with pytest.raises(InputError, match="its list of"):
+        look_at_backup(path)
 
 
 def test_a_list_of_a_great_many_values_is_refused_before_it_is_decoded(backup, tmp_path):
@@ -84,8 +96,6 @@ def test_commas_in_texts_are_no_values(backup, tmp_path):
 
 
 def test_a_row_of_a_great_many_values_is_refused_before_it_is_decoded(monkeypatch):
-    import io
-
     monkeypatch.setattr(backup_rows, "MOST_VALUES", 1000)
     group = next(one for one in GROUPS if one.name == "project")
     header = json.dumps([column.name for column in group.table.columns])

@@ -9,7 +9,6 @@ they are, so one that unpacks to far more than its size was packed by somebody e
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,7 +78,8 @@ def _bounded(made: Any) -> Callable[..., Any]:
         asked = [value for value in values if isinstance(value, int)]
         if any(value > _LARGEST_NUMBER for value in asked):
             name = getattr(made, "__name__", str(made))
-            raise pickle.UnpicklingError(
+            # Of an UnpicklingError torch would tell something else.
+            raise ValueError(
                 f"it asks for a {name} of {max(asked):,} elements that are not in it"
             )
         return made(*values)
