@@ -101,6 +101,7 @@ def open_backup(path: Path) -> Iterator[tuple[zipfile.ZipFile, Manifest]]:
         WorkspaceError: If it cannot be read.
     """
     try:
+        # First of all: to open a pipe would wait for ever.
         check_ordinary(path, "a backup that this program wrote")
         with zipfile.ZipFile(path) as archive:
             manifest = _read_manifest(archive)

@@ -79,9 +79,7 @@ def _bounded(made: Any) -> Callable[..., Any]:
         if any(value > _LARGEST_NUMBER for value in asked):
             name = getattr(made, "__name__", str(made))
             # Of an UnpicklingError torch would tell something else.
-            raise ValueError(
-                f"it asks for a {name} of {max(asked):,} elements that are not in it"
-            )
+            raise ValueError(f"it asks for a {name} of {max(asked):,} elements that are not in it")
         return made(*values)
 
     return make

@@ -141,10 +141,6 @@ def main() -> None:
     answer = json.dumps(_answer(json.load(sys.stdin))).encode()
     with os.fdopen(out, "wb") as file:
         file.write(answer)
-    sys.stdout.flush()
-    # Without the clean-up of threads in C that may still hold what was read.
-    sys.stderr.flush()
-    os._exit(0)
 
 
 if __name__ == "__main__":
