@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -55,6 +56,6 @@ class Capture:
         is_last = layers == "last"
         rated = self.rated_norms_last if is_last else self.rated_norms_all
         if rated is not None:
-            return rated.sum(0)
+            return rated.sum(0, dtype=torch.float64).to(rated.dtype)
         norms = self.squared_norms_last if is_last else self.squared_norms_all
-        return (self.rates.to(norms.dtype).unsqueeze(1) * norms).sum(0)
+        return (self.rates.double().unsqueeze(1) * norms).sum(0).to(norms.dtype)
