@@ -149,15 +149,36 @@ def choose_loss(loss: Loss) -> LossFunction:
 def _checked(loss: LossFunction) -> LossFunction:
     def one_per_example(outputs: Any, targets: Any) -> Tensor:
         losses = loss(outputs, targets)
-        if not isinstance(losses, Tensor) or losses.dim() != 1:
-            shape = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-            raise ConfigurationError(
-                f"The loss returned {shape}; expected one number for each example, shape (B,). "
-                "Use reduction='none' and sum over every axis but the first."
-            )
-        return losses
+        if isinstance(losses, Tensor) and losses.dim() == 1 and losses.is_floating_point():
+            return losses
+        raise ConfigurationError(
+            f"The loss returned {_describe(losses)}; expected one number for each example, "
+            f"a tensor of shape (B,). {_advise(losses)}"
+        )
 
     return one_per_example
+
+
+def _describe(losses: Any) -> str:
+    if not isinstance(losses, Tensor):
+        return f"a {type(losses).__name__}"
+    if losses.dim() != 1:
+        return "a single number, shape ()" if not losses.dim() else f"shape {tuple(losses.shape)}"
+    return f"numbers of type {str(losses.dtype).removeprefix('torch.')}"
+
+
+def _advise(losses: Any) -> str:
+    if isinstance(losses, tuple | list | dict):
+        return "Return the tensor of losses alone."
+    if not isinstance(losses, Tensor):
+        return "Return a tensor that was computed from the outputs, without .item() or .numpy()."
+    if losses.dim() == 1:
+        return "Return the loss itself, not a count of mistakes or a predicted class."
+    if not losses.dim():
+        return "Use reduction='none', and take no mean or sum over the batch."
+    if losses[0].numel() == 1:
+        return "Write .flatten() or .squeeze(1)."
+    return "Use reduction='none' and sum over every axis but the first: .flatten(1).sum(1)."
 
 
 @dataclass(frozen=True)

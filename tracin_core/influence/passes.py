@@ -22,12 +22,13 @@ from tracin_core.gradients.inspection import (
     refuse_mixing_layers,
 )
 from tracin_core.gradients.plan import Plan, confirm_plan, draft_plan
-from tracin_core.gradients.structure import find_tensors, map_tensors
+from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
 from tracin_core.gradients.weights import WeightSlots, evaluation_mode
 from tracin_core.influence.batches import Batch, check_labels
 from tracin_core.influence.checkpoints import Checkpoint, read_weights
 from tracin_core.influence.head import mark_head
 from tracin_core.influence.head_runner import HeadRunner
+from tracin_core.influence.loss_check import LossCheck
 from tracin_core.influence.losses import warn_of_probabilities
 
 # As many checkpoints stay on the device together as need less than this, and the examples are
@@ -58,6 +59,7 @@ class Runner:
         checkpoints: Weights to put in place, one after the other.
         device: Where to compute.
         has_classes: Whether targets are class indices, which are then checked.
+        loss_check: Looks at a loss that is not one of ours.
 
     Attributes:
         heads: What runs forward passes alone.
@@ -70,6 +72,7 @@ class Runner:
         device: torch.device,
         *,
         has_classes: bool = False,
+        loss_check: LossCheck | None = None,
     ) -> None:
         self.model = model
         self.checkpoints = tuple(checkpoints)
@@ -80,7 +83,7 @@ class Runner:
         dtypes = {value.dtype for value in model.parameters()}
         self.dtype = torch.float64 if torch.float64 in dtypes else torch.float32
         self._is_double = dtypes <= {torch.float64}
-        self._has_classes = has_classes
+        self._has_classes, self._loss_check = has_classes, loss_check
         self._num_classes: int | None = None
         self._slots = WeightSlots(model)
         self._resident: dict[int, dict[str, Tensor]] = {}
@@ -116,6 +119,8 @@ class Runner:
                 self._num_classes = outputs.shape[1]
                 check_labels(trial, self._num_classes)
                 warn_of_probabilities(outputs)
+            if self._loss_check is not None and self._loss_check.concerns(trial, objective):
+                self._loss_check.try_on(self._call(trial.inputs), trial, self._call)
         plan = None
         if not self._is_double:
             plan = self._confirm_in_double(draft, trial, names, objective)
@@ -193,6 +198,8 @@ class Runner:
             captured = capture_pass(
                 self.model, plan.layers, batch.inputs, batch.targets, objective, plan.known
             )
+            if self._loss_check is not None and self._loss_check.concerns(batch, objective):
+                self._loss_check.look(captured.outputs, batch, self._call)
             # What no trial has tried goes the way that is always open.
             slow: list[tuple[Iterable[str], FallbackMethod]] = [
                 (plan.fallback, plan.method),
@@ -208,6 +215,9 @@ class Runner:
                 for name, gradients in found.items():
                     captured.gradients[name] = [Dense(gradients, weights[name].shape)]
         return ExamplePass(batch, index, captured)
+
+    def _call(self, inputs: Any) -> Any:
+        return call_model(self.model, inputs)
 
     def _weights(self, index: int, names: Any, *, in_double: bool = False) -> dict[str, Tensor]:
         """Return a checkpoint's tensors on the device; only ``names`` require gradients."""

@@ -36,6 +36,7 @@ from tracin_core.influence.layers import (
     find_own_parameters,
     find_parameters,
 )
+from tracin_core.influence.loss_check import LossCheck
 from tracin_core.influence.losses import Loss, choose_loss, negative_binary_score, negative_score
 from tracin_core.influence.pairs import collect_influence
 from tracin_core.influence.passes import Runner, count_numbers, describe_inputs
@@ -114,7 +115,11 @@ class TracIn:
             1.0 if rates == "ones" else read_rate(checkpoint, model) for checkpoint in checkpoints
         ]
         self._runner = Runner(
-            model, self.checkpoints, self.device, has_classes=loss == "cross_entropy"
+            model,
+            self.checkpoints,
+            self.device,
+            has_classes=loss == "cross_entropy",
+            loss_check=LossCheck(self._loss_function) if callable(loss) else None,
         )
         self.precision = precision
         self._room = Room()
