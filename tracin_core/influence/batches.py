@@ -30,6 +30,8 @@ class Batch:
         targets: Their targets, or ``None`` where examples have no label.
         size: Number of examples B.
         offset: What messages add to positions, where the examples are part of a larger set.
+        missing: Places of the examples that came without a target, where others had one; the
+            target of another stands in for theirs.
     """
 
     start: int
@@ -37,12 +39,15 @@ class Batch:
     targets: Any
     size: int
     offset: int = 0
+    missing: tuple[int, ...] = ()
     _parts: dict[int, list[Batch]] = field(default_factory=dict, init=False, compare=False)
 
     def pick(self, indices: list[int]) -> Batch:
         """Return chosen examples as a batch."""
         inputs, targets = map_tensors(lambda t: t[indices], (self.inputs, self.targets))
-        return replace(self, inputs=inputs, targets=targets, size=len(indices))
+        missing = tuple(at for at, index in enumerate(indices) if index in self.missing)
+        size = len(indices)
+        return replace(self, inputs=inputs, targets=targets, size=size, missing=missing)
 
     def split(self, largest: int) -> list[Batch]:
         """Return the batch in parts of at most ``largest`` examples, which share its memory."""
@@ -57,7 +62,8 @@ class Batch:
     def cut(self, start: int, stop: int) -> Batch:
         """Return the examples from ``start`` to ``stop``, counted within the batch."""
         inputs, targets = map_tensors(lambda t: t[start:stop], (self.inputs, self.targets))
-        return Batch(self.start + start, inputs, targets, stop - start, self.offset)
+        missing = tuple(at - start for at in self.missing if start <= at < stop)
+        return Batch(self.start + start, inputs, targets, stop - start, self.offset, missing)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device; itself, where it is there already."""
@@ -119,8 +125,9 @@ def read_batches(examples: Any, batch_size: int, offset: int = 0) -> Iterator[Ba
             columns = [tensor[start:stop] for tensor in examples.tensors]
             yield _make_batch(start, columns, offset)
         else:
-            rows = _collate([examples[i] for i in range(start, stop)])
-            yield _make_batch(start, rows, offset)
+            items = [examples[i] for i in range(start, stop)]
+            batch = _make_batch(start, _collate(items), offset)
+            yield replace(batch, missing=_find_missing(items))
 
 
 def _refuse_disorder(loader: DataLoader[Any]) -> None:
@@ -147,9 +154,16 @@ def _collate(items: list[Any]) -> Any:
         )
     inputs = default_collate([item[0] for item in items])
     targets = [item[1] for item in items]
-    if any(target is None for target in targets):
+    present = [target for target in targets if target is not None]
+    if not present:
         return inputs, None
+    targets = [present[0] if target is None else target for target in targets]
     return inputs, default_collate(targets)
+
+
+def _find_missing(items: list[Any]) -> tuple[int, ...]:
+    missing = tuple(place for place, item in enumerate(items) if item[1] is None)
+    return missing if len(missing) < len(items) else ()
 
 
 def _make_batch(start: int, content: Any, offset: int) -> Batch:
@@ -175,27 +189,3 @@ def _make_batch(start: int, content: Any, offset: int) -> Batch:
 def is_labelled(targets: Any) -> bool:
     """Whether a batch has targets."""
     return any(isinstance(tensor, Tensor) for tensor in find_tensors(targets))
-
-
-def check_labels(batch: Batch, num_classes: int) -> None:
-    """See that class indices are within range; where they are not, a GPU would abort.
-
-    Args:
-        batch: With one integer target for each example, or any other kind, which passes.
-        num_classes: Number of classes K.
-
-    Raises:
-        GradientError: If a label is outside ``0 .. K - 1``.
-    """
-    labels = batch.targets
-    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.numel() != batch.size:
-        return
-    wrong = ((labels < 0) | (labels >= num_classes)).flatten()
-    if bool(wrong.any()):
-        first = int(wrong.long().argmax())
-        position = batch.offset + batch.start + first
-        raise GradientError(
-            f"Example {position} has the label {int(labels.flatten()[first])}; expected"
-            f" 0 to {num_classes - 1}, because the model has {num_classes} outputs. "
-            "Number the classes from 0, or build the model with as many outputs as classes."
-        )

@@ -96,7 +96,7 @@ class _Trial:
         self._is_plain = all(t.shape[0] == batch.size not in t.shape[1:] for t in tensors)
 
     def confirm(self) -> None:
-        losses = self._loss(self._outputs, self._batch.targets)
+        losses = self._ask_first()
         self._check_form(losses)
         if self._is_plain:
             self._check_reach(losses)
@@ -111,6 +111,18 @@ class _Trial:
             if not self._agree(again, losses, [2, 0], self._model_rounding):
                 self._compare_with(again, losses, [2, 0], TOLERANCE)
         self._check_values(losses)
+
+    def _ask_first(self) -> Tensor:
+        try:
+            return self._loss(self._outputs, self._batch.targets)
+        except (TypeError, AttributeError) as error:
+            if is_labelled(self._batch.targets):
+                raise
+            raise GradientError(
+                f"The examples have no targets, and the loss raised {type(error).__name__}: "
+                f'{error}. Put (input, target), or ask with explain="score", which needs no '
+                "target (influence, vectors, capture)."
+            ) from error
 
     def _check_form(self, losses: Tensor) -> None:
         size = self._batch.size

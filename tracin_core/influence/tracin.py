@@ -43,6 +43,7 @@ from tracin_core.influence.passes import Runner, count_numbers, describe_inputs
 from tracin_core.influence.rates import Rate, Rates
 from tracin_core.influence.room import Room
 from tracin_core.influence.signals import Capture
+from tracin_core.influence.targets import TargetCheck
 from tracin_core.influence.work import Progress, Work
 
 Explain = Literal["loss", "score"]
@@ -118,7 +119,7 @@ class TracIn:
             model,
             self.checkpoints,
             self.device,
-            has_classes=loss == "cross_entropy",
+            targets=None if callable(loss) else TargetCheck(loss),
             loss_check=LossCheck(self._loss_function) if callable(loss) else None,
         )
         self.precision = precision
@@ -266,6 +267,8 @@ class TracIn:
             plan = Plan(())
             if first is not None:
                 key = (names, explain, describe_inputs(first))
+                if explain == "loss":
+                    self._runner.check(first, needs_targets=True)
                 if key not in self._plans:
                     self._plans[key] = self._runner.plan(first, names, objective)
                 plan = self._plans[key]
@@ -286,6 +289,7 @@ class TracIn:
                 count_numbers(first),
                 offset,
                 self.precision == "bfloat16",
+                explain == "loss" or with_last,
             )
 
     def _choose_objective(self, explain: Explain) -> Objective:
