@@ -30,6 +30,7 @@ from tracin_core.influence.head import mark_head
 from tracin_core.influence.head_runner import HeadRunner
 from tracin_core.influence.loss_check import LossCheck
 from tracin_core.influence.losses import SCORES, get_logits, warn_of_probabilities
+from tracin_core.influence.number_types import number_types_explained
 from tracin_core.influence.targets import TargetCheck, refuse_missing
 
 # As many checkpoints stay on the device together as need less than this, and the examples are
@@ -105,7 +106,7 @@ class Runner:
         """Return the module that holds the last trainable parameters (see ``inspection``)."""
         trial = _take_trial(batch).to(self.device)
         weights = self._weights(0, self.trainable)
-        with self._slots.hold(weights):
+        with self._slots.hold(weights), number_types_explained(self.model, trial.inputs):
             return find_last_layer(self.model, trial.inputs)
 
     def plan(self, batch: Batch, names: Sequence[str], objective: Objective) -> Plan:
@@ -114,7 +115,14 @@ class Runner:
         draft = draft_plan(self.model, names)
         trial = _take_trial(batch).to(self.device)
         with self._slots.hold(self._weights(0, names)):
-            refuse_mixed_examples(self.model, trial.inputs)
+            with number_types_explained(self.model, trial.inputs):
+                outputs = refuse_mixed_examples(self.model, trial.inputs)
+            # An example that is broken tells nothing of the plan; it is named when it is scored.
+            sound = (
+                torch.isfinite(outputs.reshape(TRIAL_SIZE, -1)).all(1).nonzero().flatten().tolist()
+            )
+            if 0 < len(sound) < TRIAL_SIZE:
+                trial = _take_trial(trial.pick(sound))
             if self._targets is not None:
                 with torch.enable_grad():
                     outputs = get_logits(self._call(trial.inputs))

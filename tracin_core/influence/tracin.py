@@ -8,8 +8,9 @@ TracInCP (Pruthi et al. 2020, arXiv:2002.08484v3, Sec. 3.2)::
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from tracin_core.gradients.coverage import Coverage
 from tracin_core.gradients.plan import Plan
 from tracin_core.gradients.precision import full_precision
 from tracin_core.gradients.projection import Projection
-from tracin_core.influence.batches import count_examples, read_batches
+from tracin_core.influence.batches import read_batches
 from tracin_core.influence.checkpoints import Checkpoint, read_rate
 from tracin_core.influence.collect import (
     LastVectors,
@@ -30,6 +31,7 @@ from tracin_core.influence.collect import (
 )
 from tracin_core.influence.describe import describe_coverage
 from tracin_core.influence.devices import choose_device
+from tracin_core.influence.example_sets import check_sameness, count_examples
 from tracin_core.influence.layers import (
     LayerChoice,
     check_layers,
@@ -124,6 +126,7 @@ class TracIn:
         )
         self.precision = precision
         self._room = Room()
+        self._looked_at: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._last: str | None = None
         self._plans: dict[Any, Plan] = {}
         self._latest: tuple[tuple[str, ...], Plan] | None = None
@@ -255,9 +258,11 @@ class TracIn:
         """Prepare the model and the plan for one run over ``examples``."""
         total = count_examples(examples)
         objective = self._choose_objective(explain)
-        first = (
-            next(read_batches(examples, min(3, self.batch_size), offset), None) if total else None
-        )
+        first = None
+        if total:
+            self._look_once(examples, offset)
+            with torch.random.fork_rng(devices=[]):  # a loader draws a seed for its workers
+                first = next(read_batches(examples, min(3, self.batch_size), offset), None)
         with self._runner.prepared(), full_precision(self.device):
             if first is not None and self._last is None and (with_last or self.layers == "last"):
                 self._last = self._runner.find_last_layer(first)
@@ -291,6 +296,14 @@ class TracIn:
                 self.precision == "bfloat16",
                 explain == "loss" or with_last,
             )
+
+    def _look_once(self, examples: Any, offset: int) -> None:
+        """Check that examples stay the same, at the first call with this data set."""
+        if self._looked_at.get(id(examples)) is examples:
+            return
+        check_sameness(examples, offset)
+        with suppress(TypeError):  # a list cannot be remembered, and is read in no time
+            self._looked_at[id(examples)] = examples
 
     def _choose_objective(self, explain: Explain) -> Objective:
         if explain == "loss":
