@@ -286,3 +286,11 @@ def test_a_loss_without_labels_is_checked_too() -> None:
     assert bool((scores > 0).all())
     with pytest.raises(ConfigurationError, match="alone"):
         make_tracin(lambda o, t: o.square().sum(1) / len(o)).self_influence(unlabelled)
+
+
+def test_a_loss_of_a_fixed_number_of_examples_is_told_why() -> None:
+    def of_three(outputs: Tensor, labels: Tensor) -> Tensor:
+        return entropy(outputs, labels).view(3, -1).flatten()
+
+    with pytest.raises(ConfigurationError, match=r"not for 1 of them \(RuntimeError: shape '\[3"):
+        make_tracin(of_three).self_influence(EXAMPLES)

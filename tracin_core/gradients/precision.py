@@ -75,10 +75,8 @@ def multiply_long(left: Tensor, right: Tensor) -> Tensor:
     if length <= RUN:
         return multiply_wide(left.unsqueeze(0), right.mT.unsqueeze(0))[0]
     whole = length - length % RUN
-    runs = multiply_wide(
-        left[:, :whole].unflatten(1, (-1, RUN)).transpose(0, 1),
-        right[:, :whole].unflatten(1, (-1, RUN)).permute(1, 2, 0),
-    )
+    cut = [rows[:, :whole].reshape(len(rows), -1, RUN) for rows in (left, right)]
+    runs = multiply_wide(cut[0].transpose(0, 1), cut[1].permute(1, 2, 0))
     total = add_runs(runs, 0)
     if whole < length:
         total = total + multiply_long(left[:, whole:], right[:, whole:])

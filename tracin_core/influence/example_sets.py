@@ -67,7 +67,7 @@ def check_sameness(examples: Any, offset: int = 0) -> None:
         ConfigurationError: If a ``collate_fn`` puts them in another order.
     """
     loader = examples if isinstance(examples, DataLoader) else None
-    dataset = examples if loader is None else loader.dataset
+    dataset: Any = examples if loader is None else loader.dataset
     if type(dataset) is TensorDataset and loader is None:
         return
     if getattr(type(dataset), "__getitem__", None) is Dataset.__getitem__:

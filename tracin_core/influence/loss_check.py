@@ -87,6 +87,7 @@ class _Trial:
 
     def __init__(self, loss: LossFunction, outputs: Any, batch: Batch, run: Run) -> None:
         self._loss, self._batch, self._run = loss, batch, run
+        self._problem: Exception | None = None
         self._outputs = map_outputs(_make_leaf, outputs)
         tensors = [t for t in find_output_tensors(self._outputs) if t.dim()]
         self._leaves = [t for t in tensors if t.requires_grad and len(t) == batch.size]
@@ -116,13 +117,20 @@ class _Trial:
         try:
             return self._loss(self._outputs, self._batch.targets)
         except (TypeError, AttributeError) as error:
-            if is_labelled(self._batch.targets):
-                raise
-            raise GradientError(
-                f"The examples have no targets, and the loss raised {type(error).__name__}: "
-                f'{error}. Put (input, target), or ask with explain="score", which needs no '
-                "target (influence, vectors, capture)."
-            ) from error
+            if not is_labelled(self._batch.targets):
+                raise GradientError(
+                    f"The examples have no targets, and the loss raised {type(error).__name__}: "
+                    f'{error}. Put (input, target), or ask with explain="score", which needs no '
+                    "target (influence, vectors, capture)."
+                ) from error
+            self._note_size(error)
+            raise
+        except (RuntimeError, ValueError, IndexError, KeyError) as error:
+            self._note_size(error)
+            raise
+
+    def _note_size(self, error: Exception) -> None:
+        error.add_note(f"Raised by the loss for a batch of {self._batch.size} examples.")
 
     def _check_form(self, losses: Tensor) -> None:
         size = self._batch.size
@@ -165,23 +173,27 @@ class _Trial:
     def _check_reach_of_two(self) -> None:
         """Do the same with two examples, where three are as many as something else."""
         pair = self._batch.pick([0, 1])
-        smaller = _Trial(self._loss, self._run(pair.inputs), pair, self._run)
-        if smaller._is_plain:
-            smaller._check_reach(self._loss(smaller._outputs, pair.targets))
+        losses: Tensor | None = None
+        with self._noted_errors():
+            smaller = _Trial(self._loss, self._run(pair.inputs), pair, self._run)
+            losses = self._loss(smaller._outputs, pair.targets)
+        # Of another number there is none to be told apart: ``_compare`` says so.
+        if losses is not None and len(losses) == pair.size and smaller._is_plain:
+            smaller._check_reach(losses)
 
     def _compare(self, losses: Tensor, indices: Sequence[int]) -> None:
         """Ask for the losses of some examples again; refuse other answers."""
         outputs = take_rows(self._outputs, indices, self._batch.size)
         found = None
         if outputs is not None:
-            with _ignored_errors():
+            with self._noted_errors():
                 found = self._ask(outputs, indices)
             if self._agree(found, losses, indices, TOLERANCE):
                 return
         # Perhaps what the model returns cannot be cut like this, or the loss reads what the model
         # has left elsewhere; the model itself decides.
         again = None
-        with _ignored_errors():
+        with self._noted_errors():
             again = self._run_again(indices)
         if again is None or not self._agree(again, losses, indices, self._model_rounding):
             self._compare_with(found if again is None else again, losses, indices, TOLERANCE)
@@ -216,12 +228,14 @@ class _Trial:
         self, found: Tensor | None, losses: Tensor, indices: Sequence[int], tolerance: float
     ) -> None:
         if found is None:
+            problem = self._problem
+            why = "" if problem is None else f" ({type(problem).__name__}: {problem})"
             raise ConfigurationError(
                 f"The loss could be computed for a batch of {self._batch.size} examples, and not "
-                f"for {len(indices)} of them; expected one number for each of however many "
+                f"for {len(indices)} of them{why}; expected one number for each of however many "
                 "examples, because the last batch may be shorter. Leave fixed batch sizes out "
                 "of the loss and of the model's forward."
-            )
+            ) from problem
         other = self._find_other(found, losses, indices, tolerance)
         if not other.numel():
             return
@@ -271,18 +285,18 @@ class _Trial:
             yield everyone[size // 2 :]
         yield everyone[::-1]
 
+    @contextmanager
+    def _noted_errors(self) -> Iterator[None]:
+        """Note what the loss or the model raises about fewer examples; no lack of memory."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                raise
+            self._problem = error
+
     def _name(self, index: int) -> int:
         return self._batch.offset + self._batch.start + index
-
-
-@contextmanager
-def _ignored_errors() -> Iterator[None]:
-    """Let what a loss or a model raises about fewer examples pass, but no lack of memory."""
-    try:
-        yield
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
 
 
 def _make_leaf(tensor: Tensor) -> Tensor:

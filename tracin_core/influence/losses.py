@@ -185,8 +185,10 @@ def _advise(losses: Any) -> str:
 
 SCORES = (negative_score, negative_binary_score)
 # Operations that change no number, but for those outside of a range.
-PASSING = ("View", "Squeeze", "Unsqueeze", "Reshape", "Select", "Slice", "Transpose", "Permute")
-PASSING += ("T", "Expand", "Clone", "ToCopy", "Clamp", "Alias", "UnsafeView")
+PASSING = (
+    *("View", "Squeeze", "Unsqueeze", "Reshape", "Select", "Slice", "Transpose", "Permute"),
+    *("T", "Expand", "Clone", "ToCopy", "Clamp", "Alias", "UnsafeView"),
+)
 
 
 def warn_of_probabilities(outputs: Tensor, loss: str) -> None:

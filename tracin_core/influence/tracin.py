@@ -66,7 +66,7 @@ class TracIn:
         model: Any module; called with a tensor, a tuple (by position) or a dict (by keyword).
         checkpoints: Weights at chosen steps of the training, in any order.
         loss: "cross_entropy", "mse", "binary_cross_entropy" (on logits), or a callable
-            ``(outputs, targets) -> (B,)``.
+            ``(outputs, targets) -> (B,)``, each number of which depends on its own example alone.
         layers: "all", "last" (the module that holds the last trainable parameters on the way to
             the outputs), or names as in ``model.named_modules()``.
         device: "auto" (cuda, then mps, then cpu) or a device.
@@ -174,8 +174,9 @@ class TracIn:
             on_progress: As in ``self_influence``, over the train examples.
 
         Returns:
-            Exact scores, shape ``(N, M)``. Positive: a proponent, which lowers the loss (or
-            raises the score). Negative: an opponent.
+            Scores, shape ``(N, M)``, exact: of a float32 model to a millionth of the product of
+            the two gradients' norms. Positive: a proponent, which lowers the loss (or raises the
+            score). Negative: an opponent.
 
         Raises:
             GradientError: If a gradient is not finite, or cannot be computed.
