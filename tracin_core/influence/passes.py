@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -18,6 +19,7 @@ from tracin_core.gradients.fallback import FALLBACK_NUMBERS, FallbackMethod, fal
 from tracin_core.gradients.held import count_held_bytes
 from tracin_core.gradients.inspection import (
     find_last_layer,
+    mistakes_single_examples,
     refuse_mixed_examples,
     refuse_mixing_layers,
 )
@@ -31,6 +33,7 @@ from tracin_core.influence.head_runner import HeadRunner
 from tracin_core.influence.loss_check import LossCheck
 from tracin_core.influence.losses import SCORES, get_logits, warn_of_probabilities
 from tracin_core.influence.number_types import number_types_explained
+from tracin_core.influence.room import TooManyExamplesError
 from tracin_core.influence.targets import TargetCheck, refuse_missing
 
 # As many checkpoints stay on the device together as need less than this, and the examples are
@@ -86,6 +89,7 @@ class Runner:
         self.dtype = torch.float64 if torch.float64 in dtypes else torch.float32
         self._is_double = dtypes <= {torch.float64}
         self._targets, self._loss_check = targets, loss_check
+        self._mistakes_single = mistakes_single_examples(model)
         self._slots = WeightSlots(model)
         self._resident: dict[int, dict[str, Tensor]] = {}
         self.heads = HeadRunner(model, self._slots, lambda index: self._weights(index, ()))
@@ -208,12 +212,11 @@ class Runner:
     ) -> ExamplePass:
         weights = self._weights(index, names)
         with self._slots.hold(weights):
-            captured = capture_pass(
-                self.model, plan.layers, batch.inputs, batch.targets, objective, plan.known
-            )
+            captured = self._capture(batch, plan, objective)
             if self._loss_check is not None and self._loss_check.concerns(batch, objective):
                 self._loss_check.look(captured.outputs, batch, self._call)
-            # What no trial has tried goes the way that is always open.
+            self._refuse_too_many(batch, captured.missing, weights)
+            # What could not be told apart goes the way that is always open.
             slow: list[tuple[Iterable[str], FallbackMethod]] = [
                 (plan.fallback, plan.method),
                 (captured.missing, "one example at a time"),
@@ -227,10 +230,52 @@ class Runner:
                 )
                 for name, gradients in found.items():
                     captured.gradients[name] = [Dense(gradients, weights[name].shape)]
+        self._note(captured.missing, plan)
         return ExamplePass(batch, index, captured)
 
     def _call(self, inputs: Any) -> Any:
         return call_model(self.model, inputs)
+
+    def _capture(self, batch: Batch, plan: Plan, objective: Objective) -> CapturedPass:
+        """Run a pass; a single example goes in its own company where alone it goes otherwise."""
+        if batch.size > 1:
+            return self._capture_once(batch, plan, objective)
+        if not self._mistakes_single:
+            captured = self._capture_once(batch, plan, objective)
+            if not captured.missing:
+                return captured
+        # Alone, an example may take operations that the trial has not seen.
+        return self._capture_once(batch.pick([0, 0]), plan, objective).take_first()
+
+    def _capture_once(self, batch: Batch, plan: Plan, objective: Objective) -> CapturedPass:
+        return capture_pass(
+            self.model, plan.layers, batch.inputs, batch.targets, objective, plan.known, plan.proofs
+        )
+
+    def _refuse_too_many(
+        self, batch: Batch, missing: Iterable[str], weights: Mapping[str, Tensor]
+    ) -> None:
+        """See that whole gradients of parameters the plan had rules for fit the memory."""
+        numbers = batch.size * sum(weights[name].numel() for name in missing)
+        if batch.size > 1 and numbers > FALLBACK_NUMBERS:
+            raise TooManyExamplesError(
+                f"Whole gradients of {batch.size} examples would take {numbers:,} numbers."
+            )
+
+    def _note(self, missing: Mapping[str, str], plan: Plan) -> None:
+        """Say the first time that a parameter goes a slower way than planned."""
+        new = missing.keys() - plan.proofs.notes.keys()
+        plan.proofs.notes.update(missing)
+        if new:
+            names = sorted(new)
+            warnings.warn(
+                f"The gradients of {len(names)} parameters ({', '.join(names[:3])}"
+                f"{', ...' if len(names) > 3 else ''}) are computed one example at a time in "
+                f"some batches, because {missing[names[0]]}. The scores are exact; it takes "
+                "longer. `coverage` says it for each parameter.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _weights(self, index: int, names: Any, *, in_double: bool = False) -> dict[str, Tensor]:
         """Return a checkpoint's tensors on the device; only ``names`` require gradients."""
