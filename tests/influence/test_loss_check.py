@@ -256,10 +256,14 @@ def test_a_loss_may_read_what_the_model_has_left_elsewhere() -> None:
     def decorrelated(outputs: Tensor, labels: Tensor) -> Tensor:
         return entropy(outputs, labels) + hidden[-1].square().sum(1)
 
+    def of_hidden_ones(outputs: Tensor, labels: Tensor) -> Tensor:
+        return hidden[-1].square().sum(1)
+
     examples = TensorDataset(INPUTS.double(), LABELS)
-    expected = oracles.per_example_gradients(model, examples, decorrelated)
-    found = make_tracin(decorrelated, model).vectors(examples)
-    torch.testing.assert_close(found, expected, **oracles.EXACT)
+    for loss in (decorrelated, of_hidden_ones):
+        expected = oracles.per_example_gradients(model, examples, loss)
+        found = make_tracin(loss, model).vectors(examples)
+        torch.testing.assert_close(found, expected, **oracles.EXACT)
 
 
 def test_another_output_that_mixes_the_examples_is_noticed() -> None:

@@ -143,11 +143,7 @@ def _check_loss(encoder: OwnEncoder, examples: ExampleSource) -> None:
     for size in sorted({min(most, len(examples)) for most in (3, FIRST_BATCH)}):
         inputs, targets = examples.read_batch(torch.arange(size))
         with own_code_explained(Path(encoder.config.file), "The loss"):
-            loss.try_on(
-                call_model(model, inputs),
-                Batch(0, inputs, targets, size),
-                lambda inputs: call_model(model, inputs),
-            )
+            loss.try_on(Batch(0, inputs, targets, size), lambda inputs: call_model(model, inputs))
 
 
 def _run(

@@ -55,13 +55,12 @@ class LossCheck:
         self._loss = loss
         self._sizes: set[int] = set()
 
-    def try_on(self, outputs: Any, batch: Batch, run: Run) -> None:
+    def try_on(self, batch: Batch, run: Run) -> None:
         """Check the loss of a batch.
 
         Args:
-            outputs: What the model returned for it.
             batch: The examples.
-            run: Returns the model's outputs for other inputs.
+            run: Returns the model's outputs for inputs.
 
         Raises:
             ConfigurationError: If it is not one number for each example that has a gradient and
@@ -69,17 +68,18 @@ class LossCheck:
             GradientError: If it is NaN or infinite for outputs that are not.
         """
         with torch.enable_grad():
-            _Trial(self._loss, outputs, batch, run).confirm()
+            # Run anew: a loss may read what the model's latest run has left elsewhere.
+            _Trial(self._loss, run(batch.inputs), batch, run).confirm()
         self._sizes.add(batch.size)
 
     def concerns(self, batch: Batch, objective: LossFunction) -> bool:
         """Return whether the loss is asked for: it is differentiated, or there are labels."""
         return objective is self._loss or is_labelled(batch.targets)
 
-    def look(self, outputs: Any, batch: Batch, run: Run) -> None:
+    def look(self, batch: Batch, run: Run) -> None:
         """Do the same unless a batch of this size has been looked at before."""
         if batch.size not in self._sizes and len(self._sizes) < MOST_SIZES:
-            self.try_on(outputs, batch, run)
+            self.try_on(batch, run)
 
 
 class _Trial:

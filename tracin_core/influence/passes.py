@@ -135,7 +135,7 @@ class Runner:
                     self._targets.check(trial, needs_targets=True)
                 warn_of_probabilities(outputs, self._targets.loss)
             if self._loss_check is not None and self._loss_check.concerns(trial, objective):
-                self._loss_check.try_on(self._call(trial.inputs), trial, self._call)
+                self._loss_check.try_on(trial, self._call)
         plan = None
         if not self._is_double:
             plan = self._confirm_in_double(draft, trial, names, objective)
@@ -214,7 +214,7 @@ class Runner:
         with self._slots.hold(weights):
             captured = self._capture(batch, plan, objective)
             if self._loss_check is not None and self._loss_check.concerns(batch, objective):
-                self._loss_check.look(captured.outputs, batch, self._call)
+                self._loss_check.look(batch, self._call)
             self._refuse_too_many(batch, captured.missing, weights)
             # What could not be told apart goes the way that is always open.
             slow: list[tuple[Iterable[str], FallbackMethod]] = [
