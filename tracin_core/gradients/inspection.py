@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tracin_core.errors import GradientError
 from tracin_core.gradients.agreement import LOOSE_TOLERANCE
 from tracin_core.gradients.graph import find_parameter_uses
+from tracin_core.gradients.output_rows import find_output_tensors
 from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
 
 # Largest difference of an output between a batch and half of it, relative to the largest output:
@@ -62,6 +63,13 @@ def refuse_mixed_examples(model: nn.Module, inputs: Any) -> Tensor:
             f"The model returned a tensor of shape {tuple(together.shape)} for three examples; "
             "expected one row for each, examples along the first axis. Wrap the model so that "
             "its outputs begin with the batch axis."
+        )
+    if together.shape[1:] != apart.shape[1:]:
+        raise GradientError(
+            f"The model returned {tuple(together.shape)} for three examples and "
+            f"{tuple(apart.shape)} for two of them, so each is compared with the others of its "
+            "batch; expected outputs of an example that depend on it alone. Wrap the model so "
+            "that it returns one row of its own for each example, such as its embedding."
         )
     largest = together.abs().amax().clamp_min(torch.finfo(together.dtype).tiny)
     if not bool(((together[[2, 0]] - apart).abs() <= LOOSE_TOLERANCE * largest).all()):
@@ -153,4 +161,12 @@ def _first_tensor(outputs: Any) -> Tensor:
     logits = getattr(outputs, "logits", None)
     if isinstance(logits, Tensor):
         return logits
-    return next(find_tensors(outputs))
+    found = next(find_tensors(outputs), None)
+    found = next(find_output_tensors(outputs), None) if found is None else found
+    if found is None:
+        raise GradientError(
+            f"The model returned {type(outputs).__name__}, in which no tensor was found; expected "
+            "a tensor, or a tuple, dict or object that holds some. Wrap the model so that it "
+            "returns what the loss needs."
+        )
+    return found
