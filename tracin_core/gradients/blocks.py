@@ -39,7 +39,7 @@ WITH_WEIGHTS = {
     "PreluKernel": (0,),
 }
 # Along axes that must not be the first.
-ALONG_AXES = {
+ALONG_AXES: dict[str, str | tuple[str, str]] = {
     "Cat": "dim",
     "LogSoftmax": "dim",
     "Mean": "dim",

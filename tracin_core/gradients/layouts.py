@@ -102,7 +102,7 @@ def find_layout(gradients: MarkedGradients, axes: Iterable[int]) -> Layout:
         if owners is None:
             continue
         # Where one example alone has gradients, its rows lie along any axis.
-        seen = int(owners[owners != NOBODY].unique().numel())
+        seen = int((torch.bincount(owners[owners != NOBODY]) > 0).sum())
         if seen > 1 or len(candidates) == 1:
             fitting.append(_name_order(axis, owners, seen, gradients.batch_size))
     if len(fitting) != 1:

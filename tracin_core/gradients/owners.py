@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
 # Powers of two that a pass can tell apart, by number type: enough below the largest number that
 # a gradient has room for it too. More examples take more passes, one for each digit.
@@ -84,7 +85,7 @@ class MarkedGradients:
 
 
 def differentiate_marked(
-    values: Tensor, edges: Sequence[object], *, keep_graph: bool = False
+    values: Tensor, edges: Sequence[Tensor | GradientEdge], *, keep_graph: bool = False
 ) -> list[MarkedGradients | None]:
     """Differentiate the examples' objectives, plain and marked.
 
@@ -108,7 +109,8 @@ def differentiate_marked(
     kinds = {gradient.dtype for gradient in plain if gradient is not None} | {values.dtype}
     levels = min(LEVELS.get(kind, LOW_LEVELS) for kind in kinds)
     examples = torch.arange(size, device=values.device)
-    digits, reach = [], 1
+    digits: list[Tensor] = []
+    reach = 1
     while not digits or reach < size:
         digits.append((examples // reach) % levels)
         reach *= levels
