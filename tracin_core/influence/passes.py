@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tracin_core.gradients.agreement import TRIAL_SIZE
 from tracin_core.gradients.capture import CapturedPass, Objective, capture_pass
 from tracin_core.gradients.contributions import Dense
+from tracin_core.gradients.evaluation import Evaluation
 from tracin_core.gradients.fallback import FALLBACK_NUMBERS, FallbackMethod, fallback_gradients
 from tracin_core.gradients.held import count_held_bytes
 from tracin_core.gradients.inspection import (
@@ -23,7 +24,7 @@ from tracin_core.gradients.inspection import (
 )
 from tracin_core.gradients.plan import Plan, confirm_plan, draft_plan
 from tracin_core.gradients.structure import find_tensors, map_tensors
-from tracin_core.gradients.weights import WeightSlots, evaluation_mode
+from tracin_core.gradients.weights import WeightSlots
 from tracin_core.influence.batches import Batch, check_labels
 from tracin_core.influence.checkpoints import Checkpoint, read_weights
 from tracin_core.influence.head import mark_head
@@ -83,6 +84,7 @@ class Runner:
         self._has_classes = has_classes
         self._num_classes: int | None = None
         self._slots = WeightSlots(model)
+        self._evaluation = Evaluation(model, self._slots)
         self._resident: dict[int, dict[str, Tensor]] = {}
         self.heads = HeadRunner(model, self._slots, lambda index: self._weights(index, ()))
         size = sum(value.nbytes for value in model.state_dict().values())
@@ -94,14 +96,20 @@ class Runner:
         total, most = len(self.checkpoints), self._most_resident
         return [range(first, min(first + most, total)) for first in range(0, total, most)]
 
+    @property
+    def training_only(self) -> frozenset[str]:
+        """Parameters that reach the outputs in training mode only; known once there is a plan."""
+        return self._evaluation.training_only
+
     def prepared(self) -> AbstractContextManager[None]:
         """Return the context in which passes run: evaluation mode, random state kept."""
-        return evaluation_mode(self.model, self.device)
+        return self._evaluation.opened(self.device)
 
     def find_last_layer(self, batch: Batch) -> str:
         """Return the module that holds the last trainable parameters (see ``inspection``)."""
         trial = _take_trial(batch).to(self.device)
         weights = self._weights(0, self.trainable)
+        self._evaluation.settle(weights, trial.inputs)
         with self._slots.hold(weights):
             return find_last_layer(self.model, trial.inputs)
 
@@ -110,6 +118,7 @@ class Runner:
         refuse_mixing_layers(self.model)
         draft = draft_plan(self.model, names)
         trial = _take_trial(batch).to(self.device)
+        self._evaluation.settle(self._weights(0, self.trainable), trial.inputs)
         with self._slots.hold(self._weights(0, names)):
             outputs = refuse_mixed_examples(self.model, trial.inputs)
             if self._has_classes and outputs.dim() == 2:

@@ -125,7 +125,7 @@ class TracIn:
     @property
     def coverage(self) -> Coverage:
         """How each parameter is treated; ``confirmed`` once examples have been seen."""
-        return describe_coverage(self.model, self.layers, self._latest)
+        return describe_coverage(self.model, self.layers, self._latest, self._runner.training_only)
 
     def examine(self, examples: Any) -> Coverage:
         """Check on the first examples how each parameter is treated, without scoring any."""
