@@ -1,4 +1,4 @@
-"""What must be known of a model before its gradients are: its last layer, and that it is sound."""
+"""What must be known of a model before its gradients are: that no example meets another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tracin_core.errors import GradientError
 from tracin_core.gradients.agreement import LOOSE_TOLERANCE
-from tracin_core.gradients.graph import find_parameter_uses
+from tracin_core.gradients.capture import Objective
 from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
 
 
@@ -40,9 +40,9 @@ def refuse_mixed_examples(model: nn.Module, inputs: Any) -> Tensor:
     Raises:
         GradientError: If outputs change with the company, or from one pass to the next.
     """
-    together = _first_tensor(call_model(model, inputs))
+    together = first_tensor(call_model(model, inputs))
     swapped = map_tensors(lambda tensor: tensor[[2, 0]], inputs)
-    apart = _first_tensor(call_model(model, swapped))
+    apart = first_tensor(call_model(model, swapped))
     if together.shape[:1] != (3,) or apart.shape[:1] != (2,):
         raise GradientError(
             f"The model returned a tensor of shape {tuple(together.shape)} for three examples; "
@@ -62,39 +62,30 @@ def refuse_mixed_examples(model: nn.Module, inputs: Any) -> Tensor:
     return together
 
 
-def find_last_layer(model: nn.Module, inputs: Any) -> str:
-    """Find the module that holds the last trainable parameters that produce the outputs.
-
-    Last by execution, not by registration: of all parameters in the gradient graph of the
-    outputs, the one whose latest use autograd numbered highest. Auxiliary heads that do not
-    reach the outputs, and a head registered first, are told apart this way. For a weight tied
-    across modules it is the module it is first registered in.
+def run_for_outputs(
+    model: nn.Module, inputs: Any, targets: Any, objective: Objective | None
+) -> tuple[Tensor, ...]:
+    """Run a model and return the outputs that count: the logits, or what an objective reads.
 
     Args:
-        model: In evaluation mode; every trainable parameter requires gradients.
+        model: In evaluation mode.
         inputs: A few examples.
-
-    Returns:
-        The module's name as in ``model.named_modules()``.
-
-    Raises:
-        GradientError: If no trainable parameter reaches the outputs.
+        targets: Their targets.
+        objective: A loss of a person's own, which may read several outputs; else ``None``.
     """
-    with torch.enable_grad():
-        uses = find_parameter_uses(_first_tensor(call_model(model, inputs)))
-    latest = {
-        name: max(uses[id(value)]) for name, value in model.named_parameters() if id(value) in uses
-    }
-    if not latest:
-        raise GradientError(
-            "No trainable parameter reaches the model's outputs; expected at least one. "
-            "Set requires_grad=True on the parameters that were trained, and make sure the "
-            "forward pass does not run under torch.no_grad()."
-        )
-    return max(latest, key=lambda name: latest[name]).rpartition(".")[0]
+    outputs = call_model(model, inputs)
+    everything = [t for t in find_tensors(outputs) if t.is_floating_point() and t.requires_grad]
+    if objective is None or len(everything) < 2:
+        return (first_tensor(outputs),)
+    values = objective(outputs, targets)
+    if not values.requires_grad:
+        return (first_tensor(outputs),)
+    found = torch.autograd.grad(values.sum(), everything, retain_graph=True, allow_unused=True)
+    read = [t for t, gradient in zip(everything, found, strict=True) if gradient is not None]
+    return tuple(read) or (first_tensor(outputs),)
 
 
-def _first_tensor(outputs: Any) -> Tensor:
+def first_tensor(outputs: Any) -> Tensor:
     """Return the model's main output: the logits, or the first tensor there is."""
     logits = getattr(outputs, "logits", None)
     if isinstance(logits, Tensor):

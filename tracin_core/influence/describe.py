@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from torch import nn
 
 from tracin_core.gradients.coverage import COVERED, Coverage, ParameterCoverage
 from tracin_core.gradients.plan import Plan, draft_plan
-from tracin_core.influence.layers import LayerChoice, find_parameters
+from tracin_core.influence.layers import find_parameters
 
 
 def describe_coverage(
     model: nn.Module,
-    layers: LayerChoice,
+    layers: str | Sequence[str],
     confirmed: tuple[tuple[str, ...], Plan] | None,
     training_only: Collection[str] = (),
 ) -> Coverage:

@@ -18,10 +18,11 @@ from tracin_core.gradients.evaluation import Evaluation
 from tracin_core.gradients.fallback import FALLBACK_NUMBERS, FallbackMethod, fallback_gradients
 from tracin_core.gradients.held import count_held_bytes
 from tracin_core.gradients.inspection import (
-    find_last_layer,
     refuse_mixed_examples,
     refuse_mixing_layers,
+    run_for_outputs,
 )
+from tracin_core.gradients.last_layer import LastLayer, find_last_layer
 from tracin_core.gradients.plan import Plan, confirm_plan, draft_plan
 from tracin_core.gradients.structure import find_tensors, map_tensors
 from tracin_core.gradients.weights import WeightSlots
@@ -105,13 +106,22 @@ class Runner:
         """Return the context in which passes run: evaluation mode, random state kept."""
         return self._evaluation.opened(self.device)
 
-    def find_last_layer(self, batch: Batch) -> str:
-        """Return the module that holds the last trainable parameters (see ``inspection``)."""
+    def find_last_layer(self, batch: Batch, objective: Objective | None) -> LastLayer:
+        """Return the last layer (see ``last_layer``).
+
+        Args:
+            batch: A few examples.
+            objective: What is differentiated, where that decides which outputs count.
+        """
         trial = _take_trial(batch).to(self.device)
         weights = self._weights(0, self.trainable)
         self._evaluation.settle(weights, trial.inputs)
         with self._slots.hold(weights):
-            return find_last_layer(self.model, trial.inputs)
+            return find_last_layer(
+                self.model,
+                lambda: run_for_outputs(self.model, trial.inputs, trial.targets, objective),
+                trial.inputs,
+            )
 
     def plan(self, batch: Batch, names: Sequence[str], objective: Objective) -> Plan:
         """Decide how the gradients of the named parameters are computed, and check it."""

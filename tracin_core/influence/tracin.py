@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tracin_core.errors import ConfigurationError
 from tracin_core.gradients.capture import Objective
 from tracin_core.gradients.coverage import Coverage
+from tracin_core.gradients.last_layer import LastLayer
 from tracin_core.gradients.plan import Plan
 from tracin_core.gradients.precision import full_precision
 from tracin_core.gradients.projection import Projection
@@ -32,9 +33,9 @@ from tracin_core.influence.describe import describe_coverage
 from tracin_core.influence.devices import choose_device
 from tracin_core.influence.layers import (
     LayerChoice,
-    check_layers,
-    find_own_parameters,
+    choose_last,
     find_parameters,
+    name_choice,
 )
 from tracin_core.influence.losses import Loss, choose_loss, negative_binary_score, negative_score
 from tracin_core.influence.pairs import collect_influence
@@ -63,8 +64,10 @@ class TracIn:
         checkpoints: Weights at chosen steps of the training, in any order.
         loss: "cross_entropy", "mse", "binary_cross_entropy" (on logits), or a callable
             ``(outputs, targets) -> (B,)``.
-        layers: "all", "last" (the module that holds the last trainable parameters on the way to
-            the outputs), or names as in ``model.named_modules()``.
+        layers: "all", "last" (the last map from features to outputs, with all its parameters:
+            also those of a normalised or tied weight, and layers side by side; a temperature or
+            a scale behind it is none), names as in ``model.named_modules()`` or
+            ``model.named_parameters()``, or modules of the model.
         device: "auto" (cuda, then mps, then cpu) or a device.
         batch_size: Examples in a pass; changes speed and memory, never scores. Networks of Linear
             layers alone take as many more as hold 4 million numbers, and on a CUDA device all
@@ -78,6 +81,8 @@ class TracIn:
             relative to the product of the gradients' norms; single self-influences of confident
             predictions, with logits near 10, were 10% off. On a GPU the largest errors of six
             networks' self-influences were 0.4 to 4%.
+        last_layer: What the last layer is, as names or modules; ``None`` finds it on the first
+            examples. ``last_layer`` says afterwards what was taken.
 
     Raises:
         ConfigurationError: If an option cannot work.
@@ -100,12 +105,12 @@ class TracIn:
         *,
         rates: Literal["recorded", "ones"] = "recorded",
         precision: Precision = "float32",
+        last_layer: LayerChoice | None = None,
     ) -> None:
         _check_options(checkpoints, batch_size, rates, precision)
-        check_layers(model, layers)
+        self.layers = name_choice(model, layers)
         self.model = model
         self.checkpoints = tuple(checkpoints)
-        self.layers = layers
         self.batch_size = batch_size
         self.device = choose_device(device)
         self._loss = loss
@@ -118,9 +123,14 @@ class TracIn:
         )
         self.precision = precision
         self._room = Room()
-        self._last: str | None = None
+        self._last = None if last_layer is None else choose_last(model, last_layer)
         self._plans: dict[Any, Plan] = {}
         self._latest: tuple[tuple[str, ...], Plan] | None = None
+
+    @property
+    def last_layer(self) -> LastLayer | None:
+        """The last layer's modules and parameters; ``None`` before it was needed and found."""
+        return self._last
 
     @property
     def coverage(self) -> Coverage:
@@ -254,8 +264,9 @@ class TracIn:
         )
         with self._runner.prepared(), full_precision(self.device):
             if first is not None and self._last is None and (with_last or self.layers == "last"):
-                self._last = self._runner.find_last_layer(first)
-            last = find_own_parameters(self.model, self._last) if self._last is not None else ()
+                own = objective if callable(self._loss) and explain == "loss" else None
+                self._last = self._runner.find_last_layer(first, own)
+            last = () if self._last is None else self._last.parameters
             chosen = last if self.layers == "last" else find_parameters(self.model, self.layers)
             names = tuple(dict.fromkeys((*chosen, *last))) if with_last else chosen
             plan = Plan(())
