@@ -36,8 +36,9 @@ def fit_to_model(state: Mapping[str, Tensor], model: nn.Module, title: str) -> d
         CheckpointError: If a name or shape does not fit, or tied weights differ.
     """
     values = model.state_dict()
-    expected = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     first_names = _find_first_names(model)
+    # Beside weights, modules may save an extra state.
+    expected = {name: values[name] for name in values if name in first_names}
     needed = {first_names[name] for name in expected if name in first_names}
     aliases = {n: {m for m in expected if first_names.get(m) == n} for n in needed}
     fitted = _match_prefix(state, expected, aliases, title)

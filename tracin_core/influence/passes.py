@@ -27,7 +27,7 @@ from tracin_core.gradients.plan import Plan, confirm_plan, draft_plan
 from tracin_core.gradients.structure import find_tensors, map_tensors
 from tracin_core.gradients.weights import WeightSlots
 from tracin_core.influence.batches import Batch, check_labels
-from tracin_core.influence.checkpoints import Checkpoint, read_weights
+from tracin_core.influence.checkpoints import Checkpoint, read_weights, refuse_broken
 from tracin_core.influence.head import mark_head
 from tracin_core.influence.head_runner import HeadRunner
 from tracin_core.influence.losses import warn_of_probabilities
@@ -88,7 +88,7 @@ class Runner:
         self._evaluation = Evaluation(model, self._slots)
         self._resident: dict[int, dict[str, Tensor]] = {}
         self.heads = HeadRunner(model, self._slots, lambda index: self._weights(index, ()))
-        size = sum(value.nbytes for value in model.state_dict().values())
+        size = sum(value.nbytes for value in (*model.parameters(), *model.buffers()))
         self._most_resident = max(1, RESIDENT_BYTES // max(1, size))
 
     @property
@@ -246,6 +246,8 @@ class Runner:
     def _load(self, index: int) -> dict[str, Tensor]:
         """Read a checkpoint; copied, so that nothing a forward pass does reaches the caller."""
         state = read_weights(self.checkpoints[index], self.model)
+        title = f"{index} ({self.checkpoints[index].title})"
+        refuse_broken(state, self.trainable, title)
         own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         return {
             name: state.get(name, value).detach().to(self.device, value.dtype, copy=True)

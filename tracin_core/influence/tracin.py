@@ -40,7 +40,7 @@ from tracin_core.influence.layers import (
 from tracin_core.influence.losses import Loss, choose_loss, negative_binary_score, negative_score
 from tracin_core.influence.pairs import collect_influence
 from tracin_core.influence.passes import Runner, count_numbers, describe_inputs
-from tracin_core.influence.rates import Rate, Rates
+from tracin_core.influence.rates import Rate, Rates, check_rates
 from tracin_core.influence.room import Room
 from tracin_core.influence.signals import Capture
 from tracin_core.influence.work import Progress, Work
@@ -61,7 +61,7 @@ class TracIn:
 
     Args:
         model: Any module; called with a tensor, a tuple (by position) or a dict (by keyword).
-        checkpoints: Weights at chosen steps of the training, in any order.
+        checkpoints: Weights at chosen steps of the training, in any order; or one alone.
         loss: "cross_entropy", "mse", "binary_cross_entropy" (on logits), or a callable
             ``(outputs, targets) -> (B,)``.
         layers: "all", "last" (the last map from features to outputs, with all its parameters:
@@ -97,7 +97,7 @@ class TracIn:
     def __init__(
         self,
         model: nn.Module,
-        checkpoints: Sequence[Checkpoint],
+        checkpoints: Sequence[Checkpoint] | Checkpoint,
         loss: Loss = "cross_entropy",
         layers: LayerChoice = "all",
         device: str | torch.device = "auto",
@@ -107,6 +107,8 @@ class TracIn:
         precision: Precision = "float32",
         last_layer: LayerChoice | None = None,
     ) -> None:
+        if isinstance(checkpoints, Checkpoint):
+            checkpoints = (checkpoints,)
         _check_options(checkpoints, batch_size, rates, precision)
         self.layers = name_choice(model, layers)
         self.model = model
@@ -118,6 +120,7 @@ class TracIn:
         self.rates: list[Rate] = [
             1.0 if rates == "ones" else read_rate(checkpoint, model) for checkpoint in checkpoints
         ]
+        check_rates(self.rates, [checkpoint.title for checkpoint in self.checkpoints])
         self._runner = Runner(
             model, self.checkpoints, self.device, has_classes=loss == "cross_entropy"
         )
