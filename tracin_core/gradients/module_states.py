@@ -32,7 +32,9 @@ class ModuleStates:
         self._modules = list(model.modules())
         self._attributes = [list_attributes(module) for module in self._modules]
         self._tables = [
-            [(vars(module)[name], vars(module)[name].copy()) for name in TABLES]
+            []
+            if isinstance(module, torch.jit.ScriptModule)
+            else [(vars(module)[name], vars(module)[name].copy()) for name in TABLES]
             for module in self._modules
         ]
         self._weights = {id(value) for value in (*model.parameters(), *model.buffers())}
@@ -99,7 +101,7 @@ class ModuleStates:
             for key, value in attributes.items():
                 if holds_tensors(value, self._is_result):
                     yield module, key
-            for key in module._non_persistent_buffers_set:
+            for key in vars(module).get("_non_persistent_buffers_set", ()):
                 buffer = module._buffers.get(key)
                 if buffer is not None and buffer.is_floating_point():
                     yield module, key
@@ -156,7 +158,9 @@ def _leads_to(value: Any, wanted: set[int], depth: int) -> bool:
 
 
 def list_attributes(module: nn.Module) -> dict[str, Any]:
-    """Return what a module holds under names of its own."""
+    """Return what a module holds under names of its own; a TorchScript program holds nothing so."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return {}
     return {key: value for key, value in vars(module).items() if key not in INTERNAL}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -96,6 +96,8 @@ def find_switching(model: nn.Module) -> list[nn.Module]:
 
 
 def _switches(module: nn.Module, is_whole: bool) -> bool:
+    if isinstance(module, torch.jit.ScriptModule):
+        return False
     if "train" in vars(module) or (is_whole and "eval" in vars(module)):
         return True
     kind = type(module)
@@ -121,6 +123,20 @@ def _copy(value: Tensor) -> Tensor:
     return nn.Parameter(copied, value.requires_grad) if isinstance(value, nn.Parameter) else copied
 
 
+def is_compiled(model: nn.Module) -> bool:
+    """Whether a model, or a part of it, runs as ``torch.compile`` has made it."""
+    return any(
+        type(module).__name__ == "OptimizedModule"
+        or getattr(module, "_compiled_call_impl", None) is not None
+        for module in model.modules()
+    )
+
+
+def is_scripted(model: nn.Module) -> bool:
+    """Whether a model, or a part of it, is a TorchScript program."""
+    return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Put the model in evaluation mode; give it and the random state back as they were.
@@ -144,7 +160,11 @@ def evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
     # Within torch's own context for it, parametrised weights would be kept across checkpoints.
     keeps: Any = parametrize
     keeping = keeps._cache_enabled
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
+    # What torch.compile has made of a layer passes hooks by: it runs as it was written.
+    stance = torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
+    # TorchScript's second and third pass join layers' operations, and their gradients with them.
+    plain = torch.jit.optimized_execution(False) if is_scripted(model) else nullcontext()
+    with stance, plain, torch.random.fork_rng(devices=devices), torch.no_grad():
         try:
             keeps._cache_enabled = 0
             if switching:

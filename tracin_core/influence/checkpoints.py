@@ -25,7 +25,7 @@ class Checkpoint:
 
     Attributes:
         weights: A torch or safetensors file, an index of shards, a folder as ``transformers``
-            writes them, or a state dict; nested under a usual key or with a prefix, as
+            writes them, a state dict or a module; nested under a usual key or with a prefix, as
             Lightning and other programs keep it.
         learning_rate: Step size in force there: one number, or where parameters had different
             ones, numbers by parameter name or module prefix (the longest that fits wins, ``""``
@@ -33,7 +33,7 @@ class Checkpoint:
         step: Training step, for messages and charts.
     """
 
-    weights: str | Path | Mapping[str, Any]
+    weights: str | Path | Mapping[str, Any] | nn.Module
     learning_rate: Rate | None = None
     step: int | None = None
 
@@ -73,15 +73,21 @@ def refuse_broken(weights: Mapping[str, Tensor], trainable: Collection[str], tit
         title: How messages name the checkpoint.
 
     Raises:
-        CheckpointError: If a tensor holds NaN, or a trained one infinity; it names the first.
+        CheckpointError: If a tensor has no numbers, or holds NaN, or a trained one infinity; it
+            names the first.
     """
     for name, value in weights.items():
+        if value.is_meta:
+            raise CheckpointError(
+                f"Checkpoint {title} holds no numbers in {name}, only its shape (the device "
+                "'meta'); expected weights. Save the state dict of the model that was trained."
+            )
         if not (value.is_floating_point() or value.is_complex()):
             continue
         if value.dtype.itemsize == 1:  # of which torch makes no sums
             value = value.float()
         # One sum tells that all are finite, in a tenth of the time of asking each.
-        if value.is_meta or bool(torch.isfinite(value.sum(dtype=_wide(value.dtype)))):
+        if bool(torch.isfinite(value.sum(dtype=_wide(value.dtype)))):
             continue
         for is_broken, what in ((value.isnan(), "NaN"), (value.isinf(), "infinity")):
             count = int(is_broken.sum())
@@ -156,4 +162,6 @@ def _choose_rate(checkpoint: Checkpoint, progress: Progress, model: nn.Module) -
 def _read(checkpoint: Checkpoint) -> Mapping[str, Any]:
     if isinstance(checkpoint.weights, Mapping):
         return checkpoint.weights
+    if isinstance(checkpoint.weights, nn.Module):
+        return checkpoint.weights.state_dict()
     return read_content(Path(checkpoint.weights))

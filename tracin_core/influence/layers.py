@@ -85,7 +85,8 @@ def _find_name(model: nn.Module, layer: str | nn.Module) -> str:
             )
         return name
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    if isinstance(layer, str) and (layer in known or layer in parameters):
+    layer = str(layer).removeprefix("_orig_mod.")  # as torch.compile calls what it wraps
+    if layer in known or layer in parameters:
         return layer
     names = [*known, *parameters]
     near = get_close_matches(str(layer), names, n=3) or [name for name in names if name][:5]

@@ -38,6 +38,7 @@ from tracin_core.influence.layers import (
     name_choice,
 )
 from tracin_core.influence.losses import Loss, choose_loss, negative_binary_score, negative_score
+from tracin_core.influence.model_kinds import open_model, refuse_complex
 from tracin_core.influence.pairs import collect_influence
 from tracin_core.influence.passes import Runner, count_numbers, describe_inputs
 from tracin_core.influence.rates import Rate, Rates, check_rates
@@ -60,7 +61,8 @@ class TracIn:
     are left out.
 
     Args:
-        model: Any module; called with a tensor, a tuple (by position) or a dict (by keyword).
+        model: Any module; called with a tensor, a tuple (by position) or a dict (by keyword). One
+            from ``torch.compile`` runs as it was written.
         checkpoints: Weights at chosen steps of the training, in any order; or one alone.
         loss: "cross_entropy", "mse", "binary_cross_entropy" (on logits), or a callable
             ``(outputs, targets) -> (B,)``.
@@ -107,6 +109,7 @@ class TracIn:
         precision: Precision = "float32",
         last_layer: LayerChoice | None = None,
     ) -> None:
+        model = open_model(model)
         if isinstance(checkpoints, Checkpoint):
             checkpoints = (checkpoints,)
         _check_options(checkpoints, batch_size, rates, precision)
@@ -272,6 +275,7 @@ class TracIn:
             last = () if self._last is None else self._last.parameters
             chosen = last if self.layers == "last" else find_parameters(self.model, self.layers)
             names = tuple(dict.fromkeys((*chosen, *last))) if with_last else chosen
+            refuse_complex(self.model, names)
             plan = Plan(())
             if first is not None:
                 key = (names, explain, describe_inputs(first))
