@@ -54,6 +54,13 @@ def choose_last(model: nn.Module, layers: LayerChoice) -> LastLayer:
     return LastLayer(find_parameters(model, names), names)
 
 
+def is_part(model: nn.Module, name: str) -> bool:
+    """Whether a name is one of the model's modules (not the model as a whole) or parameters."""
+    parameters = (known for known, _ in model.named_parameters(remove_duplicate=False))
+    modules = (known for known, _ in model.named_modules(remove_duplicate=False))
+    return bool(name) and (name in modules or name in parameters)
+
+
 def find_parameters(model: nn.Module, layers: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names of the trainable parameters in the chosen layers, in the model's order.
 
