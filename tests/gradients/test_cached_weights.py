@@ -340,6 +340,35 @@ def test_a_weight_that_only_a_detached_copy_brings_to_the_outputs_is_refused() -
         TracIn(model, make_checkpoints(model), device="cpu").self_influence(EXAMPLES)
 
 
+def test_a_hard_choice_has_no_gradient_in_evaluation_mode() -> None:
+    class Routed(nn.Module):
+        """Softens its choice in training mode only, where the outputs are the same."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate, self.norm = nn.Linear(4, 2), nn.BatchNorm1d(4)
+            self.experts = nn.ModuleList(nn.Linear(4, 3) for _ in range(3))
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            inputs = self.norm(inputs)
+            soft = self.gate(inputs).softmax(1)
+            hard = F.one_hot(soft.argmax(1), 2).to(soft.dtype)
+            if self.training:
+                hard = hard + soft - soft.detach()
+            return hard[:, :1] * self.experts[0](inputs) + hard[:, 1:] * self.experts[1](inputs)
+
+    torch.manual_seed(2)
+    model = Routed().double()
+    checkpoints = [Checkpoint(copy.deepcopy(model.state_dict()), learning_rate=1.0)]
+    tracin = TracIn(model, checkpoints, device="cpu", batch_size=3)
+    with pytest.warns(
+        RuntimeWarning, match=r"gate\.bias, gate\.weight reach .* training mode only"
+    ):
+        found = tracin.self_influence(EXAMPLES)
+    expected = oracles.influence(model, checkpoints, EXAMPLES, EXAMPLES, cross_entropy)
+    torch.testing.assert_close(found, expected.diagonal(), **oracles.EXACT)
+
+
 def test_a_weight_in_a_closure_is_refused() -> None:
     model = build(Bent)
     weight = model[2].weight

@@ -191,7 +191,7 @@ class Evaluation:
         """Run a pass in one way; ``None`` where the model cannot, or draws or changes anything."""
         self._start(way)
         held = dict(weights)
-        if way.switches:  # which may add one weight to another, in place
+        if way != Way():  # which may change weights or statistics in place
             held = {n: v.detach().clone().requires_grad_(v.requires_grad) for n, v in held.items()}
         before = _read_random_state(weights)
         try:
@@ -205,7 +205,7 @@ class Evaluation:
             return None
         if way.in_training and before != _read_random_state(weights):
             return None
-        if way.switches and not all(torch.equal(held[n], weights[n]) for n in held):
+        if way != Way() and not all(torch.equal(held[n], weights[n]) for n in held):
             return None
         tensors = [t for t in find_tensors(outputs) if t.is_floating_point()]
         return Trial(tuple(t.detach() for t in tensors), self._find_reached(tensors, held))
@@ -244,8 +244,16 @@ class Evaluation:
     ) -> Way:
         """Return the way that gives the right outputs and lets gradients reach the most."""
         right = self._reference(weights, inputs)
+        lost = wanted - (plain.reached if plain else frozenset())
+        if (
+            plain is not None
+            and agree(plain.outputs, right)
+            and not self._depends(lost, right, weights, inputs)
+        ):
+            self._tell(lost & self._find_trained(weights, inputs) if lost else lost)
+            return Way()
         fitting: list[tuple[Way, frozenset[str]]] = []
-        for way in self._list_ways(wanted - (plain.reached if plain else frozenset())):
+        for way in self._list_ways(lost):
             trial = plain if way == Way() else self._try(way, weights, inputs)
             if trial is not None and agree(trial.outputs, right):
                 fitting.append((way, trial.reached))
@@ -259,7 +267,16 @@ class Evaluation:
                 "in each forward pass, at least where gradients are on."
             )
         way, reached = max(fitting, key=lambda pair: len(pair[1]))
-        self._check_lost(wanted - reached, right, weights, inputs)
+        trained = (wanted - reached) & self._find_trained(weights, inputs)
+        if self._depends(trained, right, weights, inputs):
+            raise GradientError(
+                f"The outputs in evaluation mode depend on {_shorten(sorted(trained))}, and "
+                "gradients reach there in training mode only: the model keeps or detaches what it "
+                "computes of it. Expected gradients in evaluation mode, where scores are computed. "
+                "Let forward use the parameter itself, or call requires_grad_(False) on it to "
+                "leave it out."
+            )
+        self._tell(trained)
         return way
 
     def _list_ways(self, lost: frozenset[str]) -> Iterator[Way]:
@@ -274,30 +291,24 @@ class Evaluation:
         if self._switching:
             yield Way(switches=True)
 
-    def _check_lost(
-        self, lost: frozenset[str], right: tuple[Tensor, ...], weights: Weights, inputs: Any
-    ) -> None:
-        """Say what gradients reach in training mode only; refuse where outputs depend on it."""
-        trained = lost & self._find_trained(weights, inputs)
-        if not trained:
-            return
-        moved = {n: _move(value) if n in trained else value for n, value in weights.items()}
-        shown = _shorten(sorted(trained))
-        if not agree(self._reference(moved, inputs), right):
-            raise GradientError(
-                f"The outputs in evaluation mode depend on {shown}, and gradients reach there in "
-                "training mode only: the model keeps or detaches what it computes of it. Expected "
-                "gradients in evaluation mode, where scores are computed. Let forward use the "
-                "parameter itself, or call requires_grad_(False) on it to leave it out."
-            )
+    def _depends(
+        self, names: frozenset[str], right: tuple[Tensor, ...], weights: Weights, inputs: Any
+    ) -> bool:
+        """Whether the outputs of evaluation mode change a little with parameters that do."""
+        moved = {n: _move(value) if n in names else value for n, value in weights.items()}
+        return bool(names) and not agree(self._reference(moved, inputs), right)
+
+    def _tell(self, trained: frozenset[str]) -> None:
+        """Say what gradients reach in training mode only."""
         self.training_only = trained
-        warnings.warn(
-            f"On the first examples, {shown} reach the model's outputs in training mode only, as "
-            "auxiliary heads do. Scores are computed in evaluation mode, where their gradients "
-            "are zero.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        if trained:
+            warnings.warn(
+                f"On the first examples, {_shorten(sorted(trained))} reach the model's outputs in "
+                "training mode only, as auxiliary heads do. Scores are computed in evaluation "
+                "mode, where their gradients are zero unless other examples reach them.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _find_trained(self, weights: Weights, inputs: Any) -> frozenset[str]:
         """Return what gradients reach in training mode; everything where that cannot be run."""
@@ -398,10 +409,10 @@ def weights_loaded(model: nn.Module, weights: Weights, device: torch.device) -> 
 
 
 def _move(value: Tensor) -> Tensor:
-    """Return a parameter's values changed by about a tenth."""
+    """Return a parameter's values changed by a hundredth: other outputs, not another branch."""
     values = value.detach()
     noise = torch.rand(values.shape, device=values.device) - 0.5
-    return (values + (values.abs().mean() + 0.1) * noise.to(values.dtype) / 4).to(values.dtype)
+    return (values + (values.abs().mean() + 0.1) * noise.to(values.dtype) / 25).to(values.dtype)
 
 
 def _read_random_state(weights: Weights) -> list[bytes]:

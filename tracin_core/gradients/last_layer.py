@@ -114,7 +114,7 @@ NOTHING = Origin()
 IsProduct = Callable[[str, Collection[str], bool], bool]
 
 
-class Flow(TorchDispatchMode):
+class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows values through a pass.
 
     Args:
@@ -124,7 +124,7 @@ class Flow(TorchDispatchMode):
     """
 
     def __init__(self, weights: Mapping[str, Tensor], inputs: Any, is_product: IsProduct) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._is_product = is_product
         self._origins: dict[Any, Origin] = {}
         self._alive: list[Tensor] = []

@@ -108,7 +108,7 @@ def _switches(module: nn.Module, is_whole: bool) -> bool:
 
 def put_copies(model: nn.Module) -> None:
     """Put copies of a model's parameters and buffers in place of its own."""
-    copies: dict[int, Tensor] = {}
+    copies: dict[int, Any] = {}
     for module in model.modules():
         for table in (module._parameters, module._buffers):
             for key, value in table.items():
@@ -163,7 +163,8 @@ def evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
     # What torch.compile has made of a layer passes hooks by: it runs as it was written.
     stance = torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
     # TorchScript's second and third pass join layers' operations, and their gradients with them.
-    plain = torch.jit.optimized_execution(False) if is_scripted(model) else nullcontext()
+    jit: Any = torch.jit
+    plain = jit.optimized_execution(False) if is_scripted(model) else nullcontext()
     with stance, plain, torch.random.fork_rng(devices=devices), torch.no_grad():
         try:
             keeps._cache_enabled = 0

@@ -81,7 +81,7 @@ def find_parameters(model: nn.Module, layers: str | Sequence[str]) -> tuple[str,
 
 
 def _find_name(model: nn.Module, layer: str | nn.Module) -> str:
-    known = dict(model.named_modules(remove_duplicate=False))
+    known: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     if isinstance(layer, nn.Module):
         name = next((name for name, module in known.items() if module is layer), None)
         if name is None:
@@ -92,12 +92,12 @@ def _find_name(model: nn.Module, layer: str | nn.Module) -> str:
             )
         return name
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    layer = str(layer).removeprefix("_orig_mod.")  # as torch.compile calls what it wraps
-    if layer in known or layer in parameters:
-        return layer
+    wanted = str(layer).removeprefix("_orig_mod.")  # as torch.compile calls what it wraps
+    if wanted in known or wanted in parameters:
+        return wanted
     names = [*known, *parameters]
-    near = get_close_matches(str(layer), names, n=3) or [name for name in names if name][:5]
+    near = get_close_matches(wanted, names, n=3) or [name for name in names if name][:5]
     raise ConfigurationError(
-        f"Found no layer {layer!r} in the model; expected 'all', 'last' or names as in "
+        f"Found no layer {wanted!r} in the model; expected 'all', 'last' or names as in "
         f"model.named_modules(), such as {', '.join(near)}. Mend the name."
     )

@@ -29,7 +29,8 @@ def open_model(model: Any) -> nn.Module:
             "module that was trained; of an exported program, the one that it was made from."
         )
     if type(model).__name__ == "OptimizedModule" and isinstance(model._orig_mod, nn.Module):
-        model = model._orig_mod
+        inner: nn.Module = model._orig_mod
+        model = inner
     for name, module in model.named_modules():
         what = _find_kind(module)
         if what is not None:
@@ -45,7 +46,8 @@ def open_model(model: Any) -> nn.Module:
             f"The parameter {waiting[0]!r} has no shape yet, as those of lazy layers; expected a "
             "model that has seen inputs. Call model(inputs) once with a batch before."
         )
-    return model
+    opened: nn.Module = model
+    return opened
 
 
 def refuse_complex(model: nn.Module, names: Iterable[str]) -> None:
