@@ -16,10 +16,11 @@ from torch.utils.data import TensorDataset
 from tests import oracles
 from tracin_core import Checkpoint, TracIn
 from tracin_core.errors import GradientError
+from tracin_core.gradients.evaluation import weights_loaded
 from tracin_core.influence.losses import cross_entropy
 
-INPUTS = torch.randn(7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-EXAMPLES = TensorDataset(INPUTS, torch.arange(7) % 3)
+INPUTS = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+EXAMPLES = TensorDataset(INPUTS, torch.arange(5) % 3)
 
 
 class Bent(nn.Module):
@@ -243,7 +244,7 @@ def build(kind: type[nn.Module]) -> nn.Module:
     return model.double()
 
 
-def make_checkpoints(model: nn.Module, count: int = 3) -> list[Checkpoint]:
+def make_checkpoints(model: nn.Module, count: int = 2) -> list[Checkpoint]:
     generator = torch.Generator().manual_seed(5)
     return [
         Checkpoint(
@@ -310,6 +311,20 @@ def test_the_last_layer_alone_sees_every_checkpoint(kind: type[nn.Module]) -> No
     tracin = TracIn(model, checkpoints, layers="last", device="cpu", batch_size=3)
     found = tracin.self_influence(EXAMPLES)
     torch.testing.assert_close(found, expected.diagonal(), **oracles.EXACT)
+
+
+@pytest.mark.parametrize("kind", [FilledByFirstPass, AttributeAtSwitch, BufferAtSwitch, Merged])
+def test_a_network_is_judged_with_each_checkpoint_s_own_weights(kind: type[nn.Module]) -> None:
+    plain, model = build(NeverMerged if kind is Merged else Bent), build(kind).eval()
+    model(INPUTS)
+    before = describe(model)
+    for checkpoint in make_checkpoints(plain):
+        plain.load_state_dict(checkpoint.weights)
+        weights = {name: value.clone() for name, value in checkpoint.weights.items()}
+        weights |= {n: v for n, v in model.named_buffers() if n not in weights}
+        with weights_loaded(model, weights, torch.device("cpu")):
+            torch.testing.assert_close(model(INPUTS), plain.eval()(INPUTS), **oracles.EXACT)
+    assert_same(before, describe(model))
 
 
 def test_torch_s_own_cache_of_parametrised_weights_is_off_meanwhile() -> None:
