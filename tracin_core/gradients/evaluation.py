@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tracin_core.errors import GradientError
-from tracin_core.gradients.graph import find_readers
+from tracin_core.gradients.graph import survey_graph
 from tracin_core.gradients.module_states import (
     ModuleStates,
     empty,
@@ -214,7 +214,7 @@ class Evaluation:
         names = {id(value): name for name, value in held.items()}
         reached = set()
         for output in outputs:
-            nodes = find_readers(output) if output.requires_grad else {}
+            nodes = survey_graph(output).readers if output.requires_grad else {}
             leaves = [output] if output.grad_fn is None else []
             for leaf in (*leaves, *(n.variable for n in nodes if hasattr(n, "variable"))):
                 if id(leaf) in self._own and id(leaf) not in names:

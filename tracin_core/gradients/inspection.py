@@ -10,8 +10,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tracin_core.errors import GradientError
 from tracin_core.gradients.agreement import LOOSE_TOLERANCE
-from tracin_core.gradients.capture import Objective
 from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
+
+# Largest difference of an output between a batch and half of it, relative to the largest output:
+# what rounding leaves in deep networks, tens of times over.
+COMPANY_TOLERANCES = {torch.float64: 1e-4, torch.float32: 1e-3}
 
 
 def refuse_mixing_layers(model: nn.Module) -> None:
@@ -28,6 +31,16 @@ def refuse_mixing_layers(model: nn.Module) -> None:
                 "its own. Expected track_running_stats=True. Train with running statistics, or "
                 "use GroupNorm or LayerNorm."
             )
+
+
+def mistakes_single_examples(model: nn.Module) -> bool:
+    """Whether torch may be wrong about a batch of one.
+
+    In evaluation mode, and for gradients that lie in memory in another order than the inputs,
+    torch's BatchNorm differentiates a single image wrongly (seen in torch 2.14 on processors:
+    as large as the gradient itself). Two images are differentiated right.
+    """
+    return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
 @torch.no_grad()
@@ -62,27 +75,43 @@ def refuse_mixed_examples(model: nn.Module, inputs: Any) -> Tensor:
     return together
 
 
-def run_for_outputs(
-    model: nn.Module, inputs: Any, targets: Any, objective: Objective | None
-) -> tuple[Tensor, ...]:
-    """Run a model and return the outputs that count: the logits, or what an objective reads.
+@torch.no_grad()
+def refuse_company(model: nn.Module, inputs: Any, outputs: Any) -> None:
+    """Check that the outputs of a batch are those of its halves.
 
     Args:
-        model: In evaluation mode.
-        inputs: A few examples.
-        targets: Their targets.
-        objective: A loss of a person's own, which may read several outputs; else ``None``.
+        model: In evaluation mode, with the weights of interest in place.
+        inputs: The batch.
+        outputs: What the model returned for it.
+
+    Raises:
+        GradientError: If an example's output changes with the other examples.
     """
-    outputs = call_model(model, inputs)
-    everything = [t for t in find_tensors(outputs) if t.is_floating_point() and t.requires_grad]
-    if objective is None or len(everything) < 2:
-        return (first_tensor(outputs),)
-    values = objective(outputs, targets)
-    if not values.requires_grad:
-        return (first_tensor(outputs),)
-    found = torch.autograd.grad(values.sum(), everything, retain_graph=True, allow_unused=True)
-    read = [t for t, gradient in zip(everything, found, strict=True) if gradient is not None]
-    return tuple(read) or (first_tensor(outputs),)
+    together = first_tensor(outputs).detach()
+    size = len(together)
+    if size < 2:
+        return
+    half = size // 2
+    parts = [
+        first_tensor(call_model(model, map_tensors(lambda tensor, part=part: tensor[part], inputs)))
+        for part in (slice(half, None), slice(None, half))
+    ]
+    if any(part.shape[1:] != together.shape[1:] for part in parts):
+        return  # as many numbers as the longest example has: compared where they are scored
+    apart = torch.cat([parts[1], parts[0]])
+    largest = together.abs().amax().clamp_min(torch.finfo(together.dtype).tiny)
+    off = (together - apart).abs() > COMPANY_TOLERANCES.get(
+        together.dtype, LOOSE_TOLERANCE
+    ) * largest
+    if bool(off.any()) and bool(torch.isfinite(together).all()):
+        row = int(off.flatten(1).any(1).long().argmax())
+        raise GradientError(
+            f"The model's output for example {row} of a batch of {size} is another one than in "
+            f"half of that batch (off by {float((together - apart).abs()[row].max()):.3g}). "
+            "Expected each output to depend on its own example alone in evaluation mode. Look "
+            "for a capacity that the examples of a batch share, for statistics over the batch, "
+            "or for a branch that the whole batch takes."
+        )
 
 
 def first_tensor(outputs: Any) -> Tensor:

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tracin_core.errors import GradientError
+from tracin_core.gradients.capture import Objective
 from tracin_core.gradients.graph import find_parameter_uses
-from tracin_core.gradients.structure import find_tensors
+from tracin_core.gradients.inspection import first_tensor
+from tracin_core.gradients.structure import call_model, find_tensors
 
 # Operations that map features to others by a matrix, as ATen calls them.
 PRODUCTS = frozenset(
@@ -266,6 +268,29 @@ def find_last_layer(
         "Set requires_grad=True on the parameters that were trained, and make sure the "
         "forward pass does not run under torch.no_grad()."
     )
+
+
+def run_for_outputs(
+    model: nn.Module, inputs: Any, targets: Any, objective: Objective | None
+) -> tuple[Tensor, ...]:
+    """Run a model and return the outputs that count: the logits, or what an objective reads.
+
+    Args:
+        model: In evaluation mode.
+        inputs: A few examples.
+        targets: Their targets.
+        objective: A loss of a person's own, which may read several outputs; else ``None``.
+    """
+    outputs = call_model(model, inputs)
+    everything = [t for t in find_tensors(outputs) if t.is_floating_point() and t.requires_grad]
+    if objective is None or len(everything) < 2:
+        return (first_tensor(outputs),)
+    values = objective(outputs, targets)
+    if not values.requires_grad:
+        return (first_tensor(outputs),)
+    found = torch.autograd.grad(values.sum(), everything, retain_graph=True, allow_unused=True)
+    read = [t for t, gradient in zip(everything, found, strict=True) if gradient is not None]
+    return tuple(read) or (first_tensor(outputs),)
 
 
 def _choose_last(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -18,11 +19,11 @@ from tracin_core.gradients.evaluation import Evaluation
 from tracin_core.gradients.fallback import FALLBACK_NUMBERS, FallbackMethod, fallback_gradients
 from tracin_core.gradients.held import count_held_bytes
 from tracin_core.gradients.inspection import (
+    mistakes_single_examples,
     refuse_mixed_examples,
     refuse_mixing_layers,
-    run_for_outputs,
 )
-from tracin_core.gradients.last_layer import LastLayer, find_last_layer
+from tracin_core.gradients.last_layer import LastLayer, find_last_layer, run_for_outputs
 from tracin_core.gradients.plan import Plan, confirm_plan, draft_plan
 from tracin_core.gradients.structure import find_tensors, map_tensors
 from tracin_core.gradients.weights import WeightSlots
@@ -31,6 +32,7 @@ from tracin_core.influence.checkpoints import Checkpoint, read_weights, refuse_b
 from tracin_core.influence.head import mark_head
 from tracin_core.influence.head_runner import HeadRunner
 from tracin_core.influence.losses import warn_of_probabilities
+from tracin_core.influence.room import TooManyExamplesError
 
 # As many checkpoints stay on the device together as need less than this, and the examples are
 # read once for all of them. 2 GiB is small beside what a machine that trains models has.
@@ -84,6 +86,7 @@ class Runner:
         self._is_double = dtypes <= {torch.float64}
         self._has_classes = has_classes
         self._num_classes: int | None = None
+        self._mistakes_single = mistakes_single_examples(model)
         self._slots = WeightSlots(model)
         self._evaluation = Evaluation(model, self._slots)
         self._resident: dict[int, dict[str, Tensor]] = {}
@@ -209,10 +212,9 @@ class Runner:
     ) -> ExamplePass:
         weights = self._weights(index, names)
         with self._slots.hold(weights):
-            captured = capture_pass(
-                self.model, plan.layers, batch.inputs, batch.targets, objective, plan.known
-            )
-            # What no trial has tried goes the way that is always open.
+            captured = self._capture(batch, plan, objective)
+            self._refuse_too_many(batch, captured.missing, weights)
+            # What could not be told apart goes the way that is always open.
             slow: list[tuple[Iterable[str], FallbackMethod]] = [
                 (plan.fallback, plan.method),
                 (captured.missing, "one example at a time"),
@@ -226,7 +228,49 @@ class Runner:
                 )
                 for name, gradients in found.items():
                     captured.gradients[name] = [Dense(gradients, weights[name].shape)]
+        self._note(captured.missing, plan)
         return ExamplePass(batch, index, captured)
+
+    def _capture(self, batch: Batch, plan: Plan, objective: Objective) -> CapturedPass:
+        """Run a pass; a single example goes in its own company where alone it goes otherwise."""
+        if batch.size > 1:
+            return self._capture_once(batch, plan, objective)
+        if not self._mistakes_single:
+            captured = self._capture_once(batch, plan, objective)
+            if not captured.missing:
+                return captured
+        # Alone, an example may take operations that the trial has not seen.
+        return self._capture_once(batch.pick([0, 0]), plan, objective).take_first()
+
+    def _capture_once(self, batch: Batch, plan: Plan, objective: Objective) -> CapturedPass:
+        return capture_pass(
+            self.model, plan.layers, batch.inputs, batch.targets, objective, plan.known, plan.proofs
+        )
+
+    def _refuse_too_many(
+        self, batch: Batch, missing: Iterable[str], weights: Mapping[str, Tensor]
+    ) -> None:
+        """See that whole gradients of parameters the plan had rules for fit the memory."""
+        numbers = batch.size * sum(weights[name].numel() for name in missing)
+        if batch.size > 1 and numbers > FALLBACK_NUMBERS:
+            raise TooManyExamplesError(
+                f"Whole gradients of {batch.size} examples would take {numbers:,} numbers."
+            )
+
+    def _note(self, missing: Mapping[str, str], plan: Plan) -> None:
+        """Say the first time that a parameter goes a slower way than planned."""
+        new = missing.keys() - plan.proofs.notes.keys()
+        plan.proofs.notes.update(missing)
+        if new:
+            names = sorted(new)
+            warnings.warn(
+                f"The gradients of {len(names)} parameters ({', '.join(names[:3])}"
+                f"{', ...' if len(names) > 3 else ''}) are computed one example at a time in "
+                f"some batches, because {missing[names[0]]}. The scores are exact; it takes "
+                "longer. `coverage` says it for each parameter.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _weights(self, index: int, names: Any, *, in_double: bool = False) -> dict[str, Tensor]:
         """Return a checkpoint's tensors on the device; only ``names`` require gradients."""

@@ -143,10 +143,11 @@ class Work:
         while done < batch.size:
             rest = batch if not done else batch.cut(done, batch.size)
             size = self.room.fit(min(rest.size, self._sizes.read))
-            if not self._try(rest, checkpoints, consume, outbox, finish):
+            error = self._try(rest, checkpoints, consume, outbox, finish)
+            if error is not None:
                 outbox.discard()
                 outbox.deliver()
-                self.room.halve(size, self.runner.device)
+                self.room.halve(size, self.runner.device, error)
 
     def _try(
         self,
@@ -155,8 +156,8 @@ class Work:
         consume: Consume,
         outbox: Outbox,
         finish: Callable[[ExamplePass], None],
-    ) -> bool:
-        """Run passes; return whether the memory sufficed. Nothing of them is held afterwards."""
+    ) -> RuntimeError | None:
+        """Run passes; return the error if memory ran out. Nothing of them is held afterwards."""
         try:
             for part in batch.split(self.room.fit(batch.size)):
                 passes = self.runner.passes(
@@ -176,8 +177,9 @@ class Work:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            return False
-        return True
+            # Without its traceback, which holds what the passes held.
+            return error.with_traceback(None)
+        return None
 
     def _advance(self, passes: Iterator[ExamplePass]) -> ExamplePass | None:
         """Run the next pass, in half precision if that is wanted; what follows never is."""
