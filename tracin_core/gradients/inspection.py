@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ def refuse_company(model: nn.Module, inputs: Any, outputs: Any) -> None:
         return
     half = size // 2
     parts = [
-        first_tensor(call_model(model, map_tensors(lambda tensor, part=part: tensor[part], inputs)))
+        first_tensor(call_model(model, map_tensors(itemgetter(part), inputs)))
         for part in (slice(half, None), slice(None, half))
     ]
     if any(part.shape[1:] != together.shape[1:] for part in parts):
