@@ -10,11 +10,12 @@ import streamlit as st
 from tracin_core.numerals import value_text
 from tracin_core.reviews.progress import Progress
 from tracin_core.reviews.projects import Project, Run
-from tracin_core.runs.config import CheckpointEntry
+from tracin_core.runs.config import CheckpointEntry, name_last_layer
 from tracin_core.runs.folder import RunFolder
 from tracin_core.terms import Layers
 from ui.labels import is_regression
 from ui.layer_choice import layers_of
+from ui.plain_text import shorten
 from ui.session import run_folder
 from ui.wording import STATUS_WORDS, duration, moment_text, percent
 
@@ -87,9 +88,11 @@ def draw_next_step(progress: Progress) -> bool:
 def describe_run(project: Project, run: Run) -> None:
     """Draw how the run was made: layers, rates, vectors, and its checkpoints."""
     config = run.config
+    last = name_last_layer(config.get("layers"))
     rates = {"ones": "ignored (every checkpoint counts the same)", "recorded": "as recorded"}
     facts = {
         "Queue": "self-influence of the last layer, learning rates ignored",
+        "Last layer": shorten(", ".join(last) or "not recorded", 80),
         "Learning rates in the evidence": rates.get(str(config.get("rates")), "–"),
         "All-layer vectors": _describe_vectors(run, "all"),
         "Last-layer vectors": _describe_vectors(run, "last"),

@@ -11,6 +11,7 @@ import streamlit as st
 from tracin_core.numerals import counted
 from tracin_core.reviews.projects import Project, Run, current_run
 from tracin_core.reviews.run_choice import list_runs, make_current
+from tracin_core.runs.config import name_last_layer
 from ui.failures import told_on_page
 from ui.layer_choice import layers_of
 from ui.plain_text import shorten
@@ -48,6 +49,7 @@ def _table(runs: Sequence[Run], current: Run | None) -> pd.DataFrame:
             "Model": [model_name(run.config.get("model")) for run in runs],
             "Checkpoints": [len(run.checkpoints) for run in runs],
             "Layers (last / all)": [_layers(run) for run in runs],
+            "Last layer": [_name_last(run) for run in runs],
             "Learning rates": [RATE_WORDS.get(str(run.config.get("rates")), "–") for run in runs],
             "Train examples": [run.num_ranked for run in runs],
             "Search recall": [_recall(run) for run in runs],
@@ -73,6 +75,10 @@ def _layers(run: Run) -> str:
         return "–"
     counts = [str(len(layers[name])) if name in layers else "–" for name in ("last", "all")]
     return " / ".join(counts)
+
+
+def _name_last(run: Run) -> str:
+    return shorten(", ".join(name_last_layer(run.config.get("layers"))), _NAME_LENGTH) or "–"
 
 
 def _recall(run: Run) -> str:

@@ -44,6 +44,32 @@ def test_the_last_layer_alone_is_scored_and_then_both(place, capsys):
     assert main(["queue", "weather", "--signal", "self_influence_all"]) == 0
 
 
+def test_the_last_layer_is_said_and_can_be_chosen(place, capsys):
+    from tracin_core.retrieval.new_example import score_new_example
+
+    assert main(["train", "weather", "--epochs", "4"]) == 0
+    found = open_run(place).read_config()
+    assert found.last_layer == ()
+    (name,) = found.layers["last"]
+    assert f"ranked by the last layer: {name}" in capsys.readouterr().out
+    other = next(layer for layer in found.layers["all"] if layer != name)
+    assert main(["score", "weather", "--last-layer", other]) == 0
+    assert f"ranked by the last layer: {other}" in capsys.readouterr().out
+    chosen = open_run(place)
+    assert chosen.read_config().layers["last"] == chosen.read_config().last_layer == (other,)
+    signals = chosen.read_all_signals("train")
+    assert (signals.self_influence_last < signals.self_influence_all * (1 + 1e-5)).all()
+    made = score_new_example(chosen.root, text="sun and rain")
+    assert made.vectors["last"].shape == chosen.vectors("last", "train").shape[1:]
+    assert main(["rescore", "weather"]) == 0
+    assert open_run(place).read_config().layers["last"] == (other,)
+    assert main(["score", "weather"]) == 0
+    assert open_run(place).read_config().layers["last"] == (name,)
+    capsys.readouterr()
+    assert main(["score", "weather", "--last-layer", "nowhere"]) != 0
+    assert "no layer 'nowhere'" in capsys.readouterr().err
+
+
 def test_other_layers_are_refused_with_the_choices(place, capsys):
     with pytest.raises(SystemExit):
         main(["score", "weather", "--layers", "all"])

@@ -186,6 +186,16 @@ def test_a_network_that_has_learned_nothing_is_refused_with_the_usual_causes(cas
     assert [entry.step for entry in case.open(steps=(10,)).checkpoints] == [10]
 
 
+def test_a_person_may_say_what_the_last_layer_is(case: Case):
+    assert case.open().last_layer == ()
+    source = case.file.read_text()
+    case.file.write_text(source.replace(", bag)", ", bag, last_layer='')"))
+    assert case.open().last_layer == ("",)
+    case.file.write_text(source.replace(", bag)", ", bag, last_layer=['head'])"))
+    with pytest.raises(ConfigurationError, match="last_layer='head', which is no part"):
+        case.open()
+
+
 def test_an_order_of_classes_that_was_not_said_is_found_out(case: Case):
     case.described["classes"] = CLASSES[::-1]
     case.targets = {split: 1 - labels for split, labels in case.targets.items()}

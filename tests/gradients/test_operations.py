@@ -237,7 +237,7 @@ def test_any_order_of_any_batch_is_read_from_two_digits(data: Any, size: int) ->
     owners = torch.tensor(data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=30)))
     weights = nn.Parameter(torch.randn(size, 3))
     rows = weights[owners] * torch.randn(len(owners), 1).exp()
-    values = torch.zeros(size).index_add(0, owners, rows.tanh().sum(1))
+    values = torch.zeros(size).index_add(0, owners, (0.1 * rows).sin().sum(1))
     (found,) = differentiate_marked(values, [rows])
     assert found is not None
     torch.testing.assert_close(found.find_owners(), owners)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from tracin_core import Checkpoint, Projection, TracIn
-from tracin_core.errors import GradientError
+from tracin_core.errors import CheckpointError, GradientError
 
 INPUTS = torch.arange(1.0, 19.0).reshape(6, 3) / 10
 LABELS = torch.tensor([0, 1, 0, 1, 0, 1])
@@ -85,7 +85,7 @@ def test_an_infinite_gradient_behind_a_finite_loss_is_named(
 def test_the_first_checkpoint_that_breaks_is_named(run: Run) -> None:
     torch.manual_seed(0)
     tracin = make_tracin(nn.Linear(3, 2), count=3)
-    tracin.checkpoints[1].weights["bias"][1] = torch.nan
+    tracin.checkpoints[1].weights["weight"].fill_(3e38)
     with pytest.raises(GradientError, match=r"checkpoint 1 \(step 10\) is not finite"):
         run(tracin, EXAMPLES)
 
@@ -94,11 +94,28 @@ def test_the_first_checkpoint_that_breaks_is_named(run: Run) -> None:
 def test_a_rate_of_zero_does_not_hide_a_broken_checkpoint(run: Run) -> None:
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
-    broken = {name: torch.full_like(value, torch.inf) for name, value in model.state_dict().items()}
+    broken = {name: torch.full_like(value, 3e38) for name, value in model.state_dict().items()}
     checkpoints = [Checkpoint(model.state_dict(), 0.1), Checkpoint(broken, 0.0)]
-    tracin = TracIn(model, checkpoints, device="cpu")
+    with pytest.warns(RuntimeWarning, match=r"learning rate 0 at 1 of 2 checkpoints"):
+        tracin = TracIn(model, checkpoints, device="cpu")
     with pytest.raises(GradientError, match="example 0 at checkpoint 1"):
         run(tracin, EXAMPLES)
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+def test_weights_that_are_no_numbers_are_named(run: Run, broken: float) -> None:
+    tracin = make_tracin(nn.Linear(3, 2), count=3)
+    tracin.checkpoints[1].weights["bias"][1] = broken
+    named = r"Checkpoint 1 \(step 10\) holds (NaN|infinity) in bias: 1 of 2"
+    with pytest.raises(CheckpointError, match=named):
+        run(tracin, EXAMPLES)
+
+
+def test_a_mask_may_be_infinite() -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    assert make_tracin(model).self_influence(EXAMPLES).isfinite().all()
 
 
 def test_a_norm_beyond_single_precision_is_reported_as_too_large() -> None:

@@ -63,6 +63,39 @@ def test_steps_in_the_files_give_the_order_before_the_names(tmp_path: Path) -> N
     assert names(tmp_path) == [("b.pt", 10), ("c.pt", 20), ("a.pt", 30)]
 
 
+@pytest.mark.parametrize("steps", [(900, 300, 100), (100, 100, 100)], ids=["falling", "the same"])
+def test_steps_counted_within_an_epoch_come_after_the_epochs(
+    steps: tuple[int, ...], tmp_path: Path
+) -> None:
+    for epoch, step in enumerate(steps):
+        content = {"state_dict": STATE, "step": step, "epoch": epoch, "lr": 0.1}
+        save(tmp_path / f"{'cab'[epoch]}.pt", content)
+    assert names(tmp_path) == [(f"{letter}.pt", None) for letter in "cab"]
+
+
+def test_epochs_in_the_names_come_before_steps_within_them(tmp_path: Path) -> None:
+    for epoch, step in ((0, 900), (1, 300), (2, 100), (2, 900)):
+        save(tmp_path / f"epoch{epoch}_step{step}.pt", {"net": STATE, "step": step})
+    found = [name for name, _ in names(tmp_path)]
+    assert found == [f"epoch{e}_step{s}.pt" for e, s in ((0, 900), (1, 300), (2, 100), (2, 900))]
+
+
+def test_a_last_at_the_same_step_of_a_later_epoch_is_kept(tmp_path: Path) -> None:
+    for epoch, name in enumerate(("epoch_0.pt", "epoch_1.pt", "last.pt")):
+        save(tmp_path / name, {"net": STATE, "step": 100, "epoch": epoch})
+    assert [name for name, _ in names(tmp_path)] == ["epoch_0.pt", "epoch_1.pt", "last.pt"]
+
+
+def test_adapters_without_their_model_are_refused(tmp_path: Path) -> None:
+    for step in (5, 10):
+        save(tmp_path / f"checkpoint-{step}" / "adapter_model.bin", {"h.lora_A.weight": STATE})
+    for place in (tmp_path, tmp_path / "checkpoint-5"):
+        with pytest.raises(CheckpointError, match=r"holds the adapter adapter_model\.bin alone"):
+            find_checkpoints(place)
+    save(tmp_path / "checkpoint-5" / "pytorch_model.bin")
+    assert names(tmp_path / "checkpoint-5") == [("pytorch_model.bin", None)]
+
+
 def test_lightning_folders_leave_out_the_copy_of_the_last(tmp_path: Path) -> None:
     for epoch, step in enumerate((3, 6, 9)):
         path = tmp_path / "version_0" / "checkpoints" / f"epoch={epoch}-step={step}.ckpt"

@@ -198,6 +198,18 @@ def test_a_checkpoint_from_before_the_warm_up_adds_nothing(tmp_path: Path) -> No
         content = {"model": STATE, "optimizer": take_step((rate,)), "epoch": epoch}
         torch.save(content, tmp_path / f"net_{epoch}.pt")
     examples = [(torch.randn(4), torch.tensor(index % 3)) for index in range(4)]
-    both = TracIn(build_network(), find_checkpoints(tmp_path), device="cpu")
+    with pytest.warns(RuntimeWarning, match=r"rate 0 at 1 of 2 checkpoints \(net_0\.pt"):
+        both = TracIn(build_network(), find_checkpoints(tmp_path), device="cpu")
     later = TracIn(build_network(), [Checkpoint(STATE, 0.1)], device="cpu")
     assert torch.equal(both.self_influence(examples), later.self_influence(examples))
+
+
+def test_rates_that_are_all_zero_are_refused(tmp_path: Path) -> None:
+    torch.save({"model": STATE, "optimizer": take_step((0.0,))}, tmp_path / "final.pt")
+    with pytest.raises(CheckpointError, match=r"rate 0 at every checkpoint \(final\.pt\)"):
+        TracIn(build_network(), find_checkpoints(tmp_path), device="cpu")
+    found = TracIn(build_network(), find_checkpoints(tmp_path), device="cpu", rates="ones")
+    assert found.rates == [1.0]
+    by_name = [Checkpoint(STATE, {"": 0.0}), Checkpoint(STATE, 0)]
+    with pytest.raises(CheckpointError, match="rate 0 at every checkpoint"):
+        TracIn(build_network(), by_name, device="cpu")

@@ -227,8 +227,15 @@ def test_broken_weights_are_named() -> None:
     weights["0.weight"][0, 0] = torch.nan
     good = Checkpoint(model.state_dict(), learning_rate=1.0)
     tracin = TracIn(model, [good, Checkpoint(weights, 1.0, step=40)], device="cpu")
-    with pytest.raises(GradientError, match=r"example 0 at checkpoint 1 \(step 40\)"):
+    with pytest.raises(CheckpointError, match=r"Checkpoint 1 \(step 40\) holds NaN in 0.weight"):
         tracin.self_influence(EXAMPLES)
+
+
+def test_one_checkpoint_needs_no_list() -> None:
+    model = build_network()
+    checkpoint = Checkpoint(copy.deepcopy(model.state_dict()), learning_rate=1.0)
+    found = TracIn(model, checkpoint, device="cpu").self_influence(EXAMPLES)
+    assert torch.equal(found, make_tracin(model).self_influence(EXAMPLES))
 
 
 def test_labels_out_of_range_are_reported() -> None:

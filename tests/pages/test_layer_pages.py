@@ -138,6 +138,7 @@ def test_a_new_text_is_explained_by_the_last_layer(open_app, show):
 def test_the_overview_says_how_each_layers_vectors_are_kept(open_app, show):
     app = open_app("overview", project="weather")
     assert "All-layer vectors: none, the last layer alone was scored" in said(app)
+    assert "Last layer: logits" in said(app)
     assert "Last-layer vectors: exact, 520 numbers" in said(app)
     show("both")
     assert "All-layer vectors: projected to 512 numbers" in said(app.run())

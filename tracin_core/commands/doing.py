@@ -53,5 +53,7 @@ def tell_run(job: Job) -> None:
         f"{what} {job.result[what]}" for what in ("training", "run") if what in job.result
     )
     print(f"{slug}: {made} in {seconds:.1f} s")
+    if job.result.get("last_layer"):
+        print(f"{slug}: ranked by the last layer: {', '.join(job.result['last_layer'])}")
     if sys.stdout.isatty() and "run" in job.result:
         print(f"See the suspects: python -m tracin_core queue {slug}")

@@ -61,6 +61,13 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
         "takes little more than a forward pass (default: both)",
     )
     parser.add_argument(
+        "--last-layer",
+        type=_names,
+        metavar="NAME,...",
+        help="modules of the network that are its last layer, by which suspects are ranked "
+        "(default: found, the last map from features to outputs)",
+    )
+    parser.add_argument(
         "--rates",
         choices=("ones", "recorded"),
         help="weight of each checkpoint: equal, or its learning rate (default: ones)",
@@ -152,6 +159,16 @@ def _require_yes(path: Path, agreed: bool) -> None:
             f"Running {path} was not agreed to, and nothing was done. Look at the file, then add "
             "--run-my-code, or choose a built-in network."
         )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return names that stand with commas between."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}; expected names of modules, with commas between"
+        )
+    return names
 
 
 def _steps(text: str) -> tuple[int, ...]:

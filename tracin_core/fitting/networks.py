@@ -48,6 +48,7 @@ class TrainedNetwork:
         target: Name of the number, for regression.
         target_scale: Mean and standard deviation that the targets were standardised with.
         loss: Whose gradients are taken.
+        last_layer: Names of what a person says is the last layer; empty where it is found.
     """
 
     kind: Kind
@@ -63,6 +64,7 @@ class TrainedNetwork:
     target: str = ""
     target_scale: TargetScale | None = None
     loss: Loss = "cross_entropy"
+    last_layer: tuple[str, ...] = ()
 
     @property
     def own_file(self) -> Path | None:
@@ -123,6 +125,7 @@ def open_network(folder: RunFolder, *, run_my_code: Consent = False) -> TrainedN
         target=config.target,
         target_scale=config.target_scale,
         loss=made.loss,
+        last_layer=config.last_layer or made.last_layer,
     )
 
 
@@ -157,6 +160,7 @@ def open_training(
         target=about["target"],
         target_scale=scale,
         loss=made.loss,
+        last_layer=made.last_layer,
     )
 
 
@@ -196,6 +200,7 @@ class MadeNetwork:
     model: nn.Module
     encoder: Encoder | OwnEncoder
     loss: Loss
+    last_layer: tuple[str, ...] = ()
 
     def scaled(self, scale: TargetScale | None) -> MadeNetwork:
         """Return the network with its targets standardised in a way; None leaves them."""
@@ -217,7 +222,8 @@ def make_network(
     own = load_own_model(config, run_my_code=run_my_code)
     saved = encoder.get("rows")
     rows = None if saved is None else encoder_from_json(dict(saved))
-    return MadeNetwork(config, own.model, OwnEncoder(own, config, rows), own.loss)  # type: ignore[arg-type]
+    encoder_of_own = OwnEncoder(own, config, rows)
+    return MadeNetwork(config, own.model, encoder_of_own, own.loss, own.last_names)  # type: ignore[arg-type]
 
 
 def list_checkpoints(folder: RunFolder, entries: tuple[CheckpointEntry, ...]) -> list[Checkpoint]:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.fitting.example_source import ExampleSource
+from tracin_core.gradients.evaluation import weights_loaded
 from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
-from tracin_core.gradients.weights import WeightSlots, evaluation_mode
+from tracin_core.gradients.weights import evaluation_mode
 from tracin_core.influence.batches import Batch
 from tracin_core.influence.checkpoints import Checkpoint, read_weights
 from tracin_core.influence.devices import choose_device
@@ -201,5 +202,5 @@ def _weights_in_place(
         name: state.get(name, value).detach().to(device, value.dtype, copy=True)
         for name, value in own.items()
     }
-    with evaluation_mode(model, device), WeightSlots(model).hold(weights):
+    with weights_loaded(model, weights, device):
         yield

@@ -89,6 +89,7 @@ def network_from_checkpoints(
         target=target,
         target_scale=scale_of(encoder),
         loss=own.loss or "cross_entropy",  # type: ignore[arg-type]
+        last_layer=own.last_names,
     )
 
 

@@ -39,6 +39,8 @@ class WorkOptions:
         steps: Checkpoints that a person chose, by their steps; None for those recommended.
         layers: Whose norms and vectors are computed: all layers' and the last one's ("both"), or
             the last one's alone, which takes little more than a forward pass.
+        last_layer: Names of the network's modules that are the last layer, by whose
+            self-influence suspects are ranked; None finds it.
         rates: Whether each checkpoint counts with its learning rate, or all the same.
         labels: The data's, or those in force after the decisions. With the second, examples
             that were excluded are not trained on.
@@ -59,6 +61,7 @@ class WorkOptions:
     weights: str | None = None
     steps: tuple[int, ...] | None = None
     layers: LayerChoice = "both"
+    last_layer: tuple[str, ...] | None = None
     rates: Rates = "ones"
     labels: LabelChoice = "current"
     run_my_code: Consent = False
@@ -79,7 +82,8 @@ class WorkOptions:
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` makes equal options of."""
         values = asdict(self)
-        return values | {"steps": None if self.steps is None else list(self.steps)}
+        lists = {name: values[name] for name in ("steps", "last_layer")}
+        return values | {name: None if v is None else list(v) for name, v in lists.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> WorkOptions:
@@ -97,4 +101,6 @@ class WorkOptions:
         values = dict(data)
         if values.get("steps") is not None:
             values["steps"] = tuple(int(step) for step in values["steps"])
+        if values.get("last_layer") is not None:
+            values["last_layer"] = tuple(map(str, values["last_layer"]))
         return cls(**values)

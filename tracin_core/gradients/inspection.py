@@ -1,7 +1,8 @@
-"""What must be known of a model before its gradients are: its last layer, and that it is sound."""
+"""What must be known of a model before its gradients are: that no example meets another."""
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tracin_core.errors import GradientError
 from tracin_core.gradients.agreement import LOOSE_TOLERANCE
-from tracin_core.gradients.graph import find_parameter_uses
 from tracin_core.gradients.output_rows import find_output_tensors
 from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
 
@@ -55,9 +55,9 @@ def refuse_mixed_examples(model: nn.Module, inputs: Any) -> Tensor:
     Raises:
         GradientError: If outputs change with the company, or from one pass to the next.
     """
-    together = _first_tensor(call_model(model, inputs))
+    together = first_tensor(call_model(model, inputs))
     swapped = map_tensors(lambda tensor: tensor[[2, 0]], inputs)
-    apart = _first_tensor(call_model(model, swapped))
+    apart = first_tensor(call_model(model, swapped))
     if together.shape[:1] != (3,) or apart.shape[:1] != (2,):
         raise GradientError(
             f"The model returned a tensor of shape {tuple(together.shape)} for three examples; "
@@ -96,16 +96,15 @@ def refuse_company(model: nn.Module, inputs: Any, outputs: Any) -> None:
     Raises:
         GradientError: If an example's output changes with the other examples.
     """
-    together = _first_tensor(outputs).detach()
+    together = first_tensor(outputs).detach()
     size = len(together)
     if size < 2:
         return
     half = size // 2
-
-    def run(part: slice) -> Tensor:
-        return _first_tensor(call_model(model, map_tensors(lambda tensor: tensor[part], inputs)))
-
-    parts = [run(slice(half, None)), run(slice(None, half))]
+    parts = [
+        first_tensor(call_model(model, map_tensors(itemgetter(part), inputs)))
+        for part in (slice(half, None), slice(None, half))
+    ]
     if any(part.shape[1:] != together.shape[1:] for part in parts):
         return  # as many numbers as the longest example has: compared where they are scored
     apart = torch.cat([parts[1], parts[0]])
@@ -124,39 +123,7 @@ def refuse_company(model: nn.Module, inputs: Any, outputs: Any) -> None:
         )
 
 
-def find_last_layer(model: nn.Module, inputs: Any) -> str:
-    """Find the module that holds the last trainable parameters that produce the outputs.
-
-    Last by execution, not by registration: of all parameters in the gradient graph of the
-    outputs, the one whose latest use autograd numbered highest. Auxiliary heads that do not
-    reach the outputs, and a head registered first, are told apart this way. For a weight tied
-    across modules it is the module it is first registered in.
-
-    Args:
-        model: In evaluation mode; every trainable parameter requires gradients.
-        inputs: A few examples.
-
-    Returns:
-        The module's name as in ``model.named_modules()``.
-
-    Raises:
-        GradientError: If no trainable parameter reaches the outputs.
-    """
-    with torch.enable_grad():
-        uses = find_parameter_uses(_first_tensor(call_model(model, inputs)))
-    latest = {
-        name: max(uses[id(value)]) for name, value in model.named_parameters() if id(value) in uses
-    }
-    if not latest:
-        raise GradientError(
-            "No trainable parameter reaches the model's outputs; expected at least one. "
-            "Set requires_grad=True on the parameters that were trained, and make sure the "
-            "forward pass does not run under torch.no_grad()."
-        )
-    return max(latest, key=lambda name: latest[name]).rpartition(".")[0]
-
-
-def _first_tensor(outputs: Any) -> Tensor:
+def first_tensor(outputs: Any) -> Tensor:
     """Return the model's main output: the logits, or the first tensor there is."""
     logits = getattr(outputs, "logits", None)
     if isinstance(logits, Tensor):

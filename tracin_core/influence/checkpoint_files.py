@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,7 +22,10 @@ from tracin_core.influence.stand_ins import stand_ins_allowed
 
 # What transformers' save_pretrained writes, in the order in which it looks for them.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+# What PEFT writes: only what it has added.
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 SHARDS = re.compile(r"-\d{5}-of-\d{5}\.(safetensors|bin)$")
+MOST_NESTED = 100
 TRAINER_STATE = "trainer_state.json"
 # Bytes; an index names some thousand tensors, a state has a line for each step that was logged.
 _LARGEST_JSON = 256 * 2**20
@@ -66,11 +70,31 @@ def find_weights_file(folder: Path) -> Path:
         for path in (folder / name, folder / f"{name}.index.json"):
             if path.is_file():
                 return path
+    refuse_adapters(folder)
     raise CheckpointError(
         f"Folder {folder} holds no weights; expected {' or '.join(WEIGHT_FILES)}, whole or with "
         "an index.json. For a folder with several checkpoints, pass "
         "tracin_core.find_checkpoints(folder) instead."
     )
+
+
+def refuse_adapters(folder: Path) -> None:
+    """Refuse a folder that holds what PEFT adds to a model, and not the model.
+
+    Raises:
+        CheckpointError: If it is one.
+    """
+    found = next((folder / name for name in ADAPTER_FILES if (folder / name).is_file()), None)
+    whole = any((folder / name).exists() for name in WEIGHT_FILES)
+    if found is not None and not whole:
+        raise CheckpointError(
+            f"Folder {folder} holds the adapter {found.name} alone; expected the weights of the "
+            "whole model. For each checkpoint load the base model with its adapter "
+            "(peft.PeftModel.from_pretrained(base, folder)), and torch.save its state_dict() with "
+            "a learning_rate beside it into a file of its own: torch.save({'state_dict': "
+            "model.state_dict(), 'learning_rate': 1e-4}, 'step-500.pt'). Pass that model, with "
+            "requires_grad on what was trained."
+        )
 
 
 def read_torch(path: Path) -> Any:
@@ -90,9 +114,11 @@ def read_torch(path: Path) -> Any:
         with stand_ins_allowed(), allocations_bounded():
             # Mapped where the format allows: who wants the learning rate reads no weights.
             mapped = zipfile.is_zipfile(path)
-            return torch.load(path, weights_only=True, map_location="cpu", mmap=mapped)
-    except UNREADABLE as error:
+            content = torch.load(path, weights_only=True, map_location="cpu", mmap=mapped)
+    except (*UNREADABLE, RecursionError) as error:
         raise explain_refusal(path, error) from error
+    _restore_methods(content, path)
+    return content
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -117,6 +143,38 @@ def read_json(path: Path) -> dict[str, Any]:
             "transformers writes it. Copy the folder again."
         )
     return content
+
+
+def _restore_methods(content: Any, path: Path) -> None:
+    """Take away what a file put in place of a dictionary's own methods, which would be called.
+
+    Raises:
+        CheckpointError: If something is inside itself, or inside too many others.
+    """
+    around: set[int] = set()
+    done: set[int] = set()
+    waiting: list[tuple[Any, bool]] = [(content, False)]
+    while waiting:
+        value, is_through = waiting.pop()
+        if is_through:
+            around.discard(id(value))
+            done.add(id(value))
+            continue
+        if id(value) in done or not isinstance(value, dict | list | tuple):
+            continue
+        if id(value) in around or len(around) > MOST_NESTED:
+            raise CheckpointError(
+                f"Checkpoint file {path} holds a {type(value).__name__} inside itself, or inside "
+                f"more than {MOST_NESTED} others; expected a state dict. Save "
+                "model.state_dict() with torch.save again."
+            )
+        if isinstance(value, OrderedDict):
+            for name in [name for name in vars(value) if hasattr(OrderedDict, name)]:
+                del vars(value)[name]
+        around.add(id(value))
+        waiting.append((value, True))
+        inner = value.values() if isinstance(value, dict) else value
+        waiting += [(item, False) for item in inner if isinstance(item, dict | list | tuple)]
 
 
 def _is_cut_off(path: Path) -> bool:

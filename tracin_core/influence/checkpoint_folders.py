@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from tracin_core.errors import CheckpointError
 from tracin_core.files import check_ordinary, expand_path
 from tracin_core.influence.checkpoint_files import (
+    ADAPTER_FILES,
     SHARDS,
     TRAINER_STATE,
     WEIGHT_FILES,
     find_weights_file,
     read_content,
+    refuse_adapters,
 )
 from tracin_core.influence.checkpoint_progress import Progress, find_progress
 from tracin_core.influence.checkpoint_states import find_state, holds_no_model
@@ -39,17 +42,21 @@ class _Found:
     path: Path
     progress: Progress
     number: int | None  # the last one in the name
+    named_epoch: int | None = None
 
     @property
     def step(self) -> int | None:
         return self.number if self.progress.step is None else self.progress.step
 
     @property
-    def recorded(self) -> tuple[str, float] | None:
-        """Where in the training its file says that it is."""
-        if self.progress.step is not None:
-            return "step", self.progress.step
-        return None if self.progress.epoch is None else ("epoch", self.progress.epoch)
+    def epoch(self) -> float | None:
+        return self.named_epoch if self.progress.epoch is None else self.progress.epoch
+
+    @property
+    def recorded(self) -> tuple[float | None, float | None] | None:
+        """Where in the training its file says that it is: epoch and step."""
+        place = self.progress.epoch, self.progress.step
+        return None if place == (None, None) else place
 
     @property
     def is_copy(self) -> bool:
@@ -62,10 +69,11 @@ def find_checkpoints(folder: str | Path) -> list[Checkpoint]:
     Read are torch and safetensors files, Lightning's folders (or the one above their
     ``checkpoints``), a ``transformers`` Trainer's output folder with its ``checkpoint-*``,
     accelerate's with its ``checkpoint_0`` or ``epoch_0``, and one such checkpoint alone. The order
-    is that of the steps recorded in the files, else of the epochs, else of a number in each name:
-    the step's or epoch's, else the last. Left out are files of optimizers and schedules, and
-    second copies: those named ``last``, ``best`` or ``final``, unless a step or epoch of their own
-    is recorded in them, and those without a number that are at another's step or epoch.
+    is that of the steps recorded in the files (where these begin anew with each epoch, that of
+    epochs and steps), else of the epochs, else of a number in each name: the step's or epoch's,
+    else the last. Left out are files of optimizers and schedules, and second copies: those named
+    ``last``, ``best`` or ``final``, unless a step or epoch of their own is recorded in them, and
+    those without a number that are at another's step or epoch.
 
     Args:
         folder: Where training wrote them, or the file of one.
@@ -86,13 +94,18 @@ def find_checkpoints(folder: str | Path) -> list[Checkpoint]:
     inspected = [_inspect(path) for path in (_list_paths(folder) if folder.is_dir() else [folder])]
     found = [item for item in inspected if item is not None]
     if not found:
+        refuse_adapters(folder)
         raise CheckpointError(
             f"Folder {folder} holds no checkpoints; expected files that end in "
             f"{', '.join(SUFFIXES)}, or folders named checkpoint-500 with weights. Pass the "
             "folder that holds them."
         )
     ordered = _sort(_drop_copies(found), folder)
-    return [Checkpoint(item.path, step=item.step) for item in ordered]
+    steps = [item.step for item in ordered]
+    known = [step for step in steps if step is not None]
+    # Steps that fall again are counted within an epoch, and say nothing of the whole training.
+    rises = all(earlier < later for earlier, later in pairwise(known))
+    return [Checkpoint(item.path, step=item.step if rises else None) for item in ordered]
 
 
 def _list_paths(folder: Path) -> list[Path]:
@@ -123,6 +136,7 @@ def _is_weights(path: Path) -> bool:
         and path.name.endswith(SUFFIXES)
         and not path.name.startswith(".")  # what a Mac leaves beside each file it copies
         and not NOT_WEIGHTS.match(path.name)
+        and path.name not in ADAPTER_FILES
         and not SHARDS.search(path.name)
     ) or path.name.endswith((".safetensors.index.json", ".bin.index.json"))
 
@@ -135,7 +149,13 @@ def _inspect(path: Path) -> _Found | None:
     name = path.stem if path.is_file() else path.name
     patterns = (NAMED_NUMBER, NAMED_EPOCH, WHOLE_NUMBER)
     numbers = next((found for p in patterns if (found := p.findall(name))), None)
-    return _Found(path, find_progress(content, path), int(numbers[-1]) if numbers else None)
+    epochs = NAMED_EPOCH.findall(name)
+    return _Found(
+        path,
+        find_progress(content, path),
+        int(numbers[-1]) if numbers else None,
+        int(epochs[-1]) if epochs else None,
+    )
 
 
 def _drop_copies(found: list[_Found]) -> list[_Found]:
@@ -152,6 +172,9 @@ def _drop_copies(found: list[_Found]) -> list[_Found]:
 def _sort(found: list[_Found], folder: Path) -> list[_Found]:
     if len(found) == 1:
         return found
+    by_epoch = _sort_by_epochs(found)
+    if by_epoch is not None:
+        return by_epoch
     steps: list[float | None] = [item.progress.step for item in found]
     # A step that is recorded twice means two runs: no other order could mend that.
     repeated = None not in steps and len(set(steps)) < len(steps)
@@ -171,3 +194,21 @@ def _sort(found: list[_Found], folder: Path) -> list[_Found]:
         "in their names. Give each training a folder of its own and number its files in training "
         "order, or pass a list of Checkpoint(path, step=...)."
     )
+
+
+def _sort_by_epochs(found: list[_Found]) -> list[_Found] | None:
+    """Return the order by epoch and step where steps are counted anew in each epoch.
+
+    Steps of the whole training never fall from one epoch to the next; then they alone decide.
+    """
+    places = [
+        (item.epoch, item.step)
+        for item in found
+        if item.epoch is not None and item.step is not None
+    ]
+    if len(places) < len(found) or len(set(places)) < len(found):
+        return None
+    pairs = sorted(zip(places, found, strict=True), key=lambda pair: pair[0])
+    steps = [step for (_, step), _ in pairs]
+    rises = all(earlier < later for earlier, later in pairwise(steps))
+    return None if rises else [item for _, item in pairs]

@@ -17,9 +17,13 @@ PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.")
 INNER_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"}
 # How a copy is called that averages the weights over the training. Gradients were not taken there.
 AVERAGES = {"ema", "swa", "avg", "average", "averaged", "shadow"}
+# Tables of positions, which every model of a kind has alike: in older files, or in newer ones only.
+POSITIONS = ("position_ids", "relative_position_index", "relative_coords_table")
 # Batches that a normalization has seen: files from before torch 0.4.1 lack it, training alone
 # uses it.
 COUNTER = "num_batches_tracked"
+# What the model's own will do for where a file lacks it.
+CONSTANTS = (COUNTER, *POSITIONS)
 
 
 def fit_to_model(state: Mapping[str, Tensor], model: nn.Module, title: str) -> dict[str, Tensor]:
@@ -36,13 +40,14 @@ def fit_to_model(state: Mapping[str, Tensor], model: nn.Module, title: str) -> d
         CheckpointError: If a name or shape does not fit, or tied weights differ.
     """
     values = model.state_dict()
-    expected = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     first_names = _find_first_names(model)
+    # Beside weights, modules may save an extra state.
+    expected = {name: values[name] for name in values if name in first_names}
     needed = {first_names[name] for name in expected if name in first_names}
     aliases = {n: {m for m in expected if first_names.get(m) == n} for n in needed}
-    fitted = _match_prefix(state, expected, aliases, title)
-    counters = {name: values[name] for name in needed if name.endswith(COUNTER)}
-    fitted = counters | fitted
+    fitted = _drop_unsaved(_match_prefix(state, expected, aliases, title), model, expected)
+    constants = {name: values[name] for name in needed if name.endswith(CONSTANTS)}
+    fitted = constants | fitted
     for first, names in aliases.items():
         held = [name for name in names if name in fitted]
         _check_tied(fitted, held, title)
@@ -72,7 +77,7 @@ def _match_prefix(
     """Take off, or put on, what wrappers (DataParallel, Lightning, compile) put before names."""
 
     def holds_all(names: set[str]) -> bool:
-        needed = (others for first, others in aliases.items() if not first.endswith(COUNTER))
+        needed = (others for first, others in aliases.items() if not first.endswith(CONSTANTS))
         return all(not names.isdisjoint(others) for others in needed)
 
     if not aliases or holds_all(set(state)):
@@ -92,6 +97,20 @@ def _match_prefix(
     # No prefix fits wholly; the usual one that stands everywhere makes the message readable.
     common = next((p for p in PREFIXES if all(name.startswith(p) for name in state)), "")
     return _take_off(state, common)
+
+
+def _drop_unsaved(
+    state: Mapping[str, Tensor], model: nn.Module, expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Leave out buffers that the model has alike and does not save, as position ids once were."""
+    own = {name: value for name, value in model.named_buffers() if name not in expected}
+    return {
+        name: value
+        for name, value in state.items()
+        if name not in own
+        or own[name].shape != value.shape
+        or not torch.allclose(own[name].cpu().double(), value.cpu().double(), equal_nan=True)
+    }
 
 
 def _choose_prefix(

@@ -12,6 +12,9 @@ from tracin_core.errors import CheckpointError
 # Where training programs put the state dict.
 NESTED_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module")
 
+# What modules add to a state dict by get_extra_state(): of any kind, and no weight.
+EXTRA_STATE = "_extra_state"
+
 
 def find_state(content: Mapping[str, Any], title: str) -> dict[str, Tensor]:
     """Return the tensors by name, wherever the file keeps them.
@@ -46,6 +49,7 @@ def holds_no_model(content: Mapping[str, Any]) -> bool:
 
 
 def _collect(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    content = {k: v for k, v in content.items() if str(k).rpartition(".")[2] != EXTRA_STATE}
     for key in NESTED_KEYS:
         inner = content.get(key)
         # A network's options may stand under such a name, too.

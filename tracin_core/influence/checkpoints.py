@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tracin_core.errors import CheckpointError
@@ -24,7 +25,7 @@ class Checkpoint:
 
     Attributes:
         weights: A torch or safetensors file, an index of shards, a folder as ``transformers``
-            writes them, or a state dict; nested under a usual key or with a prefix, as
+            writes them, a state dict or a module; nested under a usual key or with a prefix, as
             Lightning and other programs keep it.
         learning_rate: Step size in force there: one number, or where parameters had different
             ones, numbers by parameter name or module prefix (the longest that fits wins, ``""``
@@ -32,7 +33,7 @@ class Checkpoint:
         step: Training step, for messages and charts.
     """
 
-    weights: str | Path | Mapping[str, Any]
+    weights: str | Path | Mapping[str, Any] | nn.Module
     learning_rate: Rate | None = None
     step: int | None = None
 
@@ -61,6 +62,46 @@ def read_weights(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Tensor]:
     """
     state = find_state(_read(checkpoint), checkpoint.title)
     return fit_to_model(state, model, checkpoint.title)
+
+
+def refuse_broken(weights: Mapping[str, Tensor], trainable: Collection[str], title: str) -> None:
+    """Refuse weights that are not numbers, before anything is computed with them.
+
+    Args:
+        weights: All tensors by name.
+        trainable: Names of the trained ones, which cannot be infinite; a mask can.
+        title: How messages name the checkpoint.
+
+    Raises:
+        CheckpointError: If a tensor has no numbers, or holds NaN, or a trained one infinity; it
+            names the first.
+    """
+    for name, value in weights.items():
+        if value.is_meta:
+            raise CheckpointError(
+                f"Checkpoint {title} holds no numbers in {name}, only its shape (the device "
+                "'meta'); expected weights. Save the state dict of the model that was trained."
+            )
+        if not (value.is_floating_point() or value.is_complex()):
+            continue
+        if value.dtype.itemsize == 1:  # of which torch makes no sums
+            value = value.float()
+        # One sum tells that all are finite, in a tenth of the time of asking each.
+        if bool(torch.isfinite(value.sum(dtype=_wide(value.dtype)))):
+            continue
+        for is_broken, what in ((value.isnan(), "NaN"), (value.isinf(), "infinity")):
+            count = int(is_broken.sum())
+            if count and (what == "NaN" or name in trainable):
+                raise CheckpointError(
+                    f"Checkpoint {title} holds {what} in {name}: {count:,} of {value.numel():,} "
+                    "numbers. Expected finite weights, because nothing that is computed with "
+                    "them would be a number. Leave the checkpoint out, or take an earlier one: "
+                    "the training has diverged there."
+                )
+
+
+def _wide(kind: torch.dtype) -> torch.dtype:
+    return torch.complex128 if kind.is_complex else torch.float64
 
 
 def read_rate(checkpoint: Checkpoint, model: nn.Module) -> Rate:
@@ -121,4 +162,6 @@ def _choose_rate(checkpoint: Checkpoint, progress: Progress, model: nn.Module) -
 def _read(checkpoint: Checkpoint) -> Mapping[str, Any]:
     if isinstance(checkpoint.weights, Mapping):
         return checkpoint.weights
+    if isinstance(checkpoint.weights, nn.Module):
+        return checkpoint.weights.state_dict()
     return read_content(Path(checkpoint.weights))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
 from torch import nn
 
-from tracin_core.gradients.coverage import Coverage, ParameterCoverage
+from tracin_core.gradients.coverage import COVERED, Coverage, ParameterCoverage
 from tracin_core.gradients.plan import Plan, draft_plan
-from tracin_core.influence.layers import LayerChoice, find_parameters
+from tracin_core.influence.layers import find_parameters
 
 
 def describe_coverage(
-    model: nn.Module, layers: LayerChoice, confirmed: tuple[tuple[str, ...], Plan] | None
+    model: nn.Module,
+    layers: str | Sequence[str],
+    confirmed: tuple[tuple[str, ...], Plan] | None,
+    training_only: Collection[str] = (),
 ) -> Coverage:
     """Describe a confirmed plan, or before there is one what the layers' types promise.
 
@@ -19,6 +25,7 @@ def describe_coverage(
         layers: The chosen layers. Which layer is the last is known from examples only; before,
             "last" is described as "all".
         confirmed: Chosen parameters and the plan that was checked on examples.
+        training_only: Parameters that reach the outputs in training mode only.
     """
     if confirmed is None:
         chosen = find_parameters(model, "all" if layers == "last" else layers)
@@ -27,6 +34,12 @@ def describe_coverage(
         chosen, plan = confirmed
     entries = [
         _describe(name, value, name in chosen, plan) for name, value in model.named_parameters()
+    ]
+    entries = [
+        replace(entry, reason=f"{entry.reason}; reaches the outputs in training mode only")
+        if entry.name in training_only and entry.method in COVERED
+        else entry
+        for entry in entries
     ]
     return Coverage(tuple(entries), confirmed is not None)
 

@@ -61,8 +61,10 @@ def capture_head(
     """
     if not _has_class_indices(batch):
         return None
-    calls: list[tuple[Any, Any]] = []
-    handle = head.layer.register_forward_hook(lambda _, args, output: calls.append((args, output)))
+    calls: list[tuple[Any, Any, int]] = []
+    handle = head.layer.register_forward_hook(
+        lambda _, args, output: calls.append((args, output, output._version))
+    )
     try:
         returned = [call_model(model, part.inputs) for part in parts]
     finally:
@@ -70,10 +72,11 @@ def capture_head(
     logits = [get_logits(outputs) for outputs in returned]
     if len(calls) != len(logits):
         return None
-    for own, (args, output) in zip(logits, calls, strict=True):
-        if output is not own or own.dim() != 2 or not args:
+    for own, (args, output, version) in zip(logits, calls, strict=True):
+        # A change in place keeps the tensor and makes its numbers others than the layer's.
+        if output is not own or output._version != version or own.dim() != 2 or not args:
             return None
-    features = _join([args[0] for args, _ in calls])
+    features = _join([args[0] for args, _, _ in calls])
     return HeadPasses(head, features, _join(logits), batch.targets).take(0)
 
 

@@ -15,20 +15,21 @@ from torch import Tensor, nn
 from tracin_core.gradients.agreement import TRIAL_SIZE
 from tracin_core.gradients.capture import CapturedPass, Objective, capture_pass
 from tracin_core.gradients.contributions import Dense
+from tracin_core.gradients.evaluation import Evaluation
 from tracin_core.gradients.fallback import FALLBACK_NUMBERS, FallbackMethod, fallback_gradients
 from tracin_core.gradients.held import count_held_bytes
 from tracin_core.gradients.inspection import (
-    find_last_layer,
     mistakes_single_examples,
     refuse_mixed_examples,
     refuse_mixing_layers,
 )
+from tracin_core.gradients.last_layer import LastLayer, find_last_layer, run_for_outputs
 from tracin_core.gradients.plan import Plan, confirm_plan, draft_plan
 from tracin_core.gradients.recompute import PASSES, computed_once
 from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
-from tracin_core.gradients.weights import WeightSlots, evaluation_mode
+from tracin_core.gradients.weights import WeightSlots
 from tracin_core.influence.batches import Batch
-from tracin_core.influence.checkpoints import Checkpoint, read_weights
+from tracin_core.influence.checkpoints import Checkpoint, read_weights, refuse_broken
 from tracin_core.influence.head import mark_head
 from tracin_core.influence.head_runner import HeadRunner
 from tracin_core.influence.loss_check import LossCheck
@@ -92,9 +93,10 @@ class Runner:
         self._targets, self._loss_check = targets, loss_check
         self._mistakes_single = mistakes_single_examples(model)
         self._slots = WeightSlots(model)
+        self._evaluation = Evaluation(model, self._slots)
         self._resident: dict[int, dict[str, Tensor]] = {}
         self.heads = HeadRunner(model, self._slots, lambda index: self._weights(index, ()))
-        size = sum(value.nbytes for value in model.state_dict().values())
+        size = sum(value.nbytes for value in (*model.parameters(), *model.buffers()))
         self._most_resident = max(1, RESIDENT_BYTES // max(1, size))
 
     @property
@@ -103,6 +105,11 @@ class Runner:
         total, most = len(self.checkpoints), self._most_resident
         return [range(first, min(first + most, total)) for first in range(0, total, most)]
 
+    @property
+    def training_only(self) -> frozenset[str]:
+        """Parameters that reach the outputs in training mode only; known once there is a plan."""
+        return self._evaluation.training_only
+
     @contextmanager
     def prepared(self) -> Iterator[None]:
         """Open the context in which passes run: evaluation mode, random state kept.
@@ -110,21 +117,34 @@ class Runner:
         Threads take turns: a pass puts a checkpoint's weights into the model, which another
         thread's pass would read.
         """
-        with PASSES, computed_once(), evaluation_mode(self.model, self.device):
+        with PASSES, computed_once(), self._evaluation.opened(self.device):
             yield
 
-    def find_last_layer(self, batch: Batch) -> str:
-        """Return the module that holds the last trainable parameters (see ``inspection``)."""
+    def find_last_layer(self, batch: Batch, objective: Objective | None) -> LastLayer:
+        """Return the last layer (see ``last_layer``).
+
+        Args:
+            batch: A few examples.
+            objective: What is differentiated, where that decides which outputs count.
+        """
         trial = _take_trial(batch).to(self.device)
         weights = self._weights(0, self.trainable)
+        with number_types_explained(self.model, trial.inputs):
+            self._evaluation.settle(weights, trial.inputs)
         with self._slots.hold(weights), number_types_explained(self.model, trial.inputs):
-            return find_last_layer(self.model, trial.inputs)
+            return find_last_layer(
+                self.model,
+                lambda: run_for_outputs(self.model, trial.inputs, trial.targets, objective),
+                trial.inputs,
+            )
 
     def plan(self, batch: Batch, names: Sequence[str], objective: Objective) -> Plan:
         """Decide how the gradients of the named parameters are computed, and check it."""
         refuse_mixing_layers(self.model)
         draft = draft_plan(self.model, names)
         trial = _take_trial(batch).to(self.device)
+        with number_types_explained(self.model, trial.inputs):
+            self._evaluation.settle(self._weights(0, self.trainable), trial.inputs)
         with self._slots.hold(self._weights(0, names)):
             with number_types_explained(self.model, trial.inputs):
                 outputs = refuse_mixed_examples(self.model, trial.inputs)
@@ -302,6 +322,8 @@ class Runner:
     def _load(self, index: int) -> dict[str, Tensor]:
         """Read a checkpoint; copied, so that nothing a forward pass does reaches the caller."""
         state = read_weights(self.checkpoints[index], self.model)
+        title = f"{index} ({self.checkpoints[index].title})"
+        refuse_broken(state, self.trainable, title)
         own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         return {
             name: state.get(name, value).detach().to(self.device, value.dtype, copy=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -57,6 +58,43 @@ class Rates:
         if common is not None:
             return common * add_up(norms.values())
         return add_up(self.of(checkpoint, name) * values for name, values in norms.items())
+
+
+def check_rates(rates: Sequence[Rate], titles: Sequence[str]) -> None:
+    """Refuse rates that are zero at every checkpoint, and say where some are.
+
+    Args:
+        rates: Of each checkpoint.
+        titles: How messages name each.
+
+    Raises:
+        CheckpointError: If all of them are zero: every score would be.
+    """
+    zero = [
+        title
+        for rate, title in zip(rates, titles, strict=True)
+        if not any(rate.values() if isinstance(rate, Mapping) else [rate])
+    ]
+    if not zero:
+        return
+    why = (
+        "A file records the rate with which the training was to go on, which a schedule that has "
+        "come to its end makes zero."
+    )
+    shown = ", ".join(zero[:4]) + (", ..." if len(zero) > 4 else "")
+    if len(zero) == len(rates):
+        raise CheckpointError(
+            f"Found the learning rate 0 at every checkpoint ({shown}): every score would be 0. "
+            f"{why} Pass the rate that was in force, Checkpoint(..., learning_rate=0.1), or "
+            "TracIn(..., rates='ones') to ignore learning rates."
+        )
+    warnings.warn(
+        f"Found the learning rate 0 at {len(zero)} of {len(rates)} checkpoints ({shown}), which "
+        f"add nothing to any score. {why} Leave them out, pass their rates, or ignore learning "
+        "rates with rates='ones'.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def add_up(tensors: Iterable[Tensor]) -> Tensor:

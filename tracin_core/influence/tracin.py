@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tracin_core.errors import ConfigurationError
 from tracin_core.gradients.capture import Objective
 from tracin_core.gradients.coverage import Coverage
+from tracin_core.gradients.last_layer import LastLayer
 from tracin_core.gradients.plan import Plan
 from tracin_core.gradients.precision import full_precision
 from tracin_core.gradients.projection import Projection
@@ -34,15 +35,16 @@ from tracin_core.influence.devices import choose_device
 from tracin_core.influence.example_sets import check_sameness, count_examples
 from tracin_core.influence.layers import (
     LayerChoice,
-    check_layers,
-    find_own_parameters,
+    choose_last,
     find_parameters,
+    name_choice,
 )
 from tracin_core.influence.loss_check import LossCheck
 from tracin_core.influence.losses import Loss, choose_loss, negative_binary_score, negative_score
+from tracin_core.influence.model_kinds import open_model, refuse_complex
 from tracin_core.influence.pairs import collect_influence
 from tracin_core.influence.passes import Runner, count_numbers, describe_inputs
-from tracin_core.influence.rates import Rate, Rates
+from tracin_core.influence.rates import Rate, Rates, check_rates
 from tracin_core.influence.room import Room
 from tracin_core.influence.signals import Capture
 from tracin_core.influence.targets import TargetCheck
@@ -63,12 +65,15 @@ class TracIn:
     are left out.
 
     Args:
-        model: Any module; called with a tensor, a tuple (by position) or a dict (by keyword).
-        checkpoints: Weights at chosen steps of the training, in any order.
+        model: Any module; called with a tensor, a tuple (by position) or a dict (by keyword). One
+            from ``torch.compile`` runs as it was written.
+        checkpoints: Weights at chosen steps of the training, in any order; or one alone.
         loss: "cross_entropy", "mse", "binary_cross_entropy" (on logits), or a callable
             ``(outputs, targets) -> (B,)``, each number of which depends on its own example alone.
-        layers: "all", "last" (the module that holds the last trainable parameters on the way to
-            the outputs), or names as in ``model.named_modules()``.
+        layers: "all", "last" (the last map from features to outputs, with all its parameters:
+            also those of a normalised or tied weight, and layers side by side; a temperature or
+            a scale behind it is none), names as in ``model.named_modules()`` or
+            ``model.named_parameters()``, or modules of the model.
         device: "auto" (cuda, then mps, then cpu) or a device.
         batch_size: Examples in a pass; changes speed and memory, never scores. Networks of Linear
             layers alone take as many more as hold 4 million numbers, and on a CUDA device all
@@ -82,6 +87,8 @@ class TracIn:
             relative to the product of the gradients' norms; single self-influences of confident
             predictions, with logits near 10, were 10% off. On a GPU the largest errors of six
             networks' self-influences were 0.4 to 4%.
+        last_layer: What the last layer is, as names or modules; ``None`` finds it on the first
+            examples. ``last_layer`` says afterwards what was taken.
 
     Raises:
         ConfigurationError: If an option cannot work.
@@ -96,7 +103,7 @@ class TracIn:
     def __init__(
         self,
         model: nn.Module,
-        checkpoints: Sequence[Checkpoint],
+        checkpoints: Sequence[Checkpoint] | Checkpoint,
         loss: Loss = "cross_entropy",
         layers: LayerChoice = "all",
         device: str | torch.device = "auto",
@@ -104,12 +111,15 @@ class TracIn:
         *,
         rates: Literal["recorded", "ones"] = "recorded",
         precision: Precision = "float32",
+        last_layer: LayerChoice | None = None,
     ) -> None:
+        model = open_model(model)
+        if isinstance(checkpoints, Checkpoint):
+            checkpoints = (checkpoints,)
         _check_options(checkpoints, batch_size, rates, precision)
-        check_layers(model, layers)
+        self.layers = name_choice(model, layers)
         self.model = model
         self.checkpoints = tuple(checkpoints)
-        self.layers = layers
         self.batch_size = batch_size
         self.device = choose_device(device)
         self._loss = loss
@@ -117,6 +127,7 @@ class TracIn:
         self.rates: list[Rate] = [
             1.0 if rates == "ones" else read_rate(checkpoint, model) for checkpoint in checkpoints
         ]
+        check_rates(self.rates, [checkpoint.title for checkpoint in self.checkpoints])
         self._runner = Runner(
             model,
             self.checkpoints,
@@ -127,14 +138,19 @@ class TracIn:
         self.precision = precision
         self._room = Room()
         self._looked_at: WeakValueDictionary[int, Any] = WeakValueDictionary()
-        self._last: str | None = None
+        self._last = None if last_layer is None else choose_last(model, last_layer)
         self._plans: dict[Any, Plan] = {}
         self._latest: tuple[tuple[str, ...], Plan] | None = None
 
     @property
+    def last_layer(self) -> LastLayer | None:
+        """The last layer's modules and parameters; ``None`` before it was needed and found."""
+        return self._last
+
+    @property
     def coverage(self) -> Coverage:
         """How each parameter is treated; ``confirmed`` once examples have been seen."""
-        return describe_coverage(self.model, self.layers, self._latest)
+        return describe_coverage(self.model, self.layers, self._latest, self._runner.training_only)
 
     def examine(self, examples: Any) -> Coverage:
         """Check on the first examples how each parameter is treated, without scoring any."""
@@ -266,10 +282,12 @@ class TracIn:
                 first = next(read_batches(examples, min(3, self.batch_size), offset), None)
         with self._runner.prepared(), full_precision(self.device):
             if first is not None and self._last is None and (with_last or self.layers == "last"):
-                self._last = self._runner.find_last_layer(first)
-            last = find_own_parameters(self.model, self._last) if self._last is not None else ()
+                own = objective if callable(self._loss) and explain == "loss" else None
+                self._last = self._runner.find_last_layer(first, own)
+            last = () if self._last is None else self._last.parameters
             chosen = last if self.layers == "last" else find_parameters(self.model, self.layers)
             names = tuple(dict.fromkeys((*chosen, *last))) if with_last else chosen
+            refuse_complex(self.model, names)
             plan = Plan(())
             if first is not None:
                 key = (names, explain, describe_inputs(first))

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
 from tracin_core.errors import JobError, TracInError
+from tracin_core.runs.config import name_last_layer
 from tracin_core.work.memory import memory_bounded
 from tracin_core.work.progress import OnProgress, Progress
 
@@ -122,7 +123,7 @@ def _score(assignment: Assignment) -> dict[str, Any]:
         WorkOptions.from_json(options),
         on_progress=assignment.on_progress,
     )
-    return {"run": run.key}
+    return {"run": run.key, "last_layer": name_last_layer(run.config.get("layers"))}
 
 
 def _rescore(assignment: Assignment) -> dict[str, Any]:
@@ -135,7 +136,12 @@ def _rescore(assignment: Assignment) -> dict[str, Any]:
         run_my_code=read_consent(assignment.options),
         on_progress=assignment.on_progress,
     )
-    return {"run": rescored.run.key, "examples_computed": rescored.examples_computed}
+    run = rescored.run
+    return {
+        "run": run.key,
+        "last_layer": name_last_layer(run.config.get("layers")),
+        "examples_computed": rescored.examples_computed,
+    }
 
 
 def _import(assignment: Assignment) -> dict[str, Any]:

@@ -46,6 +46,9 @@ class OwnModel:
             project's order.
         target_mean: For regression, what was subtracted from the targets in the training.
         target_std: What they were divided by after that.
+        last_layer: Names of the modules (as in ``model.named_modules()``) that are the last layer,
+            by whose self-influence suspects are ranked; ``None`` finds it: the last map from
+            features to outputs.
     """
 
     model: nn.Module
@@ -55,6 +58,14 @@ class OwnModel:
     classes: tuple[str, ...] | list[str] | None = None
     target_mean: float = 0.0
     target_std: float = 1.0
+    last_layer: str | tuple[str, ...] | list[str] | None = None
+
+    @property
+    def last_names(self) -> tuple[str, ...]:
+        """Names of the last layer's modules; none where it is to be found."""
+        if isinstance(self.last_layer, str):
+            return (self.last_layer,)
+        return tuple(self.last_layer or ())
 
 
 @dataclass(frozen=True, kw_only=True)

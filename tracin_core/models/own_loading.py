@@ -130,6 +130,15 @@ def _complete(made: Any, config: OwnModelConfig) -> OwnModel:
                 f"The function {config.title} returned {name}={_name_type(value)}; expected a "
                 f"function. Pass a function that takes an example, or leave {name} out."
             )
+    known = {name for name, _ in made.model.named_modules()}
+    known |= {name for name, _ in made.model.named_parameters()}
+    unknown = [name for name in made.last_names if name not in known]
+    if unknown:
+        raise ConfigurationError(
+            f"The function {config.title} returned last_layer={unknown[0]!r}, which is no part of "
+            "the network; expected names as in model.named_modules(). Mend the name, or leave "
+            "last_layer out, and the last layer is found."
+        )
     if not (math.isfinite(made.target_mean) and 0 < made.target_std < math.inf):
         raise ConfigurationError(
             f"The function {config.title} returned target_mean={made.target_mean} and "

@@ -22,6 +22,7 @@ from tracin_core.examples.encoding import Encoder, encoder_from_json
 from tracin_core.gradients.projection import Projection
 from tracin_core.gradients.structure import map_tensors
 from tracin_core.influence.checkpoints import Checkpoint
+from tracin_core.influence.layers import is_part
 from tracin_core.influence.losses import Loss, get_logits
 from tracin_core.influence.tracin import TracIn
 from tracin_core.models.build import build_model
@@ -125,10 +126,20 @@ class _LoadedRun:
             layers: None if entry is None else Projection(entry.dim, entry.seed)
             for layers, entry in self.config.projection.items()
         }
-        self._last = TracIn(model, checkpoints[-1:], loss, rates="ones")
+        # As it was scored: on a single example, of another loss, it may not be found alike.
+        names = self.config.layers["last"]
+        last = names if all(is_part(model, name) for name in names) else None
+        self._last = TracIn(model, checkpoints[-1:], loss, rates="ones", last_layer=last)
         score = minus_output if regression else minus_class_logit
         layers = "all" if "all" in self.config.scored_layers else "last"
-        self._all = TracIn(model, checkpoints, loss=score, layers=layers, rates=self.config.rates)
+        self._all = TracIn(
+            model,
+            checkpoints,
+            loss=score,
+            layers=layers,
+            rates=self.config.rates,
+            last_layer=last,
+        )
         self._lock = Lock()
 
     def encode(self, content: Any) -> Any:

@@ -93,6 +93,7 @@ class RunConfig:
         counts: Examples per split.
         layers: Names of the layers behind the "all" and the "last" vectors and norms; only
             "last" where the run has no others.
+        last_layer: Names that a person has chosen as the last layer; empty where it was found.
         rates: Whether the vectors carry the recorded learning rates or ones.
         projection: Of the vectors, per "all" and "last"; ``None`` where they are exact.
         last_numbers: Numbers of an exact last-layer vector, over all checkpoints; 0 where it is
@@ -124,6 +125,7 @@ class RunConfig:
     rates: Rates
     projection: Mapping[str, ProjectionEntry | None]
     last_numbers: int = 0
+    last_layer: tuple[str, ...] = ()
     epochs: tuple[Mapping[str, Any], ...] = ()
     indexes: Mapping[str, IndexEntry] = field(default_factory=dict)
     num_computed: Mapping[str, int] = field(default_factory=dict)
@@ -198,6 +200,7 @@ class RunConfig:
         known["target_scale"] = TargetScale(**_pick(TargetScale, scale)) if scale else None
         known["epochs"] = tuple(values.get("epochs", ()))
         known["layers"] = {name: tuple(layers) for name, layers in values["layers"].items()}
+        known["last_layer"] = tuple(values.get("last_layer", ()))
         known["projection"] = {
             name: ProjectionEntry(**_pick(ProjectionEntry, entry)) if entry else None
             for name, entry in values["projection"].items()
@@ -216,6 +219,11 @@ class NewerSchemaError(ConfigurationError):
 def list_scored_layers(layers: Mapping[str, Any] | None) -> tuple[Layers, ...]:
     """Return whose norms and vectors a run has, by what its configuration says of its layers."""
     return tuple(name for name in LAYERS if not layers or name in layers)
+
+
+def name_last_layer(layers: Mapping[str, Any] | None) -> list[str]:
+    """Return what a run's last layer is, by names of the network's modules; none where unknown."""
+    return [str(name) or "the network itself" for name in (layers or {}).get("last", ())]
 
 
 def _field_names(of: type) -> set[str]:

@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from tracin_core.fitting.example_source import SplitSource, read_in_batches
 from tracin_core.fitting.networks import TrainedNetwork, list_checkpoints
 from tracin_core.gradients.coverage import Coverage
+from tracin_core.influence.layers import find_parameters
 from tracin_core.influence.tracin import TracIn
 from tracin_core.runs import CheckpointEntry, ProjectionEntry, RunFolder
 from tracin_core.runs.config import Rates
@@ -31,7 +33,7 @@ class Making:
         checkpoints: As the run lists them, with digests of their files.
         rates: Whether vectors carry the recorded learning rates or ones.
         projection: Of the vectors of each layers that are scored; None where they are exact.
-        last_layer: Modules of the last layer.
+        last_layer: Names of the last layer's modules, or of parameters that modules share.
         last_numbers: Numbers of an exact last-layer vector, over all checkpoints.
         code: Version and digest of the program.
     """
@@ -57,6 +59,7 @@ class Making:
             "encoder": self.network.encoder.to_json(),
             "rates": self.rates,
             "layers": list(self.layers),
+            "last_layer": list(self.last_layer),
             "projection": {
                 layers: None if entry is None else asdict(entry)
                 for layers, entry in self.projection.items()
@@ -101,9 +104,16 @@ def settle_making(
         CheckpointError: If the last checkpoint cannot be loaded.
     """
     checkpoints = list_checkpoints(RunFolder(network.folder), network.checkpoints[-1:])
-    last = TracIn(
-        network.model, checkpoints, network.loss, layers="last", device=device, rates="ones"
-    ).examine(take_first(sources))
+    tracin = TracIn(
+        network.model,
+        checkpoints,
+        network.loss,
+        layers="last",
+        device=device,
+        rates="ones",
+        last_layer=network.last_layer or None,
+    )
+    last = tracin.examine(take_first(sources))
     numbers = len(network.checkpoints) * sum(last[name].size for name in last.covered)
     num_examples = sum(len(source.examples) for source in sources)
     of_last = choose_last_projection(numbers, num_examples, exact_bytes)
@@ -112,7 +122,7 @@ def settle_making(
         checkpoints=network.hashed_checkpoints(),
         rates=rates,
         projection={name: of_last if name == "last" else PROJECTION for name in LAYERS_OF[layers]},
-        last_layer=name_layers(last),
+        last_layer=name_parts(network.model, last.covered),
         last_numbers=numbers,
         code=describe_code_version(),
     )
@@ -122,6 +132,22 @@ def take_first(sources: Sequence[SplitSource]) -> Any:
     """Return the first train examples, on which is decided how gradients are computed."""
     train = next(source for source in sources if source.split == "train")
     return read_in_batches(train.examples, np.arange(min(3, len(train.examples))), 3)
+
+
+def name_parts(model: nn.Module, parameters: Sequence[str]) -> tuple[str, ...]:
+    """Return names that choose exactly these parameters: of modules that hold no others.
+
+    Args:
+        model: The network.
+        parameters: Names of trainable parameters.
+    """
+    chosen, names = set(parameters), []
+    for parameter in parameters:
+        module = parameter.partition(".parametrizations.")[0]
+        module = module if module != parameter else parameter.rpartition(".")[0]
+        whole = chosen.issuperset(find_parameters(model, [module]))
+        names.append(module if whole else parameter)
+    return tuple(dict.fromkeys(names))
 
 
 def name_layers(coverage: Coverage) -> tuple[str, ...]:

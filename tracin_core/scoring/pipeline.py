@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,6 +145,8 @@ def score_locked(
     base = None if current is None else RunFolder(folder / current.folder)
     examples = _read(engine, workspace, project, options, on_progress)
     network = _choose_network(workspace, project, examples, options, base, on_progress)
+    if options.last_layer is not None:
+        network = replace(network, last_layer=options.last_layer)
 
     from tracin_core.fitting.encoded import open_datasets
     from tracin_core.scoring.entering_scores import score_and_enter

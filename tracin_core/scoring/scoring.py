@@ -148,6 +148,7 @@ class _Scoring:
             layers="all" if "all" in making.layers else "last",
             device=device,
             rates=making.rates,
+            last_layer=making.last_layer,
         )
         self._seconds: dict[str, float] = {}
         self._indexes: dict[str, IndexEntry] = {}
@@ -200,6 +201,7 @@ class _Scoring:
             rates=making.rates,
             projection=dict(making.projection.items()),
             last_numbers=making.last_numbers,
+            last_layer=network.last_layer,
             indexes=self._indexes,
             num_computed={split: self._run.journal.count_computed(split) for split in SPLITS},
             data_hash=data_hash,
