@@ -17,6 +17,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -27,8 +28,16 @@ from benchmarks.published.measure import SINGLE, Result, measure
 SECONDS = 120
 
 
-def measure_all(names: Sequence[str], verbose: bool) -> list[Result]:
-    """Measure each architecture in a child process."""
+def measure_all(names: Sequence[str], jobs: int, verbose: bool) -> list[Result]:
+    """Measure each architecture in a child process, some at a time."""
+    with ThreadPoolExecutor(jobs) as pool:
+        parts = pool.map(lambda first: measure_some(names[first::jobs], verbose), range(jobs))
+        found = {result.name: result for part in parts for result in part}
+    return [found[name] for name in names]
+
+
+def measure_some(names: Sequence[str], verbose: bool) -> list[Result]:
+    """Measure one architecture after the other."""
     results = []
     for name, found in run_apart(["-m", "benchmarks.architectures", "--here"], names, SECONDS):
         source = ARCHITECTURES[name][0]
@@ -87,6 +96,8 @@ def _first_sentence(detail: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", help="architectures whose name holds one of these")
+    parser.add_argument("--source", choices=["torchvision", "transformers", "timm"])
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time (2)")
     parser.add_argument("--verbose", action="store_true", help="each on a line as it is done")
     parser.add_argument("--here", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -97,8 +108,12 @@ def main() -> int:
     if not HAS_TIMM:
         print("timm is not installed; its architectures are left out.", file=sys.stderr)
     wanted = options.only or [""]
-    names = [n for n in ARCHITECTURES if any(part.lower() in n.lower() for part in wanted)]
-    results = measure_all(names, options.verbose)
+    names = [
+        name
+        for name, (source, _) in ARCHITECTURES.items()
+        if any(part.lower() in name.lower() for part in wanted) and options.source in (None, source)
+    ]
+    results = measure_all(names, options.jobs, options.verbose)
     print(make_table(results))
     return int(any(result.ending not in ("right", "kinks", "refused") for result in results))
 
