@@ -242,7 +242,9 @@ def differentiate(
     totals = torch.zeros(2, len(targets), dtype=torch.float64)
     for weights, rate in zip(checkpoints, RATES, strict=True):
         model = copy.deepcopy(subject.model).to(dtype).train()
-        model.load_state_dict(convert(weights, dtype))
+        with torch.no_grad():
+            for name, value in model.state_dict().items():
+                value.copy_(weights[name])
         first = default_collate([convert(subject.inputs[0], dtype)])
         prepare = choose_evaluation(model, lambda m, x=first: read_logits(call(m, x)))
         prepare = evaluate if in_evaluation else prepare

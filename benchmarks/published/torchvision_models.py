@@ -14,9 +14,8 @@ ConvNeXtBlock = models.convnext.CNBlockConfig
 
 # By name: how to build it, its head, and the side of its images.
 _MODELS: dict[str, tuple[Callable[[], nn.Module], str, int]] = {
-    "AlexNet": (partial(models.alexnet, num_classes=CLASSES), "classifier.6", 63),
     "SqueezeNet 1.1": (partial(models.squeezenet1_1, num_classes=CLASSES), "classifier.1", 48),
-    "ResNet-18": (partial(models.resnet18, num_classes=CLASSES), "fc", 48),
+    "ResNet-18": (partial(models.resnet18, num_classes=CLASSES), "fc", 32),
     "ResNeXt": (
         partial(
             models.ResNet,
@@ -50,10 +49,10 @@ _MODELS: dict[str, tuple[Callable[[], nn.Module], str, int]] = {
         48,
     ),
     "MNASNet 0.5": (partial(models.mnasnet0_5, num_classes=CLASSES), "classifier.1", 48),
-    "ShuffleNetV2 0.5": (partial(models.shufflenet_v2_x0_5, num_classes=CLASSES), "fc", 48),
-    "EfficientNet-B0": (partial(models.efficientnet_b0, num_classes=CLASSES), "classifier.1", 48),
-    "RegNetX 400MF": (partial(models.regnet_x_400mf, num_classes=CLASSES), "fc", 48),
-    "RegNetY 400MF": (partial(models.regnet_y_400mf, num_classes=CLASSES), "fc", 48),
+    "ShuffleNetV2 0.5": (partial(models.shufflenet_v2_x0_5, num_classes=CLASSES), "fc", 32),
+    "EfficientNet-B0": (partial(models.efficientnet_b0, num_classes=CLASSES), "classifier.1", 32),
+    "RegNetX 400MF": (partial(models.regnet_x_400mf, num_classes=CLASSES), "fc", 32),
+    "RegNetY 400MF": (partial(models.regnet_y_400mf, num_classes=CLASSES), "fc", 32),
     "GoogLeNet": (
         partial(models.googlenet, num_classes=CLASSES, init_weights=False, aux_logits=True),
         "fc",
