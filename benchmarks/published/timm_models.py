@@ -19,7 +19,7 @@ _MODELS: dict[str, tuple[Mapping[str, Any], int]] = {
     "efficientformer_l1": ({"depths": (1, 1, 1, 2), "num_vit": 1}, 224),
     "efficientformerv2_s0": (SMALL, 64),
     "efficientvit_m0": (SMALL, 64),
-    "tiny_vit_5m_224": (SMALL, 64),
+    "tiny_vit_5m_224": ({}, 64),
     "swiftformer_xs": (SMALL, 64),
     "mobileone_s0": ({}, 48),
     "repvgg_a0": ({}, 48),
