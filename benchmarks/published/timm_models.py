@@ -21,13 +21,11 @@ _MODELS: dict[str, tuple[Mapping[str, Any], int]] = {
     "efficientvit_m0": (SMALL, 64),
     "tiny_vit_5m_224": ({}, 64),
     "swiftformer_xs": (SMALL, 64),
-    "mobileone_s0": ({}, 48),
     "repvgg_a0": ({}, 48),
     "fastvit_t8": ({}, 64),
     # Convolutions.
     "efficientvit_b0": ({}, 64),
     "ghostnet_050": ({}, 64),
-    "repghostnet_050": ({}, 64),
     "lcnet_050": ({}, 64),
     "tinynet_e": ({}, 64),
     "mobilenetv4_conv_small": ({}, 64),
@@ -43,9 +41,7 @@ _MODELS: dict[str, tuple[Mapping[str, Any], int]] = {
     "cait_xxs24_224": ({**SMALL, "depth": 4}, 64),
     "deit_tiny_distilled_patch16_224": ({**SMALL, "depth": 4}, 64),
     "eva02_tiny_patch14_224": ({"img_size": 56, "depth": 4}, 56),
-    "xcit_nano_12_p16_224": ({**SMALL, "depth": 4}, 64),
     "pit_ti_distilled_224": (SMALL, 64),
-    "pvt_v2_b0": ({}, 64),
     "gmlp_ti16_224": (SMALL, 64),
     "beit_base_patch16_224": ({**SMALL, "depth": 3, "embed_dim": 96, "num_heads": 4}, 64),
     "swinv2_cr_tiny_224": (
@@ -53,8 +49,6 @@ _MODELS: dict[str, tuple[Mapping[str, Any], int]] = {
         64,
     ),
     "davit_tiny": ({"embed_dims": (24, 24, 48, 48), "depths": (1, 1, 1, 1)}, 64),
-    "hiera_tiny_224": ({**SMALL, "embed_dim": 24, "stages": (1, 1, 2, 1)}, 64),
-    "sequencer2d_s": ({**SMALL, "layers": (1, 1, 1, 1), "embed_dims": (24, 48, 48, 48)}, 64),
 }
 
 
