@@ -235,10 +235,14 @@ def differentiate(
 ) -> tuple[Tensor, Tensor]:
     """Return self-influence by one backward pass for each example, ``(N,)``: all, and the head's.
 
+    Each example runs beside a copy of itself, and the first of the two is differentiated: in a
+    batch of one, torch's own BatchNorm is wrong in evaluation where the gradient that comes back
+    is transposed.
+
     Modules that keep weights in evaluation run as they are trained, or ``in_evaluation`` with what
     they keep made anew before each example.
     """
-    loss = subject.loss or (lambda o, t: F.cross_entropy(read_logits(o), t))
+    loss = subject.loss or cross_entropy
     totals = torch.zeros(2, len(targets), dtype=torch.float64)
     for weights, rate in zip(checkpoints, RATES, strict=True):
         model = copy.deepcopy(subject.model).to(dtype).train()
@@ -253,11 +257,16 @@ def differentiate(
         for i, target in enumerate(targets):
             model.zero_grad(set_to_none=True)
             prepare(model)
-            inputs = default_collate([convert(subject.inputs[i], dtype)])
-            loss(call(model, inputs), target.unsqueeze(0)).sum().backward()
+            inputs = default_collate([convert(subject.inputs[i], dtype)] * 2)
+            loss(call(model, inputs), torch.stack([target] * 2))[0].backward()
             for row, values in enumerate((every, head)):
                 totals[row, i] += rate * sum_squares(values)
     return totals[0], totals[1]
+
+
+def cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
+    """Return each example's cross-entropy, ``(B,)``."""
+    return F.cross_entropy(read_logits(outputs), targets, reduction="none")
 
 
 def sum_squares(values: Sequence[Tensor]) -> float:
