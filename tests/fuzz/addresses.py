@@ -7,7 +7,6 @@ import random
 from pathlib import Path
 from urllib.parse import quote
 
-from httpx2 import InvalidURL
 from starlette.testclient import TestClient
 
 from tests.fuzz.changes import TOKENS, change_bytes
@@ -72,7 +71,8 @@ def fuzz_addresses(root: Path, cases: range) -> Figures:
             headers = make_headers(draw)
             try:
                 request = client.build_request(method, address, headers=headers)
-            except (InvalidURL, ValueError):
+            # Only the client has seen it yet: whatever it refuses never reaches the app.
+            except Exception:
                 return "no address for a client"
             answer = client.send(request, follow_redirects=False)
             if answer.status_code >= 500:
