@@ -32,8 +32,8 @@ def run_apart(
         items: What the child is to judge, by ``run_here``.
         seconds: Longest for one item; then its process is ended.
 
-    Raises:
-        RuntimeError: If the child fails by an error of the benchmark itself.
+    Yields:
+        In the items' order.
     """
     left = list(items)
     while left:
@@ -50,8 +50,7 @@ def run_apart(
                 if "result" in fields:
                     yield left.pop(0), fields["result"]
             timer.cancel()
-        # A signal's number is negative; anything else is an error of the benchmark.
-        if child.returncode > 0:
-            raise RuntimeError(f"the child failed at {left[0] if left else 'its end'}")
-        if child.returncode < 0:
-            yield left.pop(0), f"ended its process with code {child.returncode}"
+        if child.returncode and left:
+            # A signal's number is negative; anything else is an error of the benchmark itself.
+            own = "" if child.returncode < 0 else ", by an error of the benchmark"
+            yield left.pop(0), f"ended its process with code {child.returncode}{own}"

@@ -37,6 +37,10 @@ PARTS: dict[str, tuple[str, ...]] = {
     "detection": ("detection",),
     "queue": ("queue_page",),
     "own_data": ("own_data",),
+    "architectures": ("architectures",),
+    "hostile_models": ("hostile_models", "--seeds", "300"),
+    "peer_cases": ("peer_cases",),
+    "fuzzing": ("fuzzing",),
     "gpu": (
         *("self_influence", "--networks", *GPU_NETWORKS, "--times", "8"),
         *("--device", "cuda", "--threads", "8", "--skip-peers"),

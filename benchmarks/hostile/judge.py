@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from benchmarks.evaluation import changes_on_eval, evaluate, evaluate_as_trained
 from benchmarks.hostile.draw import Draw, Subject
 from benchmarks.hostile.kinds import KINDS
 from tracin_core import Checkpoint, TracIn
@@ -230,24 +231,6 @@ def flatten(parameters: Sequence[Tensor]) -> Tensor:
             for p in parameters
         ]
     )
-
-
-def changes_on_eval(module: nn.Module) -> bool:
-    """Whether a module does something of its own on ``train()`` and ``eval()``."""
-    return type(module).train is not nn.Module.train or type(module).eval is not nn.Module.eval
-
-
-def evaluate(model: nn.Module) -> None:
-    """Forget what was kept, and evaluate."""
-    model.train()
-    model.eval()
-
-
-def evaluate_as_trained(model: nn.Module) -> None:
-    """Evaluate, but run modules that keep weights in evaluation as they are trained."""
-    model.train()
-    for module in model.modules():
-        module.training = changes_on_eval(module)
 
 
 def compare(found: Sequence[Tensor], truth: Tensor) -> tuple[float, str]:

@@ -1,0 +1,1 @@
+"""Published architectures as their libraries build them, with random weights."""
