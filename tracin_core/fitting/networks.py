@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class TrainedNetwork:
         target: Name of the number, for regression.
         target_scale: Mean and standard deviation that the targets were standardised with.
         loss: Whose gradients are taken.
+        quality: How good it is and why its training ended; empty where that is not known.
     """
 
     kind: Kind
@@ -63,6 +64,7 @@ class TrainedNetwork:
     target: str = ""
     target_scale: TargetScale | None = None
     loss: Loss = "cross_entropy"
+    quality: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def own_file(self) -> Path | None:
@@ -123,6 +125,7 @@ def open_network(folder: RunFolder, *, run_my_code: Consent = False) -> TrainedN
         target=config.target,
         target_scale=config.target_scale,
         loss=made.loss,
+        quality=dict(config.quality),
     )
 
 
@@ -157,6 +160,7 @@ def open_training(
         target=about["target"],
         target_scale=scale,
         loss=made.loss,
+        quality=dict(info.quality),
     )
 
 

@@ -32,6 +32,7 @@ from tracin_core.reviews.projects import Project
 from tracin_core.runs import TargetScale
 from tracin_core.runs.hashing import hash_json
 from tracin_core.training import TrainingConfig, suggest_training, train
+from tracin_core.training.config import MOST_ROUNDS, MOST_SECONDS
 from tracin_core.training.storage import load_json, save_json
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 from tracin_core.work.threads import threads_limited_for
@@ -243,6 +244,8 @@ def _choose_config(
     }
     if options.device != "auto":
         given["device"] = options.device
+    if options.epochs is None and options.patience is None:
+        given |= {"rounds": MOST_ROUNDS, "max_seconds": MOST_SECONDS}
     return replace(config, **given)
 
 
