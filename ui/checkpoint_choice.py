@@ -13,6 +13,7 @@ from tracin_core.models.own import needs_consent
 from tracin_core.numerals import counted, describe_bytes
 from tracin_core.reviews.projects import Project
 from tracin_core.scoring.estimating import estimate_scoring
+from tracin_core.triage.model_quality import judge_quality
 from ui.curves import CheckpointMark, describe_epoch, draw_loss_curve
 from ui.layer_choice import choose_layers
 from ui.own_model import agree_to_network
@@ -34,7 +35,9 @@ def draw_checkpoint_choice(project: Project, training: TrainingInfo) -> WorkOpti
     if training.epochs:
         said = describe_epoch(training.epochs[-1], training.planned_epochs)
         name = training.model.replace("_", " ")
-        st.caption(escape_markdown(f"Newest training: {name}. {said}."))
+        course = judge_quality(training.quality).course
+        ended = f" Trained {course}" if course else ""
+        st.caption(escape_markdown(f"Newest training: {name}. {said}.{ended}"))
     curve = st.container()
     steps = _choose_steps(training)
     with curve:

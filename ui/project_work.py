@@ -14,11 +14,12 @@ from tracin_core.numerals import counted
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.jobs import Job, active_job, list_jobs
 from tracin_core.reviews.progress import review_progress
-from tracin_core.reviews.projects import Project, Run
+from tracin_core.reviews.projects import Project, Run, current_run
 from tracin_core.scoring.estimating import estimate_full_rescoring, explain_full_rescoring
 from ui.curves import describe_epoch, draw_loss_curve
 from ui.failures import told_on_page
 from ui.jobs import draw_ended, draw_running, watch_job
+from ui.model_quality import judge_model
 from ui.navigation import open_page
 from ui.own_model import agree_to_network
 from ui.plain_text import escape_markdown
@@ -68,13 +69,16 @@ def _draw_latest(project: Project, job: Job) -> None:
         return
     if "run" not in job.result:
         return
+    run = current_run(get_engine(), project.id)
+    weak = run is not None and bool(judge_model(project, run).warnings)
     said = "Scored. The queue is ranked anew."
     if job.kind == "rescore":
         computed = int(job.result.get("examples_computed") or 0)
         were = "was" if computed == 1 else "were"
         computed_text = counted(computed, "example")
         said = f"Scored again: {computed_text} {were} computed, the unchanged ones copied."
-    st.success(said)
+    # Green says that all is well; of a weak model that would be the wrong word.
+    (st.info if weak else st.success)(f"{said} But mind its model, see below." if weak else said)
     if st.button("Review the suspects", type="primary", key=f"review-{job.id}"):
         open_page("review")
 

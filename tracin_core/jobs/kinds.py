@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
 from tracin_core.errors import JobError
+from tracin_core.reviews.projects import Run
 from tracin_core.work.progress import OnProgress
 
 
@@ -90,8 +91,20 @@ def _train(assignment: Assignment) -> dict[str, Any]:
     training = train_project(
         *place, WorkOptions.from_json(options), on_progress=assignment.on_progress
     )
-    result = {"training": Path(training).name}
-    return result | _score(assignment) if then_score else result
+    result: dict[str, Any] = {"training": Path(training).name}
+    result |= _score(assignment) if then_score else {}
+    return result | _describe_training(assignment, Path(training).name)
+
+
+def _describe_training(assignment: Assignment, folder: str) -> dict[str, Any]:
+    """Return how a training went and what is wrong with its model, as sentences."""
+    from tracin_core.fitting.trainings import list_trainings
+    from tracin_core.triage.model_quality import judge_quality
+
+    trainings = list_trainings(assignment.workspace, assignment.slug)
+    quality = next((one.quality for one in trainings if one.folder.name == folder), {})
+    judged = judge_quality(quality)
+    return {"course": judged.course, "warnings": list(judged.warnings)}
 
 
 def read_consent(options: Mapping[str, Any]) -> str | bool:
@@ -116,7 +129,15 @@ def _score(assignment: Assignment) -> dict[str, Any]:
         WorkOptions.from_json(options),
         on_progress=assignment.on_progress,
     )
-    return {"run": run.key}
+    return {"run": run.key, "warnings": _list_warnings(assignment, run)}
+
+
+def _list_warnings(assignment: Assignment, run: Run) -> list[str]:
+    from tracin_core.reviews.projects import get_project
+    from tracin_core.triage.model_quality import judge_run
+
+    project = get_project(assignment.engine, assignment.slug)
+    return list(judge_run(assignment.engine, project, run).warnings)
 
 
 def _rescore(assignment: Assignment) -> dict[str, Any]:
@@ -129,7 +150,11 @@ def _rescore(assignment: Assignment) -> dict[str, Any]:
         run_my_code=read_consent(assignment.options),
         on_progress=assignment.on_progress,
     )
-    return {"run": rescored.run.key, "examples_computed": rescored.examples_computed}
+    return {
+        "run": rescored.run.key,
+        "examples_computed": rescored.examples_computed,
+        "warnings": _list_warnings(assignment, rescored.run),
+    }
 
 
 def _import(assignment: Assignment) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class Outcome:
 
 
 # Test losses that are written down: enough to see in which direction they went.
-LAST_LOSSES = 5
+LAST_LOSSES = 4
 
 
 def describe_outcome(
