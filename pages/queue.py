@@ -68,7 +68,7 @@ with st.container(horizontal=True, vertical_alignment="center", horizontal_align
 if page != wanted:
     found = read_page(run.id, view, page)
 event = show_cards(
-    [queue_card(project, row) for row in found.rows],
+    [queue_card(project, row, total=run.num_ranked) for row in found.rows],
     # The key holds what is shown: a click on an older list must not count for a newer one.
     key=f"queue-{run.id}-{view}-{page}",
     label="Suspects",

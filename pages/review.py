@@ -75,7 +75,7 @@ def draw_review(project: Project, run: Run, queue: QueueView) -> None:
         with left:
             with st.container(horizontal=True, vertical_alignment="center"):
                 draw_undo(project)
-                draw_place(project, suspect)
+                draw_place(project, run, suspect)
             draw_message()
             if suspect is None:
                 draw_end(project)

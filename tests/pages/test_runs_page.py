@@ -162,12 +162,13 @@ class TestOfSmallProjects:
     def test_a_job_at_work_is_shown_and_nothing_else_can_start(self, open_app, engine, untrained):
         job = create_job(engine, "text", "train")
         claim_job(engine, job.id)
-        heartbeat(engine, job.id, progress=0.3, message="training, 40%", seconds_left=130)
+        heartbeat(engine, job.id, progress=0.3, message="training (40% of this step)", seconds_left=130)
         app = open_app("runs", project="text")
         assert not app.exception
         (bar,) = app.get("progress")
         assert bar.proto.value == 30
-        assert bar.proto.text.replace("\\", "") == "Training, 40% · about 2 min left"
+        told = bar.proto.text.replace("\\", "")
+        assert told == "30% of the whole · training (40% of this step) · about 2 min left"
         assert "The curve begins with the first epoch" in said(app)
         assert "start-training" not in keys(app)
 

@@ -122,12 +122,19 @@ def train_network(
             datasets["test"],
             config,
             own_folder,
-            on_visited=lambda done: on_progress(Progress("training", min(done, total - 1), total)),
+            on_visited=lambda done: on_progress(_describe_round(done, total)),
             own_loss=made.loss if callable(made.loss) else None,
             unit=1.0 if scale is None else scale.std,
         )
     on_progress(Progress("training", total, total))
     return own_folder
+
+
+def _describe_round(done: int, total: int) -> Progress:
+    """Return how far a training is: in its first round, or in one of those that may follow."""
+    if done <= total:
+        return Progress("training", min(done, total - 1), total)
+    return Progress("continuing the training", (done - 1) % total, total)
 
 
 def check_targets(project: Project, examples: ProjectExamples) -> None:

@@ -213,7 +213,10 @@ register_kind(
 )
 register_kind(
     "train",
-    JobKind(work=_train, plan={"reading": 2, "encoding": 5, "training": 50, **_SCORING}),
+    JobKind(
+        work=_train,
+        plan={"reading": 2, "encoding": 5, "training": 25, "continuing": 25, **_SCORING},
+    ),
 )
 register_kind("score", JobKind(work=_score, plan={"reading": 2, "encoding": 5, **_SCORING}))
 register_kind("rescore", JobKind(work=_rescore, plan={"reading": 2, "encoding": 5, **_SCORING}))

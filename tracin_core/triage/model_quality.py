@@ -69,7 +69,11 @@ def judge_run(engine: Engine, project: Project, run: Run) -> ModelJudgement:
     trained, tested = ([row.given for row in balance if row.split == s] for s in ("train", "test"))
     if accuracy is None or not sum(tested):
         return ModelJudgement()
-    facts = {"measure": accuracy, "num_judged": sum(tested), "guess": max(tested) / sum(tested)}
+    facts: dict[str, float | None] = {
+        "measure": accuracy,
+        "num_judged": sum(tested),
+        "guess": max(tested) / sum(tested),
+    }
     if dict(run.config.get("model") or {}).get("name") != "own":  # whose loss may be any
         facts["train_loss"] = run.checkpoints[-1]["train_loss"]
         facts["train_guess_loss"] = _entropy(trained)
@@ -139,11 +143,11 @@ def _is_guessing(known: Mapping[str, Any]) -> bool:
 
 def _reaches_by_guessing(known: Mapping[str, Any]) -> float:
     """Return what a model that knows nothing reaches but for rare luck."""
-    number = max(1, known.get("num_judged", 1))
+    number = max(1, int(known.get("num_judged", 1)))
     if known.get("is_regression"):
         # The correlation of n numbers with something unrelated has a standard error of 1/sqrt(n),
         # and its square bounds the variance that is explained.
-        return max(LITTLE_R2, LUCK**2 / number)
+        return max(LITTLE_R2, LUCK * LUCK / number)
     guess = float(known.get("guess", 0.0))
     return guess + LUCK * math.sqrt(guess * (1 - guess) / number)
 
