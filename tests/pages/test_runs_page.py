@@ -162,7 +162,9 @@ class TestOfSmallProjects:
     def test_a_job_at_work_is_shown_and_nothing_else_can_start(self, open_app, engine, untrained):
         job = create_job(engine, "text", "train")
         claim_job(engine, job.id)
-        heartbeat(engine, job.id, progress=0.3, message="training (40% of this step)", seconds_left=130)
+        heartbeat(
+            engine, job.id, progress=0.3, message="training (40% of this step)", seconds_left=130
+        )
         app = open_app("runs", project="text")
         assert not app.exception
         (bar,) = app.get("progress")
