@@ -28,3 +28,10 @@ def draw_model_warnings(project: Project, run: Run, *, all_of_them: bool = False
     warnings = judge_model(project, run).warnings
     for warning in warnings if all_of_them else warnings[:1]:
         st.warning(escape_markdown(warning))
+
+
+def draw_model_remark(project: Project, run: Run) -> None:
+    """Say what else is worth knowing about the figures of the run's model."""
+    remark = judge_model(project, run).remark
+    if remark:
+        st.caption(escape_markdown(remark))

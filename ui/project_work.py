@@ -78,7 +78,9 @@ def _draw_latest(project: Project, job: Job) -> None:
         computed_text = counted(computed, "example")
         said = f"Scored again: {computed_text} {were} computed, the unchanged ones copied."
     # Green says that all is well; of a weak model that would be the wrong word.
-    (st.info if weak else st.success)(f"{said} But mind its model, see below." if weak else said)
+    (st.info if weak else st.success)(
+        f"{said} But its model is doubtful, as is said below." if weak else said
+    )
     if st.button("Review the suspects", type="primary", key=f"review-{job.id}"):
         open_page("review")
 

@@ -13,7 +13,6 @@ from tracin_core.reviews.projects import Project, Run, current_run
 from tracin_core.reviews.run_choice import list_runs, make_current
 from ui.failures import told_on_page
 from ui.layer_choice import layers_of
-from ui.model_quality import draw_model_warnings
 from ui.plain_text import shorten
 from ui.session import get_engine
 from ui.wording import duration, moment_text
@@ -30,8 +29,6 @@ def draw_runs(project: Project) -> None:
         st.caption("Nothing has been scored yet. Every scoring becomes a line here.")
         return
     current = current_run(get_engine(), project.id)
-    if current is not None:
-        draw_model_warnings(project, current, all_of_them=True)
     st.dataframe(
         _table(runs, current),
         hide_index=True,

@@ -17,7 +17,7 @@ from tracin_core.training.config import TrainingConfig
 from tracin_core.training.epoch import measure_losses
 from tracin_core.training.objective import LossFunction
 from tracin_core.training.records import EpochRecord
-from tracin_core.training.rounds import Verdict, judge_course
+from tracin_core.training.rounds import Verdict, judge_course, typical_loss
 
 # Of fewer, a mean loss says little about any other example.
 LEAST_WATCHED = 10
@@ -95,7 +95,7 @@ class Watch:
         if self._halves is None:
             return
         losses = measure_losses(model, self._halves[0], objective, device)
-        self._means.append(float(losses.double().mean()))
+        self._means.append(typical_loss(losses.tolist()))
         if epoch % self._config.epochs == 0:
             self._ends.append(losses.tolist())
 

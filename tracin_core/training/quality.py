@@ -18,7 +18,7 @@ from torch import Tensor
 from tracin_core.training.config import TrainingConfig
 from tracin_core.training.objective import LossFunction, Quality
 from tracin_core.training.records import EpochRecord
-from tracin_core.training.rounds import Verdict
+from tracin_core.training.rounds import Verdict, typical_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,8 @@ class Outcome:
         num_judged: Examples that it is judged by, which had no part in choosing the epochs; 0
             where no examples are held out.
         measure: Accuracy on them, 0 to 1, or for regression the share of variance explained.
-        loss: Mean loss on them.
+        test_measure: The same of all test examples, which is what the pages show.
+        loss: Mean loss on them; for regression without the worst of them, as for what follows.
         guess: Share of their most frequent class; 0 for regression.
         guess_loss: Mean loss of the best constant guess on them; None where it is not known.
         train_measure: As ``measure``, of the train examples by their given labels.
@@ -51,6 +52,7 @@ class Outcome:
     num_train: int
     num_judged: int
     measure: float | None
+    test_measure: float | None
     loss: float | None
     guess: float
     guess_loss: float | None
@@ -87,6 +89,7 @@ def describe_outcome(
     judged: Quality | None,
     judged_targets: Tensor,
     train_targets: Tensor,
+    losses: tuple[Tensor, Tensor] | None,
     objective: LossFunction,
     config: TrainingConfig,
     *,
@@ -100,6 +103,8 @@ def describe_outcome(
         judged: What the network is like on the examples that judge it; None where there are none.
         judged_targets: Their targets, shape ``(M,)``.
         train_targets: Those of the train examples, shape ``(N,)``.
+        losses: Of each example that judges and of each train example, for regression: one absurd
+            number must not decide what a mean loss says, so the worst are left out.
         objective: The loss of each example.
         config: Options of the training.
         epochs_tried: Epochs that were trained.
@@ -110,11 +115,12 @@ def describe_outcome(
         num_train=len(train_targets),
         num_judged=0 if judged is None else len(judged_targets),
         measure=measure,
-        loss=None if judged is None else judged.loss,
+        test_measure=last.test_r2 if is_regression else last.test_accuracy,
+        loss=None if judged is None else _typical(losses and losses[0], judged.loss),
         guess=0.0 if is_regression else _largest_share(judged_targets),
         guess_loss=None if judged is None else guess_loss(judged_targets, objective, loss),
         train_measure=last.train_r2 if is_regression else last.train_accuracy,
-        train_loss=last.train_loss,
+        train_loss=_typical(losses and losses[1], last.train_loss),
         train_guess_loss=guess_loss(train_targets, objective, loss),
         is_regression=is_regression,
         epochs=len(history),
@@ -145,8 +151,13 @@ def guess_loss(targets: Tensor, objective: LossFunction, loss: str) -> float | N
     if loss == "mse":
         values = targets.flatten().double()
         # The median, not the mean: one absurd number must not make every network look good.
-        return float(objective(values.median().expand_as(values).unsqueeze(1), values).mean())
+        losses = objective(values.median().expand_as(values).unsqueeze(1), values)
+        return typical_loss(losses.tolist())
     return None
+
+
+def _typical(losses: Tensor | None, mean: float) -> float:
+    return mean if losses is None or not len(losses) else typical_loss(losses.tolist())
 
 
 def _largest_share(targets: Tensor) -> float:

@@ -21,6 +21,10 @@ LEAST_FALL = 0.02
 # ... and by one standard error of the examples' own differences, as Breiman et al. 1984 (CART, Sec.
 # 3.4.3) choose among sizes: with few examples more would miss what is plain to see.
 STANDARD_ERRORS = 1.0
+# The worst examples are left out, so large a part of them: one target of 1e9 would be all that a
+# mean loss says, before and after.
+LEFT_OUT = 0.02
+LEAST_TO_LEAVE_OUT = 20
 # Rounds without success before a training ends, while the network is still guessing: what cannot
 # be seen in the loss may be on its way (texts of many words stay at the start for long).
 ROUNDS_OF_GUESSING = 2
@@ -54,14 +58,26 @@ def has_fallen(before: Sequence[float], after: Sequence[float]) -> bool:
         before: Loss of each watched example, shape ``(N,)``.
         after: The same of the same examples later.
     """
-    number = len(before)
+    pairs = sorted(zip(before, after, strict=True), key=max)
+    pairs = pairs[: _count_left(len(pairs))]
+    number = len(pairs)
     if number < 2:
         return False
-    falls = [one - other for one, other in zip(before, after, strict=True)]
+    falls = [one - other for one, other in pairs]
     mean = sum(falls) / number
     variance = sum((fall - mean) ** 2 for fall in falls) / (number - 1)
     luck = STANDARD_ERRORS * math.sqrt(variance / number)
-    return mean > max(luck, LEAST_FALL * sum(before) / number)
+    return mean > max(luck, LEAST_FALL * sum(one for one, _ in pairs) / number)
+
+
+def typical_loss(losses: Sequence[float]) -> float:
+    """Return the mean loss without the worst examples, as ``has_fallen`` leaves them out."""
+    left = sorted(losses)[: _count_left(len(losses))]
+    return sum(left) / len(left)
+
+
+def _count_left(number: int) -> int:
+    return number - math.ceil(LEFT_OUT * number) if number >= LEAST_TO_LEAVE_OUT else number
 
 
 def judge_course(
@@ -97,9 +113,12 @@ def judge_course(
         return Verdict("rose", lowest + 1 if first_round else kept, means[lowest], means[-1])
     if in_round or not ends:
         return Verdict(None, len(means))
-    compared = (_mean(ends[best - 1]) if best and not missed else None), _mean(ends[best])
+    compared = (
+        (typical_loss(ends[best - 1]) if best and not missed else None),
+        typical_loss(ends[best]),
+    )
     if missed:
-        compared = _mean(ends[best]), _mean(ends[-1])
+        compared = typical_loss(ends[best]), typical_loss(ends[-1])
     allowed = ROUNDS_OF_GUESSING if guessing[best] else 1
     if missed >= allowed:
         return Verdict("settled", kept, *compared)
@@ -123,7 +142,3 @@ def _rises(since_lowest: Sequence[float], round_epochs: int) -> bool:
     patience = max(LEAST_EPOCHS_OF_RISE, round_epochs // 4)
     later = since_lowest[1:]
     return len(later) >= patience and min(later[-patience:]) > (1 + RISE) * since_lowest[0]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

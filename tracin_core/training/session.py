@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tracin_core.errors import CheckpointError, RunFolderError
 from tracin_core.files import remove_temporaries
@@ -23,7 +23,13 @@ from tracin_core.training.batches import (
     read_targets,
 )
 from tracin_core.training.config import TrainingConfig
-from tracin_core.training.epoch import OnVisited, check_finite, evaluate, run_epoch
+from tracin_core.training.epoch import (
+    OnVisited,
+    check_finite,
+    evaluate,
+    measure_losses,
+    run_epoch,
+)
 from tracin_core.training.held_out import Watch, measured
 from tracin_core.training.objective import LossFunction, Quality, choose_objective
 from tracin_core.training.quality import describe_outcome
@@ -195,13 +201,16 @@ class TrainingSession:
         self, history: Sequence[EpochRecord], verdict: Verdict, tried: int
     ) -> dict[str, Any]:
         """Judge the network by held-out examples that had no part in choosing the epochs."""
-        judging = self._watch.judging
+        judging, losses = self._watch.judging, None
+        if self.config.loss == "mse" and judging is not None:
+            losses = self._measure_losses(judging), self._measure_losses(self.train_set)
         return describe_outcome(
             history,
             verdict,
             None if judging is None else self._evaluate(judging),
             torch.empty(0) if judging is None else read_targets(judging),
             read_targets(self.train_set),
+            losses,
             self._objective,
             self.config,
             epochs_tried=tried,
@@ -233,6 +242,9 @@ class TrainingSession:
 
     def _evaluate(self, dataset: Any) -> Quality:
         return evaluate(self.model, dataset, self.config, self._objective, self.device)
+
+    def _measure_losses(self, dataset: Any) -> Tensor:
+        return measure_losses(self.model, dataset, self._objective, self.device)
 
     def _chance(self) -> float:
         if self.config.loss == "mse":

@@ -46,11 +46,13 @@ class ModelJudgement:
     Attributes:
         warnings: What is wrong with it, the gravest first; a sentence or two each, with numbers
             and the way out. Empty for a good model.
+        remark: What else is worth knowing about its figures; empty mostly.
         course: How its training went and why it ended; empty where that is not known.
     """
 
     warnings: tuple[str, ...] = ()
     course: str = ""
+    remark: str = ""
 
 
 def judge_run(engine: Engine, project: Project, run: Run) -> ModelJudgement:
@@ -97,7 +99,20 @@ def judge_quality(quality: Mapping[str, Any]) -> ModelJudgement:
         return ModelJudgement()
     known = {name: value for name, value in quality.items() if value is not None}
     course = _describe_course(known) if "reason" in known else ""
-    return ModelJudgement(tuple(_find_warnings(known)), course)
+    return ModelJudgement(tuple(_find_warnings(known)), course, _remark_on_figures(known))
+
+
+def _remark_on_figures(known: Mapping[str, Any]) -> str:
+    """Say so where a few absurd numbers decide a regression's figures."""
+    share = _share(known, "loss", "guess_loss")
+    low = known.get("is_regression") and known.get("test_measure", 1.0) < LITTLE_R2
+    if not low or share is None or share > TELLS_APART:
+        return ""
+    return (
+        "A few held-out numbers far from all others decide the test error and the explained "
+        f"variance. Without the worst ones the model has {share:.0%} of the loss of a constant "
+        "guess, so look at those numbers before you doubt the model."
+    )
 
 
 def _find_warnings(known: Mapping[str, Any]) -> list[str]:
