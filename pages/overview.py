@@ -6,6 +6,7 @@ import streamlit as st
 
 from tracin_core.reviews.progress import review_progress
 from ui.label_charts import draw_disagreement, draw_labels_held
+from ui.model_quality import draw_model_remark, draw_model_warnings
 from ui.navigation import open_page
 from ui.overview import describe_run, draw_next_step, summarize
 from ui.plain_text import escape_markdown
@@ -18,6 +19,8 @@ if project.description:
 run = require_run(project)
 progress = review_progress(get_engine(), project.id)
 summarize(project, run, progress)
+draw_model_warnings(project, run, all_of_them=True)
+draw_model_remark(project, run)
 if draw_next_step(progress):
     open_page("review")
 left, right = st.columns(2, gap="large")

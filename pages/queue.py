@@ -11,6 +11,7 @@ from tracin_core.reviews.queue import QueuePage, fetch_page
 from ui.components.cards import show_cards
 from ui.filters import QueueView, draw_filters, review_address
 from ui.galleries import queue_card
+from ui.model_quality import draw_model_warnings
 from ui.navigation import open_page
 from ui.queue_map import choose_form, draw_queue_map
 from ui.session import get_engine, require_project, require_run
@@ -38,6 +39,7 @@ def go_to_first_page() -> None:
 project = require_project()
 st.title("Queue", anchor=False)
 run = require_run(project)
+draw_model_warnings(project, run)
 view = draw_filters(project, run.signals, with_status=True, on_change=go_to_first_page)
 if choose_form(project) == "map":
     clicked = draw_queue_map(project, run, view)
@@ -66,7 +68,7 @@ with st.container(horizontal=True, vertical_alignment="center", horizontal_align
 if page != wanted:
     found = read_page(run.id, view, page)
 event = show_cards(
-    [queue_card(project, row) for row in found.rows],
+    [queue_card(project, row, total=run.num_ranked) for row in found.rows],
     # The key holds what is shown: a click on an older list must not count for a newer one.
     key=f"queue-{run.id}-{view}-{page}",
     label="Suspects",

@@ -11,6 +11,7 @@ from ui.evidence import draw_evidence_options, draw_neighbours, draw_suggestion
 from ui.examples import draw_example, draw_labels, draw_source_place
 from ui.failures import told_on_page
 from ui.filters import QueueView, describe_filters, draw_filters
+from ui.model_quality import draw_model_warnings
 from ui.navigation import open_page
 from ui.review import Suspect, choose_suspect, draw_keys, draw_place, rank_classes
 from ui.session import require_project, require_run
@@ -74,7 +75,7 @@ def draw_review(project: Project, run: Run, queue: QueueView) -> None:
         with left:
             with st.container(horizontal=True, vertical_alignment="center"):
                 draw_undo(project)
-                draw_place(project, suspect)
+                draw_place(project, run, suspect)
             draw_message()
             if suspect is None:
                 draw_end(project)
@@ -89,6 +90,7 @@ def draw_review(project: Project, run: Run, queue: QueueView) -> None:
 project = require_project()
 st.title("Review", anchor=False)
 run = require_run(project)
+draw_model_warnings(project, run)
 with st.expander(describe_filters(project, run.signals), key="which-suspects"):
     queue = draw_filters(project, run.signals, with_status=False)
 draw_review(project, run, queue)

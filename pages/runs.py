@@ -9,6 +9,7 @@ from tracin_core.reviews.projects import Project, current_run
 from ui.checkpoint_choice import draw_checkpoint_choice
 from ui.failures import told_on_page
 from ui.jobs import draw_job_list
+from ui.model_quality import draw_model_warnings
 from ui.own_checkpoint_choice import draw_own_checkpoint_choice
 from ui.plain_text import escape_markdown
 from ui.project_work import (
@@ -48,6 +49,9 @@ st.title("Runs", anchor=False)
 st.caption(escape_markdown(project.title))
 with told_on_page():
     working = draw_current_work(project)
+    scored = current_run(get_engine(), project.id)
+    if scored is not None:
+        draw_model_warnings(project, scored, all_of_them=True)
     if working is None:
         draw_starts(project)
 draw_runs(project)

@@ -11,14 +11,18 @@ from tracin_core.fitting.trainings import NETWORK_FILE, TrainingInfo
 from tracin_core.fitting.work_options import WorkOptions
 from tracin_core.models.own import needs_consent
 from tracin_core.numerals import counted, describe_bytes
-from tracin_core.reviews.projects import Project
+from tracin_core.reviews.projects import Project, current_run
+from tracin_core.runs.folder import RunFolder
 from tracin_core.scoring.estimating import estimate_scoring
+from tracin_core.terms import LayerChoice
+from tracin_core.triage.model_quality import judge_quality
 from ui.curves import CheckpointMark, describe_epoch, draw_loss_curve
 from ui.layer_choice import choose_layers
 from ui.own_model import agree_to_network
 from ui.plain_text import escape_markdown
 from ui.segments import segment_words
-from ui.session import get_engine, get_workspace
+from ui.session import get_engine, get_workspace, run_folder
+from ui.unchanged import count_unranked, is_current_choice, labels_have_changed
 from ui.wording import duration
 
 RATES = {"ones": "All count the same", "recorded": "By their learning rates"}
@@ -34,7 +38,9 @@ def draw_checkpoint_choice(project: Project, training: TrainingInfo) -> WorkOpti
     if training.epochs:
         said = describe_epoch(training.epochs[-1], training.planned_epochs)
         name = training.model.replace("_", " ")
-        st.caption(escape_markdown(f"Newest training: {name}. {said}."))
+        course = judge_quality(training.quality).course
+        ended = f" Trained {course}" if course else ""
+        st.caption(escape_markdown(f"Newest training: {name}. {said}.{ended}"))
     curve = st.container()
     steps = _choose_steps(training)
     with curve:
@@ -63,8 +69,9 @@ def draw_checkpoint_choice(project: Project, training: TrainingInfo) -> WorkOpti
         return None
     model = _read_model(training)
     agreed = agree_to_network(model, place="score")
+    same = _is_scored_so(project, training, steps, rates, layers)
     with button:
-        pressed = st.button("Score again", key="score-again", disabled=not agreed)
+        pressed = st.button("Score again", key="score-again", disabled=same or not agreed)
     options = WorkOptions(
         steps=tuple(steps),
         layers=layers,
@@ -72,7 +79,31 @@ def draw_checkpoint_choice(project: Project, training: TrainingInfo) -> WorkOpti
         run_my_code=agreed if needs_consent(model) else False,
     )
     st.caption(_tell_cost(project, options))
+    if same:
+        st.caption(
+            "Nothing would change: the current run has just these checkpoints, weights, layers and "
+            "labels. Choose others to score again."
+        )
     return options if pressed else None
+
+
+def _is_scored_so(
+    project: Project,
+    training: TrainingInfo,
+    steps: Sequence[int],
+    rates: str | None,
+    layers: LayerChoice,
+) -> bool:
+    """Tell whether the current run is what a scoring of this choice would make."""
+    run = current_run(get_engine(), project.id)
+    return (
+        run is not None
+        # A damaged run is scored again from here.
+        and not list(RunFolder(run_folder(project, run)).find_problems())
+        and is_current_choice(run, training, steps=steps, rates=rates, layers=layers)
+        and not count_unranked(project, run)
+        and not labels_have_changed(project, run)
+    )
 
 
 def _read_model(training: TrainingInfo) -> object:

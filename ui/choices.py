@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tracin_core.numerals import value_text
+from tracin_core.numerals import counted, value_text
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
 from ui.decisions import Verdict
@@ -86,6 +86,57 @@ def list_classes(
         shown = likeliest[:MAX_DIGIT_CLASSES]
         offered = [(label, str((place + 1) % 10)) for place, label in enumerate(shown)]
     return [_class_choice(project, view, label, key) for label, key in offered]
+
+
+def explain_idle_keys(
+    project: Project, view: ExampleView, choices: Sequence[Choice], opponents_label: int | None
+) -> dict[str, str]:
+    """Return why each key of the review that decides nothing about an example does nothing.
+
+    Args:
+        project: Its classes name the labels.
+        view: The example.
+        choices: What can be decided about it.
+        opponents_label: The label most of its opponents carry, or None.
+    """
+    given = name_given(project, view)
+    reasons = {
+        "m": _explain_model_key(project, view, given),
+        "o": _explain_opponents_key(project, view, given, opponents_label),
+        "s": "S does nothing here: the example has been decided already. K, a label or X decides "
+        "it anew.",
+    }
+    if not is_regression(project):
+        number = sum(choice.name.startswith("class-") for choice in choices)
+        labels = counted(number, "label", "labels")
+        reasons |= {
+            digit: f"{digit} does nothing here: the digits stand for {labels}, and it for none."
+            for digit in "0123456789"
+        }
+    taken = {choice.key for choice in choices}
+    return {key: reason for key, reason in reasons.items() if key not in taken}
+
+
+def _explain_model_key(project: Project, view: ExampleView, given: str) -> str:
+    what = "number" if is_regression(project) else "label"
+    predicted = view.predicted_value if is_regression(project) else view.predicted_label
+    if predicted is None:
+        return f"M does nothing here: the model has predicted no {what} for this example."
+    return f"M does nothing here: the model’s {what} is the given one, {given}. K keeps it."
+
+
+def _explain_opponents_key(
+    project: Project, view: ExampleView, given: str, opponents_label: int | None
+) -> str:
+    if is_regression(project):
+        return "O does nothing here: opponents suggest labels, and no numbers."
+    if opponents_label is None:
+        return (
+            "O does nothing here: its opponents agree on no label other than the given one, "
+            f"{given}."
+        )
+    name = name_label(project, opponents_label, None)
+    return f"O does nothing here: the opponents’ label is the model’s, {name}. M takes it."
 
 
 def relabel(project: Project, view: ExampleView, label: int) -> Verdict:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import streamlit as st
 
@@ -12,6 +13,7 @@ from tracin_core.reviews.projects import Project
 from ui.choices import (
     MAX_DIGIT_CLASSES,
     Choice,
+    explain_idle_keys,
     list_classes,
     list_verdicts,
     relabel,
@@ -63,7 +65,8 @@ def draw_form(
         max_chars=_MAX_NOTE,
         placeholder="Optional; press N to write, Enter to finish",
     )
-    _watch(project, [*verdicts, *classes], watched)
+    reasons = explain_idle_keys(project, view, [*verdicts, *classes], opponents_label)
+    _watch(project, [*verdicts, *classes], watched, reasons)
 
 
 def draw_undo(project: Project) -> None:
@@ -84,7 +87,12 @@ def draw_keys_without_example(project: Project, watched: str) -> None:
     _watch(project, [], watched)
 
 
-def _watch(project: Project, choices: list[Choice], watched: str) -> None:
+def _watch(
+    project: Project,
+    choices: list[Choice],
+    watched: str,
+    reasons: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     verdicts = {choice.key: choice.verdict for choice in choices}
     fields = [_NOTE, _VALUE] if is_regression(project) else [_NOTE]
     digits = "" if is_regression(project) else "0123456789"
@@ -94,6 +102,8 @@ def _watch(project: Project, choices: list[Choice], watched: str) -> None:
             undo_last(project.id)
         elif press.key in verdicts and press.example_id is not None and press.version is not None:
             decide(press.example_id, press.version, verdicts[press.key])
+        elif press.key in reasons:
+            refuse(reasons[press.key])
 
     watch_keys(
         [*sorted({*f"kmoxas{digits}"}), _UNDO_KEY],

@@ -16,6 +16,7 @@ import streamlit as st
 from tracin_core.errors import StaleDecisionError, TracInError
 from tracin_core.reviews.decisions import (
     NewDecision,
+    get_decision,
     last_undoable,
     record_decision,
     undo_decision,
@@ -174,7 +175,11 @@ def undo(decision_id: int, *, source: str) -> None:
     if source == "queue":
         st.session_state[_RETURN_TO] = event.example_id
         st.session_state[_SHOWN] = None
-        _say("done", "Taken back. The example is here again.")
+        undone = get_decision(get_engine(), decision_id)
+        # What was written about the example belongs to its next decision as well.
+        st.session_state[note_key(event.example_id, event.version)] = undone.note
+        brought = "The example and its note are" if undone.note else "The example is"
+        _say("done", f"Taken back. {brought} here again.")
     else:
         _say("done", "Taken back. The event and its undo both stay in the list.")
 

@@ -17,8 +17,8 @@ from ui.wording import STATUS_WORDS, score_text
 EXCERPT_LENGTH = 280  # characters
 
 
-def queue_card(project: Project, row: QueueRow) -> Card:
-    """Return one line of the queue: what it is, labels, place, state."""
+def queue_card(project: Project, row: QueueRow, *, total: int) -> Card:
+    """Return one line of the queue of ``total`` examples: what it is, labels, place, state."""
     given = name_given(project, row)
     return Card(
         id=row.example_id,
@@ -34,7 +34,7 @@ def queue_card(project: Project, row: QueueRow) -> Card:
             predicted_tag(project, row),
             *status_tags(project, row),
         ),
-        meta=f"score {score_text(row.score)} · {place(row.percentile)}",
+        meta=f"score {score_text(row.score)} · {place(row.rank, total)}",
     )
 
 
@@ -99,11 +99,14 @@ def describe_content(text: str | None, fields: Fields | None) -> str:
     return excerpt(text) or ""
 
 
-def place(percentile: float) -> str:
-    """Return how far up the queue a percentile is, as the share that is at least as suspect.
+def place(rank: int, total: int) -> str:
+    """Return how far up the queue a rank is, as the share that is at least as suspect: "top 0.4%".
 
     Args:
-        percentile: 100 for the most suspect example, in percent of the examples.
+        rank: 1 for the most suspect example.
+        total: Examples that are ranked.
     """
-    share = max(0.1, 100.0 - percentile)
+    share = 100.0 * rank / max(total, rank)
+    if share < 0.095:
+        return f"top {share:.1g}%" if share >= 1e-4 else "top 0.0001%"
     return f"top {share:.1f}%" if share < 9.95 else f"top {share:.0f}%"

@@ -86,7 +86,7 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
     with shown:
         draw_example(project, view, key="inspected")
         draw_labels(project, view)
-        _draw_place(view)
+        _draw_place(run, view)
         draw_source_place(view)
         if view.split == "train" and st.button("Review this example", key="review-this"):
             open_page("review", example=view.id)
@@ -122,16 +122,16 @@ def _draw_moves(run: Run, view: ExampleView) -> int | None:
     return moved
 
 
-def _draw_place(view: ExampleView) -> None:
+def _draw_place(run: Run, view: ExampleView) -> None:
     split = SPLIT_WORDS[view.split]
     score = view.scores.get(DEFAULT_SIGNAL)
     if score is None:
         st.caption(f"{split} example {view.position + 1:,}")
         return
     st.caption(
-        f"{split} example {view.position + 1:,} · suspect {score.rank:,} of the queue, "
-        f"{escape_markdown(place(score.percentile))} · self-influence "
-        f"{escape_markdown(score_text(score.value))}"
+        f"{split} example {view.position + 1:,} · suspect {score.rank:,} of "
+        f"{run.num_ranked:,}, {escape_markdown(place(score.rank, run.num_ranked))} · "
+        f"self-influence {escape_markdown(score_text(score.value))}"
     )
 
 

@@ -93,8 +93,10 @@ def draw_running(job: Job) -> None:
         st.markdown(f"**{escape_markdown(kind_word(job))}**", width="content")
         st.badge(_state_badge(job), color="blue")
         st.caption(f"since {moment_text(job.started_at or job.created_at)}", width="content")
-    doing = job.message or "Waiting for its process"
-    told = [part for part in (doing[:1].upper() + doing[1:], time_left(job.seconds_left)) if part]
+    doing = job.message or "waiting for its process"
+    # The bar is about the whole job, so its text begins with that and not with the step.
+    whole = f"{job.progress:.0%} of the whole"
+    told = [part for part in (whole, doing, time_left(job.seconds_left)) if part]
     st.progress(job.progress, text=escape_markdown(" · ".join(told)))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(

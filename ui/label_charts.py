@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
+from tracin_core.numerals import counted, value_text
 from tracin_core.reviews.examples import find_by_positions
 from tracin_core.reviews.progress import class_balance, label_confusion
 from tracin_core.reviews.projects import Project, Run
 from tracin_core.reviews.values import value_summary
 from ui.charts import draw_class_balance, draw_confusion
 from ui.labels import is_regression
+from ui.plain_text import escape_markdown
 from ui.session import get_engine
 from ui.value_charts import draw_predictions, draw_value_histogram
 
@@ -63,15 +65,28 @@ def _draw_values(project: Project) -> None:
         target=project.target,
         key="values",
     )
+    if summary.beyond:
+        least, greatest = summary.given.minimum, summary.given.maximum
+        lie = "lies" if summary.beyond == 1 else "lie"
+        st.caption(
+            f"{counted(summary.beyond, 'number')} {lie} far beyond the chart; all numbers are from "
+            f"{escape_markdown(value_text(least))} to {escape_markdown(value_text(greatest))}."
+        )
 
 
 def _draw_predictions(project: Project, run: Run) -> None:
     st.subheader("Given number against the model’s prediction", anchor=False)
     given, predicted = _sample_predictions(project.id, run.id, run.num_ranked)
-    draw_predictions(given, predicted, target=project.target, key="predictions")
+    beyond = draw_predictions(given, predicted, target=project.target, key="predictions")
+    lie = "lies" if beyond == 1 else "lie"
     st.caption(
         f"{len(given):,} of {run.num_ranked:,} train examples, at the last checkpoint. Far from "
         "the line the model contradicts the number."
+        + (
+            f" {counted(beyond, 'of them', 'of them')} {lie} far beyond the chart."
+            if beyond
+            else ""
+        )
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from tracin_core.numerals import value_text
+from tracin_core.numerals import counted, value_text
 from tracin_core.reviews.progress import Progress
 from tracin_core.reviews.projects import Project, Run
 from tracin_core.runs.config import CheckpointEntry, name_last_layer
@@ -122,9 +122,9 @@ def _describe_vectors(run: Run, layers: Layers) -> str:
         return "none, the last layer alone was scored"
     entry = (run.config.get("projection") or {}).get(layers)
     if entry:
-        return f"projected to {entry['dim']:,} numbers"
+        return f"projected to {counted(int(entry['dim']), 'number')}"
     numbers = int(run.config.get("last_numbers") or 0)
-    return f"exact, {numbers:,} numbers" if numbers and layers == "last" else "exact"
+    return f"exact, {counted(numbers, 'number')}" if numbers and layers == "last" else "exact"
 
 
 def _tabulate(project: Project, checkpoints: Sequence[CheckpointEntry]) -> pd.DataFrame:

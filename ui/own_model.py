@@ -18,6 +18,7 @@ from tracin_core.models.own import (
     read_source,
 )
 from tracin_core.models.own_code import suggest_functions
+from tracin_core.numerals import counted
 from tracin_core.reviews.projects import Project
 from ui.import_source import read_path
 from ui.plain_text import escape_markdown
@@ -127,13 +128,14 @@ def _show_source(file: Path, source: bytes, digest: str, *, place: str) -> None:
     with st.expander(f"What {escape_markdown(file.name)} holds", key=f"own-source-{place}"):
         changed = moment_text(datetime.fromtimestamp(file.stat().st_mtime, UTC))
         st.caption(
-            f"{len(lines):,} lines, changed {changed}, SHA-256 {digest[:16]}… Your consent is "
-            "for this content: once the file changes, you are asked again."
+            f"{counted(len(lines), 'line')}, changed {changed}, SHA-256 {digest[:16]}… Your "
+            "consent is for this content: once the file changes, you are asked again."
         )
         text = "\n".join(lines[:_LINES_SHOWN])
         st.code(text, language="python", height="content" if len(lines) < _TALL else _HEIGHT)
         if len(lines) > _LINES_SHOWN:
-            st.caption(f"{len(lines) - _LINES_SHOWN:,} further lines are not shown.")
+            further = counted(len(lines) - _LINES_SHOWN, "further line is", "further lines are")
+            st.caption(f"{further} not shown.")
 
 
 def agree_to_network(model: object, *, place: str) -> Consent:

@@ -11,18 +11,19 @@ from tracin_core.fitting.trainings import TrainingInfo, find_newest, list_traini
 from tracin_core.jobs.launching import start_job
 from tracin_core.models.own import needs_consent
 from tracin_core.numerals import counted
-from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.jobs import Job, active_job, list_jobs
 from tracin_core.reviews.progress import review_progress
-from tracin_core.reviews.projects import Project, Run
+from tracin_core.reviews.projects import Project, Run, current_run
 from tracin_core.scoring.estimating import estimate_full_rescoring, explain_full_rescoring
 from ui.curves import describe_epoch, draw_loss_curve
 from ui.failures import told_on_page
 from ui.jobs import draw_ended, draw_running, watch_job
+from ui.model_quality import judge_model
 from ui.navigation import open_page
 from ui.own_model import agree_to_network
 from ui.plain_text import escape_markdown
 from ui.session import get_engine, get_workspace
+from ui.unchanged import count_unranked, labels_have_changed
 from ui.wording import duration
 
 _NO_EPOCH = "The curve begins with the first epoch."
@@ -68,13 +69,18 @@ def _draw_latest(project: Project, job: Job) -> None:
         return
     if "run" not in job.result:
         return
+    run = current_run(get_engine(), project.id)
+    weak = run is not None and bool(judge_model(project, run).warnings)
     said = "Scored. The queue is ranked anew."
     if job.kind == "rescore":
         computed = int(job.result.get("examples_computed") or 0)
         were = "was" if computed == 1 else "were"
         computed_text = counted(computed, "example")
         said = f"Scored again: {computed_text} {were} computed, the unchanged ones copied."
-    st.success(said)
+    # Green says that all is well; of a weak model that would be the wrong word.
+    (st.info if weak else st.success)(
+        f"{said} But its model is doubtful, as is said below." if weak else said
+    )
     if st.button("Review the suspects", type="primary", key=f"review-{job.id}"):
         open_page("review")
 
@@ -90,7 +96,7 @@ def draw_rescoring(project: Project, run: Run) -> None:
     """Draw the way to bring the scores up to the decisions and to examples that came later."""
     progress = review_progress(get_engine(), project.id)
     relabelled, excluded = (progress.by_status.get(one, 0) for one in ("relabeled", "excluded"))
-    unranked = _count_unranked(project, run)
+    unranked = count_unranked(project, run)
     st.subheader("After your decisions", anchor=False)
     if unranked:
         have = "has" if unranked == 1 else "have"
@@ -104,7 +110,13 @@ def draw_rescoring(project: Project, run: Run) -> None:
         "Training again lets the model learn the corrected labels, without what is excluded."
     )
     _tell_full_rescoring(project)
-    changed = progress.decisions > 0 or unranked > 0
+    changed = unranked > 0 or labels_have_changed(project, run)
+    if not changed:
+        st.caption(
+            "Nothing to score: every label is as it was when the current run was scored."
+            if progress.decisions
+            else "Nothing to score: nothing has been decided yet."
+        )
     agreed = changed and agree_to_network(run.config.get("model"), place="rescore")
     if st.button("Score again after my decisions", key="rescore", disabled=not agreed):
         start_work(project, "rescore", {"run_my_code": agreed} if _is_own(run) else {})
@@ -121,11 +133,6 @@ def _tell_full_rescoring(project: Project) -> None:
 
 def _is_own(run: Run) -> bool:
     return needs_consent(run.config.get("model"))
-
-
-def _count_unranked(project: Project, run: Run) -> int:
-    """Return how many train examples have come since the run was scored."""
-    return max(0, next_positions(get_engine(), project.id)["train"] - run.num_ranked)
 
 
 def newest_training(project: Project) -> TrainingInfo | None:

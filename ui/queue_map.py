@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tracin_core.numerals import counted
 from tracin_core.reviews.projects import Project, Run
 from tracin_core.reviews.queue import QueueRow, fetch_page
 from ui.address import read_choice, write_choice
@@ -51,10 +52,14 @@ def draw_queue_map(project: Project, run: Run, view: QueueView) -> int | None:
     )
     points = [_point(project, columns, row) for row in found.rows]
     placed = [point for point in points if point is not None]
+    if not found.total:
+        st.info("No row matches. Remove a filter to see the others.")
+        return None
+    homeless = len(points) - len(placed)
     st.caption(
-        f"The {len(found.rows):,} most suspect of {found.total:,} rows, above a sample of all. "
-        "Click a point to see why."
-        + (f" {len(points) - len(placed)} have no place." if len(placed) < len(points) else "")
+        f"The {len(found.rows):,} most suspect of {counted(found.total, 'row')}, above a sample of "
+        "all. Click a point to see why."
+        + (f" {counted(homeless, 'has no place', 'have no place')}." if homeless else "")
     )
     layers = [
         Layer(name=f"rank {_HEAD + 1} and on", points=placed[_HEAD:], symbol="circle", size=7),

@@ -119,16 +119,17 @@ def rank_classes(project: Project, run: Run, view: ExampleView) -> list[int]:
     return [int(label) for label in order]
 
 
-def draw_place(project: Project, suspect: Suspect | None) -> None:
+def draw_place(project: Project, run: Run, suspect: Suspect | None) -> None:
     """Draw where the suspect stands in the queue, and how far the review is."""
     progress = review_progress(get_engine(), project.id)
     done = f"{progress.reviewed:,} of {progress.total:,} reviewed"
     if suspect is None:
         st.caption(done)
-    elif suspect.rank is None or suspect.percentile is None:
+    elif suspect.rank is None:
         st.caption(f"Not ranked in this run · {done}")
     else:
-        st.caption(f"Suspect {suspect.rank:,}, {place(suspect.percentile)} · {done}")
+        where = f"Suspect {suspect.rank:,} of {run.num_ranked:,}, "
+        st.caption(f"{where}{place(suspect.rank, run.num_ranked)} · {done}")
 
 
 def draw_keys(project: Project) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from tracin_core.config import Workspace, resolve_workspace
 from tracin_core.reviews.database import open_database
+from tracin_core.reviews.jobs import ACTIVE, list_jobs
 from tracin_core.reviews.projects import Project, Run, current_run, get_project, list_projects
 from ui.address import read_choice, write_choice
 from ui.components.memory import recall, remember
@@ -158,14 +159,36 @@ def require_run(project: Project) -> Run:
     """Return the project's current run, or stop the page with the way to the first one."""
     run = current_run(get_engine(), project.id)
     if run is None:
-        st.info(
-            "This project has no scores yet, so there is nothing to rank. Train a model on it; "
-            "the queue is there when it has been scored."
-        )
-        if st.button("Train and score", type="primary", key="to-runs"):
+        words, label = _explain_missing_run(project)
+        st.info(words)
+        if st.button(label, type="primary", key="to-runs"):
             open_page("runs")
         st.stop()
     return run
+
+
+def _explain_missing_run(project: Project) -> tuple[str, str]:
+    """Return why there is nothing to rank yet, and the word for what leads on."""
+    latest = list_jobs(get_engine(), project.slug, limit=1)
+    state = latest[0].state if latest else ""
+    if state in ACTIVE:
+        return (
+            f"This project is being worked on ({latest[0].progress:.0%} done), and has no scores "
+            "yet. The queue is there when it has been scored.",
+            "See how far it is",
+        )
+    if state in ("failed", "cancelled"):
+        how = "has failed" if state == "failed" else "was cancelled"
+        return (
+            "This project has no scores yet, so there is nothing to rank: the last work on it "
+            f"{how}. Runs says more, and starts it again.",
+            "Open Runs",
+        )
+    return (
+        "This project has no scores yet, so there is nothing to rank. Train a model on it; the "
+        "queue is there when it has been scored.",
+        "Train and score",
+    )
 
 
 def run_folder(project: Project, run: Run) -> Path:

@@ -8,10 +8,18 @@ import streamlit as st
 
 from tracin_core.fitting.work_options import WorkOptions
 from tracin_core.models.config import available
+from tracin_core.models.own import is_reference
+from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.projects import Project
-from tracin_core.training.config import TrainingConfig, suggest_training
+from tracin_core.training.config import (
+    MOST_ROUNDS,
+    MOST_SECONDS,
+    TrainingConfig,
+    suggest_training,
+)
 from ui.layer_choice import choose_layers
 from ui.own_model import draw_own_model
+from ui.session import get_engine
 
 OWN = "own"
 _FIELD = 170  # CSS pixels
@@ -80,7 +88,7 @@ def draw_training_form(project: Project) -> WorkRequest | None:
     else:
         options = WorkOptions(model=model)
     if options.checkpoints is None:
-        options = _draw_numbers(options, suggest_training(project.kind))  # type: ignore[arg-type]
+        options = _draw_numbers(options, _suggest(project, options.model))
     options = replace(options, layers=choose_layers(place="train"))
     kind, words = (
         ("train", "Train and score") if options.checkpoints is None else ("score", "Score")
@@ -89,6 +97,15 @@ def draw_training_form(project: Project) -> WorkRequest | None:
         pressed = st.button(words, type="primary", key="start-training")
         st.caption("It works in a process of its own: you may close this page meanwhile.")
     return WorkRequest(kind, options) if pressed else None
+
+
+def _suggest(project: Project, model: str) -> TrainingConfig:
+    """Return what would be chosen for the project with this network."""
+    return suggest_training(
+        project.kind,  # type: ignore[arg-type]
+        num_examples=review_progress(get_engine(), project.id).total,
+        model="own" if is_reference(model) else model,
+    )
 
 
 def _title(name: str, suggested: str) -> str:
@@ -103,11 +120,19 @@ def _draw_numbers(options: WorkOptions, suggested: TrainingConfig) -> WorkOption
         "Epochs",
         min_value=1,
         max_value=10_000,
-        value=suggested.epochs,
+        value=None,
+        placeholder="until it settles",
         key=f"{key}-epochs",
         help="Passes over the train examples. Each leaves a checkpoint.",
         width=_FIELD,
     )
+    if epochs is None:
+        least, minutes = suggested.epochs, MOST_SECONDS / 60
+        st.caption(
+            f"Left empty: {least} epochs, and {least} more as long as they lower the loss on "
+            f"held-out examples; at most {least * MOST_ROUNDS}, and within {minutes:.0f} minutes "
+            "of training."
+        )
     with st.expander("More", key="train-more"):
         with st.container(horizontal=True, vertical_alignment="top"):
             rate = st.number_input(
@@ -158,7 +183,7 @@ def _draw_numbers(options: WorkOptions, suggested: TrainingConfig) -> WorkOption
             )
     return replace(
         options,
-        epochs=int(epochs),
+        epochs=None if epochs is None else int(epochs),
         learning_rate=float(rate),
         batch_size=int(batch),
         seed=int(seed),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
+from tracin_core.reviews.values import find_span
 from ui.charts import LEGEND_ABOVE, MARGIN
 from ui.plain_text import escape_plotly, shorten
 
@@ -63,9 +65,18 @@ def draw_value_histogram(
 
 def draw_predictions(
     given: Sequence[float], predicted: Sequence[float], *, target: str, key: str
-) -> None:
-    """Draw each example's given number against the prediction; the line is agreement."""
-    ends = [min(*given, *predicted), max(*given, *predicted)] if given else [0.0, 1.0]
+) -> int:
+    """Draw each example's given number against the prediction; the line is agreement.
+
+    Returns:
+        How many of them lie beyond the chart, which ends where nearly all numbers do.
+    """
+    spans = [find_span(np.asarray(values, dtype=np.float64)) for values in (predicted, given)]
+    ends = [min(low for low, _ in spans), max(high for _, high in spans)] if given else [0.0, 1.0]
+    beyond = sum(
+        not all(low <= value <= high for value, (low, high) in zip(pair, spans, strict=True))
+        for pair in zip(predicted, given, strict=True)
+    )
     figure = go.Figure()
     figure.add_trace(
         go.Scatter(
@@ -79,10 +90,20 @@ def draw_predictions(
     figure.add_trace(
         go.Scatter(x=ends, y=ends, mode="lines", line={"dash": "dot", "width": 1}, hoverinfo="skip")
     )
-    figure.update_xaxes(title=f"predicted {_title(target)}")
-    figure.update_yaxes(title=f"given {_title(target)}")
+    ranges: list[list[float] | None] = [None, None]
+    if beyond:
+        ranges = [_with_margin(low, high) for low, high in spans]
+    figure.update_xaxes(title=f"predicted {_title(target)}", range=ranges[0])
+    figure.update_yaxes(title=f"given {_title(target)}", range=ranges[1])
     figure.update_layout(height=_HEIGHT, margin=MARGIN, showlegend=False)
     _draw(figure, key)
+    return beyond
+
+
+def _with_margin(low: float, high: float) -> list[float]:
+    """Return the ends of an axis on which no point lies on the frame."""
+    room = (high / 2 - low / 2) / 10 or 0.5
+    return [low - room, high + room]
 
 
 def draw_prediction_course(

@@ -80,7 +80,7 @@ def test_the_time_left_comes_from_the_speed_of_this_attempt():
     assert overall.seconds_left() == pytest.approx(75)
     clock.now += 5
     assert 60 < overall.seconds_left() < 80
-    assert overall.message == "training, 75%"
+    assert overall.message == "training (75% of this step)"
 
 
 def test_the_time_left_is_smooth_and_counts_down_between_reports():

@@ -111,6 +111,43 @@ class TestOfSmallProjects:
         app = app.button(key="to-runs").click().run()
         assert app.title[0].value == "Runs"
 
+    @pytest.mark.parametrize(
+        ("state", "words", "label"),
+        [
+            ("running", "is being worked on (30% done)", "See how far it is"),
+            ("failed", "the last work on it has failed", "Open Runs"),
+            ("cancelled", "the last work on it was cancelled", "Open Runs"),
+        ],
+    )
+    def test_why_there_are_no_scores_yet_is_said(
+        self, open_app, engine, untrained, state, words, label
+    ):
+        job = create_job(engine, "text", "train")
+        claim_job(engine, job.id)
+        heartbeat(engine, job.id, progress=0.3, message="training", seconds_left=None)
+        if state != "running":
+            finish_job(engine, job.id, state, error="No." if state == "failed" else "")
+        app = open_app("queue", project="text")
+        assert not app.exception
+        assert words in said(app)
+        assert app.button(key="to-runs").label == label
+
+    def test_scores_are_not_brought_up_twice(self, open_app, engine):
+        scene = build_scene(engine)
+        app = open_app("runs", project=scene.project.slug)
+        assert app.button(key="rescore").disabled
+        assert "nothing has been decided yet" in said(app)
+        scene.decide(scene.by_rank(1), "keep")
+        app = open_app("runs", project=scene.project.slug)
+        assert app.button(key="rescore").disabled
+        assert "every label is as it was" in said(app)
+        scene.decide(scene.by_rank(2), "relabel", new_label=0)
+        app = open_app("runs", project=scene.project.slug)
+        assert not app.button(key="rescore").disabled
+        score(engine, scene.project, 6, 3, key="second")
+        app = open_app("runs", project=scene.project.slug)
+        assert app.button(key="rescore").disabled
+
     def test_ones_own_network_is_run_only_when_agreed_to(self, open_app, untrained, tmp_path):
         file = tmp_path / "model.py"
         file.write_text(BUILDING)
@@ -162,12 +199,15 @@ class TestOfSmallProjects:
     def test_a_job_at_work_is_shown_and_nothing_else_can_start(self, open_app, engine, untrained):
         job = create_job(engine, "text", "train")
         claim_job(engine, job.id)
-        heartbeat(engine, job.id, progress=0.3, message="training, 40%", seconds_left=130)
+        heartbeat(
+            engine, job.id, progress=0.3, message="training (40% of this step)", seconds_left=130
+        )
         app = open_app("runs", project="text")
         assert not app.exception
         (bar,) = app.get("progress")
         assert bar.proto.value == 30
-        assert bar.proto.text.replace("\\", "") == "Training, 40% · about 2 min left"
+        told = bar.proto.text.replace("\\", "")
+        assert told == "30% of the whole · training (40% of this step) · about 2 min left"
         assert "The curve begins with the first epoch" in said(app)
         assert "start-training" not in keys(app)
 

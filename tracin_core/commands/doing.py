@@ -7,8 +7,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tracin_core.commands.opening import OpenedWorkspace
+    from tracin_core.commands.opening import OpenedProject, OpenedWorkspace
     from tracin_core.reviews.jobs import Job
+    from tracin_core.reviews.projects import Run
 
 
 def add_background_option(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +45,19 @@ def do_or_start(
         return do_job(opened.engine, opened.workspace, slug, kind, job_options, show=report)
 
 
+def tell_weakness(warning: str) -> None:
+    """Print what is wrong with a model to stderr: what reads the answer must not stumble on it."""
+    print(f"Warning: {warning}", file=sys.stderr)
+
+
+def tell_model(opened: OpenedProject, run: Run) -> None:
+    """Print what is wrong with the model of a run, if anything is."""
+    from tracin_core.triage.model_quality import judge_run
+
+    for warning in judge_run(opened.engine, opened.project, run).warnings:
+        tell_weakness(warning)
+
+
 def tell_run(job: Job) -> None:
     """Print which run a finished job has made, and what to look at next."""
     slug, seconds = job.project_slug, 0.0
@@ -55,5 +69,9 @@ def tell_run(job: Job) -> None:
     print(f"{slug}: {made} in {seconds:.1f} s")
     if job.result.get("last_layer"):
         print(f"{slug}: ranked by the last layer: {', '.join(job.result['last_layer'])}")
+    if job.result.get("course"):
+        print(f"Trained {job.result['course']}")
+    for warning in job.result.get("warnings") or ():
+        tell_weakness(warning)
     if sys.stdout.isatty() and "run" in job.result:
         print(f"See the suspects: python -m tracin_core queue {slug}")

@@ -28,6 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print one row a signal, and chance beside them."""
+    from tracin_core.commands.doing import tell_model
     from tracin_core.commands.opening import open_project
     from tracin_core.reviews.queue import SIGNALS
     from tracin_core.scoring.evaluation import evaluate_detection, expect_from_chance
@@ -48,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=2))
     else:
         _print_table(opened.project, detections, counts)
+    tell_model(opened, opened.current_run())
     return 0
 
 

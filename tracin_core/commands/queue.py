@@ -31,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the suspects."""
+    from tracin_core.commands.doing import tell_model
     from tracin_core.commands.opening import open_project
     from tracin_core.errors import ConfigurationError
     from tracin_core.reviews.queue import SIGNALS, fetch_page
@@ -48,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(answer | {"total": page.total, "suspects": rows}, indent=2))
     else:
         _print_table(opened.project, page.rows, f"{SIGNALS[options.signal]}, {page.total:,} ranked")
+    tell_model(opened, run)
     return 0
 
 

@@ -31,7 +31,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """Declare how it is trained; what is not given is chosen by the data."""
-    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the train examples")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="passes over the train examples (default: as many as lower the loss on held-out "
+        "examples, within three minutes of training)",
+    )
     parser.add_argument("--learning-rate", type=float, metavar="RATE")
     parser.add_argument("--batch-size", type=int, metavar="N", help="examples")
     parser.add_argument("--seed", type=int, metavar="N", help="of weights and batches (default: 0)")

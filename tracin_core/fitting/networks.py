@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class TrainedNetwork:
         target_scale: Mean and standard deviation that the targets were standardised with.
         loss: Whose gradients are taken.
         last_layer: Names of what a person says is the last layer; empty where it is found.
+        quality: How good it is and why its training ended; empty where that is not known.
     """
 
     kind: Kind
@@ -65,6 +66,7 @@ class TrainedNetwork:
     target_scale: TargetScale | None = None
     loss: Loss = "cross_entropy"
     last_layer: tuple[str, ...] = ()
+    quality: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def own_file(self) -> Path | None:
@@ -126,6 +128,7 @@ def open_network(folder: RunFolder, *, run_my_code: Consent = False) -> TrainedN
         target_scale=config.target_scale,
         loss=made.loss,
         last_layer=config.last_layer or made.last_layer,
+        quality=dict(config.quality),
     )
 
 
@@ -161,6 +164,7 @@ def open_training(
         target_scale=scale,
         loss=made.loss,
         last_layer=made.last_layer,
+        quality=dict(info.quality),
     )
 
 

@@ -32,6 +32,7 @@ from tracin_core.reviews.projects import Project
 from tracin_core.runs import TargetScale
 from tracin_core.runs.hashing import hash_json
 from tracin_core.training import TrainingConfig, suggest_training, train
+from tracin_core.training.config import MOST_ROUNDS, MOST_SECONDS
 from tracin_core.training.storage import load_json, save_json
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 from tracin_core.work.threads import threads_limited_for
@@ -121,12 +122,19 @@ def train_network(
             datasets["test"],
             config,
             own_folder,
-            on_visited=lambda done: on_progress(Progress("training", min(done, total - 1), total)),
+            on_visited=lambda done: on_progress(_describe_round(done, total)),
             own_loss=made.loss if callable(made.loss) else None,
             unit=1.0 if scale is None else scale.std,
         )
     on_progress(Progress("training", total, total))
     return own_folder
+
+
+def _describe_round(done: int, total: int) -> Progress:
+    """Return how far a training is: in its first round, or in one of those that may follow."""
+    if done <= total:
+        return Progress("training", min(done, total - 1), total)
+    return Progress("continuing the training", (done - 1) % total, total)
 
 
 def check_targets(project: Project, examples: ProjectExamples) -> None:
@@ -243,6 +251,8 @@ def _choose_config(
     }
     if options.device != "auto":
         given["device"] = options.device
+    if options.epochs is None and options.patience is None:
+        given |= {"rounds": MOST_ROUNDS, "max_seconds": MOST_SECONDS}
     return replace(config, **given)
 
 

@@ -23,13 +23,15 @@ class TrainingInfo:
         model: Name of the network.
         epochs: Of each epoch so far: ``epoch``, ``step``, ``learning_rate``, ``train_loss`` and
             what the network reached on the test examples.
-        planned_epochs: Epochs it will have, unless it stops early.
+        planned_epochs: Epochs it will have, unless it stops early or further rounds are trained.
         finished: Whether it has ended and the checkpoints are chosen.
         steps_on_disk: Steps whose checkpoints are there.
         chosen: The recommended checkpoints: as in ``epochs``, with ``file`` and ``reason``.
         config: Options of the training, as JSON.
         requested_at: When it was asked for last: UTC, ISO 8601.
         seconds: What its epochs took.
+        quality: How good the network is and why the training ended, as it wrote it down; empty
+            while it goes on, and for trainings of earlier versions.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class TrainingInfo:
     config: Mapping[str, Any]
     requested_at: str
     seconds: float
+    quality: Mapping[str, Any]
 
     @property
     def chosen_steps(self) -> tuple[int, ...]:
@@ -78,16 +81,26 @@ def _read(folder: Path) -> TrainingInfo | None:
             folder=folder,
             model=str(about["title"]),
             epochs=tuple(course["epochs"]),
-            planned_epochs=int(course["config"]["epochs"]),
+            planned_epochs=_plan_epochs(course),
             finished=bool(course["finished"]),
             steps_on_disk=_find_steps(folder, course["epochs"]),
             chosen=tuple(course["checkpoints"]),
             config=course["config"],
             requested_at=str(about["requested_at"]),
             seconds=float(sum(course["seconds"])),
+            quality=dict(course.get("quality") or {}),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _plan_epochs(course: Mapping[str, Any]) -> int:
+    """Return the epochs of a training; while it goes on, those of the rounds begun so far."""
+    done, a_round = len(course["epochs"]), int(course["config"]["epochs"])
+    if course["finished"]:
+        # One that was to stop early keeps its plan, so that the curve shows that it did.
+        return max(done, a_round)
+    return max(1, -(-done // a_round)) * a_round
 
 
 def _find_steps(folder: Path, epochs: list[Mapping[str, Any]]) -> tuple[int, ...]:

@@ -23,9 +23,10 @@ from tracin_core.jobs.demo_data import (
     prepare_demo,
 )
 from tracin_core.reviews.database import open_database
-from tracin_core.reviews.projects import current_run
+from tracin_core.reviews.projects import current_run, get_project
 from tracin_core.runs import RunFolder
 from tracin_core.scoring.pipeline import score_locked, train_locked
+from tracin_core.training.config import suggest_training
 from tracin_core.work.interruptions import interruptions_kept
 from tracin_core.work.locking import project_locked
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
@@ -116,7 +117,9 @@ def _build(
     on_progress(Progress("making the data", 0, 1))
     prepare_demo(name, workspace, engine, options)
     on_progress(Progress("making the data", 1, 1))
-    # As the data has them: the planted errors stay until a person asks for a rescore.
-    work = WorkOptions(labels="given")
+    # As the data has them: the planted errors stay until a person asks for a rescore. The epochs
+    # are fixed, because how many fit the time limit may differ from machine to machine.
+    epochs = suggest_training(get_project(engine, name).kind).epochs  # type: ignore[arg-type]
+    work = WorkOptions(labels="given", epochs=epochs)
     train_locked(engine, workspace, name, work, on_progress)
     return score_locked(engine, workspace, name, work, on_progress).key

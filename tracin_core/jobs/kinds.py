@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
 from tracin_core.errors import JobError, TracInError
+from tracin_core.reviews.projects import Run
 from tracin_core.runs.config import name_last_layer
 from tracin_core.work.memory import memory_bounded
 from tracin_core.work.progress import OnProgress, Progress
@@ -97,8 +98,20 @@ def _train(assignment: Assignment) -> dict[str, Any]:
     training = train_project(
         *place, WorkOptions.from_json(options), on_progress=assignment.on_progress
     )
-    result = {"training": Path(training).name}
-    return result | _score(assignment) if then_score else result
+    result: dict[str, Any] = {"training": Path(training).name}
+    result |= _score(assignment) if then_score else {}
+    return result | _describe_training(assignment, Path(training).name)
+
+
+def _describe_training(assignment: Assignment, folder: str) -> dict[str, Any]:
+    """Return how a training went and what is wrong with its model, as sentences."""
+    from tracin_core.fitting.trainings import list_trainings
+    from tracin_core.triage.model_quality import judge_quality
+
+    trainings = list_trainings(assignment.workspace, assignment.slug)
+    quality = next((one.quality for one in trainings if one.folder.name == folder), {})
+    judged = judge_quality(quality)
+    return {"course": judged.course, "warnings": list(judged.warnings)}
 
 
 def read_consent(options: Mapping[str, Any]) -> str | bool:
@@ -123,7 +136,19 @@ def _score(assignment: Assignment) -> dict[str, Any]:
         WorkOptions.from_json(options),
         on_progress=assignment.on_progress,
     )
-    return {"run": run.key, "last_layer": name_last_layer(run.config.get("layers"))}
+    return {
+        "run": run.key,
+        "last_layer": name_last_layer(run.config.get("layers")),
+        "warnings": _list_warnings(assignment, run),
+    }
+
+
+def _list_warnings(assignment: Assignment, run: Run) -> list[str]:
+    from tracin_core.reviews.projects import get_project
+    from tracin_core.triage.model_quality import judge_run
+
+    project = get_project(assignment.engine, assignment.slug)
+    return list(judge_run(assignment.engine, project, run).warnings)
 
 
 def _rescore(assignment: Assignment) -> dict[str, Any]:
@@ -141,6 +166,7 @@ def _rescore(assignment: Assignment) -> dict[str, Any]:
         "run": run.key,
         "last_layer": name_last_layer(run.config.get("layers")),
         "examples_computed": rescored.examples_computed,
+        "warnings": _list_warnings(assignment, run),
     }
 
 
@@ -221,7 +247,10 @@ register_kind(
 )
 register_kind(
     "train",
-    JobKind(work=_train, plan={"reading": 2, "encoding": 5, "training": 50, **_SCORING}),
+    JobKind(
+        work=_train,
+        plan={"reading": 2, "encoding": 5, "training": 25, "continuing": 25, **_SCORING},
+    ),
 )
 register_kind("score", JobKind(work=_score, plan={"reading": 2, "encoding": 5, **_SCORING}))
 register_kind("rescore", JobKind(work=_rescore, plan={"reading": 2, "encoding": 5, **_SCORING}))

@@ -58,7 +58,7 @@ class OverallProgress:
         """What is being done, for people."""
         if not self._stage or self._share_of_stage in (0.0, 1.0):
             return self._stage
-        return f"{self._stage}, {self._share_of_stage:.0%}"
+        return f"{self._stage} ({self._share_of_stage:.0%} of this step)"
 
     def seconds_left(self) -> float | None:
         """Return how long the job will still take, or None while nothing can be said."""

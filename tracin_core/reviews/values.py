@@ -15,6 +15,9 @@ from tracin_core.reviews.schema import ExampleRow
 from tracin_core.terms import Split
 
 BINS = 40
+# Widths of the middle 90% of the numbers that a chart shows on each side of it. A lognormal tail of
+# house prices or incomes stays within, a stand-in of 1e9 does not.
+FAR = 5.0
 LARGEST = float(np.finfo(np.float64).max)
 # Rows held in memory at a time.
 CHUNK = 10_000
@@ -51,12 +54,15 @@ class ValueSummary:
         given: As the data has them.
         current: After all decisions, without the excluded examples.
         edges: Of the bins of both histograms, one more than bins; a bin holds its left edge, the
-            last one its right edge too. Empty where there are no numbers.
+            last one its right edge too. Empty where there are no numbers. A few numbers far from
+            all others lie beyond them: they would leave all others in one bin.
+        beyond: How many of the given numbers lie outside the edges.
     """
 
     given: ValueDistribution
     current: ValueDistribution
     edges: tuple[float, ...]
+    beyond: int = 0
 
 
 def value_summary(
@@ -75,10 +81,34 @@ def value_summary(
     """
     given, current = _read_values(engine, project_id, split)
     both = np.concatenate([given, current])
-    edges = _edges(both, bins) if both.size else np.empty(0)
+    low, high = find_span(both)
+    edges = _edges(np.clip(both, low, high), bins) if both.size else np.empty(0)
     return ValueSummary(
-        _describe(given, edges), _describe(current, edges), tuple(map(float, edges.tolist()))
+        _describe(given, edges),
+        _describe(current, edges),
+        tuple(map(float, edges.tolist())),
+        beyond=int(((given < low) | (given > high)).sum()),
     )
+
+
+def find_span(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the least and the greatest number that a chart of some numbers should reach to.
+
+    All of them, except where a few lie so far away that nothing of the others could be told apart:
+    farther from the middle 90% than ``FAR`` times its width.
+
+    Args:
+        values: Finite numbers, shape ``(N,)``.
+    """
+    if not values.size:
+        return 0.0, 0.0
+    # Numbers of the data, as in `_describe`. Halves, because the width of all floats overflows.
+    low, high = np.quantile(values, [0.05, 0.95], method="inverted_cdf").tolist()
+    half = high / 2 - low / 2
+    if half == 0:
+        return float(values.min()), float(values.max())
+    near = np.abs(values / 2 - (low / 4 + high / 4)) <= (0.5 + FAR) * half
+    return float(values[near].min()), float(values[near].max())
 
 
 def _read_values(
@@ -130,7 +160,8 @@ def _describe(values: NDArray[np.float64], edges: NDArray[np.float64]) -> ValueD
     quarters = np.quantile(values, [0, 0.25, 0.5, 0.75, 1], method="inverted_cdf")
     least, lower, middle, upper, greatest = quarters.tolist()
     # Two tiny neighbouring numbers may leave edges that are equal, which np.histogram refuses.
-    places = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+    shown = values[(values >= edges[0]) & (values <= edges[-1])]
+    places = np.clip(np.searchsorted(edges, shown, side="right") - 1, 0, len(edges) - 2)
     counts = np.bincount(places, minlength=len(edges) - 1)
     return ValueDistribution(
         count=values.size,

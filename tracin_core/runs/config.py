@@ -31,6 +31,9 @@ class CheckpointEntry:
         test_accuracy: Share of the test examples predicted right, 0 to 1.
         test_r2: Share of the test targets' variance that is explained, for regression.
         test_rmse: Root of the mean squared error over the test examples, in the target's unit.
+        train_accuracy: Share of the train examples predicted as they are labelled, 0 to 1; None
+            where it is not known, as in runs of earlier versions.
+        train_r2: Share of the train targets' variance that is explained, for regression.
         reason: Why it was kept, in a sentence for the person.
         sha256: Digest of the file.
     """
@@ -44,6 +47,8 @@ class CheckpointEntry:
     test_accuracy: float | None = None
     test_r2: float | None = None
     test_rmse: float | None = None
+    train_accuracy: float | None = None
+    train_r2: float | None = None
     reason: str = ""
     sha256: str = ""
 
@@ -110,6 +115,8 @@ class RunConfig:
         task: What is predicted of an example.
         target: Name of the number, for regression.
         target_scale: How the targets were standardised, for regression.
+        quality: How good the network is and why its training ended, as the training measured it;
+            empty where that is not known, as in runs of earlier versions.
         schema_version: Of this file.
     """
 
@@ -137,6 +144,7 @@ class RunConfig:
     task: Task = "classification"
     target: str = ""
     target_scale: TargetScale | None = None
+    quality: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

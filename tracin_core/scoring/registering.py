@@ -27,6 +27,7 @@ _CONFIG_FIELDS = (
     "last_numbers",
     "indexes",
     "timings",
+    "quality",
 )
 
 

@@ -212,6 +212,7 @@ class _Scoring:
             task=network.task,
             target=network.target,
             target_scale=network.target_scale,
+            quality=dict(network.quality),
         )
 
     def _build_indexes(self) -> None:

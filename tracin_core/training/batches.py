@@ -62,6 +62,19 @@ def read_batch(dataset: Any, indices: Tensor) -> Any:
     return default_collate([dataset[int(index)] for index in indices])
 
 
+def read_targets(dataset: Any) -> Tensor:
+    """Return the targets of a data set, shape ``(N,)``, on the processor."""
+    targets = getattr(dataset, "targets", None)
+    if targets is None:
+        targets = torch.cat([targets for _, targets in ordered_batches(dataset)])
+    return torch.as_tensor(targets).cpu()
+
+
+def count_classes(dataset: Any) -> list[int]:
+    """Return the examples of each class, shape ``(K,)``."""
+    return [int(count) for count in torch.bincount(read_targets(dataset).flatten().long())]
+
+
 def mix_seed(seed: int, epoch: int) -> int:
     """Return a seed of its own for each epoch, unrelated to those of neighbouring seeds."""
     digest = hashlib.blake2b(f"{seed}/{epoch}".encode(), digest_size=7).digest()

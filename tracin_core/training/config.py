@@ -33,6 +33,11 @@ class TrainingConfig:
         seed: Chooses the order of the examples and any dropout.
         num_checkpoints: Checkpoints to score with at most, chosen by ``choose_checkpoints``.
         loss: What is minimised.
+        rounds: Most times that the epochs are gone through, each time with the learning rate from
+            its beginning. After the first time another round is trained as long as the last one
+            has lowered the loss on held-out examples; one that has not is thrown away.
+        max_seconds: A further round begins only where it would end within so many seconds of
+            training in all; None for no limit.
         residual_bound: For "mse", the residual, in deviations of the targets, from which on an
             example's loss grows as a straight line (Huber 1964) and pulls no harder; None lets
             it pull as hard as it is wrong.
@@ -63,9 +68,11 @@ class TrainingConfig:
     mixed_precision: MixedPrecision = "auto"
     max_disk_bytes: int = 2_000_000_000
     residual_bound: float | None = None
+    rounds: int = 1
+    max_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "num_checkpoints"):
+        for name in ("epochs", "batch_size", "num_checkpoints", "rounds"):
             _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("num_threads", "patience"):
             number = getattr(self, name)
@@ -75,6 +82,8 @@ class TrainingConfig:
         _require("momentum", self.momentum, 0 <= self.momentum < 1, "from 0 to below 1")
         decay = self.weight_decay
         _require("weight_decay", decay, 0 <= decay < math.inf, "0 or more")
+        limit = self.max_seconds
+        _require("max_seconds", limit, limit is None or limit > 0, "None or a positive number")
         bound = self.residual_bound
         holds = bound is None or (0 < bound < math.inf and self.loss == "mse")
         _require("residual_bound", bound, holds, 'None, or positive where the loss is "mse"')
@@ -104,10 +113,16 @@ class TrainingConfig:
     def to_json(self) -> dict[str, Any]:
         """Return what ``training_config_from_json`` makes an equal configuration of."""
         saved = asdict(self)
-        if self.residual_bound is None:
-            # Trainings from before there was a bound keep their fingerprint.
-            del saved["residual_bound"]
+        # Trainings from before there were a bound and rounds keep their fingerprint.
+        for name, unset in (("residual_bound", None), ("rounds", 1), ("max_seconds", None)):
+            if saved[name] == unset:
+                del saved[name]
         return saved
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of all rounds together."""
+        return self.epochs * self.rounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +133,11 @@ class _Suggestion:
     is_large: bool = False
 
 
+# Where nobody says how many epochs: measured on small and large data, what a network can learn it
+# has learned in ten times the epochs that teach a middling amount of data, most in one or two.
+MOST_ROUNDS = 10
+# Seconds of training within which further rounds must end: a person waits for them.
+MOST_SECONDS = 180.0
 MANY_EXAMPLES = 20_000
 # A target with a slipped decimal point is some ten deviations off, and squared it weighs as much
 # as a hundred right ones: steps follow it about, and the network learns it by heart. Two

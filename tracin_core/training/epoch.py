@@ -63,8 +63,11 @@ def run_epoch(
     model.train()
     rate, visited = config.learning_rate, 0
     batches = shuffled_batches(train_set, config.batch_size, seed=config.seed, epoch=epoch)
-    for number, (inputs, targets) in enumerate(batches, start=(epoch - 1) * steps):
-        rate = config.rate_at(number, steps * config.epochs)
+    begun = (epoch - 1) * steps
+    # Each round has the learning rate from its beginning; without rounds there is one.
+    before_round = (epoch - 1) // config.epochs * config.epochs * steps
+    for number, (inputs, targets) in enumerate(batches, start=begun):
+        rate = config.rate_at(number - before_round, steps * config.epochs)
         for group in optimizer.param_groups:
             group["lr"] = rate
         with _precision(config, device):
@@ -77,6 +80,23 @@ def run_epoch(
         visited += len(targets)
         on_visited(visited)
     return rate
+
+
+@torch.no_grad()
+def measure_losses(
+    model: nn.Module, dataset: Any, objective: LossFunction, device: torch.device
+) -> Tensor:
+    """Return the loss of each example in evaluation mode, on the processor, shape ``(N,)``.
+
+    Of more than ``EXAMPLES_JUDGED`` examples always the same ones are taken.
+    """
+    model.eval()
+    return torch.cat(
+        [
+            objective(call_network(model, inputs, device), targets.to(device)).float().cpu()
+            for inputs, targets in ordered_batches(dataset, EXAMPLES_JUDGED)
+        ]
+    )
 
 
 @torch.no_grad()

@@ -69,18 +69,25 @@ def train(
         )
     judged = test_set if len(test_set) else train_set
     training = TrainingSession(
-        model, train_set, judged, config, Path(folder), own_loss=own_loss, unit=unit
+        model,
+        train_set,
+        judged,
+        config,
+        Path(folder),
+        own_loss=own_loss,
+        unit=unit,
+        held_out=bool(len(test_set)),
     )
     records = training.read_result()
     if records is None:
         with _kept_random_state(), _threads(config.num_threads), training.on_device():
             history = training.resume()
-            while not training.is_over(history):
+            while (verdict := training.judge(history)).reason is None:
                 before = len(history) * len(train_set)
                 visited = _shifted(on_visited, before)
                 history.append(training.advance(len(history) + 1, history, visited))
                 _report(history[-1], config, on_progress)
-            records = training.finish(history)
+            records = training.finish(history, verdict)
     training.clean_up()
     training.load_weights(records[-1])
     return records

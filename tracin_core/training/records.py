@@ -23,6 +23,10 @@ class EpochRecord:
             predicting their mean); None for classification.
         test_rmse: Root of the mean squared error over the test examples, in the target's own
             unit; None for classification.
+        train_accuracy: Share of the train examples (or of the sample of them) that are predicted
+            as they are labelled, 0 to 1; None for regression, or where it was not recorded.
+        train_r2: Share of the train targets' variance that is explained; None for classification,
+            or where it was not recorded.
     """
 
     epoch: int
@@ -33,6 +37,8 @@ class EpochRecord:
     test_accuracy: float | None = None
     test_r2: float | None = None
     test_rmse: float | None = None
+    train_accuracy: float | None = None
+    train_r2: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

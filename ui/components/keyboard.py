@@ -10,7 +10,10 @@ import streamlit as st
 from ui.components.assets import read_asset
 
 _KEYS = st.components.v2.component(
-    "tracin_keys", html='<span hidden class="keys"></span>', js=read_asset("keys.js")
+    "tracin_keys",
+    html='<span class="keys" role="status"></span>',
+    css=read_asset("keys.css"),
+    js=read_asset("keys.js"),
 )
 
 
@@ -53,7 +56,10 @@ def watch_keys(
     always_on: Iterable[str] = (),
     fields: Iterable[Field],
 ) -> None:
-    """Listen for keys while no text field has the focus.
+    """Listen for keys while nothing is being typed.
+
+    Enter and Escape end what is typed into any field of the page, and a box whose choice is made
+    gives the focus back, so that the keys act again. A key that comes too early is told.
 
     Args:
         keys: The keys that are handed on, in lower case.

@@ -10,35 +10,73 @@ const isEditable = target =>
     ["TEXTAREA", "SELECT"].includes(target.tagName) ||
     (target.tagName === "INPUT" && !UNTYPED.includes(target.type)))
 
-// The example in the component with this key, if its picture has arrived.
+// A box that is opened for a choice; in it, letters search.
+const isBox = element => element instanceof HTMLElement && element.getAttribute("role") === "combobox"
+const isOpen = box => box.getAttribute("aria-expanded") === "true"
+
+// The example in the component with this key: its number and version, once its picture has arrived.
 const shownExample = watched => {
   for (const host of document.querySelectorAll(`.st-key-${CSS.escape(watched)} *`)) {
     const root = host.shadowRoot && host.shadowRoot.querySelector("[data-example-id]")
     if (!root) continue
     const image = root.querySelector("img")
-    if (image && !image.complete) return null
+    if (image && !image.complete) return { reason: "its picture is still loading" }
     return { id: Number(root.dataset.exampleId), version: Number(root.dataset.version) }
   }
-  return null
+  return { reason: "no example is shown" }
 }
 
 const findField = label => document.querySelector(`[aria-label="${CSS.escape(label)}"]`)
+
+// What was typed or chosen is Streamlit's to take first; then the keys decide again.
+const leave = target => setTimeout(() => target.blur(), 0)
+
+// A box keeps the focus when its choice is made, and the next key would search in it. What was open
+// when a click or Enter began, and is closed a moment later, has had its choice.
+const LOOK_AFTER = 60 // milliseconds; by then a box that closes has closed
+let openBox = null
+const noteOpenBox = () => {
+  const box = document.activeElement
+  openBox = isBox(box) && isOpen(box) ? box : null
+}
+const leaveClosedBox = () => {
+  const box = openBox
+  if (!box) return
+  setTimeout(() => {
+    if (document.activeElement === box && !isOpen(box)) box.blur()
+  }, LOOK_AFTER)
+}
+const watchBoxes = {
+  pointerdown: noteOpenBox,
+  click: leaveClosedBox,
+  keydown: event => {
+    if (event.key !== "Enter") return
+    noteOpenBox()
+    leaveClosedBox()
+  },
+}
+
+const tell = (component, words) => {
+  const place = component.parentElement.querySelector(".keys")
+  if (place && place.textContent !== words) place.textContent = words
+}
 
 const instances = new WeakMap()
 
 const handle = (event, component) => {
   const { data, setTriggerValue } = component
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return
+  if (event.isComposing) return // Enter ends a word of an input method, not the field
   const target = event.composedPath()[0]
   const fields = data.fields
     .map(field => ({ ...field, element: findField(field.label) }))
     .filter(field => field.element)
-  if (fields.some(field => field.element === target)) {
-    // After Streamlit's own handler has taken the text; then the keys decide again.
-    if (event.key === "Enter" || event.key === "Escape") setTimeout(() => target.blur(), 0)
+  if (isEditable(target)) {
+    const ends = event.key === "Enter" && target.tagName === "INPUT" && !isBox(target)
+    if (ends || event.key === "Escape") leave(target)
     return
   }
-  if (isEditable(target) || document.querySelector("[role=dialog]")) return
+  if (document.querySelector("[role=dialog]")) return
   const key = event.key.toLowerCase()
   for (const field of fields) {
     const begins = field.begunBy.includes(key)
@@ -51,9 +89,13 @@ const handle = (event, component) => {
   }
   if (!data.keys.includes(key)) return
   const shown = shownExample(data.watched)
-  if (!shown && !data.alwaysOn.includes(key)) return
+  if (shown.reason && !data.alwaysOn.includes(key)) {
+    tell(component, `${key.toUpperCase()} did nothing: ${shown.reason}.`)
+    return
+  }
   event.preventDefault()
-  setTriggerValue("pressed", { key, ...(shown || { id: null, version: null }) })
+  tell(component, "")
+  setTriggerValue("pressed", { key, id: shown.id ?? null, version: shown.version ?? null })
 }
 
 export default function (component) {
@@ -65,6 +107,9 @@ export default function (component) {
     const instance = { component }
     instance.listener = event => handle(event, instance.component)
     document.addEventListener("keydown", instance.listener)
+    for (const [name, look] of Object.entries(watchBoxes)) {
+      document.addEventListener(name, look, true)
+    }
     instances.set(parentElement, instance)
     document.documentElement.dataset.keys = "listening"
   }
@@ -72,6 +117,9 @@ export default function (component) {
     const ended = instances.get(parentElement)
     if (!ended) return
     document.removeEventListener("keydown", ended.listener)
+    for (const [name, look] of Object.entries(watchBoxes)) {
+      document.removeEventListener(name, look, true)
+    }
     instances.delete(parentElement)
     delete document.documentElement.dataset.keys
   }

@@ -1,0 +1,158 @@
+"""Fields and keys of the review: whatever had the focus, the next key decides, or says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from scripts.serving import Server, wait_until_idle
+from tests.browser.presses import wait_for_example
+from tracin_core.reviews.database import open_database
+from tracin_core.reviews.history import fetch_history
+from tracin_core.reviews.projects import get_project
+
+pytestmark = pytest.mark.browser
+
+
+def actions(server: Server, slug: str) -> list[str]:
+    """Return what was decided, oldest first, from the database itself."""
+    engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
+    try:
+        rows = fetch_history(engine, get_project(engine, slug).id, page_size=500).rows
+        return [row.action for row in reversed(rows)]
+    finally:
+        engine.dispose()
+
+
+def use_the_note(page: Page) -> None:
+    page.keyboard.press("n")
+    page.keyboard.type("m k x 1 keys in a note")
+    page.keyboard.press("Enter")
+
+
+def use_the_text_filter(page: Page) -> None:
+    page.get_by_label("Text contains", exact=True).click()
+    page.keyboard.type("a")
+    page.keyboard.press("Enter")
+
+
+def leave_the_text_filter(page: Page) -> None:
+    page.get_by_label("Text contains", exact=True).click()
+    page.keyboard.press("Escape")
+
+
+def use_the_reviewer(page: Page) -> None:
+    page.get_by_label("Reviewer", exact=True).click()
+    page.keyboard.type("x")
+    page.keyboard.press("Enter")
+
+
+def use_the_order(page: Page) -> None:
+    page.get_by_role("combobox", name="Sort by").click()
+    page.get_by_role("option", name="Mean loss").click()
+
+
+def use_the_order_by_keys(page: Page) -> None:
+    page.get_by_role("combobox", name="Sort by").click()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+
+
+def leave_the_order(page: Page) -> None:
+    page.get_by_role("combobox", name="Sort by").click()
+    page.keyboard.press("Escape")
+
+
+def use_the_classes(page: Page) -> None:
+    page.get_by_role("combobox", name="Given label").click()
+    page.get_by_role("option").first.click()
+    wait_until_idle(page)  # the list stays open, and is drawn anew
+    page.keyboard.press("Escape")
+
+
+def use_the_switch(page: Page) -> None:
+    page.get_by_text("Model disagrees").click()
+
+
+def use_a_segment(page: Page) -> None:
+    page.get_by_text("Influence", exact=True).first.click()
+
+
+USES = [
+    use_the_note,
+    leave_the_text_filter,
+    use_the_reviewer,
+    use_the_switch,
+    use_a_segment,
+    leave_the_order,
+    use_the_order_by_keys,
+    use_the_order,
+    use_the_text_filter,
+    use_the_classes,
+]
+
+
+def test_after_any_field_the_next_key_decides(
+    page: Page, server: Server, open_page: Callable[..., None]
+):
+    open_page(page, "/review?project=docs")
+    page.get_by_text("Which suspects").click()
+    for number, use in enumerate(USES, start=1):
+        wait_until_idle(page)
+        use(page)
+        page.wait_for_function("document.activeElement.type !== 'text'")
+        wait_until_idle(page)
+        shown = wait_for_example(page)
+        page.keyboard.press("x")
+        wait_for_example(page, other_than=shown)
+        wait_until_idle(page)
+        assert actions(server, "docs") == ["exclude"] * number, use.__name__
+
+
+def test_undo_brings_the_note_back_with_the_example(
+    page: Page, server: Server, open_page: Callable[..., None]
+):
+    open_page(page, "/review?project=digits")
+    shown = wait_for_example(page)
+    note = page.get_by_label("Note", exact=True).first  # the last one's may still be on its way out
+    page.keyboard.press("n")
+    page.keyboard.type("looks like a 4")
+    page.keyboard.press("Enter")
+    wait_until_idle(page)
+    page.keyboard.press("a")
+    wait_for_example(page, other_than=shown)
+    wait_until_idle(page)
+    expect(note).to_have_value("")
+    page.keyboard.press("u")
+    expect(note).to_have_value("looks like a 4")
+    expect(page.get_by_text("The example and its note are here again")).to_be_visible()
+    assert wait_for_example(page) == shown
+
+
+def test_keys_that_decide_nothing_say_why(
+    page: Page, server: Server, open_page: Callable[..., None]
+):
+    open_page(page, "/review?project=digits")
+    wait_for_example(page)
+    page.keyboard.press("o")
+    expect(page.get_by_text("O does nothing here: ")).to_be_visible()
+    page.keyboard.press("u")
+    expect(page.get_by_text("There is nothing to undo.")).to_be_visible()
+    wait_until_idle(page)
+    held: list[Route] = []
+    page.route("**/picture/**", lambda route: held.append(route))
+    page.reload()
+    page.wait_for_function("document.documentElement.dataset.keys === 'listening'")
+    wait_until_idle(page)
+    page.keyboard.press("x")
+    expect(page.get_by_text("X did nothing: its picture is still loading.")).to_be_visible()
+    assert held
+    for route in held:
+        route.continue_()
+    wait_for_example(page)
+    assert actions(server, "digits") == []
+    page.keyboard.press("x")
+    expect(page.get_by_text("Recorded: ")).to_be_visible()
+    assert actions(server, "digits") == ["exclude"]
