@@ -17,7 +17,7 @@ from tracin_core.errors import WorkspaceError
 from tracin_core.files import exported_file
 from tracin_core.housekeeping.backup_file import FILES, MANIFEST, PIECE, ROWS, FileEntry, Manifest
 from tracin_core.housekeeping.backup_rows import GROUPS, dump_rows
-from tracin_core.reviews.database import reading
+from tracin_core.reviews.database import reading_one_state
 from tracin_core.reviews.projects import Project, get_project
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
@@ -92,9 +92,7 @@ class _Writer:
     def write_rows(self, engine: Engine, project: Project) -> None:
         """Write all tables as they are at one moment."""
         stage = "writing the rows"
-        with reading(engine) as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execution_options(isolation_level="REPEATABLE READ")
+        with reading_one_state(engine) as connection:
             for number, group in enumerate(GROUPS):
                 self._on_progress(Progress(stage, number, len(GROUPS)))
                 lines = dump_rows(connection, group, project.id)

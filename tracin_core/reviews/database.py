@@ -64,6 +64,22 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def reading_one_state(engine: Engine) -> Iterator[Connection]:
+    """Give a connection whose queries see one state of the database, on PostgreSQL too.
+
+    For what must fit together: an example that is shown as pending, and the version that a
+    decision about it names. There each statement would otherwise see what was committed meanwhile.
+
+    Raises:
+        DatabaseError: If the database fails.
+    """
+    with reading(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """Give a connection inside one write transaction, committed at the end.
 
