@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import weakref
 import zipfile
 from collections.abc import Callable
@@ -11,6 +10,8 @@ from pathlib import Path
 
 from tracin_core.errors import InputError
 from tracin_core.files import disk_errors_explained
+from tracin_core.holding import FolderHold, make_unpacking_folder
+from tracin_core.sources.backups import BackupFoundError, is_backup
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Source
 from tracin_core.sources.rows import RowReader
@@ -67,6 +68,8 @@ def open_source(path: Path, options: ImportOptions) -> Source:
             f"{path} is a pointer of Git LFS, expected the file itself. Fetch it with "
             "`git lfs pull`, or download it again."
         )
+    if is_backup(path):
+        raise BackupFoundError(path)
     if _is_packed_data(path, options):
         return _open_packed(path, options)
     found = options.format or find_format(path, options)
@@ -116,7 +119,7 @@ def _is_packed_data(path: Path, options: ImportOptions) -> bool:
 
 def _open_packed(path: Path, options: ImportOptions) -> Source:
     """Open what an archive holds, unpacked for as long as the source is used."""
-    folder = Path(tempfile.mkdtemp(prefix="tracin-import-"))
+    folder, hold = make_unpacking_folder()
     try:
         with disk_errors_explained(folder):
             found = unpack_archive(path, folder / path.name)
@@ -124,7 +127,7 @@ def _open_packed(path: Path, options: ImportOptions) -> Source:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    weakref.finalize(source, shutil.rmtree, folder, ignore_errors=True)
+    weakref.finalize(source, _let_go, folder, hold)
     what = f"the table {found.name}" if found.is_file() else "a saved data set"
     source.notes = (
         f"The archive holds {what}, and is unpacked for the import. --format image-folder says "
@@ -132,6 +135,11 @@ def _open_packed(path: Path, options: ImportOptions) -> Source:
         *source.notes,
     )
     return source
+
+
+def _let_go(folder: Path, hold: FolderHold) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    hold.release()
 
 
 def _format_of_folder(path: Path) -> str:
