@@ -111,9 +111,14 @@ class RestoredRows:
                 f"A project named {self._slug!r} was made meanwhile. Choose another with --name."
             ) from error
 
+    def is_shown(self) -> bool:
+        """Tell whether people see the project; an interruption may come right after `show`."""
+        hidden = {project_id for project_id, _ in list_hidden_projects(self._engine)}
+        return self._project_id is not None and self._project_id not in hidden
+
     def give_up(self) -> None:
-        """Remove what was entered."""
-        if self._project_id is not None:
+        """Remove what was entered, unless it is shown already."""
+        if self._project_id is not None and not self.is_shown():
             delete_hidden_project(self._engine, self._project_id)
 
     def _enter_project(self, connection: Connection, rows: list[Row]) -> None:

@@ -22,7 +22,8 @@ from tracin_core.housekeeping.backup_file import (
     open_entry,
 )
 from tracin_core.housekeeping.backup_rows import GROUPS, load_rows
-from tracin_core.housekeeping.deleting import MARK, mark_unfinished, remove_folder
+from tracin_core.housekeeping.deleting import remove_folder
+from tracin_core.housekeeping.marks import MARK, mark_unfinished
 from tracin_core.housekeeping.restored_rows import RestoredRows
 from tracin_core.reviews.project_rules import check_slug
 from tracin_core.reviews.projects import Project, get_project
@@ -79,20 +80,24 @@ def restore_project(
         _check_free(engine, folder, name)
         _check_room(workspace, manifest)
         rows = RestoredRows(engine, name)
+        is_placed = False
         with disk_errors_explained(folder):
             try:
                 with atomic_folder(folder) as building:
                     # Until the project is shown, its folder counts as a leftover.
-                    mark_unfinished(workspace, building)
+                    mark_unfinished(workspace, building, name)
                     _unpack(archive, manifest, building, on_progress)
                     _enter_rows(archive, manifest, rows, on_progress)
+                is_placed = True
+                # First the mark: a project that is shown never bears one.
+                (folder / MARK).unlink()
                 rows.show()
             except BaseException:
-                rows.give_up()
-                if (folder / MARK).exists():
+                # The folder first: until the rows are gone, they say whose it is.
+                if (is_placed or (folder / MARK).exists()) and not rows.is_shown():
                     remove_folder(folder)
+                rows.give_up()
                 raise
-            (folder / MARK).unlink()
     return get_project(engine, name)
 
 

@@ -207,7 +207,7 @@ def _may_remove(workspace: Workspace, staging: Path) -> bool:
     """
     owner = _owner_of(staging)
     if owner is not None:
-        return owner == identify_database(workspace)
+        return is_of_database(workspace, owner)
     return staging.is_dir() and all(path.name == _OWNER for path in staging.iterdir())
 
 
@@ -220,6 +220,23 @@ def _owner_of(staging: Path) -> str | None:
 
 
 def identify_database(workspace: Workspace) -> str:
-    """Return a name for the database without its password, the same in every process."""
+    """Return a name for the database without its password, the same in every process.
+
+    A file in the workspace is named by its place there, so that the workspace can be moved.
+    """
     url = make_url(workspace.database_url).set(password=None)
-    return hashlib.sha256(url.render_as_string().encode()).hexdigest()[:16]
+    if url.get_backend_name() == "sqlite" and url.database:
+        path = Path(url.database)
+        if path.is_relative_to(workspace.root):
+            url = url.set(database=f"workspace/{path.relative_to(workspace.root)}")
+    return _hashed(url.render_as_string())
+
+
+def is_of_database(workspace: Workspace, identity: str) -> bool:
+    """Tell whether a name is this database's, also one given before workspaces could be moved."""
+    former = make_url(workspace.database_url).set(password=None).render_as_string()
+    return identity in (identify_database(workspace), _hashed(former))
+
+
+def _hashed(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()[:16]
