@@ -26,18 +26,17 @@ def small_disk(folder: Path, size: str = "4m") -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True, capture_output=True)
 
 
-def fill(folder: Path, *, leave: int = 0) -> Path:
-    """Fill a disk to the last block but some bytes, and return the file that does it."""
+def fill(folder: Path) -> Path:
+    """Fill a disk to the last byte, and return the file that does it."""
     filler = folder / "filler"
-    room = os.statvfs(folder)
-    with filler.open("wb") as file:
-        file.write(bytes(max(0, room.f_bavail * room.f_frsize - leave)))
-        file.flush()
-        if leave == 0:
+    descriptor = os.open(filler, os.O_WRONLY | os.O_CREAT)
+    size = 2**16
+    try:
+        while size:
             try:
-                while True:
-                    file.write(b"0")
-                    file.flush()
+                os.write(descriptor, bytes(size))
             except OSError:
-                pass
+                size //= 2
+    finally:
+        os.close(descriptor)
     return filler

@@ -25,9 +25,9 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.reviews.progress import review_progress
 
     try:
-        opened = open_project(options)
+        opened = open_project(options, "delete")
     except NotFoundError:
-        left = open_workspace(options)
+        left = open_workspace(options, "delete")
         if not finish_removal(left.engine, left.workspace, options.project):
             raise
         print(f"Finished a deletion of {options.project} that had been cut off.")

@@ -32,7 +32,8 @@ def run(options: argparse.Namespace) -> int:
     """Do what was asked; without an action, print the table."""
     from tracin_core.commands.opening import open_workspace
 
-    opened = open_workspace(options)
+    changes = options.cancel is not None or options.retry is not None
+    opened = open_workspace(options, "work" if changes else "look")
     if options.cancel is not None:
         return _cancel(opened, options.cancel)
     if options.retry is not None:

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"There is no signal called {options.signal!r}. Choose one of: {', '.join(SIGNALS)}."
         )
-    opened = open_project(options)
+    opened = open_project(options, "look")
     run = opened.current_run()
     page = fetch_page(opened.engine, run.id, signal=options.signal, page_size=options.top)
     if options.format == "json":

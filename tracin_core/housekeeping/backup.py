@@ -15,6 +15,7 @@ from tracin_core import __version__
 from tracin_core.config import Workspace
 from tracin_core.errors import WorkspaceError
 from tracin_core.files import exported_file
+from tracin_core.holding import remove_abandoned_temporaries
 from tracin_core.housekeeping.backup_file import FILES, MANIFEST, PIECE, ROWS, FileEntry, Manifest
 from tracin_core.housekeeping.backup_rows import GROUPS, dump_rows
 from tracin_core.reviews.database import reading_one_state
@@ -56,6 +57,7 @@ def backup_project(
         WorkspaceError: If a file cannot be read, or the archive cannot be written.
     """
     project = get_project(engine, slug)
+    remove_abandoned_temporaries(path.parent)  # of backups that were killed
     with exported_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         writer = _Writer(archive, on_progress)
         writer.write_rows(engine, project)

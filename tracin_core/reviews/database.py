@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tracin_core.errors import DatabaseError
+from tracin_core.errors import DatabaseError, DatabaseFullError
 from tracin_core.reviews import sqlite
 from tracin_core.reviews.failures import explain
 from tracin_core.reviews.schema import SCHEMA_REVISION
@@ -46,13 +46,23 @@ def open_database(url: str, *, to_look: bool = False, alone: bool = False) -> En
             from a newer version of this program, damaged, unwritable, full or unreachable.
     """
     parsed = _parse_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        writable = sqlite.prepare_file(parsed, to_look=to_look)
-        path = Path(str(parsed.database)).absolute()
+    if parsed.get_backend_name() != "sqlite":
+        arguments = {"connect_timeout": CONNECT_TIMEOUT}
+        return _opened(_create_engine(parsed, connect_args=arguments))
+    writable = sqlite.prepare_file(parsed, to_look=to_look)
+    path = Path(str(parsed.database)).absolute()
+    try:
         file = DatabaseFile(path, read_only=not writable, alone=alone)
-        engine = _create_sqlite_engine(parsed, file)
-    else:
-        engine = _create_engine(parsed, connect_args={"connect_timeout": CONNECT_TIMEOUT})
+        return _opened(_create_sqlite_engine(parsed, file))
+    except DatabaseFullError:
+        if not to_look:
+            raise
+        # What processes share beside the file has no room, but looking can do without.
+        return _opened(_create_sqlite_engine(parsed, DatabaseFile(path, read_only=True)))
+
+
+def _opened(engine: Engine) -> Engine:
+    """Return an engine whose database is up to date."""
     try:
         with explained(engine.url):
             if _read_revision(engine) != SCHEMA_REVISION:

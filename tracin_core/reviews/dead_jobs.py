@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, select, update
 
-from tracin_core.reviews.database import reading, writing
+from tracin_core.reviews.database import is_read_only, reading, writing
 from tracin_core.reviews.job_rows import ACTIVE, Job, job_in
 from tracin_core.reviews.processes import process_is_alive
 from tracin_core.reviews.schema import JobRow, utc_now
@@ -30,6 +30,8 @@ def fail_dead_jobs(engine: Engine, *, stale_after: timedelta = STALE_AFTER) -> l
     Returns:
         The jobs that were failed.
     """
+    if is_read_only(engine):
+        return []  # the books stay as they are
     now = utc_now()
     # Pages ask every second: where no job is dead, nobody is kept from writing.
     with reading(engine) as connection:
