@@ -57,15 +57,18 @@ def disk_errors_explained(folder: Path) -> Iterator[None]:
 
 def find_reason(error: OSError, folder: Path) -> int | None:
     """Return the errno of a failed write, also where a library tells it in words alone."""
-    if error.errno is not None or not _ran_out(error):
+    if error.errno is not None:
         return error.errno
+    for reason in _NO_ROOM:
+        if os.strerror(reason) in str(error):  # as Annoy and Arrow say it
+            return reason
+    if not _ran_out(error):
+        return None
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        free = shutil.disk_usage(folder).free
-    except OSError:
-        return errno.ENOSPC
+    place = next((one for one in (folder, *folder.parents) if one.exists()), Path("/"))
     # Both look the same to NumPy: it asks for room beforehand, and counts what was written.
-    return errno.EFBIG if limit != resource.RLIM_INFINITY and free > limit else errno.ENOSPC
+    too_large = limit != resource.RLIM_INFINITY and shutil.disk_usage(place).free > limit
+    return errno.EFBIG if too_large else errno.ENOSPC
 
 
 def describe_limit(reason: int | None) -> str:
@@ -85,6 +88,17 @@ def _ran_out(error: OSError) -> bool:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let a write that found no room name its file, as opening one does by itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and (error.errno in _NO_ROOM or _ran_out(error)):
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder that becomes ``path`` when the block succeeds.
 
@@ -96,13 +110,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
     held = None
     try:
         held = hold_file(temporary)
-        yield temporary
+        with naming(path):
+            yield temporary
         flush_to_disk(temporary)
         temporary.replace(path)
-    except OSError as error:
-        if error.filename is None and error.errno in _NO_ROOM:
-            error.filename = str(path)
-        raise
     finally:
         temporary.unlink(missing_ok=True)
         if held is not None:

@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 
 from tracin_core.config import Workspace
 from tracin_core.errors import WorkspaceError
-from tracin_core.files import replace_folder
+from tracin_core.files import naming, replace_folder
 from tracin_core.importing.truth import merge_truth
 from tracin_core.reviews.example_rules import NewExample
 from tracin_core.work.locking import project_locked
@@ -56,7 +56,8 @@ class Staging:
         if digest[:2] not in self._folders:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._folders.add(digest[:2])
-        path.write_bytes(data)
+        with naming(path):
+            path.write_bytes(data)
         return name
 
     def read_examples(self) -> Iterator[NewExample]:

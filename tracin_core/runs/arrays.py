@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tracin_core.files import atomic_file
+from tracin_core.files import atomic_file, naming
 
 
 def write_array(path: Path, values: npt.ArrayLike) -> None:
@@ -49,7 +49,7 @@ def write_rows(path: Path, start: int, rows: npt.NDArray[np.float32]) -> None:
         ValueError: If they do not fit into the array.
     """
     rows = np.ascontiguousarray(rows, dtype="<f4")
-    with path.open("r+b") as file:
+    with naming(path), path.open("r+b") as file:
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         if shape[1:] != rows.shape[1:] or start + len(rows) > shape[0] or dtype != rows.dtype:

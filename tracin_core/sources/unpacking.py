@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from tracin_core.errors import InputError
+from tracin_core.files import naming
 from tracin_core.sources.trees import DAMAGED, archive_explained, check_size, is_zip, safe_parts
 from tracin_core.sources.values import show
 
@@ -127,7 +128,7 @@ def _write(archive: Path, member: _Member, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         source = member.open()
         if source is not None:
-            with source, path.open("wb") as file:
+            with naming(path), source, path.open("wb") as file:
                 shutil.copyfileobj(source, file, _CHUNK)
     except (*DAMAGED, RuntimeError) as error:  # the last one asks for a password
         raise InputError(
