@@ -17,6 +17,7 @@ from typing import Any
 
 import streamlit as st
 
+from tracin_core.commands.numbers import whole
 from tracin_core.config import (
     DATABASE_VARIABLE,
     REPOSITORY_ROOT,
@@ -138,7 +139,7 @@ def allowed_hosts(address: str) -> list[str]:
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Start the label review in a browser.")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    parser.add_argument("--port", type=whole(1, 2**16 - 1), default=DEFAULT_PORT)
     parser.add_argument(
         "--address",
         default=DEFAULT_ADDRESS,

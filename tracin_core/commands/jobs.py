@@ -8,24 +8,31 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from tracin_core.commands.numbers import row_id, whole
+
 if TYPE_CHECKING:
     from tracin_core.commands.opening import OpenedWorkspace
     from tracin_core.reviews.jobs import Job
 
 NAME = "jobs"
+MOST_LISTED = 100_000
 SUMMARY = "Show running and past jobs; cancel or retry one, or read its log."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare whose jobs, or what to do with one."""
     parser.add_argument("project", metavar="NAME", nargs="?", help="project (default: all)")
-    parser.add_argument("--limit", type=int, default=20, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--limit", type=whole(1, MOST_LISTED), default=20, metavar="N", help="default: %(default)s"
+    )
     parser.add_argument("--format", choices=("table", "json"), default="table")
     actions = parser.add_mutually_exclusive_group()
-    actions.add_argument("--cancel", type=int, metavar="ID", help="stop a job; it can be retried")
-    actions.add_argument("--retry", type=int, metavar="ID", help="start an ended job again")
-    actions.add_argument("--log", type=int, metavar="ID", help="print the end of a job's log")
-    actions.add_argument("--wait", type=int, metavar="ID", help="wait until a job has ended")
+    actions.add_argument(
+        "--cancel", type=row_id, metavar="ID", help="stop a job; it can be retried"
+    )
+    actions.add_argument("--retry", type=row_id, metavar="ID", help="start an ended job again")
+    actions.add_argument("--log", type=row_id, metavar="ID", help="print the end of a job's log")
+    actions.add_argument("--wait", type=row_id, metavar="ID", help="wait until a job has ended")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,7 +56,7 @@ def _list(opened: OpenedWorkspace, options: argparse.Namespace) -> int:
     from tracin_core.reviews.jobs import fail_dead_jobs, list_jobs
 
     fail_dead_jobs(opened.engine)
-    jobs = list_jobs(opened.engine, options.project, limit=max(1, options.limit))
+    jobs = list_jobs(opened.engine, options.project, limit=options.limit)
     if options.format == "json":
         print(json.dumps([describe_job(job) for job in jobs], indent=2))
     elif not jobs:

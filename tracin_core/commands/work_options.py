@@ -6,10 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracin_core.commands.numbers import number, seed, whole
+from tracin_core.terms import LARGEST_NUMBER
+
 if TYPE_CHECKING:
     from tracin_core.commands.opening import OpenedProject
     from tracin_core.models.own import Consent
 
+# As in `fitting.work_options`, which would load half the program for every other command.
+MOST_EPOCHS = 1_000_000
+positive = number("a number above 0", lambda found: found > 0)
 # Options whose values are paths, as the person who types them sees them.
 _PATHS = ("checkpoints", "weights")
 
@@ -31,16 +37,23 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """Declare how it is trained; what is not given is chosen by the data."""
-    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the train examples")
-    parser.add_argument("--learning-rate", type=float, metavar="RATE")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="examples")
-    parser.add_argument("--seed", type=int, metavar="N", help="of weights and batches (default: 0)")
     parser.add_argument(
-        "--num-checkpoints", type=int, metavar="N", help="checkpoints that are scored"
+        "--epochs", type=whole(1, MOST_EPOCHS), metavar="N", help="passes over the train examples"
+    )
+    parser.add_argument("--learning-rate", type=positive, metavar="RATE")
+    parser.add_argument("--batch-size", type=whole(1, LARGEST_NUMBER), metavar="N", help="examples")
+    parser.add_argument(
+        "--seed", type=seed, metavar="N", help="of weights and batches (default: 0)"
+    )
+    parser.add_argument(
+        "--num-checkpoints",
+        type=whole(1, MOST_EPOCHS),
+        metavar="N",
+        help="checkpoints that are scored",
     )
     parser.add_argument(
         "--patience",
-        type=int,
+        type=whole(1, MOST_EPOCHS),
         metavar="N",
         help="stop after so many epochs without a better test loss",
     )
@@ -155,6 +168,6 @@ def _require_yes(path: Path, agreed: bool) -> None:
 
 def _steps(text: str) -> tuple[int, ...]:
     parts = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts):
-        raise argparse.ArgumentTypeError(f"{text} is no list of steps such as 180,360")
+    if not all(part.strip().isdecimal() and len(part.strip()) < 16 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text[:80]} is no list of steps such as 180,360")
     return tuple(int(part) for part in parts)
