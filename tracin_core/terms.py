@@ -25,5 +25,7 @@ LAYERS_OF: dict[LayerChoice, tuple[Layers, ...]] = {"both": LAYERS, "last": ("la
 
 # What torch, NumPy and a database take as a seed, all three.
 LARGEST_SEED = 2**63 - 1
+# Of a step size: what single precision holds.
+LARGEST_RATE = 3e38
 # What a row's number is in either database.
 LARGEST_NUMBER = 2**31 - 1

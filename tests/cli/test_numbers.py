@@ -52,7 +52,7 @@ def test_none_is_no_number_of_something_that_is_wanted(capsys, command):
 
 @pytest.mark.parametrize("command", RATES)
 def test_a_rate_is_a_finite_number_above_none(capsys, command):
-    for value in ("-1", "0", "nan", "inf", "1e999", "x"):
+    for value in ("-1", "0", "nan", "inf", "1e999", "1e300", "x"):
         assert "expected a number above 0" in refuse(capsys, joined(command, value))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracin_core.commands.numbers import number, seed, whole
-from tracin_core.terms import LARGEST_NUMBER
+from tracin_core.terms import LARGEST_NUMBER, LARGEST_RATE
 
 if TYPE_CHECKING:
     from tracin_core.commands.opening import OpenedProject
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # As in `fitting.work_options`, which would load half the program for every other command.
 MOST_EPOCHS = 1_000_000
-positive = number("a number above 0", lambda found: found > 0)
+positive = number("a number above 0", lambda found: 0 < found <= LARGEST_RATE)
 # Options whose values are paths, as the person who types them sees them.
 _PATHS = ("checkpoints", "weights")
 

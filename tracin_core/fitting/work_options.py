@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
@@ -10,7 +9,7 @@ from typing import Any, Literal, get_args
 from tracin_core.errors import ConfigurationError
 from tracin_core.models.own import Consent
 from tracin_core.runs.config import Rates
-from tracin_core.terms import LARGEST_NUMBER, LARGEST_SEED, LayerChoice
+from tracin_core.terms import LARGEST_NUMBER, LARGEST_RATE, LARGEST_SEED, LayerChoice
 
 LabelChoice = Literal["given", "current"]
 _CHOICES = {
@@ -88,11 +87,10 @@ class WorkOptions:
                 )
         for name in ("learning_rate", "learning_rate_of_checkpoints"):
             rate = getattr(self, name)
-            if rate is not None and not (
-                type(rate) in (int, float) and 0 < rate <= sys.float_info.max
-            ):
+            if rate is not None and not (type(rate) in (int, float) and 0 < rate <= LARGEST_RATE):
                 raise ConfigurationError(
-                    f"Found {name} = {rate!r:.80}; expected a number above 0. Correct it."
+                    f"Found {name} = {rate!r:.80}; expected a number above 0, at most "
+                    f"{LARGEST_RATE:g}. Correct it."
                 )
         if self.steps is not None and not self.steps:
             raise ConfigurationError(
