@@ -67,9 +67,9 @@ def _list(opened: OpenedWorkspace, options: argparse.Namespace) -> int:
 
 
 def _cancel(opened: OpenedWorkspace, job_id: int) -> int:
-    from tracin_core.reviews.jobs import request_cancel
+    from tracin_core.jobs.cancelling import cancel_job
 
-    job = request_cancel(opened.engine, job_id)
+    job = cancel_job(opened.engine, job_id)
     said = "is cancelled" if job.state == "cancelled" else "is told to stop"
     print(f"Job {job.id} ({job.kind} {job.project_slug}) {said}; what was finished is kept.")
     return 0
@@ -111,10 +111,13 @@ def describe_job(job: Job) -> dict[str, Any]:
     """Return a job as JSON holds it."""
     from dataclasses import asdict
 
-    return {
+    from tracin_core.reviews.dead_jobs import describe_silence
+
+    told = {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in asdict(job).items()
     }
+    return told | {"silence": describe_silence(job)}
 
 
 def describe_seconds(seconds: float) -> str:
@@ -131,6 +134,7 @@ def _print_table(jobs: list[Job]) -> None:
 
     from tracin_core.commands.queue import excerpt
     from tracin_core.commands.tables import print_table
+    from tracin_core.reviews.dead_jobs import describe_silence
 
     table = Table(title=Text("Jobs, newest first"), title_justify="left")
     for name in ("id", "project", "kind", "state", "progress", "time", "what"):
@@ -143,7 +147,7 @@ def _print_table(jobs: list[Job]) -> None:
             "cancelling" if job.state == "running" and job.cancel_requested else job.state,
             f"{job.progress:.0%}",
             _tell_time(job),
-            excerpt(job.error or job.message, 200),
+            excerpt(job.error or describe_silence(job) or job.message, 300),
         )
         table.add_row(*map(Text, cells))
     print_table(table)
