@@ -13,7 +13,15 @@ from sqlalchemy.exc import IntegrityError
 
 from tracin_core.errors import InputError, InvalidDecisionError
 from tracin_core.housekeeping.backup_rows import in_chunks
-from tracin_core.reviews.database import writing
+from tracin_core.housekeeping.restored_rules import (
+    EventRules,
+    check_finite,
+    check_names,
+    check_rankings,
+    check_run,
+    check_settings_shape,
+)
+from tracin_core.reviews.database import reading, writing
 from tracin_core.reviews.deleting import delete_hidden_project, list_hidden_projects
 from tracin_core.reviews.example_rules import ExampleRules, NewExample
 from tracin_core.reviews.project_rows import Project, project_of
@@ -59,6 +67,7 @@ class RestoredRows:
         self._project_id: int | None = None
         self._project: Project | None = None
         self._rules: ExampleRules | None = None
+        self._events: EventRules | None = None
         # By table: the ids in the backup, and those in this database.
         self._ids: dict[str, dict[int, int]] = {}
 
@@ -73,6 +82,8 @@ class RestoredRows:
         Raises:
             InputError: If a row does not fit the others or cannot be this program's.
         """
+        if self._project_id is None and table != "project":
+            raise InputError("The backup holds no project. Expected one. Use another backup.")
         enter: Callable[[Connection, list[Row]], None] = getattr(self, f"_enter_{table}")
         for chunk in in_chunks(rows, _CHUNKS.get(table, 5000)):
             try:
@@ -97,8 +108,10 @@ class RestoredRows:
         """Give the project its name, and let people see it.
 
         Raises:
-            InputError: If a project of this name was made meanwhile.
+            InputError: If a project of this name was made meanwhile, or a ranking is not whole.
         """
+        with reading(self._engine) as connection:
+            check_rankings(connection, self._project_id or 0)
         try:
             with writing(self._engine) as connection:
                 connection.execute(
@@ -125,6 +138,11 @@ class RestoredRows:
         if self._project_id is not None or len(rows) != 1:
             raise InputError("The backup holds several projects. Expected one.")
         row = rows[0]
+        check_names(row["classes"], "project", "classes")
+        if not isinstance(row["settings"], dict):
+            raise InputError("The backup holds a project whose settings are no object.")
+        check_settings_shape(row["settings"])
+        self._events = EventRules(regression=row["task"] == "regression")
         check_project(self._slug, row["kind"], row["task"], row["classes"], row["settings"])
         hidden = row | {
             "slug": f"{self._slug}{_HIDDEN_NAME}{secrets.token_hex(4)}",
@@ -173,8 +191,7 @@ class RestoredRows:
             if row["folder"] != f"runs/{row['key']}":
                 raise InputError(f"The backup has a run in the folder {row['folder']!r:.200}.")
             _check_inside(row["folder"])
-            if not all(isinstance(signal, str) for signal in row["signals"]):
-                raise InputError("The backup has a run whose signals are no names.")
+            check_run(row)
             new = insert(RunRow).values(self._moved("run", row)).returning(RunRow.id)
             self._note("run", row, connection.scalars(new).one())
 
@@ -184,20 +201,27 @@ class RestoredRows:
         connection.execute(insert(CheckpointRow), [self._moved("checkpoint", row) for row in rows])
 
     def _enter_score(self, connection: Connection, rows: list[Row]) -> None:
+        for row in rows:
+            check_finite(row, "score")
         self._insert_plain(connection, ScoreRow, rows)
 
     def _enter_prediction(self, connection: Connection, rows: list[Row]) -> None:
         for row in rows:
+            check_finite(row, "prediction")
             self._check_label(row["predicted_label"], "prediction")
         self._insert_plain(connection, PredictionRow, rows)
 
     def _enter_decision(self, connection: Connection, rows: list[Row]) -> None:
         # One by one, in their order: events are read by their ids, and an undo names an earlier.
+        assert self._events is not None  # noqa: S101 - for the type checker
         for row in rows:
+            check_finite(row, "decision")
             self._check_label(row["given_label"], "decision")
             self._check_label(row["new_label"], "decision")
             new = insert(DecisionRow).values(self._moved("decision", row))
             self._note("decision", row, connection.scalars(new.returning(DecisionRow.id)).one())
+            # After the database's own rules, which are about one event alone.
+            self._events.check({"given_value": None, "new_value": None} | row)
 
     def _insert_plain(
         self, connection: Connection, target: type[ScoreRow] | type[PredictionRow], rows: list[Row]

@@ -79,6 +79,7 @@ def restore_project(
         folder = workspace.project_folder(name)
         _check_free(engine, folder, name)
         _check_room(workspace, manifest)
+        _check_tables(manifest)
         rows = RestoredRows(engine, name)
         is_placed = False
         with disk_errors_explained(folder):
@@ -115,6 +116,18 @@ def _check_free(engine: Engine, folder: Path, name: str) -> None:
         f"There is a project named {name!r} already, and a restoration replaces nothing. Choose "
         "another name with --name, or delete that project first."
     )
+
+
+def _check_tables(manifest: Manifest) -> None:
+    """See that every table of the backup is one that will be entered."""
+    known = {f"{ROWS}/{group.name}.jsonl" for group in GROUPS}
+    others = [name for name in manifest.entries if not name.startswith(f"{FILES}/")]
+    unknown = sorted(set(others) - known)
+    if unknown:
+        raise InputError(
+            f"The backup holds {', '.join(unknown)[:200]}, which this version does not know. "
+            "Expected a backup of this version or an older one: update the program."
+        )
 
 
 def _check_room(workspace: Workspace, manifest: Manifest) -> None:
