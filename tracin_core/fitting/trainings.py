@@ -86,7 +86,9 @@ def _read(folder: Path) -> TrainingInfo | None:
             requested_at=str(about["requested_at"]),
             seconds=float(sum(course["seconds"])),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+        return None
+    except RecursionError:  # JSON nested without end
         return None
 
 

@@ -216,7 +216,7 @@ def _owner_of(staging: Path) -> str | None:
     try:
         found = json.loads((staging / _OWNER).read_text("utf-8"))
         return str(found["database"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

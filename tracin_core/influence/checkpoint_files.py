@@ -97,7 +97,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"File {path} cannot be read ({error}); expected JSON, as transformers writes it. "
             "Copy the folder again."

@@ -60,7 +60,7 @@ class Journal:
         try:
             head, *lines = [json.loads(line) for line in whole.splitlines()]
             shards = [FinishedShard(**line) for line in lines]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return None
         if head != {"made_from": made_from}:
             return None

@@ -133,7 +133,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise unreadable(path, error) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _unexpected(path, f"JSON ({error})") from error
     if not isinstance(found, dict):
         raise _unexpected(path, "a JSON object")
