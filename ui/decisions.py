@@ -123,7 +123,8 @@ def decide(example_id: int, version: int, verdict: Verdict) -> None:
         # Someone else was faster: their decision stands, and the screen moves on.
         st.session_state[_SHOWN] = None
         st.session_state[_TOLD] = (example_id, version)
-        _say("warning", str(error))
+        # What was typed is not lost with the press.
+        _say("warning", f"{error} Your note was: “{note}”" if note else str(error))
     except TracInError as error:
         _say("error", f"Not recorded. {error}")
     else:

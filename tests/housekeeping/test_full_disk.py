@@ -22,8 +22,10 @@ from tracin_core.housekeeping.deleting import (
     list_unfinished_removals,
     remove_project,
 )
+from tracin_core.housekeeping.marks import list_moved_leftovers, mark_unfinished
 from tracin_core.housekeeping.restoring import restore_project
 from tracin_core.importing.staging import identify_database, is_of_database
+from tracin_core.jobs.diagnosis import diagnose
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.deleting import hide_project, list_hidden_projects
 from tracin_core.reviews.examples import get_example
@@ -214,6 +216,31 @@ def test_a_workspace_can_be_moved_and_its_deletions_still_finish(scene, engine, 
     other = open_database(moved.database_url)
     assert finish_removals(other, moved) == [scene.project.slug]
     see_it_gone(other, moved, scene.project.slug)
+    other.dispose()
+
+
+def test_a_marked_folder_that_a_person_has_moved_is_left_alone_and_told(scene, engine, place):
+    folder = place.project_folder(scene.project.slug)
+    mark_unfinished(place, folder)
+    kept = folder.rename(folder.with_name("kept-by-hand"))
+    assert finish_removals(engine, place) == []
+    assert (kept / "media/1.bin").exists()
+    assert list_moved_leftovers(place) == [kept]
+    told = [finding.text for finding in diagnose(place) if finding.subject == "leftovers"]
+    assert any("kept-by-hand" in text and "left alone" in text for text in told)
+
+
+def test_a_mark_is_known_when_the_whole_workspace_was_moved(scene, engine, place, tmp_path):
+    folder = place.project_folder("again")
+    folder.mkdir()
+    mark_unfinished(place, folder)
+    engine.dispose()
+    shutil.copytree(place.root, tmp_path / "moved")
+    moved = resolve_workspace(tmp_path / "moved")
+    other = open_database(moved.database_url)
+    assert finish_removals(other, moved) == ["again"]
+    assert not moved.project_folder("again").exists()
+    assert moved.project_folder(scene.project.slug).exists()
     other.dispose()
 
 

@@ -105,6 +105,18 @@ def test_a_stale_press_is_told_and_changes_nothing(open_app, engine, digits):
     app.button(key=f"keep-{suspect.example_id}-0").click().run()
     assert not app.exception
     assert "Ada" in app.warning[0].value
+    assert "Your note was" not in app.warning[0].value
+    assert [event.action for event in events(engine, project)] == ["exclude"]
+
+
+def test_the_note_of_a_stale_press_is_given_back(open_app, engine, digits):
+    project, run = digits
+    suspect = first_suspect(engine, run)
+    app = open_app("review", project="digits")
+    app.text_input(key=f"note-{suspect.example_id}-0").set_value("a 7, not a 1").run()
+    record_decision(engine, NewDecision(suspect.example_id, 0, "Ada", "exclude"))
+    app.button(key=f"keep-{suspect.example_id}-0").click().run()
+    assert "Your note was: “a 7, not a 1”" in app.warning[0].value.replace("\\", "")
     assert [event.action for event in events(engine, project)] == ["exclude"]
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import tempfile
 import weakref
 from pathlib import Path
 from urllib.parse import quote
 
 from tracin_core.errors import DatabaseError
+from tracin_core.holding import FolderHold, make_unpacking_folder
 
 # Execution option of an engine: its file.
 FILE_OPTION = "tracin_file"
@@ -131,8 +131,8 @@ class DatabaseFile:
     def _copied(self, log: Path) -> Path:
         """Return a copy with the log, which a killed process left: reading it needs a place."""
         if self._copy is None:
-            folder = Path(tempfile.mkdtemp(prefix="tracin-database-"))
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            folder, hold = make_unpacking_folder()
+            weakref.finalize(self, _let_go, folder, hold)
             for part in (self.path, log):
                 shutil.copyfile(part, folder / part.name)
             self._copy = folder / self.path.name
@@ -149,6 +149,11 @@ class DatabaseFile:
             self._identity = found
             _OPENED.add(self.path)
         self.check()
+
+
+def _let_go(folder: Path, hold: FolderHold) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    hold.release()
 
 
 def _identify(path: Path) -> tuple[int, int] | None:
