@@ -45,13 +45,17 @@ def scene(engine) -> Scene:
     return scene
 
 
-def restore_changed(scene: Scene, place: Workspace, table: str, change: Change) -> None:
+def restore_changed(
+    scene: Scene, place: Workspace, table: str, change: Change, *, recount: bool = True
+) -> None:
     source = backup_project(scene.engine, place, scene.project.slug, place.root / "b.zip")
     with zipfile.ZipFile(source) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
     manifest = json.loads(contents.pop(MANIFEST))
     name = f"rows/{table}.jsonl"
     rows = change([json.loads(line) for line in contents[name].splitlines()])
+    if recount:
+        manifest["counts"][table] = len(rows) - 1
     contents[name] = "".join(
         f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows
     ).encode()
@@ -130,6 +134,11 @@ CHANGES = [
     ("score", put("value", float("inf")), "no finite number"),
     ("score", put("signal", "tarot"), "not whole"),
     ("prediction", put("predicted_probability", float("nan")), "no finite number"),
+    ("prediction", put("given_probability", 1.5), "no probability"),
+    ("checkpoint", put("learning_rate", float("inf")), "no finite number"),
+    ("example", put("fields", [[]]), "no names"),
+    ("scoring", lambda rows: [*rows, rows[-1]], "twice"),
+    ("reviewer", lambda rows: [*rows, rows[-1]], "twice"),
     ("decision", lambda rows: [*rows, rows[-1]], "contradicts itself"),
     ("decision", lambda rows: [rows[0], *rows[2:]], "with version 2, expected 1"),
     ("decision", put("version", 7), "with version 7, expected 1"),
@@ -197,6 +206,13 @@ def test_a_table_of_a_newer_version_is_not_left_out_without_a_word(scene, place,
         archive.writestr(MANIFEST, json.dumps(manifest))
     with pytest.raises(InputError, match=r"rows/comment\.jsonl.*update the program"):
         restore_project(scene.engine, place, newer, slug="again")
+
+
+@pytest.mark.parametrize("table", ["decision", "prediction", "checkpoint", "scoring", "reviewer"])
+def test_rows_that_are_missing_are_missed(scene, engine, place, table):
+    with pytest.raises(InputError, match=r"rows, where the list|names the"):
+        restore_changed(scene, place, table, lambda rows: rows[:-1], recount=False)
+    assert list_hidden_projects(engine) == []
 
 
 @pytest.mark.parametrize("zone", ["+14:00", "-12:00", "+00:00"])

@@ -204,7 +204,8 @@ def _read_manifest(archive: zipfile.ZipFile) -> Manifest:
         counts = {str(name): _size(count) for name, count in content.pop("counts").items()}
         texts = {str(name): _plain_text(value) for name, value in content.items()}
         manifest = Manifest(entries=entries, links=links, counts=counts, **texts)
-        datetime.fromisoformat(manifest.created_at).astimezone()
+        if not 1970 <= datetime.fromisoformat(manifest.created_at).year <= 9000:
+            raise ValueError(f"{manifest.created_at:.40} is no time that can be shown")
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise _damaged(f"its {MANIFEST} cannot be read ({error!s:.80})") from error
     return manifest

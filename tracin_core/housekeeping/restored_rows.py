@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select, update
@@ -15,8 +14,12 @@ from tracin_core.errors import InputError, InvalidDecisionError
 from tracin_core.housekeeping.backup_rows import in_chunks
 from tracin_core.housekeeping.restored_rules import (
     EventRules,
+    check_checkpoint,
+    check_fields,
     check_finite,
+    check_inside,
     check_names,
+    check_prediction,
     check_rankings,
     check_run,
     check_settings_shape,
@@ -174,6 +177,7 @@ class RestoredRows:
         assert self._rules is not None  # noqa: S101 - for the type checker
         fields = NewExample.__dataclass_fields__
         for row in rows:
+            check_fields(row)
             values: dict[str, Any] = {name: row.get(name) for name in fields}
             self._rules.check(NewExample(**values))
         olds = {row["key"]: row for row in rows}
@@ -190,14 +194,15 @@ class RestoredRows:
         for row in rows:
             if row["folder"] != f"runs/{row['key']}":
                 raise InputError(f"The backup has a run in the folder {row['folder']!r:.200}.")
-            _check_inside(row["folder"])
+            check_inside(row["folder"])
             check_run(row)
             new = insert(RunRow).values(self._moved("run", row)).returning(RunRow.id)
             self._note("run", row, connection.scalars(new).one())
 
     def _enter_checkpoint(self, connection: Connection, rows: list[Row]) -> None:
         for row in rows:
-            _check_inside(row["file"])
+            check_inside(row["file"])
+            check_checkpoint(row)
         connection.execute(insert(CheckpointRow), [self._moved("checkpoint", row) for row in rows])
 
     def _enter_score(self, connection: Connection, rows: list[Row]) -> None:
@@ -207,7 +212,7 @@ class RestoredRows:
 
     def _enter_prediction(self, connection: Connection, rows: list[Row]) -> None:
         for row in rows:
-            check_finite(row, "prediction")
+            check_prediction(row)
             self._check_label(row["predicted_label"], "prediction")
         self._insert_plain(connection, PredictionRow, rows)
 
@@ -254,7 +259,9 @@ class RestoredRows:
             ) from None
 
     def _note(self, table: str, row: Row, new: int) -> None:
-        self._ids.setdefault(table, {})[row["id"]] = new
+        if row["id"] in self._ids.setdefault(table, {}):
+            raise InputError(f"The backup's table {table} has the row {row['id']} twice.")
+        self._ids[table][row["id"]] = new
 
     def _check_label(self, label: int | None, table: str) -> None:
         assert self._project is not None  # noqa: S101 - for the type checker
@@ -288,12 +295,3 @@ def restored_name(hidden_name: str) -> str | None:
     """Return which project a hidden one is to become, or None if it is being deleted."""
     slug, restoring, _ = hidden_name.partition(_HIDDEN_NAME)
     return slug if restoring else None
-
-
-def _check_inside(path: str) -> None:
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\\" in path:
-        raise InputError(
-            f"The backup names the path {path!r:.200}, which could lie outside the project's "
-            "folder. Nothing was restored. Do not use this file."
-        )

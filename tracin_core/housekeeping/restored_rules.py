@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -176,6 +177,64 @@ def check_finite(row: Row, table: str) -> None:
     for name, value in row.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise _odd(table, f"{name} = {value}, which is no finite number")
+
+
+def check_prediction(row: Row) -> None:
+    """See that a prediction's probabilities are some.
+
+    Raises:
+        InputError: If not.
+    """
+    check_finite(row, "prediction")
+    for name in ("predicted_probability", "given_probability"):
+        value = row.get(name)
+        # A little more than one is what rounding makes.
+        if value is not None and not -1e-6 <= value <= 1 + 1e-6:
+            raise _odd("prediction", f"{name} = {value}, which is no probability")
+
+
+def check_checkpoint(row: Row) -> None:
+    """See that a checkpoint's numbers are finite or, as of a diverged training, none.
+
+    Raises:
+        InputError: If not.
+    """
+    kept = {name: value for name, value in row.items() if value is not None and value == value}
+    check_finite(kept, "checkpoint")
+
+
+def check_fields(row: Row) -> None:
+    """See that the cells of an example have names.
+
+    Raises:
+        InputError: If not.
+    """
+    if not isinstance(row.get("fields") or {}, dict):
+        raise _odd("example", "a row of a table whose cells have no names")
+
+
+def check_count(table: str, found: int, expected: int | None) -> None:
+    """See that a table has as many rows as were backed up.
+
+    Raises:
+        InputError: If not.
+    """
+    if found != expected:
+        raise _odd(table, f"{found:,} rows, where the list in the backup says {expected}")
+
+
+def check_inside(path: str) -> None:
+    """See that a path stays inside the project's folder.
+
+    Raises:
+        InputError: If not.
+    """
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path:
+        raise InputError(
+            f"The backup names the path {path!r:.200}, which could lie outside the project's "
+            "folder. Nothing was restored. Do not use this file."
+        )
 
 
 def _is_number(value: object) -> bool:

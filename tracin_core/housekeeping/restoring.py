@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -25,6 +26,7 @@ from tracin_core.housekeeping.backup_rows import GROUPS, load_rows
 from tracin_core.housekeeping.deleting import remove_folder
 from tracin_core.housekeeping.marks import MARK, mark_unfinished
 from tracin_core.housekeeping.restored_rows import RestoredRows
+from tracin_core.housekeeping.restored_rules import check_count
 from tracin_core.reviews.project_rules import check_slug
 from tracin_core.reviews.projects import Project, get_project
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
@@ -169,14 +171,17 @@ def _enter_rows(
     archive: ZipFile, manifest: Manifest, rows: RestoredRows, on_progress: OnProgress
 ) -> None:
     stage, total, done = "entering the rows", max(1, sum(manifest.counts.values())), 0
+    counts: Counter[str] = Counter()
 
     def count(number: int) -> None:
         nonlocal done
         done += number
+        counts[group.name] += number
         on_progress(Progress(stage, min(done, total), total))
 
     on_progress(Progress(stage, 0, total))
     for group in GROUPS:
         with open_entry(archive, manifest, f"{ROWS}/{group.name}.jsonl") as file:
             rows.enter(group.name, load_rows(group, file), count)
+        check_count(group.name, counts[group.name], manifest.counts.get(group.name))
     on_progress(Progress(stage, total, total))
