@@ -11,11 +11,13 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import streamlit as st
+from starlette.middleware import Middleware
 
 from tracin_core.commands.numbers import whole
 from tracin_core.config import (
@@ -31,6 +33,7 @@ from tracin_core.reviews.database import is_read_only, open_database
 from tracin_core.reviews.jobs import fail_dead_jobs
 from ui.addresses import ADDRESSES
 from ui.failures import tell_bug
+from ui.guard import Guard
 from ui.media import ROUTES
 from ui.shell import SHELLS
 
@@ -56,6 +59,7 @@ app = st.App(
     REPOSITORY_ROOT / "ui" / "router.py",
     routes=[*ADDRESSES, *SHELLS, *ROUTES],
     lifespan=lifespan,
+    middleware=[Middleware(Guard)],
     on_script_error=tell_bug,
 )
 
@@ -126,14 +130,37 @@ def _explain_binding(address: str, port: int, error: OSError) -> str:
     )
 
 
-def allowed_hosts(address: str) -> list[str]:
+def allowed_hosts(address: str, origins: Sequence[str] = ()) -> list[str]:
     """Return the names a browser may call this server by.
 
     Listening on every interface means under names that only the network knows.
+
+    Args:
+        address: Where the server listens.
+        origins: Addresses that people open, where a proxy stands before it.
     """
     if address in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound to
         return ["*"]
-    return sorted({"127.0.0.1", "localhost", address})
+    named = {urlsplit(origin).hostname or "" for origin in origins}
+    return sorted({"127.0.0.1", "localhost", address, *named})
+
+
+def read_origin(text: str) -> str:
+    """Return an address that people open, without what follows its port.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    try:
+        parts = urlsplit(text)
+        is_sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_sound = False
+    if not is_sound:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected an address such as https://labels.example.org"
+        )
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -144,6 +171,15 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         "--address",
         default=DEFAULT_ADDRESS,
         help="where to listen; the default is this machine only, as the app has no login",
+    )
+    parser.add_argument(
+        "--origin",
+        action="append",
+        default=[],
+        type=read_origin,
+        metavar="URL",
+        help="address that people open, where a proxy stands before the app and changes its name "
+        "or port; may be given several times",
     )
     parser.add_argument("--workspace", help=f"folder of the projects (or {WORKSPACE_VARIABLE})")
     parser.add_argument("--database", help=f"SQLAlchemy URL (or {DATABASE_VARIABLE})")
@@ -157,10 +193,10 @@ def main(arguments: list[str]) -> int:
         The exit status.
     """
     options = parse_arguments(arguments)
-    workspace = resolve_workspace(options.workspace, options.database)
-    os.environ[WORKSPACE_VARIABLE] = str(workspace.root)
-    os.environ[DATABASE_VARIABLE] = workspace.database_url
     try:
+        workspace = resolve_workspace(options.workspace, options.database)
+        os.environ[WORKSPACE_VARIABLE] = str(workspace.root)
+        os.environ[DATABASE_VARIABLE] = workspace.database_url
         check_port(options.address, options.port)
         obstacle = check_workspace()
     except TracInError as error:
@@ -174,7 +210,8 @@ def main(arguments: list[str]) -> int:
         config={
             "server.port": options.port,
             "server.address": options.address,
-            "server.allowedHosts": allowed_hosts(options.address),
+            "server.allowedHosts": allowed_hosts(options.address, options.origin),
+            "server.corsAllowedOrigins": options.origin,
         }
     )
     return 0

@@ -66,6 +66,6 @@ event = show_cards(
 )
 if event.opened is not None:
     open_page("inspect", example=event.opened)
-if event.token is not None and event.token.isdecimal():
+if event.token is not None and event.token.isdecimal() and len(event.token) <= 18:
     undo(int(event.token), source="history")
     st.rerun()

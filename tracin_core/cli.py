@@ -10,6 +10,7 @@ from typing import Any
 
 from tracin_core import __version__
 from tracin_core.commands import COMMANDS
+from tracin_core.commands.tables import printable
 from tracin_core.config import DATABASE_VARIABLE, WORKSPACE_VARIABLE
 from tracin_core.errors import TracInError
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
         sys.stdout.flush()
     except TracInError as error:
-        print(f"tracin_core: {error}", file=sys.stderr)
+        print(f"tracin_core: {printable(str(error))}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("\nStopped. What was finished is kept; the same command goes on.", file=sys.stderr)

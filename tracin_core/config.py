@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracin_core.errors import WorkspaceError
+from tracin_core.files import expand_path
 
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_WORKSPACE = REPOSITORY_ROOT / "data" / "workspace"
@@ -89,8 +90,11 @@ def resolve_workspace(folder: str | Path | None = None, database: str | None = N
 
     Returns:
         The workspace; nothing is created yet.
+
+    Raises:
+        InputError: If no folder can have that name.
     """
     root = Path(folder or os.environ.get(WORKSPACE_VARIABLE) or DEFAULT_WORKSPACE)
-    root = root.expanduser().resolve()
+    root = expand_path(root).resolve()
     url = database or os.environ.get(DATABASE_VARIABLE) or f"sqlite:///{root / 'tracin.db'}"
     return Workspace(root=root, database_url=url)

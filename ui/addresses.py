@@ -39,7 +39,7 @@ def _lead_up_to(name: str) -> Route:
         if rest.split("/")[0] in _STREAMLIT:
             return PlainTextResponse("There is nothing at this address.", status_code=404)
         target = "../" * (1 + rest.count("/")) + name
-        if name in _NUMBERED and rest.isascii() and rest.isdecimal():
+        if name in _NUMBERED and rest.isascii() and rest.isdecimal() and len(rest) <= 18:
             return _redirect(target, request, **{_NUMBERED[name]: rest})
         return _redirect(target, request)
 

@@ -125,6 +125,7 @@ def draw_neighbours(
         The number of the example that was clicked, or None.
     """
     evidence = get_evidence(project, run)
+    _tell_index_fault(evidence, layers, measure)
 
     def search(side: Literal["proponents", "opponents"]) -> list[Neighbour]:
         return evidence.neighbours(
@@ -175,6 +176,7 @@ def draw_neighbours_of_vector(
         The number of the example that was clicked, or None.
     """
     evidence = get_evidence(project, run)
+    _tell_index_fault(evidence, layers, measure)
 
     def search(side: Literal["proponents", "opponents"]) -> list[Neighbour]:
         return evidence.neighbours_of_vector(
@@ -192,6 +194,13 @@ def draw_neighbours_of_vector(
         key,
         beside=beside,
     )
+
+
+def _tell_index_fault(evidence: Evidence, layers: Layers, measure: Measure) -> None:
+    """Say why a search takes longer than it should; by the cosine none uses an index."""
+    fault = evidence.index_fault(layers) if measure == "influence" else ""
+    if fault:
+        st.caption(escape_markdown(fault))
 
 
 def _draw_both(

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
 
 from tracin_core.errors import TracInError
-from tracin_core.importing.surveying import preview_import, survey_for
+from tracin_core.importing.looking import Understood, look_at, look_at_columns
 from tracin_core.reviews.projects import Project
-from tracin_core.sources import ImportOptions, Preview, open_source
-from tracin_core.sources.previewing import PREVIEW_MEGAPIXELS
-from tracin_core.sources.table_columns import list_columns
-from ui.session import get_engine, get_workspace
+from tracin_core.sources import ImportOptions, Preview
+from ui.session import get_workspace
 
 _PREVIEWS = "import-previews"
 _KEPT = 4  # previews a session keeps; each has some small pictures
@@ -30,21 +27,6 @@ def name_data(path: Path) -> str:
     except OSError:
         state = "missing"
     return hashlib.sha256(f"{path} {state}".encode()).hexdigest()[:12]
-
-
-@dataclass(frozen=True)
-class Understood:
-    """What data is taken for.
-
-    Attributes:
-        preview: Of the data; for a project that exists, of what is new in it.
-        num_known: Examples that the project has already; None for a new project.
-        classes_added: Classes that are new to it.
-    """
-
-    preview: Preview
-    num_known: int | None = None
-    classes_added: tuple[str, ...] = ()
 
 
 def read_data(path: Path, options: ImportOptions, growing: Project | None) -> Understood:
@@ -63,20 +45,11 @@ def read_data(path: Path, options: ImportOptions, growing: Project | None) -> Un
     into = f"{growing.id} {len(growing.settings.get('imports', ()))}" if growing else ""
     mark = f"{name_data(path)} {into} {json.dumps(options.to_json(), sort_keys=True)}"
     if mark not in kept:
-        if growing is None:
-            kept[mark] = Understood(open_source(path, options).preview(_ROWS))
-        else:
-            kept[mark] = _compare(path, options, growing)
+        place = (get_workspace(), growing.slug) if growing else None
+        kept[mark] = look_at(path, options, rows=_ROWS, growing=place)
         while len(kept) > _KEPT:
             del kept[next(iter(kept))]
     return kept[mark]
-
-
-def _compare(path: Path, options: ImportOptions, growing: Project) -> Understood:
-    place, pixels = (get_engine(), growing.slug, path), PREVIEW_MEGAPIXELS
-    surveyed = survey_for(*place, options, rows=_ROWS, check_pixels=pixels)
-    preview, plan = preview_import(get_engine(), get_workspace(), growing.slug, surveyed)
-    return Understood(preview, plan.num_known, plan.classes_added)
 
 
 def describe_without_roles(path: Path, options: ImportOptions) -> Preview | None:
@@ -90,7 +63,7 @@ def describe_without_roles(path: Path, options: ImportOptions) -> Preview | None
         A preview without examples, or None where it is no readable table.
     """
     try:
-        columns = list_columns(path, options)
+        columns = look_at_columns(path, options)
     except TracInError:
         return None  # why it cannot be read has been said already
     if not columns:

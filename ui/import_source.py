@@ -8,6 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from tracin_core.files import expand_path
 from tracin_core.housekeeping.uploads import remove_upload
 from ui.failures import told_on_page
 from ui.plain_text import escape_markdown
@@ -79,9 +80,15 @@ def read_path(typed: str) -> Path | None:
     """Return a typed path, or None where there is none, or none that can be meant."""
     # Pasted from a file manager, a path often comes in quotes.
     text = typed.strip().strip("\"'")
-    if not text or "\x00" in text:
+    if not text:
         return None
-    path = Path(text).expanduser()
+    with told_on_page():
+        return _whole_path(text)
+    return None
+
+
+def _whole_path(text: str) -> Path | None:
+    path = expand_path(text)
     if path.is_absolute():
         return path
     st.error(

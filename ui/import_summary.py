@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tracin_core.importing.looking import Understood
 from tracin_core.numerals import counted
 from tracin_core.sources.records import Preview
-from ui.import_reading import Understood
 from ui.plain_text import shorten
 from ui.wording import FORMAT_WORDS
 

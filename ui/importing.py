@@ -8,6 +8,7 @@ import streamlit as st
 
 from tracin_core.errors import TracInError
 from tracin_core.importing.growth import can_grow, describe_other_texts
+from tracin_core.importing.looking import Understood
 from tracin_core.jobs.launching import start_job
 from tracin_core.reviews.jobs import Job
 from tracin_core.reviews.project_management import list_projects
@@ -17,7 +18,7 @@ from tracin_core.sources.backups import is_backup
 from ui.failures import told_on_page
 from ui.import_options import draw_meaning, draw_reading
 from ui.import_preview import draw_preview, without_switches
-from ui.import_reading import Understood, describe_without_roles, name_data, read_data
+from ui.import_reading import describe_without_roles, name_data, read_data
 from ui.import_source import choose_data, forget_upload
 from ui.import_summary import summarize
 from ui.names import suggest_slug

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from tracin_core.files import expand_path
 from tracin_core.housekeeping.deleting import remove_project
 from tracin_core.housekeeping.disk import describe_bytes
 from tracin_core.jobs.launching import start_job
@@ -63,7 +64,7 @@ def _draw_backup(project: Project) -> None:
         "With the checkpoints that no run uses", key=f"backup-trainings-{project.slug}"
     )
     if st.button("Back up", key=f"start-backup-{project.slug}"):
-        options = {"path": str(Path(path).expanduser().absolute()), "with_trainings": trainings}
+        options = {"path": str(expand_path(path).absolute()), "with_trainings": trainings}
         _go_to(start_job(get_engine(), get_workspace(), project.slug, "backup", options))
 
 

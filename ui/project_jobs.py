@@ -13,6 +13,7 @@ from ui.jobs import draw_ended, draw_running, watch_job
 from ui.navigation import open_page
 from ui.plain_text import escape_markdown
 from ui.session import get_engine, select_project
+from ui.uploads import safe_name
 
 KINDS = ("import", "backup", "restore")
 PARAMETER = "job"  # in the address: the job whose outcome is shown
@@ -137,7 +138,7 @@ def _draw_download(job: Job) -> None:
         st.download_button(
             "Download it",
             path.read_bytes,
-            file_name=path.name,
+            file_name=safe_name(path.name),  # it becomes a header
             mime="application/zip",
             key=f"download-{job.id}",
             on_click="ignore",

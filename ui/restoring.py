@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from tracin_core.housekeeping.disk import describe_bytes
-from tracin_core.housekeeping.restoring import read_manifest
+from tracin_core.housekeeping.looking import look_at_backup
 from tracin_core.jobs.launching import start_job
 from tracin_core.numerals import counted
 from ui.failures import told_on_page
@@ -41,7 +41,7 @@ def draw_restoration(file: Path, upload: str) -> None:
         upload: Which choice it came from, as in ``choose_file``; emptied when it is restored.
     """
     with told_on_page():
-        manifest = read_manifest(file)
+        manifest = look_at_backup(file)
         held = [counted(manifest.counts.get(one, 0), one) for one in ("example", "decision")]
         st.text(
             f"{manifest.title} ({manifest.slug}): {', '.join(held)}, "

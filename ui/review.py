@@ -92,7 +92,7 @@ def _pinned_example(project: Project, run: Run) -> ExampleView | None:
 
 
 def _find_requested(project: Project, run: Run, requested: str) -> ExampleView | None:
-    if requested.isdecimal():
+    if requested.isdecimal() and len(requested) <= 18:  # what a database can number
         try:
             view = get_example(get_engine(), int(requested), run.id)
         except NotFoundError:

@@ -17,8 +17,8 @@ from tracin_core.housekeeping.uploads import (
     sweep_uploads,
     upload_folder,
 )
+from tracin_core.importing.looking import unpack_apart
 from tracin_core.sources.backups import is_backup
-from tracin_core.sources.unpacking import unpack_archive
 
 __all__ = [
     "MAX_MEGABYTES",
@@ -91,6 +91,6 @@ def hold_upload(workspace: Workspace, path: Path) -> FolderHold:
 
 def _unpack(path: Path) -> Path:
     """Unpack an archive beside itself, remove it, and return what is to be imported."""
-    found = unpack_archive(path, path.with_name(f"{path.stem or 'upload'}-files"))
+    found = unpack_apart(path, path.with_name(f"{path.stem or 'upload'}-files"))
     path.unlink()
     return found

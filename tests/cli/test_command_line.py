@@ -253,3 +253,12 @@ def test_an_interruption_is_one_sentence(tmp_path: Path):
     assert process.wait(timeout=30) == 130
     assert "Stopped" in errors
     assert "Traceback" not in errors
+
+
+def test_an_error_about_hostile_data_cannot_move_the_cursor(tmp_path, capsys):
+    (tmp_path / "data.csv").write_text("text,\x1b[2Jlab\u202eel\na,b\n")
+    place = ["--workspace", str(tmp_path / "workspace")]
+    assert main(["import", "p", str(tmp_path / "data.csv"), "--label", "x\x1b[31m", *place]) == 2
+    said = capsys.readouterr().err
+    assert "\\x1b" in said
+    assert all(character.isprintable() or character == "\n" for character in said)

@@ -104,11 +104,14 @@ def test_an_archive_that_is_none_is_refused_and_leaves_nothing(workspace, data):
     assert left_over(workspace) == []
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(workspace, monkeypatch):
-    monkeypatch.setattr("tracin_core.sources.trees._SMALL", 10)
-    monkeypatch.setattr("tracin_core.sources.trees._LARGEST_GROWTH", 0)
-    with pytest.raises(InputError, match="at most"):
-        receive_upload(workspace, "bomb.zip", zipped({"a/1.png": b"0" * 11}))
+def test_a_bomb_is_refused_before_it_is_unpacked(workspace):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a/1.png", b"0")
+        archive.filelist[0].file_size = 5 * 2**30  # which its list of files claims
+    with pytest.raises(InputError, match=r"5\.0 GB, expected at most"):
+        receive_upload(workspace, "bomb.zip", io.BytesIO(buffer.getvalue()))
+    assert left_over(workspace) == []
 
 
 def test_the_sweep_takes_what_is_old_and_used_by_nobody(workspace):

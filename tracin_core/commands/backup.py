@@ -25,13 +25,14 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.commands.opening import open_project
     from tracin_core.commands.progress_display import show_progress
     from tracin_core.errors import WorkspaceError
+    from tracin_core.files import expand_path
     from tracin_core.housekeeping.backup import backup_project
     from tracin_core.housekeeping.disk import describe_bytes
     from tracin_core.jobs.inline import do_job
     from tracin_core.reviews.database import is_read_only
 
     opened = open_project(options, "look")
-    path: Path = options.output.expanduser().resolve()
+    path: Path = expand_path(options.output).resolve()
     if not path.parent.is_dir() or path.is_dir():
         what = "is a folder" if path.is_dir() else f"lies in {path.parent}, which does not exist"
         raise WorkspaceError(f"{path} {what}. Name a file in an existing folder after -o.")

@@ -28,10 +28,11 @@ def run(options: argparse.Namespace) -> int:
     """Write the file whole or not at all, and say how many labels it holds."""
     from tracin_core.commands.opening import open_project
     from tracin_core.errors import WorkspaceError
+    from tracin_core.files import expand_path
     from tracin_core.reviews.export import export_labels
 
     opened = open_project(options, "look")
-    path: Path = options.output.expanduser()
+    path: Path = expand_path(options.output)
     if not path.parent.is_dir() or path.is_dir():
         what = "is a folder" if path.is_dir() else f"lies in {path.parent}, which does not exist"
         raise WorkspaceError(f"{path} {what}. Name a file in an existing folder after -o.")

@@ -100,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.importing.surveying import preview_import, survey_for
     from tracin_core.reviews.database import open_database
     from tracin_core.reviews.project_rules import check_slug
+    from tracin_core.work.memory import memory_bounded
 
     check_slug(options.project)
     said = read_options(options)
@@ -107,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
     workspace.prepare()
     engine = open_database(workspace.database_url)
     place = (engine, options.project, options.path)
-    with show_progress(options.project) as report:
+    with show_progress(options.project) as report, memory_bounded(str(options.path)):
         surveyed = survey_for(*place, said, rows=10, on_progress=report)
     preview, plan = preview_import(engine, workspace, options.project, surveyed)
     print_preview(preview, plan, options.project)
@@ -128,10 +129,12 @@ def _import_as_job(
 ) -> ImportReport:
     """Import what was read already, as a job that others see and may cancel."""
     from tracin_core.commands.progress_display import show_progress
+    from tracin_core.files import expand_path
     from tracin_core.importing.importing import import_project
     from tracin_core.jobs.inline import do_job
+    from tracin_core.work.memory import memory_bounded
 
-    path = options.path.expanduser().resolve()
+    path = expand_path(options.path).resolve()
     texts = {name: getattr(options, name) for name in ("title", "description", "strict")}
     reports = []
 
@@ -151,7 +154,7 @@ def _import_as_job(
 
     job_options = {"path": str(path), "options": said.to_json()} | texts
     place = (engine, workspace, options.project, NAME, job_options)
-    with show_progress(options.project) as show:
+    with show_progress(options.project) as show, memory_bounded(str(path)):
         do_job(*place, show=show, work=work)
     return reports[0]
 
@@ -162,13 +165,14 @@ def read_options(options: argparse.Namespace) -> ImportOptions:
     Raises:
         ConfigurationError: If it contradicts itself.
     """
+    from tracin_core.files import expand_path
     from tracin_core.sources.options import ImportOptions
 
     names = [name.replace("-", "_") for name in (*_SINGLE, *_SEVERAL)]
     said: dict[str, Any] = {name: getattr(options, name) for name in names}
     if said["image_root"]:
         # The job may be retried from elsewhere.
-        said["image_root"] = str(Path(said["image_root"]).expanduser().resolve())
+        said["image_root"] = str(expand_path(said["image_root"]).resolve())
     return ImportOptions(
         format=options.format,
         test_share=options.test_share,

@@ -84,6 +84,7 @@ def _retry(opened: OpenedWorkspace, job_id: int) -> int:
 
 
 def _print_log(opened: OpenedWorkspace, job_id: int) -> int:
+    from tracin_core.commands.tables import printable
     from tracin_core.reviews.jobs import get_job
     from tracin_core.work.logs import log_path, read_log
 
@@ -91,19 +92,21 @@ def _print_log(opened: OpenedWorkspace, job_id: int) -> int:
     if log_path(opened.workspace, job) is None:
         print(f"Job {job.id} has no log: its work was told in the terminal that it ran in.")
         return 0
-    print("\n".join(read_log(opened.workspace, job)))
+    print(printable("\n".join(read_log(opened.workspace, job))))
     return 0
 
 
 def _wait(opened: OpenedWorkspace, job_id: int) -> int:
     """Wait for a job; 0 if it has succeeded, else 1."""
+    from tracin_core.commands.tables import printable
     from tracin_core.reviews.jobs import ACTIVE, fail_dead_jobs, get_job
 
     while (job := get_job(opened.engine, job_id)).state in ACTIVE:
         time.sleep(0.5)
         fail_dead_jobs(opened.engine)
     said = "was" if job.state == "cancelled" else "has"
-    print(f"Job {job.id} ({job.kind} {job.project_slug}) {said} {job.state}. {job.error}".rstrip())
+    work = f"Job {job.id} ({job.kind} {job.project_slug})"
+    print(f"{work} {said} {job.state}. {printable(job.error)}".rstrip())
     return 0 if job.state == "succeeded" else 1
 
 

@@ -90,7 +90,7 @@ def _print_table(project: Project, rows: Any, caption: str) -> None:
 
     from tracin_core.commands.tables import print_table
 
-    table = Table(title=Text(project.title), caption=Text(caption), title_justify="left")
+    table = Table(title=Text(excerpt(project.title)), caption=Text(caption), title_justify="left")
     table.add_column("rank", justify="right")
     heads = {"image": "key", "text": "text", "table": "row"}
     table.add_column(heads.get(project.kind, "key"), max_width=EXCERPT_LENGTH)

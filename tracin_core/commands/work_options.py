@@ -93,6 +93,7 @@ def collect_work_options(options: argparse.Namespace) -> dict[str, Any]:
     """
     from dataclasses import fields
 
+    from tracin_core.files import expand_path
     from tracin_core.fitting.work_options import WorkOptions
 
     names = {field.name for field in fields(WorkOptions)}
@@ -101,7 +102,7 @@ def collect_work_options(options: argparse.Namespace) -> dict[str, Any]:
     }
     for name in _PATHS:
         if name in given:
-            given[name] = str(Path(given[name]).expanduser().resolve())
+            given[name] = str(expand_path(given[name]).resolve())
     given["run_my_code"] = False
     if "model" in given:
         given["model"], given["run_my_code"] = agree_to_model(given["model"], options.run_my_code)

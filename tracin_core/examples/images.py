@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from tracin_core.errors import InputError
+from tracin_core.examples.decoding_room import DECODING
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,7 +79,7 @@ def read_image(data: bytes, *, channels: int | None = 3) -> Image:
 
     image = _open(data)
     try:
-        with warnings.catch_warnings():
+        with DECODING.taken(image.width * image.height), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a broken EXIF block is no reason to refuse the image
             image.seek(0)
             image.load()

@@ -16,7 +16,15 @@ from tracin_core.config import Workspace
 from tracin_core.errors import WorkspaceError
 from tracin_core.files import exported_file
 from tracin_core.holding import remove_abandoned_temporaries
-from tracin_core.housekeeping.backup_file import FILES, MANIFEST, PIECE, ROWS, FileEntry, Manifest
+from tracin_core.housekeeping.backup_file import (
+    FILES,
+    MANIFEST,
+    PIECE,
+    ROWS,
+    FileEntry,
+    Manifest,
+    is_index,
+)
 from tracin_core.housekeeping.backup_rows import GROUPS, dump_rows
 from tracin_core.reviews.database import reading_one_state
 from tracin_core.reviews.projects import Project, get_project
@@ -73,6 +81,8 @@ def _find_files(folder: Path, with_trainings: bool) -> Iterator[Path]:
     for root, folders, files in os.walk(folder):
         if Path(root) == folder:
             folders[:] = [name for name in folders if name not in left_out]
+        place = Path(root).relative_to(folder)
+        folders[:] = [name for name in folders if not is_index(str(place / name))]
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(root) / name

@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 from tracin_core.errors import InputError, WorkspaceError
+from tracin_core.files import check_ordinary
 
 FORMAT = "tracin-project"
 VERSION = 1
 MANIFEST = "manifest.json"
 # Where in the archive a project's rows and files are.
 ROWS, FILES = "rows", "files"
-LARGEST_MANIFEST = 512 * 1024 * 1024  # bytes; a million images take 150 MB
+# What the list of files may take: so much for each file, with the paths of its links; a million
+# images take 150 MB. Decoded, JSON takes up to forty times its size, so its values are counted too.
+MANIFEST_BASE, MANIFEST_BYTES_A_FILE = 1024 * 1024, 4096
+MANIFEST_VALUES_BASE, MANIFEST_VALUES_A_FILE = 10_000, 16
 # What compression may gain at most. Rows gain a factor of 5 to 30, the rest is not compressed;
 # an archive that claims more is made to fill a disk.
 LARGEST_RATIO = 200
@@ -34,6 +40,14 @@ PIECE = 1024 * 1024  # bytes read at a time
 _EXPECTED = (
     "Expected a file that `python -m tracin_core backup` wrote. Data of your own is imported "
     "instead: python -m tracin_core import, or “Import data” on Projects."
+)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+# What the reader of zip archives answers damaged ones with.
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError),
+    *(UnicodeDecodeError, IndexError, struct.error),
 )
 
 
@@ -92,13 +106,15 @@ def open_backup(path: Path) -> Iterator[tuple[zipfile.ZipFile, Manifest]]:
         WorkspaceError: If it cannot be read.
     """
     try:
+        # First of all: to open a pipe would wait for ever.
+        check_ordinary(path, "a backup that this program wrote")
         _check_kind(path)
         with zipfile.ZipFile(path) as archive:
             manifest = _read_manifest(archive)
             _check_names(archive, manifest)
             _check_sizes(archive, manifest, path.stat().st_size)
             yield archive, manifest
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise _damaged(str(error) or type(error).__name__) from error
     except OSError as error:
         if error.filename is None or Path(error.filename) != path:
@@ -178,11 +194,19 @@ def _check_kind(path: Path) -> None:
     raise InputError(f"{path.name} is no backup of a project: it is no zip archive. {_EXPECTED}")
 
 
+def is_index(name: str) -> bool:
+    """Tell whether a path in a project's folder is a run's index, or lies in one.
+
+    Indexes are read by native code, so none that comes from elsewhere is used. They are neither
+    backed up nor restored, and built from the vectors, which are.
+    """
+    parts = PurePath(name).parts
+    return len(parts) > 2 and parts[0] == "runs" and parts[2].startswith("index-")
+
+
 def _read_manifest(archive: zipfile.ZipFile) -> Manifest:
     try:
-        if archive.getinfo(MANIFEST).file_size > LARGEST_MANIFEST:
-            raise _damaged("its list of files is too long")
-        content: dict[str, Any] = json.loads(archive.read(MANIFEST))
+        content: dict[str, Any] = json.loads(_read_list(archive))
         if content.pop("format") != FORMAT:
             raise KeyError("format")
         version = content.pop("version")
@@ -223,6 +247,41 @@ def _plain_text(value: object) -> str:
         raise ValueError(f"{value!r:.40} is no text")
     value.encode()
     return value
+
+
+def _read_list(archive: zipfile.ZipFile) -> bytes:
+    """Return the manifest, which may be no longer than the number of files explains."""
+    info, count = archive.getinfo(MANIFEST), len(archive.infolist())
+    most = MANIFEST_BASE + MANIFEST_BYTES_A_FILE * count
+    if info.file_size > most:
+        raise _damaged(
+            f"its list of {count:,} files has {info.file_size:,} bytes, more than {most:,}"
+        )
+    text = archive.read(MANIFEST)
+    check_values(text, MANIFEST_VALUES_BASE + MANIFEST_VALUES_A_FILE * count, "its list of files")
+    return text
+
+
+def check_values(text: bytes, most: int, what: str) -> None:
+    """See that JSON does not hold far more values than it should, before it is decoded.
+
+    Args:
+        text: JSON; a value of three bytes takes a hundred once it is decoded.
+        most: Values.
+        what: What it is, for the message.
+
+    Raises:
+        InputError: If it does.
+    """
+    if _count_values(text) > most:
+        # Commas and brackets in texts are none that divide values.
+        count = _count_values(_STRING.sub(b"", text))
+        if count > most:
+            raise _damaged(f"{what} holds {count:,} values, more than {most:,}")
+
+
+def _count_values(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def _check_names(archive: zipfile.ZipFile, manifest: Manifest) -> None:

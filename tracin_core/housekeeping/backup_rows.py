@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from typing import IO, Any
 
 from sqlalchemy import JSON, Column, ColumnElement, Connection, Select, Table, select
 
 from tracin_core.errors import InputError
+from tracin_core.housekeeping.backup_file import check_values
 from tracin_core.reviews.schema import (
     Base,
     CheckpointRow,
@@ -26,8 +26,12 @@ from tracin_core.reviews.schema import (
     UtcDateTime,
 )
 
-# Bytes of one row: a text of some megabytes, escaped. A file cannot fill the memory with a line.
-LONGEST_ROW = 256 * 1024 * 1024
+# Bytes of one row: a text of some megabytes, escaped, or the settings of a project.
+LONGEST_ROW = 64 * 1024 * 1024
+# Values in one row: a run's settings hold the vocabulary, a table's example a thousand fields.
+MOST_VALUES = 1_000_000
+# Characters of the rows that are entered at once, which are all in memory.
+LARGEST_CHUNK = 16 * 1024 * 1024
 CHUNK = 5000
 # Long before and after this program.
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
@@ -159,9 +163,16 @@ def _check_missing(group: RowGroup, header: list[str]) -> None:
 
 
 def in_chunks(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    """Yield rows in lists of at most ``size``."""
-    iterator = iter(rows)
-    while chunk := list(islice(iterator, size)):
+    """Yield rows in lists of at most ``size``, fewer where they are long."""
+    chunk: list[dict[str, Any]] = []
+    length = 0
+    for row in rows:
+        chunk.append(row)
+        length += sum(len(value) for value in row.values() if isinstance(value, str))
+        if len(chunk) == size or length > LARGEST_CHUNK:
+            yield chunk
+            chunk, length = [], 0
+    if chunk:
         yield chunk
 
 
@@ -173,6 +184,7 @@ def _read_lines(group: RowGroup, file: IO[bytes]) -> Iterator[Any]:
                 f"Row {number} of the backup's table {group.name} is longer than "
                 f"{LONGEST_ROW:,} bytes. Expected rows as this program writes them."
             )
+        check_values(line, MOST_VALUES, f"row {number} of its table {group.name}")
         try:
             yield json.loads(line)
         except (ValueError, RecursionError) as error:

@@ -19,6 +19,7 @@ from tracin_core.housekeeping.backup_file import (
     PIECE,
     ROWS,
     Manifest,
+    is_index,
     open_backup,
     open_entry,
 )
@@ -145,7 +146,8 @@ def _check_room(workspace: Workspace, manifest: Manifest) -> None:
 
 def _unpack(archive: ZipFile, manifest: Manifest, folder: Path, on_progress: OnProgress) -> None:
     stage = "unpacking the files"
-    names = [name for name in manifest.entries if name.startswith(f"{FILES}/")]
+    files = [name for name in manifest.entries if name.startswith(f"{FILES}/")]
+    names = [name for name in files if not is_index(name.removeprefix(f"{FILES}/"))]
     try:
         for number, name in enumerate(names):
             on_progress(Progress(stage, number, len(names)))
@@ -155,6 +157,8 @@ def _unpack(archive: ZipFile, manifest: Manifest, folder: Path, on_progress: OnP
                 while piece := source.read(PIECE):
                     file.write(piece)
         for link, other in manifest.links.items():
+            if is_index(link) or is_index(other):
+                continue
             (folder / link).parent.mkdir(parents=True, exist_ok=True)
             os.link(folder / other, folder / link)
     except OSError as error:

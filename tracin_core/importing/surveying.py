@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
 from tracin_core.errors import InputError, NotFoundError
+from tracin_core.files import expand_path
 from tracin_core.importing.growth import check_same_kind, read_known, recall_options
 from tracin_core.reviews.projects import Project, get_project
 from tracin_core.sources import ImportOptions, Preview, Source, open_source
@@ -101,7 +102,7 @@ def _check_is_text(path: Path) -> None:
     Raises:
         InputError: If a name in it is bytes that are no text.
     """
-    name = str(path.expanduser().resolve())
+    name = str(expand_path(path).resolve())
     if is_broken(name):
         raise InputError(
             f"The path {ascii_escaped(name)} has a name in it that is no valid Unicode, which the "

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 from tracin_core.errors import CheckpointError
+from tracin_core.files import check_ordinary
+from tracin_core.influence.bounded_globals import allocations_bounded, check_archive
 from tracin_core.influence.checkpoint_refusals import UNREADABLE, explain_refusal
 from tracin_core.influence.stand_ins import stand_ins_allowed
 
@@ -21,6 +23,8 @@ from tracin_core.influence.stand_ins import stand_ins_allowed
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 SHARDS = re.compile(r"-\d{5}-of-\d{5}\.(safetensors|bin)$")
 TRAINER_STATE = "trainer_state.json"
+# Bytes; an index names some thousand tensors, a state has a line for each step that was logged.
+_LARGEST_JSON = 256 * 2**20
 
 
 def read_content(path: Path) -> Mapping[str, Any]:
@@ -33,6 +37,7 @@ def read_content(path: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: If there is nothing, it is damaged, or would have to be unpickled.
     """
+    check_ordinary(path, "a file written by torch.save or safetensors", CheckpointError)
     if path.is_dir():
         return read_content(find_weights_file(path))
     if not path.is_file():
@@ -80,8 +85,9 @@ def read_torch(path: Path) -> Any:
             "torch.save had time to finish. Wait until the training has written it, or move it "
             "out of the folder, or save or copy it again."
         )
+    check_archive(path)
     try:
-        with stand_ins_allowed():
+        with stand_ins_allowed(), allocations_bounded():
             # Mapped where the format allows: who wants the learning rate reads no weights.
             mapped = zipfile.is_zipfile(path)
             return torch.load(path, weights_only=True, map_location="cpu", mmap=mapped)
@@ -96,6 +102,9 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: If it is damaged.
     """
     try:
+        check_ordinary(path, "a JSON file", CheckpointError)
+        if path.stat().st_size > _LARGEST_JSON:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracin_core.errors import CheckpointError
+from tracin_core.files import check_ordinary, expand_path
 from tracin_core.influence.checkpoint_files import (
     SHARDS,
     TRAINER_STATE,
@@ -75,7 +76,8 @@ def find_checkpoints(folder: str | Path) -> list[Checkpoint]:
     Raises:
         CheckpointError: If there are none, one cannot be read, or the order is unknown.
     """
-    folder = Path(folder)
+    folder = expand_path(folder)
+    check_ordinary(folder, "the folder that training wrote its checkpoints to", CheckpointError)
     if not folder.exists():
         raise CheckpointError(
             f"Folder {folder} does not exist; expected the folder that training wrote its "

@@ -11,12 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
 from tracin_core.config import Workspace
-from tracin_core.errors import TracInError
+from tracin_core.errors import RetrievalError, TracInError, WorkspaceError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from tracin_core.reviews.projects import Project
+    from tracin_core.runs import RunFolder
 
 Level = Literal["ok", "note", "broken"]
 PACKAGES = ("torch", "streamlit", "sqlalchemy", "alembic", "numpy", "pandas", "pyarrow", "annoy")
@@ -199,6 +200,26 @@ def _check_project(workspace: Workspace, engine: Engine, project: Project) -> It
     for problem in problems:
         yield Finding("broken", subject, str(problem))
     if not problems:
+        yield from _mend_indexes(workspace, engine, project, folder)
         evidence = open_evidence(folder.root)
         recalls = ", ".join(f"{layers} {evidence.recall(layers):.3f}" for layers in evidence.layers)
         yield Finding("ok", subject, f"run {run.key} is whole; recall of its indexes: {recalls}")
+
+
+def _mend_indexes(
+    workspace: Workspace, engine: Engine, project: Project, folder: RunFolder
+) -> Iterator[Finding]:
+    """Build the indexes that are missing or not to be trusted, unless somebody is at work."""
+    from tracin_core.retrieval.run_indexes import mend_indexes
+    from tracin_core.reviews.jobs import active_job
+
+    if active_job(engine, project.slug) is not None:
+        return
+    try:
+        mended = mend_indexes(folder)
+    except (RetrievalError, WorkspaceError) as error:
+        yield Finding("note", f"project {project.slug}", str(error))
+        return
+    if mended:
+        text = f"Built the index over {' and '.join(mended)} layers again from the run's vectors."
+        yield Finding("note", f"project {project.slug}", text)

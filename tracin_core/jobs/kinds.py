@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
-from tracin_core.errors import JobError
-from tracin_core.work.progress import OnProgress
+from tracin_core.errors import JobError, TracInError
+from tracin_core.work.memory import memory_bounded
+from tracin_core.work.progress import OnProgress, Progress
+
+if TYPE_CHECKING:
+    from tracin_core.reviews.projects import Project
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,7 @@ class Assignment:
     on_progress: OnProgress
 
 
+_LOGGER = logging.getLogger(__name__)
 Work = Callable[[Assignment], dict[str, Any]]
 
 
@@ -137,17 +143,18 @@ def _import(assignment: Assignment) -> dict[str, Any]:
     from tracin_core.sources import ImportOptions
 
     options = assignment.options
-    report = import_project(
-        assignment.engine,
-        assignment.workspace,
-        assignment.slug,
-        Path(options["path"]),
-        ImportOptions.from_json(options.get("options", {})),
-        title=options.get("title"),
-        description=options.get("description", ""),
-        strict=options.get("strict", False),
-        on_progress=assignment.on_progress,
-    )
+    with memory_bounded(options["path"]):
+        report = import_project(
+            assignment.engine,
+            assignment.workspace,
+            assignment.slug,
+            Path(options["path"]),
+            ImportOptions.from_json(options.get("options", {})),
+            title=options.get("title"),
+            description=options.get("description", ""),
+            strict=options.get("strict", False),
+            on_progress=assignment.on_progress,
+        )
     return report.to_json()
 
 
@@ -168,14 +175,34 @@ def _backup(assignment: Assignment) -> dict[str, Any]:
 def _restore(assignment: Assignment) -> dict[str, Any]:
     from tracin_core.housekeeping.restoring import restore_project
 
-    project = restore_project(
-        assignment.engine,
-        assignment.workspace,
-        Path(assignment.options["path"]),
-        slug=assignment.slug,
-        on_progress=assignment.on_progress,
-    )
+    with memory_bounded(f"The backup {assignment.options['path']}"):
+        project = restore_project(
+            assignment.engine,
+            assignment.workspace,
+            Path(assignment.options["path"]),
+            slug=assignment.slug,
+            on_progress=assignment.on_progress,
+        )
+        _build_indexes(assignment, project)
     return {"project": project.slug}
+
+
+def _build_indexes(assignment: Assignment, project: Project) -> None:
+    """Build the indexes of all runs, which no backup has; without them search is exact, slower."""
+    from tracin_core.retrieval.run_indexes import mend_indexes
+    from tracin_core.runs import RunFolder
+
+    stage = "building the indexes"
+    runs = assignment.workspace.project_folder(project.slug) / "runs"
+    for folder in sorted(runs.iterdir()) if runs.is_dir() else ():
+        try:
+            mend_indexes(
+                RunFolder(folder),
+                lambda done, total: assignment.on_progress(Progress(stage, done, total)),
+            )
+        except TracInError as error:
+            # The project is back, and works; doctor says what is wrong with its run.
+            _LOGGER.warning("The index of the run %s was not built: %s", folder.name, error)
 
 
 register_kind(
@@ -197,7 +224,7 @@ register_kind(
     "restore",
     JobKind(
         work=_restore,
-        plan={"unpacking the files": 4, "entering the rows": 6},
+        plan={"unpacking the files": 4, "entering the rows": 5, "building the indexes": 1},
         needs_project=False,
     ),
 )

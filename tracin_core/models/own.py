@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tracin_core.errors import ConfigurationError
+from tracin_core.files import check_ordinary, expand_path
 from tracin_core.terms import Kind, Task
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def read_reference(reference: str) -> tuple[Path, str]:
             "returns the network, with a colon between. Write for example: "
             "--model my_model.py:build"
         )
-    return Path(file).expanduser(), function
+    return expand_path(file), function
 
 
 def read_source(file: Path) -> bytes:
@@ -145,6 +146,7 @@ def read_source(file: Path) -> bytes:
     Raises:
         ConfigurationError: If it is missing, too large or cannot be read.
     """
+    check_ordinary(file, "the Python file with the network", ConfigurationError)
     if not file.is_file():
         raise ConfigurationError(
             f"The model's file {file} does not exist; expected the Python file with the function "

@@ -51,6 +51,19 @@ class Recurrence:
     total_score: float
 
 
+# Of each file: its place on the disk, size, and times of the last change of content and of entry.
+Status = tuple[tuple[int, int, int, int], ...]
+
+
+def _status_of(path: Path) -> tuple[int, int, int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0, 0)  # opening it says what is wrong
+    # The last one cannot be set by whoever changes a file and puts its time back.
+    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
 class Evidence:
     """Proponents and opponents of the examples of one run, or of new ones.
 
@@ -77,7 +90,8 @@ class Evidence:
     def _forget(self) -> None:
         self._vectors = cache(self._folder.vectors)
         self._index = cache(self._open_index)
-        self._opened: dict[tuple[Layers, Split], tuple[int, int, int]] = {}
+        self._opened: dict[tuple[Layers, Split], Status] = {}
+        self._faults: dict[Layers, str] = {}
 
     def _check_files(self, layers: Layers, split: Split) -> None:
         """Open the vectors again where their file is not the one that was opened.
@@ -91,13 +105,13 @@ class Evidence:
                 self._forget()
                 self._opened[layers, part] = status
 
-    def _file_status(self, layers: Layers, split: Split) -> tuple[int, int, int]:
-        path = self._folder.vectors_path(layers, split)
-        try:
-            found = path.stat()
-        except OSError:
-            return (0, 0, 0)  # opening it says what is wrong
-        return (found.st_ino, found.st_size, found.st_mtime_ns)
+    def _file_status(self, layers: Layers, split: Split) -> Status:
+        paths = [self._folder.vectors_path(layers, split)]
+        if split == SPLITS[0]:
+            # Annoy has its files mapped as well. Of a digest that was right when they were opened
+            # nothing is left once they change.
+            paths += sorted(self._folder.index_path(layers).rglob("*"))
+        return tuple(map(_status_of, paths))
 
     def neighbours(
         self,
@@ -216,20 +230,27 @@ class Evidence:
         """Return the measured share of true neighbours that influence finds."""
         return self._index(self.choose_layers(layers)).recall
 
+    def index_fault(self, layers: Layers | None = None) -> str:
+        """Say why the run's index is not used and what can be done; nothing where it is."""
+        layers = self.choose_layers(layers)
+        self._check_files(layers, "train")
+        self._index(layers)
+        return self._faults.get(layers, "")
+
     def _search(
         self, queries: Matrix, side: Side, k: int, layers: Layers, measure: Measure
     ) -> Found:
         return self._index(layers).search(queries, k, side, measure=measure)
 
     def _open_index(self, layers: Layers) -> Index:
-        """Open the run's index; without one, search exactly, which needs none."""
+        """Open the run's index; without a sound one, search exactly, which needs none."""
         vectors, path = self._vectors(layers, "train"), self._folder.index_path(layers)
-        try:
-            return open_index(path, vectors) if path.exists() else build_index(vectors, "exact")
-        except RetrievalError as error:
-            raise RunFolderError(
-                f"{error} (With the folder deleted, search is exact until then.)"
-            ) from error
+        if path.exists():
+            try:
+                return open_index(path, vectors)
+            except RetrievalError as error:
+                self._faults[layers] = f"{error} Until then every example is compared, exactly."
+        return build_index(vectors, "exact")
 
     def _check_positions(self, positions: np.ndarray, split: Split, count: int) -> None:
         outside = positions[(positions < 0) | (positions >= count)]

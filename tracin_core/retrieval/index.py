@@ -14,7 +14,7 @@ from tracin_core.retrieval.annoy_files import AnnoyFactory, make_annoy, open_ban
 from tracin_core.retrieval.band import Effort
 from tracin_core.retrieval.device_search import DeviceSearch, find_gpu
 from tracin_core.retrieval.exact import CosineSearch, ExactSearch
-from tracin_core.retrieval.index_record import IndexRecord, Kind, read_record
+from tracin_core.retrieval.index_record import IndexRecord, Kind, check_files, read_record
 from tracin_core.retrieval.queries import Found, Measure, Searcher, Side
 from tracin_core.retrieval.vectors import Numbers, as_vectors, compute_fingerprint
 from tracin_core.runs.arrays import HEADER_ERRORS
@@ -138,8 +138,8 @@ def open_index(
         annoy_factory: Makes an empty Annoy index of so many dimensions.
 
     Raises:
-        RetrievalError: If the index is missing, corrupt, or of other vectors, or annoy is
-            missing and it needs it.
+        RetrievalError: If the index is missing, corrupt, changed since it was built, or of other
+            vectors, or annoy is missing and it needs it.
     """
     folder, vectors = Path(path), as_vectors(train_vectors)
     record = read_record(folder)
@@ -150,6 +150,7 @@ def open_index(
             f"numbers, and those given ({vectors.shape[0]} of {vectors.shape[1]}) are not the "
             "same. Delete the folder and build the index again."
         )
+    check_files(folder, record)
     exact = ExactSearch(vectors, _read_norms(folder, len(vectors)))
     if record.kind == "exact":
         return Index(record, exact)

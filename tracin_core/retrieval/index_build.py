@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,7 +20,7 @@ from tracin_core.retrieval.annoy_build import build_bands
 from tracin_core.retrieval.annoy_files import AnnoyFactory, make_annoy
 from tracin_core.retrieval.exact import ExactSearch
 from tracin_core.retrieval.index import BANDS_FOLDER, NORMS_FILE, Index
-from tracin_core.retrieval.index_record import IndexRecord
+from tracin_core.retrieval.index_record import IndexRecord, hash_files
 from tracin_core.retrieval.queries import SIDES, Searcher
 from tracin_core.retrieval.recall import (
     EFFORTS,
@@ -117,6 +117,7 @@ def build_index(
         )
         if folder is not None:
             np.save(folder / NORMS_FILE, exact.norms)
+            record = replace(record, digests=hash_files(folder))
             record.write(folder)
     return Index(record, exact, trial.bands)
 

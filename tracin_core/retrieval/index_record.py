@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -28,6 +29,8 @@ class IndexRecord:
         note: Why this kind, in a sentence for the person who chose another or none.
         timings: Seconds: ``build``, ``exact_query``, ``query`` (medians of single queries).
         effort: How hard Annoy searches each band (candidates, search_k); empty if exact.
+        digests: SHA-256 of every other file of the index by its name; None in the records of
+            programs that wrote none.
         schema_version: Of this file.
     """
 
@@ -39,11 +42,60 @@ class IndexRecord:
     note: str = ""
     timings: dict[str, float] = field(default_factory=dict)
     effort: dict[str, int] = field(default_factory=dict)
+    digests: dict[str, str] | None = None
     schema_version: int = SCHEMA_VERSION
 
     def write(self, folder: Path) -> None:
         """Write the record into an index's folder."""
         (folder / FILE_NAME).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of an index but its record, by name below the folder.
+
+    Raises:
+        RetrievalError: If there is something that is no file, or cannot be read.
+    """
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name == FILE_NAME or (path.is_dir() and not path.is_symlink()):
+            continue
+        if path.is_symlink() or not path.is_file():
+            raise _changed(folder, f"{name} is no plain file")
+        with path.open("rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def check_files(folder: Path, record: IndexRecord) -> None:
+    """See that the files of an index are what was written, every byte of them.
+
+    Annoy believes its file: a changed one makes it read memory that is not there, which ends the
+    process. So sizes and times, which anything that copies or restores a file may keep, do not
+    do. Reading a file of 1 GB takes about a second, once for each process.
+
+    Raises:
+        RetrievalError: If a file is missing, changed, or too many; or if no digests were kept and
+            the index is one of Annoy.
+    """
+    if record.digests is None:
+        if record.kind == "annoy":
+            raise _changed(folder, "it was built before digests were kept")
+        return  # nothing in it is believed by anything but NumPy, which checks what it reads
+    found = hash_files(folder)
+    differing = sorted(
+        name for name in {*found, *record.digests} if found.get(name) != record.digests.get(name)
+    )
+    if differing:
+        raise _changed(folder, f"{', '.join(differing[:3])} changed after it was built")
+
+
+def _changed(folder: Path, found: str) -> RetrievalError:
+    return RetrievalError(
+        f"The index in {folder} is not used: {found}. Expected the files that were saved with it. "
+        "Delete the folder and build the index again; `python -m tracin_core doctor` does both."
+    )
 
 
 def read_record(folder: Path) -> IndexRecord:
@@ -56,6 +108,7 @@ def read_record(folder: Path) -> IndexRecord:
         values: dict[str, Any] = json.loads((folder / FILE_NAME).read_text("utf-8"))
         version = int(values["schema_version"])
         if version <= SCHEMA_VERSION:
+            values.setdefault("digests", None)
             record = IndexRecord(**{f.name: values[f.name] for f in fields(IndexRecord)})
             if record.kind not in ("exact", "annoy"):
                 raise ValueError(f"kind {record.kind!r:.80}")

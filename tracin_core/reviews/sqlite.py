@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection
 from sqlalchemy.exc import OperationalError
 
 from tracin_core.errors import DatabaseError
+from tracin_core.files import check_ordinary
 
 # Execution option of a connection that is going to write.
 WRITE_OPTION = "tracin_write"
@@ -42,6 +43,7 @@ def prepare_file(url: URL, *, to_look: bool = False) -> bool:
             "at the end. Expected sqlite:///path/to/file.db."
         )
     path = Path(url.database)
+    check_ordinary(path, "the path of a database file", DatabaseError)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_folder = path.is_dir()

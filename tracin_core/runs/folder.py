@@ -204,8 +204,6 @@ class RunFolder:
             yield partial(self._open_probabilities, config, split)
             for layers in config.scored_layers:
                 yield partial(self._open_vectors, config, layers, split)
-        for layers in config.scored_layers:
-            yield partial(self._check_exists, self.index_path(layers))
 
     def _sound_signals(self, config: RunConfig, split: Split) -> Path:
         num_rows = config.counts[split] * len(config.checkpoints)

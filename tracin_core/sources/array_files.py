@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,15 +16,18 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from tracin_core.errors import InputError
+from tracin_core.sources.archive_bounds import open_zip
 from tracin_core.sources.text_encoding import unreadable
+from tracin_core.sources.trees import check_size
 
 _CHUNK = 8 * 2**20  # bytes read at a time
 # What the readers of zip and of arrays answer damaged or encrypted files with.
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError),
-    *(NotImplementedError, RuntimeError, SyntaxError, OverflowError, MemoryError),
+    *(NotImplementedError, RuntimeError, SyntaxError, OverflowError),
 )
-MAX_WHOLE = 2**30  # bytes of an array that is read as a whole: labels
+MAX_WHOLE = 2**28  # bytes of an array that is read as a whole: labels; and of one row
+_LONGEST_HEADER = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,9 @@ class ArrayFile:
         """
         self.path = path
         self.headers: dict[str, ArrayHeader] = {}
-        with _explained(path), zipfile.ZipFile(path) as archive:
+        with _explained(path), open_zip(path) as archive:
+            members = archive.infolist()
+            check_size(path, len(members), sum(one.file_size for one in members))
             for member in archive.namelist():
                 name = member.removesuffix(".npy")
                 with archive.open(member) as file:
@@ -74,10 +80,10 @@ class ArrayFile:
         """
         header = self.headers[name]
         self._check(header)
-        size = int(np.prod(header.shape, dtype=np.int64)) * header.dtype.itemsize
+        size = math.prod(header.shape) * header.dtype.itemsize
         if size > MAX_WHOLE:
             raise InputError(
-                f"The array {header} in {self.path} has {size / 2**30:.1f} GB, expected a list "
+                f"The array {header} in {self.path} has {size / 2**20:,.0f} MB, expected a list "
                 "of labels. Name another array with --label."
             )
         with _explained(self.path), np.load(self.path, allow_pickle=False) as arrays:
@@ -94,7 +100,7 @@ class ArrayFile:
         self._check(header)
         with (
             _explained(self.path),
-            zipfile.ZipFile(self.path) as archive,
+            open_zip(self.path) as archive,
             archive.open(f"{name}.npy") as file,
         ):
             shape, by_columns, dtype = _read_header(file)
@@ -116,7 +122,9 @@ class ArrayFile:
 def _read_rows(
     file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Iterator[npt.NDArray[Any]]:
-    row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+    row_bytes = math.prod(shape[1:]) * dtype.itemsize
+    if row_bytes > MAX_WHOLE:
+        raise ValueError(f"one row has {row_bytes:,} bytes, more than {MAX_WHOLE:,}")
     at_once = max(_CHUNK // max(row_bytes, 1), 1)
     for start in range(0, shape[0], at_once):
         count = min(at_once, shape[0] - start)
@@ -126,13 +134,28 @@ def _read_rows(
         yield from np.frombuffer(data, dtype=dtype).reshape(count, *shape[1:])
 
 
+class _Short:
+    """The beginning of a file, of which a header is read: NumPy takes as much as one claims."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        if size > _LONGEST_HEADER:
+            raise ValueError(f"a header of {size:,} bytes")
+        return self._file.read(size)
+
+
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = npy.read_magic(file)
-    if version == (1, 0):
-        return npy.read_array_header_1_0(file)
-    if version == (2, 0):
-        return npy.read_array_header_2_0(file)
-    raise ValueError(f"format {version} of named fields")
+    start: Any = _Short(file)
+    version = npy.read_magic(start)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"format {version} of named fields")
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, by_columns, dtype = read(start)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"a shape of {shape}")
+    return shape, by_columns, dtype
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 
-from tracin_core.errors import InputError
+from tracin_core.errors import InputError, TracInError
+from tracin_core.sources.archive_bounds import open_zip
+from tracin_core.sources.trees import DAMAGED
 
 # As `backup` writes them; the manifest begins with the format, and both names are in no other zip.
 _MANIFEST, _ROWS = "manifest.json", "rows/project.jsonl"
@@ -35,10 +36,10 @@ def is_backup(path: Path) -> bool:
     try:
         if not path.is_file() or not zipfile.is_zipfile(path):
             return False
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             if not {_MANIFEST, _ROWS} <= set(archive.namelist()):
                 return False
             with archive.open(_MANIFEST) as file:
                 return _FORMAT in file.read(_BEGINNING)
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
+    except (TracInError, OSError, EOFError, *DAMAGED, RuntimeError):
         return False  # whoever opens it says what is wrong

@@ -12,11 +12,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tracin_core.errors import InputError
+from tracin_core.files import check_ordinary
+from tracin_core.sources.cells import in_parts, to_values
+from tracin_core.sources.csv_rows import MAX_FIELD
+from tracin_core.sources.parquet_bounds import (
+    BATCH,
+    LARGEST_ROWS_PER_BYTE,
+    check_batch,
+    check_growth,
+    choose_batch,
+    find_shared,
+)
 from tracin_core.sources.records import Problem
-from tracin_core.sources.rows import Row, Schema, check_column_names
+from tracin_core.sources.rows import Row, Schema, check_column_names, row_problem
 from tracin_core.sources.text_encoding import unreadable
 
-_BATCH = 512  # rows; with photographs in them some hundred megabytes at most
 FileKind = Literal["parquet", "arrow"]
 
 
@@ -40,6 +50,8 @@ class ColumnarReader:
             features: As ``dataset_info.json`` has them; None to take those of the first file.
         """
         paths = [path for of_split in files.values() for path in of_split]
+        for path in paths:
+            check_ordinary(path, "a Parquet or Arrow file")
         is_alone = len(paths) == 1 and kind == "parquet"
         self.name = paths[0].name if is_alone else folder.resolve().name
         self.folder = folder
@@ -67,7 +79,11 @@ class ColumnarReader:
                 for values in self._read_file(path, columns):
                     place = self._place(split, in_split, path, in_file)
                     number, in_split, in_file = number + 1, in_split + 1, in_file + 1
-                    yield Row(number, values, split or None, place)
+                    longest = max((len(v) for v in values if type(v) is str), default=0)
+                    if longest > MAX_FIELD:
+                        yield _too_long(number, longest)
+                    else:
+                        yield Row(number, values, split or None, place)
 
     def _read_file(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         for batch in _read_batches(path, self._kind, list(columns)):
@@ -83,23 +99,29 @@ class ColumnarReader:
         return None
 
 
+def _too_long(number: int, length: int) -> Problem:
+    """Return the problem of a row that is told at once: even to look at its end takes time."""
+    return row_problem(
+        number,
+        f"A cell has {length:,} characters, expected at most {MAX_FIELD:,}. Cut it, or split it "
+        "into several rows.",
+        "cell too long",
+    )
+
+
 def _to_list(column: pa.Array, path: Path) -> list[Any]:
-    """Return a column's values; bytes that are no UTF-8 become lone surrogates, row by row."""
-    is_large = pa.types.is_large_string(column.type)
     try:
-        values: list[Any] = column.to_pylist()
-        return values
+        return to_values(column)
     except UnicodeDecodeError as error:
-        if not is_large and not pa.types.is_string(column.type):
-            raise _damaged(path, error) from error
-    found = column.cast(pa.large_binary() if is_large else pa.binary()).to_pylist()
-    return [None if raw is None else raw.decode("utf-8", "surrogateescape") for raw in found]
+        raise _damaged(path, error) from error
 
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
+    except MemoryError:
+        raise  # which whoever bounds the memory explains
     except OSError as error:
         if isinstance(error, pa.ArrowException) or error.errno is None:
             raise _damaged(path, error) from error
@@ -128,6 +150,7 @@ def _open_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
     with _explained(path):
         if kind == "parquet":
             with pq.ParquetFile(path) as file:
+                check_growth(path, file.metadata)
                 return file.schema_arrow, file.metadata.num_rows
         with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as reader:
             return reader.schema, 0
@@ -136,15 +159,31 @@ def _open_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
 def _read_batches(path: Path, kind: FileKind, columns: list[str]) -> Iterator[pa.RecordBatch]:
     with _explained(path):
         if kind == "parquet":
-            with pq.ParquetFile(path) as file:
-                yield from file.iter_batches(batch_size=_BATCH, columns=columns)
+            yield from _read_parquet(path, columns)
         else:
-            with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as reader:
-                for batch in reader:
-                    # A damaged file's offsets may point anywhere in memory.
-                    batch.validate(full=True)
-                    for start in range(0, batch.num_rows, _BATCH):
-                        yield batch.slice(start, _BATCH)
+            yield from _read_arrow(path, columns)
+
+
+def _read_parquet(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path) as file:
+        shared = find_shared(file.metadata)
+        batch = choose_batch(file.metadata, shared)
+    with pq.ParquetFile(path, read_dictionary=shared) as file:
+        yield from file.iter_batches(batch_size=batch, columns=columns)
+
+
+def _read_arrow(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    rows, most = 0, LARGEST_ROWS_PER_BYTE * path.stat().st_size
+    with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as reader:
+        for batch in reader:
+            rows += batch.num_rows
+            if rows > most:
+                raise ValueError(f"it claims {rows:,} rows, of which it cannot hold the bytes")
+            check_batch(path, batch.nbytes)
+            # A damaged file's offsets may point anywhere in memory.
+            batch.validate(full=True)
+            for start in range(0, batch.num_rows, BATCH):
+                yield from in_parts(batch.slice(start, BATCH).select(columns))
 
 
 def _check_same_columns(schemas: Sequence[pa.Schema], files: Mapping[str, Sequence[Path]]) -> None:

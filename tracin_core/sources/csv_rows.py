@@ -7,10 +7,14 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from tracin_core.errors import InputError
 from tracin_core.sources.records import Problem
 from tracin_core.sources.rows import row_problem
+from tracin_core.sources.values import show
 
 MAX_FIELD = 2_000_000  # characters; what is longer is a quote that was never closed
+# Characters of all lines of a row: a field may have a line break in it, a row of them no end.
+MAX_ROW = 32_000_000
 _ESCAPED = re.compile(r'\\(["\\])')
 Fields = list[str]
 
@@ -52,7 +56,7 @@ def parse_rows(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, Fi
     number = width = 0
     while True:
         number += 1
-        consumed.lines.clear()
+        consumed.begin_row()
         try:
             fields = next(parser)
         except StopIteration:
@@ -107,6 +111,7 @@ class _Consumed:
         self._lines = lines
         self.lines: list[str] = []
         self.ended = False
+        self._length = 0
 
     def __iter__(self) -> _Consumed:
         return self
@@ -118,7 +123,19 @@ class _Consumed:
             self.ended = True
             raise
         self.lines.append(line)
+        self._length += len(line)
+        if self._length > MAX_ROW:
+            raise InputError(
+                f"A row goes on over {len(self.lines):,} lines and {self._length:,} characters, "
+                f"from {show(self.lines[0])} on. Expected at most {MAX_ROW:,} characters a row. A "
+                "closing quote may be missing: quotes inside a quoted field must be doubled."
+            )
         return line
+
+    def begin_row(self) -> None:
+        """Forget the lines of the row before."""
+        self.lines.clear()
+        self._length = 0
 
 
 def _unparsed(number: int, error: csv.Error) -> Problem:

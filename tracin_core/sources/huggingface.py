@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tracin_core.errors import InputError
+from tracin_core.files import check_ordinary
 from tracin_core.sources.columnar import ColumnarReader, FileKind
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.table import TableSource
 from tracin_core.sources.text_encoding import unreadable
 
+_LARGEST_JSON = 64 * 2**20  # bytes; features with the names of all classes take some kilobytes
 # As the hub names its files: train-00000-of-00003.parquet
 _SHARD = re.compile(r"(?P<split>.+?)-\d{3,6}-of-\d{3,6}(-[0-9a-f]+)?\.parquet")
 
@@ -130,10 +132,15 @@ def _features(folder: Path) -> Mapping[str, Any] | None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        check_ordinary(path, "a JSON file")
+        if path.stat().st_size > _LARGEST_JSON:
+            raise _unexpected(path, f"at most {_LARGEST_JSON:,} bytes of JSON")
         found = json.loads(path.read_text("utf-8"))
+    except RecursionError as error:
+        raise _unexpected(path, "JSON (it is nested too deeply)") from error
     except OSError as error:
         raise unreadable(path, error) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _unexpected(path, f"JSON ({error})") from error
     if not isinstance(found, dict):
         raise _unexpected(path, "a JSON object")

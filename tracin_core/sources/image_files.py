@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from tracin_core.errors import InputError
 from tracin_core.examples.images import MAX_BYTES, inspect_image, read_image
+from tracin_core.files import describe_special
 from tracin_core.sources.records import EncodedImage, Problem, SourceRecord, row_number
 from tracin_core.sources.values import RefusedError, check_text, show
 
@@ -57,8 +59,11 @@ def read_within_limit(path: Path, name: str) -> EncodedImage:
         RefusedError: If it is missing, no plain file, unreadable, or too large.
     """
     try:
-        if path.is_file() and path.stat().st_size > MAX_BYTES:
-            raise too_large(path.stat().st_size)
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # to open a pipe would wait for ever
+            raise not_plain(path)
+        if found.st_size > MAX_BYTES:
+            raise too_large(found.st_size)
         with path.open("rb") as file:
             return EncodedImage(file.read(MAX_BYTES + 1))
     except FileNotFoundError as error:
@@ -73,6 +78,15 @@ def read_within_limit(path: Path, name: str) -> EncodedImage:
             f"The image {show(name, 80)} cannot be read: {error.strerror or error}. Mend its "
             "permissions, or put it back.",
         ) from error
+
+
+def not_plain(path: Path) -> RefusedError:
+    """Return the problem of something that is no file."""
+    what = "a folder" if path.is_dir() else describe_special(path) or "no plain file"
+    return RefusedError(
+        "no plain file",
+        f"It is {what}, expected an image or a text in a plain file. Put one there.",
+    )
 
 
 def too_large(size: int) -> RefusedError:

@@ -11,11 +11,12 @@ from typing import Any
 from tracin_core.errors import InputError
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Problem
-from tracin_core.sources.rows import Row, Schema, check_column_names, row_problem
+from tracin_core.sources.rows import MAX_COLUMNS, Row, Schema, check_column_names, row_problem
 from tracin_core.sources.text_encoding import find_encoding, read_lines
 
 # Enough to meet every column of a table whose objects leave empty ones out.
 _ROWS_WITH_NAMES = 10_000
+_MAX_NAMES = 10 * MAX_COLUMNS
 
 
 class JsonLinesReader:
@@ -45,6 +46,8 @@ class JsonLinesReader:
                 first = first or found
             else:
                 names.update(dict.fromkeys(found))
+                if len(names) > _MAX_NAMES:
+                    break  # far more than can be used, which is said below
         if not names:
             what = f" In {first.where}: {first.message}" if first else ""
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracin_core.errors import InputError
+from tracin_core.examples.images import MAX_PIXELS
 from tracin_core.sources.array_files import ArrayFile, ArrayHeader
 from tracin_core.sources.array_names import CLASS_NAMES, ArrayPair, find_pairs
 from tracin_core.sources.base import BaseSource
@@ -189,6 +191,11 @@ def find_pixel_layout(header: ArrayHeader) -> Callable[[Pixels], Pixels]:
         raise InputError(
             f"The array {header} has images of {' x '.join(map(str, sizes))}. Expected 1 to "
             f"{_MAX_EDGE:,} pixels a side."
+        )
+    if math.prod(sizes) > MAX_PIXELS * max(_CHANNELS):
+        raise InputError(
+            f"The array {header} has images of {math.prod(sizes):,} numbers. Expected at most "
+            f"{MAX_PIXELS / 1e6:.0f} million pixels. Save smaller ones."
         )
     if len(sizes) == 2:
         return to_samples

@@ -9,14 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tracin_core.errors import InputError
-from tracin_core.files import disk_errors_explained
+from tracin_core.files import check_ordinary, disk_errors_explained, expand_path
 from tracin_core.holding import FolderHold, make_unpacking_folder
+from tracin_core.sources.archive_bounds import is_tar, open_zip
 from tracin_core.sources.backups import BackupFoundError, is_backup
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Source
 from tracin_core.sources.rows import RowReader
 from tracin_core.sources.text_encoding import open_bytes, unreadable
-from tracin_core.sources.trees import is_tar, is_zip
+from tracin_core.sources.trees import is_zip
 from tracin_core.sources.unpacking import holds_data, unpack_archive
 
 _JSON_LINES = (".jsonl", ".ndjson")
@@ -58,11 +59,12 @@ def open_source(path: Path, options: ImportOptions) -> Source:
             the options say.
         NamesKnownError: If names of columns are given for data that has names.
     """
-    path = path.expanduser()
+    path = expand_path(path)
     if not path.exists():
         raise InputError(
             f"{path} does not exist. Expected {FORMAT_LIST}. Check the path's spelling."
         )
+    check_ordinary(path, "a file or a folder with data")
     if not path.is_dir() and _starts_with(path, _POINTER):
         raise InputError(
             f"{path} is a pointer of Git LFS, expected the file itself. Fetch it with "
@@ -258,7 +260,7 @@ def _holds_arrays(path: Path) -> bool:
     if _suffix(path) == ".npz":
         return True
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             return any(name.endswith(".npy") for name in archive.namelist())
     except (zipfile.BadZipFile, NotImplementedError):
         return False  # whoever opens it says what is wrong

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +76,8 @@ def check_column_names(columns: Sequence[str], path: Path) -> None:
     Raises:
         InputError: If two have the same name, or there are too many.
     """
-    doubled = sorted({name for name in columns if columns.count(name) > 1})
+    counts = Counter(columns)
+    doubled = sorted(name for name, count in counts.items() if count > 1)
     if doubled:
         raise InputError(
             f"{path} has several columns called {', '.join(map(repr, doubled[:5]))}. Expected "

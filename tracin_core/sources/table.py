@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tracin_core.errors import InputError
+from tracin_core.files import check_ordinary, expand_path
 from tracin_core.sources.base import BaseSource
 from tracin_core.sources.image_files import read_image_file
 from tracin_core.sources.labels import (
@@ -260,7 +261,8 @@ _FIELD_READERS: Mapping[str, Callable[[Any, str], float | int | str | None]] = {
 
 
 def _find_root(reader: RowReader, options: ImportOptions) -> Path:
-    root = Path(options.image_root).expanduser() if options.image_root else reader.folder
+    root = expand_path(options.image_root) if options.image_root else reader.folder
+    check_ordinary(root, "a folder of images")
     if not root.is_dir():
         raise InputError(
             f"The image folder {root} does not exist. Name the folder that the image paths are "

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TextIO, cast
+from typing import IO, Any, TextIO, cast
 
 from tracin_core.errors import InputError
 from tracin_core.sources.legacy_encodings import SAMPLED, describe_legacy, find_legacy
@@ -18,6 +18,10 @@ from tracin_core.sources.legacy_encodings import SAMPLED, describe_legacy, find_
 _GZIP = b"\x1f\x8b"
 _CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")
 MAX_LINE = 8_000_000  # characters; a longer line is no row of a table
+# A table in gzip shrinks to a fifth, one with much repetition to a hundredth.
+LARGEST_GROWTH = 200
+SMALL_GZIP = 2**28  # bytes; below this nothing is too much
+_READ_AT_ONCE = 1 << 17  # bytes
 _CHANCE = 0.01  # share of lines that may be valid UTF-8 in a file of another encoding
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -52,7 +56,8 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
             raw.seek(0)
             if packed:
                 with gzip.open(raw) as unpacked:
-                    yield cast("IO[bytes]", unpacked)
+                    bounded = _Bounded(unpacked, path)
+                    yield cast("IO[bytes]", io.BufferedReader(bounded, _READ_AT_ONCE))
             else:
                 yield raw
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -62,6 +67,29 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         ) from error
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+class _Bounded(io.RawIOBase):
+    """What a gzip file unpacks to, as long as it is not far more than a table can."""
+
+    def __init__(self, file: gzip.GzipFile, path: Path) -> None:
+        self._file, self._path, self._count = file, path, 0
+        self._most = max(SMALL_GZIP, LARGEST_GROWTH * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read1(len(buffer))
+        self._count += len(data)
+        if self._count > self._most:
+            raise InputError(
+                f"The gzip file {self._path} unpacks to more than {self._most / 2**20:,.0f} MB, "
+                f"expected at most {LARGEST_GROWTH} times its size: a file like this is made to "
+                "fill the memory. If it is sound, unpack it and import what was in it."
+            )
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def unreadable(path: Path, error: OSError) -> InputError:

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from tracin_core.errors import InputError
 from tracin_core.examples.images import MAX_BYTES
+from tracin_core.sources.archive_bounds import MAX_DEPTH, check_depth, is_tar, open_tar, open_zip
 from tracin_core.sources.image_files import read_within_limit, too_large
 from tracin_core.sources.text_encoding import unreadable
 from tracin_core.sources.values import RefusedError, ascii_escaped
@@ -32,7 +33,7 @@ _SMALL = 2**30  # bytes; below this nothing is too much
 # What the readers of archives answer damaged or unusual ones with.
 DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError),
-    *(NotImplementedError, lzma.LZMAError),
+    *(NotImplementedError, lzma.LZMAError, RecursionError),
 )
 
 Read = Callable[[], bytes]
@@ -87,14 +88,6 @@ def is_zip(path: Path) -> bool:
     return zipfile.is_zipfile(path)
 
 
-def is_tar(path: Path) -> bool:
-    """Tell whether a file is a tar archive, packed or not."""
-    try:
-        return tarfile.is_tarfile(path)
-    except (OSError, EOFError, zlib.error):
-        return False
-
-
 class FolderTree:
     """The files below a folder; links that lead out of it are refused."""
 
@@ -111,6 +104,11 @@ class FolderTree:
                 found = sorted((entry.name, entry.is_dir()) for entry in entries)
         except OSError as error:
             raise unreadable(folder, error) from error
+        if len(parents) > MAX_DEPTH:
+            raise InputError(
+                f"The folder {ascii_escaped('/'.join(parents))[:200]}… lies more than {MAX_DEPTH} "
+                f"folders below {self.root}. Expected fewer: name the folder that holds the data."
+            )
         for name, is_folder in found:
             if _is_clutter(name):
                 continue
@@ -144,7 +142,7 @@ class ZipTree:
 
     def files(self) -> Iterator[TreeFile]:
         """Yield the files in alphabetical order."""
-        with archive_explained(self._path), zipfile.ZipFile(self._path) as archive:
+        with archive_explained(self._path), open_zip(self._path) as archive:
             members = [m for m in archive.infolist() if not m.filename.endswith("/")]
             check_size(self._path, len(members), sum(m.file_size for m in members))
             for member in sorted(members, key=lambda member: member.filename):
@@ -164,11 +162,12 @@ class TarTree:
 
     def files(self) -> Iterator[TreeFile]:
         """Yield the files in the archive's order: a packed one can only be read through."""
-        with archive_explained(self._path), tarfile.open(self._path, "r:*") as archive:
+        with archive_explained(self._path), open_tar(self._path) as archive:
             number = 0
             while (member := archive.next()) is not None:
                 number += 1
                 check_size(self._path, number, member.offset_data + member.size)
+                check_depth(self._path, member.name)
                 parts = None if member.isdir() else safe_parts(member.name)
                 if parts is not None:
                     yield TreeFile(ascii_escaped(member.name), parts, _tar_reader(archive, member))

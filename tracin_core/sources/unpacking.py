@@ -9,8 +9,6 @@ from __future__ import annotations
 import errno
 import shutil
 import stat
-import tarfile
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +16,7 @@ from typing import IO
 
 from tracin_core.errors import InputError
 from tracin_core.files import naming
+from tracin_core.sources.archive_bounds import check_depth, open_tar, open_zip
 from tracin_core.sources.trees import DAMAGED, archive_explained, check_size, is_zip, safe_parts
 from tracin_core.sources.values import show
 
@@ -98,7 +97,7 @@ def _members(path: Path) -> Iterator[_Member]:
 
 
 def _zip_members(path: Path) -> Iterator[_Member]:
-    with zipfile.ZipFile(path) as archive:
+    with open_zip(path) as archive:
         files = [one for one in archive.infolist() if not one.is_dir()]
         check_size(path, len(files), sum(one.file_size for one in files))
         for one in files:
@@ -108,11 +107,12 @@ def _zip_members(path: Path) -> Iterator[_Member]:
 
 
 def _tar_members(path: Path) -> Iterator[_Member]:
-    with tarfile.open(path, "r:*") as archive:
+    with open_tar(path) as archive:
         count = total = 0
         while (one := archive.next()) is not None:
             count, total = count + 1, total + one.size
             check_size(path, count, max(total, one.offset_data + one.size))
+            check_depth(path, one.name)
             if not one.isdir():
                 yield _Member(
                     one.name,
@@ -128,7 +128,8 @@ def _write(archive: Path, member: _Member, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         source = member.open()
         if source is not None:
-            with naming(path), source, path.open("wb") as file:
+            # A second file of the same name would take the place of the first.
+            with naming(path), source, path.open("xb") as file:
                 shutil.copyfileobj(source, file, _CHUNK)
     except (*DAMAGED, RuntimeError) as error:  # the last one asks for a password
         raise InputError(

@@ -1,0 +1,174 @@
+"""Look at data as an import would, in a process of its own: the pages' way to read anything.
+
+A page shows what a file holds before anybody has agreed to import it, and everybody shares the
+server that would have to read it. So the server never does.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from tracin_core.config import Workspace
+from tracin_core.sources.options import ImportOptions
+from tracin_core.sources.records import Column, Preview, PreviewRow, Problem
+from tracin_core.work.apart import run_apart
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What data is taken for.
+
+    Attributes:
+        preview: Of the data; for a project that exists, of what is new in it.
+        num_known: Examples that the project has already; None for a new project.
+        classes_added: Classes that are new to it.
+    """
+
+    preview: Preview
+    num_known: int | None = None
+    classes_added: tuple[str, ...] = ()
+
+
+def look_at(
+    path: Path,
+    options: ImportOptions,
+    *,
+    rows: int,
+    growing: tuple[Workspace, str] | None = None,
+) -> Understood:
+    """Return what an import would make of data.
+
+    Args:
+        path: The data, a whole path.
+        options: How it is to be understood.
+        rows: Examples to show.
+        growing: Workspace and slug of the project that it is to be added to.
+
+    Raises:
+        TracInError: If the data cannot be imported like that, or needs too much memory.
+    """
+    request: dict[str, Any] = {"path": str(path), "options": options.to_json(), "rows": rows}
+    if growing is not None:
+        workspace, slug = growing
+        request |= {"root": str(workspace.root), "url": workspace.database_url, "slug": slug}
+    answer = run_apart(f"{__name__}:preview_here", request, what=str(path))
+    return Understood(
+        preview_from_json(answer["preview"]),
+        answer["num_known"],
+        tuple(answer["classes_added"]),
+    )
+
+
+def look_at_columns(path: Path, options: ImportOptions) -> tuple[Column, ...]:
+    """Return what columns a table file has, all without a role; nothing for other data.
+
+    Raises:
+        TracInError: If the file cannot be read as a table, or needs too much memory.
+    """
+    request = {"path": str(path), "options": options.to_json()}
+    answer = run_apart(f"{__name__}:columns_here", request, what=str(path))
+    return tuple(map(_column, answer))
+
+
+def unpack_apart(path: Path, target: Path) -> Path:
+    """Unpack an archive as ``sources.unpacking.unpack_archive`` does.
+
+    Raises:
+        TracInError: If it cannot be unpacked safely, or needs too much memory.
+    """
+    request = {"path": str(path), "target": str(target)}
+    return Path(run_apart(f"{__name__}:unpack_here", request, what=f"The archive {path.name}"))
+
+
+def preview_here(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Do what ``look_at`` asks for, in this process."""
+    path, options = Path(request["path"]), ImportOptions.from_json(request["options"])
+    if "slug" in request:
+        look = _compare(request, path, options)
+    else:
+        from tracin_core.sources import open_source
+
+        look = Understood(open_source(path, options).preview(request["rows"]))
+    return {
+        "preview": preview_to_json(look.preview),
+        "num_known": look.num_known,
+        "classes_added": list(look.classes_added),
+    }
+
+
+def columns_here(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Do what ``look_at_columns`` asks for, in this process."""
+    from tracin_core.sources.table_columns import list_columns
+
+    options = ImportOptions.from_json(request["options"])
+    return [asdict(column) for column in list_columns(Path(request["path"]), options)]
+
+
+def unpack_here(request: Mapping[str, Any]) -> str:
+    """Do what ``unpack_apart`` asks for, in this process."""
+    from tracin_core.files import disk_errors_explained
+    from tracin_core.sources.unpacking import unpack_archive
+
+    target = Path(request["target"])
+    with disk_errors_explained(target.parent):
+        return str(unpack_archive(Path(request["path"]), target))
+
+
+def _compare(request: Mapping[str, Any], path: Path, options: ImportOptions) -> Understood:
+    from tracin_core.importing.surveying import preview_import, survey_for
+    from tracin_core.reviews.database import open_database
+    from tracin_core.sources.previewing import PREVIEW_MEGAPIXELS
+
+    workspace = Workspace(root=Path(request["root"]), database_url=request["url"])
+    slug, rows = request["slug"], request["rows"]
+    engine = open_database(workspace.database_url)
+    try:
+        surveyed = survey_for(
+            engine, slug, path, options, rows=rows, check_pixels=PREVIEW_MEGAPIXELS
+        )
+        preview, plan = preview_import(engine, workspace, slug, surveyed)
+    finally:
+        engine.dispose()
+    return Understood(preview, plan.num_known, plan.classes_added)
+
+
+def preview_to_json(preview: Preview) -> dict[str, Any]:
+    """Return a preview as plain JSON, pictures in base64."""
+    found = {field.name: getattr(preview, field.name) for field in fields(Preview)}
+    rows = [asdict(row) | {"image": _packed(row.image)} for row in preview.rows]
+    return found | {
+        "columns": [asdict(column) for column in preview.columns],
+        "rows": rows,
+        "problems": [asdict(problem) for problem in preview.problems],
+        "options": preview.options.to_json(),
+    }
+
+
+def preview_from_json(data: Mapping[str, Any]) -> Preview:
+    """Return the preview that ``preview_to_json`` described."""
+    rows = tuple(PreviewRow(**row) for row in data["rows"])
+    made: dict[str, Any] = {
+        "columns": tuple(map(_column, data["columns"])),
+        "rows": tuple(replace(row, image=_unpacked(row.image)) for row in rows),
+        "problems": tuple(Problem(**problem) for problem in data["problems"]),
+        "options": ImportOptions.from_json(data["options"]),
+        "classes": tuple(data["classes"]),
+        "notes": tuple(data["notes"]),
+    }
+    return Preview(**{**data, **made})
+
+
+def _column(data: Mapping[str, Any]) -> Column:
+    return Column(**{**data, "examples": tuple(data["examples"])})
+
+
+def _packed(image: bytes | None) -> str | None:
+    return None if image is None else base64.b64encode(image).decode("ascii")
+
+
+def _unpacked(image: Any) -> bytes | None:
+    return None if image is None else base64.b64decode(image)
