@@ -20,7 +20,7 @@ def whole(least: int, most: int) -> Callable[[str], int]:
         number = int(text) if _WHOLE.fullmatch(text) else None
         if number is None or not least <= number <= most:
             raise argparse.ArgumentTypeError(
-                f"found {text[:40]!r}, expected a whole number from {least:,} to {most:,}"
+                f"found {text[:40]!r}, expected a whole number from {least} to {most}"
             )
         return number
 
