@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +9,12 @@ import streamlit as st
 
 from tracin_core.sources.name_lists import join_names, split_names
 from tracin_core.sources.options import FORMATS, ImportOptions
-from tracin_core.sources.records import Column, Preview
+from tracin_core.sources.records import Preview
+from ui.import_columns import NO_COLUMN, draw_helpers, select_column
 from ui.wording import FORMAT_WORDS
 
 _INPUTS = {"text": "Text", "image": "Image", "features": "Columns"}
 _ANSWERS = {"label": "Class", "target": "Number"}
-_NONE = "–"
 _ENCODINGS = (
     *("utf-8", "utf-16", "cp1252", "cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253"),
     *("gb18030", "big5", "cp932", "euc_jp", "cp949"),
@@ -76,7 +75,16 @@ def draw_reading(key: str, *, expanded: bool) -> ImportOptions:
             "for each column, separated by commas.",
             width=300,
         )
+        classes = st.text_input(
+            "Folders that are classes",
+            key=f"{key}-folders",
+            placeholder="images,masks",
+            help="Only where folders of classes are taken for something else, such as pictures "
+            "and their masks: their names, separated by commas. All others are left out.",
+            width=250,
+        )
     return ImportOptions(
+        classes=split_names(classes) if classes.strip() else None,
         format=form,
         dataset=(dataset or "").strip() or None,
         encoding=(encoding or "").strip() or None,
@@ -104,14 +112,22 @@ def draw_meaning(found: Preview, key: str) -> ImportOptions:
         ConfigurationError: If they contradict each other.
     """
     said: dict[str, Any] = {}
-    if found.columns:
+    if found.columns and found.format != "npz":
         said |= _draw_columns(found, key)
     with st.expander("More: split, keys, truth, class names, planted errors", key=f"{key}-more"):
-        if found.columns:
-            said |= _draw_helpers(found, key)
+        if found.columns and found.format != "npz":
+            said |= draw_helpers(found, key)
         is_class = found.task == "classification" and said.get("target") is None
+        if found.format == "npz" and not said:
+            said |= _draw_arrays(found, key)
         if is_class and found.format in ("table", "npz"):
             said |= _draw_classes(found, key)
+        elif found.format in ("image-folder", "text-folder"):
+            said |= _draw_folders(found, key)
+        can_merge = is_class and found.format != "torchvision"  # whose names are known
+        said |= _draw_merging(found, key) if can_merge else {"merge_twins": False}
+        if said.get("target") is not None:
+            said |= {"classes": None, "first_class": None}
         said |= _draw_numbers(found, key)
     return replace(found.options, **said)
 
@@ -152,14 +168,14 @@ def _draw_input(found: Preview, names: list[str], key: str) -> dict[str, Any]:
             "Columns with the text",
             names,
             default=[name for name in found.options.text_columns if name in names],
-            placeholder=_NONE,
+            placeholder=NO_COLUMN,
             key=f"{key}-text",
             help="The texts of several columns are joined in the order chosen here, with a blank "
             "line between.",
         )
         return said | {"text": tuple(picked) or None}
     current = getattr(found.options, chosen)
-    said[chosen] = _select(f"Column with the {chosen}", names, current, f"{key}-{chosen}")
+    said[chosen] = select_column(f"Column with the {chosen}", names, current, f"{key}-{chosen}")
     return said
 
 
@@ -176,55 +192,9 @@ def _draw_answer(found: Preview, names: list[str], key: str) -> dict[str, Any]:
     said: dict[str, Any] = dict.fromkeys(_ANSWERS)
     label = "Column with the class" if chosen == "label" else "Column with the number"
     current = getattr(found.options, chosen)
-    said[chosen] = _select(label, names, current, f"{key}-{chosen}-column")
+    said[chosen] = select_column(label, names, current, f"{key}-{chosen}-column")
     if chosen == "target":
         said["classes"] = None
-    return said
-
-
-def _draw_helpers(found: Preview, key: str) -> dict[str, Any]:
-    """Draw the columns that are neither input nor answer."""
-    names, options = [column.name for column in found.columns], found.options
-    said: dict[str, Any] = {}
-    with st.container(horizontal=True):
-        said["split"] = _select(
-            "Column that tells train from test", names, options.split, f"{key}-split", width=250
-        )
-        if said["split"] is not None:
-            values = _examples_of(found.columns, said["split"])
-            for field, words in (("train_values", "train with"), ("test_values", "test with")):
-                current = getattr(options, field) if said["split"] == options.split else None
-                picked = st.multiselect(
-                    f"Values of those to {words}",
-                    list(dict.fromkeys([*(current or ()), *values])),
-                    default=list(current or ()),
-                    accept_new_options=True,
-                    placeholder="Found out",
-                    key=f"{key}-{said['split']}-{field}",
-                    width=250,
-                )
-                said[field] = tuple(picked) or None
-        else:
-            said |= {"train_values": None, "test_values": None}
-    with st.container(horizontal=True):
-        said["key"] = _select(
-            "Column with a lasting name",
-            names,
-            options.key,
-            f"{key}-key",
-            width=250,
-            help="A name of each example that stays when the data grows, such as an id. Without "
-            "one, examples are told apart by their content.",
-        )
-        said["truth"] = _select(
-            "Column with the truth",
-            names,
-            options.truth,
-            f"{key}-truth",
-            width=250,
-            help="What is truly right, where that is known. It is kept apart and only used to "
-            "evaluate; no page of the review shows it.",
-        )
     return said
 
 
@@ -250,6 +220,64 @@ def _draw_classes(found: Preview, key: str) -> dict[str, Any]:
         )
     classes = split_names(names) if names.strip() else None
     return {"classes": classes, "first_class": first if classes else None}
+
+
+def _draw_merging(found: Preview, key: str) -> dict[str, Any]:
+    """Draw whether names that differ in spelling alone become one class."""
+    merge = st.checkbox(
+        "Merge spellings of a name",
+        value=found.options.merge_twins,
+        key=f"{key}-merge-twins",
+        help="Make one class of names that differ in capitals, blanks, hyphens, invisible "
+        "characters or look-alike letters alone; the most frequent spelling stays.",
+    )
+    return {"merge_twins": merge}
+
+
+def _draw_arrays(found: Preview, key: str) -> dict[str, Any]:
+    """Draw which arrays of an archive hold the answers, and what else is known."""
+    options = found.options
+    answer = "target" if found.task == "regression" else "label"
+    boxes = {
+        answer: ("Array with what is to be predicted", found.target),
+        "truth": ("Array with the truth", "truth_train"),
+        "key": ("Array with lasting names", "ids"),
+    }
+    said: dict[str, Any] = {}
+    with st.container(horizontal=True):
+        for name, (label, example) in boxes.items():
+            typed = st.text_input(
+                label,
+                value=getattr(options, name) or "",
+                key=f"{key}-{name}-array",
+                placeholder=example,
+                width=250,
+            )
+            said[name] = typed.strip() or None
+    return said
+
+
+def _draw_folders(found: Preview, key: str) -> dict[str, Any]:
+    """Draw which folders are classes, and which are for training and testing."""
+    options = found.options
+    boxes = {
+        "classes": ("Folders that are classes", "cat,dog"),
+        "train_values": ("Folders to train with", "train"),
+        "test_values": ("Folders to test with", "test"),
+    }
+    said: dict[str, Any] = {}
+    with st.container(horizontal=True):
+        for name, (label, example) in boxes.items():
+            typed = st.text_input(
+                label,
+                value=join_names(getattr(options, name) or ()),
+                key=f"{key}-{name}-folders",
+                placeholder=example,
+                help="Names of folders, separated by commas; empty to have them found out.",
+                width=250,
+            )
+            said[name] = split_names(typed) if typed.strip() else None
+    return said
 
 
 def _draw_numbers(found: Preview, key: str) -> dict[str, Any]:
@@ -280,30 +308,3 @@ def _draw_numbers(found: Preview, key: str) -> dict[str, Any]:
             width=170,
         )
     return {"test_share": float(share), "seed": int(seed), "plant": float(plant)}
-
-
-def _select(
-    label: str,
-    names: list[str],
-    current: str | None,
-    key: str,
-    *,
-    width: int | str = "stretch",
-    help: str | None = None,
-) -> str | None:
-    """Draw a choice among the columns or none of them."""
-    if key not in st.session_state:
-        st.session_state[key] = current if current in names else None
-    return st.selectbox(
-        label,
-        names,
-        index=None,
-        placeholder=_NONE,
-        key=key,
-        width=width,  # type: ignore[arg-type]
-        help=help,
-    )
-
-
-def _examples_of(columns: Sequence[Column], name: str) -> list[str]:
-    return next((list(column.examples) for column in columns if column.name == name), [])

@@ -17,6 +17,24 @@ from ui.wording import SPLIT_WORDS
 # "--label or --target says otherwise." and "with --label"
 _SWITCHES = re.compile(r" *--[a-z-]+(?:(?:,| or| and)+ --[a-z-]+)* says? (?:otherwise|else)\.")
 _SWITCH = re.compile(r" with --[a-z-]+")
+_LEFT = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
+BOXES = {
+    "text": "“Columns with the text”",
+    "image": "“Column with the image”",
+    "features": "“Columns that the model sees”",
+    "label": "“Column with the class”",
+    "target": "“Column with the number”",
+    "split": "“Column that tells train from test”",
+    "key": "“Column with a lasting name”",
+    "truth": "“Column with the truth”",
+    "status": "“Column that says whether a label holds”",
+    "status-values": "“Values with which a row is taken”",
+    "classes": "“Names of the classes”",
+    "merge-twins": "“Merge spellings of a name”",
+    "encoding": "“Encoding of a text file”",
+    "delimiter": "“Between the fields of a line”",
+    "columns": "“Names of the columns”",
+}
 _SHOWN_PROBLEMS = 20
 _SHOWN_CLASSES = 1000
 _SHOWN_NOTES = 12
@@ -29,7 +47,7 @@ def draw_preview(preview: Preview) -> None:
     """Draw what was understood: notes, the first rows, classes, columns and problems."""
     notes = [note for note in map(without_switches, preview.notes) if note]
     if notes:
-        st.caption("\n".join(f"- {escape_markdown(note)}" for note in _at_most(notes)))
+        _draw_notes(notes)
     num_problems = sum(preview.problem_counts.values())
     names = [
         "First rows",
@@ -50,16 +68,19 @@ def draw_preview(preview: Preview) -> None:
                 _draw_problems(preview)
 
 
-def _at_most(notes: list[str]) -> list[str]:
-    """Return the notes, or the first of them: a wide table may have one for every column."""
-    if len(notes) <= _SHOWN_NOTES:
-        return notes
-    return [*notes[:_SHOWN_NOTES], f"{len(notes) - _SHOWN_NOTES} more under “Columns”."]
+def _draw_notes(notes: list[str]) -> None:
+    """Draw all notes; the first of many at once: a wide table may have one for every column."""
+    lines = [f"- {escape_markdown(note)}" for note in notes]
+    st.caption("\n".join(lines[:_SHOWN_NOTES]))
+    if len(lines) > _SHOWN_NOTES:
+        with st.expander(f"{len(lines) - _SHOWN_NOTES} more notes", key="preview-more-notes"):
+            st.caption("\n".join(lines[_SHOWN_NOTES:]))
 
 
 def without_switches(text: str) -> str:
-    """Return a message without the switches of the command line, for which there are boxes here."""
-    return _SWITCH.sub("", _SWITCHES.sub("", text)).strip()
+    """Return a message with the names of the boxes here for the command line's switches."""
+    plain = _SWITCH.sub("", _SWITCHES.sub("", text)).strip()
+    return _LEFT.sub(lambda found: BOXES.get(found[1], found[0]), plain)
 
 
 def _draw_rows(rows: Sequence[PreviewRow], preview: Preview) -> None:

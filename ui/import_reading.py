@@ -68,6 +68,11 @@ def describe_without_roles(path: Path, options: ImportOptions) -> Preview | None
         return None  # why it cannot be read has been said already
     if not columns:
         return None
+    is_image = any(column.kind == "image" for column in columns)
     return Preview(
-        format="table", kind="table", task="classification", columns=columns, options=options
+        format="table",
+        kind="image" if is_image else "table",
+        task="classification",
+        columns=columns,
+        options=options,
     )

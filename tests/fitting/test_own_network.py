@@ -445,6 +445,23 @@ def test_a_network_that_takes_its_inputs_by_name_can_be_trained_here(case: Case)
     assert (predicted.numpy() == case.targets["test"]).mean() > 0.9
 
 
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("outputs.logsumexp(1) / len(targets)", "examples and .* alone. Expected a number that"),
+        ("outputs.logsumexp(1).detach()", "without a gradient"),
+    ],
+)
+def test_a_loss_of_no_single_example_is_refused_before(case: Case, loss: str, message: str):
+    case.open_and_check()
+    source = case.file.read_text().replace(
+        ", bag)", f", bag, loss=lambda outputs, targets: {loss})"
+    )
+    case.file.write_text(source)
+    with pytest.raises(ConfigurationError, match=message):
+        case.open_and_check()
+
+
 def test_a_network_that_cannot_be_trained_is_refused_before(case: Case):
     case.open()
     source = case.file.read_text().replace("in WORDS]", "in WORDS[:3]]")

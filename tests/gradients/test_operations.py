@@ -16,6 +16,7 @@ from tests import oracles
 from tracin_core import Checkpoint, TracIn
 from tracin_core.gradients import operations
 from tracin_core.gradients.layouts import Layout, find_layout
+from tracin_core.gradients.owners import MarkedGradients, differentiate_marked
 from tracin_core.gradients.registry import UnsupportedUseError
 
 WIDTH = 4
@@ -188,17 +189,55 @@ def test_a_wrong_rule_of_an_operation_is_caught(monkeypatch: pytest.MonkeyPatch)
     assert coverage["table"].method == "torch.func"
 
 
-def test_examples_that_could_lie_in_two_ways_are_not_guessed() -> None:
-    # Four positions of three examples, gradients at one of them: row 4 is the first position of
-    # the second example, or the second position of the second.
-    deltas = torch.zeros(12, 2)
-    deltas[4] = 1
+def mark(owners: list[int], batch_size: int) -> MarkedGradients:
+    """Gradients of rows that belong to these examples; -1 for zeros."""
+    kinds = torch.tensor(owners)
+    plain = torch.where(kinds < 0, 0.0, 1 + torch.arange(len(owners)))[:, None]
+    marked = (plain * torch.exp2(kinds.clamp_min(0))[:, None],)
+    return MarkedGradients(plain, marked, 41, batch_size)
+
+
+def test_examples_lie_where_their_marks_are() -> None:
+    assert find_layout(mark([0, 0, 1, 1, 2, 2], 3), [0]) == Layout(0, "examples")
+    assert find_layout(mark([0, 1, 2, 0, 1, 2], 3), [0]) == Layout(0, "positions")
+    assert find_layout(mark([0, 1, 2], 3), [0]) == Layout(0, "examples")
+    other = find_layout(mark([2, 0, 0, 1], 3), [0])
+    assert other.order == "any"
+    assert not other.holds_elsewhere
+    values = torch.tensor([[20.0], [1.0], [2.0], [10.0]])
+    arranged = other.arrange(values, 3)
+    torch.testing.assert_close(arranged[..., 0], torch.tensor([[1.0, 2], [10, 0], [20, 0]]))
+
+
+def test_few_rows_with_gradients_prove_nothing_for_other_batches() -> None:
+    assert find_layout(mark([0, -1, -1, 3, -1], 5), [0]) == Layout(0, "examples", None, False)
+    assert find_layout(mark([0, -1, 2, 3, -1], 5), [0]).holds_elsewhere
+
+
+def test_a_row_of_several_examples_has_no_layout() -> None:
+    plain = torch.ones(2, 2)
+    mixed = MarkedGradients(plain, (torch.tensor([[1.0, 1], [1, 2]]),), 41, 2)
+    with pytest.raises(UnsupportedUseError, match="several examples"):
+        find_layout(mixed, [0])
+    lost = MarkedGradients(torch.zeros(2, 2), (torch.tensor([[0.0, 0], [1, -2]]),), 41, 2)
+    with pytest.raises(UnsupportedUseError, match="several examples"):
+        find_layout(lost, [0])
+
+
+def test_what_fits_two_axes_is_not_guessed() -> None:
+    plain = torch.eye(2)
+    marked = (torch.tensor([[1.0, 0], [0, 2]]),)
     with pytest.raises(UnsupportedUseError, match="do not tell"):
-        find_layout(deltas, [0])
-    deltas[5] = 1
-    assert find_layout(deltas, [0]) == Layout(0, "examples")
-    deltas[5], deltas[7] = 0, 1
-    deltas[10] = 1
-    assert find_layout(deltas, [0]) == Layout(0, "positions")
-    with pytest.raises(UnsupportedUseError, match="not along one axis"):
-        find_layout(torch.ones(12, 2), [0])
+        find_layout(MarkedGradients(plain, marked, 41, 2), [0, 1])
+
+
+@given(data=st.data(), size=st.integers(1, 2000))
+@settings(max_examples=20, deadline=None)
+def test_any_order_of_any_batch_is_read_from_two_digits(data: Any, size: int) -> None:
+    owners = torch.tensor(data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=30)))
+    weights = nn.Parameter(torch.randn(size, 3))
+    rows = weights[owners] * torch.randn(len(owners), 1).exp()
+    values = torch.zeros(size).index_add(0, owners, rows.tanh().sum(1))
+    (found,) = differentiate_marked(values, [rows])
+    assert found is not None
+    torch.testing.assert_close(found.find_owners(), owners)

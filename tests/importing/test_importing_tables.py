@@ -125,6 +125,58 @@ def test_texts_of_more_or_fewer_columns_are_told(engine, own, tmp_path):
     assert describe_other_texts(project, ImportOptions(features=("a",))) == ""
 
 
+def save(path, labels, first=0, **columns):
+    rows = range(first, first + len(labels))
+    data = pd.DataFrame({"text": [f"the text of number {n}" for n in rows], "label": labels})
+    data.assign(**columns).to_csv(path, index=False)
+    return path
+
+
+def test_spellings_of_known_classes_are_told_and_merged_as_before(engine, own, tmp_path, capsys):
+    june = save(tmp_path / "june.csv", ["good", "Good", "bad"] * 8)
+    july = save(tmp_path / "july.csv", ["GOOD", "bad\u200b"] * 8, first=24)
+    command(own, "mine", str(june), "--merge-twins", "--yes")
+    assert get_project(engine, "mine").classes == ("bad", "good")
+    capsys.readouterr()
+    command(own, "mine", str(july), "--yes")
+    told = capsys.readouterr().out
+    assert get_project(engine, "mine").classes == ("bad", "good")
+    assert "'good' takes 'GOOD' (8)" in told
+    assert len(views(engine, split="train")) + len(views(engine, split="test")) == 40
+
+
+def test_new_spellings_of_known_classes_are_told(engine, own, tmp_path, capsys):
+    run(engine, own, save(tmp_path / "june.csv", ["good", "bad"] * 8))
+    command(
+        own, "mine", str(save(tmp_path / "july.csv", ["Good", "bad"] * 8, first=16)), "--preview"
+    )
+    told = capsys.readouterr().out
+    assert "'good' (0) = 'Good' (8)" in told
+    assert "--merge-twins makes them one each" in told
+
+
+def test_rows_whose_label_does_not_hold_are_counted_in_the_terminal(engine, own, tmp_path, capsys):
+    answers = ["accept", "reject", "accept", "ignore"] * 6
+    path = save(tmp_path / "a.csv", ["good", "bad", "bad"] * 8, answer=answers)
+    command(own, "mine", str(path), "--yes")
+    told = capsys.readouterr().out
+    assert "'ignore' (6), 'reject' (6)" in told
+    assert "Left out: 12 with problems" in told
+    assert len(all_texts(engine)) == 12
+    # More of the same project: what was left out may be taken, and nothing is doubled.
+    command(own, "mine", str(path), "--status-values", "accept,ignore,reject", "--yes")
+    assert len(all_texts(engine)) == 24
+
+
+def test_no_note_is_cut(own, tmp_path, capsys):
+    labels = [f"a rather long name of class {n}{end}" for n in range(30) for end in ("", ".", "!")]
+    command(own, "mine", str(save(tmp_path / "long.csv", labels * 2)), "--preview")
+    told = capsys.readouterr().out
+    note = next(line for line in told.splitlines() if "--merge-twins" in line)
+    assert note.startswith("- 90 of the 90 class names look like 30 classes")
+    assert note.count("a rather long name") == 90
+
+
 LATIN = os.fsdecode(b"r\xe9views")  # as an old system wrote it
 
 

@@ -211,8 +211,12 @@ def test_examples_are_read_once_for_all_checkpoints_that_fit(
     tracin.examine(EXAMPLES)
     counted = Counted()
     found = tracin.self_influence(counted)
-    extra = [3 - 2] * 3  # the first three are also looked at to choose how to compute
-    assert counted.reads == [times + one for one in extra] + [times] * 20
+    # The first three are also looked at to choose how to compute, and the first eight are read
+    # twice to see that they stay the same.
+    extra = [1 + 2] * 3 + [2] * 5
+    assert counted.reads == [times + more for more in extra] + [times] * 15
+    tracin.self_influence(counted)
+    assert counted.reads[7] == 2 * times + 2  # once for each data set
     expected = sum(
         TracIn(model, [one], device="cpu").self_influence(EXAMPLES) for one in checkpoints
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Expander
 
+from tests.sources.builders import image_folder
+from tests.sources.builders import pets as pictures_of_pets
 from tracin_core.config import Workspace, resolve_workspace
 from tracin_core.importing.importing import import_project
 from tracin_core.reviews.jobs import claim_job, create_job, finish_job, heartbeat, list_jobs
@@ -154,6 +157,104 @@ def test_numbers_as_labels_get_the_names_that_are_given(open_app, news):
     first = next(item for item in app.selectbox if item.label == "The first class is")
     app = first.set_value(0).run()
     assert "10 cannot be used" in said(app)
+
+
+@pytest.fixture
+def annotated(tmp_path: Path) -> Path:
+    """Texts as an annotation tool exports them: two spellings of a class, 14 columns more."""
+    path = tmp_path / "answers.csv"
+    more = [f"remark{n}" for n in range(14)]
+    rows = [
+        ",".join(
+            [
+                f"this text is number {n} of all",
+                ("good", "bad", "Good")[n % 3],
+                ("accept", "reject")[n % 5 == 0],
+                *(f"a remark in {name} as long as {n}" for name in more),
+            ]
+        )
+        for n in range(60)
+    ]
+    path.write_text("\n".join([",".join(["text", "label", "answer", *more]), *rows]) + "\n")
+    return path
+
+
+def test_what_a_status_leaves_out_is_said_and_can_be_taken(open_app, annotated):
+    app = choose(open_app("projects"), annotated)
+    assert not app.exception
+    assert "48 texts, each with one of 3 classes" in said(app)
+    assert "left out: 12 of 60 rows, 'reject' (12)" in said(app).replace("\\", "")
+    values = next(i for i in app.multiselect if i.label == "Values with which a row is taken")
+    assert values.value == ["accept"]
+    app = values.set_value(["accept", "reject"]).run()
+    assert not app.exception
+    assert "60 texts, each with one of 3 classes" in said(app)
+
+
+def test_spellings_are_merged_where_the_box_says_so(open_app, annotated):
+    app = choose(open_app("projects"), annotated)
+    assert "“Merge spellings of a name” makes them one each" in said(app)
+    box = next(item for item in app.checkbox if item.label == "Merge spellings of a name")
+    app = box.set_value(True).run()
+    assert not app.exception
+    assert "48 texts, each with one of 2 classes" in said(app)
+
+
+def test_every_note_stands_on_the_page_however_many_there_are(open_app, annotated):
+    app = choose(open_app("projects"), annotated)
+    text = said(app).replace("\\", "")
+    assert [
+        name for name in (f"remark{n}" for n in range(14)) if f"'{name}': left" not in text
+    ] == []
+    assert "“Columns with the text” text,remark0 takes it in" in text
+    assert "--text" not in text
+
+
+def test_folders_taken_for_something_else_can_be_named_as_classes(open_app, tmp_path):
+    root = image_folder(tmp_path / "sets", [f"{part}/{n}.png" for part in ("images", "masks")
+                                            for n in range(6)])  # fmt: skip
+    app = choose(open_app("projects"), root)
+    assert "look like pictures with masks" in app.error[0].value
+    assert "--classes" not in app.error[0].value
+    box = next(item for item in app.text_input if item.label == "Folders that are classes")
+    app = box.set_value("images,masks").run()
+    assert not app.exception
+    assert "12 images, each with one of 2 classes" in said(app)
+    box = next(item for item in app.text_input if item.label == "Folders to test with")
+    app = box.set_value("masks").run()
+    assert "no folders masks with folders of classes in them" in app.error[0].value
+
+
+def test_arrays_are_named_by_hand(open_app, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4), dtype=np.uint8)
+    labels = np.arange(20) % 2
+    np.savez(tmp_path / "a.npz", x_train=pixels, y_train_a=labels, y_train_b=1 - labels,
+             truth_train=labels)  # fmt: skip
+    app = choose(open_app("projects"), tmp_path / "a.npz")
+    assert "several arrays of labels" in said(app)
+    image = next(item for item in app.selectbox if item.label == "Column with the image")
+    app = image.set_value("x_train").run() if image.value is None else app
+    label = next(item for item in app.selectbox if item.label == "Column with the class")
+    app = label.set_value("y_train_b").run()
+    assert not app.exception
+    assert "20 images, each with one of 2 classes" in said(app)
+    np.savez(tmp_path / "b.npz", x_train=pixels, y_train=labels, truth_train=labels)
+    app = choose(open_app("projects"), tmp_path / "b.npz")
+    truth = next(item for item in app.text_input if item.label == "Array with the truth")
+    app = truth.set_value("truths").run()
+    assert "no array" in app.error[0].value
+    truth = next(item for item in app.text_input if item.label == "Array with the truth")
+    app = truth.set_value("truth").run()
+    assert not app.exception
+    assert "20 images" in said(app)
+
+
+def test_an_option_without_an_effect_is_told(open_app, tmp_path):
+    root = image_folder(tmp_path / "pets", pictures_of_pets(each=6))
+    app = choose(open_app("projects"), root)
+    box = next(item for item in app.selectbox if item.label == "Between the fields of a line")
+    app = box.set_value(";").run()
+    assert "no effect on a folder of images" in app.error[0].value
 
 
 @pytest.mark.parametrize(("names", "told"), [("a,b", "Found 2 names"), ("a,a,b", "'a' twice")])
@@ -426,6 +527,7 @@ def test_a_suggested_name_is_free_and_allowed(name, taken, expected):
         ("Image: 'b'. --image, --text or --features says otherwise.", "Image: 'b'."),
         ("20% for testing. --test-share and --seed say otherwise.", "20% for testing."),
         ("Name classes with --label, or numbers with --target.", "Name classes, or numbers."),
+        ("To join: --text a,b.", "To join: “Columns with the text” a,b."),
         ("Column 'x--y' is a text -- a long one.", "Column 'x--y' is a text -- a long one."),
     ],
 )

@@ -177,3 +177,168 @@ def test_damaged_files_are_refused(tmp_path):
     path.write_bytes(b"PK no archive")
     with pytest.raises(InputError, match="no kind that can be imported"):
         preview(path)
+
+
+def test_the_truth_is_an_array_for_each_part(tmp_path):
+    x, y = images(4, 4), LABELS.astype(np.uint8)
+    truth = (LABELS + 1) % 4
+    arrays = {"x_train": x[:15], "y_train": y[:15], "x_test": x[15:], "y_test": y[15:]}
+    named = {"truth_train": truth[:15], "truth_test": truth[15:]}
+    path = save(tmp_path, **arrays, **named)
+    assert [r.truth for r in read(path, truth="truth")] == [str(label) for label in truth]
+    assert [r.truth for r in read(path)] == [None] * 20
+    assert any("--truth truth uses it" in note for note in preview(path).notes)
+    alone = read(path, truth="truth_train")
+    assert [r.truth for r in alone] == [str(label) for label in truth[:15]] + [None] * 5
+    named = read(path, truth="truth", classes=("a", "b", "c", "d"))
+    assert [(r.label, r.truth) for r in named][:2] == [("a", "b"), ("b", "c")]
+
+
+def test_the_truth_of_one_pair_is_named_alone(tmp_path):
+    words = np.array(["cat", "dog"] * 10)
+    path = save(tmp_path, x=images(4, 4), y=words, y_true=words[::-1])
+    assert [r.truth for r in read(path, truth="y_true")] == list(words[::-1])
+    values = save(tmp_path, x=DRAW.normal(size=(20, 3)), y=np.linspace(0.5, 9, 20), t=np.arange(20))
+    assert [r.truth for r in read(values, truth="t")] == list(range(20))
+
+
+def test_a_truth_that_is_not_there_or_does_not_fit_is_refused(tmp_path):
+    path = save(tmp_path, x=images(4, 4), y=LABELS, t=LABELS[:3], pairs=np.eye(20))
+    with pytest.raises(InputError, match=r"no array 'truth', named as the truth.*pairs \(20, 20\)"):
+        preview(path, truth="truth")
+    for name in ("t", "pairs"):
+        with pytest.raises(InputError, match="one value for each example"):
+            preview(path, truth=name)
+
+
+def test_keys_and_splits_are_arrays_too(tmp_path):
+    keys = np.array([f"key-{n}" for n in range(20)])
+    parts = np.array(["train"] * 15 + ["test"] * 5)
+    path = save(tmp_path, x=images(4, 4), y=LABELS, ids=keys, part=parts)
+    found = read(path, key="ids", split="part")
+    assert [r.key() for r in found] == list(keys)
+    assert preview(path, split="part").counts == {"train": 15, "test": 5}
+    swapped = preview(path, split="part", train_values=("test",), test_values=("train",))
+    assert swapped.counts == {"train": 5, "test": 15}
+    both = save(tmp_path, x_train=images(4, 4), y_train=LABELS, part_train=parts)
+    with pytest.raises(InputError, match="--split has no effect: the arrays' names say"):
+        preview(both, split="part")
+
+
+def test_words_that_are_numbers_stay_as_they_are_written(tmp_path):
+    versions = np.array(["1.0", "1", "2.0", "1.10"] * 5)
+    found = preview(save(tmp_path, x=images(4, 4), y=versions))
+    assert set(found.classes) == {"1.0", "1", "2.0", "1.10"}
+    found = preview(save(tmp_path, x=images(4, 4), y=versions), classes=("2.0", "1.0", "1", "1.10"))
+    assert (found.classes[0], found.problem_counts) == ("2.0", {})
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1), (1, 4, 6)])
+def test_fewer_bits_than_sixteen_are_not_dark(tmp_path, shape):
+    x = images(*shape, dtype=np.uint16) * 16  # 12 bits
+    path = save(tmp_path, x=x, y=LABELS)
+    shown = np.asarray(read_image(read(path)[0].image.to_file()[0], channels=1))
+    assert np.abs(shown - x[0].reshape(4, 6) / 4095 * 255).max() <= 1
+    assert any("4,095 is taken as white" in note for note in preview(path).notes)
+
+
+def test_pictures_that_are_nearly_black_are_said(tmp_path):
+    path = save(tmp_path, x=images(4, 4) % 17, y=LABELS)
+    assert any("(array.astype('float') * 15.9375)" in note for note in preview(path).notes)
+    assert not any("black" in n for n in preview(save(tmp_path, x=images(4, 4), y=LABELS)).notes)
+
+
+WAYS = {
+    "fraction": (images(4, 4) / 255.0, r"save (.*)\."),
+    "centred": (images(4, 4) / 127.5 - 1, r"save (.*)\."),
+    "bytes": (images(4, 4).astype(np.int64), r"255 is white, save (.*?);"),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_the_way_out_that_is_told_gives_the_pictures(tmp_path, name):
+    array, told = WAYS[name]
+    with pytest.raises(InputError, match="no agreed black and white") as error:
+        preview(save(tmp_path, x=array, y=LABELS))
+    import re
+
+    way = re.search(told, str(error.value))[1].rstrip(".")
+    made = eval(way, {"array": array})  # noqa: S307 - what a person would type
+    expected = images_of(name, array)
+    assert made.dtype == np.uint8
+    np.testing.assert_array_equal(made, expected)
+
+
+def images_of(name, array):
+    """Return the bytes that an array was made of."""
+    scale, shift = {"fraction": (255, 0), "centred": (127.5, 1), "bytes": (1, 0)}[name]
+    return np.rint((array + shift) * scale).astype(np.uint8)
+
+
+def test_several_columns_of_an_array_cannot_be_chosen(tmp_path):
+    path = save(tmp_path, x=DRAW.normal(size=(20, 3)), y=LABELS)
+    with pytest.raises(InputError, match="--features has no effect"):
+        preview(path, features=("x1", "x2"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((28 * 28,), r"array.reshape(-1, 28, 28)"),
+        ((8 * 8 * 3,), r"array.reshape(-1, 8, 8, 3)"),
+        ((3, 5, 3), "transpose(0, 2, 3, 1)"),
+        ((4, 5, 4), "taken as transparency"),
+        ((5, 6), None),
+        ((65,), None),
+    ],
+)
+def test_shapes_that_could_mean_something_else_are_said(tmp_path, shape, told):
+    notes = preview(save(tmp_path, x=images(*shape), y=LABELS)).notes
+    words = ("reshape", "transpose", "transparency")
+    assert (
+        any(told in note for note in notes)
+        if told
+        else not any(word in note for note in notes for word in words)
+    )
+
+
+def noisy(**labels):
+    x = images(4, 4)
+    return {"x_train": x[:15], "x_test": x[15:], "y_test": LABELS[15:], **labels}
+
+
+def test_labels_of_a_longer_name_are_found_or_asked_for(tmp_path):
+    path = save(tmp_path, **noisy(y_train_noisy=LABELS[:15]))
+    assert preview(path).counts == {"train": 15, "test": 5}
+    path = save(tmp_path, **noisy(y_train_a=LABELS[:15], y_train_b=LABELS[:15]))
+    with pytest.raises(
+        InputError, match=r"'x_train' has several .*: y_train_a, y_train_b.*--label"
+    ):
+        preview(path)
+    found = preview(path, label="y_train_b")
+    assert (found.target, found.counts) == ("y_train_b", {"train": 15, "test": 5})
+    path = save(tmp_path, **noisy(truth_train=LABELS[:15]))
+    with pytest.raises(InputError, match="'x_train' has no array of labels"):
+        preview(path)
+
+
+def test_labels_that_parts_share_are_named_once(tmp_path):
+    path = save(tmp_path, **noisy(fine_train=LABELS[:15], fine_test=LABELS[15:] + 4))
+    assert preview(path, label="fine").class_counts["7"] == 2
+    assert preview(path, label="fine_train").class_counts["7"] == 2
+    with pytest.raises(InputError, match="no array 'coarse'"):
+        preview(path, label="coarse")
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (np.eye(4)[LABELS], r"one-hot labels save labels.argmax\(axis=1\)"),
+        (np.eye(4)[LABELS] + np.eye(4)[0], "If they are shares of classes"),
+        (np.maximum(np.eye(4)[LABELS], np.eye(4)[0]), "15 examples have no class or several"),
+        (np.full((20, 3), 0.4), "keeps the largest alone"),
+    ],
+)
+def test_several_numbers_for_an_example_are_told_by_what_they_are(tmp_path, labels, told):
+    with pytest.raises(InputError, match=told):
+        preview(save(tmp_path, x=images(4, 4), y=labels))

@@ -70,13 +70,12 @@ def test_a_text_that_is_too_long_together_is_refused(posts, monkeypatch):
 def test_one_column_is_guessed_and_the_others_are_told(posts):
     found = preview(edit(posts, 0, title="a first title that is long and says it all"))
     assert found.options.text == "body"
-    assert not any("several can be joined" in note for note in found.notes)
     data = pd.read_csv(posts)
     data["title"] = [f"a title that is as long as a sentence {n}" for n in range(20)]
     data.to_csv(posts, index=False)
     found = preview(posts)
     assert found.options.text == "body"
-    note = "Column 'title' holds texts too; several can be joined with --text."
+    note = "Column 'title': left out: a text; --text title,body takes it in."
     assert note in found.notes
 
 

@@ -93,12 +93,13 @@ def test_images_in_folders_are_not_unpacked(tmp_path, temporary):
     assert list(temporary.iterdir()) == []
 
 
-def test_a_table_beside_class_folders_may_be_passed_over(tmp_path):
+def test_a_table_that_names_no_picture_is_passed_over_beside_class_folders(tmp_path):
     members = {name: picture(n) for n, name in enumerate(pets())}
     path = make_zip(tmp_path / "a.zip", {**members, "notes.csv": table(4)})
-    assert preview(path).kind == "text"
-    found = preview(path, format="image-folder")
+    found = preview(path)
     assert (found.kind, found.problem_counts) == ("image", {"in no class folder": 1})
+    assert any("what a table says is left out: notes.csv" in note for note in found.notes)
+    assert preview(path, format="table").kind == "text"
 
 
 @MAKERS

@@ -59,13 +59,6 @@ def test_what_could_be_the_label_is_told(tmp_path):
         preview(path)
 
 
-def test_objects_inside_of_rows_are_told(tmp_path):
-    path = tmp_path / "data.jsonl"
-    path.write_text('{"data": {"text": "one"}, "annotation": {"label": "a"}}\n' * 9)
-    with pytest.raises(InputError, match=r"objects are in: 'data', 'annotation'.*json_normalize"):
-        preview(path)
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [

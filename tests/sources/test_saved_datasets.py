@@ -195,3 +195,70 @@ def test_text_that_is_no_utf_8_in_parquet_is_reported_by_row(tmp_path):
     found = preview(path)
     assert [(p.row, p.what) for p in found.problems] == [(8, "wrong encoding")]
     assert found.num_usable == 19
+
+
+@pytest.mark.parametrize("form", ["Sequence", "List"])
+def test_lists_of_one_class_have_its_name(tmp_path, form):
+    table = pa.table({"text": [f"a text, number {n}" for n in range(20)],
+                      "labels": [[n % 2] for n in range(20)]})  # fmt: skip
+    features = {"text": TEXTS["text"], "labels": {"_type": form, "feature": CLASSES}}
+    assert preview(save_to_disk(tmp_path / "s", table, features)).classes == ("neg", "pos")
+
+
+def test_other_columns_of_pictures_are_said(tmp_path):
+    table = image_table([{"bytes": picture(n), "path": None} for n in range(10)])
+    masks = pa.array([{"bytes": picture(50 + n), "path": None} for n in range(10)], IMAGE_TYPE)
+    path = save_to_disk(tmp_path / "s", table.append_column("mask", masks),
+                        {**IMAGES, "mask": {"_type": "Image"}})  # fmt: skip
+    assert any("Column 'mask' holds pictures too" in note for note in preview(path).notes)
+    assert preview(path, image="mask").num_usable == 10
+
+
+def test_a_cache_of_the_library_is_refused_with_the_way_out(tmp_path):
+    path = save_to_disk(tmp_path / "imdb" / "0.0.0" / "abc", text_table(), TEXTS)
+    (path / "state.json").unlink()
+    (path / "data-00000-of-00001.arrow").rename(path / "imdb-train.arrow")
+    for folder in (path, tmp_path / "imdb"):
+        with pytest.raises(InputError, match=r"cache of the library.*save_to_disk"):
+            preview(folder)
+
+
+def test_a_repository_in_the_cache_of_the_hub_is_read(tmp_path):
+    root = tmp_path / "datasets--ann--films"
+    (root / "blobs").mkdir(parents=True)
+    (root / "refs").mkdir()
+    for commit, rows in (("old", 4), ("new", 10)):
+        folder = root / "snapshots" / commit / "plain_text"
+        folder.mkdir(parents=True)
+        for number, split in enumerate(("train", "test")):
+            blob = root / "blobs" / f"{commit}-{split}"
+            pq.write_table(text_table(rows, 10 * number), blob)
+            (folder / f"{split}-00000-of-00001.parquet").symlink_to(blob)
+    (root / "refs" / "main").write_text("new\n")
+    assert preview(root).counts == {"train": 10, "test": 10}
+    assert preview(root / "snapshots" / "old").counts == {"train": 4, "test": 4}
+
+
+@pytest.mark.parametrize(
+    ("splits", "counts"),
+    [
+        (("train", "test", "unsupervised"), {"train": 10, "test": 10}),
+        (("train", "validation_matched", "validation_mismatched"), {"train": 10, "test": 20}),
+        (("train.clean.100", "train.clean.360", "test.clean"), {"train": 20, "test": 10}),
+        (("easy", "hard"), {"train": 16, "test": 4}),
+    ],
+)
+def test_odd_names_of_splits_are_understood(tmp_path, splits, counts):
+    for number, split in enumerate(splits):
+        save_to_disk(tmp_path / "s" / split, text_table(10, 10 * number), TEXTS)
+    (tmp_path / "s" / "dataset_dict.json").write_text(json.dumps({"splits": list(splits)}))
+    found = preview(tmp_path / "s")
+    assert found.counts == counts
+    assert any(f"Split: {splits[0]}" in note for note in found.notes)
+
+
+def test_classes_without_names_keep_their_numbers(tmp_path):
+    for number, names in enumerate(({}, {"names": None})):
+        features = {**TEXTS, "label": {"_type": "ClassLabel", "num_classes": 2, **names}}
+        path = save_to_disk(tmp_path / str(number), text_table(), features)
+        assert preview(path).classes == ("0", "1")

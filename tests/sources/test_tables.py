@@ -321,7 +321,7 @@ def test_ten_thousand_classes_are_refused_with_the_way_out(tmp_path):
 
 def test_names_that_differ_in_capitals_only_are_noted(tmp_path):
     data = FLOWERS.assign(species=[("Rose", "rose", "tulip")[n % 3] for n in range(60)])
-    assert any("Rose / rose" in note for note in preview(save(tmp_path, data)).notes)
+    assert any("'Rose' (20) = 'rose' (20)" in note for note in preview(save(tmp_path, data)).notes)
 
 
 def test_no_usable_row_says_what_is_wrong(tmp_path):

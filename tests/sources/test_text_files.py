@@ -99,7 +99,7 @@ def test_rows_of_the_wrong_width_are_reported_like_a_spreadsheet_counts(tmp_path
     path = tmp_path / "data.csv"
     path.write_text('text,label\n"a\nb",x\nshort\ny,z,too many\nfine,x\n')
     assert [(p.row, p.message[:29]) for p in problems(path)] == [
-        (3, "It has 1 fields, expected 2 a"),
+        (3, "It has 1 field, expected 2 as"),
         (4, "It has 3 fields, expected 2 a"),
     ]
 
@@ -173,15 +173,38 @@ def test_json_lines_may_be_called_json(tmp_path):
     assert [r.text for r in read(path)] == [f"text {n}" for n in range(9)]
 
 
-def test_a_json_array_is_refused_with_the_way_out(tmp_path):
-    path = tmp_path / "data.jsonl"
-    path.write_text('[{"text": "a", "label": 1}]')
-    with pytest.raises(InputError, match="one object a line"):
-        preview(path)
-    with pytest.raises(InputError, match=r"JSON lines"):
-        preview(path.rename(tmp_path / "data.json"))
-
-
 def test_an_unknown_encoding_is_refused():
     with pytest.raises(ConfigurationError, match="cp1252"):
         ImportOptions(encoding="klingon")
+
+
+def test_a_field_that_swallowed_other_rows_is_reported_and_kept(tmp_path):
+    path = texts(tmp_path / "data.csv")
+    lines = path.read_text().splitlines()
+    lines[5] = '"' + lines[5]
+    lines[25] = lines[25].replace(",", '",')
+    path.write_text("\n".join(lines) + "\n")
+    found = preview(path)
+    assert found.num_usable == 20
+    (told,) = found.problems
+    assert (told.row, told.what, told.refused) == (6, "lines in one field", False)
+    assert "over 21 lines, 20 of which would be rows" in told.message
+
+
+def test_an_address_over_several_lines_is_a_field(tmp_path):
+    path = texts(tmp_path / "data.csv", extra='"12 High Street\nParis, France\nEurope",good\n')
+    assert preview(path).problem_counts == {}
+
+
+def test_names_of_columns_again_are_left_out_and_told(tmp_path):
+    path = texts(tmp_path / "data.csv", extra="text,label\none more text,good\n")
+    found = preview(path)
+    assert (found.num_usable, found.problem_counts) == (41, {"row of names again": 1})
+    assert set(found.classes) == {"bad", "good"}
+
+
+def test_rows_of_another_width_are_said_first_with_their_places(tmp_path):
+    path = texts(tmp_path / "data.csv", extra="a,b,c\n" * 30)
+    first = preview(path).notes[0]
+    assert first.startswith("30 of 70 examples cannot be used: wrong number of fields (30).")
+    assert "row 42, row 43, row 44" in first

@@ -27,11 +27,12 @@ _FORMATS = ("image-folder", "text-folder", "table", "huggingface", "torchvision"
 _SINGLE = {
     "dataset": ("NAME", "torchvision data set, for example MNIST; PATH is its folder"),
     "image": ("COLUMN", "column with image files (or array of an .npz file)"),
-    "label": ("COLUMN", "column with the classes to check"),
-    "target": ("COLUMN", "column with the number to check (regression)"),
+    "label": ("COLUMN", "column (or array) with the classes to check"),
+    "target": ("COLUMN", "column (or array) with the number to check (regression)"),
     "split": ("COLUMN", "column that says which rows are for training"),
     "key": ("COLUMN", "column with a name for each example that stays when the data grows"),
-    "truth": ("COLUMN", "column with what is truly right; read by `evaluate` only"),
+    "truth": ("COLUMN", "column (or array) with what is truly right; read by `evaluate` only"),
+    "status": ("COLUMN", "column that says whether a row's label holds (default: found out)"),
     "image-root": ("DIR", "folder that image paths are relative to (default: the table's)"),
     "encoding": ("NAME", "of a text file (default: found out)"),
     "delimiter": ("CHAR", "between fields, or: tab (default: found out)"),
@@ -42,7 +43,8 @@ _SEVERAL = {
     "features": ("A,B", "columns of a table that are the input (default: all that can be)"),
     "train-values": ("A,B", "values of the split column, or folders, that are for training"),
     "test-values": ("A,B", "the same for testing"),
-    "classes": ("A,B", "names for labels that are numbers, or names in the order they are to have"),
+    "classes": ("A,B", "names for labels that are numbers, names in their order, or folders"),
+    "status-values": ("A,B", "values of the status column with which a row is taken"),
 }
 
 
@@ -69,6 +71,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=(0, 1),
         help="from where labels that are numbers are counted (default: found out)",
+    )
+    parser.add_argument(
+        "--merge-twins",
+        action="store_true",
+        help="make one class of names that differ in capitals, blanks or invisible characters",
     )
     parser.add_argument(
         "--test-share",
@@ -107,6 +114,7 @@ def run(options: argparse.Namespace) -> int:
     workspace = choose_workspace(options)
     workspace.prepare()
     engine = open_database(workspace.database_url)
+    _check_not_named(engine, options)
     place = (engine, options.project, options.path)
     with show_progress(options.project) as report, memory_bounded(str(options.path)):
         surveyed = survey_for(*place, said, rows=10, on_progress=report)
@@ -118,6 +126,24 @@ def run(options: argparse.Namespace) -> int:
     done = _import_as_job(engine, workspace, options, said, surveyed)
     print(describe_report(done))
     return 0
+
+
+def _check_not_named(engine: Engine, options: argparse.Namespace) -> None:
+    """See that no name is given to a project that has one.
+
+    Raises:
+        ConfigurationError: If one is.
+    """
+    from tracin_core.errors import ConfigurationError
+    from tracin_core.importing.surveying import find_project
+
+    given = [f"--{name}" for name in ("title", "description") if getattr(options, name)]
+    if given and find_project(engine, options.project) is not None:
+        raise ConfigurationError(
+            f"{' and '.join(given)} {'has' if len(given) == 1 else 'have'} no effect: the project "
+            f"{options.project!r} is there already, and keeps its words. Leave it out; they are "
+            f'changed with: python -m tracin_core rename {options.project} "New title"'
+        )
 
 
 def _import_as_job(
@@ -178,6 +204,7 @@ def read_options(options: argparse.Namespace) -> ImportOptions:
         test_share=options.test_share,
         seed=options.seed,
         first_class=options.first_class,
+        merge_twins=options.merge_twins,
         plant=options.plant,
         **said,
     )

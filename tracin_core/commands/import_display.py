@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _SHOWN_CLASSES = 20
 _SHOWN_PROBLEMS = 20
 _NOTE_LENGTH = 400  # characters
+_WHOLE = 10_000  # characters: a note says everything, such as every spelling of every class
 
 
 def print_preview(preview: Preview, plan: Plan, project: str) -> None:
@@ -29,7 +30,7 @@ def print_preview(preview: Preview, plan: Plan, project: str) -> None:
     if preview.problem_counts:
         _print_problems(preview)
     for note in preview.notes:
-        print(f"- {excerpt(note, _NOTE_LENGTH)}")
+        print(f"- {excerpt(note, _WHOLE)}")
 
 
 def _print_facts(preview: Preview, plan: Plan, project: str) -> None:

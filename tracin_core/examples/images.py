@@ -11,6 +11,8 @@ from tracin_core.errors import InputError
 from tracin_core.examples.decoding_room import DECODING
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from PIL.Image import Image
 
 # Pillow reads dozens of formats, some by starting other programs (EPS); these are the ones
@@ -91,6 +93,110 @@ def read_image(data: bytes, *, channels: int | None = 3) -> Image:
             f"The {image.format} image cannot be decoded ({error}); it is damaged or cut off. "
             "Expected a whole image: export or download it again."
         ) from error
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What is lost or doubtful where an image becomes one of 8 bits.
+
+    Attributes:
+        low, high: Of the samples of a deep grey image; None of all others.
+        is_real: Whether those are numbers with fractions.
+        brightest: Of an image of 16 bits a colour, whose lower 8 bits are not read: 0 to 255.
+        has_frames: Whether it is an animation, or a file of several pages.
+        is_empty: Whether all of it is transparent, so that nothing is seen.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    is_real: bool = False
+    brightest: int | None = None
+    has_frames: bool = False
+    is_empty: bool = False
+
+
+def measure_depth(data: bytes) -> Depth:
+    """Look at what an image holds beyond one picture of 8 bits; decoded only if it is deep.
+
+    Raises:
+        InputError: As ``read_image``.
+    """
+    image = _open(data)
+    is_deep_colour = image.mode in ("RGB", "RGBA", "LA") and any(
+        ";16" in str(tile[3]) for tile in getattr(image, "tile", ())
+    )
+    has_frames = bool(getattr(image, "is_animated", False))
+    if is_deep_colour:
+        brightest = read_image(data).convert("L").getextrema()[1]
+        return Depth(brightest=int(brightest), has_frames=has_frames)  # type: ignore[arg-type]
+    if not _is_deep_grey(image):
+        return Depth(has_frames=has_frames, is_empty=_is_transparent(image))
+    samples = _read_samples(image)
+    low, high = float(samples.min(initial=0)), float(samples.max(initial=0))
+    return Depth(low, high, image.mode == "F", None, has_frames)
+
+
+@dataclass(frozen=True)
+class DeepRange:
+    """What is black and what is white in the deep grey pictures of a data set.
+
+    Attributes:
+        whole: Of those whose samples are whole numbers; None for 0 and 65,535.
+        real: Of those with fractions.
+    """
+
+    whole: tuple[float, float] | None = None
+    real: tuple[float, float] | None = None
+
+
+def rescale_deep(data: bytes, range: DeepRange) -> bytes | None:
+    """Return a deep grey image as a PNG of 16 bits, whose black and white are those of its range.
+
+    Args:
+        data: The file's content.
+        range: What becomes black (0) and white (65,535).
+
+    Returns:
+        The PNG; None where the image is none of deep grey, or has that range already.
+    """
+    import numpy as np
+    from PIL import Image as Pillow
+
+    image = _open(data)
+    chosen = range.real if image.mode == "F" else range.whole
+    if chosen is None or not _is_deep_grey(image):
+        return None
+    low, white = chosen
+    samples = (_read_samples(image) - low) * (65535.0 / (white - low))
+    deep = np.clip(np.round(samples), 0, 65535).astype(np.uint16)
+    buffer = BytesIO()
+    Pillow.fromarray(deep).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _is_transparent(image: Image) -> bool:
+    """Tell whether nothing of an image is seen, whatever colours lie under it."""
+    if "A" not in image.getbands():
+        return False
+    image.seek(0)
+    return image.getchannel("A").getextrema()[1] == 0
+
+
+def _is_deep_grey(image: Image) -> bool:
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _read_samples(image: Image) -> npt.NDArray[np.float64]:
+    """Return the samples of a deep grey image, the camera's rotation applied, shape ``(H, W)``."""
+    import numpy as np
+    from PIL import ImageOps
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a broken EXIF block is no reason to refuse the image
+        image.seek(0)
+        image.load()
+        samples = np.asarray(ImageOps.exif_transpose(image), dtype=np.float64)
+    return np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _open(data: bytes) -> Image:
@@ -178,6 +284,8 @@ def _describe(data: bytes) -> str:
         return "a HEIC photograph"
     if b"ftypavif" in start:
         return "an AVIF image"
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS (`git lfs pull` fetches the image)"
     if start.startswith(b"%!ps"):
         return "a PostScript document"
     return f"no image that can be recognised (it begins with {data[:8]!r})"

@@ -20,8 +20,10 @@ from tracin_core.errors import ConfigurationError
 from tracin_core.fitting.example_source import ExampleSource
 from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
 from tracin_core.gradients.weights import WeightSlots, evaluation_mode
+from tracin_core.influence.batches import Batch
 from tracin_core.influence.checkpoints import Checkpoint, read_weights
 from tracin_core.influence.devices import choose_device
+from tracin_core.influence.loss_check import LossCheck
 from tracin_core.influence.losses import choose_loss, get_logits
 from tracin_core.models.own_code import describe_error, own_code_explained
 from tracin_core.models.own_inputs import OwnEncoder
@@ -33,6 +35,8 @@ SMALLEST_SAMPLE = 60
 # Numbers in the inputs of the sample, which stays in memory for all checkpoints: 100 MB.
 SAMPLE_NUMBERS = 25_000_000
 BATCH = 64
+# Examples on which a loss is tried: enough for every class to come twice, soon read.
+FIRST_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,13 @@ def check_network(encoder: OwnEncoder, examples: ExampleSource) -> None:
     """See on the first examples that the network takes its inputs and returns what is needed.
 
     Raises:
-        ConfigurationError: If it does not.
+        ConfigurationError: If it does not, or a loss of its own is none of single examples.
     """
     first = examples.read_batch(torch.arange(min(3, len(examples))))
     with evaluation_mode(encoder.own.model, torch.device("cpu")):
         _judge(encoder, [first], torch.device("cpu"))
+        if callable(encoder.own.loss):
+            _check_loss(encoder, examples)
 
 
 def check_trainable(encoder: OwnEncoder, examples: ExampleSource) -> None:
@@ -128,6 +134,16 @@ def _judge(encoder: OwnEncoder, batches: Batches, device: torch.device) -> Quali
     named = "mse" if encoder.config.task == "regression" else "cross_entropy"
     with own_code_explained(Path(encoder.config.file), "The loss"):
         return judge(_run(encoder, batches, device), loss, named)  # type: ignore[arg-type]
+
+
+def _check_loss(encoder: OwnEncoder, examples: ExampleSource) -> None:
+    """Try a loss before a long training, not when its result is scored."""
+    loss = LossCheck(choose_loss(encoder.own.loss))  # type: ignore[arg-type]
+    model = encoder.own.model
+    for size in sorted({min(most, len(examples)) for most in (3, FIRST_BATCH)}):
+        inputs, targets = examples.read_batch(torch.arange(size))
+        with own_code_explained(Path(encoder.config.file), "The loss"):
+            loss.try_on(Batch(0, inputs, targets, size), lambda inputs: call_model(model, inputs))
 
 
 def _run(

@@ -1,4 +1,4 @@
-"""Whether two ways to one gradient gave the same numbers, on three trial examples."""
+"""Whether two ways to the gradient of an example gave the same numbers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-# Which of the three trial examples is differentiated: one with neighbours on both sides.
-TRIAL_SIZE, TRIAL_EXAMPLE = 3, 1
+# Examples of a trial: each is differentiated alone, and has neighbours that it must not reach.
+TRIAL_SIZE = 3
 
 # Largest disagreement of a rule with autograd, relative to the gradient's largest entry.
 # Rounding stays below 1e-4 in float32 (1e-2 with half precision or TF32), also where a float64
@@ -25,8 +25,8 @@ ROUNDING = {torch.float64: 1e-12, torch.float32: 2e-5}
 LOOSE_ROUNDING = 5e-4
 
 
-class TrialGradients:
-    """What autograd says of the trial example.
+class ReferenceGradients:
+    """What autograd says of one trial example.
 
     Args:
         truths: Its gradient for each parameter, by name.
@@ -37,27 +37,18 @@ class TrialGradients:
         sizes = [float(truth.abs().max()) for truth in truths.values() if truth.numel()]
         self._largest = max(sizes, default=0.0)
 
-    def agrees_with_row(self, name: str, found: Tensor) -> bool:
-        """Whether ``found``, of the parameter's shape, is the trial example's gradient."""
-        return self._is_close(name, found, self._truths[name])
-
     def agrees_with(self, name: str, found: Tensor) -> bool:
-        """Whether ``found`` ``(3, *shape)`` is that gradient, and zero for the other two."""
-        truth = self._truths[name]
-        expected = truth.new_zeros(TRIAL_SIZE, *truth.shape)
-        expected[TRIAL_EXAMPLE] = truth
-        return self._is_close(name, found, expected)
-
-    def is_zero(self, name: str) -> bool:
-        """Whether nothing reaches the parameter from the trial example."""
-        return not bool(self._truths[name].any())
-
-    def _is_close(self, name: str, found: Tensor, expected: Tensor) -> bool:
+        """Whether ``found``, of the parameter's shape, is the example's gradient."""
+        expected = self._truths[name]
         if found.shape != expected.shape:
             return False
         if not found.numel():
             return True
         kind = expected.dtype
-        own = TOLERANCES.get(kind, LOOSE_TOLERANCE) * float(self._truths[name].abs().max())
+        own = TOLERANCES.get(kind, LOOSE_TOLERANCE) * float(expected.abs().max())
         rounding = ROUNDING.get(kind, LOOSE_ROUNDING) * self._largest
         return bool(((found - expected).abs() <= max(own, rounding)).all())
+
+    def is_zero(self, name: str) -> bool:
+        """Whether nothing reaches the parameter from the example."""
+        return not bool(self._truths[name].any())

@@ -1,15 +1,18 @@
 """One forward and one backward pass that give every example's gradients.
 
 Hooks keep each covered layer's input. The backward pass of the summed objective goes to the
-layers' outputs only, so the summed weight gradients that training needs are never formed.
+layers' outputs only, so the summed weight gradients that training needs are never formed. Where
+the examples lie in them is proved for every batch: by a further backward pass, or because the
+rows of the batch move as those of a batch that was proved (``proofs``).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -19,11 +22,24 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from tracin_core.errors import GradientError
-from tracin_core.gradients.bare import Known, differentiate_reads, open_reads, take_deltas
+from tracin_core.gradients.bare import (
+    Known,
+    Opened,
+    differentiate_reads,
+    learn_layouts,
+    open_reads,
+    take_each,
+)
 from tracin_core.gradients.contributions import Contribution
+from tracin_core.gradients.graph import GraphSurvey, survey_graph
+from tracin_core.gradients.inspection import refuse_company
+from tracin_core.gradients.layouts import Layout, find_layout
+from tracin_core.gradients.owners import MarkedGradients, differentiate_marked
 from tracin_core.gradients.precision import widen
+from tracin_core.gradients.proofs import Placement, Proofs
 from tracin_core.gradients.registry import Rule, UnsupportedUseError
-from tracin_core.gradients.structure import call_model
+from tracin_core.gradients.regroup import regroup
+from tracin_core.gradients.structure import call_model, take_first_row
 from tracin_core.gradients.uses import combine
 
 # Outputs of the model and targets -> one number for each example, shape (B,).
@@ -74,19 +90,28 @@ class CapturedPass:
         outputs: Outputs of the model, detached from the graph only where the caller does so.
         evaluate: Returns the objective for each example.
         gradients: Each parameter's contributions, by name; absent where nothing reaches it.
-        missing: Parameters read in another way than in the trial; the fallback must step in.
+        missing: Parameters whose examples could not be told apart, and why; the fallback must
+            step in.
     """
 
     outputs: Any
     evaluate: Callable[[], Tensor]
     gradients: Gradients
-    missing: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def values(self) -> Tensor:
         """The objective for each example, shape ``(B,)``, evaluated when first asked for."""
         with torch.no_grad():
             return self.evaluate()
+
+    def take_first(self) -> CapturedPass:
+        """Return what the pass gave for the first of its two examples."""
+        gradients = {
+            name: [item.narrow(0, 1) for item in items] for name, items in self.gradients.items()
+        }
+        outputs = take_first_row(self.outputs, 2)
+        return CapturedPass(outputs, lambda: self.evaluate()[:1], gradients, self.missing)
 
 
 @contextmanager
@@ -125,6 +150,7 @@ def capture_pass(
     targets: Any,
     objective: Objective,
     known: Known = MappingProxyType({}),
+    proofs: Proofs | None = None,
 ) -> CapturedPass:
     """Run one forward and one backward pass and apply the rules.
 
@@ -137,55 +163,198 @@ def capture_pass(
         targets: Their targets.
         objective: What is differentiated.
         known: Parameters that no layer's rule covers, and the operations that read them.
+        proofs: What earlier batches have proved; without it, this batch is proved by itself.
 
     Returns:
         Outputs, objective and gradients.
 
     Raises:
-        GradientError: If a layer's input was overwritten, or its batch axis is not first.
+        GradientError: If a layer's input was overwritten, or an output depends on the company.
     """
-    with torch.enable_grad(), record_uses(layers) as uses:
-        outputs = call_model(model, inputs)
-        values = objective(outputs, targets)
+    proofs = proofs if proofs is not None else Proofs()
+    with torch.enable_grad():
+        # Only the forward pass is watched: blocks that are computed again in the backward pass
+        # call their layers again.
+        with record_uses(layers) as uses:
+            outputs = call_model(model, inputs)
+            values = objective(outputs, targets)
+        size = len(values)
         parameters = dict(model.named_parameters()) if known else {}
-        opened = open_reads(values, parameters, known) if known else []
-        edges = [use.edge for use in uses]
-        edges += [item.read.edge for _, reads in opened for item in reads]
-        deltas: Sequence[Tensor | None] = ()
+        survey = survey_graph(values, size)
+        opened = open_reads(survey, parameters, known) if known else []
+        edges = list_edges(uses, opened)
+        signature = _sign(survey, uses, opened)
+        placement = proofs.recall(size, signature)
+        missing: dict[str, str] = {}
+        deltas: Sequence[Tensor | None] = [None] * len(edges)
         if edges and values.requires_grad:
-            deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
-    gradients: Gradients = {}
+            is_new = placement is None
+            if is_new:
+                refuse_company(model, inputs, outputs)
+                missing |= find_other_reads(layers, uses, survey)
+            if survey.is_in_order:
+                placement = place_in_order(uses, opened)
+            if placement is not None:
+                deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
+            else:
+                marks = differentiate_marked(values, edges)
+                deltas = [None if mark is None else mark.plain for mark in marks]
+                placement = prove_placement(uses, opened, marks, missing)
+            if is_new and not missing:
+                proofs.remember(size, signature, placement)
     with torch.no_grad():
-        for use, delta in zip(uses, deltas[: len(uses)], strict=bool(deltas)):
-            if delta is not None:
-                _apply_rule(use, delta, len(values), gradients)
-        for name, reads, found in take_deltas(opened, deltas[len(uses) :]):
-            # Not along the axis of the trial: left out, and so missing.
-            with suppress(UnsupportedUseError):
-                gradients[name] = differentiate_reads(
-                    reads, found, known[name], parameters[name], len(values)
-                )
-    missing = tuple(name for name in known if name not in gradients)
+        gradients = apply_rules(uses, opened, deltas, placement, size, parameters, missing)
+    for name in known.keys() - {name for name, _ in opened}:
+        missing[name] = "it is read by operations without a rule"
     combined = {name: combine(items) for name, items in gradients.items() if items}
     return CapturedPass(outputs, values.detach, combined, missing)
 
 
-def _apply_rule(use: LayerUse, delta: Tensor, batch_size: int, gradients: Gradients) -> None:
+def _sign(survey: GraphSurvey, uses: Sequence[LayerUse], opened: Opened) -> Hashable | None:
+    """Return what batches must share for a proof of one to hold for the other."""
+    if survey.signature is None:
+        return None
+    called = tuple(use.covered.name for use in uses)
+    return survey.signature, called, tuple((name, len(reads)) for name, reads in opened)
+
+
+def list_edges(uses: Sequence[LayerUse], opened: Opened) -> list[GradientEdge]:
+    """Return where the backward pass goes: the outputs of calls, then the results of reads."""
+    edges = [use.edge for use in uses]
+    return edges + [item.read.edge for _, reads in opened for item in reads]
+
+
+def find_other_reads(
+    layers: Sequence[CoveredLayer], uses: Sequence[LayerUse], survey: GraphSurvey
+) -> dict[str, str]:
+    """Return the covered parameters that are also read beside their layers' calls."""
+    seen = Counter(name for use in uses for name in use.covered.parameters.values())
+    found: dict[str, str] = {}
+    for covered in layers:
+        for local, name in covered.parameters.items():
+            value = covered.layer._parameters[local]
+            if value is not None and survey.count_reads(value) > seen[name]:
+                found[name] = "read outside of its layer's call"
+    return found
+
+
+def place_in_order(uses: Sequence[LayerUse], opened: Opened) -> Placement:
+    """Return where the examples are if they lie in their order everywhere (``blocks``)."""
+    in_order = Layout(0, "examples")
+    reads = {name: [in_order for _ in found] for name, found in opened}
+    return Placement([in_order for _ in uses], reads)
+
+
+def prove_placement(
+    uses: Sequence[LayerUse],
+    opened: Opened,
+    marks: Sequence[MarkedGradients | None],
+    missing: dict[str, str],
+) -> Placement:
+    """Find where the examples of a batch are, and note the parameters for which nobody can tell.
+
+    Args:
+        uses: Calls of layers.
+        opened: Operations that read parameters.
+        marks: Gradients at the edges of both (``list_edges``).
+        missing: Where the parameters are noted.
+    """
+    layouts: list[Layout | None] = []
+    for use, mark in zip(uses, marks[: len(uses)], strict=True):
+        try:
+            layouts.append(None if mark is None else find_layout(mark, [0]))
+        except UnsupportedUseError as error:
+            layouts.append(None)
+            missing |= dict.fromkeys(use.covered.parameters.values(), str(error))
+    reads = {}
+    for name, items, found in take_each(opened, marks[len(uses) :]):
+        try:
+            reads[name] = learn_layouts(items, found)
+        except UnsupportedUseError as error:
+            missing[name] = str(error)
+    return Placement(layouts, reads)
+
+
+def apply_rules(
+    uses: Sequence[LayerUse],
+    opened: Opened,
+    deltas: Sequence[Tensor | None],
+    placement: Placement | None,
+    batch_size: int,
+    parameters: Mapping[str, Tensor],
+    missing: dict[str, str],
+) -> Gradients:
+    """Apply the rules of layers and operations to what the backward pass brought.
+
+    Args:
+        uses: Calls of layers.
+        opened: Operations that read parameters.
+        deltas: Gradients at the edges of both.
+        placement: Where the examples are; ``None`` where nothing is differentiated.
+        batch_size: Number of examples B.
+        parameters: Those of the reads, by name.
+        missing: Parameters to leave out; those that a rule cannot follow are added.
+
+    Returns:
+        For each parameter what its uses contribute.
+    """
+    gradients: Gradients = {}
+    if placement is None:
+        return gradients
+    others: dict[str, list[tuple[Contribution, Tensor]]] = {}
+    for use, delta, layout in zip(uses, deltas[: len(uses)], placement.uses, strict=True):
+        if delta is None or layout is None or not len(delta):
+            continue
+        try:
+            contributions = apply_rule(use, delta)
+            owners = None
+            if not layout.is_plain(len(delta), batch_size):
+                owners = layout.find_owners(len(delta), batch_size, delta.device)
+        except UnsupportedUseError as error:
+            missing |= dict.fromkeys(use.covered.parameters.values(), str(error))
+            continue
+        for local_name, name in use.covered.parameters.items():
+            if owners is None:
+                gradients.setdefault(name, []).append(contributions[local_name])
+            else:
+                others.setdefault(name, []).append((contributions[local_name], owners))
+    for name, found in others.items():
+        try:
+            gradients.setdefault(name, []).extend(regroup(found, batch_size))
+        except UnsupportedUseError as error:
+            missing[name] = str(error)
+    for name, reads, results in take_each(opened, deltas[len(uses) :]):
+        if name not in placement.reads:
+            continue
+        try:
+            gradients[name] = differentiate_reads(
+                reads, results, placement.reads[name], parameters[name], batch_size
+            )
+        except UnsupportedUseError as error:
+            missing[name] = str(error)
+    return {name: items for name, items in gradients.items() if name not in missing}
+
+
+def apply_rule(use: LayerUse, delta: Tensor) -> dict[str, Contribution]:
+    """Return what a call of a layer contributes to its parameters, one gradient for each row.
+
+    Raises:
+        GradientError: If the layer's input was overwritten.
+        UnsupportedUseError: If the rule cannot follow the call.
+    """
     covered = use.covered
     if use.arguments[0]._version != use.version:
         raise GradientError(
             f"The input of layer {covered.name!r} was changed in place after the layer read it; "
             "its gradient cannot be computed any more. Use the activation that is not in place."
         )
-    if len(delta) != batch_size:
-        raise GradientError(
-            f"Layer {covered.name!r} returned {len(delta)} rows for a batch of {batch_size} "
-            "examples; expected the examples along the first axis. Leave this layer out of "
-            "`layers`, or keep the examples along the first axis of every input."
-        )
     given: tuple[Any, Any] = (use.arguments, delta)
     if not covered.rule.takes_half:
         given = widen(given)
-    contributions = covered.rule.function(covered.layer, *given)
-    for local_name, name in covered.parameters.items():
-        gradients.setdefault(name, []).append(contributions[local_name])
+    try:
+        return covered.rule.function(covered.layer, *given)
+    except RuntimeError as error:
+        # Shapes that the rule was not written for; a lack of memory is another matter.
+        if isinstance(error, torch.OutOfMemoryError) or "memory" in str(error):
+            raise
+        raise UnsupportedUseError(str(error).splitlines()[0]) from error

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tracin_core.gradients.chunks import choose_chunks
-from tracin_core.gradients.precision import multiply_wide, widen
+from tracin_core.gradients.precision import RUN, add_runs, multiply_wide, widen
 
 if TYPE_CHECKING:
     from tracin_core.gradients.sketch import Sketch
@@ -198,6 +198,13 @@ def take_squared_norms(values: Tensor) -> Tensor:
     if flat.shape[1] <= FEW_NUMBERS or not flat.is_contiguous():
         squares: Tensor = (flat * flat).sum(1)
         return squares
-    # One pass over the numbers instead of two.
-    norms: Tensor = torch.linalg.vector_norm(flat, dim=1)
-    return norms.square()
+    # One pass over the numbers instead of two. It adds up one number after the other, in single
+    # precision; so only runs are added up that way.
+    length = flat.shape[1]
+    whole = length - length % RUN
+    norms: Tensor = torch.linalg.vector_norm(flat[:, whole:], dim=1)
+    rest = norms.square()
+    if not whole:
+        return rest
+    runs: Tensor = torch.linalg.vector_norm(flat[:, :whole].unflatten(1, (-1, RUN)), dim=2)
+    return (add_runs(runs.square(), 1) + rest).to(flat.dtype)

@@ -6,8 +6,9 @@ cannot be mapped (data-dependent control flow, some recurrent kernels) go one ex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tracin_core.gradients.capture import Objective
+from tracin_core.gradients.inspection import mistakes_single_examples
 from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
 
 FallbackMethod = Literal["torch.func", "one example at a time"]
@@ -58,8 +60,11 @@ def fallback_gradients(
     if method == "torch.func":
         return _map_over_examples(model, weights, inputs, targets, objective)
     size = len(next(find_tensors(inputs)))
+    times = 2 if mistakes_single_examples(model) else 1
     rows = [
-        _differentiate_one(model, weights, _pick(inputs, i), _pick(targets, i), objective)
+        _differentiate_one(
+            model, weights, _pick(inputs, i, times), _pick(targets, i, times), objective
+        )
         for i in range(size)
     ]
     return {name: torch.stack([row[i] for row in rows]) for i, name in enumerate(weights)}
@@ -88,16 +93,38 @@ def _map_over_examples(
     detached = {name: value.detach() for name, value in weights.items()}
     # Fused attention has no rule to be mapped by: torch warns and goes example by example. Its
     # mathematical form has one.
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _without_casts(model):
         gradients: dict[str, Tensor] = mapped(detached, tuple(leaves))
     return {name: value.detach() for name, value in gradients.items()}
+
+
+@contextmanager
+def _without_casts(model: nn.Module) -> Iterator[None]:
+    """Refuse ``module.to(...)`` inside of a forward pass that is mapped.
+
+    It puts other data into parameters that torch.func has wrapped; the next operation that
+    reads them ends the process (transformers' SwitchTransformers casts its router so).
+    """
+
+    def refuse(*arguments: Any, **options: Any) -> NoReturn:
+        raise RuntimeError("a module is cast or moved within its forward pass")
+
+    modules = list(model.modules())
+    try:
+        for module in modules:
+            vars(module)["_apply"] = refuse
+        yield
+    finally:
+        for module in modules:
+            vars(module).pop("_apply", None)
 
 
 def _differentiate_one(
     model: nn.Module, weights: dict[str, Tensor], inputs: Any, targets: Any, objective: Objective
 ) -> list[Tensor]:
     with torch.enable_grad():
-        value = objective(call_model(model, inputs), targets).sum()
+        # The first row is the example; a second one only keeps it company.
+        value = objective(call_model(model, inputs), targets)[0]
         if not value.requires_grad:
             return [torch.zeros_like(weight) for weight in weights.values()]
         gradients = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
@@ -111,5 +138,5 @@ def _to_dense(gradient: Tensor) -> Tensor:
     return gradient.to_dense() if gradient.is_sparse else gradient
 
 
-def _pick(value: Any, index: int) -> Any:
-    return map_tensors(lambda tensor: tensor[index : index + 1], value)
+def _pick(value: Any, index: int, times: int) -> Any:
+    return map_tensors(lambda tensor: tensor[[index] * times], value)

@@ -1,10 +1,16 @@
-"""What the autograd graph tells about the parameters that made a result."""
+"""What the autograd graph tells about the parameters and the examples that made a result."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from torch import Tensor
+
+from tracin_core.gradients.blocks import keeps_blocks
+from tracin_core.gradients.movement import describe_movement
 
 
 class Reader(NamedTuple):
@@ -21,23 +27,66 @@ class Reader(NamedTuple):
     output: int
 
 
-def find_readers(result: Tensor) -> dict[Any, list[Reader]]:
-    """Return the operations that read each node in the gradient graph of ``result``.
+@dataclass(frozen=True)
+class GraphSurvey:
+    """The gradient graph of a batch.
 
-    A leaf tensor is the node that would accumulate its gradient, with a ``variable``.
+    Attributes:
+        readers: The operations that read each node. A leaf tensor is the node that would
+            accumulate its gradient, with a ``variable``.
+        signature: Equal for two batches of one size only where the same operations moved their
+            rows in the same ways; ``None`` where that cannot be told, or need not.
+        is_in_order: Whether the graph itself proves that the examples lie in their order, along
+            the first axis of every result.
+    """
+
+    readers: dict[Any, list[Reader]]
+    signature: Hashable | None = None
+    is_in_order: bool = False
+
+    @cached_property
+    def leaves(self) -> dict[int, Any]:
+        """The nodes of leaf tensors, by the ``id`` of the tensor."""
+        return {id(node.variable): node for node in self.readers if hasattr(node, "variable")}
+
+    def count_reads(self, parameter: Tensor) -> int:
+        """Return how many operations read a leaf tensor."""
+        return len(self.readers.get(self.leaves.get(id(parameter)), ()))
+
+
+def survey_graph(result: Tensor, batch_size: int | None = None) -> GraphSurvey:
+    """Walk the gradient graph of ``result`` once, before its backward pass.
+
+    Args:
+        result: A tensor with a gradient graph.
+        batch_size: Number of examples B; without it no signature is taken.
     """
     readers: dict[Any, list[Reader]] = {}
-    waiting: list[Any] = [result.grad_fn] if result.grad_fn is not None else []
+    root = result.grad_fn
+    if root is None:
+        return GraphSurvey(readers)
+    numbers = {root: 0}
+    waiting, parts = [root], []
+    is_in_order = is_told = batch_size is not None
     while waiting:
         node = waiting.pop()
+        sources = []
         for position, (source, output) in enumerate(node.next_functions):
             if source is None:
                 continue
-            if source not in readers:
+            if source not in numbers:
+                numbers[source] = len(numbers)
                 readers[source] = []
                 waiting.append(source)
             readers[source].append(Reader(node, position, output))
-    return readers
+            sources.append((position, numbers[source], output))
+        if is_in_order and batch_size is not None:
+            is_in_order = keeps_blocks(node, batch_size)
+        if is_told and batch_size is not None:
+            movement = describe_movement(node, batch_size)
+            is_told = movement is not None
+            parts.append((movement, tuple(sources)))
+    return GraphSurvey(readers, hash(tuple(parts)) if is_told else None, is_in_order)
 
 
 def find_parameter_uses(result: Tensor) -> dict[int, list[int]]:
@@ -52,6 +101,6 @@ def find_parameter_uses(result: Tensor) -> dict[int, list[int]]:
     """
     return {
         id(node.variable): [reader.node._sequence_nr() for reader in readers]
-        for node, readers in find_readers(result).items()
+        for node, readers in survey_graph(result).readers.items()
         if hasattr(node, "variable")
     }

@@ -11,7 +11,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tracin_core.errors import GradientError
 from tracin_core.gradients.agreement import LOOSE_TOLERANCE
 from tracin_core.gradients.graph import find_parameter_uses
+from tracin_core.gradients.output_rows import find_output_tensors
 from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
+
+# Largest difference of an output between a batch and half of it, relative to the largest output:
+# what rounding leaves in deep networks, tens of times over.
+COMPANY_TOLERANCES = {torch.float64: 1e-4, torch.float32: 1e-3}
 
 
 def refuse_mixing_layers(model: nn.Module) -> None:
@@ -28,6 +33,16 @@ def refuse_mixing_layers(model: nn.Module) -> None:
                 "its own. Expected track_running_stats=True. Train with running statistics, or "
                 "use GroupNorm or LayerNorm."
             )
+
+
+def mistakes_single_examples(model: nn.Module) -> bool:
+    """Whether torch may be wrong about a batch of one.
+
+    In evaluation mode, and for gradients that lie in memory in another order than the inputs,
+    torch's BatchNorm differentiates a single image wrongly (seen in torch 2.14 on processors:
+    as large as the gradient itself). Two images are differentiated right.
+    """
+    return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
 @torch.no_grad()
@@ -49,6 +64,13 @@ def refuse_mixed_examples(model: nn.Module, inputs: Any) -> Tensor:
             "expected one row for each, examples along the first axis. Wrap the model so that "
             "its outputs begin with the batch axis."
         )
+    if together.shape[1:] != apart.shape[1:]:
+        raise GradientError(
+            f"The model returned {tuple(together.shape)} for three examples and "
+            f"{tuple(apart.shape)} for two of them, so each is compared with the others of its "
+            "batch; expected outputs of an example that depend on it alone. Wrap the model so "
+            "that it returns one row of its own for each example, such as its embedding."
+        )
     largest = together.abs().amax().clamp_min(torch.finfo(together.dtype).tiny)
     if not bool(((together[[2, 0]] - apart).abs() <= LOOSE_TOLERANCE * largest).all()):
         if not bool(torch.isfinite(together).all()):
@@ -60,6 +82,46 @@ def refuse_mixed_examples(model: nn.Module, inputs: Any) -> Tensor:
             "training=True."
         )
     return together
+
+
+@torch.no_grad()
+def refuse_company(model: nn.Module, inputs: Any, outputs: Any) -> None:
+    """Check that the outputs of a batch are those of its halves.
+
+    Args:
+        model: In evaluation mode, with the weights of interest in place.
+        inputs: The batch.
+        outputs: What the model returned for it.
+
+    Raises:
+        GradientError: If an example's output changes with the other examples.
+    """
+    together = _first_tensor(outputs).detach()
+    size = len(together)
+    if size < 2:
+        return
+    half = size // 2
+
+    def run(part: slice) -> Tensor:
+        return _first_tensor(call_model(model, map_tensors(lambda tensor: tensor[part], inputs)))
+
+    parts = [run(slice(half, None)), run(slice(None, half))]
+    if any(part.shape[1:] != together.shape[1:] for part in parts):
+        return  # as many numbers as the longest example has: compared where they are scored
+    apart = torch.cat([parts[1], parts[0]])
+    largest = together.abs().amax().clamp_min(torch.finfo(together.dtype).tiny)
+    off = (together - apart).abs() > COMPANY_TOLERANCES.get(
+        together.dtype, LOOSE_TOLERANCE
+    ) * largest
+    if bool(off.any()) and bool(torch.isfinite(together).all()):
+        row = int(off.flatten(1).any(1).long().argmax())
+        raise GradientError(
+            f"The model's output for example {row} of a batch of {size} is another one than in "
+            f"half of that batch (off by {float((together - apart).abs()[row].max()):.3g}). "
+            "Expected each output to depend on its own example alone in evaluation mode. Look "
+            "for a capacity that the examples of a batch share, for statistics over the batch, "
+            "or for a branch that the whole batch takes."
+        )
 
 
 def find_last_layer(model: nn.Module, inputs: Any) -> str:
@@ -99,4 +161,12 @@ def _first_tensor(outputs: Any) -> Tensor:
     logits = getattr(outputs, "logits", None)
     if isinstance(logits, Tensor):
         return logits
-    return next(find_tensors(outputs))
+    found = next(find_tensors(outputs), None)
+    found = next(find_output_tensors(outputs), None) if found is None else found
+    if found is None:
+        raise GradientError(
+            f"The model returned {type(outputs).__name__}, in which no tensor was found; expected "
+            "a tensor, or a tuple, dict or object that holds some. Wrap the model so that it "
+            "returns what the loss needs."
+        )
+    return found

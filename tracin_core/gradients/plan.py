@@ -2,9 +2,9 @@
 
 A rule is trusted only after a trial on three examples. The gradient graph must show no use of
 the parameter beside the calls the hooks saw (a weight read functionally, as
-``nn.MultiheadAttention`` does with its output layer). And the objective of the middle example
-alone is differentiated: the rule must agree with autograd for that example and give nothing
-for the other two, which fails where examples are not along the first axis.
+``nn.MultiheadAttention`` does with its output layer). Where the examples lie must be provable, as
+in every batch later (``owners``). And the objective of each example alone is differentiated: what
+the rule gives for that example must agree with autograd.
 """
 
 from __future__ import annotations
@@ -17,25 +17,31 @@ import torch
 from torch import Tensor, nn
 
 from tracin_core.errors import GradientError
-from tracin_core.gradients.agreement import TRIAL_EXAMPLE, TRIAL_SIZE, TrialGradients
+from tracin_core.gradients.agreement import TRIAL_SIZE, ReferenceGradients
 from tracin_core.gradients.bare import (
     Known,
     KnownRead,
     Opened,
+    describe_reads,
     differentiate_reads,
     learn_layouts,
     open_candidates,
-    take_deltas,
+    take_each,
 )
 from tracin_core.gradients.capture import (
     CoveredLayer,
-    Gradients,
-    LayerUse,
     Objective,
+    apply_rules,
+    find_other_reads,
+    list_edges,
+    prove_placement,
     record_uses,
 )
+from tracin_core.gradients.contributions import Contribution
 from tracin_core.gradients.fallback import FallbackMethod, fallback_gradients
-from tracin_core.gradients.graph import find_parameter_uses
+from tracin_core.gradients.graph import survey_graph
+from tracin_core.gradients.owners import MarkedGradients, differentiate_marked
+from tracin_core.gradients.proofs import Proofs
 from tracin_core.gradients.registry import UnsupportedUseError, find_rule
 from tracin_core.gradients.structure import call_model
 from tracin_core.gradients.uses import combine, instantiate_chunks
@@ -53,7 +59,7 @@ class Plan:
         head: The only layer wanted, where its outputs are the logits of a softmax cross-entropy;
             a forward pass is then enough.
         held_bytes: What a forward pass keeps for each example; 0 where it was not measured.
-        held_bytes: What a forward pass keeps for each example; 0 where it was not measured.
+        proofs: What batches have proved of where their examples lie.
     """
 
     layers: tuple[CoveredLayer, ...]
@@ -62,6 +68,7 @@ class Plan:
     known: Known = field(default_factory=dict)
     head: CoveredLayer | None = None
     held_bytes: int = 0
+    proofs: Proofs = field(default_factory=Proofs, compare=False)
 
     def rule_of(self, name: str) -> str | None:
         """Return the layer type, or the operations, whose rules cover a parameter, or ``None``."""
@@ -136,118 +143,131 @@ def confirm_plan(
         GradientError: If even the fallback disagrees with autograd.
     """
     weights = dict(model.named_parameters())
-    wanted = [name for name, value in weights.items() if value.requires_grad]
+    wanted = {name: value for name, value in weights.items() if value.requires_grad}
     with torch.enable_grad(), record_uses(plan.layers) as uses:
-        value = objective(call_model(model, inputs), targets)[TRIAL_EXAMPLE]
-    reads = find_parameter_uses(value)
-    parameters = {name: weights[name] for name in wanted}
-    candidates = open_candidates(value, parameters)
-    edges = [use.edge for use in uses]
-    edges += [item.read.edge for _, opened in candidates for item in opened]
-    found, deltas = _differentiate(value, list(parameters.values()), edges)
-    truths = TrialGradients(dict(zip(wanted, found, strict=True)))
-    reasons: dict[str, str] = {}
-    gradients = _try_rules(uses, deltas[: len(uses)], reasons)
-    for name in wanted:
-        if name in plan.fallback or name in reasons:
-            continue
-        seen = sum(name in use.covered.parameters.values() for use in uses)
-        if len(reads.get(id(weights[name]), ())) > seen:
-            reasons[name] = "read outside of its layer's call"
-        elif not _agrees(gradients, name, truths):
-            reasons[name] = "examples are not along the first axis, or the call is unusual"
+        values = objective(call_model(model, inputs), targets)
+    survey = survey_graph(values)
+    candidates = open_candidates(survey, wanted)
+    marks = _differentiate(values, list_edges(uses, candidates))
+    reasons = find_other_reads(plan.layers, uses, survey)
+    placement = prove_placement(uses, [], marks[: len(uses)], reasons)
+    deltas = [None if mark is None else mark.plain for mark in marks[: len(uses)]]
+    with torch.no_grad():
+        found = _combine(apply_rules(uses, [], deltas, placement, TRIAL_SIZE, {}, reasons))
+    unruled = {name: wanted[name] for name in wanted if name in plan.fallback or name in reasons}
+    ways = _try_reads(candidates, marks[len(uses) :], unruled)
+    truths = None
+    for row in range(TRIAL_SIZE):
+        truths = _differentiate_row(values, row, wanted)
+        for name in wanted.keys() - plan.fallback.keys() - reasons.keys():
+            if not _agrees(found.get(name), row, name, truths):
+                reasons[name] = "its layer's rule and autograd disagree; the call is unusual"
+        ways = [way for way in ways if _agrees(way.found, row, way.name, truths)]
     plan = drop_parameters(plan, reasons)
-    unruled = {name: parameters[name] for name in plan.fallback}
-    plan = _try_reads(plan, candidates, deltas[len(uses) :], unruled, truths)
+    known: dict[str, Sequence[KnownRead]] = {}
+    for way in ways:
+        if way.name in plan.fallback:
+            known.setdefault(way.name, way.reads)
+    fallback = {name: reason for name, reason in plan.fallback.items() if name not in known}
+    plan = replace(plan, fallback=fallback, known=known)
     return _choose_fallback(model, plan, truths, inputs, targets, objective)
 
 
-def _differentiate(
-    value: Tensor, parameters: list[Tensor], edges: list[Any]
-) -> tuple[list[Tensor], list[Tensor | None]]:
-    """Differentiate by the parameters and by the layers' outputs."""
-    if not value.requires_grad:
-        return [torch.zeros_like(item) for item in parameters], [None] * len(edges)
+@dataclass(frozen=True)
+class _Way:
+    """One way in which operations' rules may cover a parameter."""
+
+    name: str
+    reads: Sequence[KnownRead]
+    found: Sequence[Contribution] | None
+
+
+def _differentiate(values: Tensor, edges: list[Any]) -> list[MarkedGradients | None]:
+    """Differentiate by the layers' outputs; the graph is kept."""
+    if not values.requires_grad or not edges:
+        return [None] * len(edges)
     try:
-        found = torch.autograd.grad(value, [*parameters, *edges], allow_unused=True)
+        return differentiate_marked(values, edges, keep_graph=True)
     except RuntimeError as error:
-        raise GradientError(
-            f"The model cannot be differentiated ({str(error).splitlines()[0]}); expected a "
-            "model that could be trained as it is. Look for a change in place, or a custom "
-            "operation without a gradient."
-        ) from error
-    truths = [
-        torch.zeros_like(item) if gradient is None else gradient.detach().to_dense()
-        for item, gradient in zip(parameters, found, strict=False)
-    ]
-    return truths, list(found[len(parameters) :])
+        raise _explain(error) from error
+
+
+def _differentiate_row(
+    values: Tensor, row: int, wanted: Mapping[str, Tensor]
+) -> ReferenceGradients:
+    """Differentiate the objective of one example by the parameters."""
+    if not values.requires_grad:
+        return ReferenceGradients({name: torch.zeros_like(item) for name, item in wanted.items()})
+    mark = torch.zeros_like(values)
+    mark[row] = 1
+    try:
+        found = torch.autograd.grad(
+            values, list(wanted.values()), mark, allow_unused=True, retain_graph=True
+        )
+    except RuntimeError as error:
+        raise _explain(error) from error
+    truths = {
+        name: torch.zeros_like(item) if gradient is None else gradient.detach().to_dense()
+        for (name, item), gradient in zip(wanted.items(), found, strict=True)
+    }
+    return ReferenceGradients(truths)
+
+
+def _explain(error: RuntimeError) -> GradientError:
+    return GradientError(
+        f"The model cannot be differentiated ({str(error).splitlines()[0]}); expected a "
+        "model that could be trained as it is. Look for a change in place, or a custom "
+        "operation without a gradient."
+    )
+
+
+def _combine(gradients: Mapping[str, list[Contribution]]) -> dict[str, list[Contribution]]:
+    return {name: combine(items) for name, items in gradients.items() if items}
 
 
 @torch.no_grad()
-def _try_rules(
-    uses: Sequence[LayerUse], deltas: Sequence[Tensor | None], reasons: dict[str, str]
-) -> Gradients:
-    gradients: Gradients = {}
-    for use, delta in zip(uses, deltas, strict=True):
-        names = use.covered.parameters
-        if delta is None:
-            continue
-        try:
-            if len(delta) != TRIAL_SIZE:
-                raise UnsupportedUseError("examples are not along the first axis")
-            found = use.covered.rule.function(use.covered.layer, use.arguments, delta)
-        except (UnsupportedUseError, RuntimeError) as error:
-            reasons.update(dict.fromkeys(names.values(), str(error).splitlines()[0]))
-            continue
-        for local_name, name in names.items():
-            gradients.setdefault(name, []).append(found[local_name])
-    return gradients
-
-
-@torch.no_grad()
-def _agrees(gradients: Gradients, name: str, truths: TrialGradients) -> bool:
-    """Whether the rule gives autograd's gradient for the trial example, nothing for others."""
-    if name not in gradients:
+def _agrees(
+    found: Sequence[Contribution] | None, row: int, name: str, truths: ReferenceGradients
+) -> bool:
+    """Whether a rule gives autograd's gradient for a trial example."""
+    if not found:
         return truths.is_zero(name)
-    parts = list(instantiate_chunks(combine(gradients[name])))
-    return truths.agrees_with(name, torch.cat(parts))
+    parts = [item.narrow(row, row + 1) for item in found]
+    return truths.agrees_with(name, torch.cat(list(instantiate_chunks(parts)))[0])
 
 
 @torch.no_grad()
 def _try_reads(
-    plan: Plan,
     candidates: Opened,
-    deltas: Sequence[Tensor | None],
+    marks: Sequence[MarkedGradients | None],
     parameters: Mapping[str, Tensor],
-    truths: TrialGradients,
-) -> Plan:
-    """Take parameters out of the fallback where operations' rules give autograd's gradients."""
-    known: dict[str, Sequence[KnownRead]] = {}
-    for name, reads, found in take_deltas(candidates, deltas):
-        if name not in parameters or name in known:
+) -> list[_Way]:
+    """Apply the rules of the operations that read parameters."""
+    ways = []
+    for name, reads, found in take_each(candidates, marks):
+        if name not in parameters:
             continue
+        deltas = [None if mark is None else mark.plain for mark in found]
         # As for layers: what a rule cannot follow goes to the fallback.
         try:
             layouts = learn_layouts(reads, found)
-            parts = differentiate_reads(reads, found, layouts, parameters[name], TRIAL_SIZE)
+            parts = differentiate_reads(reads, deltas, layouts, parameters[name], TRIAL_SIZE)
         except (UnsupportedUseError, RuntimeError):
             continue
-        if _agrees({name: parts} if parts else {}, name, truths):
-            known[name] = layouts
-    fallback = {name: reason for name, reason in plan.fallback.items() if name not in known}
-    return replace(plan, fallback=fallback, known=known)
+        ways.append(_Way(name, describe_reads(reads), combine(parts) if parts else None))
+    return ways
 
 
 def _choose_fallback(
     model: nn.Module,
     plan: Plan,
-    truths: TrialGradients,
+    truths: ReferenceGradients | None,
     inputs: Any,
     targets: Any,
     objective: Objective,
 ) -> Plan:
     """Take ``torch.func`` where it gives the right numbers, else one example at a time."""
-    if not plan.fallback:
+    if not plan.fallback or truths is None:
         return plan
     everything = dict(model.named_parameters())
     weights: dict[str, Tensor] = {name: everything[name] for name in plan.fallback}
@@ -261,7 +281,8 @@ def _choose_fallback(
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             continue
-        if all(truths.agrees_with_row(name, found[name][TRIAL_EXAMPLE]) for name in weights):
+        # The last one: the truths are as large as the model, so they are not kept for all.
+        if all(truths.agrees_with(name, found[name][TRIAL_SIZE - 1]) for name in weights):
             return replace(plan, method=method)
     raise GradientError(
         f"The gradients of {', '.join(weights)} cannot be computed for one example at a time "

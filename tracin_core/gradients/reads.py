@@ -138,7 +138,10 @@ def pull_back(contribution: Contribution, read: Read, parameter: Tensor) -> Cont
         return _pull_back_lookup(contribution, *read.looked_up, parameter.shape)
     edge = GradientEdge(*views[-1])
     whole = [contribution.gradients]
-    (gradients,) = torch.autograd.grad([edge], [parameter], whole, is_grads_batched=True)
+    # Kept, because a trial differentiates the same graph again.
+    (gradients,) = torch.autograd.grad(
+        [edge], [parameter], whole, is_grads_batched=True, retain_graph=True
+    )
     return Dense(gradients.detach(), parameter.shape)
 
 

@@ -42,3 +42,16 @@ def call_model(model: nn.Module, inputs: Any) -> Any:
     if isinstance(inputs, tuple | list):
         return model(*inputs)
     return model(inputs)
+
+
+def take_first_row(outputs: Any, size: int) -> Any:
+    """Return a model's outputs for the first of ``size`` examples, in the same structure."""
+    if isinstance(outputs, Tensor):
+        return outputs[:1] if outputs.dim() and len(outputs) == size else outputs
+    if isinstance(outputs, Mapping):
+        rows = {key: take_first_row(item, size) for key, item in outputs.items()}
+        return rows if type(outputs) is dict else type(outputs)(**rows)
+    if isinstance(outputs, tuple | list):
+        items = [take_first_row(item, size) for item in outputs]
+        return type(outputs)(*items) if hasattr(outputs, "_fields") else type(outputs)(items)
+    return outputs

@@ -65,22 +65,26 @@ def evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
     Gradients are off except where a pass turns them on. The fused attention of
     ``nn.TransformerEncoder`` is off too: it bypasses the layers, so hooks would see nothing. So
     is cuDNN for models with recurrent layers: its own go backward in training mode only, and
-    ``torch.func`` cannot map them.
+    ``torch.func`` cannot map them. And oneDNN, whose LSTM is one operation that shows no rule
+    where its weights are read; examples would go one at a time.
     """
     modes = {module: module.training for module in model.modules()}
     fast_path = torch.backends.mha.get_fastpath_enabled()
     devices = [device] if device.type == "cuda" else []
     cudnn: Any = torch.backends.cudnn
-    uses_cudnn = cudnn.enabled
+    mkldnn: Any = torch.backends.mkldnn
+    uses_cudnn, uses_mkldnn = cudnn.enabled, mkldnn.enabled
     recurs = any(isinstance(module, nn.RNNBase) for module in modes)
     with torch.random.fork_rng(devices=devices), torch.no_grad():
         try:
             model.eval()
             torch.backends.mha.set_fastpath_enabled(False)
             cudnn.enabled = uses_cudnn and not recurs
+            mkldnn.enabled = uses_mkldnn and not recurs
             yield
         finally:
             cudnn.enabled = uses_cudnn
+            mkldnn.enabled = uses_mkldnn
             torch.backends.mha.set_fastpath_enabled(fast_path)
             for module, mode in modes.items():
                 module.training = mode

@@ -27,7 +27,7 @@ from tracin_core.sources.survey import hash_key
 # the new data, an encoding or an image folder may be another, so those are not remembered.
 _REMEMBERED = (
     *("dataset", "columns", "text", "image", "label", "target", "features", "key", "classes"),
-    *("first_class", "test_share", "seed"),
+    *("first_class", "merge_twins", "test_share", "seed"),
 )
 _ROLES = ("text", "image", "features", "label", "target")
 _PICTURE_NAME = re.compile(rf"/([0-9a-f]{{2}})/([0-9a-f]{{{2 * KEY_BYTES - 2}}})\.[a-z]+$")

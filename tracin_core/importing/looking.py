@@ -75,7 +75,7 @@ def look_at_columns(path: Path, options: ImportOptions) -> tuple[Column, ...]:
 
 
 def unpack_apart(path: Path, target: Path) -> Path:
-    """Unpack an archive as ``sources.unpacking.unpack_archive`` does.
+    """Unpack an archive as ``sources.unpacking.unpack_archive`` does, and find its table.
 
     Raises:
         TracInError: If it cannot be unpacked safely, or needs too much memory.
@@ -111,11 +111,13 @@ def columns_here(request: Mapping[str, Any]) -> list[dict[str, Any]]:
 def unpack_here(request: Mapping[str, Any]) -> str:
     """Do what ``unpack_apart`` asks for, in this process."""
     from tracin_core.files import disk_errors_explained
+    from tracin_core.sources.opening import find_in_folder
     from tracin_core.sources.unpacking import unpack_archive
 
     target = Path(request["target"])
     with disk_errors_explained(target.parent):
-        return str(unpack_archive(Path(request["path"]), target))
+        found = unpack_archive(Path(request["path"]), target)
+    return str(found if found.is_file() else find_in_folder(found))
 
 
 def _compare(request: Mapping[str, Any], path: Path, options: ImportOptions) -> Understood:

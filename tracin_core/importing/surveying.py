@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -13,7 +13,8 @@ from tracin_core.files import expand_path
 from tracin_core.importing.growth import check_same_kind, read_known, recall_options
 from tracin_core.reviews.projects import Project, get_project
 from tracin_core.sources import ImportOptions, Preview, Source, open_source
-from tracin_core.sources.opening import NamesKnownError
+from tracin_core.sources.accepted_options import check_split_options, drop_options, name_given
+from tracin_core.sources.options import OptionWithoutEffectError
 from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import Plan
 from tracin_core.sources.previewing import describe_plan
@@ -73,9 +74,22 @@ def survey_for(
         on_progress(Progress(READING, done, max(total, done + 1)))
 
     survey = survey_source(source, rows=rows, check_pixels=check_pixels, on_read=tell)
+    if project is not None:
+        _check_split_is_used(project, options, survey)
     num_read = len(survey) + survey.problems.num_refused
     on_progress(Progress(READING, num_read, num_read))
     return SurveyedSource(source, survey)
+
+
+def _check_split_is_used(project: Project, options: ImportOptions, survey: Survey) -> None:
+    """See that what chooses a split is not said of data for a project that has one.
+
+    What is recalled from the project's first import may have no effect.
+    """
+    known = project.settings["options"]
+    recalled = [n for n in ("test_share", "seed") if getattr(options, n) == known.get(n)]
+    has_split = bool((survey.splits >= 0).all() and (survey.splits == 1).any())
+    check_split_options(drop_options(options, recalled), has_split=has_split)
 
 
 def preview_import(
@@ -113,11 +127,12 @@ def _check_is_text(path: Path) -> None:
 def _open_recalled(path: Path, said: ImportOptions, recalled: ImportOptions) -> Source:
     try:
         return open_source(path, recalled)
-    except NamesKnownError:
-        if said.columns is not None:
+    except OptionWithoutEffectError as error:
+        # What the first data needed may be nothing for data of another kind: a row of names, say.
+        recalled_only = set(error.names) - set(name_given(said))
+        if not recalled_only:
             raise
-        # The first file had no row of names; this one is of a kind that always has them.
-        return open_source(path, replace(recalled, columns=None))
+        return _open_recalled(path, said, drop_options(recalled, recalled_only))
 
 
 def _open(project: Project | None, path: Path, options: ImportOptions) -> Source:

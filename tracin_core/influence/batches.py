@@ -8,16 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    SequentialSampler,
-    TensorDataset,
-    default_collate,
-)
+from torch.utils.data import DataLoader, TensorDataset
 
 from tracin_core.errors import ConfigurationError, GradientError
 from tracin_core.gradients.structure import find_tensors, map_tensors
+from tracin_core.influence.collating import collate, find_missing, refuse_texts
+from tracin_core.influence.example_sets import count_examples, read_example
 
 
 @dataclass(frozen=True)
@@ -30,6 +26,8 @@ class Batch:
         targets: Their targets, or ``None`` where examples have no label.
         size: Number of examples B.
         offset: What messages add to positions, where the examples are part of a larger set.
+        missing: Places of the examples that came without a target, where others had one; the
+            target of another stands in for theirs.
     """
 
     start: int
@@ -37,12 +35,15 @@ class Batch:
     targets: Any
     size: int
     offset: int = 0
+    missing: tuple[int, ...] = ()
     _parts: dict[int, list[Batch]] = field(default_factory=dict, init=False, compare=False)
 
     def pick(self, indices: list[int]) -> Batch:
         """Return chosen examples as a batch."""
         inputs, targets = map_tensors(lambda t: t[indices], (self.inputs, self.targets))
-        return replace(self, inputs=inputs, targets=targets, size=len(indices))
+        missing = tuple(at for at, index in enumerate(indices) if index in self.missing)
+        size = len(indices)
+        return replace(self, inputs=inputs, targets=targets, size=size, missing=missing)
 
     def split(self, largest: int) -> list[Batch]:
         """Return the batch in parts of at most ``largest`` examples, which share its memory."""
@@ -57,7 +58,8 @@ class Batch:
     def cut(self, start: int, stop: int) -> Batch:
         """Return the examples from ``start`` to ``stop``, counted within the batch."""
         inputs, targets = map_tensors(lambda t: t[start:stop], (self.inputs, self.targets))
-        return Batch(self.start + start, inputs, targets, stop - start, self.offset)
+        missing = tuple(at - start for at in self.missing if start <= at < stop)
+        return Batch(self.start + start, inputs, targets, stop - start, self.offset, missing)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device; itself, where it is there already."""
@@ -69,24 +71,6 @@ class Batch:
         """Return the batch with every tensor changed, examples and their order kept."""
         inputs, targets = map_tensors(function, (self.inputs, self.targets))
         return replace(self, inputs=inputs, targets=targets)
-
-
-def count_examples(examples: Any) -> int:
-    """Return the number of examples N.
-
-    Raises:
-        ConfigurationError: If ``examples`` is no map-style dataset, or shuffles.
-    """
-    if isinstance(examples, DataLoader):
-        _refuse_disorder(examples)
-        return len(examples.dataset)  # type: ignore[arg-type]
-    if not isinstance(examples, Sized) or not hasattr(examples, "__getitem__"):
-        raise ConfigurationError(
-            f"Found examples of type {type(examples).__name__}; expected a map-style dataset of "
-            "(input, target) with a length, or a DataLoader that does not shuffle. Put the "
-            "examples in a list, or in a torch.utils.data.TensorDataset."
-        )
-    return len(examples)
 
 
 def read_batches(examples: Any, batch_size: int, offset: int = 0) -> Iterator[Batch]:
@@ -102,7 +86,8 @@ def read_batches(examples: Any, batch_size: int, offset: int = 0) -> Iterator[Ba
         The batches; together they hold each example once.
 
     Raises:
-        ConfigurationError: If ``examples`` shuffles or is no dataset.
+        ConfigurationError: If ``examples`` shuffles, is no dataset, or a loader gives more or
+            fewer examples than its dataset has.
         GradientError: If a batch is malformed.
     """
     total = count_examples(examples)
@@ -110,46 +95,31 @@ def read_batches(examples: Any, batch_size: int, offset: int = 0) -> Iterator[Ba
         start = 0
         for content in examples:
             batch = _make_batch(start, content, offset)
-            yield batch
             start += batch.size
+            if start > total:
+                _refuse_number(start, total)
+            yield batch
+        if start < total:
+            _refuse_number(start, total)
         return
     for start in range(0, total, batch_size):
         stop = min(start + batch_size, total)
-        if isinstance(examples, TensorDataset):
+        # A class of one's own may change what its tensors hold.
+        if type(examples) is TensorDataset:
             columns = [tensor[start:stop] for tensor in examples.tensors]
             yield _make_batch(start, columns, offset)
         else:
-            rows = _collate([examples[i] for i in range(start, stop)])
-            yield _make_batch(start, rows, offset)
+            items = [read_example(examples, index, offset) for index in range(start, stop)]
+            batch = _make_batch(start, collate(items, offset + start), offset)
+            yield replace(batch, missing=find_missing(items))
 
 
-def _refuse_disorder(loader: DataLoader[Any]) -> None:
-    batches = loader.batch_sampler
-    ordered = type(loader.sampler) is SequentialSampler and type(batches) is BatchSampler
-    if not ordered:
-        raise ConfigurationError(
-            "Found a DataLoader that shuffles or samples; expected every example once, in order, "
-            "because row i of the scores is example i. Pass loader.dataset, or a DataLoader "
-            "with shuffle=False."
-        )
-    if loader.drop_last and len(loader.dataset) % (loader.batch_size or 1):  # type: ignore[arg-type]
-        raise ConfigurationError(
-            "Found a DataLoader with drop_last=True, which leaves the last examples out; "
-            "expected every example once. Pass loader.dataset, or drop_last=False."
-        )
-
-
-def _collate(items: list[Any]) -> Any:
-    if any(not isinstance(item, tuple | list) or len(item) != 2 for item in items):
-        raise ConfigurationError(
-            f"Found an example of type {type(items[0]).__name__}; expected (input, target). "
-            "Put (input, None) if examples have no label."
-        )
-    inputs = default_collate([item[0] for item in items])
-    targets = [item[1] for item in items]
-    if any(target is None for target in targets):
-        return inputs, None
-    return inputs, default_collate(targets)
+def _refuse_number(found: int, total: int) -> None:
+    raise ConfigurationError(
+        f"The DataLoader gave {'at least ' if found > total else ''}{found} examples of a data set "
+        f"of {total}; expected every example once. Let its collate_fn return each of its examples "
+        "once, and none twice."
+    )
 
 
 def _make_batch(start: int, content: Any, offset: int) -> Batch:
@@ -160,6 +130,7 @@ def _make_batch(start: int, content: Any, offset: int) -> Batch:
             "targets). Inputs with several tensors go in a tuple or dict of their own."
         )
     inputs, targets = content
+    refuse_texts(inputs, offset + start)
     tensors = list(find_tensors((inputs, targets)))
     sizes = {len(tensor) if tensor.dim() else 0 for tensor in tensors}
     if not tensors or len(sizes) != 1:
@@ -175,27 +146,3 @@ def _make_batch(start: int, content: Any, offset: int) -> Batch:
 def is_labelled(targets: Any) -> bool:
     """Whether a batch has targets."""
     return any(isinstance(tensor, Tensor) for tensor in find_tensors(targets))
-
-
-def check_labels(batch: Batch, num_classes: int) -> None:
-    """See that class indices are within range; where they are not, a GPU would abort.
-
-    Args:
-        batch: With one integer target for each example, or any other kind, which passes.
-        num_classes: Number of classes K.
-
-    Raises:
-        GradientError: If a label is outside ``0 .. K - 1``.
-    """
-    labels = batch.targets
-    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.numel() != batch.size:
-        return
-    wrong = ((labels < 0) | (labels >= num_classes)).flatten()
-    if bool(wrong.any()):
-        first = int(wrong.long().argmax())
-        position = batch.offset + batch.start + first
-        raise GradientError(
-            f"Example {position} has the label {int(labels.flatten()[first])}; expected"
-            f" 0 to {num_classes - 1}, because the model has {num_classes} outputs. "
-            "Number the classes from 0, or build the model with as many outputs as classes."
-        )

@@ -34,7 +34,7 @@ def collect_self_influence(work: Work, rates: Rates) -> Tensor:
         outbox.put(target, found, lambda values: work.check_finite(values, step))
 
     work.run(consume)
-    return scores.sum(0)
+    return scores.sum(0, dtype=torch.float64).to(work.dtype)
 
 
 def collect_vectors(work: Work, rates: Rates, projection: Projection | None) -> Tensor:

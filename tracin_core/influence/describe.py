@@ -39,4 +39,7 @@ def _describe(name: str, value: nn.Parameter, is_chosen: bool, plan: Plan) -> Pa
         return ParameterCoverage(name, size, "not chosen", "it belongs to no chosen layer")
     if name in plan.fallback:
         return ParameterCoverage(name, size, plan.method, plan.fallback[name])
-    return ParameterCoverage(name, size, "rule", plan.rule_of(name) or "not used by any layer")
+    reason = plan.rule_of(name) or "not used by any layer"
+    if name in plan.proofs.notes:
+        reason += f"; in some batches one example at a time, because {plan.proofs.notes[name]}"
+    return ParameterCoverage(name, size, "rule", reason)

@@ -25,6 +25,8 @@ class ClassEntropy(torch.autograd.Function):
     themselves.
     """
 
+    keeps_rows = True  # for gradients/movement.py: the loss of each row is its own
+
     generate_vmap_rule = True
 
     @staticmethod

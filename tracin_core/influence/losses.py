@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -55,7 +53,8 @@ def cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
 
     Args:
         outputs: Logits ``(B, K)``.
-        targets: Class indices ``(B,)``, or probabilities ``(B, K)``.
+        targets: Class indices ``(B,)``, or probabilities ``(B, K)``; whole numbers of that shape
+            are a single one among zeros.
 
     Returns:
         Shape ``(B,)``.
@@ -63,8 +62,10 @@ def cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
     logits = get_logits(outputs)
     if logits.dim() != 2 or logits.shape[1] < 2:
         raise _shape_error("cross_entropy", logits, "(B, K) with two or more classes")
-    if targets.is_floating_point() and targets.shape == logits.shape:
-        return -(targets * F.log_softmax(logits, dim=1)).sum(1)
+    if targets.shape == logits.shape:
+        if targets.is_floating_point():
+            return -(targets * F.log_softmax(logits, dim=1)).sum(1)
+        targets = targets.long().argmax(1)
     labels = targets.reshape(len(logits), 1).long()
     losses: Tensor = ClassEntropy.apply(logits, labels)[0]
     return losses
@@ -77,9 +78,10 @@ def mse(outputs: Any, targets: Tensor) -> Tensor:
         outputs: Shape ``(B,)`` or ``(B, ...)``.
         targets: As many numbers for each example.
     """
-    values = get_logits(outputs).flatten(1) if get_logits(outputs).dim() > 1 else None
-    values = get_logits(outputs).unsqueeze(1) if values is None else values
-    return (values - _like(values, targets, "mse")).square().mean(1)
+    logits = get_logits(outputs)
+    truth = _like(logits, targets, "mse")
+    values = logits.unsqueeze(1) if logits.dim() == 1 else logits.flatten(1)
+    return (values - truth).square().mean(1)
 
 
 def binary_cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
@@ -93,8 +95,8 @@ def binary_cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
         Shape ``(B,)``.
     """
     logits = get_logits(outputs)
-    logits = logits.unsqueeze(1) if logits.dim() == 1 else logits.flatten(1)
     truth = _like(logits, targets, "binary_cross_entropy")
+    logits = logits.unsqueeze(1) if logits.dim() == 1 else logits.flatten(1)
     # softplus of both signs, not of (1 - p): neither is lost when the other is near one.
     return (truth * F.softplus(-logits) + (1 - truth) * F.softplus(logits)).mean(1)
 
@@ -149,99 +151,98 @@ def choose_loss(loss: Loss) -> LossFunction:
 def _checked(loss: LossFunction) -> LossFunction:
     def one_per_example(outputs: Any, targets: Any) -> Tensor:
         losses = loss(outputs, targets)
-        if not isinstance(losses, Tensor) or losses.dim() != 1:
-            shape = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-            raise ConfigurationError(
-                f"The loss returned {shape}; expected one number for each example, shape (B,). "
-                "Use reduction='none' and sum over every axis but the first."
-            )
-        return losses
+        if isinstance(losses, Tensor) and losses.dim() == 1 and losses.is_floating_point():
+            return losses
+        raise ConfigurationError(
+            f"The loss returned {_describe(losses)}; expected one number for each example, "
+            f"a tensor of shape (B,). {_advise(losses)}"
+        )
 
     return one_per_example
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """What a batch's outputs say, beside the loss. Shapes ``(B,)``; probabilities ``(B, K)``.
-
-    Attributes:
-        margins: Logit of the given label minus the best other logit.
-        predicted: Predicted class; the output itself for a regression.
-        given_probability: Probability of the given label.
-        probabilities: Softmax, or both classes of a binary model; the outputs of a regression.
-    """
-
-    margins: Tensor
-    predicted: Tensor
-    given_probability: Tensor
-    probabilities: Tensor
+def _describe(losses: Any) -> str:
+    if not isinstance(losses, Tensor):
+        return f"a {type(losses).__name__}"
+    if losses.dim() != 1:
+        return "a single number, shape ()" if not losses.dim() else f"shape {tuple(losses.shape)}"
+    return f"numbers of type {str(losses.dtype).removeprefix('torch.')}"
 
 
-@torch.no_grad()
-def read_predictions(outputs: Any, targets: Any, loss: Loss) -> Predictions:
-    """Read margins and probabilities off a batch's outputs.
-
-    Args:
-        outputs: What the model returned.
-        targets: Given labels, or ``None``.
-        loss: Which tells a regression and a binary model from a classifier.
-
-    Returns:
-        The predictions; NaN where there is no label, or no class at all.
-    """
-    logits = get_logits(outputs).detach()
-    logits = logits.unsqueeze(1) if logits.dim() == 1 else logits.flatten(1)
-    missing = logits.new_full((len(logits),), torch.nan)
-    single = logits.shape[1] == 1
-    if loss == "mse" or (single and loss != "binary_cross_entropy"):
-        return Predictions(missing, logits[:, 0], missing, logits)
-    if loss == "binary_cross_entropy":
-        if not single:
-            return Predictions(missing, missing, missing, logits.sigmoid())
-        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
-    probabilities = logits.softmax(1)
-    predicted = logits.argmax(1)
-    if not _is_label(targets, len(logits)):
-        return Predictions(missing, predicted, missing, probabilities)
-    labels = targets.reshape(-1, 1).long()
-    own = logits.gather(1, labels).squeeze(1)
-    best_other = logits.masked_fill(_is_class(labels, logits), -torch.inf).amax(1)
-    given = probabilities.gather(1, labels).squeeze(1)
-    return Predictions(own - best_other, predicted, given, probabilities)
+def _advise(losses: Any) -> str:
+    if isinstance(losses, tuple | list | dict):
+        return "Return the tensor of losses alone."
+    if not isinstance(losses, Tensor):
+        return "Return a tensor that was computed from the outputs, without .item() or .numpy()."
+    if losses.dim() == 1:
+        return "Return the loss itself, not a count of mistakes or a predicted class."
+    if not losses.dim():
+        return "Use reduction='none', and take no mean or sum over the batch."
+    if losses[0].numel() == 1:
+        return "Write .flatten() or .squeeze(1)."
+    return "Use reduction='none' and sum over every axis but the first: .flatten(1).sum(1)."
 
 
-def warn_of_probabilities(outputs: Tensor) -> None:
+SCORES = (negative_score, negative_binary_score)
+# Operations that change no number, but for those outside of a range.
+PASSING = (
+    *("View", "Squeeze", "Unsqueeze", "Reshape", "Select", "Slice", "Transpose", "Permute"),
+    *("T", "Expand", "Clone", "ToCopy", "Clamp", "Alias", "UnsafeView"),
+)
+
+
+def warn_of_probabilities(outputs: Tensor, loss: str) -> None:
     """Warn where what should be logits are probabilities already.
 
     A softmax of a softmax is a loss that nobody trains with on purpose, and its gradients are
-    small however wrong a prediction is.
+    small however wrong a prediction is. Three outputs between 0 and 1 may be logits; so a sigmoid
+    is looked for in the gradient graph.
 
     Args:
-        outputs: Of a few examples, shape ``(B, K)``.
+        outputs: Of a few examples, with their graph, shape ``(B, ...)``.
+        loss: The name of the loss.
     """
-    sums_to_one = ((outputs.sum(1) - 1).abs() < PROBABILITY_ROUNDING).all()
-    if outputs.shape[1] > 1 and bool(sums_to_one & (outputs >= 0).all()):
-        warnings.warn(
-            "The model returns probabilities that sum to one; the loss 'cross_entropy' expected "
-            "logits. Leave the softmax out of the model, or pass a callable loss that takes "
-            "probabilities: (outputs, targets) -> (B,).",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    values = outputs.detach()
+    are_shares = bool(((values >= 0) & (values <= 1)).all())
+    if loss == "cross_entropy" and values.dim() == 2 and values.shape[1] > 1:
+        sums_to_one = ((values.sum(1) - 1).abs() < PROBABILITY_ROUNDING).all()
+        if are_shares and bool(sums_to_one):
+            _warn("that sum to one", loss, "softmax")
+    if loss == "binary_cross_entropy" and are_shares:
+        made_by = _find_last_operation(outputs)
+        if made_by in ("Sigmoid", "Softmax"):
+            _warn("between 0 and 1", loss, made_by.lower())
 
 
-def _is_label(targets: Any, size: int) -> bool:
-    return isinstance(targets, Tensor) and targets.numel() == size
+def _find_last_operation(outputs: Tensor) -> str:
+    """Return the name of the operation that made a tensor, such as "Sigmoid"."""
+    node: Any = outputs.grad_fn
+    while node is not None:
+        name = node.name().partition("Backward")[0].lstrip("_")
+        if name not in PASSING or not node.next_functions:
+            return str(name)
+        node = node.next_functions[0][0]
+    return ""
 
 
-def _is_class(labels: Tensor, logits: Tensor) -> Tensor:
-    return torch.arange(logits.shape[1], device=logits.device) == labels
+def _warn(which: str, loss: str, made_by: str) -> None:
+    warnings.warn(
+        f"The model returns probabilities {which}; the loss {loss!r} expected "
+        f"logits. Leave the {made_by} out of the model, or pass a callable loss that takes "
+        "probabilities: (outputs, targets) -> (B,).",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
-def _like(values: Tensor, targets: Tensor, loss: str) -> Tensor:
-    if targets.numel() != values.numel():
-        raise _shape_error(loss, values, f"as many numbers as targets, {tuple(targets.shape)}")
-    return targets.reshape(values.shape).to(values.dtype)
+def _like(outputs: Tensor, targets: Tensor, loss: str) -> Tensor:
+    """Return the targets of outputs ``(B,)`` or ``(B, ...)`` in their number type, ``(B, n)``."""
+    shapes = [[size for size in tensor.shape[1:] if size > 1] for tensor in (outputs, targets)]
+    # Numbers laid out otherwise would be taken for one another without a word.
+    turned = min(map(len, shapes)) > 1 and shapes[0] != shapes[1]
+    if targets.numel() != outputs.numel() or turned:
+        raise _shape_error(loss, outputs, f"as many numbers as targets, {tuple(targets.shape)}")
+    return targets.reshape(len(outputs), -1).to(outputs.dtype)
 
 
 def _shape_error(loss: str, logits: Tensor, expected: str) -> GradientError:

@@ -72,7 +72,8 @@ class Outbox:
         self, target: Tensor, values: Tensor, check: Callable[[Tensor], None] | None = None
     ) -> None:
         """Lay out values that are to be added to those of ``target``; else as ``put``."""
-        self._stage(values.to(target.dtype), target.add_, check)
+        # They turn into the target's number type where that surely exists: on the CPU.
+        self._stage(values, target.add_, check)
 
     def check(self, values: Tensor, check: Callable[[Tensor], None]) -> None:
         """Lay out values that are only looked at."""

@@ -40,7 +40,10 @@ def collect_influence(train: Work, test: Work, rates: Rates) -> Tensor:
     for whole in read_batches(test.examples, block_size, test.offset):
         for block in whole.split(block_size):
             columns = slice(block.start, block.start + block.size)
-            _add_block(train, _hold(test, block), rates, scores[:, columns])
+            # Single precision would lose a digit over a hundred checkpoints.
+            sums = torch.zeros(train.total, block.size, dtype=torch.float64)
+            _add_block(train, _hold(test, block), rates, sums)
+            scores[:, columns] = sums
     return scores
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
@@ -18,17 +19,23 @@ from tracin_core.gradients.fallback import FALLBACK_NUMBERS, FallbackMethod, fal
 from tracin_core.gradients.held import count_held_bytes
 from tracin_core.gradients.inspection import (
     find_last_layer,
+    mistakes_single_examples,
     refuse_mixed_examples,
     refuse_mixing_layers,
 )
 from tracin_core.gradients.plan import Plan, confirm_plan, draft_plan
-from tracin_core.gradients.structure import find_tensors, map_tensors
+from tracin_core.gradients.recompute import PASSES, computed_once
+from tracin_core.gradients.structure import call_model, find_tensors, map_tensors
 from tracin_core.gradients.weights import WeightSlots, evaluation_mode
-from tracin_core.influence.batches import Batch, check_labels
+from tracin_core.influence.batches import Batch
 from tracin_core.influence.checkpoints import Checkpoint, read_weights
 from tracin_core.influence.head import mark_head
 from tracin_core.influence.head_runner import HeadRunner
-from tracin_core.influence.losses import warn_of_probabilities
+from tracin_core.influence.loss_check import LossCheck
+from tracin_core.influence.losses import SCORES, get_logits, warn_of_probabilities
+from tracin_core.influence.number_types import number_types_explained
+from tracin_core.influence.room import TooManyExamplesError
+from tracin_core.influence.targets import TargetCheck, refuse_missing
 
 # As many checkpoints stay on the device together as need less than this, and the examples are
 # read once for all of them. 2 GiB is small beside what a machine that trains models has.
@@ -57,7 +64,8 @@ class Runner:
         model: Any module.
         checkpoints: Weights to put in place, one after the other.
         device: Where to compute.
-        has_classes: Whether targets are class indices, which are then checked.
+        targets: Looks at the targets of a loss of ours.
+        loss_check: Looks at a loss that is not one of ours.
 
     Attributes:
         heads: What runs forward passes alone.
@@ -69,7 +77,8 @@ class Runner:
         checkpoints: Sequence[Checkpoint],
         device: torch.device,
         *,
-        has_classes: bool = False,
+        targets: TargetCheck | None = None,
+        loss_check: LossCheck | None = None,
     ) -> None:
         self.model = model
         self.checkpoints = tuple(checkpoints)
@@ -80,8 +89,8 @@ class Runner:
         dtypes = {value.dtype for value in model.parameters()}
         self.dtype = torch.float64 if torch.float64 in dtypes else torch.float32
         self._is_double = dtypes <= {torch.float64}
-        self._has_classes = has_classes
-        self._num_classes: int | None = None
+        self._targets, self._loss_check = targets, loss_check
+        self._mistakes_single = mistakes_single_examples(model)
         self._slots = WeightSlots(model)
         self._resident: dict[int, dict[str, Tensor]] = {}
         self.heads = HeadRunner(model, self._slots, lambda index: self._weights(index, ()))
@@ -94,15 +103,21 @@ class Runner:
         total, most = len(self.checkpoints), self._most_resident
         return [range(first, min(first + most, total)) for first in range(0, total, most)]
 
-    def prepared(self) -> AbstractContextManager[None]:
-        """Return the context in which passes run: evaluation mode, random state kept."""
-        return evaluation_mode(self.model, self.device)
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Open the context in which passes run: evaluation mode, random state kept.
+
+        Threads take turns: a pass puts a checkpoint's weights into the model, which another
+        thread's pass would read.
+        """
+        with PASSES, computed_once(), evaluation_mode(self.model, self.device):
+            yield
 
     def find_last_layer(self, batch: Batch) -> str:
         """Return the module that holds the last trainable parameters (see ``inspection``)."""
         trial = _take_trial(batch).to(self.device)
         weights = self._weights(0, self.trainable)
-        with self._slots.hold(weights):
+        with self._slots.hold(weights), number_types_explained(self.model, trial.inputs):
             return find_last_layer(self.model, trial.inputs)
 
     def plan(self, batch: Batch, names: Sequence[str], objective: Objective) -> Plan:
@@ -111,11 +126,23 @@ class Runner:
         draft = draft_plan(self.model, names)
         trial = _take_trial(batch).to(self.device)
         with self._slots.hold(self._weights(0, names)):
-            outputs = refuse_mixed_examples(self.model, trial.inputs)
-            if self._has_classes and outputs.dim() == 2:
-                self._num_classes = outputs.shape[1]
-                check_labels(trial, self._num_classes)
-                warn_of_probabilities(outputs)
+            with number_types_explained(self.model, trial.inputs):
+                outputs = refuse_mixed_examples(self.model, trial.inputs)
+            # An example that is broken tells nothing of the plan; it is named when it is scored.
+            sound = (
+                torch.isfinite(outputs.reshape(TRIAL_SIZE, -1)).all(1).nonzero().flatten().tolist()
+            )
+            if 0 < len(sound) < TRIAL_SIZE:
+                trial = _take_trial(trial.pick(sound))
+            if self._targets is not None:
+                with torch.enable_grad():
+                    outputs = get_logits(self._call(trial.inputs))
+                self._targets.learn(outputs)
+                if objective not in SCORES:
+                    self._targets.check(trial, needs_targets=True)
+                warn_of_probabilities(outputs, self._targets.loss)
+            if self._loss_check is not None and self._loss_check.concerns(trial, objective):
+                self._loss_check.try_on(trial, self._call)
         plan = None
         if not self._is_double:
             plan = self._confirm_in_double(draft, trial, names, objective)
@@ -151,10 +178,12 @@ class Runner:
             # in float32, a device without float64) says nothing against its gradients.
             return None
 
-    def check(self, batch: Batch) -> None:
-        """See that labels are within range, while they are on the CPU."""
-        if self._num_classes is not None:
-            check_labels(batch, self._num_classes)
+    def check(self, batch: Batch, *, needs_targets: bool) -> None:
+        """Check that targets are what the loss reads, while they are on the CPU."""
+        if needs_targets:
+            refuse_missing(batch)
+        if self._targets is not None:
+            self._targets.check(batch, needs_targets=needs_targets)
 
     def passes(
         self,
@@ -190,10 +219,11 @@ class Runner:
     ) -> ExamplePass:
         weights = self._weights(index, names)
         with self._slots.hold(weights):
-            captured = capture_pass(
-                self.model, plan.layers, batch.inputs, batch.targets, objective, plan.known
-            )
-            # What no trial has tried goes the way that is always open.
+            captured = self._capture(batch, plan, objective)
+            if self._loss_check is not None and self._loss_check.concerns(batch, objective):
+                self._loss_check.look(batch, self._call)
+            self._refuse_too_many(batch, captured.missing, weights)
+            # What could not be told apart goes the way that is always open.
             slow: list[tuple[Iterable[str], FallbackMethod]] = [
                 (plan.fallback, plan.method),
                 (captured.missing, "one example at a time"),
@@ -207,7 +237,52 @@ class Runner:
                 )
                 for name, gradients in found.items():
                     captured.gradients[name] = [Dense(gradients, weights[name].shape)]
+        self._note(captured.missing, plan)
         return ExamplePass(batch, index, captured)
+
+    def _call(self, inputs: Any) -> Any:
+        return call_model(self.model, inputs)
+
+    def _capture(self, batch: Batch, plan: Plan, objective: Objective) -> CapturedPass:
+        """Run a pass; a single example goes in its own company where alone it goes otherwise."""
+        if batch.size > 1:
+            return self._capture_once(batch, plan, objective)
+        if not self._mistakes_single:
+            captured = self._capture_once(batch, plan, objective)
+            if not captured.missing:
+                return captured
+        # Alone, an example may take operations that the trial has not seen.
+        return self._capture_once(batch.pick([0, 0]), plan, objective).take_first()
+
+    def _capture_once(self, batch: Batch, plan: Plan, objective: Objective) -> CapturedPass:
+        return capture_pass(
+            self.model, plan.layers, batch.inputs, batch.targets, objective, plan.known, plan.proofs
+        )
+
+    def _refuse_too_many(
+        self, batch: Batch, missing: Iterable[str], weights: Mapping[str, Tensor]
+    ) -> None:
+        """See that whole gradients of parameters the plan had rules for fit the memory."""
+        numbers = batch.size * sum(weights[name].numel() for name in missing)
+        if batch.size > 1 and numbers > FALLBACK_NUMBERS:
+            raise TooManyExamplesError(
+                f"Whole gradients of {batch.size} examples would take {numbers:,} numbers."
+            )
+
+    def _note(self, missing: Mapping[str, str], plan: Plan) -> None:
+        """Say the first time that a parameter goes a slower way than planned."""
+        new = missing.keys() - plan.proofs.notes.keys()
+        plan.proofs.notes.update(missing)
+        if new:
+            names = sorted(new)
+            warnings.warn(
+                f"The gradients of {len(names)} parameters ({', '.join(names[:3])}"
+                f"{', ...' if len(names) > 3 else ''}) are computed one example at a time in "
+                f"some batches, because {missing[names[0]]}. The scores are exact; it takes "
+                "longer. `coverage` says it for each parameter.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _weights(self, index: int, names: Any, *, in_double: bool = False) -> dict[str, Tensor]:
         """Return a checkpoint's tensors on the device; only ``names`` require gradients."""

@@ -12,9 +12,15 @@ from tracin_core.errors import GradientError
 SYMPTOMS = ("out of memory", "can't allocate memory")
 
 
+class TooManyExamplesError(RuntimeError):
+    """More examples in a pass than whole gradients of them would fit."""
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error means that fewer examples at a time may succeed."""
-    return isinstance(error, torch.OutOfMemoryError) or any(s in str(error) for s in SYMPTOMS)
+    if isinstance(error, torch.OutOfMemoryError | TooManyExamplesError):
+        return True
+    return any(symptom in str(error) for symptom in SYMPTOMS)
 
 
 class Room:
@@ -31,12 +37,13 @@ class Room:
         """Return as many of ``size`` examples as may go through a pass."""
         return size if self.most is None else min(size, self.most)
 
-    def halve(self, size: int, device: torch.device) -> None:
-        """Go on with half of what did not fit; warns the first time.
+    def halve(self, size: int, device: torch.device, error: RuntimeError) -> None:
+        """Go on with half of what did not fit; warns the first time that memory ran out.
 
         Args:
             size: Examples in the pass that ran out of memory.
             device: Where it ran out.
+            error: What was said of it.
 
         Raises:
             GradientError: If it was a single example.
@@ -47,7 +54,7 @@ class Room:
                 "least one at a time. Choose fewer `layers`, make inputs smaller, free memory "
                 "that other programs hold, or compute on another device, such as device='cpu'."
             )
-        if self.most is None:
+        if self.most is None and not isinstance(error, TooManyExamplesError):
             warnings.warn(
                 f"Out of memory on {device} with {size} examples at a time; going on with "
                 f"{size // 2}, and fewer where that is too many. The scores are the same. Pass "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -18,10 +19,14 @@ class Capture:
         squared_norms_all: Squared gradient norm over the chosen layers, shape ``(C, N)``.
         squared_norms_last: The same over the last layer, shape ``(C, N)``.
         losses: Loss (nats for cross-entropy), shape ``(C, N)``; NaN without a label.
-        margins: Logit of the given label minus the best other, ``(C, N)``; NaN for regression.
+        margins: Logit of the given label minus the best other, ``(C, N)``; NaN for regression,
+            and for a label that a loss of one's own ignores.
         predicted: Predicted class, shape ``(C, N)``, int64; the output itself for regression.
-        given_probability: Probability of the given label, ``(C, N)``; NaN for regression.
-        probabilities: Class probabilities at the last checkpoint, shape ``(N, K)``.
+            Under a loss of one's own the first output where targets are numbers, and NaN where
+            they are neither numbers nor class indices.
+        given_probability: Probability of the given label, ``(C, N)``; NaN where margins are.
+        probabilities: Class probabilities at the last checkpoint, shape ``(N, K)``; the outputs
+            themselves where they are no classes.
         vectors: Projected gradients of the chosen layers, shape ``(N, D)``, if asked for.
         last_vectors: Exact last-layer gradients of all checkpoints end to end, shape
             ``(N, C * P_last)``, or projected ones, shape ``(N, D)``, if asked for.
@@ -55,6 +60,6 @@ class Capture:
         is_last = layers == "last"
         rated = self.rated_norms_last if is_last else self.rated_norms_all
         if rated is not None:
-            return rated.sum(0)
+            return rated.sum(0, dtype=torch.float64).to(rated.dtype)
         norms = self.squared_norms_last if is_last else self.squared_norms_all
-        return (self.rates.to(norms.dtype).unsqueeze(1) * norms).sum(0)
+        return (self.rates.double().unsqueeze(1) * norms).sum(0).to(norms.dtype)

@@ -8,8 +8,9 @@ TracInCP (Pruthi et al. 2020, arXiv:2002.08484v3, Sec. 3.2)::
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from tracin_core.gradients.coverage import Coverage
 from tracin_core.gradients.plan import Plan
 from tracin_core.gradients.precision import full_precision
 from tracin_core.gradients.projection import Projection
-from tracin_core.influence.batches import count_examples, read_batches
+from tracin_core.influence.batches import read_batches
 from tracin_core.influence.checkpoints import Checkpoint, read_rate
 from tracin_core.influence.collect import (
     LastVectors,
@@ -30,18 +31,21 @@ from tracin_core.influence.collect import (
 )
 from tracin_core.influence.describe import describe_coverage
 from tracin_core.influence.devices import choose_device
+from tracin_core.influence.example_sets import check_sameness, count_examples
 from tracin_core.influence.layers import (
     LayerChoice,
     check_layers,
     find_own_parameters,
     find_parameters,
 )
+from tracin_core.influence.loss_check import LossCheck
 from tracin_core.influence.losses import Loss, choose_loss, negative_binary_score, negative_score
 from tracin_core.influence.pairs import collect_influence
 from tracin_core.influence.passes import Runner, count_numbers, describe_inputs
 from tracin_core.influence.rates import Rate, Rates
 from tracin_core.influence.room import Room
 from tracin_core.influence.signals import Capture
+from tracin_core.influence.targets import TargetCheck
 from tracin_core.influence.work import Progress, Work
 
 Explain = Literal["loss", "score"]
@@ -62,7 +66,7 @@ class TracIn:
         model: Any module; called with a tensor, a tuple (by position) or a dict (by keyword).
         checkpoints: Weights at chosen steps of the training, in any order.
         loss: "cross_entropy", "mse", "binary_cross_entropy" (on logits), or a callable
-            ``(outputs, targets) -> (B,)``.
+            ``(outputs, targets) -> (B,)``, each number of which depends on its own example alone.
         layers: "all", "last" (the module that holds the last trainable parameters on the way to
             the outputs), or names as in ``model.named_modules()``.
         device: "auto" (cuda, then mps, then cpu) or a device.
@@ -114,10 +118,15 @@ class TracIn:
             1.0 if rates == "ones" else read_rate(checkpoint, model) for checkpoint in checkpoints
         ]
         self._runner = Runner(
-            model, self.checkpoints, self.device, has_classes=loss == "cross_entropy"
+            model,
+            self.checkpoints,
+            self.device,
+            targets=None if callable(loss) else TargetCheck(loss),
+            loss_check=LossCheck(self._loss_function) if callable(loss) else None,
         )
         self.precision = precision
         self._room = Room()
+        self._looked_at: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._last: str | None = None
         self._plans: dict[Any, Plan] = {}
         self._latest: tuple[tuple[str, ...], Plan] | None = None
@@ -165,8 +174,9 @@ class TracIn:
             on_progress: As in ``self_influence``, over the train examples.
 
         Returns:
-            Exact scores, shape ``(N, M)``. Positive: a proponent, which lowers the loss (or
-            raises the score). Negative: an opponent.
+            Scores, shape ``(N, M)``, exact: of a float32 model to a millionth of the product of
+            the two gradients' norms. Positive: a proponent, which lowers the loss (or raises the
+            score). Negative: an opponent.
 
         Raises:
             GradientError: If a gradient is not finite, or cannot be computed.
@@ -249,9 +259,11 @@ class TracIn:
         """Prepare the model and the plan for one run over ``examples``."""
         total = count_examples(examples)
         objective = self._choose_objective(explain)
-        first = (
-            next(read_batches(examples, min(3, self.batch_size), offset), None) if total else None
-        )
+        first = None
+        if total:
+            self._look_once(examples, offset)
+            with torch.random.fork_rng(devices=[]):  # a loader draws a seed for its workers
+                first = next(read_batches(examples, min(3, self.batch_size), offset), None)
         with self._runner.prepared(), full_precision(self.device):
             if first is not None and self._last is None and (with_last or self.layers == "last"):
                 self._last = self._runner.find_last_layer(first)
@@ -261,6 +273,8 @@ class TracIn:
             plan = Plan(())
             if first is not None:
                 key = (names, explain, describe_inputs(first))
+                if explain == "loss":
+                    self._runner.check(first, needs_targets=True)
                 if key not in self._plans:
                     self._plans[key] = self._runner.plan(first, names, objective)
                 plan = self._plans[key]
@@ -281,7 +295,16 @@ class TracIn:
                 count_numbers(first),
                 offset,
                 self.precision == "bfloat16",
+                explain == "loss" or with_last,
             )
+
+    def _look_once(self, examples: Any, offset: int) -> None:
+        """Check that examples stay the same, at the first call with this data set."""
+        if self._looked_at.get(id(examples)) is examples:
+            return
+        check_sameness(examples, offset)
+        with suppress(TypeError):  # a list cannot be remembered, and is read in no time
+            self._looked_at[id(examples)] = examples
 
     def _choose_objective(self, explain: Explain) -> Objective:
         if explain == "loss":

@@ -48,6 +48,7 @@ class Work:
         numbers_each: Numbers in the input of one example.
         offset: What messages add to positions.
         in_half_precision: Whether passes compute in bfloat16 what autocast lets them.
+        reads_targets: Whether anything asks for the targets, which are then checked.
     """
 
     runner: Runner
@@ -65,6 +66,7 @@ class Work:
     numbers_each: int = 0
     offset: int = 0
     in_half_precision: bool = False
+    reads_targets: bool = True
 
     @property
     def num_checkpoints(self) -> int:
@@ -98,7 +100,7 @@ class Work:
 
         for group in self.runner.groups:
             read = read_batches(self.examples, self._sizes.read, self.offset)
-            batches = send_batches(read, self.runner.device, self.runner.check)
+            batches = send_batches(read, self.runner.device, self._check)
             batch = next(batches, None)
             while batch is not None:
                 for checkpoints in self._cut(group):
@@ -112,11 +114,15 @@ class Work:
     def run_over(self, batch: Batch, consume: Consume) -> None:
         """Do the same for one batch at every checkpoint, without telling the progress."""
         outbox = Outbox(waits=self.runner.device.type != "cpu")
-        self.runner.check(batch)
+        self._check(batch)
         moved = batch.to(self.runner.device)
         for checkpoints in self._cut(range(self.num_checkpoints)):
             self._run_batch(moved, checkpoints, consume, outbox, lambda examples: None)
         outbox.deliver()
+
+    def _check(self, batch: Batch) -> None:
+        if self.reads_targets:
+            self.runner.check(batch, needs_targets=self.objective is self.loss)
 
     def _cut(self, group: range) -> list[range]:
         """Return the checkpoints that go through passes together: one, but of plain chains."""
@@ -143,10 +149,11 @@ class Work:
         while done < batch.size:
             rest = batch if not done else batch.cut(done, batch.size)
             size = self.room.fit(min(rest.size, self._sizes.read))
-            if not self._try(rest, checkpoints, consume, outbox, finish):
+            error = self._try(rest, checkpoints, consume, outbox, finish)
+            if error is not None:
                 outbox.discard()
                 outbox.deliver()
-                self.room.halve(size, self.runner.device)
+                self.room.halve(size, self.runner.device, error)
 
     def _try(
         self,
@@ -155,8 +162,8 @@ class Work:
         consume: Consume,
         outbox: Outbox,
         finish: Callable[[ExamplePass], None],
-    ) -> bool:
-        """Run passes; return whether the memory sufficed. Nothing of them is held afterwards."""
+    ) -> RuntimeError | None:
+        """Run passes; return the error if memory ran out. Nothing of them is held afterwards."""
         try:
             for part in batch.split(self.room.fit(batch.size)):
                 passes = self.runner.passes(
@@ -176,8 +183,9 @@ class Work:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            return False
-        return True
+            # Without its traceback, which holds what the passes held.
+            return error.with_traceback(None)
+        return None
 
     def _advance(self, passes: Iterator[ExamplePass]) -> ExamplePass | None:
         """Run the next pass, in half precision if that is wanted; what follows never is."""

@@ -94,6 +94,15 @@ class ArrayFile:
         """Yield an array's rows, shape ``header.shape[1:]``, without holding them all.
 
         Raises:
+            InputError: As ``chunks``.
+        """
+        for chunk in self.chunks(name):
+            yield from chunk
+
+    def chunks(self, name: str) -> Iterator[npt.NDArray[Any]]:
+        """Yield a few megabytes of an array's rows at a time, shape ``(rows, *header.shape[1:])``.
+
+        Raises:
             InputError: If it holds Python objects, lies in Fortran order, or is damaged.
         """
         header = self.headers[name]
@@ -109,7 +118,7 @@ class ArrayFile:
                     f"The array {header} in {self.path} lies column by column (Fortran order). "
                     "Expected rows. Save np.ascontiguousarray(array) instead."
                 )
-            yield from _read_rows(file, shape, dtype)
+            yield from _read_chunks(file, shape, dtype)
 
     def _check(self, header: ArrayHeader) -> None:
         if header.dtype.hasobject:
@@ -119,7 +128,7 @@ class ArrayFile:
             )
 
 
-def _read_rows(
+def _read_chunks(
     file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Iterator[npt.NDArray[Any]]:
     row_bytes = math.prod(shape[1:]) * dtype.itemsize
@@ -131,7 +140,7 @@ def _read_rows(
         data = file.read(count * row_bytes)
         if len(data) < count * row_bytes:
             raise EOFError(f"the data ends after {start:,} of {shape[0]:,} rows")
-        yield from np.frombuffer(data, dtype=dtype).reshape(count, *shape[1:])
+        yield np.frombuffer(data, dtype=dtype).reshape(count, *shape[1:])
 
 
 class _Short:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 
-from tracin_core.sources.image_files import checked
+from tracin_core.sources.depths import Depths
+from tracin_core.sources.image_files import checked, with_range
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Column, Preview, Problem, SourceRecord
 from tracin_core.terms import Kind, Task
@@ -27,6 +29,7 @@ class BaseSource(ABC):
     columns: tuple[Column, ...] = ()
     notes: tuple[str, ...] = ()
     num_records: int | None = None
+    counts_classes: bool = False
 
     @abstractmethod
     def read(self) -> Iterator[SourceRecord | Problem]:
@@ -39,11 +42,22 @@ class BaseSource(ABC):
     def adopt_kinds(self, kinds: Mapping[str, str]) -> None:  # noqa: B027 - most have no columns
         """Read the columns as numbers or categories as a project has them already."""
 
+    def explain_repeats(self, pairs: Sequence[tuple[int, int]], total: int) -> tuple[str, ...]:
+        """Say which records are the same only because something is left out."""
+        return ()
+
     def records(self, *, check_pixels: float = float("inf")) -> Iterator[SourceRecord | Problem]:
         """Yield the examples; see ``Source.records``."""
-        if self.kind == "image" and check_pixels > 0:
-            return checked(self.read(), check_pixels)
-        return self.read()
+        if self.kind != "image":
+            return self.read()
+        if check_pixels > 0:
+            return checked(self.read(), check_pixels, self.depths)
+        return with_range(self.read(), self.depths.range)
+
+    @cached_property
+    def depths(self) -> Depths:
+        """Return what a whole reading met of deep pictures."""
+        return Depths()
 
     def preview(self, rows: int = 20) -> Preview:
         """Read everything once and say what was understood.

@@ -213,11 +213,14 @@ def is_huggingface(path: Path) -> bool:
 
 
 def _class_names(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {
-        name: tuple(map(str, feature["names"]))
-        for name, feature in features.items()
-        if isinstance(feature, dict) and isinstance(feature.get("names"), list)
-    }
+    """Return the names of classes by column, also where a cell is a list of them."""
+    found = {}
+    for name, feature in features.items():
+        inner = feature.get("feature") if isinstance(feature, dict) else None
+        for one in (feature, inner):
+            if isinstance(one, dict) and isinstance(one.get("names"), list):
+                found[name] = tuple(map(str, one["names"]))
+    return found
 
 
 def _image_columns(features: Mapping[str, Any], schema: pa.Schema) -> frozenset[str]:

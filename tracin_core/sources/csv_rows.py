@@ -16,6 +16,7 @@ MAX_FIELD = 2_000_000  # characters; what is longer is a quote that was never cl
 # Characters of all lines of a row: a field may have a line break in it, a row of them no end.
 MAX_ROW = 32_000_000
 _ESCAPED = re.compile(r'\\(["\\])')
+_FEW_LINES = 3  # of a field, as an address has them
 Fields = list[str]
 
 
@@ -77,7 +78,30 @@ def parse_rows(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, Fi
                 yield number + place, found
             number += len(apart) - 1
         else:
+            if len(consumed.lines) > _FEW_LINES:
+                yield from _find_swallowed(number, consumed.lines, dialect, width)
             yield number, fields
+
+
+def _find_swallowed(
+    number: int, lines: list[str], dialect: Dialect, width: int
+) -> Iterator[tuple[int, Problem]]:
+    """Report a row whose quoted field may have swallowed other rows; it is kept as it is."""
+    inside = [next(dialect.reader([line], quoting=csv.QUOTE_NONE), []) for line in lines[1:]]
+    alike = sum(len(fields) == width for fields in inside)
+    if number > 1 and width > 1 and 2 * alike > len(inside):
+        yield (
+            number,
+            Problem(
+                number,
+                f"row {number:,}",
+                f"One of its quoted fields goes over {len(lines):,} lines, {alike:,} of which "
+                "would be rows of their own. If a quote opens there by mistake, double or remove "
+                "it: these lines are now one example.",
+                "lines in one field",
+                refused=False,
+            ),
+        )
 
 
 def _double_quotes(line: str) -> str:
@@ -143,7 +167,8 @@ def _unparsed(number: int, error: csv.Error) -> Problem:
         return row_problem(
             number,
             f"A field has more than {MAX_FIELD:,} characters. A closing quote may be missing: "
-            "quotes inside a quoted field must be doubled.",
+            "quotes inside a quoted field must be doubled. If it is a picture, save it as a file, "
+            "and write the file's name there.",
             "unclosed quote",
         )
     return row_problem(number, f"It cannot be read: {error}. Export the row again.", "unreadable")

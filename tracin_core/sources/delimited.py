@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from tracin_core.numerals import counted
 from tracin_core.sources.csv_rows import parse_rows
 from tracin_core.sources.dialects import find_heading
 from tracin_core.sources.options import ImportOptions
@@ -30,13 +31,20 @@ class DelimitedReader:
 
     def read_rows(self, columns: Sequence[str]) -> Iterator[Row | Problem]:
         """Yield the rows; one with too few or too many fields is a problem."""
-        width = len(self.schema.columns)
+        width, names = len(self.schema.columns), list(self.schema.columns)
         places = [self.schema.columns.index(name) for name in columns]
         lines = islice(read_lines(self._path, self._encoding), self._heading.skipped, None)
         rows = parse_rows(lines, self._heading.dialect)
         for number, fields in islice(rows, self._heading.num_before, None):
             if isinstance(fields, Problem):
                 yield fields
+            elif fields[:1] == names[:1] and [field.strip() for field in fields] == names:
+                yield row_problem(
+                    number,
+                    "It holds the names of the columns again, as where several files were written "
+                    "one after the other. It is no example; take it out of the file.",
+                    "row of names again",
+                )
             elif len(fields) == width:
                 for place, decimal in self._heading.written.items():
                     fields[place] = read_written(fields[place], decimal) or fields[place]
@@ -44,7 +52,8 @@ class DelimitedReader:
             elif fields:  # an empty line is no row
                 yield row_problem(
                     number,
-                    f"It has {len(fields)} fields, expected {width} as there are columns. Put "
+                    f"It has {counted(len(fields), 'field')}, expected {width} as there are "
+                    "columns. Put "
                     "fields that contain the delimiter or a line break into double quotes.",
                     "wrong number of fields",
                 )

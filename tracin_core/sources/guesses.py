@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from shlex import quote
 
 from tracin_core.sources.column_names import (
     IMAGE_NAMES,
+    LABEL_NAMES,
     TEXT_NAMES,
     TRUTH_NAMES,
     first_named,
@@ -14,9 +16,13 @@ from tracin_core.sources.column_names import (
     normalise,
 )
 from tracin_core.sources.options import ImportOptions
+from tracin_core.sources.other_texts import LONG, is_other_text, is_text_name
 from tracin_core.sources.profiles import Profile, TableProfile
 from tracin_core.sources.rows import Schema
 
+_IMAGE_ADDRESSES = ("image", "img", "image_url", "img_url", "picture", "photo", "image_link")
+_CHOICES = ("accept", "choices", "choice")
+_MARKED = ("spans", "entities", "tokens", "relations")  # parts of an example, not the whole
 _MAX_CATEGORIES = 1000  # of one input column: each becomes an input of its own
 
 
@@ -25,10 +31,15 @@ def guess_label(
 ) -> str | None:
     """Return the column that holds the classes, or None where several might."""
     free = [name for name in profile.columns if name not in taken]
+    # What is inside of marked passages is said of them, not of the example.
+    free = [name for name in free if name.split(".")[0] not in _MARKED or "." not in name]
     declared = [name for name in free if name in schema.class_names]
     by_name = label_named(declared) or label_named(free)
     if by_name or len(declared) == 1:
         return by_name or declared[0]
+    inside = [name for name in free if _is_choice(profile.columns[name])]
+    if len(inside) == 1:
+        return inside[0]
     others = [name for name in free if not is_key_name(name)]
     if options.text is None and options.image is None:
         others = [name for name in others if not _is_content(profile.columns[name])]
@@ -46,14 +57,29 @@ def describe_candidates(profile: TableProfile, taken: Collection[str]) -> str:
         for name, column in profile.columns.items()
         if name not in taken and column.is_class_like
     ]
-    nested = [repr(name) for name, column in profile.columns.items() if column.nested]
+    nested = {n: c for n, c in profile.columns.items() if c.nested and n not in taken}
+    lists = [name for name, column in nested.items() if column.singles]
+    others = [repr(name) for name in nested if name not in lists]
     told = f" Few different values have: {', '.join(few[:8])}." if few else ""
-    if nested:
+    if lists:
         told += (
-            f" Lists or objects are in: {', '.join(nested[:8])}; what is in them needs columns of "
-            "its own, as pandas.json_normalize makes them."
+            f" Lists are in: {', '.join(map(repr, lists[:8]))}; --label {quote(lists[0])} takes "
+            "the rows in which it is a list of one name."
+        )
+    if others:
+        told += (
+            f" Lists or objects are in: {', '.join(others[:8])}; what is in them needs a column of "
+            "its own, with one name in each cell."
         )
     return told
+
+
+def _is_choice(column: Profile) -> bool:
+    """Tell whether a column holds what was chosen, as annotation tools write it into objects."""
+    *outer, last = column.name.split(".")
+    if last in _CHOICES:
+        return column.is_choice or (bool(outer) and column.is_class_like)
+    return bool(outer) and outer[0] not in _MARKED and normalise(last) in LABEL_NAMES
 
 
 def _is_content(profile: Profile) -> bool:
@@ -67,16 +93,26 @@ def guess_image(
     """Return the column of images: stored in the data, or as paths."""
     stored = [name for name in schema.columns if name in schema.image_columns - set(taken)]
     paths = [name for name, column in free.items() if column.is_image_path]
+    # Addresses are no paths, but of a column that is called like images nothing else can be meant.
+    paths += [n for n, c in free.items() if c.is_address and normalise(n) in _IMAGE_ADDRESSES]
     return first_named(stored, IMAGE_NAMES) or next(
         iter(stored), first_named(paths, IMAGE_NAMES) or next(iter(paths), None)
     )
 
 
-def guess_text(free: Mapping[str, Profile]) -> str | None:
-    """Return the column of texts, or None where the rows are rather values."""
+def guess_text(free: Mapping[str, Profile]) -> str | tuple[str, ...] | None:
+    """Return the column of texts or a pair of them, or None where the rows are rather values."""
     words = {n: c for n, c in free.items() if c.strings > c.present // 2 and not c.is_image_path}
-    measures = [c for n, c in free.items() if c.is_number and not is_key_name(n)]
-    named = first_named((n for n, c in words.items() if len(c.distinct) > 2), TEXT_NAMES)
+    # Addresses are the texts only where there are no others.
+    words = {n: c for n, c in words.items() if not c.is_address} or words
+    measures = [
+        column
+        for name, column in free.items()
+        if column.is_number and not is_key_name(name)
+        if len(column.distinct) > 1 and not column.is_counter
+    ]
+    several = [n for n, c in words.items() if len(c.distinct) > 2]
+    named = first_named(several, TEXT_NAMES) or _named_inside(several)
     prose = [name for name, column in words.items() if column.is_prose]
     # Beside several measures, a title or a description is rather a remark than the example.
     if (
@@ -89,8 +125,22 @@ def guess_text(free: Mapping[str, Profile]) -> str | None:
         return None
     if len(prose) == 1:
         return prose[0]
+    # Texts of which each comes several times, such as a premise with three hypotheses.
+    long = [n for n, c in words.items() if is_other_text(c) and c.mean_length >= LONG]
+    found = prose or long
+    if len(found) == 1:
+        return found[0]
+    if len(found) == 2 and all(is_text_name(name) for name in found):
+        return tuple(found)
     others = [n for n in words if not is_key_name(n)]
     return others[0] if len(others) == len(free) == 1 and words[others[0]].mean_length > 8 else None
+
+
+def _named_inside(columns: list[str]) -> str | None:
+    """Return the only column inside of an object that is called like a text."""
+    found = [name for name in columns if "." in name and name.rpartition(".")[2] in TEXT_NAMES]
+    found = [name for name in found if name.partition(".")[0] not in (*_MARKED, "options")]
+    return found[0] if len(found) == 1 else None
 
 
 def reason_against(

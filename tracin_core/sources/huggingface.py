@@ -56,6 +56,7 @@ def _find_files(path: Path) -> tuple[dict[str, list[Path]], FileKind, Mapping[st
         folders = {str(name): _inside(path, str(name)) for name in splits}
         files = {name: _arrow_files(folder) for name, folder in folders.items()}
         return files, "arrow", _features(next(iter(folders.values())))
+    _check_is_no_cache(path)
     if (path / "state.json").is_file() or (path / "dataset_info.json").is_file():
         return {"": _arrow_files(path)}, "arrow", _features(path)
     parquet = _find_parquet(path)
@@ -65,6 +66,21 @@ def _find_files(path: Path) -> tuple[dict[str, list[Path]], FileKind, Mapping[st
         f"{path} is no saved data set: it has no dataset_dict.json, no state.json and no Parquet "
         "files. Expected a folder that `dataset.save_to_disk(path)` wrote, or Parquet files."
     )
+
+
+def _check_is_no_cache(path: Path) -> None:
+    """See that a folder was saved, rather than left by loading a data set.
+
+    Raises:
+        InputError: If it is the library's cache.
+    """
+    files = sorted(file.name for file in path.glob("*.arrow"))
+    if files and not (path / "state.json").is_file():
+        raise InputError(
+            f"{path} is a cache of the library `datasets` ({', '.join(files[:3])}), which its "
+            "versions lay out in different ways. Expected a saved data set: load it as before, "
+            "call `dataset.save_to_disk(folder)`, and import that folder."
+        )
 
 
 def _find_parquet(path: Path) -> dict[str, list[Path]]:

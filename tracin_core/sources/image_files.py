@@ -7,14 +7,25 @@ import stat
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from tracin_core.errors import InputError
-from tracin_core.examples.images import MAX_BYTES, inspect_image, read_image
+from tracin_core.examples.images import (
+    MAX_BYTES,
+    DeepRange,
+    Depth,
+    inspect_image,
+    measure_depth,
+    read_image,
+)
 from tracin_core.files import describe_special
+from tracin_core.sources.depths import Depths
+from tracin_core.sources.folder_words import PICTURES
 from tracin_core.sources.records import EncodedImage, Problem, SourceRecord, row_number
 from tracin_core.sources.values import RefusedError, check_text, show
 
+_ENDINGS = tuple(one for ending in sorted(PICTURES) for one in (ending, ending.upper()))
 # Images that wait to be decoded: enough to keep the threads busy, few enough for memory.
 _WAITING = 16
 Item = SourceRecord | Problem
@@ -49,7 +60,22 @@ def read_image_file(root: Path, name: str) -> EncodedImage:
             f"The path {show(name, 80)} leaves the data folder {root}. Expected a file inside "
             "it. Copy the image there, or name the folder that holds all with --image-root.",
         )
-    return read_within_limit(path, name)
+    return read_within_limit(add_ending(path) or path, name)
+
+
+def add_ending(path: Path) -> Path | None:
+    """Return the picture that a path means without its ending; None where there is none.
+
+    Tables often name pictures so.
+    """
+    try:
+        if path.suffix.lower() in PICTURES or path.exists():
+            return None
+        return next(
+            (p for end in _ENDINGS if (p := path.with_name(path.name + end)).is_file()), None
+        )
+    except (OSError, ValueError):  # a name that no file can have, which whoever reads it says
+        return None
 
 
 def read_within_limit(path: Path, name: str) -> EncodedImage:
@@ -98,16 +124,36 @@ def too_large(size: int) -> RefusedError:
     )
 
 
-def checked(items: Iterator[Item], megapixels: float) -> Iterator[Item]:
+def with_range(items: Iterator[Item], range: DeepRange) -> Iterator[Item]:
+    """Yield records whose deep grey images have the black and white of the whole data set."""
+    for item in items:
+        if (
+            range != DeepRange()
+            and isinstance(item, SourceRecord)
+            and isinstance(item.image, EncodedImage)
+        ):
+            item = replace(item, image=replace(item.image, range=range))
+        yield item
+
+
+def checked(items: Iterator[Item], megapixels: float, depths: Depths) -> Iterator[Item]:
     """Replace the records whose images cannot be decoded by problems, in order.
 
     Args:
         items: Records of images, and problems, which pass through.
         megapixels: How many to decode at most; headers alone are looked at after that.
+        depths: Told of the deep ones; begins anew.
     """
-    waiting: deque[Future[Item]] = deque()
+    waiting: deque[Future[tuple[Item, Depth]]] = deque()
     left = megapixels
     workers = min(4, os.cpu_count() or 1)
+    depths.clear()
+
+    def take() -> Item:
+        item, depth = waiting.popleft().result()
+        depths.add(depth)
+        return item
+
     with ThreadPoolExecutor(workers) as pool:
         for item in items:
             if isinstance(item, SourceRecord) and isinstance(item.image, EncodedImage):
@@ -118,14 +164,14 @@ def checked(items: Iterator[Item], megapixels: float) -> Iterator[Item]:
             else:
                 waiting.append(_done(item))
             if len(waiting) > _WAITING:
-                yield waiting.popleft().result()
+                yield take()
         while waiting:
-            yield waiting.popleft().result()
+            yield take()
 
 
-def _done(item: Item) -> Future[Item]:
-    future: Future[Item] = Future()
-    future.set_result(item)
+def _done(item: Item) -> Future[tuple[Item, Depth]]:
+    future: Future[tuple[Item, Depth]] = Future()
+    future.set_result((item, Depth()))
     return future
 
 
@@ -140,13 +186,15 @@ def _check_header(record: SourceRecord) -> tuple[float, Item]:
     return header.width * header.height / 1e6, record
 
 
-def _check_pixels(record: SourceRecord) -> Item:
+def _check_pixels(record: SourceRecord) -> tuple[Item, Depth]:
+    depth = Depth()
     try:
         if isinstance(record.image, EncodedImage):
             read_image(record.image.data)
+            depth = measure_depth(record.image.data)
     except InputError as error:
-        return _image_problem(record, error)
-    return record
+        return _image_problem(record, error), depth
+    return record, depth
 
 
 def _image_problem(record: SourceRecord, error: InputError) -> Problem:

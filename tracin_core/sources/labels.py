@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
-from tracin_core.sources.values import MAX_NAME, RefusedError, check_text, read_name, show
+from tracin_core.sources.name_forms import NameForm
+from tracin_core.sources.values import MAX_NAME, RefusedError, check_text, show
 
+_PLAIN = NameForm()
 ReadLabel = Callable[[Any], str]
 
 
@@ -16,6 +18,7 @@ def make_label_reader(
     first: int | None,
     column: str,
     missing: Collection[str] = (),
+    form: NameForm = _PLAIN,
 ) -> ReadLabel:
     """Return the function that names the class of a cell.
 
@@ -25,6 +28,7 @@ def make_label_reader(
             where they hold names.
         column: For the messages.
         missing: Words, in small letters, that say that there is no label.
+        form: How cells are read as names.
 
     Returns:
         A function that raises ``RefusedError`` for a cell without a usable class.
@@ -33,7 +37,7 @@ def make_label_reader(
 
     def read(value: Any) -> str:
         is_none = isinstance(value, str) and value.strip().lower() in missing
-        label = _read_plain("" if is_none else value, column)
+        label = _read_plain("" if is_none else value, column, form)
         if names is None or (first is None and label in known):
             return label
         if first is not None:
@@ -92,10 +96,20 @@ def sort_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=place))
 
 
-def _read_plain(value: Any, column: str) -> str:
+def _read_plain(value: Any, column: str, form: NameForm) -> str:
     try:
-        label = read_name(value)
+        label = form.read(value)
     except RefusedError as error:
+        if isinstance(value, list) or form.lists:
+            raise  # which says what is wrong with the list
+        if isinstance(value, dict):
+            raise RefusedError(
+                "no label",
+                f"The label in column {column!r} is an object, {show(value, 80)}, expected a name "
+                "or a whole number. Give what is inside of it columns of their own; of a Parquet "
+                "file: pq.write_table(pq.read_table(old).flatten(), new), with pyarrow.parquet "
+                "as pq.",
+            ) from error
         raise RefusedError(
             "no label",
             f"The label in column {column!r} is {show(value)}, expected a name or a whole number. "

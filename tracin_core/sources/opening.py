@@ -6,29 +6,41 @@ import shutil
 import weakref
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tracin_core.errors import InputError
 from tracin_core.files import check_ordinary, disk_errors_explained, expand_path
 from tracin_core.holding import FolderHold, make_unpacking_folder
+from tracin_core.sources.accepted_options import check_have_effect, check_used
 from tracin_core.sources.archive_bounds import is_tar, open_zip
 from tracin_core.sources.backups import BackupFoundError, is_backup
+from tracin_core.sources.folder_words import say_splits
+from tracin_core.sources.locating import (
+    SAVED,
+    FoundTable,
+    find_pictures_of,
+    find_table,
+    list_folder,
+    list_wrappings,
+)
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Source
 from tracin_core.sources.rows import RowReader
 from tracin_core.sources.text_encoding import open_bytes, unreadable
 from tracin_core.sources.trees import is_zip
-from tracin_core.sources.unpacking import holds_data, unpack_archive
+from tracin_core.sources.unpacking import needs_unpacking, unpack_archive
 
 _JSON_LINES = (".jsonl", ".ndjson")
 _TABLES = (".csv", ".tsv", ".txt", ".tab", ".psv", *_JSON_LINES)
 _POINTER = b"version https://git-lfs"
 # What is no data, or none that can be read here; some of these are zip archives inside.
 _INSTEAD = {
-    ".json": "Save it as JSON lines, one object a line, named .jsonl. With pandas: "
-    'pd.read_json(path).to_json("data.jsonl", orient="records", lines=True).',
+    ".json": "Expected objects or an array of objects in it, such as "
+    '[{"text": "...", "label": "..."}].',
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "Save the sheet as CSV."),
-    ".npy": "Save inputs and labels together: np.savez(path, x=x, y=y).",
+    ".npy": "Save inputs and labels together: "
+    'np.savez("data.npz", x=np.load("x.npy"), y=np.load("y.npy")).',
     **dict.fromkeys(
         (".pkl", ".pickle"),
         "Pickles can run code and are not loaded; save the table as CSV or Parquet.",
@@ -43,10 +55,6 @@ FORMAT_LIST = (
 )
 
 
-class NamesKnownError(InputError):
-    """Names were given for the columns of data that has them already, or has no columns."""
-
-
 def open_source(path: Path, options: ImportOptions) -> Source:
     """Open data and find out what the person did not say.
 
@@ -57,7 +65,7 @@ def open_source(path: Path, options: ImportOptions) -> Source:
     Raises:
         InputError: If the path does not exist, is of no format that is known, or is not what
             the options say.
-        NamesKnownError: If names of columns are given for data that has names.
+        OptionWithoutEffectError: If something was said that changes nothing for such data.
     """
     path = expand_path(path)
     if not path.exists():
@@ -74,13 +82,82 @@ def open_source(path: Path, options: ImportOptions) -> Source:
         raise BackupFoundError(path)
     if _is_packed_data(path, options):
         return _open_packed(path, options)
+    if path.is_dir() and options.format in (None, "table") and options.dataset is None:
+        table = find_table_in(path, options)
+        if table is not None:
+            return _open_found(table, path, options)
     found = options.format or find_format(path, options)
-    if options.columns is not None and (found != "table" or find_table_form(path) != "delimited"):
-        raise NamesKnownError(
-            f"{path} has no columns without names. Names can be given for those of a text file "
-            "(CSV, TSV) whose first line is data. Leave out what was given with --columns."
+    check_have_effect(find_table_form(path) if found == "table" else found, options)
+    source = _OPENERS[found](_behind_wrappings(path, found), options)
+    check_used(source, options)
+    return source
+
+
+def find_in_folder(folder: Path) -> Path:
+    """Return the table that a folder is about, if its path says everything; else the folder.
+
+    Raises:
+        InputError: If there are several tables and nothing else.
+    """
+    table = find_table_in(folder, ImportOptions())
+    return table.path if table is not None and table.is_plain else folder
+
+
+def find_table_in(path: Path, options: ImportOptions) -> FoundTable | None:
+    """Return the table that a folder is about, None where it is a data set or files in folders."""
+    is_other = options.format is None and _find_dataset(path) is not None
+    return None if is_other else find_table(path, options, open_reader)
+
+
+def _open_found(table: FoundTable, folder: Path, options: ImportOptions) -> Source:
+    """Open a table that lies in a folder, its pictures beside it."""
+    is_said = options.text or options.features or table.image is None
+    if not is_said:
+        options = replace(options, image=table.image)
+    if table.root is None or is_said or options.image_root is not None:
+        source = open_source(table.path, options)
+    else:
+        from tracin_core.sources.table import TableSource
+
+        reader = _open_parts(table) if table.parts else table.reader
+        reader = reader or open_reader(table.path, options)
+        reader.folder = table.root
+        check_have_effect(find_table_form(table.path), options)
+        source = TableSource(reader, options)
+        check_used(source, options)
+    named = "" if is_said else f", which names pictures in column {table.image!r}"
+    others = f" Other tables are left out: {', '.join(table.others[:5])}." if table.others else ""
+    if named or others or list_folder(table.path.parent)[0]:
+        tables = f"{'tables' if table.parts else 'the table'} {table.path.name}"
+        root = table.root
+        if root is not None and root not in (table.path.parent, folder) and not table.parts:
+            named += f" of the folder {root.name}"
+        source.notes = (
+            f"The folder holds {tables}{named}; labels are taken from it, not from folders. "
+            f"--format image-folder says otherwise.{others}",
+            *source.notes,
         )
-    return _OPENERS[found](path, options)
+    return source
+
+
+def _open_parts(table: FoundTable) -> RowReader:
+    """Open the tables of several folders as one, which may be for training and testing."""
+    from tracin_core.sources.split_tables import SplitTablesReader
+
+    root = table.root or table.path.parent
+    readers = {
+        (one.root or one.path.parent).relative_to(root).as_posix(): one.reader
+        for one in table.parts
+        if one.reader is not None
+    }
+    are_splits = say_splits([name.split("/")[0] for name in readers])
+    return SplitTablesReader(readers, root, table.image or "", are_splits=are_splits)
+
+
+def _behind_wrappings(path: Path, format: str) -> Path:
+    """Return the folder of a data set, where others are around it."""
+    found = _find_dataset(path) if path.is_dir() else None
+    return found[1] if found is not None and found[0] == format else path
 
 
 def find_format(path: Path, options: ImportOptions) -> str:
@@ -94,7 +171,7 @@ def find_format(path: Path, options: ImportOptions) -> str:
     if path.is_dir():
         return _format_of_folder(path)
     suffix = _suffix(path)
-    if suffix in _TABLES or (suffix == ".json" and _starts_with(path, b"{")):
+    if suffix in _TABLES or (suffix == ".json" and _is_json(path)):
         return "table"
     if suffix in _INSTEAD:
         raise _unknown(path, suffix)
@@ -111,12 +188,12 @@ def find_format(path: Path, options: ImportOptions) -> str:
 
 def _is_packed_data(path: Path, options: ImportOptions) -> bool:
     """Tell whether a file is an archive of a table or a saved data set."""
-    if path.is_dir() or options.format not in (None, "table", "huggingface"):
+    if path.is_dir() or options.format not in (None, "table", "huggingface", "torchvision"):
         return False
-    if options.dataset or _suffix(path) in (*_TABLES, *_INSTEAD) or _starts_with(path, b"PAR1"):
+    if _suffix(path) in (*_TABLES, *_INSTEAD) or _starts_with(path, b"PAR1"):
         return False
     is_archive = not _holds_arrays(path) if is_zip(path) else is_tar(path)
-    return is_archive and (options.format is not None or holds_data(path))
+    return is_archive and (options.format is not None or needs_unpacking(path))
 
 
 def _open_packed(path: Path, options: ImportOptions) -> Source:
@@ -125,15 +202,16 @@ def _open_packed(path: Path, options: ImportOptions) -> Source:
     try:
         with disk_errors_explained(folder):
             found = unpack_archive(path, folder / path.name)
-        source = open_source(found, options)
+        # As the folder would be: what is around the data tells how names in it are meant.
+        source = open_source(folder / path.name, options)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     weakref.finalize(source, _let_go, folder, hold)
-    what = f"the table {found.name}" if found.is_file() else "a saved data set"
+    what = f" holds the table {found.name}, and" if found.is_file() else ""
+    other = " --format image-folder says otherwise." if source.format == "table" else ""
     source.notes = (
-        f"The archive holds {what}, and is unpacked for the import. --format image-folder says "
-        "otherwise.",
+        f"The archive{what} is unpacked for the import.{other}",
         *source.notes,
     )
     return source
@@ -145,12 +223,28 @@ def _let_go(folder: Path, hold: FolderHold) -> None:
 
 
 def _format_of_folder(path: Path) -> str:
+    found = _find_dataset(path)
+    return _format_of_files(path) if found is None else found[0]
+
+
+def _find_dataset(path: Path) -> tuple[str, Path] | None:
+    """Return the format and the folder of a data set in its own form, also behind wrappings."""
     from tracin_core.sources.huggingface import is_saved_dataset
     from tracin_core.sources.torchvision_sets import find_dataset
 
-    if is_saved_dataset(path):
-        return "huggingface"
-    return "torchvision" if find_dataset(path) else _format_of_files(path)
+    for folder in list_wrappings(path):
+        if is_saved_dataset(folder) and not _lies_beside_folders(folder):
+            return "huggingface", folder
+        if find_dataset(folder):
+            return "torchvision", folder
+    return None
+
+
+def _lies_beside_folders(folder: Path) -> bool:
+    """Tell whether Parquet files are only beside folders, which may be the data."""
+    folders, files = list_folder(folder)
+    is_table = any(name.endswith(".parquet") for name in files)
+    return is_table and len(folders) > 1 and not any(name in SAVED for name in files)
 
 
 def _format_of_files(path: Path) -> str:
@@ -172,7 +266,7 @@ def find_table_form(path: Path) -> str:
         )
     if _starts_with(path, b"PAR1"):
         return "parquet"
-    is_json = _suffix(path) in _JSON_LINES or _starts_with(path, b"{")
+    is_json = _suffix(path) in (".json", *_JSON_LINES) or _starts_with(path, b"{")
     return "json-lines" if is_json else "delimited"
 
 
@@ -195,7 +289,11 @@ def open_reader(path: Path, options: ImportOptions) -> RowReader:
 def _open_table(path: Path, options: ImportOptions) -> Source:
     from tracin_core.sources.table import TableSource
 
-    return TableSource(open_reader(path, options), options)
+    reader = open_reader(path, options)
+    table = find_pictures_of(path, reader, options)
+    if table is not None:
+        return _open_found(table, path.parent, options)
+    return TableSource(reader, options)
 
 
 def _open_images(path: Path, options: ImportOptions) -> Source:
@@ -254,6 +352,11 @@ def _starts_with(path: Path, start: bytes) -> bool:
         return False
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def _is_json(path: Path) -> bool:
+    """Tell whether a file called like JSON holds objects, an array, or text in UTF-16."""
+    return any(_starts_with(path, start) for start in (b"{", b"[", b"\xff\xfe", b"\xfe\xff"))
 
 
 def _holds_arrays(path: Path) -> bool:

@@ -7,11 +7,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from tracin_core.errors import ConfigurationError
+from tracin_core.errors import ConfigurationError, InputError
 from tracin_core.terms import LARGEST_SEED
 
 FORMATS = ("image-folder", "text-folder", "table", "huggingface", "torchvision", "npz")
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+
+
+class OptionWithoutEffectError(InputError):
+    """Something was said that changes nothing for this kind of data.
+
+    Attributes:
+        names: Of the options, as ``ImportOptions`` has them.
+    """
+
+    def __init__(self, message: str, names: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +44,11 @@ class ImportOptions:
         test_values: The same for testing.
         key: Column with a name for each example that stays when the data grows.
         truth: Column with what is truly right; for evaluation only.
+        status: Column that says whether a row's label holds, as annotation tools write it.
+        status_values: Values of it with which a row is taken.
         classes: Names for integer labels, or the names in the order they are to have.
         first_class: Number of the first of ``classes`` where labels are numbers: 0 or 1.
+        merge_twins: Whether class names that differ in spelling alone become one class.
         image_root: Folder that the image column's paths are relative to.
         test_share: Share of the examples for testing where the data has no split, 0 to 1.
         seed: Chooses the split and the planted errors.
@@ -55,8 +70,11 @@ class ImportOptions:
     test_values: tuple[str, ...] | None = None
     key: str | None = None
     truth: str | None = None
+    status: str | None = None
+    status_values: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
     first_class: int | None = None
+    merge_twins: bool = False
     image_root: str | None = None
     test_share: float = 0.2
     seed: int = 0
@@ -186,6 +204,11 @@ def _check_columns(options: ImportOptions) -> None:
         raise ConfigurationError(
             f"The column {options.truth!r} was named as the truth and in another role. The truth "
             "is for evaluation only. Name another column, or leave --truth out."
+        )
+    if options.status is not None and options.status in answers | inputs | {options.truth}:
+        raise ConfigurationError(
+            f"The column {options.status!r} was named as the status and in another role. The "
+            "status says whether a row's label holds. Name another column, or leave --status out."
         )
 
 

@@ -58,6 +58,8 @@ class Plan:
         true_values: NaN where not known, shape ``(N,)``.
         ways: How an example was made wrong, indices into ``planting.WAYS``, shape ``(N,)``.
         duplicates: Examples left out because the same one came before.
+        repeats: Numbers of the rows of the first of them, and of those they are the same as, where
+            the contents are compared.
         num_known: Examples that the project has already.
         problems: Duplicates, conflicts and changes.
         notes: What a person should know.
@@ -74,6 +76,7 @@ class Plan:
     true_values: npt.NDArray[np.float64]
     ways: npt.NDArray[np.int8]
     duplicates: int = 0
+    repeats: Sequence[tuple[int, int]] = ()
     num_known: int = 0
     problems: ProblemLog = field(default_factory=ProblemLog)
     notes: list[str] = field(default_factory=list)

@@ -17,6 +17,7 @@ from tracin_core.sources.values import show
 # What is wrong, as problems of a kind are counted; such examples are known, and stay.
 CHANGED_ANSWER = "changed in the data"
 CHANGED_CONTENT = "known with other content"
+_COMPARED = 5_000  # repeated rows whose other columns are compared: a megabyte
 _CONTENT_WORDS = {"text": "another text", "image": "another image", "table": "other values"}
 
 
@@ -25,8 +26,15 @@ def report_same(plan: Plan, source: Source, survey: Survey, same: Sameness) -> N
     has_keys = survey.content_digests is not survey.digests
     repeats = same.repeats
     _report_pairs(plan, source, survey, repeats, same.first[repeats], has_keys)
+    if not has_keys:
+        told = repeats[:_COMPARED]
+        pairs = zip(survey.rows[told], survey.rows[same.first[told]], strict=True)
+        plan.repeats = [(int(one), int(other)) for one, other in pairs]
     if has_keys:
-        contents = find_same(survey.content_digests[plan.kept], survey.splits[plan.kept])
+        taken = plan.kept
+        contents = find_same(
+            survey.content_digests[taken], survey.splits[taken], places=survey.rows[taken]
+        )
         kept = np.flatnonzero(plan.kept)
         others, firsts = kept[contents.repeats], kept[contents.first[contents.repeats]]
         differ = _differ(plan, others, firsts)

@@ -9,14 +9,18 @@ import numpy as np
 
 from tracin_core.errors import InputError
 from tracin_core.examples.images import read_image
+from tracin_core.sources.image_files import with_range
+from tracin_core.sources.label_status import LEFT_OUT
 from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import Plan
 from tracin_core.sources.records import Preview, PreviewRow, Source, SourceRecord
-from tracin_core.sources.survey import Survey, hash_key, survey_source
+from tracin_core.sources.split_values import SPLIT_UNUSED
+from tracin_core.sources.survey import Survey, describe_refused, hash_key, survey_source
 
 # Millions of pixels that a preview decodes: some seconds. Headers tell the rest.
 PREVIEW_MEGAPIXELS = 500.0
 THUMBNAIL_EDGE = 96  # pixels
+_MUCH = 0.2  # share of the data
 MAX_SHOWN_TEXT = 500  # characters
 
 
@@ -35,6 +39,7 @@ def describe_plan(source: Source, survey: Survey, plan: Plan) -> Preview:
     options = source.options
     found = Counter(survey.problems.counts)
     found.update(plan.problems.counts)
+    repeated = source.explain_repeats(plan.repeats, plan.duplicates)
     return Preview(
         format=source.format,
         kind=source.kind,
@@ -44,15 +49,34 @@ def describe_plan(source: Source, survey: Survey, plan: Plan) -> Preview:
         counts=plan.counts(),
         class_counts=_count_classes(plan),
         columns=source.columns,
-        rows=tuple(_show(record, survey, plan) for record in survey.shown),
+        rows=tuple(
+            _show(record, survey, plan)
+            for record in with_range(iter(survey.shown), source.depths.range)
+            if isinstance(record, SourceRecord)
+        ),
         problems=(*survey.problems.kept, *plan.problems.kept),
         problem_counts=dict(found.most_common()),
-        notes=(*source.notes, *plan.notes),
+        notes=(
+            *_note_refused(survey),
+            *source.notes,
+            *source.depths.describe(),
+            *plan.notes,
+            *repeated,
+        ),
         num_usable=int(plan.kept.sum()),
         num_refused=survey.problems.num_refused,
         duplicates=plan.duplicates,
         options=options,
     )
+
+
+def _note_refused(survey: Survey) -> list[str]:
+    """Say so if much of the data cannot be used, for another reason than that it says so itself."""
+    counts = survey.problems.counts
+    unmeant = survey.problems.num_refused - sum(counts[what] for what in (LEFT_OUT, SPLIT_UNUSED))
+    if unmeant < _MUCH * (len(survey) + unmeant):
+        return []
+    return [describe_refused(survey.problems, len(survey))]
 
 
 def _count_classes(plan: Plan) -> dict[str, int]:
@@ -70,11 +94,16 @@ def _show(record: SourceRecord, survey: Survey, plan: Plan) -> PreviewRow:
     return PreviewRow(
         where=record.where,
         split="test" if plan.splits[number] == 1 else "train",
-        answer=(record.label or "") if value is None else f"{value:.10g}",
+        answer=_name_class(plan, number) if value is None else f"{value:.10g}",
         text=None if record.text is None else record.text[:MAX_SHOWN_TEXT],
         fields=record.fields,
         image=_thumbnail(record),
     )
+
+
+def _name_class(plan: Plan, number: int) -> str:
+    """Return the class that the data gives an example; spellings may have been merged."""
+    return plan.classes[plan.data_labels[number]] if plan.classes else ""
 
 
 def _thumbnail(record: SourceRecord) -> bytes | None:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
+from tracin_core.sources.encoded_images import holds_image
 from tracin_core.sources.records import Problem
 from tracin_core.sources.rows import RowReader
 from tracin_core.sources.values import RefusedError, is_missing, read_name, read_number, show
@@ -28,10 +29,16 @@ class Profile:
         present: Rows where it has a value.
         numbers: Rows where that is a number.
         fractions: Rows where that has a fractional part.
+        points: Rows where it is written as a whole number with a point, as 3.0 is.
         strings: Rows where it is text that is no number.
-        image_names: Rows where it ends like an image's file name.
+        image_names: Rows where it ends like an image's file name, or is an image itself.
+        encoded: Rows where it is an image itself.
+        addresses: Rows where it is an address of the web.
         nested: Rows where it is a list, an object or bytes.
+        singles: Rows where it is a list of one name, or an empty one.
         characters: Of all texts together.
+        blanks: Of all texts together.
+        worded: Texts with a blank or a foreign letter in them.
         distinct: Different values, at most ``_MAX_DISTINCT``; numbers by their value.
         examples: The first different ones, to be shown.
         low, high: Of the numbers.
@@ -43,10 +50,16 @@ class Profile:
     present: int = 0
     numbers: int = 0
     fractions: int = 0
+    points: int = 0
     strings: int = 0
     image_names: int = 0
+    encoded: int = 0
+    addresses: int = 0
     nested: int = 0
+    singles: int = 0
     characters: int = 0
+    blanks: int = 0
+    worded: int = 0
     distinct: set[Any] = field(default_factory=set)
     examples: list[str] = field(default_factory=list)
     low: float = float("inf")
@@ -61,8 +74,9 @@ class Profile:
             return
         self.present += 1
         if isinstance(value, list | dict | bytes):
-            self.nested += 1
+            self._add_nested(value)
             return
+        self.points += isinstance(value, str | float) and str(value).strip().endswith(".0")
         try:
             number = read_number(value)
         except ValueError:
@@ -92,6 +106,11 @@ class Profile:
         return self.image_names > 0 and self.image_names >= 0.8 * self.present
 
     @property
+    def is_address(self) -> bool:
+        """Tell whether the values are addresses of the web."""
+        return self.addresses > 0 and self.addresses >= 0.8 * self.present
+
+    @property
     def mean_length(self) -> float:
         """Return the mean number of characters of the texts."""
         return self.characters / self.strings if self.strings else 0.0
@@ -118,6 +137,26 @@ class Profile:
         """Tell whether few different values occur again and again."""
         return 2 <= len(self.distinct) <= 20 and self.present >= 5 * len(self.distinct)
 
+    @property
+    def is_choice(self) -> bool:
+        """Tell whether the values are lists of one name at most, as choices are written."""
+        return self.singles == self.present > 0 and bool(self.distinct)
+
+    def _add_nested(self, value: Any) -> None:
+        self.nested += 1
+        if isinstance(value, bytes) and holds_image(value):
+            self.encoded += 1
+            self.image_names += 1
+        if not isinstance(value, list) or len(value) > 1:
+            return
+        if value and not isinstance(value[0], str | int):
+            return
+        self.singles += 1
+        if value and len(self.distinct) < _MAX_DISTINCT and value[0] not in self.distinct:
+            self.distinct.add(value[0])
+            if len(self.examples) < _SHOWN:
+                self.examples.append(show(value[0])[1:-1])
+
     def _add_number(self, number: float | None) -> None:
         if number is None:
             self.present -= 1  # a word such as NA
@@ -132,7 +171,14 @@ class Profile:
         self.strings += 1
         self.word = self.word or text
         self.characters += len(text)
-        if len(text) < 500:
+        blanks = text.count(" ")
+        self.blanks += blanks
+        self.worded += blanks > 0 or not text.isascii()
+        self.addresses += text.lstrip()[:8].lower().startswith(("http://", "https://"))
+        if holds_image(text):
+            self.encoded += 1
+            self.image_names += 1
+        elif len(text) < 500:
             self.image_names += PurePosixPath(text.strip()).suffix.lower() in _IMAGE_SUFFIXES
 
 
@@ -140,13 +186,15 @@ class Profile:
 class TableProfile:
     """All columns in the first rows, those rows, and whether there are no more.
 
-    ``problem`` is the first row that could not be read.
+    ``problem`` is the first row that could not be read, of ``num_problems``; beside ``num_rows``.
     """
 
     columns: dict[str, Profile]
     rows: list[Sequence[Any]]
     is_whole: bool
     problem: Problem | None = None
+    num_problems: int = 0
+    num_rows: int = 0
 
     def pairs(self, first: str, second: str) -> list[tuple[str, str]]:
         """Return two columns' values by row, as names, where both have one."""
@@ -161,16 +209,20 @@ def profile_table(reader: RowReader, num_rows: int = PROFILED_ROWS) -> TableProf
     profiles = {name: Profile(name) for name in names}
     kept: list[Sequence[Any]] = []
     problem: Problem | None = None
+    num_problems = num_read = 0
     found = reader.read_rows(names)
     for row in islice(found, num_rows):
         if isinstance(row, Problem):
             problem = problem or row
+            num_problems += row.refused
             continue
+        num_read += 1
         for name, value in zip(names, row.values, strict=True):
             profiles[name].add(value)
         if len(kept) < 2000:
             kept.append([_shortened(value) for value in row.values])
-    return TableProfile(profiles, kept, is_whole=next(found, None) is None, problem=problem)
+    is_whole = next(found, None) is None
+    return TableProfile(profiles, kept, is_whole, problem, num_problems, num_read)
 
 
 def read_names(reader: RowReader, column: str) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Protocol
@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tracin_core.examples.images import SUFFIXES, inspect_image
+from tracin_core.examples.images import SUFFIXES, DeepRange, inspect_image, rescale_deep
 from tracin_core.examples.records import content_key
+from tracin_core.sources.depths import Depths
 from tracin_core.sources.options import ImportOptions
 from tracin_core.terms import Kind, Split, Task
 
@@ -54,9 +55,15 @@ def fields_key(fields: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """An image as it lies in a file, kept byte for byte."""
+    """An image as it lies in a file, kept byte for byte.
+
+    Attributes:
+        data: The file.
+        range: What is black and white if it is deep grey.
+    """
 
     data: bytes
+    range: DeepRange | None = None
 
     def hashed(self) -> bytes:
         """Return what the example's key is made of."""
@@ -64,14 +71,23 @@ class EncodedImage:
 
     def to_file(self) -> tuple[bytes, str]:
         """Return the bytes to store and the file name's ending."""
+        deep = rescale_deep(self.data, self.range) if self.range else None
+        if deep is not None:
+            return deep, ".png"
         return self.data, SUFFIXES[inspect_image(self.data).format]
 
 
 @dataclass(frozen=True, slots=True)
 class PixelImage:
-    """An image out of an array: uint8 or uint16, shape ``(H, W)`` or ``(H, W, C)``."""
+    """An image out of an array: uint8 or uint16, shape ``(H, W)`` or ``(H, W, C)``.
+
+    Attributes:
+        pixels: As the array has them.
+        white: Sample that is white, where that is not the largest of the type.
+    """
 
     pixels: npt.NDArray[Any]
+    white: int | None = None
 
     def hashed(self) -> bytes:
         """Return what the example's key is made of: PNG bytes would vary with zlib's version."""
@@ -82,9 +98,13 @@ class PixelImage:
         """Return the bytes to store, a lossless PNG, and the file name's ending."""
         from PIL import Image
 
+        pixels = self.pixels
+        if self.white is not None:
+            scale = np.iinfo(pixels.dtype).max / self.white
+            pixels = np.round(pixels * scale).astype(pixels.dtype)
         buffer = BytesIO()
         # Level 1: small images gain nothing from more, and it is three times as fast.
-        Image.fromarray(np.ascontiguousarray(self.pixels)).save(buffer, "PNG", compress_level=1)
+        Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue(), ".png"
 
 
@@ -224,6 +244,7 @@ class Source(Protocol):
         columns: Of a table.
         notes: What was guessed and how to say otherwise.
         num_records: Examples and problems together; None where only reading tells.
+        counts_classes: Whether labels are numbers into the names that were given.
     """
 
     options: ImportOptions
@@ -235,6 +256,11 @@ class Source(Protocol):
     columns: tuple[Column, ...]
     notes: tuple[str, ...]
     num_records: int | None
+    counts_classes: bool
+
+    @property
+    def depths(self) -> Depths:
+        """Return what the last whole reading met of deep pictures."""
 
     def records(self, *, check_pixels: float = float("inf")) -> Iterator[SourceRecord | Problem]:
         """Yield the examples in an order that is the same every time, and the problems.
@@ -249,6 +275,14 @@ class Source(Protocol):
 
     def places(self, rows: Collection[int]) -> Mapping[int, str]:
         """Return in words where the records with these numbers are."""
+
+    def explain_repeats(self, pairs: Sequence[tuple[int, int]], total: int) -> tuple[str, ...]:
+        """Say which records are the same only because something is left out.
+
+        Args:
+            pairs: Numbers of a record and of the one before that has the same content.
+            total: How many there are; the pairs may be the first of them.
+        """
 
     def preview(self, rows: int = 20) -> Preview:
         """Read everything once and say what was understood."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from shlex import quote
 
 from tracin_core.sources.column_names import TRUTH_NAMES, normalise
 from tracin_core.sources.profiles import Profile, TableProfile
@@ -20,8 +21,8 @@ def note_left_out(columns: Iterable[Column], kind: str) -> list[str]:
     truths = [c.name for c in columns if c.role == "left out" and normalise(c.name) in TRUTH_NAMES]
     if kind != "table" and truths:
         notes.append(
-            f"Column {truths[0]!r} is called like the truth; --truth {truths[0]} uses it for "
-            "evaluation, and for nothing else."
+            f"Column {truths[0]!r} is called like the truth; --truth {quote(truths[0])} uses it "
+            "for evaluation, and for nothing else."
         )
     return notes
 
@@ -38,13 +39,13 @@ def note_words(columns: Iterable[Column], profile: TableProfile) -> list[str]:
     ]
 
 
-def note_more_texts(free: Mapping[str, Profile], text: str) -> list[str]:
-    """Tell of other columns of texts, beside the one that was guessed."""
-    others = [repr(name) for name, column in free.items() if name != text and column.is_prose]
+def note_more_images(images: Iterable[str], image: str) -> list[str]:
+    """Tell of other columns of pictures, beside the one that is used."""
+    others = [repr(name) for name in images if name != image]
     if not others:
         return []
-    hold = "Column {} holds texts too" if len(others) == 1 else "Columns {} hold texts too"
-    return [f"{hold.format(', '.join(others[:5]))}; several can be joined with --text."]
+    hold = "Column {} holds pictures too" if len(others) == 1 else "Columns {} hold pictures too"
+    return [f"{hold.format(', '.join(others[:5]))}; one is used, which --image names."]
 
 
 def suggest_regression(schema: Schema, profile: Profile, notes: list[str]) -> None:
@@ -55,5 +56,5 @@ def suggest_regression(schema: Schema, profile: Profile, notes: list[str]) -> No
     if many and profile.name not in schema.class_names:
         notes.append(
             f"The column {profile.name!r} has many different numbers. If it measures something, "
-            f"predict the number instead of classes: --target {profile.name}"
+            f"predict the number instead of classes: --target {quote(profile.name)}"
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tracin_core.errors import InputError
 from tracin_core.numerals import counted
+from tracin_core.sources.accepted_options import without_effect
 from tracin_core.sources.column_names import (
     SPLIT_NAMES,
     find_axis,
@@ -21,13 +22,20 @@ from tracin_core.sources.guesses import (
     is_the_answer,
     reason_against,
 )
+from tracin_core.sources.label_status import (
+    StatusColumn,
+    find_statuses,
+    name_status,
+    note_statuses,
+)
 from tracin_core.sources.name_lists import join_names, split_names
 from tracin_core.sources.options import ImportOptions
+from tracin_core.sources.other_texts import find_other_texts, note_texts_as_names
 from tracin_core.sources.profiles import Profile, TableProfile, read_names
 from tracin_core.sources.records import Column
 from tracin_core.sources.role_notes import (
     note_left_out,
-    note_more_texts,
+    note_more_images,
     note_words,
     suggest_regression,
 )
@@ -61,18 +69,38 @@ def find_roles(reader: RowReader, profile: TableProfile, options: ImportOptions)
         InputError: If a named column does not exist or cannot be what it was named as, or what
             is to be predicted or the input cannot be guessed.
     """
+    try:
+        return _find_all_roles(reader, profile, options)
+    except InputError as error:
+        if not profile.num_problems or not profile.rows or profile.problem is None:
+            raise
+        raise InputError(
+            f"{error} {profile.num_problems:,} of the first "
+            f"{profile.num_problems + profile.num_rows:,} rows cannot be read, which may be why. "
+            f"The first one, {profile.problem.where}: {profile.problem.message}"
+        ) from error
+
+
+def _find_all_roles(reader: RowReader, profile: TableProfile, options: ImportOptions) -> Roles:
     schema = reader.schema
     _check_rows(profile)
     _check_names(schema, options)
     notes: list[str] = []
     options = _find_split(reader, profile, options, notes)
     options = _find_answer(schema, profile, options, notes)
+    statuses = find_statuses(reader, profile, _named(options))
+    sure = next((column for column in statuses if column.is_sure and column.is_plain), None)
+    if sure is not None and options.status is None:
+        options = replace(options, status=sure.name)
+    guessed_input = options.features is None
     options = _find_input(schema, profile, options, notes)
     kind: Kind = "text" if options.text else "image" if options.image else "table"
+    options = _find_status(reader, statuses, options, kind, notes)
     _check_answer_is_no_input(profile, options)
-    columns = _describe_columns(schema, profile, options)
+    columns = _describe_columns(schema, profile, options, kind)
     task: Task = "regression" if options.target else "classification"
     notes += note_left_out(columns, kind) + note_words(columns, profile)
+    notes += note_texts_as_names(columns, profile.columns) if guessed_input else []
     return Roles(kind, task, options, columns, notes)
 
 
@@ -95,7 +123,7 @@ def _check_rows(profile: TableProfile) -> None:
 
 def _named(options: ImportOptions) -> dict[str, str]:
     """Return the role by column, of those that are named."""
-    roles = ("image", "label", "target", "split", "key", "truth")
+    roles = ("image", "label", "target", "split", "key", "truth", "status")
     named = {getattr(options, role): role for role in roles if getattr(options, role)}
     named |= dict.fromkeys(options.text_columns, "text")
     return named | dict.fromkeys(options.features or (), "feature")
@@ -126,11 +154,25 @@ def _find_split(
         column = first_named(free, SPLIT_NAMES)
         seen = profile.columns[column].distinct if column else set()
         if column is None or len(seen) > 10 or not any(guess_split(str(name)) for name in seen):
+            _check_no_split_values(options)
             return options
         notes.append(f"Split: column {column!r}. --split says otherwise.")
     values = splits if column is None else sorted(read_names(reader, column))
     train, test = choose_split_values(values, options, notes)
     return replace(options, split=column, train_values=train, test_values=test)
+
+
+def _check_no_split_values(options: ImportOptions) -> None:
+    """See that no values of a split are named where there is none.
+
+    Raises:
+        OptionWithoutEffectError: If some are.
+    """
+    named = [n for n in ("train_values", "test_values") if getattr(options, n) is not None]
+    if named:
+        raise without_effect(
+            named, "no column says what is for training", "Name that column with --split."
+        )
 
 
 def _find_answer(
@@ -176,12 +218,20 @@ def _find_input(
     free = {name: column for name, column in profile.columns.items() if name not in taken}
     image = guess_image(schema, free, taken)
     if image is not None:
-        notes.append(f"Image: column {image!r}. --image, --text or --features says otherwise.")
+        in_cells = image in free and free[image].encoded > 0
+        notes.append(
+            f"Image: column {image!r}{', decoded from its cells' if in_cells else ''}. --image, "
+            "--text or --features says otherwise."
+        )
+        paths = [name for name, column in free.items() if column.is_image_path]
+        notes += note_more_images([*sorted(schema.image_columns), *paths], image)
         return replace(options, image=image)
     text = guess_text(free)
     if text is not None:
-        notes.append(f"Text: column {text!r}. --text, --image or --features says otherwise.")
-        notes += note_more_texts(free, text)
+        told = (
+            f"column {text!r}" if isinstance(text, str) else f"columns {join_names(text)}, joined"
+        )
+        notes.append(f"Text: {told}. --text, --image or --features says otherwise.")
         return replace(options, text=text)
     answer = options.label or options.target or ""
     against = {
@@ -202,6 +252,24 @@ def _find_input(
     return replace(options, features=features)
 
 
+def _find_status(
+    reader: RowReader,
+    statuses: list[StatusColumn],
+    options: ImportOptions,
+    kind: Kind,
+    notes: list[str],
+) -> ImportOptions:
+    """Find the column that says whether labels hold; beside measures it may be one of them."""
+    taken = {name for name, role in _named(options).items() if role not in ("status", "feature")}
+    free = [column for column in statuses if column.name not in taken]
+    chosen = next((column for column in free if column.name == options.status), None)
+    if options.status is None and kind != "table":
+        chosen = next((column for column in free if column.is_plain), None)
+    options = name_status(reader, options, chosen, notes)
+    notes += note_statuses([column for column in free if column.name != options.status], kind)
+    return options
+
+
 def _check_answer_is_no_input(profile: TableProfile, options: ImportOptions) -> None:
     """See that the input is not the label in other words.
 
@@ -219,11 +287,13 @@ def _check_answer_is_no_input(profile: TableProfile, options: ImportOptions) -> 
 
 
 def _describe_columns(
-    schema: Schema, profile: TableProfile, options: ImportOptions
+    schema: Schema, profile: TableProfile, options: ImportOptions, kind: Kind
 ) -> tuple[Column, ...]:
     named = _named(options)
     answer = options.label or options.target or ""
     is_table = bool(options.features)
+    free = {name: column for name, column in profile.columns.items() if name not in named}
+    texts = find_other_texts(free, schema.columns, options, kind)
     columns = []
     for name in schema.columns:
         column = profile.columns.get(name)
@@ -234,9 +304,10 @@ def _describe_columns(
         if role == "left out" and is_table:
             reason = reason_against(column, profile, answer, options.target is not None)
             role = f"left out: {reason}" if reason else role
-        kind = _kind_of(column, role)
-        axis = find_axis(name, column.low, column.high) if kind == "number" else None
-        columns.append(Column(name, role, kind, tuple(column.examples), axis))
+        role = texts.get(name, role)
+        holds = "text" if name in texts else _kind_of(column, role)
+        axis = find_axis(name, column.low, column.high) if holds == "number" else None
+        columns.append(Column(name, role, holds, tuple(column.examples), axis))
     return tuple(columns)
 
 

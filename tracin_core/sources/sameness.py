@@ -39,6 +39,7 @@ def find_same(
     digests: npt.NDArray[np.void],
     splits: npt.NDArray[np.int8],
     known: npt.NDArray[np.void] | None = None,
+    places: Indices | None = None,
 ) -> Sameness:
     """Compare digests by sorting them, which needs no table of all keys.
 
@@ -48,12 +49,16 @@ def find_same(
         digests: 16 bytes each, shape ``(N,)``.
         splits: 1 for testing, shape ``(N,)``.
         known: Digests of the examples that exist already, shape ``(M,)``, each once.
+        places: In the data, by which the first one is told, shape ``(N,)``; None for the order
+            here.
     """
     before = np.empty(0, digests.dtype) if known is None else known
     num_known = len(before)
     halves = np.concatenate([before, digests]).view(np.uint64).reshape(-1, 2)
     rank = np.concatenate([np.zeros(num_known, np.int8), 1 + (splits == 1).astype(np.int8)])
-    order = np.lexsort((rank, halves[:, 1], halves[:, 0]))  # stable: equals stay in order
+    mine = np.arange(len(digests)) if places is None else places
+    place = np.concatenate([np.zeros(num_known, np.int64), mine])
+    order = np.lexsort((place, rank, halves[:, 1], halves[:, 0]))  # stable: equals stay in order
     starts = np.ones(len(order), dtype=bool)
     starts[1:] = (halves[order][1:] != halves[order][:-1]).any(axis=1)
     heads = order[starts][np.cumsum(starts) - 1]

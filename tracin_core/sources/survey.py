@@ -24,6 +24,7 @@ MAX_CLASSES = 1000  # as many as ImageNet has; nobody chooses among more by hand
 _UNKNOWN = -1
 _SPLIT_CODES = {None: _UNKNOWN, "train": 0, "test": 1}
 _SHOWN_SHARE = 4  # of the examples that are shown, a class takes at most a quarter, or two
+_TOLD_PLACES = 3  # of examples that cannot be used
 _REPORTED_EVERY = 512  # records
 
 OnRead = Callable[[int, int], None]
@@ -185,13 +186,31 @@ def too_many_classes(found: str, some: str = "") -> InputError:
     )
 
 
+def describe_refused(problems: ProblemLog, num_usable: int) -> str:
+    """Say how many places of the data cannot be used, why, and which are the first; "" for none."""
+    first = [problem for problem in problems.kept if problem.refused]
+    if not first:
+        return ""
+    places = ", ".join(problem.where for problem in first[:_TOLD_PLACES])
+    more = ", …" if problems.num_refused > _TOLD_PLACES else ""
+    return (
+        f"{problems.num_refused:,} of {problems.num_refused + num_usable:,} examples cannot be "
+        f"used: {_list_counts(problems)}. The first ones are at {places}{more}. At "
+        f"{first[0].where}: {first[0].message}"
+    )
+
+
+def _list_counts(problems: ProblemLog) -> str:
+    return ", ".join(f"{what} ({number:,})" for what, number in problems.counts.most_common(5))
+
+
 def _describe_nothing(problems: ProblemLog) -> str:
     if not problems.counts:
         return (
             "Found no examples. Expected at least a few for every class. Check that the path is "
             "the right one."
         )
-    counts = ", ".join(f"{what} ({number:,})" for what, number in problems.counts.most_common(5))
+    counts = _list_counts(problems)
     first = problems.kept[0]
     return (
         f"None of the {problems.num_refused:,} examples can be used: {counts}. The first one, "

@@ -11,17 +11,22 @@ from typing import Any
 from tracin_core.errors import InputError
 from tracin_core.files import check_ordinary, expand_path
 from tracin_core.sources.base import BaseSource
+from tracin_core.sources.encoded_images import decode_image, holds_image
 from tracin_core.sources.image_files import read_image_file
+from tracin_core.sources.label_status import check_status
 from tracin_core.sources.labels import (
     choose_first,
     looks_like_indices,
     make_label_reader,
 )
+from tracin_core.sources.name_forms import NameForm, find_form
 from tracin_core.sources.options import ImportOptions
+from tracin_core.sources.other_texts import explain_repeats
 from tracin_core.sources.profiles import TableProfile, profile_table, read_names
 from tracin_core.sources.records import EncodedImage, Fields, Problem, SourceRecord
 from tracin_core.sources.roles import find_roles
 from tracin_core.sources.rows import Row, RowReader, row_problem
+from tracin_core.sources.split_values import SPLIT_UNUSED
 from tracin_core.sources.texts import read_text
 from tracin_core.sources.values import (
     MAX_NAME,
@@ -35,7 +40,7 @@ from tracin_core.sources.values import (
 )
 from tracin_core.terms import Split
 
-_SPLIT_UNUSED = "left out by its split"
+_PLAIN = NameForm()
 
 
 class TableSource(BaseSource):
@@ -61,7 +66,12 @@ class TableSource(BaseSource):
         self._root = _find_root(reader, options)
         self._kinds = {c.name: c.kind for c in roles.columns if c.role == "feature"}
         self._splits = _split_words(roles.options)
+        self._held = {value.casefold() for value in roles.options.status_values or ()}
         self._find_classes(profile)
+        notes: list[str] = []
+        key = roles.options.key
+        self._key_form = find_form(reader, profile, key, notes, is_key=True) if key else NameForm()
+        self.notes = (*self.notes, *notes)
         self._wanted = self._choose_columns()
 
     def read(self) -> Iterator[SourceRecord | Problem]:
@@ -88,11 +98,17 @@ class TableSource(BaseSource):
         """Return "row 17" for 17."""
         return {row: f"row {row:,}" for row in rows}
 
+    def explain_repeats(self, pairs: Sequence[tuple[int, int]], total: int) -> tuple[str, ...]:
+        """Say which rows are the same only because a column is left out."""
+        return explain_repeats(self._reader, self.columns, pairs, total)
+
     def _find_classes(self, profile: TableProfile) -> None:
         """Decide how labels are read, by the first of them and by the names that are given."""
         column = self.options.label
         if column is None:
             return
+        notes: list[str] = []
+        form = find_form(self._reader, profile, column, notes)
         declared = self._reader.schema.class_names.get(column)
         names = self.options.classes or declared
         labels = [read_name(value) for value in profile.columns[column].distinct]
@@ -103,13 +119,17 @@ class TableSource(BaseSource):
             whole = labels if profile.is_whole else read_names(self._reader, column)
             first, note = choose_first(whole, names, self.options.first_class)
             self.notes = (*self.notes, *filter(None, (note,)))
+            self.counts_classes = True
             # Remembered: what comes later may hold neither the first number nor the last.
             self.options = replace(self.options, first_class=first)
         self.classes = names
         # Among numbers NaN is none of them; among names it may be one.
         missing = MISSING_NUMBERS if profile.columns[column].is_number else frozenset()
-        self._read_label = make_label_reader(names, first=first, column=column, missing=missing)
+        self._read_label = make_label_reader(
+            names, first=first, column=column, missing=missing, form=form
+        )
         truth = self.options.truth
+        self.notes = (*self.notes, *notes)
         truth_names = self._reader.schema.class_names.get(truth or "") or names
         truths = [read_name(v) for v in profile.columns[truth].distinct] if truth else []
         truth_by_index = truth_names is not None and looks_like_indices(truths, truth_names)
@@ -118,13 +138,15 @@ class TableSource(BaseSource):
             # Of other names than the labels', as a saved data set has them, or counted alike.
             first=((first if truth_names is names else 0) or 0) if truth_by_index else None,
             column=truth or "",
+            # Truths are compared with labels, so they are read alike.
+            form=form,
         )
 
     def _choose_columns(self) -> tuple[str, ...]:
         options = self.options
         single = (
             *(options.image, options.label, options.target),
-            *(options.split, options.key, options.truth),
+            *(options.split, options.key, options.truth, options.status),
         )
         several = (*options.text_columns, *(options.features or ()))
         names = dict.fromkeys((*filter(None, single), *several))
@@ -137,6 +159,8 @@ class TableSource(BaseSource):
         def cell(name: str | None) -> Any:
             return None if name is None else row.values[places[name]]
 
+        if options.status is not None:
+            check_status(cell(options.status), options.status, self._held)
         return SourceRecord(
             row=row.number,
             where=f"row {row.number:,}",
@@ -147,7 +171,9 @@ class TableSource(BaseSource):
             text=read_text([cell(name) for name in texts], texts) if texts else None,
             image=self._read_image(cell(options.image)) if options.image else None,
             fields=self._read_fields(row.values, places) if options.features else None,
-            given_key=_read_key(cell(options.key), options.key) if options.key else None,
+            given_key=read_key(cell(options.key), options.key, self._key_form)
+            if options.key
+            else None,
             truth=self._find_truth(cell(options.truth)),
         )
 
@@ -158,7 +184,7 @@ class TableSource(BaseSource):
         split = self._splits.get(name)
         if split is None:
             raise RefusedError(
-                _SPLIT_UNUSED,
+                SPLIT_UNUSED,
                 f"Its split is {show(name)}, which is neither for training nor for testing. "
                 "--train-values and --test-values say which values are.",
             )
@@ -182,6 +208,8 @@ class TableSource(BaseSource):
             value = value.get("path")
         if not isinstance(value, str) or not value.strip():
             raise RefusedError("missing image", "It names no image. Fill in the path of its file.")
+        if holds_image(value):
+            return EncodedImage(decode_image(value))
         return read_image_file(self._root, value)
 
     def _read_fields(self, values: Sequence[Any], places: Mapping[str, int]) -> Fields:
@@ -217,8 +245,13 @@ def read_target(value: Any, column: str) -> float:
     return float(number)
 
 
-def _read_key(value: Any, column: str) -> str:
-    key = read_name(value)
+def read_key(value: Any, column: str, form: NameForm = _PLAIN) -> str:
+    """Return the name that an example has in its source.
+
+    Raises:
+        RefusedError: If it is empty or too long.
+    """
+    key = form.read(value)
     if not key:
         raise RefusedError(
             "no key", f"The key in column {column!r} is empty. Give each row its own."

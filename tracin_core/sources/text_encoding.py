@@ -117,7 +117,7 @@ def find_encoding(path: Path) -> FoundEncoding:
             return FoundEncoding(name)
     # Latin text in UTF-16 has a zero in every second byte, and which half tells the byte order.
     zeros = start[0::2].count(0), start[1::2].count(0)
-    if max(zeros) >= len(start) // 8 and min(zeros) <= max(zeros) // 8:
+    if max(zeros) >= max(len(start) // 8, 1) and min(zeros) <= max(zeros) // 8:
         name = "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
         note = f"Encoding: {name}, by its zero bytes. --encoding says otherwise."
         return FoundEncoding(name, note)
@@ -160,8 +160,8 @@ def _try_utf_8(path: Path) -> FoundEncoding:
         return FoundEncoding(
             "utf-8",
             f"Encoding: utf-8, but mixed. {valid:,} lines with foreign letters are UTF-8, "
-            f"{broken:,} are not; those are left out. Save the whole file as UTF-8, or name the "
-            "encoding with --encoding.",
+            f"{broken:,} are not; those are left out. Save the whole file as UTF-8; any one "
+            "encoding named for all of it would spoil the lines of the other.",
         )
     return FoundEncoding(
         "cp1252",

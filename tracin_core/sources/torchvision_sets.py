@@ -84,6 +84,12 @@ def find_dataset(folder: Path) -> str | None:
     )
 
 
+def is_dataset_path(parts: tuple[str, ...]) -> bool:
+    """Tell whether a path in an archive is one of those that data sets are recognised by."""
+    path = f"/{'/'.join(parts)}/"
+    return any(known.hint and f"/{known.hint}/" in path for known in SETS.values())
+
+
 class TorchvisionSource(BaseSource):
     """Images of a data set that torchvision knows, out of the folder it was downloaded to."""
 

@@ -10,6 +10,8 @@ import os
 import tarfile
 import zipfile
 import zlib
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,12 +21,11 @@ from typing import Protocol
 from tracin_core.errors import InputError
 from tracin_core.examples.images import MAX_BYTES
 from tracin_core.sources.archive_bounds import MAX_DEPTH, check_depth, is_tar, open_tar, open_zip
+from tracin_core.sources.folder_words import is_clutter
 from tracin_core.sources.image_files import read_within_limit, too_large
 from tracin_core.sources.text_encoding import unreadable
 from tracin_core.sources.values import RefusedError, ascii_escaped
 
-# What systems and programs leave in folders, which nobody means as data.
-_CLUTTER = {"thumbs.db", "desktop.ini", "__macosx", "icon\r"}
 MAX_FILES = 5_000_000
 # A zip or tar of images shrinks little; one that grows so much is a bomb.
 _LARGEST_GROWTH = 200
@@ -44,12 +45,14 @@ class TreeFile:
     """One file.
 
     Attributes:
+        number: Place in the order by name, in which a folder and archives of it are alike.
         name: Path below the root, with "/", safe to print.
         parts: The same as a tuple; empty if the path leads outside.
         read: Returns its bytes, and raises ``RefusedError``; before the next file is asked for.
         is_linked_folder: Whether it is a link to a folder.
     """
 
+    number: int
     name: str
     parts: tuple[str, ...]
     read: Read
@@ -57,9 +60,18 @@ class TreeFile:
 
 
 class Tree(Protocol):
-    """Something with files in it."""
+    """Something with files in it.
+
+    Attributes:
+        root: The folder or archive.
+        passed: Files that nobody means as data, by the name that says so; complete once all files
+            were listed.
+        empty: Folders without a file, where that is known; complete likewise.
+    """
 
     root: Path
+    passed: Counter[str]
+    empty: set[str]
 
     def files(self) -> Iterator[TreeFile]:
         """Yield the files, in an order that is the same every time."""
@@ -84,8 +96,8 @@ def open_tree(path: Path) -> Tree:
 
 
 def is_zip(path: Path) -> bool:
-    """Tell whether a file is a zip archive."""
-    return zipfile.is_zipfile(path)
+    """Tell whether a file is a zip archive; a tar that ends with one is none."""
+    return zipfile.is_zipfile(path) and not is_tar(path)
 
 
 class FolderTree:
@@ -93,35 +105,49 @@ class FolderTree:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
+        self.passed: Counter[str] = Counter()
+        self.empty: set[str] = set()
 
     def files(self) -> Iterator[TreeFile]:
         """Yield the files by folder, each in alphabetical order."""
-        return self._walk(self.root, ())
+        self.passed.clear()
+        for number, (path, parts, is_linked) in enumerate(self._walk(self.root, ())):
+            shown = ascii_escaped("/".join(parts))
+            yield TreeFile(number, shown, parts, self._reader(path, parts), is_linked)
 
-    def _walk(self, folder: Path, parents: tuple[str, ...]) -> Iterator[TreeFile]:
+    def _walk(
+        self, folder: Path, parents: tuple[str, ...]
+    ) -> Iterator[tuple[Path, tuple[str, ...], bool]]:
         try:
             with os.scandir(folder) as entries:
-                found = sorted((entry.name, entry.is_dir()) for entry in entries)
+                found = sorted((entry.name, _is_folder(entry)) for entry in entries)
         except OSError as error:
             raise unreadable(folder, error) from error
+        if not found and parents:
+            self.empty.add("/".join(parents))
         if len(parents) > MAX_DEPTH:
             raise InputError(
                 f"The folder {ascii_escaped('/'.join(parents))[:200]}… lies more than {MAX_DEPTH} "
                 f"folders below {self.root}. Expected fewer: name the folder that holds the data."
             )
-        for name, is_folder in found:
-            if _is_clutter(name):
-                continue
+        for name, has_files in found:
             path, parts = folder / name, (*parents, name)
-            if is_folder and not path.is_symlink():
+            if is_clutter(name):
+                self.passed[_clutter_word(name)] += _count_files(path) if has_files else 1
+            elif has_files and not path.is_symlink():
                 yield from self._walk(path, parts)
             else:
-                shown = ascii_escaped("/".join(parts))
-                yield TreeFile(shown, parts, self._reader(path, parts), is_folder)
+                yield path, parts, has_files
 
     def _reader(self, path: Path, parts: tuple[str, ...]) -> Read:
         def read() -> bytes:
-            target = path.resolve()
+            try:
+                target = path.resolve()
+            except (OSError, RuntimeError) as error:
+                raise RefusedError(
+                    "unreadable file",
+                    "It is a link that leads back to itself. Remove it, or put the file there.",
+                ) from error
             if not target.is_relative_to(self.root):
                 raise RefusedError(
                     "outside the data folder",
@@ -139,18 +165,28 @@ class ZipTree:
     def __init__(self, path: Path) -> None:
         self.root = path
         self._path = path
+        self.passed: Counter[str] = Counter()
+        self.empty: set[str] = set()
 
     def files(self) -> Iterator[TreeFile]:
-        """Yield the files in alphabetical order."""
+        """Yield the files by folder, each in alphabetical order."""
+        self.passed.clear()
         with archive_explained(self._path), open_zip(self._path) as archive:
             members = [m for m in archive.infolist() if not m.filename.endswith("/")]
             check_size(self._path, len(members), sum(m.file_size for m in members))
-            for member in sorted(members, key=lambda member: member.filename):
-                parts = safe_parts(member.filename)
-                if parts is not None:
-                    yield TreeFile(
-                        ascii_escaped(member.filename), parts, _zip_reader(archive, member)
-                    )
+            # Unpacked, a file that was added again replaces the earlier one.
+            members = list({member.filename: member for member in members}.values())
+            listed = [(parts_of(member.filename), member) for member in members]
+            number = 0
+            for parts, member in sorted(listed, key=lambda one: (one[0], one[1].filename)):
+                if clutter := find_clutter(parts):
+                    self.passed[_clutter_word(clutter)] += 1
+                    continue
+                name = ascii_escaped("/".join(parts) or member.filename)
+                yield TreeFile(number, name, parts, _zip_reader(archive, member))
+                number += 1
+            folders = {parts_of(m.filename) for m in archive.infolist() if m.filename[-1:] == "/"}
+            self.empty |= _find_empty(folders, [parts for parts, _ in listed])
 
 
 class TarTree:
@@ -159,19 +195,70 @@ class TarTree:
     def __init__(self, path: Path) -> None:
         self.root = path
         self._path = path
+        self.passed: Counter[str] = Counter()
+        self.empty: set[str] = set()
+        self._ranks: array[int] | None = None  # of the files by name; known once all were listed
 
     def files(self) -> Iterator[TreeFile]:
         """Yield the files in the archive's order: a packed one can only be read through."""
+        self.passed.clear()
+        names: list[tuple[str, ...]] = []
+        folders: set[tuple[str, ...]] = set()
+        count = 0
         with archive_explained(self._path), open_tar(self._path) as archive:
             number = 0
             while (member := archive.next()) is not None:
                 number += 1
                 check_size(self._path, number, member.offset_data + member.size)
                 check_depth(self._path, member.name)
-                parts = None if member.isdir() else safe_parts(member.name)
-                if parts is not None:
-                    yield TreeFile(ascii_escaped(member.name), parts, _tar_reader(archive, member))
+                parts = parts_of(member.name)
+                if member.isdir():
+                    folders.add(parts)
+                elif clutter := find_clutter(parts):
+                    self.passed[_clutter_word(clutter)] += 1
+                else:
+                    # One that has grown since has no place; the second reading says so.
+                    known = self._ranks is not None and count < len(self._ranks)
+                    place = self._ranks[count] if self._ranks is not None and known else count
+                    if place >= 0:
+                        name = ascii_escaped("/".join(parts) or member.name)
+                        yield TreeFile(place, name, parts, _tar_reader(archive, member))
+                    if self._ranks is None:
+                        names.append(parts)
+                    count += 1
                 archive.members = []  # type: ignore[attr-defined]  # it remembers them all
+        if self._ranks is None:
+            self._ranks = _rank(names)
+            self.empty |= _find_empty(folders, names)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, which whoever reads it says
+        return False
+
+
+def _rank(names: list[tuple[str, ...]]) -> array[int]:
+    """Return the place of each name in alphabetical order; -1 of one that comes again later.
+
+    Unpacked, a file that was added to an archive again replaces the earlier one.
+    """
+    ranks = array("q", bytes(8 * len(names)))
+    order = sorted(range(len(names)), key=names.__getitem__)
+    for rank, (number, following) in enumerate(zip(order, [*order[1:], -1], strict=True)):
+        is_last = following < 0 or not names[number] or names[number] != names[following]
+        ranks[number] = rank if is_last else -1
+    return ranks
+
+
+def _find_empty(folders: set[tuple[str, ...]], files: list[tuple[str, ...]]) -> set[str]:
+    """Return the folders that an archive names and that nothing lies in."""
+    if not folders:
+        return set()
+    filled = {parts[:length] for parts in (*files, *folders) for length in range(1, len(parts))}
+    return {"/".join(one) for one in folders - filled if one and not find_clutter(one)}
 
 
 def _zip_reader(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Read:
@@ -208,17 +295,35 @@ def _tar_reader(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Read:
     return read
 
 
-def _is_clutter(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _CLUTTER
+def parts_of(name: str) -> tuple[str, ...]:
+    """Split a member's name; empty if it leads outside."""
+    plain = name.replace("\\", "/")
+    parts = tuple(part for part in plain.split("/") if part not in ("", "."))
+    is_outside = plain.startswith("/") or ".." in parts or (parts and parts[0].endswith(":"))
+    return () if is_outside else parts
+
+
+def find_clutter(parts: tuple[str, ...]) -> str:
+    """Return the part of a path that nobody means as data; "" where there is none."""
+    return next(filter(is_clutter, parts), "")
 
 
 def safe_parts(name: str) -> tuple[str, ...] | None:
     """Split a member's name; empty if it leads outside, None if nobody means it as data."""
-    plain = name.replace("\\", "/")
-    parts = tuple(part for part in plain.split("/") if part not in ("", "."))
-    if plain.startswith("/") or ".." in parts or (parts and parts[0].endswith(":")):
-        return ()
-    return None if not parts or any(map(_is_clutter, parts)) else parts
+    parts = parts_of(name)
+    if not parts:
+        is_nothing = not name.replace("\\", "/").strip("/.") and not name.startswith("/")
+        return None if is_nothing and ".." not in name else ()
+    return None if find_clutter(parts) else parts
+
+
+def _clutter_word(name: str) -> str:
+    """Return what to call what is passed over."""
+    return ascii_escaped(name) if not name.startswith(".") else "hidden"
+
+
+def _count_files(folder: Path) -> int:
+    return sum(len(files) for _, _, files in os.walk(folder))
 
 
 def check_size(path: Path, num_files: int, num_bytes: int) -> None:

@@ -11,17 +11,17 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from tracin_core.errors import InputError
 from tracin_core.files import naming
 from tracin_core.sources.archive_bounds import check_depth, open_tar, open_zip
+from tracin_core.sources.locating import SAVED, is_table, list_folder, list_wrappings, unwrap
+from tracin_core.sources.torchvision_sets import find_dataset, is_dataset_path
 from tracin_core.sources.trees import DAMAGED, archive_explained, check_size, is_zip, safe_parts
 from tracin_core.sources.values import show
 
-_TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".npz")
-_SAVED = ("dataset_info.json", "dataset_dict.json", "state.json")
 _CHUNK = 2**20  # bytes
 _IMPOSSIBLE_NAMES = (
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL),
@@ -38,19 +38,26 @@ class _Member:
     open: Callable[[], IO[bytes] | None]
 
 
-def holds_data(path: Path) -> bool:
-    """Tell whether an archive holds one table or a saved data set rather than folders of images.
+def needs_unpacking(path: Path) -> bool:
+    """Tell whether an archive holds a table or a saved data set, beside folders or alone.
+
+    What it is, is decided once it lies there as a folder, so that both are understood alike.
 
     Raises:
-        InputError: If it is damaged, unpacks to far too much, or holds several tables.
+        InputError: If it is damaged, or unpacks to far too much.
     """
     parts = [found for member in _members(path) if (found := safe_parts(member.name))]
+    if any(map(is_dataset_path, parts)):
+        return True
     while parts and len({one[0] for one in parts}) == 1 and all(len(one) > 1 for one in parts):
         parts = [one[1:] for one in parts]
-    tops = sorted(one[0] for one in parts if len(one) == 1)
-    is_hub = any(one[0] == "data" and one[-1].endswith(".parquet") for one in parts)
-    has_folders = any(len(one) > 1 for one in parts)
-    return is_hub or _choose(path, tops, has_folders=has_folders) is not None
+    if any(len(one) == 1 and (is_table(one[0]) or one[0] in SAVED) for one in parts):
+        return True
+    # A table in each of several folders: what it says of the pictures there.
+    if sum(len(one) == 2 and is_table(one[1]) for one in parts) > 1:
+        return True
+    is_hub = any(len(one) == 2 and one[-1].endswith(".parquet") for one in parts)
+    return is_hub or any(one[-1] == "state.json" for one in parts if len(one) == 2)
 
 
 def unpack_archive(path: Path, target: Path) -> Path:
@@ -146,39 +153,25 @@ def _write(archive: Path, member: _Member, path: Path) -> None:
 
 
 def _find_data(path: Path, folder: Path) -> Path:
-    inside = sorted(folder.iterdir())
-    while len(inside) == 1 and inside[0].is_dir():
-        folder = inside[0]
-        inside = sorted(folder.iterdir())
-    files = [one.name for one in inside if one.is_file()]
-    chosen = _choose(path, files, has_folders=len(files) < len(inside))
-    return folder / chosen if chosen else folder
+    """Return the only table where there is nothing else, else the folder behind wrappings.
 
-
-def _choose(path: Path, files: list[str], *, has_folders: bool) -> str | None:
-    """Return the only table among the files at the top, "" for a saved data set, else None.
+    A table beside folders may name their files with the wrappings, which are kept then; so are
+    those that a data set is recognised by.
 
     Raises:
         InputError: If there are several tables and nothing else.
     """
-    tables = [name for name in files if _is_table(name)]
-    if any(name in _SAVED for name in files):
-        return ""
-    if len(tables) == 1:
-        return tables[0]
-    if tables and all(name.endswith(".parquet") for name in tables):
-        return ""
-    if tables and not has_folders:
+    root = unwrap(folder)
+    folders, files = list_folder(root)
+    tables = [name for name in files if is_table(name)]
+    is_saved = any(name in SAVED for name in files)
+    if len(tables) == 1 and not folders and not is_saved:
+        return root / tables[0]
+    if len(tables) > 1 and not folders and not all(n.endswith(".parquet") for n in tables):
         raise InputError(
             f"The archive {path.name} holds {len(tables)} tables: {', '.join(tables[:10])}. "
             "Expected one. Unpack it, and import the tables one after the other, the second one "
             "into the same project."
         )
-    return None
-
-
-def _is_table(name: str) -> bool:
-    suffixes = PurePosixPath(name.lower()).suffixes
-    if suffixes[-1:] == [".gz"]:
-        suffixes.pop()
-    return bool(suffixes) and suffixes[-1] in _TABLES
+    known = next((one for one in list_wrappings(folder) if find_dataset(one)), root)
+    return folder if tables and not is_saved else known

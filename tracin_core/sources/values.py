@@ -65,10 +65,13 @@ def read_number(value: Any) -> float | int | None:
     return None if math.isnan(number) else number
 
 
-def read_name(value: Any) -> str:
+def read_name(value: Any, *, shortens: bool = True) -> str:
     """Return a cell as the name of a category or class; "" where it is missing.
 
-    Whole numbers that a program wrote as 3.0, because others of the column were missing, are 3.
+    Args:
+        value: The cell.
+        shortens: Whether whole numbers that a program wrote as 3.0, because others of the column
+            were missing, are 3.
 
     Raises:
         RefusedError: If it is a list, an object or bytes.
@@ -76,11 +79,11 @@ def read_name(value: Any) -> str:
     if is_missing(value):
         return ""
     if isinstance(value, float | Decimal):
-        whole = _WHOLE.fullmatch(str(value))
+        whole = _WHOLE.fullmatch(str(value)) if shortens else None
         return whole[1] if whole else str(value)
     if isinstance(value, str):
         text = value.strip()
-        whole = _WHOLE.fullmatch(text)
+        whole = _WHOLE.fullmatch(text) if shortens else None
         return whole[1] if whole else text
     if isinstance(value, bool | int | datetime | date | time):
         return str(value)

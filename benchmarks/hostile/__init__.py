@@ -1,0 +1,1 @@
+"""Random networks that move their examples about, each made from a seed."""

@@ -1,0 +1,185 @@
+"""Whether a batch's examples can lie elsewhere than in an earlier batch, read from its graph.
+
+Most operations move rows by the shapes of their operands alone: what held for one batch holds for
+the next of the same size. A few move them by what the data say (indexing, routing, packed
+sequences). Those are described with the indices they moved by, so that two batches have the same
+description only where their rows went the same ways; what is not known here has no description.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Operations whose rows go where the shapes say. A look-up in a table is one of them: its result
+# lies as its indices do, whatever the indices are.
+BY_SHAPE = frozenset(  # one a word, since one a line would be two hundred lines
+    """
+    Abs Acos Acosh AdaptiveAvgPool2D AdaptiveAvgPool3D AdaptiveMaxPool2D AdaptiveMaxPool3D Add
+    Addbmm Addcdiv Addcmul Addmm Addmv Addr Alias Amax Amin Angle Asin Asinh Atan Atan2
+    Atanh AvgPool2D AvgPool3D Baddbmm BatchNorm BinaryCrossEntropy BinaryCrossEntropyWithLogits Bmm
+    Cat Celu Clamp ClampMax ClampMin Clone Col2Im Complex Concat Conj ConjPhysical ConstantPadNd
+    Convolution ConvolutionOverrideable Copy Copysign Cos Cosh Cross CudnnBatchNorm CudnnConvolution
+    Cumsum Diagonal Dist Div Dot Elu Embedding EmbeddingBag Erf Erfc Erfinv Exp Exp2 Expand Expm1
+    FakeQuantizePerTensorAffineCachemask FftC2C FftC2R FftR2C Fill Flip Floor Fmod Frac FusedRmsNorm
+    Gelu Glu Hardshrink Hardsigmoid Hardswish Hardtanh Huber HuberLoss Hypot
+    Im2Col Imag IndexFill InfinitelyDifferentiableGelu InstanceNorm Kldiv L1Loss LeakyRelu Lerp
+    LiftFresh Linear LinalgVectorNorm Log Log10 Log1P Log2 LogNdtr LogSigmoid LogSoftmax Logaddexp
+    Logaddexp2 Logcumsumexp Logit Logsumexp MaskedFill Matmul MaxPool2DWithIndices
+    MaxPool3DWithIndices Max Maximum Mean Min Minimum Mish MiopenBatchNorm MkldnnConvolution Mm Mse
+    MseLoss Mul Mv NanToNum NativeBatchNorm NativeDropout NativeGroupNorm NativeLayerNorm Neg
+    NllLoss NllLoss2D NllLossNd Norm Permute PixelShuffle PixelUnshuffle Polygamma Pow PreluKernel
+    Prod Reciprocal Real ReflectionPad1D ReflectionPad2D ReflectionPad3D Relu Relu6 Remainder Renorm
+    Repeat ReplicationPad1D ReplicationPad2D ReplicationPad3D ReshapeAlias Resolve Round Rsqrt Rsub
+    SafeSoftmax ScaledDotProductAttentionMath ScaledDotProductCudnnAttention
+    ScaledDotProductEfficientAttention ScaledDotProductFlashAttention
+    ScaledDotProductFlashAttentionForCpu ScaledDotProductFusedAttentionOverrideable Selu Sgn Sigmoid
+    Sign Silu Sin Sinc Sinh SlowConv2D SlowConv3D SlowConvDilated2D SlowConvDilated3D
+    SlowConvTranspose2D SmoothL1Loss SoftMarginLoss Softmax SoftmaxBackwardData Softplus Softshrink
+    SpecialErfcx SpecialNdtr Sqrt Square Squeeze Stack Std StdMean Sub Sum T Tan Tanh ThnnConv2D
+    Threshold ToCopy Trace Transpose Tril Triu Trunc UnsafeView Unfold Unsqueeze UpsampleBicubic2D
+    UpsampleBicubic2DAa UpsampleBilinear2D UpsampleBilinear2DAa UpsampleLinear1D UpsampleNearest1D
+    UpsampleNearest2D UpsampleNearest3D UpsampleNearestExact1D UpsampleNearestExact2D
+    UpsampleTrilinear3D Var VarMean View ViewAsComplex ViewAsReal Where Xlogy
+    """.split()  # noqa: SIM905
+)
+# Operations that move by numbers in the program, which may come from the data: the numbers.
+BY_NUMBERS = {
+    "AsStrided": ("size", "stride", "storage_offset"),
+    "Flip": ("dims",),
+    "Narrow": ("dim", "start", "length"),
+    "Roll": ("dims", "shifts"),
+    "Rot90": ("dims", "k"),
+    "Select": ("dim", "index"),
+    "Slice": ("dim", "start", "end", "step"),
+    "Split": ("dim", "split_size"),
+    "SplitWithSizes": ("dim", "split_sizes"),
+    "Unbind": ("dim",),
+    "UnsafeSplit": ("dim", "split_size"),
+    "UnsafeSplitWithSizes": ("dim", "split_sizes"),
+}
+# Operations that move along one axis by a tensor of indices, and the attribute that holds it.
+ALONG_AXIS = {
+    "Gather": "index",
+    "IndexAdd": "index",
+    "IndexCopy": "index",
+    "IndexSelect": "index",
+    "Kthvalue": "indices",
+    "Median": "indices",
+    "Mode": "indices",
+    "Scatter": "index",
+    "ScatterAdd": "index",
+    "Sort": "indices",
+    "Take": "index",
+    "Topk": "indices",
+}
+MASKED = {"MaskedScatter": "mask", "MaskedSelect": "mask"}
+LEAF = "torch::autograd::AccumulateGrad"
+_BUILT_IN = re.compile(r"(\w+?)Backward\d+")
+
+
+def describe_movement(node: Any, batch_size: int) -> Hashable | None:
+    """Describe how an operation of the gradient graph moves rows.
+
+    Args:
+        node: The operation; its saved tensors must still be there.
+        batch_size: Number of examples B.
+
+    Returns:
+        Two equal descriptions mean that rows went the same ways; ``None`` where nobody can tell.
+    """
+    name = node.name()
+    # A Function written in Python that says so of itself.
+    if getattr(getattr(node, "_forward_cls", None), "keeps_rows", False):
+        return str(name)
+    kind = _KINDS.get(name)
+    if kind is None:
+        kind = _KINDS[name] = _find_kind(name)
+    if kind == "by shape":
+        return str(name)
+    describe = _DESCRIPTIONS.get(kind)
+    if describe is None:
+        return None
+    try:
+        found = describe(node, batch_size)
+    except (AttributeError, RuntimeError):
+        # Another version's attribute, or an index that was changed in place since.
+        return None
+    return (name, found)
+
+
+def _find_kind(name: str) -> str:
+    if name == LEAF:
+        return "by shape"
+    match = _BUILT_IN.fullmatch(name)
+    # A Function of the user's own is called "...Backward", without a number.
+    if match is None:
+        return "unknown"
+    kind = match[1]
+    if kind in BY_NUMBERS or kind in ALONG_AXIS or kind in MASKED or kind in ("Index", "IndexPut"):
+        return kind
+    return "by shape" if kind in BY_SHAPE else "unknown"
+
+
+def _describe_numbers(names: tuple[str, ...]) -> Callable[[Any, int], Hashable]:
+    attributes = [f"_saved_{name}" for name in names]
+
+    def describe(node: Any, batch_size: int) -> Hashable:
+        return tuple(getattr(node, attribute) for attribute in attributes)
+
+    return describe
+
+
+def _describe_axis(attribute: str) -> Callable[[Any, int], Hashable]:
+    def describe(node: Any, batch_size: int) -> Hashable:
+        sizes = _source_sizes(node)
+        axis = getattr(node, "_saved_dim", None)
+        if sizes is not None and axis is not None:
+            # An unsigned number: Python's own is negative from the last axis on.
+            axis = axis if axis < len(sizes) else axis - 2**64 + len(sizes)
+            # Within the examples: they lie along the first axis, and not along this one too.
+            if axis > 0 and sizes[0] == batch_size and sizes[axis] != batch_size:
+                return ("within", axis)
+        return (axis, _digest(getattr(node, f"_saved_{attribute}")))
+
+    return describe
+
+
+def _describe_index(node: Any, batch_size: int) -> Hashable:
+    indices = node._saved_indices
+    first = indices[0] if indices else None
+    sizes = getattr(node, "_saved_self_sym_sizes", None)
+    if first is not None and sizes is not None and sizes[0] == batch_size:
+        # One row of each example in its turn, as in ``hidden[arange(B), lengths - 1]``.
+        own = torch.arange(batch_size, device=first.device)
+        if first.numel() == batch_size and torch.equal(first.flatten(), own):
+            return "one of each"
+    return tuple(None if index is None else _digest(index) for index in indices)
+
+
+def _describe_mask(attribute: str) -> Callable[[Any, int], Hashable]:
+    return lambda node, batch_size: _digest(getattr(node, f"_saved_{attribute}"))
+
+
+def _source_sizes(node: Any) -> tuple[int, ...] | None:
+    sizes = getattr(node, "_saved_self_sym_sizes", None)
+    return None if sizes is None else tuple(sizes)
+
+
+def _digest(index: Tensor) -> Hashable:
+    """Return what two tensors of indices share only if they are equal."""
+    return tuple(index.shape), hash(index.detach().cpu().contiguous().numpy().tobytes())
+
+
+_KINDS: dict[str, str] = {}
+_DESCRIPTIONS: dict[str, Callable[[Any, int], Hashable]] = {
+    **{kind: _describe_numbers(names) for kind, names in BY_NUMBERS.items()},
+    **{kind: _describe_axis(attribute) for kind, attribute in ALONG_AXIS.items()},
+    **{kind: _describe_mask(attribute) for kind, attribute in MASKED.items()},
+    "Index": _describe_index,
+    "IndexPut": _describe_index,
+}
