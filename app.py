@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import streamlit as st
 from starlette.middleware import Middleware
 
+from tracin_core.commands.numbers import whole
 from tracin_core.config import (
     DATABASE_VARIABLE,
     REPOSITORY_ROOT,
@@ -27,7 +28,8 @@ from tracin_core.config import (
 )
 from tracin_core.errors import ConfigurationError, TracInError
 from tracin_core.housekeeping.deleting import finish_removals
-from tracin_core.reviews.database import open_database
+from tracin_core.housekeeping.leftovers import remove_abandoned
+from tracin_core.reviews.database import is_read_only, open_database
 from tracin_core.reviews.jobs import fail_dead_jobs
 from ui.addresses import ADDRESSES
 from ui.failures import tell_bug
@@ -62,25 +64,33 @@ app = st.App(
 )
 
 
-def check_workspace() -> None:
+def check_workspace() -> str:
     """Open the database once, so that a broken one is told in the terminal too.
 
+    Returns:
+        What stands in the way of recording anything, for people; "" where nothing does.
+
     Raises:
-        TracInError: If the workspace or the database cannot be used.
+        TracInError: If there is nothing that could be looked at.
     """
     workspace = resolve_workspace()
-    workspace.prepare()
-    engine = open_database(workspace.database_url)
+    obstacle = workspace.prepare_to_look()
+    engine = open_database(workspace.database_url, to_look=True)
+    if is_read_only(engine):
+        obstacle = obstacle or f"The database {engine.url.database} is read-only for you."
     fail_dead_jobs(engine)
     engine.dispose()
+    return obstacle
 
 
 def remove_leftovers() -> None:
-    """Finish the deletions that a killed process began."""
+    """Finish the deletions that a killed process began, and remove what it was writing."""
     workspace = resolve_workspace()
     try:
-        engine = open_database(workspace.database_url)
-        finish_removals(engine, workspace)
+        engine = open_database(workspace.database_url, to_look=True)
+        if not is_read_only(engine):
+            remove_abandoned(engine, workspace)
+            finish_removals(engine, workspace)
         engine.dispose()
     except (TracInError, OSError) as error:
         print(error, file=sys.stderr, flush=True)
@@ -156,7 +166,7 @@ def read_origin(text: str) -> str:
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Start the label review in a browser.")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    parser.add_argument("--port", type=whole(1, 2**16 - 1), default=DEFAULT_PORT)
     parser.add_argument(
         "--address",
         default=DEFAULT_ADDRESS,
@@ -188,10 +198,12 @@ def main(arguments: list[str]) -> int:
         os.environ[WORKSPACE_VARIABLE] = str(workspace.root)
         os.environ[DATABASE_VARIABLE] = workspace.database_url
         check_port(options.address, options.port)
-        check_workspace()
+        obstacle = check_workspace()
     except TracInError as error:
         print(error, file=sys.stderr)
         return 2
+    if obstacle:
+        print(f"{obstacle} What is there can be looked at and exported.", file=sys.stderr)
     print(f"Reviewing the projects in {workspace.root}", flush=True)
     print(f"Open http://{options.address}:{options.port} in a browser; Ctrl-C stops.", flush=True)
     app.run(

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tracin_core.housekeeping.uploads import tidy_uploads
 from tracin_core.reviews.jobs import ACTIVE
 from tracin_core.reviews.project_management import list_projects
 from ui.address import choose_mode
 from ui.failures import told_on_page
 from ui.importing import draw_data_import
 from ui.navigation import open_page
-from ui.project_actions import draw_restore
-from ui.project_jobs import PARAMETER, draw_project_jobs, read_project_jobs, tidy_uploads
+from ui.project_jobs import PARAMETER, draw_project_jobs, read_project_jobs
 from ui.projects import draw_projects
-from ui.session import get_engine
+from ui.restoring import draw_restore
+from ui.session import get_engine, get_workspace
 
 MODES = {"list": "All projects", "new": "Import data", "restore": "Restore a backup"}
 
 jobs = read_project_jobs()
-tidy_uploads(jobs)
+tidy_uploads(get_engine(), get_workspace())
 working = any(job.state in ACTIVE for job in jobs)
 empty = not list_projects(get_engine()) and not list_projects(get_engine(), archived=True)
 st.title("Projects", anchor=False)

@@ -17,6 +17,7 @@ from ui.review import Suspect, choose_suspect, draw_keys, draw_place, rank_class
 from ui.session import require_project, require_run
 
 WATCHED = "suspect"
+WITHOUT_EVIDENCE = "Decisions can be made without it."
 # A side; texts take more room, and both sides should be on one screen.
 _NEIGHBOURS = {"image": 6, "text": 4, "table": 4}
 _NEIGHBOUR_IMAGE = 56  # CSS pixels
@@ -30,9 +31,9 @@ def draw_suspect(project: Project, run: Run, suspect: Suspect, told: set[str]) -
     draw_source_place(view)
     suggestion, likeliest = None, list[int]()
     # Decisions need neither, so a damaged run must not stop them.
-    with told_on_page(told):
+    with told_on_page(told, without=WITHOUT_EVIDENCE):
         suggestion = draw_suggestion(project, run, view)
-    with told_on_page(told):
+    with told_on_page(told, without=WITHOUT_EVIDENCE):
         likeliest = rank_classes(project, run, view)
     draw_form(
         project,
@@ -82,7 +83,7 @@ def draw_review(project: Project, run: Run, queue: QueueView) -> None:
             else:
                 draw_suspect(project, run, suspect, told)
             draw_keys(project)
-        with right, told_on_page(told):
+        with right, told_on_page(told, without=WITHOUT_EVIDENCE):
             if suspect is not None:
                 draw_evidence(project, run, suspect)
 

@@ -22,7 +22,7 @@ from tracin_core.config import (
     WORKSPACE_VARIABLE,
     resolve_workspace,
 )
-from tracin_core.housekeeping.deleting import mark_unfinished
+from tracin_core.housekeeping.marks import mark_unfinished
 from tracin_core.reviews.database import open_database, writing
 from tracin_core.reviews.jobs import claim_job, create_job, get_job
 from tracin_core.reviews.schema import JobRow

@@ -63,6 +63,23 @@ class Workspace:
                 f"--workspace or {WORKSPACE_VARIABLE}."
             ) from error
 
+    def prepare_to_look(self) -> str:
+        """Make the folder if it can be made, and see that it can at least be read.
+
+        Returns:
+            What stands in the way of writing, for people; "" where nothing does.
+
+        Raises:
+            WorkspaceError: If there is nothing that could be looked at.
+        """
+        try:
+            self.prepare()
+        except WorkspaceError as error:
+            if not self.root.is_dir() or not os.access(self.root, os.R_OK | os.X_OK):
+                raise
+            return str(error)
+        return ""
+
 
 def resolve_workspace(folder: str | Path | None = None, database: str | None = None) -> Workspace:
     """Choose the workspace: the argument, else the environment, else ``data/workspace``.

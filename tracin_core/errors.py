@@ -23,6 +23,10 @@ class DatabaseError(TracInError):
     """The database cannot be used: newer than this program, corrupt, locked or unreachable."""
 
 
+class DatabaseFullError(DatabaseError):
+    """The database has no room to write: its disk is full or failing, or its file at a limit."""
+
+
 class NotFoundError(TracInError):
     """A project, run or example that was asked for does not exist."""
 

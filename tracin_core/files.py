@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from tracin_core.errors import InputError, TracInError, WorkspaceError
+from tracin_core.holding import hold_file
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 # What a person can mend, by errno, with what to do about it. Anything else is a bug.
 _REMEDIES = {
@@ -22,6 +27,7 @@ _REMEDIES = {
     errno.EPERM: "Writing there is not allowed. Mend the permissions",
     errno.EROFS: "That file system is read-only. Mount it writable",
     errno.EIO: "The disk reported an error. Check it",
+    errno.EFBIG: "The file would be larger than is allowed there. Raise the limit",
 }
 
 
@@ -134,33 +140,81 @@ def disk_errors_explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(errno.ENOSPC if _numpy_ran_out(error) else error.errno or 0)
+        reason = find_reason(error, folder)
+        remedy = _REMEDIES.get(reason or 0)
         if remedy is None:
             raise
         found = error.strerror or str(error)
         raise WorkspaceError(
-            f"Could not write {error.filename or folder}: {found}. {remedy} and start "
-            "again, or choose another folder with --workspace; what is finished is kept."
+            f"Could not write {error.filename or folder}: {found}{describe_limit(reason)}. "
+            f"{remedy} and start again, or choose another folder with --workspace; what is "
+            "finished is kept."
         ) from error
 
 
-def _numpy_ran_out(error: OSError) -> bool:
+def find_reason(error: OSError, folder: Path) -> int | None:
+    """Return the errno of a failed write, also where a library tells it in words alone."""
+    if error.errno is not None:
+        return error.errno
+    for reason in _NO_ROOM:
+        if os.strerror(reason) in str(error):  # as Annoy and Arrow say it
+            return reason
+    if not _ran_out(error):
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    place = next((one for one in (folder, *folder.parents) if one.exists()), Path("/"))
+    # Both look the same to NumPy: it asks for room beforehand, and counts what was written.
+    too_large = limit != resource.RLIM_INFINITY and shutil.disk_usage(place).free > limit
+    return errno.EFBIG if too_large else errno.ENOSPC
+
+
+def describe_limit(reason: int | None) -> str:
+    """Say which limit a file that is too large has met; "" for other reasons."""
+    if reason != errno.EFBIG:
+        return ""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit == resource.RLIM_INFINITY:
+        return " (the file system's limit; on FAT32 it is 4 GB)"
+    return f" (the limit of this process is {limit:,} bytes a file: see `ulimit -f`)"
+
+
+def _ran_out(error: OSError) -> bool:
     """Tell whether NumPy met a full disk, which it reports in words and without a number."""
     words = ("Not enough free space to write", "requested and")
-    return error.errno is None and any(found in str(error) for found in words)
+    return any(found in str(error) for found in words)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let a write that found no room name its file, as opening one does by itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and (error.errno in _NO_ROOM or _ran_out(error)):
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder that becomes ``path`` when the block succeeds."""
+    """Yield a temporary path in the same folder that becomes ``path`` when the block succeeds.
+
+    Raises:
+        OSError: What the block raises; a write that failed without naming its file names it.
+    """
     # A name of its own for each thread: a server writes two exports at once.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    held = None
     try:
-        yield temporary
+        held = hold_file(temporary)
+        with naming(path):
+            yield temporary
         flush_to_disk(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        if held is not None:
+            os.close(held)
 
 
 def remove_temporaries(folder: Path) -> None:
@@ -170,6 +224,19 @@ def remove_temporaries(folder: Path) -> None:
     """
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all that is in it; what another process removes meanwhile is no error.
+
+    Raises:
+        OSError: If something in it may not be removed.
+    """
+    while folder.exists():
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            time.sleep(0.001)  # others are removing it too
 
 
 @contextmanager
@@ -193,9 +260,13 @@ def exported_file(path: Path) -> Iterator[BinaryIO]:
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             yield file
     except OSError as error:
+        reason = find_reason(error, path.parent)
+        remedy = "Free some space or mend the folder's permissions"
+        if reason == errno.EFBIG:
+            remedy = "Raise the limit"
         raise WorkspaceError(
-            f"The file {path} cannot be written: {error.strerror or error}. Free some space or "
-            "mend the folder's permissions, or choose another place."
+            f"The file {path} cannot be written: {error.strerror or error}"
+            f"{describe_limit(reason)}. {remedy}, or choose another place."
         ) from error
 
 

@@ -22,3 +22,10 @@ LAYERS: tuple[Layers, ...] = ("all", "last")
 # What a scoring computes: the last layer's alone takes about a forward pass.
 LayerChoice = Literal["both", "last"]
 LAYERS_OF: dict[LayerChoice, tuple[Layers, ...]] = {"both": LAYERS, "last": ("last",)}
+
+# What torch, NumPy and a database take as a seed, all three.
+LARGEST_SEED = 2**63 - 1
+# Of a step size: what single precision holds.
+LARGEST_RATE = 3e38
+# What a row's number is in either database.
+LARGEST_NUMBER = 2**31 - 1

@@ -109,7 +109,7 @@ def _is_scored_so(
 def _read_model(training: TrainingInfo) -> object:
     try:
         return json.loads((training.folder / NETWORK_FILE).read_bytes()).get("model")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None  # the scoring itself will say what is wrong with the folder
 
 

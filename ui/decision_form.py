@@ -20,7 +20,7 @@ from ui.choices import (
     revalue,
 )
 from ui.components.keyboard import Field, Press, watch_keys
-from ui.decisions import decide, find_last_decision, note_key, refuse, undo_last, undo_shown
+from ui.decisions import decide, note_key, offer_undo, refuse, undo_last, undo_shown
 from ui.labels import is_regression
 from ui.numbers import read_number
 from ui.plain_text import escape_markdown
@@ -71,7 +71,7 @@ def draw_form(
 
 def draw_undo(project: Project) -> None:
     """Draw the button that takes back this reviewer's last decision in the project."""
-    last = find_last_decision(project.id)
+    last = offer_undo(project.id)
     st.button(
         _with_key("Undo", _UNDO_KEY),
         key=f"undo-{last}",  # a second press for the same decision is another button's

@@ -22,12 +22,15 @@ from tracin_core.reviews.decisions import (
     undo_decision,
 )
 from tracin_core.reviews.examples import ExampleView
+from tracin_core.reviews.suspects import describe_since
 from ui.plain_text import escape_markdown
 from ui.session import get_engine, identity_source, reviewer_name
 
 _SHOWN = "decision-shown"
 _MESSAGE = "decision-message"
 _RETURN_TO = "decision-return-to"
+_UNDOABLE = "decision-undoable"  # the decision that the screen offers to take back
+_TOLD = "decision-told"  # the example and version of which the message speaks already
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,15 +119,19 @@ def decide(example_id: int, version: int, verdict: Verdict) -> None:
         identity_source=identity_source(),
     )
     try:
-        record_decision(get_engine(), decision)
+        event = record_decision(get_engine(), decision)
     except StaleDecisionError as error:
         # Someone else was faster: their decision stands, and the screen moves on.
         st.session_state[_SHOWN] = None
-        _say("warning", str(error))
+        st.session_state[_TOLD] = (example_id, version)
+        # What was typed is not lost with the press.
+        _say("warning", f"{error} Your note was: “{note}”" if note else str(error))
     except TracInError as error:
         _say("error", f"Not recorded. {error}")
     else:
         st.session_state[_SHOWN] = None
+        st.session_state[_TOLD] = (example_id, version)
+        st.session_state[_UNDOABLE] = event.id
         _say("done", f"Recorded: {verdict.sentence}.")
 
 
@@ -133,30 +140,36 @@ def refuse(reason: str) -> None:
     _say("warning", reason)
 
 
-def find_last_decision(project_id: int) -> int | None:
-    """Return this reviewer's newest decision in force, or None."""
+def offer_undo(project_id: int) -> int | None:
+    """Return this reviewer's newest decision in force, for the screen to offer to take it back.
+
+    A press takes back what was offered: others may decide, or decide under the same name, between
+    the drawing and the press.
+    """
     last = last_undoable(get_engine(), project_id, reviewer_name())
+    st.session_state[_UNDOABLE] = None if last is None else last.id
     return None if last is None else last.id
 
 
 def undo_last(project_id: int) -> None:
-    """Take back this reviewer's newest decision, and bring its example back on the screen."""
-    decision_id = find_last_decision(project_id)
+    """Take back the decision that the screen offers, and bring its example back on the screen."""
+    decision_id: int | None = st.session_state.get(_UNDOABLE)
     if decision_id is None:
         _say("done", "There is nothing to undo.")
     else:
         undo(decision_id, source="queue")
+        offer_undo(project_id)  # the next press may come before the next drawing
 
 
 def undo_shown(project_id: int, decision_id: int) -> None:
-    """Take back the decision that a button names, if it is still the newest; a double click is one.
+    """Take back the decision that a button names; a double click is one.
 
     Args:
         project_id: The project.
-        decision_id: The decision that was the newest when the button was drawn.
+        decision_id: The decision that the button was drawn for.
     """
-    if find_last_decision(project_id) == decision_id:
-        undo(decision_id, source="queue")
+    if st.session_state.get(_UNDOABLE) == decision_id:
+        undo_last(project_id)
 
 
 def undo(decision_id: int, *, source: str) -> None:
@@ -173,7 +186,7 @@ def undo(decision_id: int, *, source: str) -> None:
         _say("warning", str(error))
         return
     if source == "queue":
-        st.session_state[_RETURN_TO] = event.example_id
+        st.session_state[_RETURN_TO] = (event.example_id, event.version)
         st.session_state[_SHOWN] = None
         undone = get_decision(get_engine(), decision_id)
         # What was written about the example belongs to its next decision as well.
@@ -184,10 +197,24 @@ def undo(decision_id: int, *, source: str) -> None:
         _say("done", "Taken back. The event and its undo both stay in the list.")
 
 
-def take_return() -> int | None:
-    """Return the example that an undo brought back, once."""
-    returned = st.session_state.pop(_RETURN_TO, None)
-    return int(returned) if returned is not None else None
+def take_return() -> tuple[int, int] | None:
+    """Return the example that an undo brought back and the version it has since, once."""
+    returned: tuple[int, int] | None = st.session_state.pop(_RETURN_TO, None)
+    return returned
+
+
+def say_decided_meanwhile(view: ExampleView, version: int) -> None:
+    """Say who has decided about an example that was to stay on the screen, unless it was said.
+
+    Args:
+        view: The example as it is now.
+        version: The version that it was shown with.
+    """
+    if st.session_state.get(_TOLD) == (view.id, version):
+        return
+    st.session_state[_TOLD] = (view.id, version)
+    told = describe_since(get_engine(), view, version)
+    _say("warning", f"Meanwhile {told}. The queue goes on with the next suspect.")
 
 
 def _say(kind: str, text: str) -> None:

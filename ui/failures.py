@@ -16,13 +16,16 @@ _LOG = logging.getLogger(__name__)
 
 
 @contextmanager
-def told_on_page(told: set[str] | None = None) -> Iterator[None]:
+def told_on_page(told: set[str] | None = None, *, without: str = "") -> Iterator[None]:
     """Show an error a person can act on in its place, and go on with the rest of the page.
 
     A fragment runs by itself, so what it raises never reaches the frame around the page.
 
     Args:
         told: What has been said already, by other parts of the same page; it is not said again.
+        without: For a part that the rest of the page can do without, in words such as "Decisions
+            can be made without it": then an error that nobody has foreseen is told and logged
+            in its place, too.
     """
     try:
         yield
@@ -35,6 +38,21 @@ def told_on_page(told: set[str] | None = None) -> Iterator[None]:
         st.error(escape_markdown(words))
         if isinstance(error, RunFolderError):
             st.page_link(make_page("runs"), label="Score again on Runs")
+        if without:
+            st.caption(without)
+    except Exception as error:
+        if not without:
+            raise
+        _LOG.error("A part of a page failed.", exc_info=error)
+        words = (
+            f"This part of the page cannot be shown ({type(error).__name__}): a file of the run "
+            "may be damaged. Score again on Runs; the app's terminal has the details."
+        )
+        if told is None or words not in told:
+            st.error(escape_markdown(words))
+            st.caption(without)
+        if told is not None:
+            told.add(words)
 
 
 def tell_bug(error: Exception) -> bool:

@@ -9,10 +9,11 @@ from pathlib import Path
 import streamlit as st
 
 from tracin_core.files import expand_path
+from tracin_core.housekeeping.uploads import remove_upload
 from ui.failures import told_on_page
 from ui.plain_text import escape_markdown
 from ui.session import get_workspace, system_account
-from ui.uploads import MAX_MEGABYTES, UPLOAD_TYPES, receive_upload, remove_upload
+from ui.uploads import MAX_MEGABYTES, UPLOAD_TYPES, hold_upload, receive_upload
 
 _PLACES = {"path": "On this machine", "upload": "Upload"}
 
@@ -30,14 +31,17 @@ def choose_data() -> Path | None:
     return path
 
 
-def choose_file(name: str, label: str, example: str, types: Sequence[str]) -> Path | None:
+def choose_file(
+    name: str, label: str, example: str, types: Sequence[str] | None, *, unpack: bool = True
+) -> Path | None:
     """Draw the choice of a path or an upload.
 
     Args:
         name: Keeps the choice apart from others, in keys.
         label: Of the path's field.
         example: A path as it may look.
-        types: Endings that may be uploaded.
+        types: Endings that may be uploaded; None for any.
+        unpack: Whether an uploaded archive of data is unpacked.
 
     Returns:
         Where it lies, or None until something is chosen.
@@ -51,13 +55,14 @@ def choose_file(name: str, label: str, example: str, types: Sequence[str]) -> Pa
         key=f"{name}-place",
     )
     if place == "upload":
-        return _choose_upload(name, types)
+        return _choose_upload(name, types, unpack=unpack)
     return _choose_path(name, label, example)
 
 
 def forget_upload(name: str) -> None:
     """Let go of an upload, whose file belongs to a job from now on, and empty the uploader."""
-    st.session_state.pop(f"{name}-upload", None)
+    for what in ("upload", "held"):
+        st.session_state.pop(f"{name}-{what}", None)
     st.session_state[f"{name}-number"] = st.session_state.get(f"{name}-number", 0) + 1
 
 
@@ -93,17 +98,18 @@ def _whole_path(text: str) -> Path | None:
     return None
 
 
-def _choose_upload(name: str, types: Sequence[str]) -> Path | None:
+def _choose_upload(name: str, types: Sequence[str] | None, *, unpack: bool) -> Path | None:
     kept_key = f"{name}-upload"  # (the browser's name for the file, where it lies)
     upload = st.file_uploader(
-        f"File ({', '.join(types)})",
-        type=list(types),
+        f"File ({', '.join(types)})" if types else "File",
+        type=list(types) if types else None,
         key=f"{name}-uploader-{st.session_state.get(f'{name}-number', 0)}",
         max_upload_size=MAX_MEGABYTES,
     )
     st.caption(
         f"At most {MAX_MEGABYTES} MB; larger data is better named by its path. It lies in the "
-        "workspace until it has been taken in, and is removed then."
+        "workspace until it has been taken in or this page has been closed for ten minutes, and "
+        "is removed then."
     )
     kept = st.session_state.get(kept_key)
     if kept is not None and (upload is None or kept[0] != upload.file_id):
@@ -113,7 +119,9 @@ def _choose_upload(name: str, types: Sequence[str]) -> Path | None:
         return None
     if kept_key not in st.session_state:
         with told_on_page(), st.spinner("Receiving the file"):
-            path = receive_upload(get_workspace(), upload.name, upload)
+            path = receive_upload(get_workspace(), upload.name, upload, unpack=unpack)
             st.session_state[kept_key] = (upload.file_id, path)
+            # Goes with the session, and lets the upload go with it.
+            st.session_state[f"{name}-held"] = hold_upload(get_workspace(), path)
     found: tuple[str, Path] | None = st.session_state.get(kept_key)
     return None if found is None else found[1]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection
-from itertools import count
 from pathlib import Path
 
 import streamlit as st
@@ -17,17 +14,18 @@ from tracin_core.reviews.jobs import Job
 from tracin_core.reviews.project_management import list_projects
 from tracin_core.reviews.projects import Project
 from tracin_core.sources import ImportOptions, Preview
+from tracin_core.sources.backups import is_backup
 from ui.failures import told_on_page
 from ui.import_options import draw_meaning, draw_reading
 from ui.import_preview import draw_preview, without_switches
 from ui.import_reading import describe_without_roles, name_data, read_data
 from ui.import_source import choose_data, forget_upload
 from ui.import_summary import summarize
+from ui.names import suggest_slug
 from ui.plain_text import escape_markdown
+from ui.restoring import draw_restoration
 from ui.session import PROJECT_KEY, distinct_titles, get_engine, get_workspace, taken_names
 
-_SLUG_LENGTH = 40  # characters of a suggested name
-_ENDINGS = re.compile(r"(\.(csv|tsv|txt|parquet|jsonl|ndjson|json|npz|zip|tar|gz|arrow))+$")
 _DEMOS = "python -m tracin_core demo all"
 
 
@@ -45,6 +43,13 @@ def draw_data_import() -> Job | None:
         st.code(_DEMOS, language="bash")
     path = choose_data()
     if path is None:
+        return None
+    if is_backup(path):
+        st.info(
+            f"“{escape_markdown(path.name)}” is a backup of a project. It is not imported, it is "
+            "restored: with its decisions, scores and checkpoints."
+        )
+        draw_restoration(path, "import")
         return None
     key = name_data(path)
     growing = _choose_grown(key)
@@ -194,11 +199,3 @@ def _draw_name(path: Path, key: str) -> tuple[str, str]:
         )
         return "", title.strip()
     return name, title.strip()
-
-
-def suggest_slug(name: str, taken: Collection[str] = ()) -> str:
-    """Return a free name for a project, made of a file's or folder's name."""
-    stem = _ENDINGS.sub("", name.lower())
-    slug = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:_SLUG_LENGTH].strip("-") or "my-data"
-    numbered = (f"{slug}-{number}" for number in count(2))
-    return slug if slug not in taken else next(one for one in numbered if one not in taken)

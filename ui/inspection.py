@@ -9,7 +9,8 @@ import streamlit as st
 from tracin_core.errors import NotFoundError
 from tracin_core.reviews.examples import ExampleView, get_example
 from tracin_core.reviews.projects import Project, Run
-from tracin_core.reviews.queue import adjacent, next_suspect
+from tracin_core.reviews.queue import adjacent
+from tracin_core.reviews.suspects import draw_next_suspect
 from tracin_core.runs.folder import RunFolder
 from ui.address import read_choice, write_choice
 from ui.charts import draw_checkpoints, draw_probabilities
@@ -55,8 +56,8 @@ def requested_example(project: Project, run: Run) -> ExampleView | None:
     """Return the example the address names, or the most suspect one if it names none."""
     requested = st.query_params.get("example")
     if requested is None:
-        row = next_suspect(get_engine(), run.id, signal=DEFAULT_SIGNAL)
-        return get_example(get_engine(), row.example_id, run.id) if row else None
+        drawn = draw_next_suspect(get_engine(), run.id, signal=DEFAULT_SIGNAL)
+        return None if drawn is None else drawn.view
     try:
         if not requested.isdecimal() or len(requested) > 18:
             raise NotFoundError(f"“{requested[:40]}” is not the number of an example.")

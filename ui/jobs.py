@@ -10,14 +10,15 @@ import pandas as pd
 import streamlit as st
 
 from tracin_core.errors import JobError
+from tracin_core.jobs.cancelling import cancel_job
 from tracin_core.jobs.launching import retry_job
+from tracin_core.reviews.dead_jobs import describe_silence
 from tracin_core.reviews.jobs import (
     ACTIVE,
     STALE_AFTER,
     Job,
     fail_dead_jobs,
     get_job,
-    request_cancel,
 )
 from tracin_core.reviews.processes import process_is_alive
 from tracin_core.reviews.schema import utc_now
@@ -83,7 +84,7 @@ def _look_again(job: Job) -> Job:
 def _may_be_dead(job: Job) -> bool:
     # Looked at first without writing: the database's only writer may be the job itself.
     if job.hostname == socket.gethostname() and job.pid is not None:
-        return not process_is_alive(job.pid)
+        return not process_is_alive(job.pid) or bool(describe_silence(job))
     return utc_now() - (job.heartbeat_at or job.created_at) > STALE_AFTER
 
 
@@ -93,6 +94,9 @@ def draw_running(job: Job) -> None:
         st.markdown(f"**{escape_markdown(kind_word(job))}**", width="content")
         st.badge(_state_badge(job), color="blue")
         st.caption(f"since {moment_text(job.started_at or job.created_at)}", width="content")
+    silence = describe_silence(job)
+    if silence:
+        st.warning(escape_markdown(silence))
     doing = job.message or "waiting for its process"
     # The bar is about the whole job, so its text begins with that and not with the step.
     whole = f"{job.progress:.0%} of the whole"
@@ -104,7 +108,7 @@ def draw_running(job: Job) -> None:
             key=f"cancel-{job.id}",
             on_click=_cancel,
             args=(job.id,),
-            disabled=job.cancel_requested,
+            disabled=job.cancel_requested and not silence,
         )
         st.caption("It goes on when you close this page, and when the app is stopped.")
     draw_log(job)
@@ -113,7 +117,7 @@ def draw_running(job: Job) -> None:
 def _cancel(job_id: int) -> None:
     # It may have ended since it was drawn; the page says so by itself in a moment.
     with suppress(JobError):
-        request_cancel(get_engine(), job_id)
+        cancel_job(get_engine(), job_id)
 
 
 def _state_badge(job: Job) -> str:

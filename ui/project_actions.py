@@ -1,4 +1,4 @@
-"""What is done to a whole project: rename, put away, back up, restore, delete."""
+"""What is done to a whole project: rename, put away, back up, delete."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import streamlit as st
 from tracin_core.files import expand_path
 from tracin_core.housekeeping.deleting import remove_project
 from tracin_core.housekeeping.disk import describe_bytes
-from tracin_core.housekeeping.looking import look_at_backup
 from tracin_core.jobs.launching import start_job
 from tracin_core.numerals import counted
 from tracin_core.reviews.jobs import Job
@@ -22,13 +21,10 @@ from tracin_core.reviews.project_management import (
 )
 from tracin_core.reviews.projects import Project
 from ui.failures import told_on_page
-from ui.import_source import choose_file, forget_upload
-from ui.importing import suggest_slug
 from ui.navigation import open_page
 from ui.plain_text import escape_markdown
 from ui.project_jobs import PARAMETER
-from ui.session import get_engine, get_workspace, taken_names
-from ui.wording import moment_text
+from ui.session import get_engine, get_workspace
 
 
 def manage_project(project: Project, disk_bytes: int) -> None:
@@ -106,38 +102,6 @@ def _draw_delete(project: Project, disk_bytes: int) -> None:
         with st.spinner("Deleting"):
             remove_project(get_engine(), get_workspace(), project.slug)
         st.rerun()
-
-
-def draw_restore() -> None:
-    """Draw the choice of a backup and start to restore it."""
-    st.caption("A backup that this program has written comes back with all decisions.")
-    file = choose_file("backup", "Path of the backup", "/home/ada/reviews-2026-01-31.zip", ["zip"])
-    if file is None:
-        return
-    manifest = look_at_backup(file)
-    held = [counted(manifest.counts.get(one, 0), one) for one in ("example", "decision")]
-    st.text(
-        f"{manifest.title} ({manifest.slug}): {', '.join(held)}, "
-        f"{describe_bytes(manifest.total_bytes)}, written "
-        f"{moment_text(datetime.fromisoformat(manifest.created_at))}"
-    )
-    taken = taken_names()
-    slug = st.text_input(
-        "Name",
-        manifest.slug if manifest.slug not in taken else suggest_slug(manifest.slug, taken),
-        max_chars=64,
-        key=f"restore-{file}",
-        help="Another one than it had, where that is taken.",
-        width=300,
-    )
-    if slug.strip() in taken:
-        st.warning("There is a project of this name already. Choose another one.")
-        return
-    if st.button("Restore", type="primary", key="start-restore"):
-        options = {"path": str(file), "slug": slug.strip()}
-        job = start_job(get_engine(), get_workspace(), slug.strip(), "restore", options)
-        forget_upload("backup")
-        _go_to(job)
 
 
 def _go_to(job: Job) -> None:

@@ -12,8 +12,8 @@ from tracin_core.reviews.jobs import ACTIVE, Job, get_job, list_jobs
 from ui.jobs import draw_ended, draw_running, watch_job
 from ui.navigation import open_page
 from ui.plain_text import escape_markdown
-from ui.session import get_engine, get_workspace, select_project
-from ui.uploads import remove_upload, safe_name, sweep_uploads
+from ui.session import get_engine, select_project
+from ui.uploads import safe_name
 
 KINDS = ("import", "backup", "restore")
 PARAMETER = "job"  # in the address: the job whose outcome is shown
@@ -40,16 +40,6 @@ _LARGEST_DOWNLOAD = 500 * 10**6  # bytes
 def read_project_jobs() -> list[Job]:
     """Return the latest work on whole projects, newest first."""
     return [job for job in list_jobs(get_engine()) if job.kind in KINDS]
-
-
-def tidy_uploads(jobs: list[Job]) -> None:
-    """Remove the uploads that have been taken in, and those nobody came back for."""
-    workspace = get_workspace()
-    for job in jobs:
-        # A failed import can be tried again, so its upload stays until it is forgotten.
-        if job.kind != "backup" and job.state in ("succeeded", "cancelled"):
-            remove_upload(workspace, _path_of(job))
-    sweep_uploads(workspace, [_path_of(job) for job in jobs if job.state in ACTIVE])
 
 
 def _path_of(job: Job) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from tracin_core.config import Workspace
+from tracin_core.housekeeping.deleting import finish_removal, list_unfinished_removals
 from tracin_core.housekeeping.disk import describe_bytes, measure_disk_use
 from tracin_core.numerals import counted
 from tracin_core.reviews.grow import next_positions
@@ -14,6 +15,7 @@ from tracin_core.reviews.jobs import Job, active_job
 from tracin_core.reviews.progress import Progress, review_progress
 from tracin_core.reviews.project_management import list_projects
 from tracin_core.reviews.projects import Project, Run, current_run
+from ui.failures import told_on_page
 from ui.jobs import kind_word
 from ui.navigation import open_page
 from ui.overview import count_decided
@@ -44,6 +46,7 @@ def draw_projects() -> None:
     """Draw the projects, those at work first shown as such, the archived ones on demand."""
     projects = list_projects(get_engine())
     archived = list_projects(get_engine(), archived=True)
+    _draw_unfinished_deletions()
     if archived and st.toggle(f"Show {len(archived)} archived", key="show-archived"):
         projects = [*projects, *archived]
     if not projects:
@@ -55,6 +58,20 @@ def draw_projects() -> None:
         shown = projects[(page - 1) * _PAGE_SIZE : page * _PAGE_SIZE]
     for project in shown:
         _draw_project(summarize_project(project))
+
+
+def _draw_unfinished_deletions() -> None:
+    """Say what is left of deletions that were cut off, and offer to go on with them."""
+    for left in list_unfinished_removals(get_engine(), get_workspace()):
+        st.warning(
+            f"“{escape_markdown(left.slug)}” is being deleted, or its deletion was cut off: "
+            f"{escape_markdown(describe_bytes(left.bytes))} of its files are still there, and rows "
+            "of it in the database."
+        )
+        if st.button("Go on deleting", key=f"finish-{left.slug}"):
+            with told_on_page():
+                finish_removal(get_engine(), get_workspace(), left.slug)
+                st.rerun()
 
 
 def summarize_project(project: Project) -> ProjectSummary:

@@ -11,10 +11,10 @@ from tracin_core.errors import NotFoundError
 from tracin_core.reviews.examples import ExampleView, get_example
 from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.projects import Project, Run
-from tracin_core.reviews.queue import next_suspect
+from tracin_core.reviews.suspects import draw_next_suspect
 from tracin_core.runs.folder import RunFolder
 from ui.choices import MAX_DIGIT_CLASSES
-from ui.decisions import take_return
+from ui.decisions import say_decided_meanwhile, take_return
 from ui.filters import QueueView
 from ui.galleries import place
 from ui.labels import is_regression
@@ -57,51 +57,48 @@ def choose_suspect(project: Project, run: Run, queue: QueueView) -> Suspect | No
         if score is None:
             return Suspect(pinned, None, None, None, None)
         return Suspect(pinned, score.rank, score.value, score.percentile, None)
-    row = next_suspect(get_engine(), run.id, signal=queue.signal, filter=queue.filter)
-    if row is None:
+    drawn = draw_next_suspect(get_engine(), run.id, signal=queue.signal, filter=queue.filter)
+    if drawn is None:
         return None
-    view = get_example(get_engine(), row.example_id, run.id)
-    return Suspect(
-        view, row.rank, row.score, row.percentile, _following_picture(run, queue, row.rank)
-    )
-
-
-def _following_picture(run: Run, queue: QueueView, rank: int) -> str | None:
-    row = next_suspect(
-        get_engine(), run.id, signal=queue.signal, filter=queue.filter, after_rank=rank
-    )
-    return None if row is None else picture_address(row.example_id, row.key, row.media_path)
+    row, following = drawn.row, drawn.following
+    picture = None
+    if following is not None:
+        picture = picture_address(following.example_id, following.key, following.media_path)
+    return Suspect(drawn.view, row.rank, row.score, row.percentile, picture)
 
 
 def _pinned_example(project: Project, run: Run) -> ExampleView | None:
     returned = take_return()
     if returned is not None:
-        view = get_example(get_engine(), returned, run.id)
-        st.session_state[_PINNED] = (view.id, view.version)
-        st.query_params[_REQUESTED] = str(view.id)
-        return view
+        st.session_state[_PINNED] = returned
+        st.query_params[_REQUESTED] = str(returned[0])
     requested = st.query_params.get(_REQUESTED)
     pinned: tuple[int, int] | None = st.session_state.get(_PINNED)
     if requested is not None and (pinned is None or str(pinned[0]) != requested):
-        pinned = _find_requested(project, run, requested)
-    if pinned is not None:
-        st.session_state[_PINNED] = pinned
+        view = _find_requested(project, run, requested)
+        pinned = None if view is None else (view.id, view.version)
+    elif pinned is not None:
         view = get_example(get_engine(), pinned[0], run.id)
-        if view.version == pinned[1] and view.project_id == project.id:
+    else:
+        view = None
+    if view is not None and pinned is not None and view.project_id == project.id:
+        if view.version == pinned[1]:
+            st.session_state[_PINNED] = pinned
             return view
+        say_decided_meanwhile(view, pinned[1])
     st.session_state[_PINNED] = None
     st.query_params.pop(_REQUESTED, None)
     return None
 
 
-def _find_requested(project: Project, run: Run, requested: str) -> tuple[int, int] | None:
+def _find_requested(project: Project, run: Run, requested: str) -> ExampleView | None:
     if requested.isdecimal() and len(requested) <= 18:  # what a database can number
         try:
             view = get_example(get_engine(), int(requested), run.id)
         except NotFoundError:
             view = None
         if view is not None and view.project_id == project.id and view.split == "train":
-            return view.id, view.version
+            return view
     st.warning(
         f"There is no train example “{escape_markdown(requested[:40])}” in this project. "
         "The next suspect of the queue is shown instead."

@@ -13,7 +13,7 @@ import streamlit as st
 from sqlalchemy import Engine
 
 from tracin_core.config import Workspace, resolve_workspace
-from tracin_core.reviews.database import open_database
+from tracin_core.reviews.database import is_read_only, open_database
 from tracin_core.reviews.jobs import ACTIVE, list_jobs
 from tracin_core.reviews.projects import Project, Run, current_run, get_project, list_projects
 from ui.address import read_choice, write_choice
@@ -31,8 +31,8 @@ _ADDRESS_LAG = 2.0  # seconds; more than a browser needs to take over an address
 
 @st.cache_resource(show_spinner=False)
 def _open_engine(url: str, folder: Path) -> Engine:
-    Workspace(root=folder, database_url=url).prepare()
-    return open_database(url)
+    Workspace(root=folder, database_url=url).prepare_to_look()
+    return open_database(url, to_look=True)
 
 
 def get_workspace() -> Workspace:
@@ -52,6 +52,11 @@ def get_engine() -> Engine:
 
 def choose_project() -> None:
     """Draw the project choice of the sidebar and settle which project this run is about."""
+    if is_read_only(get_engine()):
+        st.sidebar.warning(
+            "This workspace can only be read here: look around and export. Decisions are not "
+            "recorded."
+        )
     titles = distinct_titles(list_projects(get_engine()))
     if not titles:
         st.session_state[PROJECT_KEY] = None

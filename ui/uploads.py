@@ -5,31 +5,50 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-import time
-from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from tracin_core.config import Workspace
 from tracin_core.files import disk_errors_explained
+from tracin_core.holding import FolderHold
+from tracin_core.housekeeping.uploads import (
+    FOLDER,
+    remove_upload,
+    sweep_uploads,
+    upload_folder,
+)
 from tracin_core.importing.looking import unpack_apart
+from tracin_core.sources.backups import is_backup
+
+__all__ = [
+    "MAX_MEGABYTES",
+    "UPLOAD_TYPES",
+    "hold_upload",
+    "receive_upload",
+    "remove_upload",
+    "safe_name",
+    "sweep_uploads",
+    "upload_folder",
+]
 
 UPLOAD_TYPES = ("csv", "tsv", "parquet", "jsonl", "ndjson", "gz", "npz", "zip")
 MAX_MEGABYTES = 500  # a browser's upload is held in memory; larger data is named by its path
-_FOLDER = "uploads"
-# An upload nobody imported: long enough for a lunch in the middle of it.
-_FORGOTTEN_AFTER = 24 * 3600  # seconds
 _UNSAFE = re.compile(r"[^\w.() -]+")
 _CHUNK = 2**20  # bytes
 
 
-def receive_upload(workspace: Workspace, name: str, content: IO[bytes]) -> Path:
-    """Put an uploaded file into a folder of its own and unpack it if it is a zip.
+def receive_upload(
+    workspace: Workspace, name: str, content: IO[bytes], *, unpack: bool = True
+) -> Path:
+    """Put an uploaded file into a folder of its own and unpack it if it is a zip of data.
+
+    A backup stays as it is, whatever it is named and wherever it was uploaded.
 
     Args:
         workspace: Where the folder is made, under ``uploads``.
         name: The file's name as the browser gave it; untrusted.
         content: The file.
+        unpack: Whether it is data, and an archive of it to be unpacked.
 
     Returns:
         What to import: the file, or what the archive holds.
@@ -38,17 +57,22 @@ def receive_upload(workspace: Workspace, name: str, content: IO[bytes]) -> Path:
         InputError: If the archive cannot be unpacked safely.
         WorkspaceError: If the disk is full.
     """
-    folder = workspace.root / _FOLDER / secrets.token_hex(8)
+    folder = workspace.root / FOLDER / secrets.token_hex(8)
     path = folder / safe_name(name)
     with disk_errors_explained(folder):
         folder.mkdir(parents=True)
+        hold = FolderHold(folder)
         try:
             with path.open("wb") as file:
                 shutil.copyfileobj(content, file, _CHUNK)
-            return _unpack(path) if path.suffix.lower() == ".zip" else path
+            if unpack and path.suffix.lower() == ".zip" and not is_backup(path):
+                return _unpack(path)
+            return path
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        finally:
+            hold.release()
 
 
 def safe_name(name: str) -> str:
@@ -57,34 +81,12 @@ def safe_name(name: str) -> str:
     return plain[-120:].lstrip(" .") or "upload"
 
 
-def upload_folder(workspace: Workspace, path: Path) -> Path | None:
-    """Return the folder that an upload lies in, or None if the path is no upload's."""
-    uploads = workspace.root / _FOLDER
-    if not path.is_relative_to(uploads) or path == uploads:
-        return None
-    return uploads / path.relative_to(uploads).parts[0]
-
-
-def remove_upload(workspace: Workspace, path: Path) -> None:
-    """Remove an upload; a path of the person's own stays untouched."""
+def hold_upload(workspace: Workspace, path: Path) -> FolderHold:
+    """Keep an upload from being swept for as long as the result lives, as in a page's session."""
     folder = upload_folder(workspace, path)
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep_uploads(workspace: Workspace, in_use: Collection[Path]) -> None:
-    """Remove the uploads that a closed tab or a stopped server left behind.
-
-    Args:
-        workspace: Where they are.
-        in_use: Paths that active jobs read.
-    """
-    kept = {upload_folder(workspace, path) for path in in_use}
-    uploads = workspace.root / _FOLDER
-    oldest = time.time() - _FORGOTTEN_AFTER
-    for folder in uploads.iterdir() if uploads.is_dir() else ():
-        if folder not in kept and folder.stat().st_mtime < oldest:
-            shutil.rmtree(folder, ignore_errors=True)
+    if folder is None:
+        raise ValueError(f"{path} is no upload")
+    return FolderHold(folder)
 
 
 def _unpack(path: Path) -> Path:

@@ -13,8 +13,8 @@ import pytest
 from tests.jobs.workspaces import find_run, own_digits
 from tracin_core.cli import main
 from tracin_core.config import REPOSITORY_ROOT
-from tracin_core.housekeeping.deleting import MARK, mark_unfinished
 from tracin_core.housekeeping.disk import describe_bytes, measure_disk_use
+from tracin_core.housekeeping.marks import MARK, mark_unfinished
 from tracin_core.importing.staging import identify_database
 from tracin_core.retrieval.evidence import open_evidence
 from tracin_core.reviews.database import open_database

@@ -22,12 +22,8 @@ from tracin_core.config import REPOSITORY_ROOT
 from tracin_core.errors import InputError, NotFoundError, WorkspaceError
 from tracin_core.housekeeping.backup import backup_project
 from tracin_core.housekeeping.backup_file import FILES, MANIFEST, FileEntry
-from tracin_core.housekeeping.deleting import (
-    MARK,
-    finish_removals,
-    mark_unfinished,
-    remove_project,
-)
+from tracin_core.housekeeping.deleting import finish_removals, remove_project
+from tracin_core.housekeeping.marks import MARK, mark_unfinished
 from tracin_core.housekeeping.restoring import read_manifest, restore_project
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.deleting import hide_project, list_hidden_projects

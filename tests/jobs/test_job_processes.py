@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -9,16 +10,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url, update
 
 from tests.jobs import quick_work
+from tracin_core.cli import main
 from tracin_core.config import REPOSITORY_ROOT, Workspace
 from tracin_core.errors import InputError, JobError, NotFoundError
 from tracin_core.jobs.launching import retry_job, start_job
-from tracin_core.reviews.database import open_database
+from tracin_core.reviews.database import open_database, writing
 from tracin_core.reviews.jobs import (
     ACTIVE,
     Job,
@@ -27,6 +30,8 @@ from tracin_core.reviews.jobs import (
     list_jobs,
     request_cancel,
 )
+from tracin_core.reviews.processes import is_worker, process_is_alive
+from tracin_core.reviews.schema import JobRow, utc_now
 from tracin_core.work.logs import read_log
 
 quick_work.register()
@@ -84,7 +89,8 @@ import sys, time
 from tests.jobs import quick_work
 from tracin_core.config import resolve_workspace
 from tracin_core.jobs.launching import start_job
-from tracin_core.reviews.database import open_database
+from tracin_core.cli import main
+from tracin_core.reviews.database import open_database, writing
 quick_work.register()
 place = resolve_workspace(sys.argv[1])
 engine = open_database(place.database_url)
@@ -249,5 +255,40 @@ def test_the_password_of_a_database_is_not_in_the_process_list(engine, place):
         command = Path(f"/proc/{running.pid}/cmdline").read_bytes()
         assert b"sqlite" not in command
         assert os.getsid(running.pid) == running.pid
+    request_cancel(engine, job.id)
+    wait_for_end(engine, job)
+
+
+def age_heartbeat(engine: Engine, job: Job, hours: float) -> None:
+    with writing(engine) as connection:
+        old = utc_now() - timedelta(hours=hours)
+        connection.execute(update(JobRow).where(JobRow.id == job.id).values(heartbeat_at=old))
+
+
+def test_a_process_that_hangs_for_half_a_day_is_told_and_can_be_cancelled(engine, place, capsys):
+    job = start(engine, place, "count", steps=10_000)
+    wait_for_count(place, 1)
+    pid = get_job(engine, job.id).pid
+    os.kill(pid, signal.SIGSTOP)
+    age_heartbeat(engine, job, 13)
+    assert fail_dead_jobs(engine) == []  # its own process is there: it is not dead
+    assert main(["--workspace", str(place.root), "jobs", "--format", "json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert f"No sign of life for 13 hours, though its process {pid}" in told["silence"]
+    assert main(["--workspace", str(place.root), "jobs", "--cancel", str(job.id)]) == 0
+    assert "is cancelled" in capsys.readouterr().out
+    assert get_job(engine, job.id).state == "cancelled"
+    wait_for(lambda: not process_is_alive(pid))
+    assert start(engine, place, "count", steps=1).state == "queued"  # the project is free
+
+
+def test_only_the_jobs_own_process_is_taken_for_it(engine, place):
+    job = start(engine, place, "count", steps=10_000)
+    wait_for_count(place, 1)
+    pid = get_job(engine, job.id).pid
+    assert is_worker(pid, job.id, engine.url)
+    assert is_worker(pid, job.id + 1, engine.url) is False
+    assert is_worker(pid, job.id, make_url("sqlite:////elsewhere/tracin.db")) is False
+    assert is_worker(os.getpid(), job.id, engine.url) is False
     request_cancel(engine, job.id)
     wait_for_end(engine, job)

@@ -105,6 +105,18 @@ def test_a_stale_press_is_told_and_changes_nothing(open_app, engine, digits):
     app.button(key=f"keep-{suspect.example_id}-0").click().run()
     assert not app.exception
     assert "Ada" in app.warning[0].value
+    assert "Your note was" not in app.warning[0].value
+    assert [event.action for event in events(engine, project)] == ["exclude"]
+
+
+def test_the_note_of_a_stale_press_is_given_back(open_app, engine, digits):
+    project, run = digits
+    suspect = first_suspect(engine, run)
+    app = open_app("review", project="digits")
+    app.text_input(key=f"note-{suspect.example_id}-0").set_value("a 7, not a 1").run()
+    record_decision(engine, NewDecision(suspect.example_id, 0, "Ada", "exclude"))
+    app.button(key=f"keep-{suspect.example_id}-0").click().run()
+    assert "Your note was: “a 7, not a 1”" in app.warning[0].value.replace("\\", "")
     assert [event.action for event in events(engine, project)] == ["exclude"]
 
 
@@ -210,3 +222,86 @@ def test_the_place_says_how_far_the_review_is(open_app, engine, digits):
     app = open_app("review", project="digits")
     app.button(key=f"keep-{suspect.example_id}-0").click().run()
     assert any(item.value.endswith("1 of 1,438 reviewed") for item in app.caption)
+
+
+@pytest.fixture
+def after_the_first_draw_of_a_suspect(engine, digits):
+    """Let Ada exclude the suspect right after the transaction that found it for another page."""
+    from sqlalchemy import Engine, event
+
+    suspect = first_suspect(engine, digits[1])
+    done = []
+
+    def find(connection, cursor, statement, *_):
+        if "score" in statement and connection.engine is not engine:
+            connection.info["found-suspect"] = True
+
+    def decide(connection):
+        if connection.info.pop("found-suspect", False) and not done:
+            done.append(suspect)
+            ada = NewDecision(suspect.example_id, 0, "Ada", "exclude", note="broken scan")
+            record_decision(engine, ada)
+
+    event.listen(Engine, "after_cursor_execute", find)
+    event.listen(Engine, "rollback", decide)
+    try:
+        yield done
+    finally:
+        event.remove(Engine, "after_cursor_execute", find)
+        event.remove(Engine, "rollback", decide)
+
+
+def test_a_decision_between_two_reads_of_one_drawing_is_not_overridden(
+    open_app, engine, digits, after_the_first_draw_of_a_suspect
+):
+    project, _run = digits
+    app = open_app("review", project="digits")
+    (suspect,) = after_the_first_draw_of_a_suspect
+    keeps = [one for one in app.button if (one.key or "").startswith("keep-")]
+    assert keeps[0].key == f"keep-{suspect.example_id}-0"
+    keeps[0].click().run()
+    assert [(one.action, one.reviewer) for one in events(engine, project)] == [("exclude", "Ada")]
+    assert "Ada excluded it" in app.warning[0].value
+
+
+def test_an_example_that_others_decide_while_it_is_held_is_not_gone_without_a_word(
+    open_app, engine, digits
+):
+    _project, run = digits
+    suspect = first_suspect(engine, run)
+    app = open_app("review", project="digits", example=str(suspect.example_id))
+    record_decision(engine, NewDecision(suspect.example_id, 0, "Ada", "exclude"))
+    app.run()
+    assert "Ada excluded it" in app.warning[0].value
+    assert app.button(key=f"keep-{first_suspect(engine, run).example_id}-0")
+
+
+def test_undo_takes_back_what_was_offered_or_nothing(open_app, engine, digits):
+    project, run = digits
+    app = open_app("review", project="digits")
+    first = first_suspect(engine, run)
+    app.button(key=f"keep-{first.example_id}-0").click().run()
+    second = first_suspect(engine, run)
+    app.button(key=f"keep-{second.example_id}-0").click().run()
+    last = events(engine, project)[0]
+    # Ada decides on top of the second: the offer does not stand any more, and the first must stay.
+    record_decision(engine, NewDecision(second.example_id, 1, "Ada", "exclude"))
+    app.button(key=f"undo-{last.id}").click().run()
+    assert not app.exception
+    assert "Ada excluded it" in app.warning[0].value
+    assert [event.action for event in events(engine, project)] == ["exclude", "keep", "keep"]
+
+
+def test_an_undo_by_the_same_name_elsewhere_is_not_added_to(open_app, engine, digits):
+    project, run = digits
+    app = open_app("review", project="digits")
+    first = first_suspect(engine, run)
+    app.button(key=f"keep-{first.example_id}-0").click().run()
+    ours = events(engine, project)[0]
+    # A second tab, or a second person under the server's account.
+    second = first_suspect(engine, run)
+    record_decision(engine, NewDecision(second.example_id, 0, ours.reviewer, "exclude"))
+    app.button(key=f"undo-{ours.id}").click().run()
+    assert not app.exception
+    assert [event.action for event in events(engine, project)] == ["undo", "exclude", "keep"]
+    assert get_example(engine, second.example_id, run.id).status == "excluded"

@@ -12,7 +12,9 @@ from sqlalchemy import update
 
 from tests.reviews.builders import build_scene
 from tracin_core.errors import InputError, JobError, NotFoundError
+from tracin_core.jobs.cancelling import cancel_job
 from tracin_core.reviews.database import writing
+from tracin_core.reviews.dead_jobs import describe_silence
 from tracin_core.reviews.jobs import (
     PID_TRUSTED_FOR,
     STALE_AFTER,
@@ -181,6 +183,40 @@ def test_a_live_process_is_trusted_through_a_long_sleep_but_not_for_ever(engine,
     assert fail_dead_jobs(engine) == []
     change(engine, job.id, heartbeat_at=utc_now() - PID_TRUSTED_FOR * 1.1)
     assert [one.id for one in fail_dead_jobs(engine)] == [job.id]
+
+
+def test_a_process_number_that_another_program_has_is_no_sign_of_life(engine, scene):
+    # As after a restart of the machine: the number lives, but was started as something else.
+    job = create_job(engine, scene.project.slug, "train", log="logs/job-{id}.log")
+    claim_job(engine, job.id)
+    assert fail_dead_jobs(engine) == []
+    change(engine, job.id, heartbeat_at=utc_now() - STALE_AFTER - timedelta(seconds=1))
+    (dead,) = fail_dead_jobs(engine)
+    assert f"another program has its number {os.getpid()}" in dead.error
+
+
+def test_a_clock_that_was_set_back_keeps_no_job_of_another_host_for_ever(engine, job):
+    claim_job(engine, job.id)
+    change(engine, job.id, hostname="elsewhere", pid=1)
+    change(engine, job.id, heartbeat_at=utc_now() + timedelta(minutes=30))
+    assert fail_dead_jobs(engine) == []
+    change(engine, job.id, heartbeat_at=utc_now() + timedelta(days=400))
+    assert [one.id for one in fail_dead_jobs(engine)] == [job.id]
+
+
+def test_silence_is_told_with_how_long_and_whose(engine, job):
+    claim_job(engine, job.id)
+    assert describe_silence(get_job(engine, job.id)) == ""
+    change(engine, job.id, heartbeat_at=utc_now() - timedelta(minutes=30))
+    told = describe_silence(get_job(engine, job.id))
+    assert f"No sign of life for 30 minutes, though its process {os.getpid()} on" in told
+    assert "cancel it" in told
+    # A terminal's job cannot be told apart from a number that another process got.
+    request_cancel(engine, job.id)
+    assert active_job(engine, get_job(engine, job.id).project_slug) is not None
+    assert cancel_job(engine, job.id).state == "cancelled"
+    with pytest.raises(JobError, match="cancelled already"):
+        heartbeat(engine, job.id)
 
 
 def test_a_job_that_was_never_started_fails(engine, job):

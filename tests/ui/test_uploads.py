@@ -12,7 +12,8 @@ import pytest
 
 from tracin_core.config import Workspace
 from tracin_core.errors import InputError
-from ui.uploads import receive_upload, remove_upload, safe_name, sweep_uploads, upload_folder
+from tracin_core.housekeeping.uploads import remove_upload, sweep_uploads, upload_folder
+from ui.uploads import hold_upload, receive_upload, safe_name
 
 
 @pytest.fixture
@@ -117,10 +118,10 @@ def test_the_sweep_takes_what_is_old_and_used_by_nobody(workspace):
     forgotten, used, fresh = (
         receive_upload(workspace, f"{name}.csv", io.BytesIO(b"x")) for name in "abc"
     )
-    long_ago = time.time() - 3 * 24 * 3600
+    long_ago = time.time() - 601
     for path in (forgotten, used):
         os.utime(path.parent, (long_ago, long_ago))
-    sweep_uploads(workspace, [used])
+    assert sweep_uploads(workspace, [used]) == [forgotten.parent]
     assert [path.exists() for path in (forgotten, used, fresh)] == [False, True, True]
 
 
@@ -131,3 +132,32 @@ def test_a_path_of_the_persons_own_is_never_removed(workspace, tmp_path):
     remove_upload(workspace, workspace.root / "uploads")
     assert own.exists()
     assert upload_folder(workspace, own) is None
+
+
+def test_an_upload_goes_ten_minutes_after_its_page_is_gone_and_never_before(workspace):
+    path = receive_upload(workspace, "a.csv", io.BytesIO(b"x"))
+    hold = hold_upload(workspace, path)
+    long_ago = time.time() - 601
+    os.utime(path.parent, (long_ago, long_ago))
+    assert sweep_uploads(workspace, []) == []
+    del hold  # the session with its state is gone
+    assert sweep_uploads(workspace, []) == [path.parent]
+    assert left_over(workspace) == []
+
+
+def backup_like() -> io.BytesIO:
+    manifest = b'{\n "format": "tracin-project",\n "version": 1}'
+    return zipped({"rows/project.jsonl": b"[]\n", "manifest.json": manifest})
+
+
+@pytest.mark.parametrize("name", ["pets.zip", "pets", "pets.tar.gz"])
+@pytest.mark.parametrize("unpack", [True, False])
+def test_a_backup_stays_as_it_is_wherever_it_is_uploaded(workspace, name, unpack):
+    content = backup_like()
+    path = receive_upload(workspace, name, content, unpack=unpack)
+    assert path.read_bytes() == content.getvalue()
+
+
+def test_an_archive_of_data_is_not_unpacked_where_a_backup_is_expected(workspace):
+    path = receive_upload(workspace, "a.zip", zipped({"cat/1.png": b"1"}), unpack=False)
+    assert zipfile.is_zipfile(path)

@@ -17,14 +17,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Ask, then delete."""
     from tracin_core.commands.asking import ask
-    from tracin_core.commands.opening import open_project
-    from tracin_core.errors import ConfigurationError
-    from tracin_core.housekeeping.deleting import remove_project
+    from tracin_core.commands.opening import open_project, open_workspace
+    from tracin_core.errors import ConfigurationError, NotFoundError
+    from tracin_core.housekeeping.deleting import finish_removal, remove_project
     from tracin_core.housekeeping.disk import describe_bytes, measure_disk_use
     from tracin_core.numerals import counted
     from tracin_core.reviews.progress import review_progress
 
-    opened = open_project(options)
+    try:
+        opened = open_project(options, "delete")
+    except NotFoundError:
+        left = open_workspace(options, "delete")
+        if not finish_removal(left.engine, left.workspace, options.project):
+            raise
+        print(f"Finished a deletion of {options.project} that had been cut off.")
+        return 0
     slug = opened.project.slug
     decisions = review_progress(opened.engine, opened.project.id).decisions
     size = describe_bytes(measure_disk_use(opened.workspace, slug).total)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from tracin_core.commands.numbers import seed, share
+
 NAME = "demo"
 SUMMARY = "Build, train and score the demo projects; goes on where it was stopped."
 _DEMOS = ("digits", "docs")
@@ -20,11 +22,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="which one (default: all)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="chooses the planted errors (default: %(default)s)"
+        "--seed", type=seed, default=0, help="chooses the planted errors (default: %(default)s)"
     )
     parser.add_argument(
         "--noise",
-        type=float,
+        type=share,
         default=0.1,
         metavar="SHARE",
         help="share of train labels made wrong, 0 to 1 (default: %(default)s)",

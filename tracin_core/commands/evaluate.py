@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.reviews.queue import SIGNALS
     from tracin_core.scoring.evaluation import evaluate_detection, expect_from_chance
 
-    opened = open_project(options)
+    opened = open_project(options, "look")
     ranked = _read_scores(opened)
     known, wrong = _find_wrong(opened, ranked)
     detections = [

@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.files import expand_path
     from tracin_core.reviews.export import export_labels
 
-    opened = open_project(options)
+    opened = open_project(options, "look")
     path: Path = expand_path(options.output)
     if not path.parent.is_dir() or path.is_dir():
         what = "is a folder" if path.is_dir() else f"lies in {path.parent}, which does not exist"

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracin_core.commands.numbers import seed, share
+
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
@@ -77,20 +79,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--test-share",
-        type=float,
+        type=share,
         default=0.2,
         metavar="SHARE",
         help="for testing where the data has no split (default: %(default)s)",
     )
     parser.add_argument(
         "--seed",
-        type=int,
+        type=seed,
         default=0,
         help="chooses the split and the planted errors (default: %(default)s)",
     )
     parser.add_argument(
         "--plant",
-        type=float,
+        type=share,
         default=0.0,
         metavar="SHARE",
         help="make this share of the train labels wrong on purpose, to try the tool out",

@@ -8,31 +8,39 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from tracin_core.commands.numbers import row_id, whole
+
 if TYPE_CHECKING:
     from tracin_core.commands.opening import OpenedWorkspace
     from tracin_core.reviews.jobs import Job
 
 NAME = "jobs"
+MOST_LISTED = 100_000
 SUMMARY = "Show running and past jobs; cancel or retry one, or read its log."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare whose jobs, or what to do with one."""
     parser.add_argument("project", metavar="NAME", nargs="?", help="project (default: all)")
-    parser.add_argument("--limit", type=int, default=20, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--limit", type=whole(1, MOST_LISTED), default=20, metavar="N", help="default: %(default)s"
+    )
     parser.add_argument("--format", choices=("table", "json"), default="table")
     actions = parser.add_mutually_exclusive_group()
-    actions.add_argument("--cancel", type=int, metavar="ID", help="stop a job; it can be retried")
-    actions.add_argument("--retry", type=int, metavar="ID", help="start an ended job again")
-    actions.add_argument("--log", type=int, metavar="ID", help="print the end of a job's log")
-    actions.add_argument("--wait", type=int, metavar="ID", help="wait until a job has ended")
+    actions.add_argument(
+        "--cancel", type=row_id, metavar="ID", help="stop a job; it can be retried"
+    )
+    actions.add_argument("--retry", type=row_id, metavar="ID", help="start an ended job again")
+    actions.add_argument("--log", type=row_id, metavar="ID", help="print the end of a job's log")
+    actions.add_argument("--wait", type=row_id, metavar="ID", help="wait until a job has ended")
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what was asked; without an action, print the table."""
     from tracin_core.commands.opening import open_workspace
 
-    opened = open_workspace(options)
+    changes = options.cancel is not None or options.retry is not None
+    opened = open_workspace(options, "work" if changes else "look")
     if options.cancel is not None:
         return _cancel(opened, options.cancel)
     if options.retry is not None:
@@ -48,7 +56,7 @@ def _list(opened: OpenedWorkspace, options: argparse.Namespace) -> int:
     from tracin_core.reviews.jobs import fail_dead_jobs, list_jobs
 
     fail_dead_jobs(opened.engine)
-    jobs = list_jobs(opened.engine, options.project, limit=max(1, options.limit))
+    jobs = list_jobs(opened.engine, options.project, limit=options.limit)
     if options.format == "json":
         print(json.dumps([describe_job(job) for job in jobs], indent=2))
     elif not jobs:
@@ -59,9 +67,9 @@ def _list(opened: OpenedWorkspace, options: argparse.Namespace) -> int:
 
 
 def _cancel(opened: OpenedWorkspace, job_id: int) -> int:
-    from tracin_core.reviews.jobs import request_cancel
+    from tracin_core.jobs.cancelling import cancel_job
 
-    job = request_cancel(opened.engine, job_id)
+    job = cancel_job(opened.engine, job_id)
     said = "is cancelled" if job.state == "cancelled" else "is told to stop"
     print(f"Job {job.id} ({job.kind} {job.project_slug}) {said}; what was finished is kept.")
     return 0
@@ -106,10 +114,13 @@ def describe_job(job: Job) -> dict[str, Any]:
     """Return a job as JSON holds it."""
     from dataclasses import asdict
 
-    return {
+    from tracin_core.reviews.dead_jobs import describe_silence
+
+    told = {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in asdict(job).items()
     }
+    return told | {"silence": describe_silence(job)}
 
 
 def describe_seconds(seconds: float) -> str:
@@ -126,6 +137,7 @@ def _print_table(jobs: list[Job]) -> None:
 
     from tracin_core.commands.queue import excerpt
     from tracin_core.commands.tables import print_table
+    from tracin_core.reviews.dead_jobs import describe_silence
 
     table = Table(title=Text("Jobs, newest first"), title_justify="left")
     for name in ("id", "project", "kind", "state", "progress", "time", "what"):
@@ -138,7 +150,7 @@ def _print_table(jobs: list[Job]) -> None:
             "cancelling" if job.state == "running" and job.cancel_requested else job.state,
             f"{job.progress:.0%}",
             _tell_time(job),
-            excerpt(job.error or job.message, 200),
+            excerpt(job.error or describe_silence(job) or job.message, 300),
         )
         table.add_row(*map(Text, cells))
     print_table(table)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tracin_core.config import Workspace, resolve_workspace
-from tracin_core.errors import NotFoundError
+from tracin_core.errors import DatabaseFullError, NotFoundError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from tracin_core.reviews.projects import Project, Run
+
+
+Use = Literal["work", "look", "delete"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,12 @@ def choose_workspace(options: argparse.Namespace) -> Workspace:
     return resolve_workspace(options.workspace, options.database)
 
 
-def open_workspace(options: argparse.Namespace) -> OpenedWorkspace:
+def open_workspace(options: argparse.Namespace, use: Use = "work") -> OpenedWorkspace:
     """Open the workspace and its database.
+
+    Args:
+        options: What was said on the command line.
+        use: "work" needs to be allowed to write and some room, "look" neither, "delete" no room.
 
     Raises:
         WorkspaceError: If the workspace cannot be used.
@@ -61,12 +68,22 @@ def open_workspace(options: argparse.Namespace) -> OpenedWorkspace:
     from tracin_core.reviews.database import open_database
 
     workspace = choose_workspace(options)
-    workspace.prepare()
-    return OpenedWorkspace(workspace, open_database(workspace.database_url))
+    if use == "work":
+        workspace.prepare()
+    else:
+        workspace.prepare_to_look()
+    url = workspace.database_url
+    try:
+        engine = open_database(url, to_look=use == "look")
+    except DatabaseFullError:
+        if use != "delete":
+            raise
+        engine = open_database(url, alone=True)
+    return OpenedWorkspace(workspace, engine)
 
 
-def open_project(options: argparse.Namespace) -> OpenedProject:
-    """Open the project called ``options.project``.
+def open_project(options: argparse.Namespace, use: Use = "work") -> OpenedProject:
+    """Open the project called ``options.project``; ``use`` as in ``open_workspace``.
 
     Raises:
         WorkspaceError: If the workspace cannot be used.
@@ -75,7 +92,7 @@ def open_project(options: argparse.Namespace) -> OpenedProject:
     """
     from tracin_core.reviews.projects import get_project, list_projects
 
-    opened = open_workspace(options)
+    opened = open_workspace(options, use)
     workspace, engine = opened.workspace, opened.engine
     try:
         project = get_project(engine, options.project)

@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.commands.opening import open_workspace
     from tracin_core.reviews.projects import list_projects
 
-    opened = open_workspace(options)
+    opened = open_workspace(options, "look")
     projects = list_projects(opened.engine, archived=options.archived)
     rows = [describe_project(opened, project) for project in projects]
     if options.format == "json":

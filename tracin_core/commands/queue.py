@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from tracin_core.commands.numbers import whole
 from tracin_core.numerals import residual_text, value_text
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare how many suspects, by which signal, in which form."""
     parser.add_argument("project", metavar="NAME", help="project")
     parser.add_argument(
-        "--top", type=_count, default=20, metavar="N", help="at most 1000; default: 20"
+        "--top", type=whole(1, 1000), default=20, metavar="N", help="at most 1000; default: 20"
     )
     parser.add_argument(
         "--signal", default="self_influence", help="ranked by (default: %(default)s)"
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"There is no signal called {options.signal!r}. Choose one of: {', '.join(SIGNALS)}."
         )
-    opened = open_project(options)
+    opened = open_project(options, "look")
     run = opened.current_run()
     page = fetch_page(opened.engine, run.id, signal=options.signal, page_size=options.top)
     if options.format == "json":
@@ -131,9 +132,3 @@ def _say(value: object) -> str:
     if value is None:
         return "?"
     return value_text(value) if isinstance(value, int | float) else str(value)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is no number from 1 to 1000")
-    return int(text)

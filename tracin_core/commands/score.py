@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 
 from tracin_core.commands.doing import add_background_option
-from tracin_core.commands.work_options import add_model_options, add_scoring_options
+from tracin_core.commands.numbers import whole
+from tracin_core.commands.work_options import (
+    MOST_EPOCHS,
+    add_model_options,
+    add_scoring_options,
+    positive,
+)
 
 NAME = "score"
 SUMMARY = "Score a project with its newest training, or with checkpoints of your own training."
@@ -24,13 +30,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--learning-rate-of-checkpoints",
-        type=float,
+        type=positive,
         metavar="RATE",
         help="where the files do not say it",
     )
     parser.add_argument(
         "--num-checkpoints",
-        type=int,
+        type=whole(1, MOST_EPOCHS),
         metavar="N",
         help="with --checkpoints, how many of them to use at most (default: 8)",
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from tracin_core.commands.numbers import row_id
+
 NAME = "work"
 SUMMARY = "Do a queued job in this process."
 HIDDEN = True  # it is for start_job, not for people
@@ -11,7 +13,7 @@ HIDDEN = True  # it is for start_job, not for people
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare which job."""
-    parser.add_argument("job", type=int, metavar="ID", help="a queued job")
+    parser.add_argument("job", type=row_id, metavar="ID", help="a queued job")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,10 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracin_core.commands.numbers import number, seed, whole
+from tracin_core.terms import LARGEST_NUMBER, LARGEST_RATE
+
 if TYPE_CHECKING:
     from tracin_core.commands.opening import OpenedProject
     from tracin_core.models.own import Consent
 
+# As in `fitting.work_options`, which would load half the program for every other command.
+MOST_EPOCHS = 1_000_000
+positive = number("a number above 0", lambda found: 0 < found <= LARGEST_RATE)
 # Options whose values are paths, as the person who types them sees them.
 _PATHS = ("checkpoints", "weights")
 
@@ -33,20 +39,25 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     """Declare how it is trained; what is not given is chosen by the data."""
     parser.add_argument(
         "--epochs",
-        type=int,
+        type=whole(1, MOST_EPOCHS),
         metavar="N",
         help="passes over the train examples (default: as many as lower the loss on held-out "
         "examples, within three minutes of training)",
     )
-    parser.add_argument("--learning-rate", type=float, metavar="RATE")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="examples")
-    parser.add_argument("--seed", type=int, metavar="N", help="of weights and batches (default: 0)")
+    parser.add_argument("--learning-rate", type=positive, metavar="RATE")
+    parser.add_argument("--batch-size", type=whole(1, LARGEST_NUMBER), metavar="N", help="examples")
     parser.add_argument(
-        "--num-checkpoints", type=int, metavar="N", help="checkpoints that are scored"
+        "--seed", type=seed, metavar="N", help="of weights and batches (default: 0)"
+    )
+    parser.add_argument(
+        "--num-checkpoints",
+        type=whole(1, MOST_EPOCHS),
+        metavar="N",
+        help="checkpoints that are scored",
     )
     parser.add_argument(
         "--patience",
-        type=int,
+        type=whole(1, MOST_EPOCHS),
         metavar="N",
         help="stop after so many epochs without a better test loss",
     )
@@ -179,6 +190,6 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _steps(text: str) -> tuple[int, ...]:
     parts = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts):
-        raise argparse.ArgumentTypeError(f"{text} is no list of steps such as 180,360")
+    if not all(part.strip().isdecimal() and len(part.strip()) < 16 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text[:80]} is no list of steps such as 180,360")
     return tuple(int(part) for part in parts)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracin_core.errors import InputError
-from tracin_core.files import atomic_folder, flush_to_disk
+from tracin_core.files import atomic_folder, flush_to_disk, naming
 
 if TYPE_CHECKING:
     from tracin_core.examples.encoding import Encoder
@@ -76,7 +76,7 @@ def write_cache(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(folder) as building:
         path = building / "inputs.npy"
-        with path.open("wb") as file:
+        with naming(path), path.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, head)
             rows: list[npt.NDArray[Any]] = []
             for position, content in enumerate(contents):

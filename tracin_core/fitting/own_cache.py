@@ -33,6 +33,7 @@ from tracin_core.fitting.stored_examples import ProjectExamples, SplitExamples
 from tracin_core.gradients.structure import find_tensors
 from tracin_core.models.own_code import hash_neighbours
 from tracin_core.models.own_inputs import OwnEncoder, check_repeatable
+from tracin_core.runs.arrays import HEADER_ERRORS
 from tracin_core.terms import Split
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
@@ -106,7 +107,7 @@ def _open(path: Path, encoder: OwnEncoder, examples: SplitExamples) -> StoredInp
     """Open a cache that is whole and holds what the transform makes today."""
     try:
         stored = StoredInputs(path)
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, EOFError, *HEADER_ERRORS):
         return None
     if len(stored) != len(examples):
         return None

@@ -17,7 +17,7 @@ def read_model(training: TrainingInfo) -> Mapping[str, Any] | None:
     """Return the configuration of a training's network; None where its file is damaged."""
     try:
         model = json.loads((training.folder / NETWORK_FILE).read_bytes())["model"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return model if isinstance(model, dict) else None
 

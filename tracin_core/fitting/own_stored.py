@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tracin_core.errors import TracInError
-from tracin_core.files import atomic_folder, flush_to_disk
+from tracin_core.files import atomic_folder, flush_to_disk, naming
 
 ABOUT_FILE = "about.json"
 
@@ -129,7 +129,8 @@ def _write_numbers(
             if num_bytes > most_bytes:
                 raise NotStorableError(f"Expected at most {most_bytes} bytes.")
             for array, file, rows in zip(arrays, files, shapes, strict=True):
-                file.write(array.tobytes())
+                with naming(Path(file.name)):
+                    file.write(array.tobytes())
                 rows.append(array.shape)
     return about, shapes
 

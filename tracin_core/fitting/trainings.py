@@ -90,7 +90,9 @@ def _read(folder: Path) -> TrainingInfo | None:
             seconds=float(sum(course["seconds"])),
             quality=dict(course.get("quality") or {}),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+        return None
+    except RecursionError:  # JSON nested without end
         return None
 
 

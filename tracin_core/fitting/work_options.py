@@ -9,13 +9,21 @@ from typing import Any, Literal, get_args
 from tracin_core.errors import ConfigurationError
 from tracin_core.models.own import Consent
 from tracin_core.runs.config import Rates
-from tracin_core.terms import LayerChoice
+from tracin_core.terms import LARGEST_NUMBER, LARGEST_RATE, LARGEST_SEED, LayerChoice
 
 LabelChoice = Literal["given", "current"]
 _CHOICES = {
     "layers": get_args(LayerChoice),
     "rates": get_args(Rates),
     "labels": get_args(LabelChoice),
+}
+_MOST_EPOCHS = 1_000_000
+_BOUNDS = {
+    "epochs": (1, _MOST_EPOCHS),
+    "batch_size": (1, LARGEST_NUMBER),
+    "seed": (0, LARGEST_SEED),
+    "num_checkpoints": (1, _MOST_EPOCHS),
+    "patience": (1, _MOST_EPOCHS),
 }
 
 
@@ -72,6 +80,20 @@ class WorkOptions:
                 raise ConfigurationError(
                     f"Found {name} = {getattr(self, name)!r}; expected {' or '.join(allowed)}. "
                     "Correct it."
+                )
+        for name, (least, most) in _BOUNDS.items():
+            number = getattr(self, name)
+            if number is not None and not (type(number) is int and least <= number <= most):
+                raise ConfigurationError(
+                    f"Found {name} = {number!r:.80}; expected a whole number from {least:,} to "
+                    f"{most:,}. Correct it."
+                )
+        for name in ("learning_rate", "learning_rate_of_checkpoints"):
+            rate = getattr(self, name)
+            if rate is not None and not (type(rate) in (int, float) and 0 < rate <= LARGEST_RATE):
+                raise ConfigurationError(
+                    f"Found {name} = {rate!r:.80}; expected a number above 0, at most "
+                    f"{LARGEST_RATE:g}. Correct it."
                 )
         if self.steps is not None and not self.steps:
             raise ConfigurationError(

@@ -15,6 +15,7 @@ from tracin_core import __version__
 from tracin_core.config import Workspace
 from tracin_core.errors import WorkspaceError
 from tracin_core.files import exported_file
+from tracin_core.holding import remove_abandoned_temporaries
 from tracin_core.housekeeping.backup_file import (
     FILES,
     MANIFEST,
@@ -25,7 +26,7 @@ from tracin_core.housekeeping.backup_file import (
     is_index,
 )
 from tracin_core.housekeeping.backup_rows import GROUPS, dump_rows
-from tracin_core.reviews.database import reading
+from tracin_core.reviews.database import reading_one_state
 from tracin_core.reviews.projects import Project, get_project
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
@@ -64,6 +65,7 @@ def backup_project(
         WorkspaceError: If a file cannot be read, or the archive cannot be written.
     """
     project = get_project(engine, slug)
+    remove_abandoned_temporaries(path.parent)  # of backups that were killed
     with exported_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         writer = _Writer(archive, on_progress)
         writer.write_rows(engine, project)
@@ -102,9 +104,7 @@ class _Writer:
     def write_rows(self, engine: Engine, project: Project) -> None:
         """Write all tables as they are at one moment."""
         stage = "writing the rows"
-        with reading(engine) as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execution_options(isolation_level="REPEATABLE READ")
+        with reading_one_state(engine) as connection:
             for number, group in enumerate(GROUPS):
                 self._on_progress(Progress(stage, number, len(GROUPS)))
                 lines = dump_rows(connection, group, project.id)

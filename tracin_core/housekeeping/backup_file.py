@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path, PurePath
 from typing import IO, Any
 
@@ -36,6 +37,10 @@ MANIFEST_VALUES_BASE, MANIFEST_VALUES_A_FILE = 10_000, 16
 LARGEST_RATIO = 200
 SMALL = 100 * 10**6  # bytes that are unpacked whatever the ratio
 PIECE = 1024 * 1024  # bytes read at a time
+_EXPECTED = (
+    "Expected a file that `python -m tracin_core backup` wrote. Data of your own is imported "
+    "instead: python -m tracin_core import, or “Import data” on Projects."
+)
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
@@ -103,6 +108,7 @@ def open_backup(path: Path) -> Iterator[tuple[zipfile.ZipFile, Manifest]]:
     try:
         # First of all: to open a pipe would wait for ever.
         check_ordinary(path, "a backup that this program wrote")
+        _check_kind(path)
         with zipfile.ZipFile(path) as archive:
             manifest = _read_manifest(archive)
             _check_names(archive, manifest)
@@ -177,6 +183,17 @@ def is_safe(name: str) -> bool:
     )
 
 
+def _check_kind(path: Path) -> None:
+    """See that a file is a zip archive; one that was cut off begins as one and ends as none."""
+    if zipfile.is_zipfile(path):
+        return
+    with path.open("rb") as file:
+        begins_as_zip = file.read(4) == b"PK\x03\x04"
+    if begins_as_zip:
+        raise _damaged("its end is missing")
+    raise InputError(f"{path.name} is no backup of a project: it is no zip archive. {_EXPECTED}")
+
+
 def is_index(name: str) -> bool:
     """Tell whether a path in a project's folder is a run's index, or lies in one.
 
@@ -195,24 +212,41 @@ def _read_manifest(archive: zipfile.ZipFile) -> Manifest:
         version = content.pop("version")
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            "The file is no backup of a project: it has no readable manifest.json. Expected a "
-            "file that `python -m tracin_core backup` wrote."
+            f"The file is no backup of a project: it has no readable manifest.json. {_EXPECTED}"
         ) from error
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
         raise InputError(
-            f"The backup has format {version!r}. Expected {VERSION}: update the program."
+            f"The backup has format {version!r:.80}. Expected {VERSION}: a newer version of this "
+            "program wrote it. To restore it, update the program."
         )
     try:
         entries = {
-            str(name): FileEntry(int(entry["bytes"]), str(entry["sha256"]))
+            str(name): FileEntry(_size(entry["bytes"]), str(entry["sha256"]))
             for name, entry in content.pop("entries").items()
         }
         links = {str(path): str(other) for path, other in content.pop("links").items()}
-        counts = {str(name): int(count) for name, count in content.pop("counts").items()}
-        texts = {str(name): str(value) for name, value in content.items()}
-        return Manifest(entries=entries, links=links, counts=counts, **texts)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise _damaged("its list of files cannot be read") from error
+        counts = {str(name): _size(count) for name, count in content.pop("counts").items()}
+        texts = {str(name): _plain_text(value) for name, value in content.items()}
+        manifest = Manifest(entries=entries, links=links, counts=counts, **texts)
+        if not 1970 <= datetime.fromisoformat(manifest.created_at).year <= 9000:
+            raise ValueError(f"{manifest.created_at:.40} is no time that can be shown")
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise _damaged(f"its {MANIFEST} cannot be read ({error!s:.80})") from error
+    return manifest
+
+
+def _size(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{value!r:.40} is no number of bytes or rows")
+    return value
+
+
+def _plain_text(value: object) -> str:
+    """Return a text that can be shown; a lone surrogate could be neither drawn nor stored."""
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.40} is no text")
+    value.encode()
+    return value
 
 
 def _read_list(archive: zipfile.ZipFile) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import IO, Any
 
 from sqlalchemy import JSON, Column, ColumnElement, Connection, Select, Table, select
@@ -33,6 +33,8 @@ MOST_VALUES = 1_000_000
 # Characters of the rows that are entered at once, which are all in memory.
 LARGEST_CHUNK = 16 * 1024 * 1024
 CHUNK = 5000
+# Long before and after this program.
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000
 LARGEST_INTEGER = 2**31 - 1  # what PostgreSQL's integer holds
 
 
@@ -123,6 +125,11 @@ def load_rows(group: RowGroup, file: IO[bytes]) -> Iterator[dict[str, Any]]:
             "this version does not know. Expected a backup of this version or an older one: "
             "update the program."
         )
+    if len(set(header)) < len(header):
+        raise InputError(
+            f"The backup's table {group.name} has a column twice. Expected each once. Use another "
+            "backup; nothing was restored."
+        )
     checks = [_check_of(group.table.columns[name]) for name in header]
     for number, values in lines:
         if not isinstance(values, list) or len(values) != len(header):
@@ -130,6 +137,7 @@ def load_rows(group: RowGroup, file: IO[bytes]) -> Iterator[dict[str, Any]]:
                 f"Row {number} of the backup's table {group.name} does not have the "
                 f"{len(header)} values of its columns."
             )
+        _check_missing(group, header)
         row = {}
         for name, check, value in zip(header, checks, values, strict=True):
             try:
@@ -138,6 +146,20 @@ def load_rows(group: RowGroup, file: IO[bytes]) -> Iterator[dict[str, Any]]:
                 place = f"Row {number} of the backup's table {group.name}, column {name}"
                 raise InputError(f"{place}, {error} Nothing was restored.") from error
         yield row
+
+
+def _check_missing(group: RowGroup, header: list[str]) -> None:
+    """See that no column is left out that every version of this program has."""
+    missing = [
+        column.name
+        for column in group.table.columns
+        if column.name not in header and not column.nullable and column.server_default is None
+    ]
+    if missing:
+        raise InputError(
+            f"The backup's table {group.name} lacks the column {', '.join(missing)}. Expected rows "
+            "as this program writes them. Use another backup; nothing was restored."
+        )
 
 
 def in_chunks(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
@@ -238,13 +260,22 @@ def _moment(value: Any) -> datetime:
         raise InputError(f"holds {value!r:.80}. Expected a date and time.") from error
     if moment.tzinfo is None:
         raise InputError(f"holds {value!r:.80}. Expected a time with its zone.")
-    return moment
+    # Such that it can be shown in every zone of the world.
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise InputError(
+            f"holds {value!r:.80}. Expected a time in the years {_FIRST_YEAR} to {_LAST_YEAR}."
+        )
+    return moment.astimezone(UTC)
 
 
 def _plain_json(value: Any) -> Any:
     if not isinstance(value, list | dict):
         raise InputError(f"holds {value!r:.80}. Expected a list or an object.")
-    _text(json.dumps(value, ensure_ascii=False))
+    try:
+        _text(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    except (ValueError, RecursionError) as error:
+        told = "too deep" if isinstance(error, RecursionError) else str(error)
+        raise InputError(f"holds JSON that cannot be stored: {told}.") from error
     return value
 
 

@@ -1,118 +1,269 @@
-"""Delete a project with its files, so that a kill at any moment leaves nothing that stays."""
+"""Delete a project with its files, so that a kill or a full disk leaves nothing that stays.
+
+The order: the project is hidden, which is one small transaction; its files go, which makes room;
+its rows go last, so that until then the database knows what is still to be removed. Each step may
+be repeated, by `delete` again, at the next start of the server, or by the doctor.
+"""
 
 from __future__ import annotations
 
+import os
 import secrets
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 
 from tracin_core.config import Workspace
-from tracin_core.errors import NotFoundError
-from tracin_core.files import disk_errors_explained
+from tracin_core.errors import DatabaseFullError, NotFoundError, TracInError, WorkspaceError
+from tracin_core.files import disk_errors_explained, remove_tree
+from tracin_core.housekeeping.disk import describe_bytes, measure_disk_use
+from tracin_core.housekeeping.marks import MARK, is_marked, marked_folders
 from tracin_core.housekeeping.restored_rows import restored_name
-from tracin_core.importing.staging import identify_database
 from tracin_core.reviews.deleting import (
     delete_hidden_project,
     hide_project,
     list_hidden_projects,
 )
 from tracin_core.reviews.jobs import active_job, fail_dead_jobs, list_jobs
-from tracin_core.reviews.projects import get_project
+from tracin_core.reviews.projects import Project, get_project
 from tracin_core.reviews.unseen import is_being_entered, settle_entries
 from tracin_core.work.logs import log_path
 
-# In a project's folder: the rows of this project go, or are not all there yet. It decides only
-# where the database does not know the project any more.
-MARK = ".unfinished"
 _REMOVED = ".removed-"
+# What goes first where there is no room even to hide a project: what can be made again.
+_DISPENSABLE = ("encoded", "training", "runs")
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A deletion that was cut off, or is at work in another process.
+
+    Attributes:
+        slug: The name that the project had.
+        bytes: What its files still take.
+    """
+
+    slug: str
+    bytes: int
 
 
 def remove_project(engine: Engine, workspace: Workspace, slug: str) -> None:
-    """Delete a project: its rows with every decision, then its files and its jobs' logs.
+    """Delete a project: its files, its jobs' logs, and its rows with every decision.
 
-    The rows go first. From then on no page shows the project, and what is left of it is removed
-    by ``finish_removals`` if this process is killed.
+    Where there is no room to write that it goes, its files go first and make some. Whatever stops
+    it, calling this again goes on, also when no page shows the project any more.
 
     Raises:
-        NotFoundError: If there is no such project.
+        NotFoundError: If there is no such project, and nothing is left of one.
         JobError: If it has an active job.
-        WorkspaceError: If its folder may not be removed; its rows are gone then.
+        DatabaseFullError: If the database has no room, even after the files are gone.
+        WorkspaceError: If its files may not be removed.
     """
-    fail_dead_jobs(engine)
-    project = get_project(engine, slug)
-    logs = [log_path(workspace, job) for job in list_jobs(engine, slug, limit=10_000)]
-    folder = workspace.project_folder(slug)
-    with disk_errors_explained(folder):
-        if folder.is_dir():
-            mark_unfinished(workspace, folder)
-        try:
-            hide_project(engine, project.id)
-        except BaseException:
-            _unmark_if_there(engine, folder)
+    try:
+        project = get_project(engine, slug)
+    except NotFoundError:
+        if not finish_removal(engine, workspace, slug):
             raise
-        # At once: the name is free now, and a new project's files must not get in here.
-        removed = _take_away(folder)
-    delete_hidden_project(engine, project.id)
-    with disk_errors_explained(folder):
-        if removed is not None:
-            shutil.rmtree(removed)
+        return
+    logs = [log_path(workspace, job) for job in list_jobs(engine, slug, limit=None)]
+    _check_removable(workspace.project_folder(slug))
+    _hide(engine, workspace, project)
+    finish_removal(engine, workspace, slug)
+    with disk_errors_explained(workspace.root):
         for log in logs:
             if log is not None:
                 log.unlink(missing_ok=True)
 
 
+def finish_removal(engine: Engine, workspace: Workspace, slug: str) -> bool:
+    """Remove what is left of a project that was being deleted; tell whether there was anything.
+
+    Raises:
+        WorkspaceError: If files of it may not be removed; its rows stay until they are.
+        DatabaseError: If the database cannot be written.
+    """
+    hidden = [
+        project_id
+        for project_id, name in list_hidden_projects(engine)
+        if name == f"{slug}#{project_id}"
+    ]
+    if hidden:
+        _take_away_if_hidden(engine, workspace, slug)
+    folders = _removed_folders(workspace, slug)
+    for folder in folders:
+        with disk_errors_explained(folder):
+            remove_tree(folder)
+    for project_id in hidden:
+        delete_hidden_project(engine, project_id)
+    return bool(hidden or folders)
+
+
+def list_unfinished_removals(engine: Engine, workspace: Workspace) -> list[Unfinished]:
+    """Return the deletions of which something is left, by name."""
+    slugs = {
+        name.partition("#")[0]
+        for project_id, name in list_hidden_projects(engine)
+        if name.endswith(f"#{project_id}")
+    }
+    slugs |= {_slug_of_removed(folder) for folder in _removed_folders(workspace)}
+    return [
+        Unfinished(
+            slug,
+            sum(
+                measure_disk_use(workspace, folder.name).total
+                for folder in _removed_folders(workspace, slug)
+            ),
+        )
+        for slug in sorted(slugs)
+    ]
+
+
 def finish_removals(engine: Engine, workspace: Workspace) -> list[str]:
     """Remove what killed deletions, restorations and imports have left; call it at a start.
 
+    One that cannot be finished keeps none of the others back.
+
     Returns:
         The names of the projects of which something was left.
+
+    Raises:
+        TracInError: Why the first of those that stay could not be removed.
     """
-    found = set()
+    found, failed = set(), []
+
+    def attempt(slug: str, finish: Callable[[], bool]) -> None:
+        try:
+            if finish():
+                found.add(slug)
+        except TracInError as error:
+            failed.append(error)
+
+    for one in list_unfinished_removals(engine, workspace):
+        attempt(one.slug, partial(finish_removal, engine, workspace, one.slug))
     for project_id, name in list_hidden_projects(engine):
         slug = name.partition("#")[0]
-        if is_being_entered(name):
-            if active_job(engine, slug) is None:
-                settle_entries(engine, slug)
-                found.add(slug)
-        elif restored_name(name) is None or active_job(engine, slug) is None:
-            delete_hidden_project(engine, project_id)
-            found.add(slug)
-    for folder in _marked_folders(workspace):
-        if active_job(engine, folder.name) is None and clear_leftovers(
-            engine, workspace, folder.name
-        ):
-            found.add(folder.name)
-    for folder in (workspace.root / "projects").glob(f"{_REMOVED}*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        if active_job(engine, slug) is None:
+            attempt(slug, partial(_finish_other, engine, workspace, slug, project_id, name))
+    for folder in marked_folders(workspace):
+        if active_job(engine, folder.name) is None:
+            attempt(folder.name, partial(clear_leftovers, engine, workspace, folder.name))
     for folder in (workspace.root / "projects").glob(".*.new"):
         slug = folder.name[1:].removesuffix(".new")
-        if _is_marked(workspace, folder) and active_job(engine, slug) is None:
-            shutil.rmtree(folder, ignore_errors=True)
+        if is_marked(workspace, folder, slug) and active_job(engine, slug) is None:
+            attempt(slug, partial(_remove_explained, folder))
+    if failed:
+        raise failed[0]
     return sorted(found)
-
-
-def mark_unfinished(workspace: Workspace, folder: Path) -> None:
-    """Note in a project's folder that it goes if this database does not show the project."""
-    (folder / MARK).write_text(identify_database(workspace), "utf-8")
 
 
 def clear_leftovers(engine: Engine, workspace: Workspace, slug: str) -> bool:
     """Remove a folder whose project was deleted, or never all there; tell whether there was one."""
+    if finish_removal(engine, workspace, slug):
+        return True
     folder = workspace.project_folder(slug)
-    if not _is_marked(workspace, folder) or _unmark_if_there(engine, folder):
+    names = [name for _, name in list_hidden_projects(engine)]
+    is_restored = folder.exists() and slug in map(restored_name, names)
+    if not (is_restored or is_marked(workspace, folder, slug)):
         return False
-    remove_folder(folder)
-    return True
+    if _is_shown(engine, slug):
+        (folder / MARK).unlink(missing_ok=True)
+        return False
+    return _remove_explained(folder)
 
 
 def remove_folder(folder: Path) -> None:
     """Take a folder out of the way in one step, then remove it."""
     removed = _take_away(folder)
     if removed is not None:
-        shutil.rmtree(removed)
+        remove_tree(removed)
+
+
+def _hide(engine: Engine, workspace: Workspace, project: Project) -> None:
+    """Hide a project, with the room that its own files have taken if there is no other."""
+    try:
+        fail_dead_jobs(engine)
+        hide_project(engine, project.id)
+    except DatabaseFullError as error:
+        folder = workspace.project_folder(project.slug)
+        if not _shares_disk(workspace, folder):
+            raise
+        before = measure_disk_use(workspace, project.slug).total
+        for path in _by_worth(folder):
+            _remove_explained(path)
+            try:
+                hide_project(engine, project.id)
+            except DatabaseFullError:
+                continue
+            return
+        raise DatabaseFullError(
+            f"{error} The files of {project.slug} ({describe_bytes(before)}) were removed. Its "
+            "rows are still there: that was not enough room. Free some more space on that disk, "
+            "then delete the project again: it goes on from here."
+        ) from error
+
+
+def _by_worth(folder: Path) -> Iterator[Path]:
+    """Yield what is in a project's folder, what can be made again first."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    for name in (*_DISPENSABLE, *names):
+        if (folder / name).exists():
+            yield folder / name
+
+
+def _shares_disk(workspace: Workspace, folder: Path) -> bool:
+    """Tell whether removing files makes room for the database."""
+    url = make_url(workspace.database_url)
+    if url.get_backend_name() != "sqlite" or not url.database or not folder.exists():
+        return False
+    return Path(url.database).stat().st_dev == folder.stat().st_dev
+
+
+def _check_removable(folder: Path) -> None:
+    """See that a project's folder can be taken away, before anything is.
+
+    Raises:
+        WorkspaceError: If its name or what is in it may not be changed.
+    """
+    for place in (folder.parent, folder):
+        if folder.is_dir() and not os.access(place, os.W_OK | os.X_OK):
+            raise WorkspaceError(
+                f"{place} may not be changed by you, so nothing was deleted. Mend its permissions, "
+                "then delete the project again."
+            )
+
+
+def _finish_other(
+    engine: Engine, workspace: Workspace, slug: str, project_id: int, name: str
+) -> bool:
+    """Settle what a killed import or restoration was entering."""
+    if is_being_entered(name):
+        settle_entries(engine, slug)
+    elif restored_name(name) is not None:
+        # The folder first: the rows say that it is the restoration's.
+        clear_leftovers(engine, workspace, slug)
+        delete_hidden_project(engine, project_id)
+    else:
+        return False
+    return True
+
+
+def _take_away_if_hidden(engine: Engine, workspace: Workspace, slug: str) -> None:
+    """Take the folder of a hidden project away, unless a new project has the name by now."""
+    folder = workspace.project_folder(slug)
+    if not _is_shown(engine, slug):
+        with disk_errors_explained(folder):
+            _take_away(folder)
+
+
+def _is_shown(engine: Engine, slug: str) -> bool:
+    try:
+        get_project(engine, slug)
+    except NotFoundError:
+        return False
+    return True
 
 
 def _take_away(folder: Path) -> Path | None:
@@ -124,25 +275,20 @@ def _take_away(folder: Path) -> Path | None:
     return removed
 
 
-def _marked_folders(workspace: Workspace) -> Iterator[Path]:
-    for mark in sorted((workspace.root / "projects").glob(f"*/{MARK}")):
-        if not mark.parent.name.startswith(".") and _is_marked(workspace, mark.parent):
-            yield mark.parent
-
-
-def _is_marked(workspace: Workspace, folder: Path) -> bool:
-    """Tell whether a folder has a mark of this database: several may share a workspace."""
-    try:
-        return (folder / MARK).read_text("utf-8") == identify_database(workspace)
-    except (OSError, ValueError):
-        return False
-
-
-def _unmark_if_there(engine: Engine, folder: Path) -> bool:
-    """Take the mark off a folder whose project is in the database; tell whether it is."""
-    try:
-        get_project(engine, folder.name)
-    except NotFoundError:
-        return False
-    (folder / MARK).unlink(missing_ok=True)
+def _remove_explained(path: Path) -> bool:
+    with disk_errors_explained(path):
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(path)
+        else:
+            path.unlink(missing_ok=True)
     return True
+
+
+def _removed_folders(workspace: Workspace, slug: str | None = None) -> list[Path]:
+    """Return the folders that were taken away to be removed, of one project or of all."""
+    folders = sorted((workspace.root / "projects").glob(f"{_REMOVED}*"))
+    return [folder for folder in folders if slug in (None, _slug_of_removed(folder))]
+
+
+def _slug_of_removed(folder: Path) -> str:
+    return folder.name.removeprefix(_REMOVED).rpartition("-")[0]

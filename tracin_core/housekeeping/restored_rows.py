@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select, update
@@ -13,7 +12,19 @@ from sqlalchemy.exc import IntegrityError
 
 from tracin_core.errors import InputError, InvalidDecisionError
 from tracin_core.housekeeping.backup_rows import in_chunks
-from tracin_core.reviews.database import writing
+from tracin_core.housekeeping.restored_rules import (
+    EventRules,
+    check_checkpoint,
+    check_fields,
+    check_finite,
+    check_inside,
+    check_names,
+    check_prediction,
+    check_rankings,
+    check_run,
+    check_settings_shape,
+)
+from tracin_core.reviews.database import reading, writing
 from tracin_core.reviews.deleting import delete_hidden_project, list_hidden_projects
 from tracin_core.reviews.example_rules import ExampleRules, NewExample
 from tracin_core.reviews.project_rows import Project, project_of
@@ -59,6 +70,7 @@ class RestoredRows:
         self._project_id: int | None = None
         self._project: Project | None = None
         self._rules: ExampleRules | None = None
+        self._events: EventRules | None = None
         # By table: the ids in the backup, and those in this database.
         self._ids: dict[str, dict[int, int]] = {}
 
@@ -73,6 +85,8 @@ class RestoredRows:
         Raises:
             InputError: If a row does not fit the others or cannot be this program's.
         """
+        if self._project_id is None and table != "project":
+            raise InputError("The backup holds no project. Expected one. Use another backup.")
         enter: Callable[[Connection, list[Row]], None] = getattr(self, f"_enter_{table}")
         for chunk in in_chunks(rows, _CHUNKS.get(table, 5000)):
             try:
@@ -97,8 +111,10 @@ class RestoredRows:
         """Give the project its name, and let people see it.
 
         Raises:
-            InputError: If a project of this name was made meanwhile.
+            InputError: If a project of this name was made meanwhile, or a ranking is not whole.
         """
+        with reading(self._engine) as connection:
+            check_rankings(connection, self._project_id or 0)
         try:
             with writing(self._engine) as connection:
                 connection.execute(
@@ -111,15 +127,25 @@ class RestoredRows:
                 f"A project named {self._slug!r} was made meanwhile. Choose another with --name."
             ) from error
 
+    def is_shown(self) -> bool:
+        """Tell whether people see the project; an interruption may come right after `show`."""
+        hidden = {project_id for project_id, _ in list_hidden_projects(self._engine)}
+        return self._project_id is not None and self._project_id not in hidden
+
     def give_up(self) -> None:
-        """Remove what was entered."""
-        if self._project_id is not None:
+        """Remove what was entered, unless it is shown already."""
+        if self._project_id is not None and not self.is_shown():
             delete_hidden_project(self._engine, self._project_id)
 
     def _enter_project(self, connection: Connection, rows: list[Row]) -> None:
         if self._project_id is not None or len(rows) != 1:
             raise InputError("The backup holds several projects. Expected one.")
         row = rows[0]
+        check_names(row["classes"], "project", "classes")
+        if not isinstance(row["settings"], dict):
+            raise InputError("The backup holds a project whose settings are no object.")
+        check_settings_shape(row["settings"])
+        self._events = EventRules(regression=row["task"] == "regression")
         check_project(self._slug, row["kind"], row["task"], row["classes"], row["settings"])
         hidden = row | {
             "slug": f"{self._slug}{_HIDDEN_NAME}{secrets.token_hex(4)}",
@@ -151,6 +177,7 @@ class RestoredRows:
         assert self._rules is not None  # noqa: S101 - for the type checker
         fields = NewExample.__dataclass_fields__
         for row in rows:
+            check_fields(row)
             values: dict[str, Any] = {name: row.get(name) for name in fields}
             self._rules.check(NewExample(**values))
         olds = {row["key"]: row for row in rows}
@@ -167,32 +194,39 @@ class RestoredRows:
         for row in rows:
             if row["folder"] != f"runs/{row['key']}":
                 raise InputError(f"The backup has a run in the folder {row['folder']!r:.200}.")
-            _check_inside(row["folder"])
-            if not all(isinstance(signal, str) for signal in row["signals"]):
-                raise InputError("The backup has a run whose signals are no names.")
+            check_inside(row["folder"])
+            check_run(row)
             new = insert(RunRow).values(self._moved("run", row)).returning(RunRow.id)
             self._note("run", row, connection.scalars(new).one())
 
     def _enter_checkpoint(self, connection: Connection, rows: list[Row]) -> None:
         for row in rows:
-            _check_inside(row["file"])
+            check_inside(row["file"])
+            check_checkpoint(row)
         connection.execute(insert(CheckpointRow), [self._moved("checkpoint", row) for row in rows])
 
     def _enter_score(self, connection: Connection, rows: list[Row]) -> None:
+        for row in rows:
+            check_finite(row, "score")
         self._insert_plain(connection, ScoreRow, rows)
 
     def _enter_prediction(self, connection: Connection, rows: list[Row]) -> None:
         for row in rows:
+            check_prediction(row)
             self._check_label(row["predicted_label"], "prediction")
         self._insert_plain(connection, PredictionRow, rows)
 
     def _enter_decision(self, connection: Connection, rows: list[Row]) -> None:
         # One by one, in their order: events are read by their ids, and an undo names an earlier.
+        assert self._events is not None  # noqa: S101 - for the type checker
         for row in rows:
+            check_finite(row, "decision")
             self._check_label(row["given_label"], "decision")
             self._check_label(row["new_label"], "decision")
             new = insert(DecisionRow).values(self._moved("decision", row))
             self._note("decision", row, connection.scalars(new.returning(DecisionRow.id)).one())
+            # After the database's own rules, which are about one event alone.
+            self._events.check({"given_value": None, "new_value": None} | row)
 
     def _insert_plain(
         self, connection: Connection, target: type[ScoreRow] | type[PredictionRow], rows: list[Row]
@@ -225,7 +259,9 @@ class RestoredRows:
             ) from None
 
     def _note(self, table: str, row: Row, new: int) -> None:
-        self._ids.setdefault(table, {})[row["id"]] = new
+        if row["id"] in self._ids.setdefault(table, {}):
+            raise InputError(f"The backup's table {table} has the row {row['id']} twice.")
+        self._ids[table][row["id"]] = new
 
     def _check_label(self, label: int | None, table: str) -> None:
         assert self._project is not None  # noqa: S101 - for the type checker
@@ -259,12 +295,3 @@ def restored_name(hidden_name: str) -> str | None:
     """Return which project a hidden one is to become, or None if it is being deleted."""
     slug, restoring, _ = hidden_name.partition(_HIDDEN_NAME)
     return slug if restoring else None
-
-
-def _check_inside(path: str) -> None:
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\\" in path:
-        raise InputError(
-            f"The backup names the path {path!r:.200}, which could lie outside the project's "
-            "folder. Nothing was restored. Do not use this file."
-        )

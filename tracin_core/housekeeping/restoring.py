@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -23,8 +24,10 @@ from tracin_core.housekeeping.backup_file import (
     open_entry,
 )
 from tracin_core.housekeeping.backup_rows import GROUPS, load_rows
-from tracin_core.housekeeping.deleting import MARK, mark_unfinished, remove_folder
+from tracin_core.housekeeping.deleting import remove_folder
+from tracin_core.housekeeping.marks import MARK, mark_unfinished
 from tracin_core.housekeeping.restored_rows import RestoredRows
+from tracin_core.housekeeping.restored_rules import check_count
 from tracin_core.reviews.project_rules import check_slug
 from tracin_core.reviews.projects import Project, get_project
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
@@ -79,21 +82,26 @@ def restore_project(
         folder = workspace.project_folder(name)
         _check_free(engine, folder, name)
         _check_room(workspace, manifest)
+        _check_tables(manifest)
         rows = RestoredRows(engine, name)
+        is_placed = False
         with disk_errors_explained(folder):
             try:
                 with atomic_folder(folder) as building:
                     # Until the project is shown, its folder counts as a leftover.
-                    mark_unfinished(workspace, building)
+                    mark_unfinished(workspace, building, name)
                     _unpack(archive, manifest, building, on_progress)
                     _enter_rows(archive, manifest, rows, on_progress)
+                is_placed = True
+                # First the mark: a project that is shown never bears one.
+                (folder / MARK).unlink()
                 rows.show()
             except BaseException:
-                rows.give_up()
-                if (folder / MARK).exists():
+                # The folder first: until the rows are gone, they say whose it is.
+                if (is_placed or (folder / MARK).exists()) and not rows.is_shown():
                     remove_folder(folder)
+                rows.give_up()
                 raise
-            (folder / MARK).unlink()
     return get_project(engine, name)
 
 
@@ -111,6 +119,18 @@ def _check_free(engine: Engine, folder: Path, name: str) -> None:
         f"There is a project named {name!r} already, and a restoration replaces nothing. Choose "
         "another name with --name, or delete that project first."
     )
+
+
+def _check_tables(manifest: Manifest) -> None:
+    """See that every table of the backup is one that will be entered."""
+    known = {f"{ROWS}/{group.name}.jsonl" for group in GROUPS}
+    others = [name for name in manifest.entries if not name.startswith(f"{FILES}/")]
+    unknown = sorted(set(others) - known)
+    if unknown:
+        raise InputError(
+            f"The backup holds {', '.join(unknown)[:200]}, which this version does not know. "
+            "Expected a backup of this version or an older one: update the program."
+        )
 
 
 def _check_room(workspace: Workspace, manifest: Manifest) -> None:
@@ -155,14 +175,17 @@ def _enter_rows(
     archive: ZipFile, manifest: Manifest, rows: RestoredRows, on_progress: OnProgress
 ) -> None:
     stage, total, done = "entering the rows", max(1, sum(manifest.counts.values())), 0
+    counts: Counter[str] = Counter()
 
     def count(number: int) -> None:
         nonlocal done
         done += number
+        counts[group.name] += number
         on_progress(Progress(stage, min(done, total), total))
 
     on_progress(Progress(stage, 0, total))
     for group in GROUPS:
         with open_entry(archive, manifest, f"{ROWS}/{group.name}.jsonl") as file:
             rows.enter(group.name, load_rows(group, file), count)
+        check_count(group.name, counts[group.name], manifest.counts.get(group.name))
     on_progress(Progress(stage, total, total))

@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 
 from tracin_core.config import Workspace
 from tracin_core.errors import WorkspaceError
-from tracin_core.files import replace_folder
+from tracin_core.files import naming, replace_folder
 from tracin_core.importing.truth import merge_truth
 from tracin_core.reviews.example_rules import NewExample
 from tracin_core.work.locking import project_locked
@@ -56,7 +56,8 @@ class Staging:
         if digest[:2] not in self._folders:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._folders.add(digest[:2])
-        path.write_bytes(data)
+        with naming(path):
+            path.write_bytes(data)
         return name
 
     def read_examples(self) -> Iterator[NewExample]:
@@ -207,7 +208,7 @@ def _may_remove(workspace: Workspace, staging: Path) -> bool:
     """
     owner = _owner_of(staging)
     if owner is not None:
-        return owner == identify_database(workspace)
+        return is_of_database(workspace, owner)
     return staging.is_dir() and all(path.name == _OWNER for path in staging.iterdir())
 
 
@@ -215,11 +216,28 @@ def _owner_of(staging: Path) -> str | None:
     try:
         found = json.loads((staging / _OWNER).read_text("utf-8"))
         return str(found["database"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def identify_database(workspace: Workspace) -> str:
-    """Return a name for the database without its password, the same in every process."""
+    """Return a name for the database without its password, the same in every process.
+
+    A file in the workspace is named by its place there, so that the workspace can be moved.
+    """
     url = make_url(workspace.database_url).set(password=None)
-    return hashlib.sha256(url.render_as_string().encode()).hexdigest()[:16]
+    if url.get_backend_name() == "sqlite" and url.database:
+        path = Path(url.database)
+        if path.is_relative_to(workspace.root):
+            url = url.set(database=f"workspace/{path.relative_to(workspace.root)}")
+    return _hashed(url.render_as_string())
+
+
+def is_of_database(workspace: Workspace, identity: str) -> bool:
+    """Tell whether a name is this database's, also one given before workspaces could be moved."""
+    former = make_url(workspace.database_url).set(password=None).render_as_string()
+    return identity in (identify_database(workspace), _hashed(former))
+
+
+def _hashed(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()[:16]

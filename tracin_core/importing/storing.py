@@ -10,6 +10,7 @@ import numpy as np
 
 from tracin_core.errors import InputError
 from tracin_core.examples.records import content_key
+from tracin_core.files import naming
 from tracin_core.importing.staging import Staging
 from tracin_core.importing.truth import TruthWriter
 from tracin_core.reviews.example_rules import LONGEST_PLACE
@@ -52,7 +53,7 @@ def store_examples(
     done = 0
     truth = TruthWriter(staging.truth) if _has_truth(plan) else None
     try:
-        with staging.examples.open("w", encoding="utf-8") as file:
+        with naming(staging.examples), staging.examples.open("w", encoding="utf-8") as file:
             for number, key, record in _kept_records(source, survey, plan):
                 split = SPLITS[plan.splits[number]]
                 row = {"key": key, "split": split, "position": following[split]}

@@ -118,7 +118,7 @@ def read_record(workspace: Workspace, slug: str) -> DemoRecord | None:
     """Return what ``demo.json`` says, or None where there is none that can be read."""
     try:
         return DemoRecord(**json.loads(_record_path(workspace, slug).read_text("utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return None
 
 

@@ -111,9 +111,13 @@ def _check_annoy() -> Iterator[Finding]:
 
 
 def _check_workspace(workspace: Workspace) -> Iterator[Finding]:
-    workspace.prepare()
+    obstacle = workspace.prepare_to_look()
     free = shutil.disk_usage(workspace.root).free
-    text = f"{workspace.root}, writable, {free / 1e9:.1f} GB free"
+    if obstacle and free >= SCARCE_BYTES:
+        text = f"{obstacle} It can be looked at and exported; nothing can be recorded in it."
+        yield Finding("note", "workspace", text)
+        return
+    text = f"{workspace.root}, {'not ' if obstacle else ''}writable, {free / 1e9:.1f} GB free"
     if free < SCARCE_BYTES:
         text += ". Free some space: training and scoring may stop for lack of it."
         yield Finding("broken", "workspace", text)
@@ -128,7 +132,7 @@ def _check_database(workspace: Workspace) -> Iterator[Finding]:
     from tracin_core.reviews.projects import list_projects
     from tracin_core.reviews.schema import SCHEMA_REVISION
 
-    engine = open_database(workspace.database_url)
+    engine = open_database(workspace.database_url, to_look=True)
     url = engine.url.render_as_string(hide_password=True)
     if engine.dialect.name == "sqlite":
         with engine.connect() as connection:
@@ -151,8 +155,11 @@ def _check_database(workspace: Workspace) -> Iterator[Finding]:
 def _check_jobs(workspace: Workspace, engine: Engine) -> Iterator[Finding]:
     """Close the books on dead jobs, and take away what killed deletions have left."""
     from tracin_core.housekeeping.deleting import finish_removals
+    from tracin_core.housekeeping.leftovers import remove_abandoned
+    from tracin_core.housekeeping.marks import MARK, list_moved_leftovers
     from tracin_core.importing.importing import remove_killed_imports
     from tracin_core.jobs.carrying_out import describe_work
+    from tracin_core.reviews.database import is_read_only
     from tracin_core.reviews.jobs import ACTIVE, fail_dead_jobs, list_jobs
 
     for job in fail_dead_jobs(engine):
@@ -161,11 +168,21 @@ def _check_jobs(workspace: Workspace, engine: Engine) -> Iterator[Finding]:
     active = [job for job in list_jobs(engine) if job.state in ACTIVE]
     told = [f"{describe_work(job)} is {job.state}, {job.progress:.0%}" for job in active]
     yield Finding("ok", "jobs", "; ".join(told) or "none is running")
+    if is_read_only(engine):
+        return
+    for path in remove_abandoned(engine, workspace):
+        yield Finding("note", "leftovers", f"Removed {path}, which a killed process had left.")
     for slug in remove_killed_imports(engine, workspace):
         text = "Removed what an unfinished import had left. Import the data again."
         yield Finding("note", f"project {slug}", text)
     for slug in finish_removals(engine, workspace):
         yield Finding("note", f"project {slug}", "Removed what an unfinished deletion had left.")
+    for folder in list_moved_leftovers(workspace):
+        text = (
+            f"{folder} bears the mark of an unfinished restoration and has been moved since, so it "
+            f"is left alone. Remove it, or remove the file {MARK} in it."
+        )
+        yield Finding("note", "leftovers", text)
 
 
 def _check_project(workspace: Workspace, engine: Engine, project: Project) -> Iterator[Finding]:

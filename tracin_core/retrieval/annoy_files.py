@@ -14,6 +14,7 @@ from tracin_core.retrieval.annoy_bands import AnnoyBands
 from tracin_core.retrieval.band import AnnoyLike, Band, Effort
 from tracin_core.retrieval.scan import Scan
 from tracin_core.retrieval.vectors import Matrix, Numbers, Positions
+from tracin_core.runs.arrays import HEADER_ERRORS
 
 _LAYOUT = "bands.json"
 _ORDER = "order.npy"
@@ -96,7 +97,7 @@ def open_bands(
                 _load(annoy, folder / name_annoy_file(entry["start"]), entry["annoy_bytes"])
             bands.append(Band(entry["largest_norm"], positions, scan, annoy))
         _check(len(order) == len(vectors) and used == len(rows), "sizes differ")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, EOFError, *HEADER_ERRORS) as error:
         raise RetrievalError(
             f"The index in {folder} is incomplete or corrupt ({error}); expected the files that "
             "were saved with it. Delete the folder and build the index again."

@@ -17,6 +17,7 @@ from tracin_core.retrieval.exact import CosineSearch, ExactSearch
 from tracin_core.retrieval.index_record import IndexRecord, Kind, check_files, read_record
 from tracin_core.retrieval.queries import Found, Measure, Searcher, Side
 from tracin_core.retrieval.vectors import Numbers, as_vectors, compute_fingerprint
+from tracin_core.runs.arrays import HEADER_ERRORS
 
 NORMS_FILE = "norms.npy"
 BANDS_FOLDER = "bands"
@@ -153,7 +154,13 @@ def open_index(
     exact = ExactSearch(vectors, _read_norms(folder, len(vectors)))
     if record.kind == "exact":
         return Index(record, exact)
-    effort = Effort(**record.effort)
+    try:
+        effort = Effort(**record.effort)
+    except TypeError as error:
+        raise RetrievalError(
+            f"The index in {folder} is corrupt ({error}). Delete the folder and build the index "
+            "again."
+        ) from error
     bands = open_bands(vectors, exact.norms, effort, folder / BANDS_FOLDER, factory=annoy_factory)
     return Index(record, exact, bands)
 
@@ -164,8 +171,8 @@ def _read_norms(folder: Path, rows: int) -> Numbers:
         if norms.shape == (rows,) and norms.dtype == np.float64:
             return norms
         problem = f"{norms.dtype} of shape {norms.shape}"
-    except (OSError, ValueError, EOFError) as error:
-        problem = str(error)
+    except (OSError, ValueError, EOFError, *HEADER_ERRORS) as error:
+        problem = str(error) or type(error).__name__
     raise RetrievalError(
         f"{folder / NORMS_FILE} is missing or corrupt ({problem}); expected {rows} norms. "
         "Delete the folder and build the index again."

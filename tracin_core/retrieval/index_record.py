@@ -110,10 +110,11 @@ def read_record(folder: Path) -> IndexRecord:
         if version <= SCHEMA_VERSION:
             values.setdefault("digests", None)
             record = IndexRecord(**{f.name: values[f.name] for f in fields(IndexRecord)})
-            if record.kind in ("exact", "annoy"):
-                return record
-            raise ValueError(f"kind {record.kind!r}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            if record.kind not in ("exact", "annoy"):
+                raise ValueError(f"kind {record.kind!r:.80}")
+            _check_types(record)
+            return record
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, OverflowError) as error:
         raise RetrievalError(
             f"Found no sound index in {folder} ({type(error).__name__}: {error}); expected the "
             "folder that build_index wrote. Delete the folder and build the index again."
@@ -122,3 +123,22 @@ def read_record(folder: Path) -> IndexRecord:
         f"The index in {folder} has schema version {version}; this program reads up to "
         f"{SCHEMA_VERSION}. Update the program, or delete the folder and build the index again."
     )
+
+
+def _check_types(record: IndexRecord) -> None:
+    """See that the values are of the types that searches rely on.
+
+    Raises:
+        TypeError: If one is not.
+    """
+    for name in ("rows", "dimensions"):
+        if type(getattr(record, name)) is not int:
+            raise TypeError(f"{name} is no whole number")
+    for name in ("recalls", "timings", "effort"):
+        numbers = getattr(record, name)
+        if not isinstance(numbers, dict) or not all(
+            type(value) in (int, float) for value in numbers.values()
+        ):
+            raise TypeError(f"{name} are no numbers")
+    if not record.recalls:
+        raise TypeError("recalls are missing")

@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
-from tracin_core.errors import DatabaseError
+from tracin_core.errors import DatabaseError, DatabaseFullError
 from tracin_core.reviews import sqlite
 from tracin_core.reviews.failures import explain
 from tracin_core.reviews.schema import SCHEMA_REVISION
+from tracin_core.reviews.sqlite_file import FILE_OPTION, DatabaseFile
 
 # Seconds to wait for a server before it counts as unreachable.
 CONNECT_TIMEOUT = 10
@@ -22,7 +25,7 @@ CONNECT_TIMEOUT = 10
 MIGRATION_LOCK = 0x7472_6163
 
 
-def open_database(url: str) -> Engine:
+def open_database(url: str, *, to_look: bool = False, alone: bool = False) -> Engine:
     """Open a database, making and migrating it where needed.
 
     Several processes may open a new database at once: one migrates, the others wait. A database
@@ -30,6 +33,10 @@ def open_database(url: str) -> Engine:
 
     Args:
         url: ``sqlite:///path`` or ``postgresql://user:password@host/name``.
+        to_look: Whether a file that cannot be written is opened to be looked at; whatever then
+            writes is refused with what is in the way.
+        alone: Whether a SQLite file is kept from all other processes, as can be done on a disk
+            that is full.
 
     Returns:
         The engine; dispose of it when done, or keep it for the life of the process.
@@ -39,12 +46,27 @@ def open_database(url: str) -> Engine:
             from a newer version of this program, damaged, unwritable, full or unreachable.
     """
     parsed = _parse_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        sqlite.prepare_file(parsed)
-    engine = _create_engine(parsed)
+    if parsed.get_backend_name() != "sqlite":
+        arguments = {"connect_timeout": CONNECT_TIMEOUT}
+        return _opened(_create_engine(parsed, connect_args=arguments))
+    writable = sqlite.prepare_file(parsed, to_look=to_look)
+    path = Path(str(parsed.database)).absolute()
+    try:
+        file = DatabaseFile(path, read_only=not writable, alone=alone)
+        return _opened(_create_sqlite_engine(parsed, file))
+    except DatabaseFullError:
+        if not to_look:
+            raise
+        # What processes share beside the file has no room, but looking can do without.
+        return _opened(_create_sqlite_engine(parsed, DatabaseFile(path, read_only=True)))
+
+
+def _opened(engine: Engine) -> Engine:
+    """Return an engine whose database is up to date."""
     try:
         with explained(engine.url):
             if _read_revision(engine) != SCHEMA_REVISION:
+                _check_writable(engine)
                 _migrate(engine)
     except BaseException:
         engine.dispose()
@@ -64,6 +86,22 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def reading_one_state(engine: Engine) -> Iterator[Connection]:
+    """Give a connection whose queries see one state of the database, on PostgreSQL too.
+
+    For what must fit together: an example that is shown as pending, and the version that a
+    decision about it names. There each statement would otherwise see what was committed meanwhile.
+
+    Raises:
+        DatabaseError: If the database fails.
+    """
+    with reading(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """Give a connection inside one write transaction, committed at the end.
 
@@ -73,12 +111,16 @@ def writing(engine: Engine) -> Iterator[Connection]:
     Raises:
         DatabaseError: If the database fails; then nothing was written.
     """
+    _check_writable(engine)
+    file: DatabaseFile | None = engine.get_execution_options().get(FILE_OPTION)
     with (
         explained(engine.url),
         engine.connect().execution_options(**{sqlite.WRITE_OPTION: True}) as connection,
         connection.begin(),
     ):
         yield connection
+        if file is not None:
+            file.check()  # the last moment: what is committed must be where it is looked for
 
 
 @contextmanager
@@ -116,17 +158,15 @@ def _parse_url(url: str) -> URL:
     return parsed
 
 
-def _create_engine(url: URL) -> Engine:
-    on_sqlite = url.get_backend_name() == "sqlite"
-    arguments = {} if on_sqlite else {"connect_timeout": CONNECT_TIMEOUT}
+def _create_engine(url: URL, **options: Any) -> Engine:
     try:
         # A server may restart between two clicks: test a pooled connection before using it.
-        engine = create_engine(
+        return create_engine(
             url,
-            pool_pre_ping=not on_sqlite,
-            connect_args=arguments,
+            pool_pre_ping=url.get_backend_name() != "sqlite",
             # Readable, and so that a search finds what it looks for: "é", not "\u00e9".
             json_serializer=partial(json.dumps, ensure_ascii=False, allow_nan=False),
+            **options,
         )
     except ModuleNotFoundError as error:
         raise DatabaseError(
@@ -138,10 +178,40 @@ def _create_engine(url: URL) -> Engine:
             f"The driver of {url.drivername} cannot be loaded: {error}. Expected sqlite:///… or "
             "postgresql://… with psycopg 3 (pip install 'psycopg[binary]')."
         ) from error
-    if on_sqlite:
-        event.listen(engine, "connect", sqlite.configure_connection)
-        event.listen(engine, "begin", sqlite.begin_transaction)
+
+
+def _create_sqlite_engine(url: URL, file: DatabaseFile) -> Engine:
+    # What is only looked at is opened for each look: whoever can write it may have done so.
+    pool = {"poolclass": NullPool} if file.read_only else {}
+    engine = _create_engine(
+        url, creator=file.connect, execution_options={FILE_OPTION: file}, **pool
+    )
+
+    def see_same_file(connection: Any, record: Any, proxy: Any) -> None:
+        file.check()
+        file.check_content(connection)
+
+    configure = sqlite.configure_reader if file.read_only else sqlite.configure_connection
+    event.listen(engine, "connect", configure)
+    event.listen(engine, "begin", sqlite.begin_transaction)
+    event.listen(engine, "checkout", see_same_file)
     return engine
+
+
+def is_read_only(engine: Engine) -> bool:
+    """Tell whether a database was opened to be looked at, because it cannot be written."""
+    file: DatabaseFile | None = engine.get_execution_options().get(FILE_OPTION)
+    return file is not None and file.read_only
+
+
+def _check_writable(engine: Engine) -> None:
+    if is_read_only(engine):
+        raise DatabaseError(
+            f"The database {engine.url.database} cannot be written: it or its folder is read-only "
+            "for you. It can be looked at and exported, but nothing can be recorded in it, and one "
+            "of an older version cannot be brought up to date. Mend the permissions, or copy the "
+            "workspace to where you may write and name that with --workspace."
+        )
 
 
 def _read_revision(engine: Engine) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, and_, select
 
 from tracin_core.errors import NotFoundError
-from tracin_core.reviews.database import reading
+from tracin_core.reviews.database import reading, reading_one_state
 from tracin_core.reviews.events import (
     effective,
     label_of_example,
@@ -95,13 +95,18 @@ def get_example(engine: Engine, example_id: int, run_id: int | None) -> ExampleV
     Raises:
         NotFoundError: If there is no such example.
     """
-    with reading(engine) as connection:
-        views = load_views(connection, [example_id], run_id)
-        if not views:
-            raise NotFoundError(
-                f"Found no example with id {example_id}. Open one from the queue instead."
-            )
-        return _with_scores(connection, views, run_id)[example_id]
+    with reading_one_state(engine) as connection:
+        return example_in(connection, example_id, run_id)
+
+
+def example_in(connection: Connection, example_id: int, run_id: int | None) -> ExampleView:
+    """Do the work of `get_example` inside a transaction."""
+    views = load_views(connection, [example_id], run_id)
+    if not views:
+        raise NotFoundError(
+            f"Found no example with id {example_id}. Open one from the queue instead."
+        )
+    return _with_scores(connection, views, run_id)[example_id]
 
 
 def find_by_positions(

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, Select, select
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import exported_file
-from tracin_core.reviews.database import reading
+from tracin_core.reviews.database import reading_one_state
 from tracin_core.reviews.events import (
     UNDECIDED,
     effective,
@@ -92,7 +92,8 @@ def export_labels(
         raise ConfigurationError(
             f"Found the export format {format!r}. Expected one of {', '.join(WRITERS)}."
         )
-    with reading(engine) as connection:
+    # The classes and the labels that name them must be of one moment: a project can grow.
+    with reading_one_state(engine) as connection:
         project = project_in(connection, project_id)
         if path is None:
             buffer = io.BytesIO()

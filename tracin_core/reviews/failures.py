@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import resource
+
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from tracin_core.errors import DatabaseError
+from tracin_core.errors import DatabaseError, DatabaseFullError
 
+_NO_ROOM = ("disk is full", "no space left", "disk i/o error", "could not extend file")
 # (part of the driver's message in lower case, what it means and what to do). SQLite's texts
 # are those of sqlite3_errstr(), PostgreSQL's those of its error codes' messages.
 _MEANINGS = (
@@ -23,9 +26,9 @@ _MEANINGS = (
         "folder too. Mend the permissions, or name another database with --database.",
     ),
     (
-        ("disk is full", "no space left", "disk i/o error", "could not extend file"),
-        "could not be written: the disk is full or failing. Nothing of the last step was kept. "
-        "Free some space and try again.",
+        _NO_ROOM,
+        "could not be written: the disk is full or failing{limit}. Nothing of the last step was "
+        "kept. Free some space and try again.",
     ),
     (
         ("already exists",),
@@ -71,6 +74,14 @@ _MEANINGS = (
 )
 
 
+def _describe_limit() -> str:
+    """Name the limit for a file's size, which SQLite meets as a failing disk."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit == resource.RLIM_INFINITY:
+        return ""
+    return f", or its file is at this process's limit of {limit:,} bytes (`ulimit -f`)"
+
+
 def explain(error: SQLAlchemyError, url: URL) -> DatabaseError | None:
     """Say in plain words what stopped the database.
 
@@ -91,7 +102,9 @@ def explain(error: SQLAlchemyError, url: URL) -> DatabaseError | None:
     lowered = answer.lower()
     for parts, meaning in _MEANINGS:
         if any(part in lowered for part in parts):
-            return DatabaseError(f"{place} {meaning} (It answered: {answer})")
+            kind = DatabaseFullError if parts is _NO_ROOM else DatabaseError
+            told = meaning.replace("{limit}", _describe_limit())
+            return kind(f"{place} {told} (It answered: {answer})")
     if isinstance(error, OperationalError) and not url.drivername.startswith("sqlite"):
         return DatabaseError(
             f"{place} could not do what was asked. Check that the server is well and the URL "

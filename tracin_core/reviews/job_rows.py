@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -73,11 +73,26 @@ def active_job(engine: Engine, slug: str) -> Job | None:
     return None if row is None else Job(**row._mapping)
 
 
-def list_jobs(engine: Engine, slug: str | None = None, limit: int = 50) -> list[Job]:
-    """Return the jobs of a project, or of all for None, newest first."""
+def list_jobs(
+    engine: Engine,
+    slug: str | None = None,
+    limit: int | None = 50,
+    *,
+    kinds: Sequence[str] | None = None,
+) -> list[Job]:
+    """Return the jobs of a project, or of all for None, newest first.
+
+    Args:
+        engine: The database.
+        slug: The project's name.
+        limit: At most so many; None for all.
+        kinds: Of these kinds alone.
+    """
     query = select(JobRow.__table__).order_by(JobRow.id.desc()).limit(limit)
     if slug is not None:
         query = query.where(JobRow.project_slug == slug)
+    if kinds is not None:
+        query = query.where(JobRow.kind.in_(kinds))
     with reading(engine) as connection:
         return [Job(**row._mapping) for row in connection.execute(query)]
 

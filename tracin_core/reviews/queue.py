@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, Select, select
 
 from tracin_core.errors import InputError, NotFoundError
-from tracin_core.reviews.database import reading
+from tracin_core.reviews.database import reading, reading_one_state
 from tracin_core.reviews.events import effective
 from tracin_core.reviews.examples import load_views, percentile_of, scores_of
 from tracin_core.reviews.queue_filter import (
@@ -116,7 +116,7 @@ def fetch_page(
             f"{LARGEST_PAGE} rows: go to the first page."
         )
     first = (page - 1) * page_size
-    with reading(engine) as connection:
+    with reading_one_state(engine) as connection:
         run = _ranked_run(connection, run_id, signal)
         total = count_passing(connection, run, signal, filter)
         if first >= total:
@@ -148,20 +148,32 @@ def next_suspect(
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal.
     """
+    with reading_one_state(engine) as connection:
+        return next_in(connection, run_id, signal=signal, filter=filter, after_rank=after_rank)
+
+
+def next_in(
+    connection: Connection,
+    run_id: int,
+    *,
+    signal: str,
+    filter: QueueFilter,
+    after_rank: int | None = None,
+) -> QueueRow | None:
+    """Do the work of `next_suspect` inside a transaction that sees one state."""
     if filter.status == "reviewed":
         return None
-    with reading(engine) as connection:
-        run = _ranked_run(connection, run_id, signal)
-        conditions = filter_conditions(connection, run, filter, with_status=False)
-        pending = _ranking(run, signal).where(~is_decided(), *conditions).limit(1)
-        queries: list[Select[*tuple[Any, ...]]] = [pending]
-        if after_rank is not None:
-            queries.insert(0, pending.where(ScoreRow.rank > after_rank))
-        queries.append(_skipped(run, signal).where(*conditions).limit(1))
-        for query in queries:
-            found = connection.execute(query).all()
-            if found:
-                return _rows(connection, run, found)[0]
+    run = _ranked_run(connection, run_id, signal)
+    conditions = filter_conditions(connection, run, filter, with_status=False)
+    pending = _ranking(run, signal).where(~is_decided(), *conditions).limit(1)
+    queries: list[Select[*tuple[Any, ...]]] = [pending]
+    if after_rank is not None:
+        queries.insert(0, pending.where(ScoreRow.rank > after_rank))
+    queries.append(_skipped(run, signal).where(*conditions).limit(1))
+    for query in queries:
+        found = connection.execute(query).all()
+        if found:
+            return _rows(connection, run, found)[0]
     return None
 
 

@@ -24,8 +24,15 @@ LOCK_POLL = 0.002
 CACHE_SIZE = 32 * 1024
 
 
-def prepare_file(url: URL) -> None:
+def prepare_file(url: URL, *, to_look: bool = False) -> bool:
     """Make the folder of a database file and see that both can be written.
+
+    Args:
+        url: Where it is.
+        to_look: Whether being allowed to read a file that exists is enough.
+
+    Returns:
+        Whether the file can be written.
 
     Raises:
         DatabaseError: If there is no file in the URL, or it or its folder cannot be written.
@@ -53,10 +60,21 @@ def prepare_file(url: URL) -> None:
         )
     for place in places:
         if not os.access(place, os.W_OK):
+            if to_look and path.is_file() and os.access(path, os.R_OK):
+                return False
             raise DatabaseError(
                 f"The database {path} cannot be written: {place} is read-only for you. Mend the "
                 "permissions, or name another database with --database."
             )
+    return True
+
+
+def configure_reader(connection: sqlite3.Connection, record: Any) -> None:
+    """Set a connection up that only looks."""
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_SIZE}")
 
 
 def configure_connection(connection: sqlite3.Connection, record: Any) -> None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from tokenize import TokenError
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tracin_core.files import atomic_file
+from tracin_core.files import atomic_file, naming
+
+# What NumPy raises for headers that were changed, beside ValueError: they are Python literals.
+HEADER_ERRORS = (
+    *(SyntaxError, TokenError, RecursionError, MemoryError, OverflowError),
+    *(TypeError, AttributeError, KeyError, IndexError),
+)
 
 
 def write_array(path: Path, values: npt.ArrayLike) -> None:
@@ -49,7 +56,7 @@ def write_rows(path: Path, start: int, rows: npt.NDArray[np.float32]) -> None:
         ValueError: If they do not fit into the array.
     """
     rows = np.ascontiguousarray(rows, dtype="<f4")
-    with path.open("r+b") as file:
+    with naming(path), path.open("r+b") as file:
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         if shape[1:] != rows.shape[1:] or start + len(rows) > shape[0] or dtype != rows.dtype:
@@ -73,7 +80,10 @@ def open_array(path: Path, shape: tuple[int, int | None]) -> npt.NDArray[np.floa
     """
     # There is no memory map of nothing.
     mode: Literal["r"] | None = "r" if shape[0] else None
-    array: npt.NDArray[np.float32] = np.load(path, mmap_mode=mode, allow_pickle=False)
+    try:
+        array: npt.NDArray[np.float32] = np.load(path, mmap_mode=mode, allow_pickle=False)
+    except HEADER_ERRORS as error:
+        raise ValueError(f"its header cannot be read: {type(error).__name__}") from error
     columns = array.shape[-1] if shape[1] is None else shape[1]
     if array.shape != (shape[0], columns) or array.dtype != np.float32:
         raise ValueError(

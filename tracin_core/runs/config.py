@@ -188,7 +188,7 @@ class RunConfig:
         """
         try:
             return cls._from_dict(json.loads(text))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigurationError(f"It is not a run's configuration ({error}).") from error
 
     @classmethod

@@ -27,6 +27,11 @@ from tracin_core.runs.signals import (
 from tracin_core.terms import SPLITS, Layers, Split
 
 _T = TypeVar("_T")
+# What NumPy, Arrow and JSON raise for files that are cut off, changed, or something else.
+_DAMAGED = (
+    *(pa.ArrowException, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError),
+    *(RecursionError, MemoryError, OverflowError),
+)
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,8 @@ class RunFolder:
         config = self.read_config()
         self._check_position(config, split, position)
         stored = self._open_probabilities(config, split)[position]
-        return unpack_probabilities(stored, len(config.classes))
+        path = self.probabilities_path(split)
+        return self._read(path, lambda _: unpack_probabilities(stored, len(config.classes)))
 
     def probabilities(self, split: Split) -> npt.NDArray[np.float32]:
         """Open one split's class probabilities as they are stored, a read-only memory map.
@@ -237,8 +243,7 @@ class RunFolder:
             raise RunFolderError(
                 f"The run's file {path} may not be read: {error.strerror}. Mend its permissions."
             ) from error
-        # What NumPy and Arrow raise for files that are cut off, or something else altogether.
-        except (pa.ArrowException, OSError, EOFError, ValueError, KeyError) as error:
+        except _DAMAGED as error:
             raise self._broken(path, f"It cannot be used: {_first_line(error)}.") from error
 
     def _broken(self, path: Path, found: str) -> RunFolderError:

@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tracin_core.files import write_text
+from tracin_core.files import naming, write_text
 from tracin_core.terms import Split
 
 
@@ -60,7 +60,7 @@ class Journal:
         try:
             head, *lines = [json.loads(line) for line in whole.splitlines()]
             shards = [FinishedShard(**line) for line in lines]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return None
         if head != {"made_from": made_from}:
             return None
@@ -70,7 +70,7 @@ class Journal:
 
     def record(self, shard: FinishedShard) -> None:
         """Note a shard whose numbers are on the disk already."""
-        with self._path.open("ab") as file:
+        with naming(self._path), self._path.open("ab") as file:
             file.write(json.dumps(asdict(shard)).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())

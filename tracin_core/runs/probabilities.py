@@ -42,11 +42,17 @@ def unpack_probabilities(stored: Floats, num_classes: int) -> Floats:
     """Return an example's class probabilities, shape ``(K,)``.
 
     Of many classes, all but the largest ones are zero; together they are what is missing to 1.
+
+    Raises:
+        ValueError: If a stored class is none of theirs.
     """
     if num_classes <= STORED_CLASSES:
         return np.array(stored)
+    classes = stored[LARGEST_STORED:]
+    if not ((classes >= 0) & (classes < num_classes)).all():
+        raise ValueError(f"found classes outside 0 to {num_classes - 1}")
     probabilities = np.zeros(num_classes, dtype=np.float32)
-    probabilities[stored[LARGEST_STORED:].astype(np.int64)] = stored[:LARGEST_STORED]
+    probabilities[classes.astype(np.int64)] = stored[:LARGEST_STORED]
     return probabilities
 
 

@@ -119,7 +119,7 @@ def read_example_signals(path: Path, position: int, num_checkpoints: int) -> Sig
         Arrays of shape ``(C,)``.
     """
     rows = _read_rows(path, position * num_checkpoints, (position + 1) * num_checkpoints)
-    return Signals(**{name: rows.column(name).to_numpy() for name in _names_in(rows)})
+    return _signals({name: rows.column(name).to_numpy() for name in _names_in(rows)})
 
 
 def read_signals_between(path: Path, start: int, stop: int, num_checkpoints: int) -> Signals:
@@ -136,12 +136,25 @@ def read_all_signals(path: Path, num_checkpoints: int) -> Signals:
 
 
 def _as_matrices(table: Any, num_checkpoints: int) -> Signals:
-    return Signals(
-        **{
+    return _signals(
+        {
             name: table.column(name).to_numpy().reshape(-1, num_checkpoints).T
             for name in _names_in(table)
         }
     )
+
+
+def _signals(columns: dict[str, Any]) -> Signals:
+    """Return signals of columns that are numbers.
+
+    Raises:
+        ValueError: If one is not.
+        TypeError: If one is missing.
+    """
+    for name, values in columns.items():
+        if values.dtype.kind not in "fiu":
+            raise ValueError(f"its column {name} holds {values.dtype}, expected numbers")
+    return Signals(**columns)
 
 
 def check_rows(path: Path, expected: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import weakref
 import zipfile
 from collections.abc import Callable
@@ -12,8 +11,10 @@ from pathlib import Path
 
 from tracin_core.errors import InputError
 from tracin_core.files import check_ordinary, disk_errors_explained, expand_path
+from tracin_core.holding import FolderHold, make_unpacking_folder
 from tracin_core.sources.accepted_options import check_have_effect, check_used
 from tracin_core.sources.archive_bounds import is_tar, open_zip
+from tracin_core.sources.backups import BackupFoundError, is_backup
 from tracin_core.sources.folder_words import say_splits
 from tracin_core.sources.locating import (
     SAVED,
@@ -77,6 +78,8 @@ def open_source(path: Path, options: ImportOptions) -> Source:
             f"{path} is a pointer of Git LFS, expected the file itself. Fetch it with "
             "`git lfs pull`, or download it again."
         )
+    if is_backup(path):
+        raise BackupFoundError(path)
     if _is_packed_data(path, options):
         return _open_packed(path, options)
     if path.is_dir() and options.format in (None, "table") and options.dataset is None:
@@ -195,7 +198,7 @@ def _is_packed_data(path: Path, options: ImportOptions) -> bool:
 
 def _open_packed(path: Path, options: ImportOptions) -> Source:
     """Open what an archive holds, unpacked for as long as the source is used."""
-    folder = Path(tempfile.mkdtemp(prefix="tracin-import-"))
+    folder, hold = make_unpacking_folder()
     try:
         with disk_errors_explained(folder):
             found = unpack_archive(path, folder / path.name)
@@ -204,7 +207,7 @@ def _open_packed(path: Path, options: ImportOptions) -> Source:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    weakref.finalize(source, shutil.rmtree, folder, ignore_errors=True)
+    weakref.finalize(source, _let_go, folder, hold)
     what = f" holds the table {found.name}, and" if found.is_file() else ""
     other = " --format image-folder says otherwise." if source.format == "table" else ""
     source.notes = (
@@ -212,6 +215,11 @@ def _open_packed(path: Path, options: ImportOptions) -> Source:
         *source.notes,
     )
     return source
+
+
+def _let_go(folder: Path, hold: FolderHold) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    hold.release()
 
 
 def _format_of_folder(path: Path) -> str:

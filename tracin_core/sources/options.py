@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tracin_core.errors import ConfigurationError, InputError
+from tracin_core.terms import LARGEST_SEED
 
 FORMATS = ("image-folder", "text-folder", "table", "huggingface", "torchvision", "npz")
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -153,6 +154,11 @@ def _check_choices(options: ImportOptions) -> None:
 
 
 def _check_shares(options: ImportOptions) -> None:
+    if type(options.seed) is not int or not 0 <= options.seed <= LARGEST_SEED:
+        raise ConfigurationError(
+            f"Found the seed {options.seed!r:.80}. Expected a whole number from 0 to "
+            f"{LARGEST_SEED}: any of them, the same for the same split."
+        )
     if not 0.0 < options.test_share < 1.0:
         raise ConfigurationError(
             f"Found a share of test examples of {options.test_share}. Expected a number between "

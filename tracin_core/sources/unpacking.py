@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from tracin_core.errors import InputError
+from tracin_core.files import naming
 from tracin_core.sources.archive_bounds import check_depth, open_tar, open_zip
 from tracin_core.sources.locating import SAVED, is_table, list_folder, list_wrappings, unwrap
 from tracin_core.sources.torchvision_sets import find_dataset, is_dataset_path
@@ -135,7 +136,7 @@ def _write(archive: Path, member: _Member, path: Path) -> None:
         source = member.open()
         if source is not None:
             # A second file of the same name would take the place of the first.
-            with source, path.open("xb") as file:
+            with naming(path), source, path.open("xb") as file:
                 shutil.copyfileobj(source, file, _CHUNK)
     except (*DAMAGED, RuntimeError) as error:  # the last one asks for a password
         raise InputError(

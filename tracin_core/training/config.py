@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.examples.records import Kind
+from tracin_core.terms import LARGEST_RATE, LARGEST_SEED
 
 Schedule = Literal["constant", "cosine", "step"]
 # "custom" is a function that comes with a person's own network.
@@ -77,8 +78,9 @@ class TrainingConfig:
         for name in ("num_threads", "patience"):
             number = getattr(self, name)
             _require(name, number, number is None or number >= 1, "None or at least 1")
+        _require("seed", self.seed, 0 <= self.seed <= LARGEST_SEED, f"from 0 to {LARGEST_SEED}")
         rate = self.learning_rate
-        _require("learning_rate", rate, 0 < rate < math.inf, "a positive number")
+        _require("learning_rate", rate, 0 < rate <= LARGEST_RATE, "a positive number")
         _require("momentum", self.momentum, 0 <= self.momentum < 1, "from 0 to below 1")
         decay = self.weight_decay
         _require("weight_decay", decay, 0 <= decay < math.inf, "0 or more")

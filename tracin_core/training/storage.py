@@ -69,7 +69,7 @@ def load_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({error}), expected the record of a training. "
             "Delete the run's folder and train again."
