@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
 
 # Powers of two that a pass can tell apart, by number type: enough below the largest number that
 # a gradient has room for it too. More examples take more passes, one for each digit.
@@ -85,7 +85,7 @@ class MarkedGradients:
 
 
 def differentiate_marked(
-    values: Tensor, edges: Sequence[Tensor | GradientEdge], *, keep_graph: bool = False
+    values: Tensor, edges: Sequence[Any], *, keep_graph: bool = False
 ) -> list[MarkedGradients | None]:
     """Differentiate the examples' objectives, plain and marked.
 
