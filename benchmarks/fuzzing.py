@@ -23,7 +23,7 @@ from typing import Any
 from tests.fuzz.watching import LIMIT, SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
-# About a third of a minute each on a quiet machine.
+# Half a minute together on two busy cores, twelve seconds of it computing.
 CASES = {"imports": 200, "backups": 200, "addresses": 1500}
 # For all cases of a part, at most.
 PATIENCE = 300

@@ -184,6 +184,16 @@ def _ran_out(error: OSError) -> bool:
     return any(found in str(error) for found in words)
 
 
+def is_of_content(error: OSError) -> bool:
+    """Tell whether a file's damaged content led to an error, and neither its disk nor its name.
+
+    Readers of archives seek to places before the file's beginning, which the system refuses
+    (EINVAL), and unpackers say in words alone that they cannot go on. Whatever a disk reports has
+    a number of its own (EIO, ENOSPC, ESTALE), and what has a name was refused by it.
+    """
+    return error.filename is None and error.errno in (None, errno.EINVAL)
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Let a write that found no room name its file, as opening one does by itself."""

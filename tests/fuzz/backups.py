@@ -89,6 +89,18 @@ def change_member(draw: random.Random, name: str, content: bytes) -> bytes:
     """Return a member's content with other values; of JSON still JSON, mostly."""
     if draw.random() < 0.2:
         return change_bytes(draw, content)
+    try:
+        return change_values(draw, name, content)
+    except (ValueError, RecursionError):  # it was no JSON any more
+        return change_bytes(draw, content)
+
+
+def change_values(draw: random.Random, name: str, content: bytes) -> bytes:
+    """Return a member's content with other values.
+
+    Raises:
+        ValueError: If it should be JSON and is none.
+    """
     if name == MANIFEST:
         return json.dumps(change_json(draw, json.loads(content))).encode()
     if name.endswith(".jsonl"):

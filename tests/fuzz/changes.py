@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 import struct
 import warnings
 import zipfile
@@ -70,6 +71,19 @@ def write_number(draw: random.Random, data: bytearray, _: bytes) -> None:
     data[place : place + size] = value
 
 
+def write_entry(draw: random.Random, data: bytearray, _: bytes) -> None:
+    """Let the list of files of a zip archive claim something else; elsewhere, write a number."""
+    entries = [found.start() for found in re.finditer(rb"PK\x01\x02|PK\x05\x06", data)]
+    if not entries:
+        write_number(draw, data, _)
+        return
+    # All that an entry has before its name; the packing is a small number.
+    place = draw.choice(entries) + draw.choice([4, 6, 8, 10, 10, 12, 16, 20, 24, 28, 30, 38, 42])
+    size = draw.choice([2, 4])
+    number = draw.choice([*INTEGERS, *range(9, 15)])
+    data[place : place + size] = struct.pack("<q", number)[:size]
+
+
 def splice(draw: random.Random, data: bytearray, other: bytes) -> None:
     """Go on with another file from somewhere on."""
     if other:
@@ -84,6 +98,7 @@ WAYS: tuple[Callable[[random.Random, bytearray, bytes], None], ...] = (
     insert_token,
     replace_with_token,
     write_number,
+    write_entry,
     splice,
 )
 

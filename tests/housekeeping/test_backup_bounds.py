@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
 import shutil
+import struct
 import zipfile
 from pathlib import Path
 
@@ -154,3 +156,69 @@ def test_a_damaged_list_of_files_is_said(backup, tmp_path):
         read_manifest(path)
     shutil.copy(backup, path)
     assert read_manifest(path).slug
+
+
+def entries(content: bytes) -> list[int]:
+    """Return where the entries of a zip archive's list of files begin."""
+    found, at = [], -1
+    while (at := content.find(b"PK\1\2", at + 1)) >= 0:
+        found.append(at)
+    return found
+
+
+def point_before_the_file(content: bytearray) -> None:
+    for entry in entries(content):
+        struct.pack_into("<I", content, entry + 42, 0)
+    end = content.rindex(b"PK\5\6")
+    struct.pack_into("<I", content, end + 16, struct.unpack_from("<I", content, end + 16)[0] + 99)
+
+
+def point_beyond_all_files(content: bytearray) -> None:
+    entry = entries(content)[-1]
+    struct.pack_into("<I", content, entry + 42, 2**32 - 1)
+    extra = struct.pack("<HHQ", 1, 8, 2**64 - 1)
+    name_length = struct.unpack_from("<H", content, entry + 28)[0]
+    struct.pack_into("<H", content, entry + 30, len(extra))
+    content[entry + 46 + name_length : entry + 46 + name_length] = extra
+    end = content.rindex(b"PK\5\6")
+    struct.pack_into("<I", content, end + 12, struct.unpack_from("<I", content, end + 12)[0] + 20)
+
+
+def claim_packing(method: int):
+    def claim(content: bytearray) -> None:
+        for entry in entries(content):
+            place = struct.unpack_from("<I", content, entry + 42)[0]
+            struct.pack_into("<H", content, entry + 10, method)
+            struct.pack_into("<H", content, place + 8, method)
+
+    return claim
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(point_before_the_file, id="before the file"),
+        pytest.param(point_beyond_all_files, id="beyond all files"),
+        pytest.param(claim_packing(zipfile.ZIP_BZIP2), id="bzip2"),  # an OSError without a number
+        pytest.param(claim_packing(zipfile.ZIP_LZMA), id="LZMA"),
+    ],
+)
+def test_whatever_the_list_of_files_claims_is_said(backup, tmp_path, change):
+    content = bytearray(backup.read_bytes())
+    change(content)
+    path = tmp_path / "bad.zip"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="The backup is damaged"):
+        read_manifest(path)
+
+
+def test_a_place_that_the_system_does_not_know_is_damage(backup):
+    told = pytest.raises(InputError, match="damaged: Invalid argument")
+    with told, open_backup(backup), backup.open("rb") as file:
+        os.lseek(file.fileno(), -1, os.SEEK_SET)
+
+
+@pytest.mark.parametrize("reason", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE])
+def test_a_failing_disk_is_no_damaged_backup(backup, reason):
+    with pytest.raises(OSError, match=os.strerror(reason)), open_backup(backup):
+        raise OSError(reason, os.strerror(reason))

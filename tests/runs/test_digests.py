@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from tracin_core.runs import hashing
-from tracin_core.runs.digests import Content, digest_content, digest_example
+from tracin_core.runs.digests import (
+    Content,
+    digest_content,
+    digest_example,
+    read_digests,
+    stack_digests,
+    write_digests,
+)
 from tracin_core.runs.hashing import describe_code_version
 
 CONTENTS: list[Content] = ["", "a", "b", '{"a": 1}', {"a": 1}, {"a": None}, {"b": 1}, b"a", b"b"]
@@ -46,3 +53,18 @@ def test_a_change_of_the_program_counts_where_it_decides_the_scores(
     (folder / "module.py").rename(folder / "other.py")
     versions.append(describe_code_version())
     assert len(set(versions)) == (4 if decides else 1)
+
+
+@pytest.mark.parametrize("damage", ["cut", "header", "of other examples"])
+def test_digests_that_are_not_whole_are_not_relied_on(tmp_path: Path, damage: str):
+    path = tmp_path / "digests.npy"
+    digests = stack_digests(map(digest_content, CONTENTS))
+    write_digests(path, digests)
+    assert (read_digests(path, len(CONTENTS)) == digests).all()  # type: ignore[union-attr]
+    if damage == "of other examples":
+        write_digests(path, digests[1:])
+    else:
+        content = path.read_bytes()
+        # Brackets that nothing closes: NumPy reads a header as Python.
+        path.write_bytes(content[:-1] if damage == "cut" else content.replace(b"}", b"(", 1))
+    assert read_digests(path, len(CONTENTS)) is None

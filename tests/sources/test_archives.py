@@ -11,6 +11,7 @@ import pytest
 from tests.sources.builders import make_tar, make_zip, pets, picture, preview, problems, read
 from tracin_core.errors import InputError
 from tracin_core.sources import trees
+from tracin_core.sources.unpacking import unpack_archive
 
 MEMBERS = {f"pets/{name}": picture(n) for n, name in enumerate(pets("train", "test"))}
 
@@ -97,6 +98,35 @@ def test_a_damaged_member_is_named_and_the_others_go_on(tmp_path):
     path.write_bytes(data)
     assert [p.what for p in problems(path)] == ["damaged in the archive"]
     assert len(read(path)) == 11
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_is_packed_otherwise_than_it_says_is_named(tmp_path, method):
+    path = make_zip(tmp_path / "pets.zip", MEMBERS)
+    data = bytearray(path.read_bytes())
+    data[8] = data[data.index(b"PK\x01\x02") + 10] = method
+    path.write_bytes(data)
+    assert [p.what for p in problems(path)] == ["damaged in the archive"]
+    assert len(read(path)) == 11
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_table_that_is_packed_otherwise_than_it_says_is_damaged(tmp_path, method):
+    path = make_zip(tmp_path / "d.zip", {"d.csv": b"text,label\n" + b"a,b\nc,d\n" * 20})
+    data = bytearray(path.read_bytes())
+    data[8] = data[data.index(b"PK\x01\x02") + 10] = method
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        unpack_archive(path, tmp_path / "unpacked")
+
+
+def test_a_table_that_lies_before_its_archive_is_damaged(tmp_path):
+    path = make_zip(tmp_path / "d.zip", {"d.csv": b"text,label\n" + b"a,b\nc,d\n" * 20})
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x05\x06") + 16] += 9  # where its list of files begins
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"cannot be unpacked: .*Invalid argument"):
+        unpack_archive(path, tmp_path / "unpacked")
 
 
 @pytest.mark.parametrize("name", ["pets.zip", "pets.tar.gz"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 
-from tests.sources.builders import preview, problems, read
+from tests.sources.builders import make_zip, preview, problems, read
 from tracin_core.errors import InputError
 from tracin_core.examples.images import read_image
 
@@ -342,3 +344,21 @@ def test_labels_that_parts_share_are_named_once(tmp_path):
 def test_several_numbers_for_an_example_are_told_by_what_they_are(tmp_path, labels, told):
     with pytest.raises(InputError, match=told):
         preview(save(tmp_path, x=images(4, 4), y=labels))
+
+
+@pytest.mark.parametrize("header", [b"{'descr': (\n", b'"""\n', b"(" * 5000, b"[" * 90 + b"]" * 90])
+def test_a_header_that_is_no_python_is_said(tmp_path, header):
+    start = b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little")
+    path = make_zip(tmp_path / "data.npz", {"x.npy": start + header, "y.npy": start + header})
+    with pytest.raises(InputError, match=r"cannot be read as an \.npz file of arrays"):
+        preview(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_arrays_that_are_packed_otherwise_than_they_say_are_damaged(tmp_path, method):
+    path = save(tmp_path, x=images(4, 4), y=LABELS)
+    data = bytearray(path.read_bytes())
+    data[8] = data[data.index(b"PK\x01\x02") + 10] = method
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"cannot be read as an \.npz file of arrays"):
+        preview(path)

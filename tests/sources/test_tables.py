@@ -232,6 +232,15 @@ def test_a_truth_column_is_no_input_and_is_read_when_named(tmp_path):
     assert read(save(tmp_path, data), truth="true_label")[25].truth == "iris"
 
 
+@pytest.mark.parametrize("place", ["text", "label"])
+def test_a_column_whose_name_cannot_be_kept_is_refused_at_once(tmp_path, place):
+    path = texts(tmp_path / "data.csv")
+    named = path.read_bytes().replace(place.encode(), place.encode() + b"\0x", 1)
+    path.write_bytes(named)
+    with pytest.raises(InputError, match="The name of a column contains a zero character"):
+        preview(path, **{place: f"{place}\0x"})
+
+
 # What is wrong with single rows
 
 BAD_TEXTS = [
@@ -264,7 +273,7 @@ def test_emoji_and_text_from_right_to_left_are_texts_and_classes(tmp_path):
         assert set(preview(path).classes) == {"😀", "مرحبا"}
 
 
-@pytest.mark.parametrize("bad", ["NaN", "", "inf", "-inf", "1e999", "about 7", "null"])
+@pytest.mark.parametrize("bad", ["NaN", "", "inf", "-inf", "1e999", "9" * 400, "about 7", "null"])
 def test_targets_that_are_no_finite_number_are_reported(tmp_path, bad):
     path = tmp_path / "data.csv"
     rows = "".join(f"{n},{n / 3}\n" for n in range(30))

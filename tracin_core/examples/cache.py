@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tracin_core.array_headers import HEADER_ERRORS
 from tracin_core.errors import InputError
 from tracin_core.files import atomic_folder, flush_to_disk, naming
 
@@ -43,7 +44,7 @@ def open_cache(folder: Path, encoder: Encoder, count: int) -> npt.NDArray[Any] |
         return np.zeros((0, *encoder.stored_shape), dtype=encoder.stored_type)
     try:
         stored: npt.NDArray[Any] = np.load(folder / "inputs.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError):
+    except (OSError, EOFError, ValueError, *HEADER_ERRORS):
         return None
     whole = stored.shape == (count, *encoder.stored_shape) and stored.dtype == encoder.stored_type
     return stored if whole else None

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from tracin_core.array_headers import HEADER_ERRORS
 from tracin_core.examples.cache import drop_caches
 from tracin_core.fitting.own_stored import (
     NotStorableError,
@@ -33,7 +34,6 @@ from tracin_core.fitting.stored_examples import ProjectExamples, SplitExamples
 from tracin_core.gradients.structure import find_tensors
 from tracin_core.models.own_code import hash_neighbours
 from tracin_core.models.own_inputs import OwnEncoder, check_repeatable
-from tracin_core.runs.arrays import HEADER_ERRORS
 from tracin_core.terms import Split
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 

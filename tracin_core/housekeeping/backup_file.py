@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import re
 import stat
 import struct
@@ -21,7 +22,7 @@ from pathlib import Path, PurePath
 from typing import IO, Any
 
 from tracin_core.errors import InputError, WorkspaceError
-from tracin_core.files import check_ordinary
+from tracin_core.files import check_ordinary, is_of_content
 
 FORMAT = "tracin-project"
 VERSION = 1
@@ -47,7 +48,7 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 # What the reader of zip archives answers damaged ones with.
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError),
-    *(UnicodeDecodeError, IndexError, struct.error),
+    *(UnicodeDecodeError, IndexError, struct.error, OverflowError, lzma.LZMAError),
 )
 
 
@@ -110,13 +111,17 @@ def open_backup(path: Path) -> Iterator[tuple[zipfile.ZipFile, Manifest]]:
         check_ordinary(path, "a backup that this program wrote")
         _check_kind(path)
         with zipfile.ZipFile(path) as archive:
+            size = path.stat().st_size
+            _check_places(archive, size)
             manifest = _read_manifest(archive)
             _check_names(archive, manifest)
-            _check_sizes(archive, manifest, path.stat().st_size)
+            _check_sizes(archive, manifest, size)
             yield archive, manifest
     except _DAMAGED as error:
         raise _damaged(str(error) or type(error).__name__) from error
     except OSError as error:
+        if is_of_content(error):
+            raise _damaged(error.strerror or str(error)) from error
         if error.filename is None or Path(error.filename) != path:
             raise
         raise WorkspaceError(
@@ -282,6 +287,12 @@ def check_values(text: bytes, most: int, what: str) -> None:
 
 def _count_values(text: bytes) -> int:
     return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def _check_places(archive: zipfile.ZipFile, size: int) -> None:
+    for info in archive.infolist():
+        if not 0 <= info.header_offset < size:
+            raise _damaged(f"{info.filename!r:.200} would lie outside the archive")
 
 
 def _check_names(archive: zipfile.ZipFile, manifest: Manifest) -> None:

@@ -162,7 +162,7 @@ def _unpack(archive: ZipFile, manifest: Manifest, folder: Path, on_progress: OnP
             (folder / link).parent.mkdir(parents=True, exist_ok=True)
             os.link(folder / other, folder / link)
     except OSError as error:
-        if error.errno not in _IMPOSSIBLE_NAMES:
+        if error.errno not in _IMPOSSIBLE_NAMES or error.filename is None:
             raise
         raise InputError(
             f"The backup names a file that cannot be made: {error.filename!r:.200} "

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import numpy as np
 
+from tracin_core.array_headers import HEADER_ERRORS
 from tracin_core.errors import RetrievalError
 from tracin_core.retrieval.annoy_bands import AnnoyBands
 from tracin_core.retrieval.band import AnnoyLike, Band, Effort
 from tracin_core.retrieval.scan import Scan
 from tracin_core.retrieval.vectors import Matrix, Numbers, Positions
-from tracin_core.runs.arrays import HEADER_ERRORS
 
 _LAYOUT = "bands.json"
 _ORDER = "order.npy"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tracin_core.array_headers import HEADER_ERRORS
 from tracin_core.errors import RetrievalError
 from tracin_core.retrieval.annoy_bands import AnnoyBands
 from tracin_core.retrieval.annoy_files import AnnoyFactory, make_annoy, open_bands
@@ -17,7 +18,6 @@ from tracin_core.retrieval.exact import CosineSearch, ExactSearch
 from tracin_core.retrieval.index_record import IndexRecord, Kind, check_files, read_record
 from tracin_core.retrieval.queries import Found, Measure, Searcher, Side
 from tracin_core.retrieval.vectors import Numbers, as_vectors, compute_fingerprint
-from tracin_core.runs.arrays import HEADER_ERRORS
 
 NORMS_FILE = "norms.npy"
 BANDS_FOLDER = "bands"

@@ -5,19 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from tokenize import TokenError
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from tracin_core.array_headers import HEADER_ERRORS
 from tracin_core.files import atomic_file, naming
-
-# What NumPy raises for headers that were changed, beside ValueError: they are Python literals.
-HEADER_ERRORS = (
-    *(SyntaxError, TokenError, RecursionError, MemoryError, OverflowError),
-    *(TypeError, AttributeError, KeyError, IndexError),
-)
 
 
 def write_array(path: Path, values: npt.ArrayLike) -> None:

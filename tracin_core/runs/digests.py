@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tracin_core.array_headers import HEADER_ERRORS
 from tracin_core.files import atomic_file
 
 # 128 bits: two different examples among a billion agree with odds below 1e-20.
@@ -52,7 +53,7 @@ def read_digests(path: Path, num_examples: int) -> Digests | None:
     """Read the digests of a split; None where there are none to rely on."""
     try:
         digests: Digests = np.load(path, allow_pickle=False)
-    except (OSError, EOFError, ValueError):
+    except (OSError, EOFError, ValueError, *HEADER_ERRORS):
         return None
     sound = digests.shape == (num_examples, DIGEST_BYTES) and digests.dtype == np.uint8
     return digests if sound else None

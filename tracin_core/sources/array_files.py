@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import math
 import zipfile
 import zlib
@@ -15,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
+from tracin_core.array_headers import HEADER_ERRORS
 from tracin_core.errors import InputError
+from tracin_core.files import is_of_content
 from tracin_core.sources.archive_bounds import open_zip
 from tracin_core.sources.text_encoding import unreadable
 from tracin_core.sources.trees import check_size
@@ -24,7 +27,7 @@ _CHUNK = 8 * 2**20  # bytes read at a time
 # What the readers of zip and of arrays answer damaged or encrypted files with.
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError),
-    *(NotImplementedError, RuntimeError, SyntaxError, OverflowError),
+    *(NotImplementedError, RuntimeError, OverflowError, lzma.LZMAError),
 )
 MAX_WHOLE = 2**28  # bytes of an array that is read as a whole: labels; and of one row
 _LONGEST_HEADER = 2**20  # bytes
@@ -161,7 +164,10 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"format {version} of named fields")
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, by_columns, dtype = read(start)
+    try:
+        shape, by_columns, dtype = read(start)
+    except HEADER_ERRORS as error:
+        raise ValueError(f"its header cannot be read: {type(error).__name__}") from error
     if any(size < 0 for size in shape):
         raise ValueError(f"a shape of {shape}")
     return shape, by_columns, dtype
@@ -171,10 +177,10 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except _DAMAGED as error:
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and not is_of_content(error):
+            raise unreadable(path, error) from error
         raise InputError(
             f"{path} cannot be read as an .npz file of arrays ({error}). Expected one that "
             "np.savez or np.savez_compressed wrote. Save it again."
         ) from error
-    except OSError as error:
-        raise unreadable(path, error) from error

@@ -41,6 +41,7 @@ from tracin_core.sources.role_notes import (
 )
 from tracin_core.sources.rows import RowReader, Schema
 from tracin_core.sources.split_values import choose_split_values
+from tracin_core.sources.values import check_text
 from tracin_core.terms import Kind, Task
 
 
@@ -97,6 +98,8 @@ def _find_all_roles(reader: RowReader, profile: TableProfile, options: ImportOpt
     kind: Kind = "text" if options.text else "image" if options.image else "table"
     options = _find_status(reader, statuses, options, kind, notes)
     _check_answer_is_no_input(profile, options)
+    for name in _named(options):  # they are kept with the project
+        check_text(name, "The name of a column")
     columns = _describe_columns(schema, profile, options, kind)
     task: Task = "regression" if options.target else "classification"
     notes += note_left_out(columns, kind) + note_words(columns, profile)

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from tracin_core.errors import InputError
 from tracin_core.examples.images import MAX_BYTES
+from tracin_core.files import is_of_content
 from tracin_core.sources.archive_bounds import MAX_DEPTH, check_depth, is_tar, open_tar, open_zip
 from tracin_core.sources.folder_words import is_clutter
 from tracin_core.sources.image_files import read_within_limit, too_large
@@ -34,7 +35,7 @@ _SMALL = 2**30  # bytes; below this nothing is too much
 # What the readers of archives answer damaged or unusual ones with.
 DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError),
-    *(NotImplementedError, lzma.LZMAError, RecursionError),
+    *(NotImplementedError, lzma.LZMAError, RecursionError, OverflowError),
 )
 
 Read = Callable[[], bytes]
@@ -272,7 +273,7 @@ def _zip_reader(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Read:
         try:
             with archive.open(member) as file:
                 return file.read(MAX_BYTES + 1)
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+        except (*DAMAGED, OSError) as error:
             raise RefusedError(
                 "damaged in the archive",
                 f"It cannot be unpacked ({error}). Make or download the archive again.",
@@ -350,10 +351,10 @@ def archive_explained(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except DAMAGED as error:
+    except (*DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and not is_of_content(error):
+            raise unreadable(path, error) from error
         raise InputError(
             f"The archive {path} is damaged or cut off ({error}). Expected a whole zip or tar "
             "archive: make or download it again."
         ) from error
-    except OSError as error:
-        raise unreadable(path, error) from error

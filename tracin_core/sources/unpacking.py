@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from tracin_core.errors import InputError
-from tracin_core.files import naming
+from tracin_core.files import is_of_content, naming
 from tracin_core.sources.archive_bounds import check_depth, open_tar, open_zip
 from tracin_core.sources.locating import SAVED, is_table, list_folder, list_wrappings, unwrap
 from tracin_core.sources.torchvision_sets import find_dataset, is_dataset_path
@@ -138,12 +138,12 @@ def _write(archive: Path, member: _Member, path: Path) -> None:
             # A second file of the same name would take the place of the first.
             with naming(path), source, path.open("xb") as file:
                 shutil.copyfileobj(source, file, _CHUNK)
-    except (*DAMAGED, RuntimeError) as error:  # the last one asks for a password
-        raise InputError(
-            f"The archive {archive.name} cannot be unpacked: {error}. Expected a whole one without "
-            "a password. Make it again, or unpack it and import what was in it."
-        ) from error
-    except OSError as error:
+    except (*DAMAGED, RuntimeError, OSError) as error:  # RuntimeError asks for a password
+        if not isinstance(error, OSError) or is_of_content(error):
+            raise InputError(
+                f"The archive {archive.name} cannot be unpacked: {error}. Expected a whole one "
+                "without a password. Make it again, or unpack it and import what was in it."
+            ) from error
         if error.errno not in _IMPOSSIBLE_NAMES:
             raise
         raise InputError(

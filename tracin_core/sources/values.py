@@ -59,7 +59,12 @@ def read_number(value: Any) -> float | int | None:
     else:
         raise ValueError("no number")
     if isinstance(number, int):
-        return number if abs(number) < _LARGEST_WHOLE else float(number)
+        if abs(number) < _LARGEST_WHOLE:
+            return number
+        try:
+            number = float(number)
+        except OverflowError as error:  # of more than 308 digits
+            raise ValueError("infinite") from error
     if math.isinf(number):
         raise ValueError("infinite")
     return None if math.isnan(number) else number
