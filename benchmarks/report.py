@@ -39,6 +39,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "own_data": ("own_data",),
     "architectures": ("architectures",),
     "hostile_models": ("hostile_models", "--seeds", "300"),
+    "moving_rows": ("moving_rows",),
     "peer_cases": ("peer_cases",),
     "fuzzing": ("fuzzing",),
     "gpu": (
