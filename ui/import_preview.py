@@ -16,7 +16,7 @@ from ui.wording import SPLIT_WORDS
 
 # "--label or --target says otherwise." and "with --label"
 _SWITCHES = re.compile(r" *--[a-z-]+(?:(?:,| or| and)+ --[a-z-]+)* says? (?:otherwise|else)\.")
-_SWITCH = re.compile(r" with --[a-z-]+")
+_SWITCH = re.compile(r" with --([a-z]+(?:-[a-z]+)*)")
 _LEFT = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 BOXES = {
     "text": "“Columns with the text”",
@@ -29,7 +29,9 @@ BOXES = {
     "truth": "“Column with the truth”",
     "status": "“Column that says whether a label holds”",
     "status-values": "“Values with which a row is taken”",
-    "classes": "“Names of the classes”",
+    "classes": "“Folders that are classes” or “Names of the classes”",
+    "train-values": "“Folders to train with”",
+    "test-values": "“Folders to test with”",
     "merge-twins": "“Merge spellings of a name”",
     "encoding": "“Encoding of a text file”",
     "delimiter": "“Between the fields of a line”",
@@ -79,8 +81,12 @@ def _draw_notes(notes: list[str]) -> None:
 
 def without_switches(text: str) -> str:
     """Return a message with the names of the boxes here for the command line's switches."""
-    plain = _SWITCH.sub("", _SWITCHES.sub("", text)).strip()
+    plain = _SWITCH.sub(_lead_to_box, _SWITCHES.sub("", text)).strip()
     return _LEFT.sub(lambda found: BOXES.get(found[1], found[0]), plain)
+
+
+def _lead_to_box(found: re.Match[str]) -> str:
+    return f" under {BOXES[found[1]]}" if found[1] in BOXES else ""
 
 
 def _draw_rows(rows: Sequence[PreviewRow], preview: Preview) -> None:

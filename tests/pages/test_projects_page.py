@@ -526,7 +526,11 @@ def test_a_suggested_name_is_free_and_allowed(name, taken, expected):
         ("Label: column 'a'. --label or --target says otherwise.", "Label: column 'a'."),
         ("Image: 'b'. --image, --text or --features says otherwise.", "Image: 'b'."),
         ("20% for testing. --test-share and --seed say otherwise.", "20% for testing."),
-        ("Name classes with --label, or numbers with --target.", "Name classes, or numbers."),
+        (
+            "Name classes with --label, or numbers with --target.",
+            "Name classes under “Column with the class”, or numbers under “Column with the "
+            "number”.",
+        ),
         ("To join: --text a,b.", "To join: “Columns with the text” a,b."),
         ("Column 'x--y' is a text -- a long one.", "Column 'x--y' is a text -- a long one."),
     ],
