@@ -67,6 +67,7 @@ def decide(browser: Browser, server: Server, project: str, keys: str) -> None:
     for key in keys:
         page.wait_for_timeout(800)
         page.keyboard.press(key)
+        wait_until_idle(page)  # a press for a suspect that is gone counts for nothing
     page.wait_for_timeout(800)
     page.close()
 

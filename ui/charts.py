@@ -14,6 +14,7 @@ from ui.plain_text import escape_plotly, isolate, shorten
 
 _NAME_LENGTH = 24  # characters; longer class names would push the chart off its own edge
 _BAR_HEIGHT = 26  # pixels
+_LEVEL_NAMES = 40  # characters that fit below the columns of a table side by side
 MARGIN = {"l": 8, "r": 16, "t": 24, "b": 8}
 LEGEND_ABOVE = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
 
@@ -54,7 +55,7 @@ def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], *, key: st
         title="predicted",
         tickvals=positions,
         ticktext=names,
-        tickangle=-40 if any(len(name) > 3 for name in names) else 0,
+        tickangle=-40 if len(names) * max(map(len, names), default=0) > _LEVEL_NAMES else 0,
         showgrid=False,
         zeroline=False,
     )
@@ -97,7 +98,7 @@ def draw_class_balance(
     height = round(max(220, 80 + row * len(names)))
     figure.update_layout(
         height=height,
-        margin=MARGIN | {"t": 44},
+        margin=MARGIN | ({"t": 44} if len(series) > 1 else {}),
         showlegend=len(series) > 1,
         legend=LEGEND_ABOVE,
         bargap=0.25,

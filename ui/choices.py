@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tracin_core.numerals import counted, value_text
+from tracin_core.numerals import value_text
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
 from ui.decisions import Verdict
@@ -103,18 +103,21 @@ def explain_idle_keys(
     reasons = {
         "m": _explain_model_key(project, view, given),
         "o": _explain_opponents_key(project, view, given, opponents_label),
-        "s": "S does nothing here: the example has been decided already. K, a label or X decides "
-        "it anew.",
+        "s": "S does nothing here: the example has been decided already.",
     }
     if not is_regression(project):
-        number = sum(choice.name.startswith("class-") for choice in choices)
-        labels = counted(number, "label", "labels")
+        keys = [choice.key for choice in choices if choice.name.startswith("class-")]
         reasons |= {
-            digit: f"{digit} does nothing here: the digits stand for {labels}, and it for none."
+            digit: f"{digit} does nothing here: the labels have the digits {_span(keys)}."
             for digit in "0123456789"
         }
     taken = {choice.key for choice in choices}
     return {key: reason for key, reason in reasons.items() if key not in taken}
+
+
+def _span(keys: Sequence[str]) -> str:
+    """Return the first and the last of the digits in use: "1 to 3"."""
+    return f"{keys[0]} to {keys[-1]}" if len(keys) > 1 else "".join(keys)
 
 
 def _explain_model_key(project: Project, view: ExampleView, given: str) -> str:
@@ -129,12 +132,9 @@ def _explain_opponents_key(
     project: Project, view: ExampleView, given: str, opponents_label: int | None
 ) -> str:
     if is_regression(project):
-        return "O does nothing here: opponents suggest labels, and no numbers."
+        return "O does nothing here: opponents suggest no numbers."
     if opponents_label is None:
-        return (
-            "O does nothing here: its opponents agree on no label other than the given one, "
-            f"{given}."
-        )
+        return f"O does nothing here: its opponents agree on no label other than {given}."
     name = name_label(project, opponents_label, None)
     return f"O does nothing here: the opponents’ label is the model’s, {name}. M takes it."
 

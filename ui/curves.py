@@ -14,6 +14,7 @@ from ui.plain_text import escape_plotly
 from ui.wording import percent, score_text
 
 _HEIGHT = 300  # pixels, drawn or not: what stands below must not jump
+_FAR_APART = 30  # times: the smaller curve's top is then within ten pixels of the axis
 _REASON_LINE = 60  # characters
 # Where nothing is learned by heart, one line lies on the other.
 _DASHES = {"train_loss": "solid", "test_loss": "dot"}
@@ -62,9 +63,27 @@ def draw_loss_curve(
     for trace in _mark_traces([mark for mark in marks if mark.train_loss is not None]):
         figure.add_trace(trace)
     figure.update_xaxes(title="epoch", range=[0, max(total, len(epochs)) + 0.5], showgrid=False)
-    figure.update_yaxes(title="loss", rangemode="tozero")
+    if _lie_far_apart(epochs):
+        figure.update_yaxes(title="loss, by powers of ten", type="log", tickformat="~g")
+    else:
+        figure.update_yaxes(title="loss", rangemode="tozero")
     figure.update_layout(height=_HEIGHT, margin=MARGIN | {"t": 44}, legend=LEGEND_ABOVE)
     draw_figure(figure, key)
+
+
+def _lie_far_apart(epochs: Sequence[Epoch]) -> bool:
+    """Tell whether one curve would flatten the other, as an absurd number among the targets does.
+
+    On a common scale the smaller one would be a line on the axis.
+    """
+    curves = [
+        [float(epoch[name]) for epoch in epochs if epoch.get(name) is not None]
+        for name in ("train_loss", "test_loss")
+    ]
+    if not all(curves) or min(map(min, curves)) <= 0:
+        return False
+    low, high = sorted(map(max, curves))
+    return high > _FAR_APART * low
 
 
 def describe_epoch(epoch: Epoch, total: int) -> str:

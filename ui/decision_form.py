@@ -20,7 +20,15 @@ from ui.choices import (
     revalue,
 )
 from ui.components.keyboard import Field, Press, watch_keys
-from ui.decisions import decide, note_key, offer_undo, refuse, undo_last, undo_shown
+from ui.decisions import (
+    decide,
+    explain_idle,
+    note_key,
+    offer_undo,
+    refuse,
+    undo_last,
+    undo_shown,
+)
 from ui.labels import is_regression
 from ui.numbers import read_number
 from ui.plain_text import escape_markdown
@@ -103,7 +111,7 @@ def _watch(
         elif press.key in verdicts and press.example_id is not None and press.version is not None:
             decide(press.example_id, press.version, verdicts[press.key])
         elif press.key in reasons:
-            refuse(reasons[press.key])
+            explain_idle(reasons[press.key])
 
     watch_keys(
         [*sorted({*f"kmoxas{digits}"}), _UNDO_KEY],
@@ -116,7 +124,8 @@ def _watch(
 
 
 def _draw_buttons(choices: list[Choice], view: ExampleView) -> None:
-    with st.container(horizontal=True, gap="small"):
+    # Close together, so that ten classes and the verdicts stay in one line each.
+    with st.container(horizontal=True, gap="xsmall"):
         for choice in choices:
             primary = choice.name == "keep"
             st.button(
@@ -130,7 +139,7 @@ def _draw_buttons(choices: list[Choice], view: ExampleView) -> None:
 
 def _with_key(label: str, key: str, *, primary: bool = False) -> str:
     words = escape_markdown(label)
-    if label == key:
+    if label.split(" ", 1)[0] == key:
         return words  # a class named by its own digit needs no second one beside it
     # Grey could not be read on the primary button's colour.
     return f"{words} {key.upper()}" if primary else f"{words} :gray[{key.upper()}]"

@@ -140,6 +140,11 @@ def refuse(reason: str) -> None:
     _say("warning", reason)
 
 
+def explain_idle(reason: str) -> None:
+    """Say why a key does nothing, in the quiet line that is there for it: nothing went wrong."""
+    _say("done", reason)
+
+
 def offer_undo(project_id: int) -> int | None:
     """Return this reviewer's newest decision in force, for the screen to offer to take it back.
 

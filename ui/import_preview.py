@@ -16,7 +16,7 @@ from ui.wording import SPLIT_WORDS
 
 # "--label or --target says otherwise." and "with --label"
 _SWITCHES = re.compile(r" *--[a-z-]+(?:(?:,| or| and)+ --[a-z-]+)* says? (?:otherwise|else)\.")
-_SWITCH = re.compile(r" with --[a-z-]+")
+_SWITCH = re.compile(r" with --([a-z]+(?:-[a-z]+)*)")
 _LEFT = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 BOXES = {
     "text": "“Columns with the text”",
@@ -30,11 +30,14 @@ BOXES = {
     "status": "“Column that says whether a label holds”",
     "status-values": "“Values with which a row is taken”",
     "classes": "“Names of the classes”",
+    "train-values": "“Folders to train with”",
+    "test-values": "“Folders to test with”",
     "merge-twins": "“Merge spellings of a name”",
     "encoding": "“Encoding of a text file”",
     "delimiter": "“Between the fields of a line”",
     "columns": "“Names of the columns”",
 }
+FOLDERS = ("image-folder", "text-folder")  # formats whose classes are folders
 _SHOWN_PROBLEMS = 20
 _SHOWN_CLASSES = 1000
 _SHOWN_NOTES = 12
@@ -45,7 +48,9 @@ _TABLE_HEIGHT = 320  # CSS pixels
 
 def draw_preview(preview: Preview) -> None:
     """Draw what was understood: notes, the first rows, classes, columns and problems."""
-    notes = [note for note in map(without_switches, preview.notes) if note]
+    folders = preview.format in FOLDERS
+    told = [without_switches(note, folders=folders) for note in preview.notes]
+    notes = [note for note in told if note]
     if notes:
         _draw_notes(notes)
     num_problems = sum(preview.problem_counts.values())
@@ -77,10 +82,19 @@ def _draw_notes(notes: list[str]) -> None:
             st.caption("\n".join(lines[_SHOWN_NOTES:]))
 
 
-def without_switches(text: str) -> str:
-    """Return a message with the names of the boxes here for the command line's switches."""
-    plain = _SWITCH.sub("", _SWITCHES.sub("", text)).strip()
-    return _LEFT.sub(lambda found: BOXES.get(found[1], found[0]), plain)
+def without_switches(text: str, *, folders: bool = False) -> str:
+    """Return a message with the names of the boxes here for the command line's switches.
+
+    Args:
+        text: The message.
+        folders: Whether the box on the screen for the classes is that of their folders.
+    """
+    boxes = BOXES | ({"classes": "“Folders that are classes”"} if folders else {})
+    plain = _SWITCH.sub(
+        lambda found: f" under {boxes[found[1]]}" if found[1] in boxes else "",
+        _SWITCHES.sub("", text),
+    )
+    return _LEFT.sub(lambda found: boxes.get(found[1], found[0]), plain.strip())
 
 
 def _draw_rows(rows: Sequence[PreviewRow], preview: Preview) -> None:
@@ -169,10 +183,11 @@ def _draw_problems(preview: Preview) -> None:
     counts = sorted(preview.problem_counts.items(), key=lambda item: -item[1])
     st.caption(escape_markdown("; ".join(f"{what}: {count:,}" for what, count in counts)))
     # The first with their places and the way out.
+    folders = preview.format in FOLDERS
     shown = choose_problems(preview.problems, _SHOWN_PROBLEMS)
     for problem in shown:
         tail = "" if problem.refused else " (kept)"
-        st.text(f"{problem.where}{tail}: {without_switches(problem.message)}")
+        st.text(f"{problem.where}{tail}: {without_switches(problem.message, folders=folders)}")
     total = sum(preview.problem_counts.values())
     if total > len(shown):
         st.caption(f"The first {len(shown)} of {total:,}.")

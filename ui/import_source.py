@@ -69,9 +69,8 @@ def forget_upload(name: str) -> None:
 def _choose_path(name: str, label: str, example: str) -> Path | None:
     typed = st.text_input(label, key=f"{name}-path", placeholder=example, persist_state="session")
     st.caption(
-        "The app reads it, so it is a path of the machine that the app runs on "
-        f"({escape_markdown(socket.gethostname())}), opened with the rights of the account "
-        f"{escape_markdown(system_account())}."
+        f"On the machine that the app runs on ({escape_markdown(socket.gethostname())}), read with "
+        f"the rights of its account {escape_markdown(system_account())}."
     )
     return read_path(typed or "")
 
@@ -107,9 +106,8 @@ def _choose_upload(name: str, types: Sequence[str] | None, *, unpack: bool) -> P
         max_upload_size=MAX_MEGABYTES,
     )
     st.caption(
-        f"At most {MAX_MEGABYTES} MB; larger data is better named by its path. It lies in the "
-        "workspace until it has been taken in or this page has been closed for ten minutes, and "
-        "is removed then."
+        f"At most {MAX_MEGABYTES} MB; name larger data by its path. What is uploaded is removed "
+        "when it has been taken in, or ten minutes after this page was closed."
     )
     kept = st.session_state.get(kept_key)
     if kept is not None and (upload is None or kept[0] != upload.file_id):

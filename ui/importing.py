@@ -17,7 +17,7 @@ from tracin_core.sources import ImportOptions, Preview
 from tracin_core.sources.backups import is_backup
 from ui.failures import told_on_page
 from ui.import_options import draw_meaning, draw_reading
-from ui.import_preview import draw_preview, without_switches
+from ui.import_preview import FOLDERS, draw_preview, without_switches
 from ui.import_reading import describe_without_roles, name_data, read_data
 from ui.import_source import choose_data, forget_upload
 from ui.import_summary import summarize
@@ -64,7 +64,8 @@ def _draw_understanding(path: Path, key: str, growing: Project | None) -> Unders
         found, error = _look(path, reading, growing)
         preview = found.preview if found else _find_columns(path, reading, growing)
         if preview is None:
-            st.error(escape_markdown(without_switches(error)))
+            # Of data that cannot be read there is but this box yet.
+            st.error(escape_markdown(without_switches(error, folders=True)))
             return None
         st.subheader("What was understood", anchor=False)
         summary = st.container()
@@ -74,7 +75,8 @@ def _draw_understanding(path: Path, key: str, growing: Project | None) -> Unders
             found, error = _look(path, options, growing)
         with summary:
             if found is None:
-                st.error(escape_markdown(without_switches(error)))
+                folders = preview.format in FOLDERS
+                st.error(escape_markdown(without_switches(error, folders=folders)))
                 return None
             st.markdown(escape_markdown(summarize(found)))
             other = growing and describe_other_texts(growing, found.preview.options)

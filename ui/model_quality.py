@@ -7,17 +7,18 @@ import streamlit as st
 from tracin_core.reviews.projects import Project, Run
 from tracin_core.triage.model_quality import ModelJudgement, judge_run
 from ui.plain_text import escape_markdown
-from ui.session import get_engine
+from ui.session import get_engine, get_workspace
 
 
 def judge_model(project: Project, run: Run) -> ModelJudgement:
     """Return what is to be said about a run's model."""
-    return _judge(project.id, run.id, run.scoring_id, project, run)
+    database = get_workspace().database_url
+    return _judge(database, project.id, run.id, run.scoring_id, project, run)
 
 
 @st.cache_data(show_spinner=False, max_entries=32)
 def _judge(
-    project_id: int, run_id: int, scoring_id: int, _project: Project, _run: Run
+    database: str, project_id: int, run_id: int, scoring_id: int, _project: Project, _run: Run
 ) -> ModelJudgement:
     # A run's model does not change, but every key of the review draws the page anew.
     return judge_run(get_engine(), _project, _run)

@@ -50,13 +50,17 @@ def _show_quality(project: Project, run: Run) -> None:
             "Typical test error",
             value_text(last.test_rmse),
             border=True,
-            help="Root of the mean squared error at the last checkpoint, in the number’s own unit.",
+            help="Root of the mean squared error at the run’s last checkpoint, in the number’s "
+            "own unit.",
         )
         st.metric("Explained variance", percent(last.test_r2), border=True)
         return
     st.metric("Classes", f"{len(project.classes):,}", border=True)
     st.metric(
-        "Test accuracy", percent(last.test_accuracy), border=True, help="At the last checkpoint."
+        "Test accuracy",
+        percent(last.test_accuracy),
+        border=True,
+        help="At the last checkpoint of the run.",
     )
 
 

@@ -77,10 +77,8 @@ def _draw_latest(project: Project, job: Job) -> None:
         were = "was" if computed == 1 else "were"
         computed_text = counted(computed, "example")
         said = f"Scored again: {computed_text} {were} computed, the unchanged ones copied."
-    # Green says that all is well; of a weak model that would be the wrong word.
-    (st.info if weak else st.success)(
-        f"{said} But its model is doubtful, as is said below." if weak else said
-    )
+    # Green says that all is well; of a weak model, which is told below, that would be too much.
+    (st.info if weak else st.success)(said)
     if st.button("Review the suspects", type="primary", key=f"review-{job.id}"):
         open_page("review")
 
@@ -105,9 +103,9 @@ def draw_rescoring(project: Project, run: Run) -> None:
             "to be in the queue after the next scoring."
         )
     st.caption(
-        f"So far {relabelled:,} relabelled and {excluded:,} excluded. Scoring again with the "
-        "labels as they are now keeps the checkpoints and computes only what has changed. "
-        "Training again lets the model learn the corrected labels, without what is excluded."
+        f"So far {relabelled:,} relabelled and {excluded:,} excluded. Scoring again computes only "
+        "what has changed; training again lets the model learn the corrected labels, without what "
+        "is excluded."
     )
     _tell_full_rescoring(project)
     changed = unranked > 0 or labels_have_changed(project, run)

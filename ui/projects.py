@@ -129,8 +129,9 @@ def describe_project(summary: ProjectSummary) -> list[str]:
         project.slug,
         f"{KIND_WORDS.get(project.kind, project.kind)}, {answer}",
         f"{summary.num_train:,} train and {counted(summary.num_test, 'test example')}",
-        describe_bytes(summary.disk_bytes),
     ]
+    if summary.disk_bytes:  # small texts lie in the database
+        content.append(describe_bytes(summary.disk_bytes))
     share = decided / summary.num_train if summary.num_train else 0.0
     state = [f"{decided:,} reviewed ({percent(share)})"]
     state.append(

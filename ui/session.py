@@ -102,7 +102,7 @@ def _write_project(slug: str) -> None:
 
 
 def distinct_titles(projects: Sequence[Project]) -> dict[str, str]:
-    """Return titles by short name; where several projects have one title, the name is added.
+    """Return titles by short name; where several projects have one title, the name leads.
 
     Streamlit tells the options of a box apart by what they show, so two equal titles would
     choose each other's project.
@@ -111,7 +111,8 @@ def distinct_titles(projects: Sequence[Project]) -> dict[str, str]:
     return {
         project.slug: project.title
         if count[project.title] == 1
-        else f"{project.title} ({project.slug})"
+        # At the front, because a narrow box cuts the end.
+        else f"{project.slug} · {project.title}"
         for project in projects
     }
 

@@ -52,7 +52,7 @@ def draw_value_histogram(
     figure.update_yaxes(title="train examples", rangemode="tozero")
     figure.update_layout(
         height=_HEIGHT,
-        margin=MARGIN | {"t": 44},
+        margin=MARGIN | ({"t": 44} if len(series) > 1 else {}),
         bargap=0.05,
         barmode="overlay" if len(series) > 1 else "group",
         showlegend=len(series) > 1,

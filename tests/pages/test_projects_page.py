@@ -367,7 +367,7 @@ def test_projects_of_one_title_are_told_apart(open_app, engine, workspace, pets,
         import_project(engine, workspace, slug, table, ImportOptions(), title="Films")
     app = choose_growth(open_app("projects", show="new", project="films-2"), table)
     box = next(item for item in app.selectbox if item.label == "Project to add to")
-    assert box.options == ["Films (films)", "Films (films-2)"]  # what was not imported cannot grow
+    assert box.options == ["films · Films", "films-2 · Films"]  # what was not imported cannot grow
     assert box.value == "films-2"  # the one that is open
     assert app.sidebar.selectbox[0].options[-2:] == box.options
 
@@ -449,7 +449,7 @@ def test_an_import_at_work_is_shown_with_its_time_left(open_app, engine):
     heartbeat(engine, job.id, progress=0.4, message="writing the examples", seconds_left=42)
     app = open_app("projects")
     assert not app.exception
-    assert "Writing the examples · about 42 s left" in progress_texts(app)
+    assert "40% of the whole · writing the examples · about 42 s left" in progress_texts(app)
     assert app.button(key=f"cancel-{job.id}")
 
 
@@ -526,13 +526,23 @@ def test_a_suggested_name_is_free_and_allowed(name, taken, expected):
         ("Label: column 'a'. --label or --target says otherwise.", "Label: column 'a'."),
         ("Image: 'b'. --image, --text or --features says otherwise.", "Image: 'b'."),
         ("20% for testing. --test-share and --seed say otherwise.", "20% for testing."),
-        ("Name classes with --label, or numbers with --target.", "Name classes, or numbers."),
+        (
+            "Name classes with --label, or numbers with --target.",
+            "Name classes under “Column with the class”, or numbers under “Column with the "
+            "number”.",
+        ),
         ("To join: --text a,b.", "To join: “Columns with the text” a,b."),
         ("Column 'x--y' is a text -- a long one.", "Column 'x--y' is a text -- a long one."),
     ],
 )
 def test_switches_of_the_command_line_are_not_shown(told, shown):
     assert without_switches(told) == shown
+
+
+def test_the_box_of_the_classes_is_the_one_that_is_there():
+    told = "Name them with --classes: a,b"
+    assert without_switches(told) == "Name them under “Names of the classes”: a,b"
+    assert without_switches(told, folders=True) == "Name them under “Folders that are classes”: a,b"
 
 
 def test_columns_whose_roles_cannot_be_told_are_listed(tmp_path):

@@ -104,7 +104,8 @@ def test_a_stale_press_is_told_and_changes_nothing(open_app, engine, digits):
     )
     app.button(key=f"keep-{suspect.example_id}-0").click().run()
     assert not app.exception
-    assert "Ada" in app.warning[0].value
+    assert "Ada excluded it" in app.warning[0].value
+    assert "Nothing of yours was recorded" in app.warning[0].value
     assert "Your note was" not in app.warning[0].value
     assert [event.action for event in events(engine, project)] == ["exclude"]
 
@@ -118,6 +119,15 @@ def test_the_note_of_a_stale_press_is_given_back(open_app, engine, digits):
     app.button(key=f"keep-{suspect.example_id}-0").click().run()
     assert "Your note was: “a 7, not a 1”" in app.warning[0].value.replace("\\", "")
     assert [event.action for event in events(engine, project)] == ["exclude"]
+
+
+def test_a_class_named_by_its_digit_has_no_second_one_beside_it(open_app, engine, digits):
+    _, run = digits
+    suspect = first_suspect(engine, run)
+    app = open_app("review", project="digits")
+    label = get_example(engine, suspect.example_id, run.id).given_label
+    given = app.button(key=f"class-{label}-{suspect.example_id}-0").label
+    assert given.replace("\\", "") == f"{label} (given)"
 
 
 def test_a_decided_example_can_be_decided_again_from_its_address(open_app, engine, digits):

@@ -103,7 +103,7 @@ def test_numbers_of_other_libraries_are_taken(scene):
 def test_a_decision_on_an_old_view_is_refused_and_told(scene):
     example_id = scene.train_ids[0]
     scene.decide(example_id, "relabel", new_label=1, reviewer="bob")
-    with pytest.raises(StaleDecisionError, match="bob relabeled it from 'cat' to 'dog'"):
+    with pytest.raises(StaleDecisionError, match="bob relabelled it from 'cat' to 'dog'"):
         record_decision(scene.engine, NewDecision(example_id, 0, "ann", "keep"))
     assert count_events(scene.engine) == 1
     assert state(scene, example_id) == ("relabeled", 1, 1)

@@ -124,7 +124,7 @@ def test_a_stale_press_is_told_in_numbers(homes):
     homes.decide(one, "relabel", new_value=5.25)
     homes.decide(one, "keep", reviewer="bob")
     with pytest.raises(
-        StaleDecisionError, match=r"ann relabeled it from 105 to 5\.25.*bob kept the value 105"
+        StaleDecisionError, match=r"ann relabelled it from 105 to 5\.25.*bob kept the value 105"
     ):
         record_decision(homes.engine, NewDecision(one, 0, "eve", "exclude"))
     assert get_example(homes.engine, one, None).version == 2

@@ -281,8 +281,8 @@ def _stale(connection: Connection, example: Row[*tuple[Any, ...]], seen: int) ->
     events = decisions_after(connection, example.id, seen, TOLD_EVENTS)
     told = "; then ".join(describe(one, example.classes) for one in events)
     return StaleDecisionError(
-        f"Meanwhile {told}. Your press was made on what was there before, so nothing was "
-        "recorded. Look at the example again, then decide, or undo the other decision."
+        f"Meanwhile {told}. Nothing of yours was recorded; open the example again if you would "
+        "decide otherwise."
     )
 
 

@@ -107,7 +107,7 @@ def decisions_after(
 
 
 def describe(decision: Decision, classes: Sequence[str]) -> str:
-    """Tell an event in plain words: "Ann relabeled it from 'cat' to 'dog' (2026-05-04 …)"."""
+    """Tell an event in plain words: "Ann relabelled it from 'cat' to 'dog' (2026-05-04 …)"."""
     if decision.given_value is not None:
         what, given = "value", format_value(decision.given_value)
         new = format_value(decision.new_value)
@@ -116,7 +116,7 @@ def describe(decision: Decision, classes: Sequence[str]) -> str:
         new = f"'{classes[decision.new_label or 0]}'"
     deeds = {
         "keep": f"kept the {what} {given}",
-        "relabel": f"relabeled it from {given} to {new}",
+        "relabel": f"relabelled it from {given} to {new}",
         "exclude": "excluded it",
         "ambiguous": "marked it ambiguous",
         "skip": "skipped it",

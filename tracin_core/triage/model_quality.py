@@ -251,10 +251,11 @@ def _say_too_few(known: Mapping[str, Any]) -> str:
     found = ""
     if "measure" in known and not known.get("is_regression"):
         luck = LUCK * _standard_error(0.5, number)
-        found = f": an accuracy of {_percent(known['measure'])} may be off by {luck:.0%}"
+        found = f": its accuracy may be off by {100 * luck:.0f} percentage points"
+    judge = "judges" if number == 1 else "judge"
     return (
-        f"Only {counted(number, 'held-out example')} could judge the model, too few to tell how "
-        f"good it is{found}. Import more examples, or hold out a larger share for testing."
+        f"Only {counted(number, 'held-out example')} {judge} the model, too few to tell how good "
+        f"it is{found}. Import more examples, or hold out a larger share for testing."
     )
 
 
