@@ -221,6 +221,43 @@ def test_a_capacity_that_binds_later_is_seen() -> None:
         score(Crowded().eval(), make_data(lengths))
 
 
+class Shared(nn.Module):
+    """Runs each word of a batch once, for all examples that have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.step, self.head = nn.Embedding(20, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, words: Tensor) -> Tensor:
+        found, places = words.unique(return_inverse=True)
+        return self.head(self.step(self.words(found)).tanh()[places].mean(1))
+
+
+@pytest.mark.parametrize("outlier", [1.0, 1e2, 1e4, 1e6])
+@pytest.mark.filterwarnings("ignore:The gradients of .* one example at a time")
+def test_an_outlier_takes_no_row_that_it_shares(outlier: float) -> None:
+    torch.manual_seed(0)
+    # In the trial, and in the batch but for its first and last examples, nothing is shared.
+    words = torch.arange(2 * SIZE).view(SIZE, 2)
+    words[-1] = words[3]
+    model = Shared().eval()
+    weights = torch.ones(SIZE)
+    weights[-1] = outlier
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs * targets).sum(1) * 1e-2
+
+    targets = torch.randn(SIZE, 3) * weights[:, None]
+    checkpoint = Checkpoint(model.state_dict(), learning_rate=1.0)
+    data = TensorDataset(words, targets)
+    found = TracIn(model, [checkpoint], loss=loss, batch_size=SIZE).self_influence(data)
+    parameters = list(model.parameters())
+    for index in range(SIZE):
+        value = loss(model(words[index : index + 1]), targets[index : index + 1]).sum()
+        right = sum((g**2).sum() for g in torch.autograd.grad(value, parameters))
+        assert float(found[index]) == pytest.approx(float(right), rel=1e-4)
+
+
 class Recurrent(nn.Module):
     """A recurrent network over words, positions or examples first."""
 

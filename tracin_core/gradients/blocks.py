@@ -207,7 +207,11 @@ def _step_back(
         for output in range(len(node._input_metadata))
         if (node, output) in places
     ]
-    known = [(output, place) for output, place in results if place is not None]
+    known = [
+        (output, place)
+        for output, place in results
+        if place is not None and not node._input_metadata[output].is_nested_tensor
+    ]
     if not known or len(known) < len(results):
         return {}
     operands = {

@@ -33,7 +33,8 @@ from tracin_core.gradients.contributions import Contribution
 from tracin_core.gradients.graph import GraphSurvey, survey_graph
 from tracin_core.gradients.inspection import refuse_company
 from tracin_core.gradients.layouts import Layout, find_layout, name_layout
-from tracin_core.gradients.owners import MarkedGradients, differentiate_marked
+from tracin_core.gradients.output_rows import find_output_tensors
+from tracin_core.gradients.owners import MarkedGradients, differentiate_marked, find_scales
 from tracin_core.gradients.precision import widen
 from tracin_core.gradients.proofs import Placement, Proofs
 from tracin_core.gradients.registry import Rule, UnsupportedUseError
@@ -193,8 +194,12 @@ def capture_pass(
             if placement is not None:
                 deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
             else:
-                marks = differentiate_marked(values, edges)
+                scales = find_scales(values, _list_rows(outputs, size))
+                again = scales is not None
+                marks = differentiate_marked(values, edges, scales=scales, keep_graph=again)
                 deltas = [None if mark is None else mark.plain for mark in marks]
+                if again:
+                    deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
                 placement = prove_placement(uses, opened, marks, missing)
     with torch.no_grad():
         gradients = apply_rules(uses, opened, deltas, placement, size, parameters, missing)
@@ -210,6 +215,12 @@ def _sign(survey: GraphSurvey, uses: Sequence[LayerUse], opened: Opened) -> Hash
         return None
     called = tuple(use.covered.name for use in uses)
     return survey.signature, called, tuple((name, len(reads)) for name, reads in opened)
+
+
+def _list_rows(outputs: Any, size: int) -> list[Tensor]:
+    """Return the outputs with gradients that have a row for each example."""
+    tensors = find_output_tensors(outputs)
+    return [t for t in tensors if t.requires_grad and t.dim() and len(t) == size]
 
 
 def list_edges(uses: Sequence[LayerUse], opened: Opened) -> list[GradientEdge]:
