@@ -19,8 +19,8 @@ from torch import Tensor
 # a gradient has room for it too. More examples take more passes, one for each digit.
 LEVELS = {torch.float64: 512, torch.float32: 41, torch.bfloat16: 41}
 LOW_LEVELS = 9
-# What a row may be off its multiple, relative to its largest number. Next to nothing on a processor,
-# which adds up in the same order again; on other devices sums may come in any.
+# What a row may be off its multiple, relative to its largest number. Next to nothing on processors,
+# which add up in the same order again; on other devices sums may come in any.
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
 PROCESSOR_TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6}
 LOOSE_TOLERANCE = 2e-2
