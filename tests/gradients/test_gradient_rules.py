@@ -185,12 +185,12 @@ def test_embedding_bag_follows_offsets(mode: str) -> None:
 
 
 def test_embedding_bag_of_maxima_takes_the_fallback() -> None:
-    assert_rule(nn.EmbeddingBag(6, 3, mode="max"), INDICES, ["one example at a time"])
+    assert_rule(nn.EmbeddingBag(6, 3, mode="max"), INDICES, ["torch.func"])
 
 
 def test_embedding_bag_with_learned_weights_takes_the_fallback() -> None:
     # The weights themselves are repeated for every example, which a rule follows.
-    assert_rule(LearnedWeightsBag(), INDICES, {"rule", "one example at a time"})
+    assert_rule(LearnedWeightsBag(), INDICES, {"rule", "torch.func"})
 
 
 @settings(max_examples=25, deadline=None)

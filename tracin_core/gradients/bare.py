@@ -49,6 +49,12 @@ class OpenRead:
     read: Read
     operand: Operand
 
+    def list_axes(self) -> list[int]:
+        """Return the axes of the operation's result that may hold the examples."""
+        edge = self.read.edge
+        shape = edge.node._input_metadata[edge.output_nr].shape
+        return find_axes(self.read, self.operand, len(shape))
+
 
 Known = Mapping[str, Sequence[KnownRead]]
 Opened = list[tuple[str, list[OpenRead]]]
@@ -114,7 +120,7 @@ def learn_layouts(
         UnsupportedUseError: If that cannot be told.
     """
     return [
-        None if mark is None else find_layout(mark, find_axes(item.read, item.operand, mark.plain))
+        None if mark is None else find_layout(mark, item.list_axes())
         for item, mark in zip(reads, marks, strict=True)
     ]
 

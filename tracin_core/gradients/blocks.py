@@ -1,148 +1,497 @@
-"""Proof from the gradient graph alone that the examples of a batch lie in their order.
+"""Where the examples of a batch lie, followed from their objectives back through the graph.
 
-The claim, for every tensor with gradients: of its numbers in their logical order, the first B-th
-belongs to the first example, the second B-th to the second, and so on. Reshaping keeps it whatever
-the shapes, because it keeps the order. Everything else must leave the first axis alone, whose size
-is a multiple of B, and take its operands row by row. Plain and convolutional networks are proved so
-at the price of a look at their graph; where one operation is in doubt, nothing is claimed.
+The objectives themselves lie in order. From there backwards, each operation says where in its
+operands the numbers are whose gradients come from an example's numbers in its result. Nothing but
+shapes and the program's own numbers enter, and what an operation might move by its data, or mix, is
+unknown, with all that is behind it. So what is found is proved for this batch, at the price of a
+look at its graph: for most networks, at the output of every layer.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+class Place(NamedTuple):
+    """Number ``i`` of a tensor, in its logical order, belongs to example ``(i // after) % B``.
+
+    Attributes:
+        before: Groups of B examples one after the other.
+        after: Numbers that each example has together.
+    """
+
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A place as seen along one axis, of size ``outer * B * inner``.
+
+    Attributes:
+        index: The axis.
+        outer: Groups of B examples along it.
+        inner: Neighbours that each example has along it.
+    """
+
+    index: int
+    outer: int
+    inner: int
+
+    def place(self, shape: Sequence[int], index: int) -> Place:
+        """Return the place in another tensor, whose axis ``index`` is this one."""
+        before, after = prod(shape[:index]), prod(shape[index + 1 :])
+        return Place(before * self.outer, after * self.inner)
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation, from the one of its results that gradients come from.
+
+    Attributes:
+        node: The operation.
+        output: Which of its results.
+        shape: Shape of that result.
+        axis: Where the examples are in it.
+        operands: Shapes of the operands with gradients, by position.
+        size: Number of examples B.
+    """
+
+    node: Any
+    output: int
+    shape: Shape
+    axis: Axis
+    operands: Mapping[int, Shape]
+    size: int
+
+
+# A step -> for each operand its axis that is the result's axis of the examples, or the place
+# itself; others are unknown.
+Rule = Callable[[Step], Mapping[int, "int | Place"]]
 LEAF = "torch::autograd::AccumulateGrad"
 RESHAPING = frozenset(
     {"View", "UnsafeView", "ReshapeAlias", "Unsqueeze", "Squeeze", "Alias", "Clone", "ToCopy"}
 )
-# Number by number, or row by row of the first axis.
-ROWWISE = frozenset(
+# Number by number; smaller operands are repeated along the axes that they lack.
+BY_NUMBER = frozenset(
     """
-    Abs AdaptiveAvgPool2D Add AvgPool2D Baddbmm Bmm Celu Clamp ClampMax ClampMin Cos Div Elu Erf Exp
-    Gelu Hardshrink Hardsigmoid Hardswish Hardtanh LeakyRelu Log Log1P LogSigmoid MaskedFill
-    MaxPool2DWithIndices Mish Mul Neg Pow Relu Rsqrt ScaledDotProductEfficientAttention
-    ScaledDotProductFlashAttention ScaledDotProductFlashAttentionForCpu Sigmoid Silu Sin Softplus
-    Softshrink Sqrt Sub Tanh Threshold Where
+    Abs Acos Add Addcdiv Addcmul Asin Atan Atan2 Celu Clamp ClampMax ClampMin Cos Cosh Div Elu Erf
+    Erfc Exp Exp2 Expand Expm1 Gelu Hardshrink Hardsigmoid Hardswish Hardtanh LeakyRelu Lerp Log
+    Log10 Log1P Log2 LogSigmoid Logaddexp MaskedFill Maximum Minimum Mish Mul NanToNum NativeDropout
+    Neg Pow PreluKernel Reciprocal Relu Relu6 Rsqrt Rsub Selu Sigmoid Silu Sin Sinh Softplus
+    Softshrink Sqrt Square Sub Tan Tanh Threshold Tril Triu Where Xlogy
     """.split()  # noqa: SIM905
 )
-# The same, with parameters as the operands after the first so many.
-WITH_WEIGHTS = {
-    "Addmm": (1,),
+# The same, where the reduction is none.
+LOSSES = frozenset(
+    {
+        *("BinaryCrossEntropy", "BinaryCrossEntropyWithLogits", "Huber", "HuberLoss", "Kldiv"),
+        *("L1Loss", "MseLoss", "SmoothL1Loss", "SoftMarginLoss"),
+    }
+)
+# Row by row of the first axis, and the operands that have those rows; the others are weights.
+BY_ROW: dict[str, tuple[int, ...]] = {
+    "AdaptiveAvgPool2D": (0,),
+    "AdaptiveAvgPool3D": (0,),
+    "AdaptiveMaxPool2D": (0,),
+    "AvgPool2D": (0,),
+    "AvgPool3D": (0,),
     "Convolution": (0,),
-    "Embedding": (),
-    "Mm": (0,),
-    "NativeBatchNorm": (0,),
-    "NativeLayerNorm": (0,),
-    "CudnnBatchNorm": (0,),
-    "PreluKernel": (0,),
+    "ConvolutionOverrideable": (0,),
+    "CudnnConvolution": (0,),
+    "MaxPool2DWithIndices": (0,),
+    "MaxPool3DWithIndices": (0,),
+    "NativeGroupNorm": (0,),
+    "PixelShuffle": (0,),
+    "PixelUnshuffle": (0,),
+    "ReflectionPad2D": (0,),
+    "ReplicationPad2D": (0,),
+    "UpsampleBicubic2D": (0,),
+    "UpsampleBilinear2D": (0,),
+    "UpsampleNearest1D": (0,),
+    "UpsampleNearest2D": (0,),
 }
-# Along axes that must not be the first.
-ALONG_AXES: dict[str, str | tuple[str, str]] = {
+# Along axes that the examples must not lie on, which stay (as of one number, or as they were).
+ALONG = {
     "Cat": "dim",
+    "Cumsum": "dim",
+    "Flip": "dims",
+    "Glu": "dim",
     "LogSoftmax": "dim",
-    "Mean": "dim",
-    "Permute": "dims",
-    "Select": "dim",
+    "Roll": "dims",
     "Slice": "dim",
     "Softmax": "dim",
-    "Sum": "dim",
-    "Transpose": ("dim0", "dim1"),
+    "Split": "dim",
+    "SplitWithSizes": "dim",
+    "UnsafeSplit": "dim",
+    "UnsafeSplitWithSizes": "dim",
 }
-# What may stand between a parameter and the operation that reads it.
-OF_PARAMETERS = RESHAPING | {"T", "Transpose", "Permute", "Expand", "Slice", "Select"}
+# The same, which go, or may go.
+REDUCING = {
+    **dict.fromkeys(("Amax", "Amin", "LinalgVectorNorm", "Logsumexp", "Max", "Mean"), "dim"),
+    **dict.fromkeys(("Median", "Min", "Norm", "Prod", "Select", "Std", "Sum", "Unbind"), "dim"),
+    "Var": "dim",
+}
+ATTENTION = frozenset(
+    {
+        *("ScaledDotProductEfficientAttention", "ScaledDotProductFlashAttention"),
+        *("ScaledDotProductFlashAttentionForCpu", "ScaledDotProductCudnnAttention"),
+    }
+)
 _BUILT_IN = re.compile(r"(\w+?)Backward\d+")
-_KINDS: dict[str, str] = {}
+_FOUND: dict[str, str] = {}
 
 
-def keeps_blocks(node: Any, batch_size: int) -> bool:
-    """Whether an operation of the gradient graph hands the claim on.
+def find_axis(shape: Sequence[int], place: Place, batch_size: int) -> Axis | None:
+    """Return the axis along which examples lie; ``None`` if no single one holds them."""
+    before, after = 1, prod(shape)
+    for index, size in enumerate(shape):
+        if not size:
+            return None
+        after //= size
+        if place.before % before == 0 and place.after % after == 0:
+            axis = Axis(index, place.before // before, place.after // after)
+            if axis.outer * batch_size * axis.inner == size:
+                return axis
+        before *= size
+    return None
+
+
+def follow_examples(
+    nodes: Iterable[Any], root: tuple[Any, int], batch_size: int
+) -> dict[Any, Place | None]:
+    """Follow the examples from their objectives, shape ``(B,)``, through the gradient graph.
 
     Args:
-        node: The operation; its saved tensors must still be there.
-        batch_size: Number of examples B.
+        nodes: All operations behind the objectives.
+        root: The operation that gave the objectives, and which of its results they are.
+        batch_size: Number of examples B, at least two.
+
+    Returns:
+        By operation and number of the result: where the examples are, ``None`` if unknown.
     """
+    places: dict[Any, Place | None] = {root: Place(1, 1)}
+    met: set[Any] = set()
+    # Later operations have higher numbers, so that all that reads a result comes before it.
+    for node in sorted(nodes, key=lambda node: -node._sequence_nr()):
+        if node.name() == LEAF:
+            continue
+        met.add(node)
+        found = _step_back(node, places, batch_size)
+        for position, (source, output) in enumerate(node.next_functions):
+            if source is None:
+                continue
+            if source in met:
+                return {}  # numbered in another order, as by several threads
+            key = (source, output)
+            place = found.get(position)
+            places[key] = place if places.get(key, place) == place else None
+    return places
+
+
+def _step_back(
+    node: Any, places: Mapping[Any, Place | None], batch_size: int
+) -> dict[int, Place | None]:
+    """Return where the examples are in an operation's operands, by position."""
+    results = [
+        (output, places[node, output])
+        for output in range(len(node._input_metadata))
+        if (node, output) in places
+    ]
+    known = [
+        (output, place)
+        for output, place in results
+        if place is not None and not node._input_metadata[output].is_nested_tensor
+    ]
+    if not known or len(known) < len(results):
+        return {}
+    operands = {
+        position: tuple(source._input_metadata[output].shape)
+        for position, (source, output) in enumerate(node.next_functions)
+        if source is not None and source.name() != LEAF
+    }
+    if not operands:
+        return {}
+    answers = [
+        _step_from(
+            node, output, tuple(node._input_metadata[output].shape), place, operands, batch_size
+        )
+        for output, place in known
+    ]
+    if any(answer != answers[0] for answer in answers):
+        return {}
+    return answers[0]
+
+
+def _step_from(
+    node: Any,
+    output: int,
+    shape: Shape,
+    place: Place,
+    operands: Mapping[int, Shape],
+    batch_size: int,
+) -> dict[int, Place | None]:
     name = node.name()
-    if name == LEAF:
-        return True
-    if getattr(getattr(node, "_forward_cls", None), "keeps_rows", False):
-        return _takes_rows(node, batch_size, None, same_axes=False)
-    kind = _KINDS.get(name)
+    kind = _FOUND.get(name)
     if kind is None:
         match = _BUILT_IN.fullmatch(name)
-        kind = _KINDS[name] = "" if match is None else match[1]
+        # A Function of the user's own is called "...Backward", without a number.
+        kind = _FOUND[name] = "" if match is None else match[1]
     if kind in RESHAPING:
-        return True
-    if kind in ROWWISE:
-        return _takes_rows(node, batch_size, None)
-    if kind in WITH_WEIGHTS:
-        return _takes_rows(node, batch_size, WITH_WEIGHTS[kind])
-    if kind in ALONG_AXES and _spares_first_axis(node, ALONG_AXES[kind]):
-        return _takes_rows(node, batch_size, None, same_axes=False)
-    return is_of_parameters(node)
-
-
-def is_of_parameters(node: Any) -> bool:
-    """Whether a node is a parameter or a view of one, in which there is no example."""
-    name = node.name()
-    if name == LEAF:
-        return True
-    match = _BUILT_IN.fullmatch(name)
-    if match is None or match[1] not in OF_PARAMETERS:
-        return False
-    return all(source is None or is_of_parameters(source) for source, _ in node.next_functions)
-
-
-def _takes_rows(
-    node: Any, batch_size: int, rows: Sequence[int] | None, *, same_axes: bool = True
-) -> bool:
-    """Whether results and operands have the same rows, as many as examples or a multiple.
-
-    Args:
-        node: The operation.
-        batch_size: Number of examples B.
-        rows: Positions of the operands with rows; ``None`` for all but parameters.
-        same_axes: Whether operands must have as many axes as the result.
-    """
-    shape = node._input_metadata[0].shape
-    if not shape or shape[0] % batch_size or not shape[0]:
-        return False
-    for position, (source, output) in enumerate(node.next_functions):
-        if source is None:
-            continue
-        if rows is not None and position not in rows:
-            if not is_of_parameters(source):
-                return False
-            continue
-        if source.name() == LEAF or is_of_parameters(source):
-            if rows is not None:
-                return False
-            continue
-        own = source._input_metadata[output].shape
-        if not own or own[0] != shape[0] or (same_axes and len(own) != len(shape)):
-            return False
-    return True
-
-
-def _spares_first_axis(node: Any, names: str | tuple[str, str]) -> bool:
-    """Whether none of the axes along which an operation works is the first."""
+        whole = prod(shape)
+        return {at: place for at, own in operands.items() if prod(own) == whole}
+    axis = find_axis(shape, place, batch_size)
+    rule = _RULES.get(kind)
+    if getattr(getattr(node, "_forward_cls", None), "keeps_rows", False):
+        rule = _by_row  # a Function written in Python that says so of itself
+    if axis is None or rule is None:
+        return {}
+    step = Step(node, output, shape, axis, operands, batch_size)
     try:
-        found = [
-            getattr(node, f"_saved_{name}")
-            for name in ((names,) if isinstance(names, str) else names)
-        ]
-    except (AttributeError, RuntimeError):
-        return False
-    if isinstance(names, str) and names == "dims":
-        # A permutation: the first axis must stay the first.
-        return bool(found[0]) and found[0][0] == 0
-    axes = [axis for one in found for axis in (one if isinstance(one, tuple | list) else (one,))]
-    sources = [
-        source._input_metadata[output].shape for source, output in node.next_functions if source
-    ]
-    # Autograd gives a negative axis as the unsigned number that has the same bits.
-    signed = [axis - 2**64 if axis >= 2**63 else axis for axis in axes]
-    return bool(axes) and all(
-        axis % len(shape) != 0 if shape else False for axis in signed for shape in sources
-    )
+        found = rule(step)
+    except (AttributeError, KeyError, RuntimeError, TypeError):
+        # Another form of the operation or another version's, an operand without gradients, or
+        # one that was changed in place since.
+        return {}
+    places: dict[int, Place | None] = {}
+    for at, index in found.items():
+        if isinstance(index, Place):
+            places[at] = index
+        elif at in operands and 0 <= index < len(own := operands[at]):
+            # Where the sizes differ, one row stands for several examples.
+            places[at] = axis.place(own, index) if own[index] == shape[axis.index] else None
+    return places
+
+
+def _by_number(step: Step) -> dict[int, int]:
+    size = len(step.shape)
+    found = {}
+    for at, own in step.operands.items():
+        aligned = (1,) * (size - len(own)) + own
+        if all(one in (1, whole) for one, whole in zip(aligned, step.shape, strict=True)):
+            found[at] = step.axis.index - (size - len(own))
+    return found
+
+
+def _by_number_unreduced(step: Step) -> dict[int, int]:
+    return {} if step.node._saved_reduction else _by_number(step)
+
+
+def _by_row(step: Step) -> dict[int, int]:
+    return dict.fromkeys(step.operands, 0) if step.axis.index == 0 else {}
+
+
+def _by_row_of(positions: tuple[int, ...]) -> Rule:
+    return lambda step: dict.fromkeys(positions, 0) if step.axis.index == 0 else {}
+
+
+def _along(attribute: str) -> Rule:
+    def follow(step: Step) -> dict[int, int]:
+        axes = _read_axes(step.node, attribute, len(step.shape))
+        if not axes or step.axis.index in axes:
+            return {}
+        size = len(step.shape)
+        return {at: step.axis.index for at, own in step.operands.items() if len(own) == size}
+
+    return follow
+
+
+def _reducing(attribute: str) -> Rule:
+    def follow(step: Step) -> dict[int, int]:
+        size = len(step.operands[0])
+        axes = _read_axes(step.node, attribute, size)
+        is_kept = len(step.shape) == size
+        left = [axis for axis in range(size) if is_kept or axis not in axes]
+        if not axes or len(left) != len(step.shape) or left[step.axis.index] in axes:
+            return {}
+        return {0: left[step.axis.index]}
+
+    return follow
+
+
+def _permute(step: Step) -> dict[int, int]:
+    order = [axis % len(step.shape) for axis in _sign(step.node._saved_dims)]
+    return {0: order[step.axis.index]}
+
+
+def _transpose(step: Step) -> dict[int, int]:
+    size = len(step.shape)
+    first, second = (axis % size for axis in _sign((step.node._saved_dim0, step.node._saved_dim1)))
+    return {0: {first: second, second: first}.get(step.axis.index, step.axis.index)}
+
+
+def _stack(step: Step) -> dict[int, int]:
+    (axis,) = _read_axes(step.node, "dim", len(step.shape))
+    if axis == step.axis.index:
+        return {}
+    return dict.fromkeys(step.operands, step.axis.index - (axis < step.axis.index))
+
+
+def _pad(step: Step) -> dict[int, int]:
+    padded = len(step.node._saved_pad) // 2
+    return {0: step.axis.index} if step.axis.index < len(step.shape) - padded else {}
+
+
+def _multiply(left: int) -> Rule:
+    """Rows of the left factor, or columns of the right one."""
+
+    def follow(step: Step) -> dict[int, int]:
+        found = {left + step.axis.index: step.axis.index}
+        if left:  # what is added, repeated along the axes that it lacks
+            added = _by_number(step).get(0)
+            found |= {} if added is None else {0: added}
+        return found
+
+    return follow
+
+
+def _multiply_batches(left: int) -> Rule:
+    def follow(step: Step) -> dict[int, int]:
+        index = step.axis.index
+        found = {left: 0, left + 1: 0} if index == 0 else {left + index - 1: index}
+        if left:
+            added = _by_number(step).get(0)
+            found |= {} if added is None else {0: added}
+        return found
+
+    return follow
+
+
+def _attend(step: Step) -> dict[int, int]:
+    if step.output or len(step.shape) != 4 or step.axis.index > 1:
+        return {}
+    return dict.fromkeys((0, 1, 2), step.axis.index)
+
+
+def _normalize_batch(step: Step) -> dict[int, int]:
+    # With the statistics of the batch, examples would meet.
+    return {} if step.node._saved_training or step.axis.index else {0: 0}
+
+
+def _normalize_layer(step: Step) -> dict[int, int]:
+    kept = len(step.shape) - len(step.node._saved_normalized_shape)
+    return {0: step.axis.index} if step.axis.index < kept else {}
+
+
+def _look_up_loss(step: Step) -> dict[int, int]:
+    return {} if step.node._saved_reduction or step.axis.index else {0: 0}
+
+
+def _gather(step: Step) -> dict[int, int]:
+    (axis,) = _read_axes(step.node, "dim", len(step.shape))
+    return {} if axis == step.axis.index else {0: step.axis.index}
+
+
+def _pick_rows(step: Step) -> dict[int, Place]:
+    """Rows of a table by their numbers, as in ``hidden[arange(B), lengths - 1]``."""
+    indices = step.node._saved_indices
+    if any(index is None or index.dim() != 1 for index in indices):
+        return {}
+    return _take_rows(step, indices[0], 0)
+
+
+def _select_rows(step: Step) -> dict[int, int] | dict[int, Place]:
+    (axis,) = _read_axes(step.node, "dim", len(step.shape))
+    if axis != step.axis.index:
+        return {0: step.axis.index}
+    return {} if axis else _take_rows(step, step.node._saved_index, 0)
+
+
+def _take_rows(step: Step, index: Tensor, position: int) -> dict[int, Place]:
+    """Look at what is taken: rows of an example must come from its own part of the operand."""
+    own, wanted = step.operands[position], _list_owners(step)
+    each, rest = divmod(own[0], step.size)
+    if wanted is None or index.shape != wanted.shape or rest or not each:
+        return {}
+    owners = (index % own[0]).cpu() // each
+    return {position: Place(1, each * prod(own[1:]))} if torch.equal(owners, wanted) else {}
+
+
+def _add_rows(step: Step) -> dict[int, Any]:
+    """Rows added to those of a table by their numbers, as graph networks and experts do."""
+    (axis,) = _read_axes(step.node, "dim", len(step.shape))
+    if axis != step.axis.index:
+        return {0: step.axis.index, 1: step.axis.index}
+    found: dict[int, Any] = {0: step.axis.index}
+    owners, index = _list_owners(step), step.node._saved_index.cpu()
+    if owners is None or 1 not in step.operands or index.dim() != 1:
+        return found
+    own = step.operands[1]
+    each, rest = divmod(own[0], step.size)
+    if each and not rest and torch.equal(owners[index], torch.arange(own[0]) // each):
+        found[1] = Place(1, each * prod(own[1:]))
+    return found
+
+
+def _list_owners(step: Step) -> Tensor | None:
+    """Return the example of each row of the result, if they lie along the first axis."""
+    if step.axis.index:
+        return None
+    return torch.arange(step.shape[0]) // step.axis.inner % step.size
+
+
+def _run_recurrent(step: Step) -> dict[int, int]:
+    node = step.node
+    if len(node._saved_batch_sizes) or len(step.operands[0]) != 3:
+        return {}  # a packed sequence
+    own = 0 if node._saved_batch_first and node.name().startswith("Cudnn") else 1
+    # The states have the examples before their features.
+    expected = own if step.output == 0 else len(step.shape) - 2
+    return {0: own} if step.axis.index == expected else {}
+
+
+def _name_strides(step: Step) -> dict[int, int]:
+    """What pooling to one pixel does with the strides of pictures whose channels lie together."""
+    ((source, _),) = step.node.next_functions
+    own, node = step.operands[0], step.node
+    if len(own) != 4 or own != step.shape or own[2:] != (1, 1) or node._saved_storage_offset:
+        return {}
+    is_same = tuple(node._saved_size) == own and tuple(node._saved_stride[:2]) == (own[1], 1)
+    return {0: step.axis.index} if is_same and source.name() == "MeanBackward1" else {}
+
+
+def _read_axes(node: Any, attribute: str, size: int) -> set[int]:
+    value = getattr(node, f"_saved_{attribute}")
+    return {axis % size for axis in _sign(value if isinstance(value, tuple | list) else (value,))}
+
+
+def _sign(axes: Iterable[int]) -> list[int]:
+    """Return axes as signed: autograd gives a negative one as the unsigned of the same bits."""
+    return [axis - 2**64 if axis >= 2**63 else axis for axis in axes]
+
+
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(BY_NUMBER, _by_number),
+    **dict.fromkeys(LOSSES, _by_number_unreduced),
+    **{kind: _by_row_of(positions) for kind, positions in BY_ROW.items()},
+    **{kind: _along(attribute) for kind, attribute in ALONG.items()},
+    **{kind: _reducing(attribute) for kind, attribute in REDUCING.items()},
+    **dict.fromkeys(ATTENTION, _attend),
+    **dict.fromkeys(("NllLoss", "NllLoss2D"), _look_up_loss),
+    **dict.fromkeys(("NativeBatchNorm", "CudnnBatchNorm"), _normalize_batch),
+    **dict.fromkeys(("MkldnnRnnLayer", "CudnnRnn"), _run_recurrent),
+    "Addmm": _multiply(1),
+    "AsStrided": _name_strides,
+    "Baddbmm": _multiply_batches(1),
+    "Bmm": _multiply_batches(0),
+    "ConstantPadNd": _pad,
+    "Gather": _gather,
+    "Index": _pick_rows,
+    "IndexAdd": _add_rows,
+    "IndexSelect": _select_rows,
+    "Mm": _multiply(0),
+    "NativeLayerNorm": _normalize_layer,
+    "Permute": _permute,
+    "Stack": _stack,
+    "T": lambda step: {0: 1 - step.axis.index} if len(step.shape) == 2 else {},
+    "Transpose": _transpose,
+}

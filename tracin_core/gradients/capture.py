@@ -2,8 +2,7 @@
 
 Hooks keep each covered layer's input. The backward pass of the summed objective goes to the
 layers' outputs only, so the summed weight gradients that training needs are never formed. Where
-the examples lie in them is proved for every batch: by a further backward pass, or because the
-rows of the batch move as those of a batch that was proved (``proofs``).
+the examples lie in them is proved for every batch: by its graph, or by a further backward pass.
 """
 
 from __future__ import annotations
@@ -33,8 +32,9 @@ from tracin_core.gradients.bare import (
 from tracin_core.gradients.contributions import Contribution
 from tracin_core.gradients.graph import GraphSurvey, survey_graph
 from tracin_core.gradients.inspection import refuse_company
-from tracin_core.gradients.layouts import Layout, find_layout
-from tracin_core.gradients.owners import MarkedGradients, differentiate_marked
+from tracin_core.gradients.layouts import Layout, find_layout, name_layout
+from tracin_core.gradients.output_rows import find_output_tensors
+from tracin_core.gradients.owners import MarkedGradients, differentiate_marked, find_scales
 from tracin_core.gradients.precision import widen
 from tracin_core.gradients.proofs import Placement, Proofs
 from tracin_core.gradients.registry import Rule, UnsupportedUseError
@@ -163,7 +163,7 @@ def capture_pass(
         targets: Their targets.
         objective: What is differentiated.
         known: Parameters that no layer's rule covers, and the operations that read them.
-        proofs: What earlier batches have proved; without it, this batch is proved by itself.
+        proofs: What was looked at in earlier batches.
 
     Returns:
         Outputs, objective and gradients.
@@ -184,24 +184,23 @@ def capture_pass(
         opened = open_reads(survey, parameters, known) if known else []
         edges = list_edges(uses, opened)
         signature = _sign(survey, uses, opened)
-        placement = proofs.recall(size, signature)
-        missing: dict[str, str] = {}
+        placement = None
+        missing = find_other_reads(layers, uses, survey)
         deltas: Sequence[Tensor | None] = [None] * len(edges)
         if edges and values.requires_grad:
-            is_new = placement is None
-            if is_new:
+            if proofs.is_due(size, signature):
                 refuse_company(model, inputs, outputs)
-                missing |= find_other_reads(layers, uses, survey)
-            if survey.is_in_order:
-                placement = place_in_order(uses, opened)
+            placement = place_by_graph(uses, opened, survey)
             if placement is not None:
                 deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
             else:
-                marks = differentiate_marked(values, edges)
+                scales = find_scales(values, _list_rows(outputs, size))
+                again = scales is not None
+                marks = differentiate_marked(values, edges, scales=scales, keep_graph=again)
                 deltas = [None if mark is None else mark.plain for mark in marks]
+                if again:
+                    deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
                 placement = prove_placement(uses, opened, marks, missing)
-            if is_new and not missing:
-                proofs.remember(size, signature, placement)
     with torch.no_grad():
         gradients = apply_rules(uses, opened, deltas, placement, size, parameters, missing)
     for name in known.keys() - {name for name, _ in opened}:
@@ -211,11 +210,17 @@ def capture_pass(
 
 
 def _sign(survey: GraphSurvey, uses: Sequence[LayerUse], opened: Opened) -> Hashable | None:
-    """Return what batches must share for a proof of one to hold for the other."""
+    """Return what batches share that need not be looked at one by one."""
     if survey.signature is None:
         return None
     called = tuple(use.covered.name for use in uses)
     return survey.signature, called, tuple((name, len(reads)) for name, reads in opened)
+
+
+def _list_rows(outputs: Any, size: int) -> list[Tensor]:
+    """Return the outputs with gradients that have a row for each example."""
+    tensors = find_output_tensors(outputs)
+    return [t for t in tensors if t.requires_grad and t.dim() and len(t) == size]
 
 
 def list_edges(uses: Sequence[LayerUse], opened: Opened) -> list[GradientEdge]:
@@ -238,11 +243,32 @@ def find_other_reads(
     return found
 
 
-def place_in_order(uses: Sequence[LayerUse], opened: Opened) -> Placement:
-    """Return where the examples are if they lie in their order everywhere (``blocks``)."""
-    in_order = Layout(0, "examples")
-    reads = {name: [in_order for _ in found] for name, found in opened}
-    return Placement([in_order for _ in uses], reads)
+def place_by_graph(
+    uses: Sequence[LayerUse], opened: Opened, survey: GraphSurvey
+) -> Placement | None:
+    """Return where the examples are if the graph alone proves it everywhere (``blocks``)."""
+    if survey.root is None or survey.batch_size is None:
+        return None
+    layouts: list[Layout | None] = []
+    for edge, axes in [
+        *((use.edge, [0]) for use in uses),
+        *((item.read.edge, item.list_axes()) for _, reads in opened for item in reads),
+    ]:
+        if (
+            survey.root is not None
+            and edge.node is not survey.root[0]
+            and edge.node not in survey.readers
+        ):
+            layouts.append(None)  # nothing reaches it
+            continue
+        place = survey.places.get((edge.node, edge.output_nr))
+        shape = edge.node._input_metadata[edge.output_nr].shape
+        layout = None if place is None else name_layout(shape, place, axes, survey.batch_size)
+        if layout is None:
+            return None
+        layouts.append(layout)
+    rest = iter(layouts[len(uses) :])
+    return Placement(layouts[: len(uses)], {name: [next(rest) for _ in n] for name, n in opened})
 
 
 def prove_placement(

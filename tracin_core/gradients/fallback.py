@@ -6,6 +6,7 @@ cannot be mapped (data-dependent control flow, some recurrent kernels) go one ex
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NoReturn
@@ -93,7 +94,14 @@ def _map_over_examples(
     detached = {name: value.detach() for name, value in weights.items()}
     # Fused attention has no rule to be mapped by: torch warns and goes example by example. Its
     # mathematical form has one.
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _without_casts(model):
+    with (
+        torch.enable_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        _without_casts(model),
+        warnings.catch_warnings(),
+    ):
+        # torch's word on its own speed; `coverage` says what goes this way.
+        warnings.filterwarnings("ignore", message="There is a performance drop")
         gradients: dict[str, Tensor] = mapped(detached, tuple(leaves))
     return {name: value.detach() for name, value in gradients.items()}
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from tracin_core.gradients.blocks import keeps_blocks
+from tracin_core.gradients.blocks import Place, follow_examples
 from tracin_core.gradients.movement import describe_movement
 
 
@@ -36,18 +36,27 @@ class GraphSurvey:
             accumulate its gradient, with a ``variable``.
         signature: Equal for two batches of one size only where the same operations moved their
             rows in the same ways; ``None`` where that cannot be told, or need not.
-        is_in_order: Whether the graph itself proves that the examples lie in their order, along
-            the first axis of every result.
+        root: The operation that gave the result, and which of its results that is.
+        batch_size: Number of examples B, where it was given.
     """
 
     readers: dict[Any, list[Reader]]
     signature: Hashable | None = None
-    is_in_order: bool = False
+    root: tuple[Any, int] | None = None
+    batch_size: int | None = None
 
     @cached_property
     def leaves(self) -> dict[int, Any]:
         """The nodes of leaf tensors, by the ``id`` of the tensor."""
         return {id(node.variable): node for node in self.readers if hasattr(node, "variable")}
+
+    @cached_property
+    def places(self) -> dict[Any, Place | None]:
+        """Where the examples are in each operation's results, as far as the graph proves it."""
+        # Of a single example there is nothing to be followed.
+        if self.root is None or self.batch_size is None or self.batch_size < 2:
+            return {}
+        return follow_examples((self.root[0], *self.readers), self.root, self.batch_size)
 
     def count_reads(self, parameter: Tensor) -> int:
         """Return how many operations read a leaf tensor."""
@@ -67,7 +76,7 @@ def survey_graph(result: Tensor, batch_size: int | None = None) -> GraphSurvey:
         return GraphSurvey(readers)
     numbers = {root: 0}
     waiting, parts = [root], []
-    is_in_order = is_told = batch_size is not None
+    is_told = batch_size is not None
     while waiting:
         node = waiting.pop()
         sources = []
@@ -80,13 +89,12 @@ def survey_graph(result: Tensor, batch_size: int | None = None) -> GraphSurvey:
                 waiting.append(source)
             readers[source].append(Reader(node, position, output))
             sources.append((position, numbers[source], output))
-        if is_in_order and batch_size is not None:
-            is_in_order = keeps_blocks(node, batch_size)
         if is_told and batch_size is not None:
             movement = describe_movement(node, batch_size)
             is_told = movement is not None
             parts.append((movement, tuple(sources)))
-    return GraphSurvey(readers, hash(tuple(parts)) if is_told else None, is_in_order)
+    signature = hash(tuple(parts)) if is_told else None
+    return GraphSurvey(readers, signature, (root, result.output_nr), batch_size)
 
 
 def find_parameter_uses(result: Tensor) -> dict[int, list[int]]:

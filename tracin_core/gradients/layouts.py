@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from tracin_core.gradients.blocks import Place, find_axis
 from tracin_core.gradients.owners import (
     NOBODY,
     MarkedGradients,
@@ -31,14 +32,11 @@ class Layout:
             together ("examples"), or one position of all examples ("positions"). "any": as
             ``owners`` say of this one batch.
         owners: The example of each row, where they lie in any order, shape ``(R,)``.
-        holds_elsewhere: Whether it holds for every batch of this size whose rows move in the
-            same ways.
     """
 
     axis: int
     order: Order
     owners: Tensor | None = None
-    holds_elsewhere: bool = True
 
     def is_plain(self, rows: int, batch_size: int) -> bool:
         """Whether every example has one row, in its turn."""
@@ -104,7 +102,7 @@ def find_layout(gradients: MarkedGradients, axes: Iterable[int]) -> Layout:
         # Where one example alone has gradients, its rows lie along any axis.
         seen = int((torch.bincount(owners[owners != NOBODY]) > 0).sum())
         if seen > 1 or len(candidates) == 1:
-            fitting.append(_name_order(axis, owners, seen, gradients.batch_size))
+            fitting.append(_name_order(axis, owners, gradients.batch_size))
     if len(fitting) != 1:
         raise UnsupportedUseError(
             "the gradients do not tell where the examples are"
@@ -114,14 +112,29 @@ def find_layout(gradients: MarkedGradients, axes: Iterable[int]) -> Layout:
     return fitting[0]
 
 
-def _name_order(axis: int, owners: Tensor, seen: int, batch_size: int) -> Layout:
-    # Rows of zeros fit any order: what few others say holds for this batch alone.
-    holds = 2 * seen >= batch_size
+def name_layout(
+    shape: Sequence[int], place: Place, axes: Iterable[int], batch_size: int
+) -> Layout | None:
+    """Name a place that the graph proves; ``None`` if it is none of the layouts.
+
+    Args:
+        shape: Shape of the tensor.
+        place: Where the examples are in it.
+        axes: Axes that may hold the examples.
+        batch_size: Number of examples B.
+    """
+    axis = find_axis(shape, place, batch_size)
+    if axis is None or axis.index not in axes or 1 not in (axis.outer, axis.inner):
+        return None
+    return Layout(axis.index, "examples" if axis.outer == 1 else "positions")
+
+
+def _name_order(axis: int, owners: Tensor, batch_size: int) -> Layout:
     by_example = follows_examples(owners, batch_size)
     by_position = follows_positions(owners, batch_size)
     if by_example and (len(owners) == batch_size or not by_position):
-        return Layout(axis, "examples", None, holds)
+        return Layout(axis, "examples")
     if by_position and not by_example:
-        return Layout(axis, "positions", None, holds)
+        return Layout(axis, "positions")
     # Any order, or too few rows to tell one from another.
-    return Layout(axis, "any", owners, False)
+    return Layout(axis, "any", owners)

@@ -1,9 +1,9 @@
-"""Whether a batch's examples can lie elsewhere than in an earlier batch, read from its graph.
+"""What tells batches apart that must be looked at one by one, read from their graphs.
 
-Most operations move rows by the shapes of their operands alone: what held for one batch holds for
-the next of the same size. A few move them by what the data say (indexing, routing, packed
-sequences). Those are described with the indices they moved by, so that two batches have the same
-description only where their rows went the same ways; what is not known here has no description.
+Batches of one description went through the same operations and, where those move rows by what the
+data say (indexing, routing, packed sequences), by the same indices. It proves nothing of where the
+examples lie: numbers that are no indices (masks, one-hot rows, zeros) may move or mix them too. It
+only says which batches need not all be compared with their halves.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ BY_SHAPE = frozenset(  # one a word, since one a line would be two hundred lines
     Im2Col Imag IndexFill InfinitelyDifferentiableGelu InstanceNorm Kldiv L1Loss LeakyRelu Lerp
     LiftFresh Linear LinalgVectorNorm Log Log10 Log1P Log2 LogNdtr LogSigmoid LogSoftmax Logaddexp
     Logaddexp2 Logcumsumexp Logit Logsumexp MaskedFill Matmul MaxPool2DWithIndices
-    MaxPool3DWithIndices Max Maximum Mean Min Minimum Mish MiopenBatchNorm MkldnnConvolution Mm Mse
-    MseLoss Mul Mv NanToNum NativeBatchNorm NativeDropout NativeGroupNorm NativeLayerNorm Neg
+    MaxPool3DWithIndices Max Maximum Mean Min Minimum Mish MiopenBatchNorm MkldnnConvolution
+    MkldnnRnnLayer Mm Mse MseLoss Mul Mv NanToNum NativeBatchNorm NativeDropout NativeGroupNorm
+    NativeLayerNorm Neg
     NllLoss NllLoss2D NllLossNd Norm Permute PixelShuffle PixelUnshuffle Polygamma Pow PreluKernel
     Prod Reciprocal Real ReflectionPad1D ReflectionPad2D ReflectionPad3D Relu Relu6 Remainder Renorm
     Repeat ReplicationPad1D ReplicationPad2D ReplicationPad3D ReshapeAlias Resolve Round Rsqrt Rsub

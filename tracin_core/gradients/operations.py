@@ -82,13 +82,13 @@ def read_operand(read: Read) -> Operand:
     return OPERATIONS[read.kind](read.node, read.position)
 
 
-def find_axes(read: Read, operand: Operand, result: Tensor) -> list[int]:
-    """Return the axes of an operation's result that may hold the examples."""
+def find_axes(read: Read, operand: Operand, dim: int) -> list[int]:
+    """Return the axes of an operation's result, of ``dim`` axes, that may hold the examples."""
     if operand.is_product:
         return [0]
     if read.kind == LOOKED_UP:
-        return list(range(result.dim() - 1))
-    aligned = _align(read.shape, result.dim())
+        return list(range(dim - 1))
+    aligned = _align(read.shape, dim)
     return [axis for axis, size in enumerate(aligned) if size == 1]
 
 

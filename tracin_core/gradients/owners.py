@@ -19,10 +19,14 @@ from torch import Tensor
 # a gradient has room for it too. More examples take more passes, one for each digit.
 LEVELS = {torch.float64: 512, torch.float32: 41, torch.bfloat16: 41}
 LOW_LEVELS = 9
-# What a row may be off its multiple, relative to its largest number. Zero on a processor, which
-# adds up in the same order again; on other devices sums may come in any.
+# What a row may be off its multiple, relative to its largest number. Next to nothing on processors,
+# which add up in the same order again; on other devices sums may come in any.
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
+PROCESSOR_TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6}
 LOOSE_TOLERANCE = 2e-2
+# Objectives whose gradients differ by more are made alike first: beside an outlier's, another
+# example's share of a row would be lost in rounding, and the row taken for the outlier's alone.
+SPREAD = 16.0
 NOBODY = -1
 
 
@@ -51,6 +55,8 @@ class MarkedGradients:
         Returns:
             ``None`` if a row belongs to several examples, or may do so.
         """
+        if self.plain.is_nested:
+            return None
         rows = _flatten(self.plain, axis)
         owners = torch.full((len(rows),), NOBODY, dtype=torch.long, device=rows.device)
         if not rows.numel():
@@ -61,7 +67,8 @@ class MarkedGradients:
             return None
         alive = (peaks > 0) & ~broken
         base = torch.where(alive, rows.gather(1, places[:, None])[:, 0], torch.ones_like(peaks))
-        bound = peaks.double() * TOLERANCES.get(rows.dtype, LOOSE_TOLERANCE)
+        tolerances = PROCESSOR_TOLERANCES if rows.device.type == "cpu" else TOLERANCES
+        bound = peaks.double() * tolerances.get(rows.dtype, LOOSE_TOLERANCE)
         found, weight = torch.zeros_like(owners), 1
         for tensor in self.marked:
             other = _flatten(tensor, axis)
@@ -85,13 +92,18 @@ class MarkedGradients:
 
 
 def differentiate_marked(
-    values: Tensor, edges: Sequence[Any], *, keep_graph: bool = False
+    values: Tensor,
+    edges: Sequence[Any],
+    *,
+    scales: Tensor | None = None,
+    keep_graph: bool = False,
 ) -> list[MarkedGradients | None]:
     """Differentiate the examples' objectives, plain and marked.
 
     Args:
         values: One number for each example, shape ``(B,)``.
         edges: Where to.
+        scales: Powers of two that the objectives are multiplied by first, shape ``(B,)``.
         keep_graph: Whether the graph is needed afterwards.
 
     Returns:
@@ -105,7 +117,8 @@ def differentiate_marked(
         )
         return found
 
-    plain = differentiate(torch.ones_like(values), True)
+    ones = torch.ones_like(values) if scales is None else scales.to(values.dtype)
+    plain = differentiate(ones, True)
     kinds = {gradient.dtype for gradient in plain if gradient is not None} | {values.dtype}
     levels = min(LEVELS.get(kind, LOW_LEVELS) for kind in kinds)
     examples = torch.arange(size, device=values.device)
@@ -115,7 +128,9 @@ def differentiate_marked(
         digits.append((examples // reach) % levels)
         reach *= levels
     passes = [
-        differentiate(torch.exp2(digit.to(values.dtype)), keep_graph or index + 1 < len(digits))
+        differentiate(
+            ones * torch.exp2(digit.to(values.dtype)), keep_graph or index + 1 < len(digits)
+        )
         for index, digit in enumerate(digits)
     ]
     return [
@@ -132,6 +147,31 @@ def differentiate_marked(
         )
         for index, gradient in enumerate(plain)
     ]
+
+
+def find_scales(values: Tensor, outputs: Sequence[Tensor]) -> Tensor | None:
+    """Return powers of two that make the objectives' gradients about as large as each other.
+
+    Args:
+        values: One number for each example, shape ``(B,)``.
+        outputs: What they are computed of, a row for each example.
+
+    Returns:
+        Shape ``(B,)``; ``None`` where the gradients are alike as they are.
+    """
+    found = torch.autograd.grad(
+        values, outputs, torch.ones_like(values), allow_unused=True, retain_graph=True
+    )
+    sizes = torch.zeros(len(values), dtype=torch.float64)
+    for gradient in found:
+        if gradient is not None and gradient.numel():
+            sizes = sizes.maximum(_flatten(gradient, 0).abs().amax(1).to("cpu", torch.float64))
+    alive = (sizes > 0) & torch.isfinite(sizes)
+    if not bool(alive.any()) or float(sizes[alive].max() / sizes[alive].min()) <= SPREAD:
+        return None
+    # Not further than single precision has room for, with a mark on top.
+    exponents = -torch.where(alive, sizes, 1.0).log2().round().clamp(-60, 60)
+    return torch.exp2(exponents).to(values.device)
 
 
 def follows_examples(owners: Tensor, batch_size: int) -> bool:

@@ -1,7 +1,8 @@
-"""What has been proved of batches: where their examples lie in every gradient that is read."""
+"""Where the examples of a batch were proved to lie, and which batches were looked at closer."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,10 @@ from tracin_core.gradients.bare import Layouts
 from tracin_core.gradients.layouts import Layout
 
 # More are forgotten at once: whoever meets so many meets each of them rarely.
-MOST_PROOFS = 4096
+MOST_KINDS = 4096
+# Of batches of one kind the first is looked at, and then each whose number is so many times that
+# of the one before: what a batch does with its examples may depend on their numbers alone.
+SPACING = 4
 
 
 @dataclass(frozen=True)
@@ -24,32 +28,26 @@ class Placement:
     uses: Sequence[Layout | None]
     reads: Mapping[str, Layouts]
 
-    @property
-    def holds_elsewhere(self) -> bool:
-        """Whether it holds for every batch of this size whose rows move in the same ways."""
-        layouts = [*self.uses, *(layout for found in self.reads.values() for layout in found)]
-        return all(layout is None or layout.holds_elsewhere for layout in layouts)
-
 
 class Proofs:
-    """Placements that were proved, by the size of the batch and the ways its rows move.
+    """Which batches were seen, by their size and the ways their rows move.
 
     Attributes:
         notes: Why a parameter went one example at a time in some batch, by its name.
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, Hashable], Placement] = {}
+        self._seen: Counter[tuple[int, Hashable]] = Counter()
         self.notes: dict[str, str] = {}
 
-    def recall(self, batch_size: int, signature: Hashable | None) -> Placement | None:
-        """Return what was proved of such a batch; ``None`` if it must be proved anew."""
-        return None if signature is None else self._known.get((batch_size, signature))
-
-    def remember(self, batch_size: int, signature: Hashable | None, placement: Placement) -> None:
-        """Keep a placement for batches like this one, if it holds for them."""
-        if signature is None or not placement.holds_elsewhere:
-            return
-        if len(self._known) >= MOST_PROOFS:
-            self._known.clear()
-        self._known[batch_size, signature] = placement
+    def is_due(self, batch_size: int, signature: Hashable | None) -> bool:
+        """Whether a batch is to be compared with its halves; it is counted as seen."""
+        if signature is None:
+            return True
+        if len(self._seen) >= MOST_KINDS:
+            self._seen.clear()
+        self._seen[batch_size, signature] += 1
+        count = self._seen[batch_size, signature]
+        while count % SPACING == 0:
+            count //= SPACING
+        return count == 1
