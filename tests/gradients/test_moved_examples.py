@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import TensorDataset
@@ -18,8 +15,6 @@ from torch.utils.data import TensorDataset
 from tests import oracles
 from tracin_core import Checkpoint, TracIn
 from tracin_core.errors import GradientError
-from tracin_core.gradients import capture
-from tracin_core.gradients.graph import survey_graph
 
 LENGTH, WORDS, WIDTH, CLASSES = 9, 20, 4, 3
 
@@ -335,65 +330,3 @@ def test_threads_that_share_a_model_take_turns() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-def count_proofs(model: nn.Module, examples: TensorDataset, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Return how many batches of four were proved by further passes."""
-    proved: list[int] = []
-    own = capture.differentiate_marked
-
-    def count(values: Tensor, edges: list[object]) -> object:
-        proved.append(len(values))
-        return own(values, edges)
-
-    tracin = open_tracin(model.double(), 4)
-    tracin.examine(examples)
-    monkeypatch.setattr(capture, "differentiate_marked", count)
-    tracin.self_influence(examples)
-    return len(proved)
-
-
-def test_only_batches_whose_rows_move_otherwise_are_proved_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    torch.manual_seed(0)
-    plain = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, CLASSES))
-    assert count_proofs(plain, make_rows(18), monkeypatch) == 0  # by its graph alone
-
-    class Turned(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner, self.head = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, CLASSES)
-
-        def forward(self, rows: Tensor) -> Tensor:
-            return self.head(self.inner(rows)[None].permute(1, 0, 2)[:, 0].tanh())
-
-    # Five batches: the first of four rows, and the last, of two.
-    assert count_proofs(Turned(), make_rows(18), monkeypatch) == 2
-    assert count_proofs(Routed(), make_rows(18), monkeypatch) >= 4
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    size=st.integers(2, 5),
-    other=st.integers(1, 5),
-    where=st.sampled_from(["rows", "columns", "both", "table"]),
-)
-def test_the_graph_alone_proves_no_other_order(size: int, other: int, where: str) -> None:
-    """Where it says that rows lie in order, marks say the same of every inner result."""
-    torch.manual_seed(size * 10 + other)
-    weight = torch.randn(WIDTH, WIDTH, requires_grad=True)
-    rows = torch.randn(size, other, WIDTH) @ weight
-    if where == "rows":
-        found = rows.transpose(0, 1).reshape(size, other, WIDTH)
-    elif where == "columns":
-        found = rows.reshape(other, size, WIDTH).transpose(0, 1)
-    elif where == "both":
-        found = rows + rows.transpose(0, 1) if size == other else rows.relu()
-    else:
-        found = rows.reshape(size, -1, WIDTH).tanh()
-    values = found.reshape(size, -1).square().sum(1)
-    if survey_graph(values, size).is_in_order:
-        (marks,) = capture.differentiate_marked(values, [rows])
-        assert marks is not None
-        assert marks.find_owners().tolist() == list(range(size))
