@@ -266,7 +266,8 @@ def _find_status(
     if options.status is None and kind != "table":
         chosen = next((column for column in free if column.is_plain), None)
     options = name_status(reader, options, chosen, notes)
-    notes += note_statuses([column for column in free if column.name != options.status], kind)
+    others = [column for column in free if column.name != options.status]
+    notes += note_statuses([one for one in others if one.is_known or kind != "table"], kind)
     return options
 
 
