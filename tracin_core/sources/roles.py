@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from shlex import quote
 
 from tracin_core.errors import InputError
 from tracin_core.numerals import counted
@@ -36,11 +38,14 @@ from tracin_core.sources.records import Column
 from tracin_core.sources.role_notes import (
     note_left_out,
     note_more_images,
+    note_pictures_among_texts,
+    note_unused_splits,
     note_words,
     suggest_regression,
 )
 from tracin_core.sources.rows import RowReader, Schema
 from tracin_core.sources.split_values import choose_split_values
+from tracin_core.sources.values import show
 from tracin_core.terms import Kind, Task
 
 
@@ -100,6 +105,8 @@ def _find_all_roles(reader: RowReader, profile: TableProfile, options: ImportOpt
     columns = _describe_columns(schema, profile, options, kind)
     task: Task = "regression" if options.target else "classification"
     notes += note_left_out(columns, kind) + note_words(columns, profile)
+    notes += note_pictures_among_texts(columns, profile)
+    notes += note_unused_splits(columns, profile) if options.split is None else []
     notes += note_texts_as_names(columns, profile.columns) if guessed_input else []
     return Roles(kind, task, options, columns, notes)
 
@@ -228,6 +235,7 @@ def _find_input(
         return replace(options, image=image)
     text = guess_text(free)
     if text is not None:
+        _check_are_texts([free[name] for name in ([text] if isinstance(text, str) else text)])
         told = (
             f"column {text!r}" if isinstance(text, str) else f"columns {join_names(text)}, joined"
         )
@@ -250,6 +258,24 @@ def _find_input(
     columns = counted(len(features), "column")
     notes.append(f"Input: {columns} of the table. --features says otherwise.")
     return replace(options, features=features)
+
+
+def _check_are_texts(columns: Collection[Profile]) -> None:
+    """See that what was guessed to be a text is not a picture or a vector, written as numbers.
+
+    Raises:
+        InputError: If it is.
+    """
+    for column in columns:
+        if 2 * column.vectors > column.present:
+            raise InputError(
+                f"The column {column.name!r} holds rows of numbers, not texts: it begins with "
+                f"{show(column.word)}. A picture or a vector is wanted as an array: "
+                f"np.savez('data.npz', x=np.stack([np.array(text.strip('[]').replace(',', ' ')"
+                f".split(), float) for text in data[{column.name!r}]]), y=data[...].to_numpy(str)),"
+                " for pictures as np.uint8 and in the shape (N, H, W); then import data.npz. If it "
+                f"is a text nevertheless, name it with --text {quote(column.name)}"
+            )
 
 
 def _find_status(
