@@ -295,3 +295,19 @@ def test_thumbnails_beside_two_classes_are_none_and_thumbs_may_be_one(tmp_path):
     found = preview(write(tmp_path / "b", pictures("fist", "palm", "thumbs")))
     assert found.class_counts == {"fist": 6, "palm": 6, "thumbs": 6}
     assert any("'thumbs': if that is no class" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("name", ["labels.json", "cat/annotations.txt", "classes.xlsx"])
+def test_what_may_be_a_table_beside_folders_is_named(tmp_path, name):
+    found = preview(write(tmp_path, {**pictures("cat", "dog"), name: b"x"}))
+    assert any("is left out: " + name in note for note in found.notes)
+
+
+def test_pictures_beside_a_table_that_does_not_name_them_are_told(tmp_path):
+    files = pictures("scans_part_1", "scans_part_2")
+    rows = [f"{name[:12].replace('/', '-')}{n},{n % 7},{n * n % 11},{'ab'[n % 2]}"
+            for n, name in enumerate(files)]  # fmt: skip
+    files["data.csv"] = "\n".join(["id,size,age,dx", *rows]).encode()
+    found = preview(write(tmp_path, files), label="dx")
+    assert found.kind == "table"
+    assert any("Pictures lie beside the table, as in scans_part_1" in n for n in found.notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -150,3 +151,21 @@ def test_pictures_among_texts_are_told(tmp_path):
     pd.DataFrame({"text": texts, "label": ["a", "b"] * 20}).to_csv(path, index=False)
     told = [note for note in preview(path).notes if "pictures written as letters" in note]
     assert told[0].startswith("10 of the first 40 cells of column 'text'")
+
+
+@pytest.mark.parametrize("name", ["b/{}.txt", "speakers/speaker-{:02}/utterance-number-one.wav"])
+def test_names_of_files_are_no_texts(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    names = [name.format(n) for n in range(40)]
+    data = pd.DataFrame({"file_name": names, "label": ["a", "b"] * 20})
+    data.to_csv("data.csv", index=False)
+    with pytest.raises(InputError, match="holds names of files") as told:
+        preview(tmp_path / "data.csv")
+    named = preview(tmp_path / "data.csv", text="file_name")
+    assert any("the names themselves are the texts" in note for note in named.notes)
+    for one in names:
+        (tmp_path / one).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / one).write_text(f"what {one} says")
+    (code,) = re.findall(r"in the cells: (.*), with pathlib", str(told.value))
+    exec(code, {"data": data, "Path": Path})  # noqa: S102 - our own message
+    assert preview(tmp_path / "with-texts.csv", text="text").class_counts == {"a": 20, "b": 20}

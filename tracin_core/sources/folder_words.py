@@ -70,6 +70,7 @@ _FOLD = re.compile(
     r"([\s_.-]*\d{1,3}|[\s_.-]+[a-z0-9]{1,3})",
     re.IGNORECASE,
 )
+_OF_LABELS = re.compile(r"label|annotation|annot|class|meta|truth|target|(^|[\W_])gt($|[\W_])")
 _SPLIT_WORDS = "|".join(sorted((*TRAIN_WORDS, *TEST_WORDS), key=len, reverse=True))
 _LEADING_SPLIT, _TRAILING_SPLIT = re.compile(f"^({_SPLIT_WORDS})"), re.compile(f"({_SPLIT_WORDS})$")
 # Beside the word for a split: "training_set"; CycleGAN's "trainA" and "trainB".
@@ -148,6 +149,16 @@ def role_of(name: str) -> str:
     if said is not None and (rest in _OF_SPLITS or rest in _CONTAINERS):
         return "split"
     return "container" if rest in _CONTAINERS else ""
+
+
+def is_beside_folders(name: str) -> bool:
+    """Tell whether a file may be a table that says the classes of others, by its path."""
+    *folders, file = name.split("/")
+    stem, _, ending = file.lower().rpartition(".")
+    if ending in ("csv", "tsv", "jsonl", "ndjson", "parquet"):
+        return True
+    is_named = len(folders) < 3 and _OF_LABELS.search(stem) is not None
+    return is_named and ending in ("json", "xlsx", "xls", "ods", "txt", "dat", "list")
 
 
 def masked_stem(stem: str) -> str | None:

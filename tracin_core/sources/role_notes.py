@@ -41,9 +41,15 @@ def note_words(columns: Iterable[Column], profile: TableProfile) -> list[str]:
     ]
 
 
-def note_pictures_among_texts(columns: Iterable[Column], profile: TableProfile) -> list[str]:
-    """Tell of texts some of which are pictures, written as letters."""
-    return [
+def note_no_texts(columns: Iterable[Column], profile: TableProfile) -> list[str]:
+    """Tell of texts that are names of files, and of those some of which are pictures."""
+    names = [
+        f"Column {column.name!r} holds names of files, such as {show(found.word)}: what is in them "
+        "is not read, and the names themselves are the texts."
+        for column in columns
+        if column.role == "text" and (found := profile.columns[column.name]).is_file_name
+    ]
+    return names + [
         f"{found.encoded:,} of the first {found.present:,} cells of column {column.name!r} are "
         "pictures written as letters, and are read as texts here. Leave those rows out, or "
         f"--image {quote(column.name)} takes the pictures alone."

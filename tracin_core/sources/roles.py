@@ -38,7 +38,7 @@ from tracin_core.sources.records import Column
 from tracin_core.sources.role_notes import (
     note_left_out,
     note_more_images,
-    note_pictures_among_texts,
+    note_no_texts,
     note_unused_splits,
     note_words,
     suggest_regression,
@@ -105,7 +105,7 @@ def _find_all_roles(reader: RowReader, profile: TableProfile, options: ImportOpt
     columns = _describe_columns(schema, profile, options, kind)
     task: Task = "regression" if options.target else "classification"
     notes += note_left_out(columns, kind) + note_words(columns, profile)
-    notes += note_pictures_among_texts(columns, profile)
+    notes += note_no_texts(columns, profile)
     notes += note_unused_splits(columns, profile) if options.split is None else []
     notes += note_texts_as_names(columns, profile.columns) if guessed_input else []
     return Roles(kind, task, options, columns, notes)
@@ -248,6 +248,7 @@ def _find_input(
     }
     features = tuple(name for name, reason in against.items() if reason is None)
     if not features:
+        _check_are_texts([column for column in free.values() if column.is_file_name][:1])
         reasons = "".join(
             f" {name!r} is left out ({against[name]})." for name in list(against)[:10]
         )
@@ -261,12 +262,20 @@ def _find_input(
 
 
 def _check_are_texts(columns: Collection[Profile]) -> None:
-    """See that what was guessed to be a text is not a picture or a vector, written as numbers.
+    """See that what was guessed to be a text is no name of a file, picture or vector.
 
     Raises:
         InputError: If it is.
     """
     for column in columns:
+        if column.is_file_name:
+            raise InputError(
+                f"The column {column.name!r} holds names of files, such as {show(column.word)}. "
+                "What is in them does not come along with a table. Texts are wanted in the cells: "
+                f"data['text'] = [Path(name).read_text() for name in data[{column.name!r}]]; "
+                "data.to_csv('with-texts.csv', index=False), with pathlib's Path. If the names "
+                f"are the texts nevertheless: --text {quote(column.name)}"
+            )
         if 2 * column.vectors > column.present:
             raise InputError(
                 f"The column {column.name!r} holds rows of numbers, not texts: it begins with "
