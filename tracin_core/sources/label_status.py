@@ -76,7 +76,7 @@ _LIKE_HOLDING = frozenset(("pass", "passed", "good", "right", "fine"))
 # Of what a column of yes and no is called where yes speaks against a label.
 _AGAINST = _REFUSING | {"delete", "remove", "discard", "reject", "unusable"}
 # For fast.ai these rows are for validation, which are the fewer.
-_OR_SPLIT = ("is_valid", "valid")
+OR_SPLIT = ("is_valid", "valid")
 _YES = frozenset(("true", "yes", "y", "t", "1", "x", "ja", "oui", "si", "sí"))
 _NO = frozenset(("false", "no", "n", "f", "0", "nein", "non"))
 
@@ -262,7 +262,7 @@ def _judge(name: str, counts: Counter[str] | None) -> StatusColumn | None:
         refused = tuple(value for value in values if words[value] in against)
         if not refused:
             return None
-        is_few = plain in _OR_SPLIT and 2 * sum(counts[v] for v in refused) > counts.total()
+        is_few = plain in OR_SPLIT and 2 * sum(counts[v] for v in refused) > counts.total()
         both = is_few and len(refused) < len(values)
         return StatusColumn(name, counts, refused, is_plain=not both, may_be_split=both)
     refused = tuple(value for value in values if words[value] in _REFUSING)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from shlex import quote
 
 from tracin_core.sources.column_names import TRUTH_NAMES, guess_split, normalise
+from tracin_core.sources.label_status import OR_SPLIT
 from tracin_core.sources.name_lists import join_names
 from tracin_core.sources.profiles import Profile, TableProfile
 from tracin_core.sources.records import Column
@@ -72,6 +73,7 @@ def note_unused_splits(columns: Iterable[Column], profile: TableProfile) -> list
     notes = []
     for column in columns:
         is_free = column.role == "feature" or column.role.startswith("left out")
+        is_free = is_free and normalise(column.name) not in OR_SPLIT  # told as a status
         found = profile.columns.get(column.name) if is_free else None
         values = _split_values(found) if found is not None else None
         if values is None:
