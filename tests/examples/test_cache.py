@@ -44,7 +44,7 @@ def test_chosen_positions_are_a_data_set_of_their_own(tmp_path):
     assert torch.equal(inputs[0], ENCODER.encode(TEXTS[700]))
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "garbage", "of other data"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "garbage", "header", "of other data"])
 def test_a_cache_that_is_not_whole_is_not_used(tmp_path, damage):
     write(tmp_path / "cache")
     path = tmp_path / "cache" / "inputs.npy"
@@ -53,7 +53,9 @@ def test_a_cache_that_is_not_whole_is_not_used(tmp_path, damage):
     elif damage == "of other data":
         write(tmp_path / "cache", TEXTS[:-1])
     else:
-        path.write_bytes(path.read_bytes()[:-1] if damage == "cut" else b"garbage")
+        header = b"\x93NUMPY\1\0\x10\0{'descr': [[[[[\n"
+        bad = {"cut": path.read_bytes()[:-1], "garbage": b"garbage", "header": header}
+        path.write_bytes(bad[damage])
     assert open_cache(tmp_path / "cache", ENCODER, len(TEXTS)) is None
 
 

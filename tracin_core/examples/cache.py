@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tracin_core.examples.encoding import Encoder
     from tracin_core.examples.records import Content
 
+# What NumPy raises for headers that were changed, beside ValueError: they are Python literals.
+_HEADER_ERRORS = (SyntaxError, TokenError, RecursionError, MemoryError, TypeError, KeyError)
 # Examples that are encoded before they are written, and between two reports.
 ROWS_WRITTEN = 512
 # Told how many examples are encoded; what it raises ends the work.
@@ -43,7 +46,7 @@ def open_cache(folder: Path, encoder: Encoder, count: int) -> npt.NDArray[Any] |
         return np.zeros((0, *encoder.stored_shape), dtype=encoder.stored_type)
     try:
         stored: npt.NDArray[Any] = np.load(folder / "inputs.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError):
+    except (OSError, EOFError, ValueError, *_HEADER_ERRORS):
         return None
     whole = stored.shape == (count, *encoder.stored_shape) and stored.dtype == encoder.stored_type
     return stored if whole else None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ _DAMAGED = (
 )
 MAX_WHOLE = 2**28  # bytes of an array that is read as a whole: labels; and of one row
 _LONGEST_HEADER = 2**20  # bytes
+# What NumPy raises for headers that were changed, beside those: they are Python literals.
+_HEADER_ERRORS = (TokenError, MemoryError, TypeError, AttributeError, IndexError)
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,10 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"format {version} of named fields")
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, by_columns, dtype = read(start)
+    try:
+        shape, by_columns, dtype = read(start)
+    except _HEADER_ERRORS as error:
+        raise ValueError(f"a damaged header: {error}") from error
     if any(size < 0 for size in shape):
         raise ValueError(f"a shape of {shape}")
     return shape, by_columns, dtype
