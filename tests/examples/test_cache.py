@@ -55,7 +55,9 @@ def test_a_cache_that_is_not_whole_is_not_used(tmp_path, damage):
     elif damage == "header":  # brackets that nothing closes, which NumPy reads as Python
         path.write_bytes(path.read_bytes().replace(b"}", b"(", 1))
     else:
-        path.write_bytes(path.read_bytes()[:-1] if damage == "cut" else b"garbage")
+        header = b"\x93NUMPY\1\0\x10\0{'descr': [[[[[\n"
+        bad = {"cut": path.read_bytes()[:-1], "garbage": b"garbage", "header": header}
+        path.write_bytes(bad[damage])
     assert open_cache(tmp_path / "cache", ENCODER, len(TEXTS)) is None
 
 

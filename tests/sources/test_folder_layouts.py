@@ -264,3 +264,50 @@ def test_the_columns_of_a_table_in_a_folder_are_listed_where_roles_cannot_be_tol
     root = write(tmp_path, LAYOUTS["table"])
     assert [c.name for c in list_columns(root, ImportOptions())] == ["file_name", "label"]
     assert list_columns(write(tmp_path / "pets", LAYOUTS["classes"]), ImportOptions()) == ()
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["{}_thumb.png", "thumb_{}.png", "{}-150x150.png", "tn-{}.png", "thumbnails/{}.png"],
+)
+def test_small_copies_beside_their_pictures_are_left_out(tmp_path, named):
+    files = pictures("cat", "dog")
+    for number, name in enumerate(list(files)):
+        folder, _, file = name.rpartition("/")
+        files[f"{folder}/{named.format(file.removesuffix('.png'))}"] = picture(500 + number)
+    found = preview(write(tmp_path, files))
+    assert found.class_counts == {"cat": 6, "dog": 6}
+    assert found.problem_counts == {"mask of another picture": 12}
+
+
+@pytest.mark.parametrize("top", ["thumbs", "masks", "annotations"])
+def test_a_folder_that_repeats_the_classes_is_none(tmp_path, top):
+    found = preview(write(tmp_path, pictures("cat", "dog", f"{top}/cat", f"{top}/dog")))
+    assert found.class_counts == {"cat": 6, "dog": 6}
+    assert found.problem_counts == {"no class": 12}
+
+
+def test_thumbnails_beside_two_classes_are_none_and_thumbs_may_be_one(tmp_path):
+    assert preview(write(tmp_path / "a", pictures("cat", "dog", "thumbnails"))).class_counts == {
+        "cat": 6,
+        "dog": 6,
+    }
+    found = preview(write(tmp_path / "b", pictures("fist", "palm", "thumbs")))
+    assert found.class_counts == {"fist": 6, "palm": 6, "thumbs": 6}
+    assert any("'thumbs': if that is no class" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("name", ["labels.json", "cat/annotations.txt", "classes.xlsx"])
+def test_what_may_be_a_table_beside_folders_is_named(tmp_path, name):
+    found = preview(write(tmp_path, {**pictures("cat", "dog"), name: b"x"}))
+    assert any("is left out: " + name in note for note in found.notes)
+
+
+def test_pictures_beside_a_table_that_does_not_name_them_are_told(tmp_path):
+    files = pictures("scans_part_1", "scans_part_2")
+    rows = [f"{name[:12].replace('/', '-')}{n},{n % 7},{n * n % 11},{'ab'[n % 2]}"
+            for n, name in enumerate(files)]  # fmt: skip
+    files["data.csv"] = "\n".join(["id,size,age,dx", *rows]).encode()
+    found = preview(write(tmp_path, files), label="dx")
+    assert found.kind == "table"
+    assert any("Pictures lie beside the table, as in scans_part_1" in n for n in found.notes)

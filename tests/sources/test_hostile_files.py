@@ -181,6 +181,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
         ),
         "a shape of (-2, 8, 8)",
     ),
+    "an array with a header that is cut off": (
+        lambda at: make_zip(at / "cut.npz", {"x.npy": b"\x93NUMPY\1\0\x10\0{'descr': [[[[[\n"}),
+        "a damaged header",
+    ),
     "an array with a header of a gigabyte": (
         lambda at: make_zip(
             at / "header.npz", {"x.npy": b"\x93NUMPY\2\0" + struct.pack("<I", 2**30)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -181,3 +182,45 @@ def test_several_choices_are_left_out_one_by_one_as_told(tmp_path):
     assert found.problem_counts == {"several labels": 20}
     assert "'bad', 'other'" in found.problems[0].message
     assert len(read(path, label="accept")) == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "refused"),
+    [
+        ("meta_status", ("accepted", "rejected", "accepted"), "'rejected' (20)"),
+        ("final decision", ("accept", "reject", "accept"), "'reject' (20)"),
+        ("workflow_state", ("approved", "rejected", "pending"), "'rejected' (20)"),
+        ("qa_result", ("pass", "fail", "pass"), "'fail' (20)"),
+        ("to_delete", ("", "x", ""), "'x' (20)"),
+        ("label is ok", ("yes", "no", "yes"), "'no' (20)"),
+    ],
+)
+def test_a_status_by_another_name_is_told_and_followed_only_when_it_is_named(
+    tmp_path, name, values, refused
+):
+    path = save(tmp_path, **{name: in_turn(*values)})
+    found = preview(path)
+    assert (found.num_usable, found.problem_counts) == (60, {})
+    told = next(note for note in found.notes if "label holds" in note)
+    assert told.startswith(f"Column {name!r} may say")
+    assert refused in told
+    (number,) = re.findall(r"\d+", refused)
+    assert preview(path, status=name).num_usable == 60 - int(number)
+
+
+def test_few_valid_rows_may_be_those_for_validation(tmp_path):
+    path = save(tmp_path, is_valid=[n >= 48 for n in range(60)])
+    found = preview(path)
+    assert (found.num_usable, found.problem_counts) == (60, {})
+    told = next(note for note in found.notes if "'is_valid'" in note)
+    assert "--split is_valid --train-values False --test-values True" in told
+    split = preview(path, split="is_valid", train_values=("False",), test_values=("True",))
+    assert split.counts == {"train": 48, "test": 12}
+
+
+def test_measures_are_not_told_to_be_a_status_by_another_name(tmp_path):
+    path = tmp_path / "loans.csv"
+    columns = {"income": range(60), "debt": [n * n for n in range(60)]}
+    columns |= {"application_status": in_turn("approved", "rejected", "approved")}
+    pd.DataFrame({**columns, "label": LABELS}).to_csv(path, index=False)
+    assert not any("label holds" in note for note in preview(path).notes)

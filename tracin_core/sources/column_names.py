@@ -34,7 +34,9 @@ LABEL_NAMES = (
     ),
 )
 _LABEL_ENDINGS = ("_label", "_class", "_category", "_sentiment", "_target", "_topic", "_intent")
-SPLIT_NAMES = ("split", "subset", "partition", "set", "fold_name", "data_split", "dataset_split")
+SPLIT_NAMES = (
+    *("split", "subset", "partition", "set", "fold_name", "data_split", "dataset_split", "usage"),
+)
 TRUTH_NAMES = (
     *("true_label", "truelabel", "ground_truth", "groundtruth", "gold", "gold_label", "truth"),
     *("clean_label", "correct_label", "true_class", "true_value", "original_label"),
@@ -87,8 +89,9 @@ def find_axis(name: str, low: float, high: float) -> str | None:
 
 
 def guess_split(value: str) -> str | None:
-    """Return "train" or "test" for a word such as "training", "Validation" or "clean_test"."""
-    parts = set(re.split(r"[^a-z]+", value.strip().lower()))
+    """Return "train" or "test" for a word such as "training", "PublicTest" or "clean_test"."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", value.strip())
+    parts = set(re.split(r"[^a-z]+", words.lower()))
     if parts & set(TEST_WORDS):
         return "test"
     return "train" if parts & set(TRAIN_WORDS) else None

@@ -10,6 +10,7 @@ from tracin_core.sources.folder_words import (
     is_container,
     is_doubtful,
     is_fold,
+    is_of_thumbnails,
     is_unlabelled,
     role_of,
 )
@@ -74,8 +75,16 @@ def find_no_classes(placed: Placed, named: Collection[str]) -> dict[str, str]:
     """
     trained = {chain[0] for split, chain in placed if chain and split != "test"}
     names = {chain[0] for _, chain in placed if chain} - set(named)
+    # Such a folder repeats the others: masks/cat beside cat.
+    again = {
+        chain[0]
+        for _, chain in placed
+        if len(chain) > 1 and is_about_files(chain[0]) and chain[1] in names - {chain[0]}
+    }
     reasons = {}
     for name in names:
+        if name in again or (is_of_thumbnails(name) and len(names) > 2):
+            reasons[name] = "is called like one of masks or small copies of the other pictures"
         if is_unlabelled(name):
             reasons[name] = "says that its files have no label"
         elif is_container(name) and name not in trained:
@@ -117,8 +126,8 @@ def note_doubtful(chains: Iterable[Chain], named: Collection[str]) -> list[str]:
     others = ",".join(name for name in names if name not in odd)
     way = f": {others}" if len(others) <= 60 else ""
     return [
-        f"Class {', '.join(map(show, odd[:_SHOWN]))}: if that means that the class is not known, "
-        f"leave these files out by naming the other classes with --classes{way}."
+        f"Class {', '.join(map(show, odd[:_SHOWN]))}: if that is no class or means that it is not "
+        f"known, leave these files out by naming the other classes with --classes{way}."
     ]
 
 

@@ -18,6 +18,7 @@ from tracin_core.sources.folder_checks import (
 )
 from tracin_core.sources.folder_words import (
     NO_PICTURES,
+    is_beside_folders,
     is_fold,
     is_sidecar,
     is_unlabelled,
@@ -114,7 +115,7 @@ class Folders:
             self.num_links += file.is_linked_folder
             path = PurePosixPath(file.name)
             suffix = path.suffix.lower()
-            if suffix in (".csv", ".tsv", ".jsonl", ".parquet") and len(self.tables) < 5:
+            if len(self.tables) < 5 and is_beside_folders(file.name):
                 self.tables.append(file.name)
             if pictures and is_sidecar(file.name):
                 self.num_sidecars += 1

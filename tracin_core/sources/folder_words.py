@@ -63,20 +63,25 @@ _DOUBTFUL = {
     *("unknown", "unk", "other", "others", "misc", "miscellaneous", "unclassified", "undefined"),
     *("none", "na", "null", "nan", "uncategorized", "uncategorised", "new", "new folder", "temp"),
     *("tmp", "backup", "old", "copy", "test images", "corrupt", "corrupted", "bad files"),
+    *("not sure", "unsure", "duplicates", "duplicate", "rejected", "ignore", "unclear"),
 }
 _FOLD = re.compile(
     r"(k?fold|cv|split|part|partition|batch|chunk|shard|subset)"
     r"([\s_.-]*\d{1,3}|[\s_.-]+[a-z0-9]{1,3})",
     re.IGNORECASE,
 )
+_OF_LABELS = re.compile(r"label|annotation|annot|class|meta|truth|target|(^|[\W_])gt($|[\W_])")
 _SPLIT_WORDS = "|".join(sorted((*TRAIN_WORDS, *TEST_WORDS), key=len, reverse=True))
 _LEADING_SPLIT, _TRAILING_SPLIT = re.compile(f"^({_SPLIT_WORDS})"), re.compile(f"({_SPLIT_WORDS})$")
 # Beside the word for a split: "training_set"; CycleGAN's "trainA" and "trainB".
 _OF_SPLITS = {"", "set", "split", "part", "folder", "dataset", "a", "b", "ing", "original", "new"}
 _MASK_ENDING = re.compile(
-    r"(.+?)[\s_.-]+(mask|masks|seg|segmentation|gt|groundtruth|trimap)([\s_-]?\d{1,2})?",
+    r"(.+?)[\s_.-]+"
+    r"((mask|masks|seg|segmentation|gt|groundtruth|trimap|thumb|thumbnail)([\s_-]?\d{1,2})?"
+    r"|\d{2,4}x\d{2,4})",  # WordPress: "scan-150x150"
     re.IGNORECASE,
 )
+_THUMB_BEGINNING = re.compile(r"(?:thumb|thumbnail|tn)[\s_.-]+(.+)", re.IGNORECASE)
 
 
 def is_clutter(name: str) -> bool:
@@ -100,6 +105,11 @@ def is_about_files(name: str) -> bool:
     return _squeeze(name) in _ABOUT
 
 
+def is_of_thumbnails(name: str) -> bool:
+    """Tell whether a folder is called like one of small copies, and like nothing else."""
+    return _squeeze(name) in ("thumbnails", "previews", "thumbnail")
+
+
 def is_unlabelled(name: str) -> bool:
     """Tell whether a folder is called like one of files whose class nobody has said."""
     return _squeeze(name) in _UNLABELLED
@@ -107,7 +117,8 @@ def is_unlabelled(name: str) -> bool:
 
 def is_doubtful(name: str) -> bool:
     """Tell whether a folder's name may say that the class is not known, or be one."""
-    return name.strip().strip("_- ").lower() in _DOUBTFUL | _VAGUE
+    plain = name.strip().strip("_- ").lower()
+    return plain in _DOUBTFUL | _VAGUE or (plain.endswith("s") and _squeeze(name) in _ABOUT)
 
 
 def is_fold(name: str) -> bool:
@@ -140,9 +151,19 @@ def role_of(name: str) -> str:
     return "container" if rest in _CONTAINERS else ""
 
 
+def is_beside_folders(name: str) -> bool:
+    """Tell whether a file may be a table that says the classes of others, by its path."""
+    *folders, file = name.split("/")
+    stem, _, ending = file.lower().rpartition(".")
+    if ending in ("csv", "tsv", "jsonl", "ndjson", "parquet"):
+        return True
+    is_named = len(folders) < 3 and _OF_LABELS.search(stem) is not None
+    return is_named and ending in ("json", "xlsx", "xls", "ods", "txt", "dat", "list")
+
+
 def masked_stem(stem: str) -> str | None:
-    """Return "scan 1" for "scan 1_mask", None for a file that is not called like a mask."""
-    found = _MASK_ENDING.fullmatch(stem)
+    """Return "scan 1" for "scan 1_mask" and "thumb_scan 1", None for what is called otherwise."""
+    found = _MASK_ENDING.fullmatch(stem) or _THUMB_BEGINNING.fullmatch(stem)
     return found[1] if found else None
 
 

@@ -62,6 +62,21 @@ _YES_SEEN = (
     *("verified", "is_verified", "reviewed", "is_reviewed", "confirmed", "is_confirmed"),
     *("checked", "is_checked", "validated", "is_validated", "label_issue", "is_label_issue"),
 )
+# Parts of other names that may mean the same: such columns are told, never followed.
+_LIKE = frozenset(
+    (
+        *("status", "state", "decision", "verdict", "review", "answer", "result", "outcome"),
+        *("valid", "invalid", "approved", "accepted", "rejected", "discarded", "excluded"),
+        *("ok", "okay", "delete", "deleted", "remove", "removed", "exclude", "discard", "ignore"),
+        *("skip", "reject", "flagged", "unusable", "usable", "cancelled", "canceled"),
+    )
+)
+_LIKE_REFUSING = frozenset(("fail", "failed", "bad", "wrong", "incorrect", "broken"))
+_LIKE_HOLDING = frozenset(("pass", "passed", "good", "right", "fine"))
+# Of what a column of yes and no is called where yes speaks against a label.
+_AGAINST = _REFUSING | {"delete", "remove", "discard", "reject", "unusable"}
+# For fast.ai these rows are for validation, which are the fewer.
+OR_SPLIT = ("is_valid", "valid")
 _YES = frozenset(("true", "yes", "y", "t", "1", "x", "ja", "oui", "si", "sí"))
 _NO = frozenset(("false", "no", "n", "f", "0", "nein", "non"))
 
@@ -75,17 +90,24 @@ class StatusColumn:
         counts: Rows by value, in all of the data; "" where it is empty.
         refused: Values that say that the label does not hold.
         is_plain: Whether all values are known, so that rows may be left out unasked.
+        may_be_split: Whether it may say instead which rows are for validation.
     """
 
     name: str
     counts: Mapping[str, int]
     refused: tuple[str, ...]
     is_plain: bool
+    may_be_split: bool = False
 
     @property
     def held(self) -> tuple[str, ...]:
         """Return the other values, without the empty one."""
         return tuple(value for value in self.counts if value and value not in self.refused)
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether its whole name is that of such a column, rather than a part of it."""
+        return _plain_name(self.name) in (*_WORDED, *_YES_HOLDS, *_YES_REFUSES, *_YES_SEEN)
 
     @property
     def is_sure(self) -> bool:
@@ -111,9 +133,16 @@ def find_statuses(
     """Return the columns that say by name and values whether labels hold, the surest first."""
     known = (*_SURE, *_YES_REFUSES, *_YES_HOLDS, *_WORDED, *_YES_SEEN)
     places = {name: place for place, name in reversed(list(enumerate(known)))}
-    named = [name for name in profile.columns if name not in taken and _plain_name(name) in places]
+    free = [name for name in profile.columns if name not in taken]
+    named = [name for name in free if _plain_name(name) in places]
     named.sort(key=lambda name: places[_plain_name(name)])
     found = [_judge(name, _count_values(reader, name)) for name in named]
+    found += [
+        _judge_like(name, _count_values(reader, name))
+        for name in free
+        if name not in named and set(_plain_name(name).split("_")) & _LIKE
+        if len(profile.columns[name].distinct) <= _MAX_VALUES
+    ]
     return [column for column in found if column is not None]
 
 
@@ -135,7 +164,7 @@ def name_status(
         return options
     if found is None or found.name != name:
         counts = _count_values(reader, name)
-        judged = _judge(name, counts) if counts else None
+        judged = _judge(name, counts) or _judge_like(name, counts)
         found = judged or StatusColumn(name, counts or {}, (), is_plain=False)
     if options.status_values is None and not found.refused:
         raise InputError(
@@ -169,6 +198,12 @@ def note_statuses(columns: Collection[StatusColumn], kind: str) -> list[str]:
             else f"--status {quote(column.name)} with --status-values leaves rows out."
         )
         used = "an input column here" if kind == "table" else "not looked at"
+        if column.may_be_split:
+            way_out += (
+                f" If it says which rows are for validation: --split {quote(column.name)} "
+                f"--train-values {quote(join_names(column.refused))} "
+                f"--test-values {quote(join_names(column.held))}"
+            )
         notes.append(
             f"Column {column.name!r} may say whether a row's label holds: "
             f"{column.describe(seen)}. It is {used}, and all rows are taken. {way_out}"
@@ -225,13 +260,35 @@ def _judge(name: str, counts: Counter[str] | None) -> StatusColumn | None:
             return StatusColumn(name, counts, (), is_plain=False) if len(values) > 1 else None
         against = _YES if plain in _YES_REFUSES else _NO
         refused = tuple(value for value in values if words[value] in against)
-        return StatusColumn(name, counts, refused, is_plain=True) if refused else None
+        if not refused:
+            return None
+        is_few = plain in OR_SPLIT and 2 * sum(counts[v] for v in refused) > counts.total()
+        both = is_few and len(refused) < len(values)
+        return StatusColumn(name, counts, refused, is_plain=not both, may_be_split=both)
     refused = tuple(value for value in values if words[value] in _REFUSING)
     is_open = any(word in _OPEN for word in words.values())
     is_plain = set(words.values()) <= _REFUSING | _OPEN | _HOLDING
     if not refused and not (is_open and is_plain and len(values) > 1):
         return None
     return StatusColumn(name, counts, refused, is_plain=is_plain and bool(refused))
+
+
+def _judge_like(name: str, counts: Counter[str] | None) -> StatusColumn | None:
+    """Return what a column may say whose name is not known, but has a word of a status in it."""
+    values = [value for value in counts or () if value]
+    if counts is None or not values:
+        return None
+    words = {value: value.casefold().replace(" ", "_").replace("-", "_") for value in values}
+    parts = set(_plain_name(name).split("_"))
+    if set(words.values()) <= _YES | _NO:
+        against = _YES if parts & _AGAINST else _NO
+        refused = tuple(value for value in values if words[value] in against)
+        is_told = bool(refused) and (len(values) > 1 or "" in counts)
+    else:
+        known = _REFUSING | _OPEN | _HOLDING | _LIKE_REFUSING | _LIKE_HOLDING
+        refused = tuple(v for v in values if words[v] in _REFUSING | _LIKE_REFUSING)
+        is_told = bool(refused) and len(refused) < len(values) and set(words.values()) <= known
+    return StatusColumn(name, counts, refused, is_plain=False) if is_told else None
 
 
 def _tell(column: StatusColumn, refused: Collection[str]) -> str:

@@ -152,6 +152,15 @@ def find_table(folder: Path, options: ImportOptions, open_reader: OpenReader) ->
     return None
 
 
+def find_pictures_below(folder: Path) -> str | None:
+    """Return the folder of a picture that lies in a folder or in one of those in it."""
+    root = unwrap(folder)
+    for inner in [root, *(root / name for name in list_folder(root)[0][:_FOLDERS])]:
+        if any(PurePosixPath(name).suffix.lower() in PICTURES for name in list_folder(inner)[1]):
+            return inner.name
+    return None
+
+
 def _find_parts(
     root: Path, folders: Collection[str], options: ImportOptions, open_reader: OpenReader
 ) -> FoundTable | None:

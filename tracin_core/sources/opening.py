@@ -19,6 +19,7 @@ from tracin_core.sources.folder_words import say_splits
 from tracin_core.sources.locating import (
     SAVED,
     FoundTable,
+    find_pictures_below,
     find_pictures_of,
     find_table,
     list_folder,
@@ -135,6 +136,13 @@ def _open_found(table: FoundTable, folder: Path, options: ImportOptions) -> Sour
         source.notes = (
             f"The folder holds {tables}{named}; labels are taken from it, not from folders. "
             f"--format image-folder says otherwise.{others}",
+            *source.notes,
+        )
+    if table.image is None and source.kind != "image" and (where := find_pictures_below(folder)):
+        source.notes = (
+            f"Pictures lie beside the table, as in {where}, but no column names them with the "
+            "folders on the way to them: they are not used. If they are the examples, put them "
+            "into one folder, and name it with --image-root and the column with --image.",
             *source.notes,
         )
     return source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,6 +19,12 @@ _MAX_DISTINCT = 5_000  # distinct values remembered; more of them are "many"
 _NUMBER_SHARE = 0.9  # a column is one of numbers if so many of its values are
 _SHOWN = 4
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+_OTHER_SUFFIXES = {
+    *(".txt", ".md", ".html", ".htm", ".xml", ".json", ".pdf", ".doc", ".docx", ".eml"),
+    *(".wav", ".mp3", ".flac", ".ogg", ".m4a", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".npy"),
+}
+# Ten numbers and more with blanks or commas between, as pictures and vectors are written.
+_VECTOR = re.compile(r"[\s\[(]*([-+.\de]+[\s,;]+){9,}[-+.\de]*[\])\s]*", re.IGNORECASE)
 
 
 @dataclass
@@ -34,6 +41,8 @@ class Profile:
         image_names: Rows where it ends like an image's file name, or is an image itself.
         encoded: Rows where it is an image itself.
         addresses: Rows where it is an address of the web.
+        vectors: Rows where it is a text of many numbers and nothing else.
+        file_names: Rows where it ends like the name of a text, a sound or a film.
         nested: Rows where it is a list, an object or bytes.
         singles: Rows where it is a list of one name, or an empty one.
         characters: Of all texts together.
@@ -55,6 +64,8 @@ class Profile:
     image_names: int = 0
     encoded: int = 0
     addresses: int = 0
+    vectors: int = 0
+    file_names: int = 0
     nested: int = 0
     singles: int = 0
     characters: int = 0
@@ -104,6 +115,11 @@ class Profile:
     def is_image_path(self) -> bool:
         """Tell whether the values are names of image files."""
         return self.image_names > 0 and self.image_names >= 0.8 * self.present
+
+    @property
+    def is_file_name(self) -> bool:
+        """Tell whether the values are names of files that are no pictures."""
+        return self.file_names > 0 and self.file_names >= 0.8 * self.present
 
     @property
     def is_address(self) -> bool:
@@ -175,11 +191,14 @@ class Profile:
         self.blanks += blanks
         self.worded += blanks > 0 or not text.isascii()
         self.addresses += text.lstrip()[:8].lower().startswith(("http://", "https://"))
+        self.vectors += _VECTOR.fullmatch(text[:400]) is not None
         if holds_image(text):
             self.encoded += 1
             self.image_names += 1
         elif len(text) < 500:
-            self.image_names += PurePosixPath(text.strip()).suffix.lower() in _IMAGE_SUFFIXES
+            suffix = PurePosixPath(text.strip()).suffix.lower()
+            self.image_names += suffix in _IMAGE_SUFFIXES
+            self.file_names += suffix in _OTHER_SUFFIXES
 
 
 @dataclass

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from shlex import quote
 
-from tracin_core.sources.column_names import TRUTH_NAMES, normalise
+from tracin_core.sources.column_names import TRUTH_NAMES, guess_split, normalise
+from tracin_core.sources.label_status import OR_SPLIT
+from tracin_core.sources.name_lists import join_names
 from tracin_core.sources.profiles import Profile, TableProfile
 from tracin_core.sources.records import Column
 from tracin_core.sources.rows import Schema
 from tracin_core.sources.values import show
 
 _MANY_NUMBERS = 50  # a label of more different whole numbers may be a measure
+_MAX_SPLITS = 10  # parts of a data set
 _FEW_NUMBERS = 10  # so may one of fewer, if most rows have one of their own
 
 
@@ -39,6 +42,23 @@ def note_words(columns: Iterable[Column], profile: TableProfile) -> list[str]:
     ]
 
 
+def note_no_texts(columns: Iterable[Column], profile: TableProfile) -> list[str]:
+    """Tell of texts that are names of files, and of those some of which are pictures."""
+    names = [
+        f"Column {column.name!r} holds names of files, such as {show(found.word)}: what is in them "
+        "is not read, and the names themselves are the texts."
+        for column in columns
+        if column.role == "text" and (found := profile.columns[column.name]).is_file_name
+    ]
+    return names + [
+        f"{found.encoded:,} of the first {found.present:,} cells of column {column.name!r} are "
+        "pictures written as letters, and are read as texts here. Leave those rows out, or "
+        f"--image {quote(column.name)} takes the pictures alone."
+        for column in columns
+        if column.role == "text" and (found := profile.columns[column.name]).encoded
+    ]
+
+
 def note_more_images(images: Iterable[str], image: str) -> list[str]:
     """Tell of other columns of pictures, beside the one that is used."""
     others = [repr(name) for name in images if name != image]
@@ -46,6 +66,41 @@ def note_more_images(images: Iterable[str], image: str) -> list[str]:
         return []
     hold = "Column {} holds pictures too" if len(others) == 1 else "Columns {} hold pictures too"
     return [f"{hold.format(', '.join(others[:5]))}; one is used, which --image names."]
+
+
+def note_unused_splits(columns: Iterable[Column], profile: TableProfile) -> list[str]:
+    """Tell of columns that may say what is for training, where none was found or named."""
+    notes = []
+    for column in columns:
+        is_free = column.role == "feature" or column.role.startswith("left out")
+        is_free = is_free and normalise(column.name) not in OR_SPLIT  # told as a status
+        found = profile.columns.get(column.name) if is_free else None
+        values = _split_values(found) if found is not None else None
+        if values is None:
+            continue
+        train, test = values
+        notes.append(
+            f"Column {column.name!r} may say what is for training and testing. It is not followed. "
+            f"--split {quote(column.name)} --train-values {quote(join_names(train))} "
+            f"--test-values {quote(join_names(test))}"
+        )
+    return notes
+
+
+def _split_values(column: Profile) -> tuple[list[str], list[str]] | None:
+    """Return the values for training and those for testing, None where a column says neither."""
+    if not 2 <= len(column.distinct) <= _MAX_SPLITS:
+        return None
+    values = sorted(f"{v:g}" if isinstance(v, float) else str(v) for v in column.distinct)
+    lower = {value.lower(): value for value in values}
+    name = guess_split(column.name)
+    if name is not None and lower.keys() in ({"true", "false"}, {"0", "1"}, {"yes", "no"}):
+        yes = next(lower[word] for word in ("true", "1", "yes") if word in lower)
+        no = next(value for value in values if value != yes)
+        return ([yes], [no]) if name == "train" else ([no], [yes])
+    said = {value: guess_split(value) for value in values}
+    train, test = ([v for v in values if said[v] == one] for one in ("train", "test"))
+    return (train, test) if train and test else None
 
 
 def suggest_regression(schema: Schema, profile: Profile, notes: list[str]) -> None:

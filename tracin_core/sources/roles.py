@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from shlex import quote
 
 from tracin_core.errors import InputError
 from tracin_core.numerals import counted
@@ -36,12 +38,14 @@ from tracin_core.sources.records import Column
 from tracin_core.sources.role_notes import (
     note_left_out,
     note_more_images,
+    note_no_texts,
+    note_unused_splits,
     note_words,
     suggest_regression,
 )
 from tracin_core.sources.rows import RowReader, Schema
 from tracin_core.sources.split_values import choose_split_values
-from tracin_core.sources.values import check_text
+from tracin_core.sources.values import check_text, show
 from tracin_core.terms import Kind, Task
 
 
@@ -103,6 +107,8 @@ def _find_all_roles(reader: RowReader, profile: TableProfile, options: ImportOpt
     columns = _describe_columns(schema, profile, options, kind)
     task: Task = "regression" if options.target else "classification"
     notes += note_left_out(columns, kind) + note_words(columns, profile)
+    notes += note_no_texts(columns, profile)
+    notes += note_unused_splits(columns, profile) if options.split is None else []
     notes += note_texts_as_names(columns, profile.columns) if guessed_input else []
     return Roles(kind, task, options, columns, notes)
 
@@ -231,6 +237,7 @@ def _find_input(
         return replace(options, image=image)
     text = guess_text(free)
     if text is not None:
+        _check_are_texts([free[name] for name in ([text] if isinstance(text, str) else text)])
         told = (
             f"column {text!r}" if isinstance(text, str) else f"columns {join_names(text)}, joined"
         )
@@ -243,6 +250,7 @@ def _find_input(
     }
     features = tuple(name for name, reason in against.items() if reason is None)
     if not features:
+        _check_are_texts([column for column in free.values() if column.is_file_name][:1])
         reasons = "".join(
             f" {name!r} is left out ({against[name]})." for name in list(against)[:10]
         )
@@ -253,6 +261,32 @@ def _find_input(
     columns = counted(len(features), "column")
     notes.append(f"Input: {columns} of the table. --features says otherwise.")
     return replace(options, features=features)
+
+
+def _check_are_texts(columns: Collection[Profile]) -> None:
+    """See that what was guessed to be a text is no name of a file, picture or vector.
+
+    Raises:
+        InputError: If it is.
+    """
+    for column in columns:
+        if column.is_file_name:
+            raise InputError(
+                f"The column {column.name!r} holds names of files, such as {show(column.word)}. "
+                "What is in them does not come along with a table. Texts are wanted in the cells: "
+                f"data['text'] = [Path(name).read_text() for name in data[{column.name!r}]]; "
+                "data.to_csv('with-texts.csv', index=False), with pathlib's Path. If the names "
+                f"are the texts nevertheless: --text {quote(column.name)}"
+            )
+        if 2 * column.vectors > column.present:
+            raise InputError(
+                f"The column {column.name!r} holds rows of numbers, not texts: it begins with "
+                f"{show(column.word)}. A picture or a vector is wanted as an array: "
+                f"np.savez('data.npz', x=np.stack([np.array(text.strip('[]').replace(',', ' ')"
+                f".split(), float) for text in data[{column.name!r}]]), y=data[...].to_numpy(str)),"
+                " for pictures as np.uint8 and in the shape (N, H, W); then import data.npz. If it "
+                f"is a text nevertheless, name it with --text {quote(column.name)}"
+            )
 
 
 def _find_status(
@@ -269,7 +303,8 @@ def _find_status(
     if options.status is None and kind != "table":
         chosen = next((column for column in free if column.is_plain), None)
     options = name_status(reader, options, chosen, notes)
-    notes += note_statuses([column for column in free if column.name != options.status], kind)
+    others = [column for column in free if column.name != options.status]
+    notes += note_statuses([one for one in others if one.is_known or kind != "table"], kind)
     return options
 
 
