@@ -62,7 +62,12 @@ def look(folder: RunFolder) -> list[str]:
                 use()
             except TracInError as error:
                 said.append(str(error))
-    return said
+        # No error: search goes on without the index, and the page says so.
+        try:
+            fault = open_evidence(folder.root).index_fault()
+        except TracInError as error:
+            fault = str(error)
+    return [*said, fault] if fault else said
 
 
 def npy(header: bytes) -> bytes:

@@ -260,8 +260,12 @@ for path in sys.argv[1:]:
         told.append(open_source(Path(path), ImportOptions()).preview().format)
     except InputError as error:
         told.append(str(error))
-    unit = 1 if sys.platform == "darwin" else 1024
-    told.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    if sys.platform == "darwin":
+        told.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    else:
+        # Not ru_maxrss, which Linux hands on from the process that started this one.
+        status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
+        told.append(int(status.split()[0]) * 1024)
 print(json.dumps(told))
 """
 

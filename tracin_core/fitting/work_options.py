@@ -93,7 +93,7 @@ class WorkOptions:
             if rate is not None and not (type(rate) in (int, float) and 0 < rate <= LARGEST_RATE):
                 raise ConfigurationError(
                     f"Found {name} = {rate!r:.80}; expected a number above 0, at most "
-                    f"{LARGEST_RATE:g}. Correct it."
+                    f"{LARGEST_RATE:g}. Give another --{name.replace('_', '-')}."
                 )
         if self.steps is not None and not self.steps:
             raise ConfigurationError(

@@ -83,6 +83,8 @@ def check_files(folder: Path, record: IndexRecord) -> None:
         if record.kind == "annoy":
             raise _changed(folder, "it was built before digests were kept")
         return  # nothing in it is believed by anything but NumPy, which checks what it reads
+    if not isinstance(record.digests, dict):
+        raise _changed(folder, "its record is damaged")
     found = hash_files(folder)
     differing = sorted(
         name for name in {*found, *record.digests} if found.get(name) != record.digests.get(name)

@@ -167,7 +167,7 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
     try:
         shape, by_columns, dtype = read(start)
     except HEADER_ERRORS as error:
-        raise ValueError(f"its header cannot be read: {type(error).__name__}") from error
+        raise ValueError(f"a damaged header: {type(error).__name__}") from error
     if any(size < 0 for size in shape):
         raise ValueError(f"a shape of {shape}")
     return shape, by_columns, dtype

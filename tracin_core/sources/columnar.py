@@ -168,8 +168,12 @@ def _read_parquet(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(path) as file:
         shared = find_shared(file.metadata)
         batch = choose_batch(file.metadata, shared)
-    with pq.ParquetFile(path, read_dictionary=shared) as file:
-        yield from file.iter_batches(batch_size=batch, columns=columns)
+    try:
+        with pq.ParquetFile(path, read_dictionary=shared) as file:
+            yield from file.iter_batches(batch_size=batch, columns=columns)
+    finally:
+        # A table is read several times; what one reading took is not held for the next.
+        pa.default_memory_pool().release_unused()
 
 
 def _read_arrow(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:

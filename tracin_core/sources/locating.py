@@ -231,16 +231,20 @@ def _find_pictures(
     try:
         reader = open_reader(table, options)
         names = list(reader.schema.columns)
-        rows = list(islice(reader.read_rows(names), _ROWS))
+        # What may be a path and nothing else: a cell may be as large as a picture.
+        values = [
+            [_read_path(cell) for cell in row.values]
+            for row in islice(reader.read_rows(names), _ROWS)
+            if not isinstance(row, Problem)
+        ]
     except InputError:
         return None  # a table that cannot be read says so when it is opened
-    values = [row.values for row in rows if not isinstance(row, Problem)]
     roots = list(islice(_possible_roots(table.parent, top), _FOLDERS))
     best: tuple[int, str, Path] | None = None
     for number, name in enumerate(names):
         if options.image not in (None, name):
             continue
-        cells = [cell for row in values if (cell := _read_path(row[number]))]
+        cells = [cell for row in values if (cell := row[number])]
         for root in roots:
             short = root == table.parent or is_container(root.name) or is_split(root.name)
             named = [_names_picture(root, cell, bare=bare and short) for cell in cells[:_FIRST]]
