@@ -61,7 +61,7 @@ _MODELS: dict[str, tuple[Callable[[], nn.Module], str, int]] = {
     "Inception v3": (
         partial(models.inception_v3, num_classes=CLASSES, init_weights=False, aux_logits=True),
         "fc",
-        75,
+        107,
     ),
     "ConvNeXt": (
         lambda: models.ConvNeXt(
