@@ -59,9 +59,9 @@ _MODELS: dict[str, tuple[Callable[[], nn.Module], str, int]] = {
         64,
     ),
     "Inception v3": (
-        partial(models.inception_v3, num_classes=CLASSES, init_weights=False, aux_logits=True),
+        partial(models.inception_v3, num_classes=CLASSES, init_weights=False, aux_logits=False),
         "fc",
-        107,
+        75,
     ),
     "ConvNeXt": (
         lambda: models.ConvNeXt(
