@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine
@@ -17,6 +18,7 @@ from tracin_core.reviews.deleting import delete_project
 from tracin_core.reviews.examples import get_example
 from tracin_core.reviews.export import export_labels
 from tracin_core.reviews.queue import fetch_page
+from tracin_core.reviews.sqlite_file import FILE_OPTION
 
 
 @pytest.fixture
@@ -101,6 +103,31 @@ def test_an_older_copy_in_its_place_is_noticed(engine: Engine, path, tmp_path, h
     # A program that is started now has seen nothing else.
     with reading(open_database(f"sqlite:///{path}")) as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM decision").scalar() == 1
+
+
+def test_a_decision_that_another_thread_sees_meanwhile_is_not_missed(engine: Engine, path):
+    scene = build_scene(engine, 20, 1)
+    scene.decide(scene.by_rank(1))
+    file = engine.get_execution_options()[FILE_OPTION]
+    with engine.connect() as connection:
+        raw = connection.connection.dbapi_connection
+
+        class Overtaken:
+            """Another thread records and sees a decision after this one has read."""
+
+            def execute(self, *statement):
+                found = raw.execute(*statement).fetchall()
+                number, project = file._last
+                file._last = (number + 1, project)
+                return iter_rows(found)
+
+        file.check_content(Overtaken())
+        assert file._last[0] == raw.execute("SELECT max(id) FROM decision").fetchone()[0] + 1
+
+
+def iter_rows(rows):
+    """Return what has ``fetchone``, as a cursor does."""
+    return SimpleNamespace(fetchone=lambda: rows[0] if rows else None)
 
 
 def test_a_move_amid_a_decision_is_noticed_before_it_is_confirmed(engine, path, monkeypatch):

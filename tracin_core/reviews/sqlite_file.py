@@ -46,7 +46,7 @@ class DatabaseFile:
         self.read_only = read_only
         self._alone = alone
         self._identity: tuple[int, int] | None = None
-        self._last_decision = self._last_project = 0
+        self._last = (0, 0)  # number of the last decision seen, and its project
         self._copy: Path | None = None
         if path in _OPENED and not path.exists():
             raise self._gone("Found no file there")
@@ -92,20 +92,20 @@ class DatabaseFile:
         Raises:
             DatabaseError: If a decision is missing that was there before, and its project is not.
         """
+        # Taken before the file is read: another thread may see a newer decision meanwhile.
+        known, its_project = self._last
         try:
             row = connection.execute(_LAST_DECISION).fetchone()
             last, project = (0, 0) if row is None else row
-            if (
-                last < self._last_decision
-                and connection.execute(_IS_SHOWN, (self._last_project,)).fetchone()
-            ):
+            if last < known and connection.execute(_IS_SHOWN, (its_project,)).fetchone():
                 raise self._gone(
-                    f"Found decisions up to number {last:,} where there were "
-                    f"{self._last_decision:,}"
+                    f"Found decisions up to number {last:,} where there were {known:,}"
                 )
         except sqlite3.Error:
             return  # not migrated yet, or damaged: whoever uses it is told
-        self._last_decision, self._last_project = last, project
+        # Fewer than known where a project was deleted; a thread that is late sets nothing back.
+        if last < known or last > self._last[0]:
+            self._last = (last, project)
 
     def _gone(self, found: str) -> DatabaseError:
         return DatabaseError(
