@@ -330,3 +330,20 @@ def test_threads_that_share_a_model_take_turns() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_parts_that_no_example_goes_through_are_exact() -> None:
+    class Sliced(nn.Module):
+        """Turns the first numbers of a row and leaves the rest, of which there are none."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.inner, self.head = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, CLASSES)
+
+        def forward(self, rows: Tensor) -> Tensor:
+            inner = self.inner(rows)
+            turned, rest = inner[:, :WIDTH].sin(), inner[:, WIDTH:]
+            return self.head(torch.cat([turned, 2 * rest], 1))
+
+    assert_exact(Sliced(), make_rows(7), 3)

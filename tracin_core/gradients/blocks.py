@@ -154,9 +154,9 @@ _FOUND: dict[str, str] = {}
 def find_axis(shape: Sequence[int], place: Place, batch_size: int) -> Axis | None:
     """Return the axis along which examples lie; ``None`` if no single one holds them."""
     before, after = 1, prod(shape)
+    if not after:
+        return None  # a part that no example goes through
     for index, size in enumerate(shape):
-        if not size:
-            return None
         after //= size
         if place.before % before == 0 and place.after % after == 0:
             axis = Axis(index, place.before // before, place.after // after)
@@ -258,9 +258,9 @@ def _step_from(
     step = Step(node, output, shape, axis, operands, batch_size)
     try:
         found = rule(step)
-    except (AttributeError, KeyError, RuntimeError, TypeError):
-        # Another form of the operation or another version's, an operand without gradients, or
-        # one that was changed in place since.
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        # Another form of the operation or another version's, an operand without gradients, a
+        # number without axes, or one that was changed in place since.
         return {}
     places: dict[int, Place | None] = {}
     for at, index in found.items():
