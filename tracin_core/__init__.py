@@ -1,6 +1,6 @@
 """Training-data influence by TracIn: self-influence, proponents, opponents, label review.
 
-The names in ``__all__`` are loaded on first use, because they need torch (seconds and hundreds of
+All but the errors is loaded on first use, because it needs torch (seconds and hundreds of
 megabytes) and everything served from stored scores does not.
 """
 
@@ -9,27 +9,83 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from tracin_core.engine_errors import (
+    CheckpointError,
+    ConfigurationError,
+    GradientError,
+    InputError,
+    RetrievalError,
+    StorageError,
+    TracInError,
+)
+
 if TYPE_CHECKING:
+    from tracin_core.gradients.contributions import Contribution, Dense, Outer
+    from tracin_core.gradients.coverage import Coverage, ParameterCoverage
     from tracin_core.gradients.projection import Projection
+    from tracin_core.gradients.registry import UnsupportedUseError, gradient_rule
     from tracin_core.influence.checkpoint_folders import find_checkpoints
     from tracin_core.influence.checkpoints import Checkpoint
+    from tracin_core.influence.signals import Capture
     from tracin_core.influence.tracin import TracIn
-    from tracin_core.models.own import OwnModel
+    from tracin_core.own_model import OwnModel
+    from tracin_core.retrieval.index import Index, open_index
+    from tracin_core.retrieval.index_build import build_index
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Capture": "tracin_core.influence.signals",
     "Checkpoint": "tracin_core.influence.checkpoints",
-    "OwnModel": "tracin_core.models.own",
+    "Contribution": "tracin_core.gradients.contributions",
+    "Coverage": "tracin_core.gradients.coverage",
+    "Dense": "tracin_core.gradients.contributions",
+    "Index": "tracin_core.retrieval.index",
+    "Outer": "tracin_core.gradients.contributions",
+    "OwnModel": "tracin_core.own_model",
+    "ParameterCoverage": "tracin_core.gradients.coverage",
     "Projection": "tracin_core.gradients.projection",
     "TracIn": "tracin_core.influence.tracin",
+    "UnsupportedUseError": "tracin_core.gradients.registry",
+    "build_index": "tracin_core.retrieval.index_build",
     "find_checkpoints": "tracin_core.influence.checkpoint_folders",
+    "gradient_rule": "tracin_core.gradients.registry",
+    "open_index": "tracin_core.retrieval.index",
 }
 
-__all__ = ["Checkpoint", "OwnModel", "Projection", "TracIn", "find_checkpoints", "__version__"]
+__all__ = [
+    "Capture",
+    "Checkpoint",
+    "CheckpointError",
+    "ConfigurationError",
+    "Contribution",
+    "Coverage",
+    "Dense",
+    "GradientError",
+    "Index",
+    "InputError",
+    "Outer",
+    "OwnModel",
+    "ParameterCoverage",
+    "Projection",
+    "RetrievalError",
+    "StorageError",
+    "TracIn",
+    "TracInError",
+    "UnsupportedUseError",
+    "__version__",
+    "build_index",
+    "find_checkpoints",
+    "gradient_rule",
+    "open_index",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -6,7 +6,6 @@ that may be wrong: another process can have the number of one that is gone.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import re
@@ -18,6 +17,8 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+from tracin_core.atomic_files import hold_file
+
 # In a folder: locked for as long as somebody uses the folder.
 HOLD = ".held"
 # Seconds that its maker may take between making a file and locking it.
@@ -25,10 +26,8 @@ _YOUNG = 0.2
 # In the system's folder for temporary files: archives that are unpacked to be imported.
 _UNPACKED = "tracin-import-"
 _DAY = 24 * 3600.0
-# What is left of a killed writer: ".NAME.PROCESS-THREAD.tmp", as ``files.atomic_file`` names it.
+# What is left of a killed writer: ".NAME.PROCESS-THREAD.tmp", as ``atomic_file`` names it.
 _TEMPORARY = re.compile(r"\..+\.\d+-\d+\.tmp")
-# Where the file system knows no locks.
-_NO_LOCKS = (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)
 
 
 class FolderHold:
@@ -91,18 +90,6 @@ def remove_abandoned_temporaries(folder: Path) -> list[Path]:
                 path.unlink(missing_ok=True)
                 removed.append(path)
     return removed
-
-
-def hold_file(path: Path) -> int:
-    """Make a file and lock it; where the file system knows no locks it is merely made."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            os.close(descriptor)
-            raise
-    return descriptor
 
 
 def _is_unlocked(path: Path) -> bool:

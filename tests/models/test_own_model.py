@@ -17,13 +17,13 @@ from PIL import Image
 from torch import nn
 
 import tracin_core
+from tracin_core import OwnModel
 from tracin_core.config import REPOSITORY_ROOT
 from tracin_core.errors import ConfigurationError, InputError
 from tracin_core.examples import TextEncoder
 from tracin_core.models.build import build_model
 from tracin_core.models.config import SmallCNNConfig, model_config_from_json
 from tracin_core.models.own import (
-    OwnModel,
     OwnModelConfig,
     describe_own_model,
     needs_consent,

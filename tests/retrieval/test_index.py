@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tracin_core.errors import RetrievalError, WorkspaceError
+from tracin_core.errors import RetrievalError, StorageError
 from tracin_core.retrieval import build_index, open_index
 from tracin_core.retrieval.annoy_bands import AnnoyBands
 from tracin_core.retrieval.annoy_files import make_annoy
@@ -192,7 +192,7 @@ def test_a_missing_index_is_said(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises((WorkspaceError, OSError)):
+    with pytest.raises((StorageError, OSError)):
         build_index(draw_vectors(), "exact", tmp_path / "file" / "index")
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from tracin_core.errors import CheckpointError
-from tracin_core.files import check_ordinary
 from tracin_core.influence.bounded_globals import allocations_bounded, check_archive
 from tracin_core.influence.checkpoint_refusals import UNREADABLE, explain_refusal
 from tracin_core.influence.stand_ins import stand_ins_allowed
+from tracin_core.paths import check_ordinary
 
 # What transformers' save_pretrained writes, in the order in which it looks for them.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")

@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from tracin_core.errors import CheckpointError
-from tracin_core.files import check_ordinary, expand_path
 from tracin_core.influence.checkpoint_files import (
     ADAPTER_FILES,
     SHARDS,
@@ -21,6 +20,7 @@ from tracin_core.influence.checkpoint_files import (
 from tracin_core.influence.checkpoint_progress import Progress, find_progress
 from tracin_core.influence.checkpoint_states import find_state, holds_no_model
 from tracin_core.influence.checkpoints import Checkpoint
+from tracin_core.paths import check_ordinary, expand_path
 
 # The last two are what PyTorch's ImageNet example and timm call files that are no archives.
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pth.tar", ".pt.tar")

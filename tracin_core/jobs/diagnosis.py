@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
 from tracin_core.config import Workspace
-from tracin_core.errors import RetrievalError, TracInError, WorkspaceError
+from tracin_core.errors import RetrievalError, StorageError, TracInError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -217,7 +217,7 @@ def _mend_indexes(
         return
     try:
         mended = mend_indexes(folder)
-    except (RetrievalError, WorkspaceError) as error:
+    except (RetrievalError, StorageError) as error:
         yield Finding("note", f"project {project.slug}", str(error))
         return
     if mended:

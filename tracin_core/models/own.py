@@ -1,4 +1,4 @@
-"""A person's own network: what their function may return, and how a run remembers it.
+"""A person's own network: how it is named, and how a run remembers it.
 
 Nothing here runs their code; ``own_loading`` does, and only where they have agreed to it.
 """
@@ -6,66 +6,20 @@ Nothing here runs their code; ``own_loading`` does, and only where they have agr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import check_ordinary, expand_path
 from tracin_core.terms import Kind, Task
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    OwnLoss = str | Callable[[Any, Any], Tensor]
 
 # Whether a person has agreed to run their file: True to the file as it is, which holds for the
 # moment only; or the SHA-256 of the content that they agreed to, which is what a job is given.
 Consent = bool | str
 
 LARGEST_FILE = 10_000_000  # bytes; a Python file beyond this is none
-
-
-@dataclass(frozen=True)
-class OwnModel:
-    """A network with what belongs to it, as a person's function returns it.
-
-    Attributes:
-        model: The network; its weights do not matter, the checkpoints bring theirs.
-        transform: From an example (a Pillow image, a text, or a table's row as a dictionary) to
-            the network's input: a tensor, a tuple or a dictionary of tensors. It must give the
-            same each time, so no random crops. Without one an image becomes a float tensor
-            ``(C, H, W)`` from 0 to 1, and a row what the built-in networks see of it.
-        loss: "cross_entropy", "mse", "binary_cross_entropy" (on logits), or a function
-            ``(outputs, targets) -> (B,)``. ``None`` takes the first for classes and the second
-            for numbers.
-        collate: From a list of transformed inputs to a batch. Without one tensors are stacked;
-            in dictionaries with an ``attention_mask``, shorter ones are padded.
-        classes: The class names in the order of the network's outputs, where that is not the
-            project's order.
-        target_mean: For regression, what was subtracted from the targets in the training.
-        target_std: What they were divided by after that.
-        last_layer: Names of the modules (as in ``model.named_modules()``) that are the last layer,
-            by whose self-influence suspects are ranked; ``None`` finds it: the last map from
-            features to outputs.
-    """
-
-    model: nn.Module
-    transform: Callable[[Any], Any] | None = None
-    loss: OwnLoss | None = None
-    collate: Callable[[list[Any]], Any] | None = None
-    classes: tuple[str, ...] | list[str] | None = None
-    target_mean: float = 0.0
-    target_std: float = 1.0
-    last_layer: str | tuple[str, ...] | list[str] | None = None
-
-    @property
-    def last_names(self) -> tuple[str, ...]:
-        """Names of the last layer's modules; none where it is to be found."""
-        if isinstance(self.last_layer, str):
-            return (self.last_layer,)
-        return tuple(self.last_layer or ())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from tracin_core.errors import ConfigurationError, InputError
 from tracin_core.examples.images import read_image
-from tracin_core.models.own import OwnModel, OwnModelConfig
+from tracin_core.models.own import OwnModelConfig
 from tracin_core.models.own_batches import TOKENS, as_tensors, stack_inputs
 from tracin_core.models.own_code import own_code_explained
+from tracin_core.own_model import OwnModel
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from tracin_core.errors import ConfigurationError
 from tracin_core.models.own import (
     Consent,
-    OwnModel,
     OwnModelConfig,
     hash_source,
     read_source,
@@ -28,6 +27,7 @@ from tracin_core.models.own_code import (
     own_code_explained,
     run_file,
 )
+from tracin_core.own_model import OwnModel
 
 LOSSES = ("cross_entropy", "mse", "binary_cross_entropy")
 

@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tracin_core.atomic_files import atomic_folder, translate_disk_errors
 from tracin_core.errors import RetrievalError
-from tracin_core.files import atomic_folder, disk_errors_explained
 from tracin_core.retrieval.annoy_bands import AnnoyBands
 from tracin_core.retrieval.annoy_build import build_bands
 from tracin_core.retrieval.annoy_files import AnnoyFactory, make_annoy
@@ -91,7 +91,7 @@ def build_index(
     Raises:
         RetrievalError: If the vectors are no finite matrix, or ``kind`` is ``"annoy"`` and
             annoy is missing.
-        WorkspaceError: If the folder cannot be written.
+        StorageError: If the folder cannot be written.
     """
     if kind not in ("auto", "exact", "annoy"):
         raise RetrievalError(f"Found kind {kind!r}; expected 'auto', 'exact' or 'annoy'.")
@@ -174,5 +174,5 @@ def _open_folder(path: Path | str | None) -> Iterator[Path | None]:
     if path is None:
         yield None
         return
-    with disk_errors_explained(Path(path)), atomic_folder(Path(path)) as folder:
+    with translate_disk_errors(Path(path)), atomic_folder(Path(path)) as folder:
         yield folder

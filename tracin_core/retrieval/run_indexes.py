@@ -26,7 +26,7 @@ def mend_indexes(
     Raises:
         RunFolderError: If the run or its vectors are damaged.
         RetrievalError: If an index cannot be built.
-        WorkspaceError: If it cannot be written.
+        StorageError: If it cannot be written.
     """
     mended: list[Layers] = []
     every = folder.read_config().scored_layers
