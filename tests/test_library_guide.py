@@ -13,6 +13,8 @@ import pytest
 import torch
 from torch import nn
 
+import tracin_core
+from tracin_core import engine_errors
 from tracin_core.config import REPOSITORY_ROOT
 
 safetensors = pytest.importorskip("safetensors.torch")
@@ -56,8 +58,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_block_runs(finished: dict[str, Any]) -> None:
-    assert len(BLOCKS) == GUIDE.count("```python") == 14
+    assert len(BLOCKS) == GUIDE.count("```python") == 15
     assert finished["suspects"].shape == (5,)
+
+
+def test_every_public_name_is_documented() -> None:
+    missing = [name for name in tracin_core.__all__ if f"`{name}" not in GUIDE]
+    assert missing == ["__version__"]
+    assert all(getattr(tracin_core, name) is not None for name in tracin_core.__all__)
+    errors = {n for n in dir(engine_errors) if n.endswith("Error")}
+    assert errors
+    assert errors <= set(tracin_core.__all__)
+
+
+def test_a_rule_of_the_readers_own_is_used(finished: dict[str, Any]) -> None:
+    assert finished["ruled"].coverage["0.scale"].method == "rule"
+    assert "\nScaled\n" in finished["printed"]
 
 
 def test_results_have_the_shapes_that_the_comments_name(finished: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tracin_core.gradients.coverage import Coverage, ParameterCoverage
     from tracin_core.gradients.projection import Projection
     from tracin_core.gradients.registry import UnsupportedUseError, gradient_rule
+    from tracin_core.gradients.rule_check import check_gradient_rule
     from tracin_core.influence.checkpoint_folders import find_checkpoints
     from tracin_core.influence.checkpoints import Checkpoint
     from tracin_core.influence.signals import Capture
@@ -48,6 +49,7 @@ _LAZY = {
     "TracIn": "tracin_core.influence.tracin",
     "UnsupportedUseError": "tracin_core.gradients.registry",
     "build_index": "tracin_core.retrieval.index_build",
+    "check_gradient_rule": "tracin_core.gradients.rule_check",
     "find_checkpoints": "tracin_core.influence.checkpoint_folders",
     "gradient_rule": "tracin_core.gradients.registry",
     "open_index": "tracin_core.retrieval.index",
@@ -75,6 +77,7 @@ __all__ = [
     "UnsupportedUseError",
     "__version__",
     "build_index",
+    "check_gradient_rule",
     "find_checkpoints",
     "gradient_rule",
     "open_index",

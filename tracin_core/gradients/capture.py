@@ -138,7 +138,7 @@ def _make_hook(covered: CoveredLayer, uses: list[LayerUse]) -> Callable[..., Non
                 bound.apply_defaults()
                 args = bound.args
             edge = get_gradient_edge(output)
-            uses.append(LayerUse(covered, args, args[0]._version, edge))
+            uses.append(LayerUse(covered, args, _count_changes(args), edge))
 
     return keep
 
@@ -365,11 +365,11 @@ def apply_rule(use: LayerUse, delta: Tensor) -> dict[str, Contribution]:
     """Return what a call of a layer contributes to its parameters, one gradient for each row.
 
     Raises:
-        GradientError: If the layer's input was overwritten.
+        GradientError: If the layer's input was overwritten, or a person's own rule is broken.
         UnsupportedUseError: If the rule cannot follow the call.
     """
     covered = use.covered
-    if use.arguments[0]._version != use.version:
+    if _count_changes(use.arguments) != use.version:
         raise GradientError(
             f"The input of layer {covered.name!r} was changed in place after the layer read it; "
             "its gradient cannot be computed any more. Use the activation that is not in place."
@@ -377,10 +377,24 @@ def apply_rule(use: LayerUse, delta: Tensor) -> dict[str, Contribution]:
     given: tuple[Any, Any] = (use.arguments, delta)
     if not covered.rule.takes_half:
         given = widen(given)
+    rule, wanted = covered.rule, tuple(covered.parameters)
     try:
-        return covered.rule.function(covered.layer, *given)
+        return rule.differentiate(covered.layer, *given, wanted)
     except RuntimeError as error:
         # Shapes that the rule was not written for; a lack of memory is another matter.
         if isinstance(error, torch.OutOfMemoryError) or "memory" in str(error):
             raise
-        raise UnsupportedUseError(str(error).splitlines()[0]) from error
+        message = str(error).splitlines()[0]
+        if rule.is_built_in:
+            raise UnsupportedUseError(message) from error
+        raise GradientError(
+            f"The gradient rule {rule.name} failed on layer {covered.name!r} ({message}); expected "
+            "gradients for each of its parameters. Mend the rule, or let it raise "
+            "UnsupportedUseError for calls that it cannot follow."
+        ) from error
+
+
+def _count_changes(arguments: tuple[Any, ...]) -> int:
+    """Return how often the first argument of a call was changed in place, if it can be."""
+    first = arguments[0] if arguments else None
+    return first._version if isinstance(first, Tensor) else 0

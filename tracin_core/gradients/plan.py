@@ -9,6 +9,7 @@ the rule gives for that example must agree with autograd.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -161,7 +162,7 @@ def confirm_plan(
         truths = _differentiate_row(values, row, wanted)
         for name in wanted.keys() - plan.fallback.keys() - reasons.keys():
             if not _agrees(found.get(name), row, name, truths):
-                reasons[name] = "its layer's rule and autograd disagree; the call is unusual"
+                reasons[name] = _explain_disagreement(plan, name)
         ways = [way for way in ways if _agrees(way.found, row, way.name, truths)]
     plan = drop_parameters(plan, reasons)
     known: dict[str, Sequence[KnownRead]] = {}
@@ -171,6 +172,22 @@ def confirm_plan(
     fallback = {name: reason for name, reason in plan.fallback.items() if name not in known}
     plan = replace(plan, fallback=fallback, known=known)
     return _choose_fallback(model, plan, truths, inputs, targets, objective)
+
+
+def _explain_disagreement(plan: Plan, name: str) -> str:
+    """Return why a rule is not used that autograd contradicts; warn if it is a person's own."""
+    rule = next(covered.rule for covered in plan.layers if name in covered.parameters.values())
+    if rule.is_built_in:
+        return "its layer's rule and autograd disagree; the call is unusual"
+    warnings.warn(
+        f"The gradient rule {rule.name} for {rule.layer_type.__name__} gives other gradients of "
+        f"{name!r} than autograd, so it is not used for it; the fallback is, which is exact and "
+        "slower. Mend the rule (check_gradient_rule(layer, inputs) says what differs), or let it "
+        "raise UnsupportedUseError for calls that it cannot follow.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return f"the rule {rule.name} and autograd disagree"
 
 
 @dataclass(frozen=True)
