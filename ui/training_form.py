@@ -9,6 +9,7 @@ import streamlit as st
 from tracin_core.fitting.work_options import WorkOptions
 from tracin_core.models.config import available
 from tracin_core.models.own import is_reference
+from tracin_core.models.registry import find_network
 from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.projects import Project
 from tracin_core.training.config import (
@@ -23,36 +24,12 @@ from ui.session import get_engine
 
 OWN = "own"
 _FIELD = 170  # CSS pixels
-MODELS = {
-    "small_cnn": (
-        "Small convolutional network",
-        "Two convolutions and a hidden layer. Learns thousands of small images in a minute or two "
-        "on a processor.",
-    ),
-    "resnet18": (
-        "ResNet-18",
-        "Eleven million weights, for larger and richer images. Slow without a GPU; it can begin "
-        "with weights from a file.",
-    ),
-    "word_embedding": (
-        "Mean of word embeddings",
-        "Sees which words a text has and not their order. Learns tens of thousands of texts in a "
-        "minute or two.",
-    ),
-    "small_transformer": (
-        "Small transformer",
-        "Reads the words in their order. Better where order matters, and several times slower.",
-    ),
-    "mlp": (
-        "Multilayer perceptron",
-        "For the rows of a table: numbers are standardised, categories become switches.",
-    ),
-    OWN: (
-        "My own network",
-        "A function in a Python file of yours that returns the network; with checkpoints of your "
-        "own, or trained here.",
-    ),
-}
+# Of a network that is not in the table of built-in ones: title and description.
+OWN_WORDS = (
+    "My own network",
+    "A function in a Python file of yours that returns the network; with checkpoints of your own, "
+    "or trained here.",
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +56,7 @@ def draw_training_form(project: Project) -> WorkRequest | None:
         width=420,
         persist_state="session",
     )
-    st.caption(MODELS.get(model, ("", ""))[1])
+    st.caption(_describe(model)[1])
     if model == OWN:
         own = draw_own_model(project)
         if own is None:
@@ -108,8 +85,14 @@ def _suggest(project: Project, model: str) -> TrainingConfig:
     )
 
 
+def _describe(name: str) -> tuple[str, str]:
+    """Return a network's title and what it is good for."""
+    network = find_network(name)
+    return OWN_WORDS if network is None else (network.title, network.description)
+
+
 def _title(name: str, suggested: str) -> str:
-    title = MODELS.get(name, (name, ""))[0]
+    title = _describe(name)[0]
     return f"{title} (suggested)" if name == suggested else title
 
 
@@ -173,11 +156,12 @@ def _draw_numbers(options: WorkOptions, suggested: TrainingConfig) -> WorkOption
                 width=_FIELD,
             )
         weights = None
-        if options.model == "resnet18":
+        network = find_network(options.model)
+        if network is not None and network.load_weights is not None:
             weights = st.text_input(
                 "Weights to begin with",
                 key="train-weights",
-                placeholder="/home/ada/resnet18.pth",
+                placeholder=f"/home/ada/{network.name}.pth",
                 help="A file on the machine of the app; only numbers are read from it.",
                 width=420,
             )

@@ -22,12 +22,13 @@ from tracin_core.fitting.stored_examples import ProjectExamples
 from tracin_core.fitting.trainings import COURSE_FILE, NETWORK_FILE
 from tracin_core.fitting.work_options import WorkOptions
 from tracin_core.models.build import build_model
-from tracin_core.models.config import ResNet18Config, suggest_model
+from tracin_core.models.config import suggest_model
 from tracin_core.models.own import OwnModelConfig, describe_own_model, is_reference
 from tracin_core.models.own_code import explained_for
 from tracin_core.models.own_inputs import OwnEncoder, check_repeatable
 from tracin_core.models.own_loading import load_own_model
-from tracin_core.models.resnet18 import hash_weights, load_initial_weights
+from tracin_core.models.registry import find_network, list_networks
+from tracin_core.models.resnet18 import hash_weights
 from tracin_core.reviews.projects import Project
 from tracin_core.runs import TargetScale
 from tracin_core.runs.hashing import hash_json
@@ -37,9 +38,6 @@ from tracin_core.training.storage import load_json, save_json
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 from tracin_core.work.threads import threads_limited_for
 
-# Sides of the input in pixels for resnet18, from scratch and with weights that were made for
-# 224: the size of features matters more to them than the number of pixels.
-RESNET_SIDE, PUBLISHED_SIDE = 128, 224
 # Share of the targets that may be far away at most: of more, the crowd in the middle says little.
 MOST_SLIPS = 0.25
 # Examples that are encoded twice to find chance in a transform: a flip of every second image
@@ -208,29 +206,34 @@ def _make_network(project: Project, examples: ProjectExamples, options: WorkOpti
     config = suggest_model(
         encoder,
         1 if project.task == "regression" else len(project.classes),
+        task=project.task,  # type: ignore[arg-type]
         model=options.model,
         seed=options.seed,
         weights=options.weights,
         weights_sha256=weights or "",
     )
     model = build_model(config)
-    if isinstance(config, ResNet18Config):
-        load_initial_weights(model, config)
+    network = find_network(config.name)
+    if network is not None:
+        network.initialise(model, config)
     return MadeNetwork(config, model, encoder, loss)  # type: ignore[arg-type]
 
 
 def _fit_encoder(
     project: Project, examples: ProjectExamples, model: str, weights: str | None
 ) -> Encoder:
-    side = LARGEST_SIDE
-    if model == "resnet18" or weights is not None:
-        side = RESNET_SIDE if weights is None else PUBLISHED_SIDE
+    network = find_network(model)
+    if weights is not None and (network is None or network.load_weights is None):
+        network = next(each for each in list_networks() if each.load_weights is not None)
+    side = None
+    if network is not None:
+        side = network.largest_side if weights is None else network.weights_side
     is_image = project.kind == "image"
     return fit_encoder(
         project.kind,  # type: ignore[arg-type]
         examples.splits["train"].contents(at_most=2000 if is_image else None),
         columns=project.settings.get("columns", ()),
-        largest_side=side,
+        largest_side=side or LARGEST_SIDE,
         in_colour=weights is not None,
     )
 

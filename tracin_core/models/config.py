@@ -8,14 +8,15 @@ from typing import Any
 from tracin_core.errors import ConfigurationError
 from tracin_core.models.image_configs import ResNet18Config, SmallCNNConfig
 from tracin_core.models.own import OwnModelConfig
-from tracin_core.models.suggestion import BuiltInConfig, available, suggest_model
+from tracin_core.models.registry import NetworkConfig, find_network, list_networks
+from tracin_core.models.suggestion import available, suggest_model
 from tracin_core.models.table_configs import MLPConfig
 from tracin_core.models.text_configs import SmallTransformerConfig, WordEmbeddingConfig
 
 __all__ = [
-    "BuiltInConfig",
     "MLPConfig",
     "ModelConfig",
+    "NetworkConfig",
     "OwnModelConfig",
     "ResNet18Config",
     "SmallCNNConfig",
@@ -26,18 +27,7 @@ __all__ = [
     "suggest_model",
 ]
 
-ModelConfig = BuiltInConfig | OwnModelConfig
-_CONFIGS: tuple[type[ModelConfig], ...] = (
-    SmallCNNConfig,
-    ResNet18Config,
-    WordEmbeddingConfig,
-    SmallTransformerConfig,
-    MLPConfig,
-    OwnModelConfig,
-)
-_KNOWN: dict[str, type[ModelConfig]] = {config.name: config for config in _CONFIGS}
-# Settings that JSON turns into lists.
-_TUPLES = {"filters", "hidden", "classes"}
+ModelConfig = NetworkConfig | OwnModelConfig
 
 
 def model_config_from_json(data: dict[str, Any]) -> ModelConfig:
@@ -46,11 +36,12 @@ def model_config_from_json(data: dict[str, Any]) -> ModelConfig:
     Raises:
         ConfigurationError: If this version knows no such network, or not with these settings.
     """
-    kind = _KNOWN.get(str(data.get("name")))
+    kind = _find_config(str(data.get("name")))
     if kind is None:
+        names = [network.name for network in list_networks()]
         raise ConfigurationError(
-            f"Found a network called {data.get('name')!r}, expected one of "
-            f"{', '.join(_KNOWN)}. Train the project again with one of these."
+            f"Found a network called {data.get('name')!r}, expected one of {', '.join(names)} or "
+            f"{OwnModelConfig.name}. Train the project again with one of these."
         )
     settings = {name: value for name, value in data.items() if name != "name"}
     if "num_classes" in settings:  # what it was called before there was regression
@@ -61,12 +52,20 @@ def model_config_from_json(data: dict[str, Any]) -> ModelConfig:
             f"The saved {kind.name} has settings that this version does not know: "
             f"{', '.join(sorted(set(settings) - known))}. Update the program, or train again."
         )
-    for name in _TUPLES & set(settings):
-        if isinstance(settings[name], list):
-            settings[name] = tuple(settings[name])
+    # JSON knows no tuples.
+    settings = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+    }
     try:
         return kind(**settings)
     except TypeError as error:
         raise ConfigurationError(
             f"The saved {kind.name} cannot be read ({error}). Train the project again."
         ) from error
+
+
+def _find_config(name: str) -> type[Any] | None:
+    if name == OwnModelConfig.name:
+        return OwnModelConfig
+    network = find_network(name)
+    return None if network is None else network.config

@@ -6,9 +6,24 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from tracin_core.errors import ConfigurationError
-from tracin_core.models.checks import require_at_least
+from tracin_core.examples.image_encoder import ImageEncoder
+from tracin_core.models.checks import choose_hidden, require_at_least
+from tracin_core.models.registry import NetworkRequest, TrainingSuggestion, register_network
+
+# Sides of the input in pixels for resnet18, from scratch and with weights that were made for
+# 224: the size of features matters more to them than the number of pixels.
+RESNET_SIDE, PUBLISHED_SIDE = 128, 224
 
 
+@register_network(
+    title="Small convolutional network",
+    description="Two convolutions and a hidden layer. Learns thousands of small images in a "
+    "minute or two on a processor.",
+    kind="image",
+    build="tracin_core.models.small_cnn:make_small_cnn",
+    training=TrainingSuggestion(epochs=12, learning_rate=0.05),
+    is_suggested=True,
+)
 @dataclass(frozen=True, kw_only=True)
 class SmallCNNConfig:
     """Two convolutions, a hidden layer and the outputs, for small images.
@@ -47,7 +62,32 @@ class SmallCNNConfig:
         """Return what ``model_config_from_json`` makes an equal configuration of."""
         return {"name": self.name, **asdict(self), "filters": list(self.filters)}
 
+    @classmethod
+    def for_encoder(cls, encoder: ImageEncoder, request: NetworkRequest) -> SmallCNNConfig:
+        """Return the configuration for images as an encoder makes them."""
+        return cls(
+            height=encoder.height,
+            width=encoder.width,
+            channels=encoder.channels,
+            num_outputs=request.num_outputs,
+            seed=request.seed,
+            hidden=choose_hidden(request.num_outputs),
+        )
 
+
+# Residual networks need smaller steps than the plain ones; resnet18 has parameters enough to learn
+# wrong labels by heart in a few passes, which weight decay puts off.
+@register_network(
+    title="ResNet-18",
+    description="Eleven million weights, for larger and richer images. Slow without a GPU; it "
+    "can begin with weights from a file.",
+    kind="image",
+    build="tracin_core.models.resnet18:make_resnet18",
+    training=TrainingSuggestion(epochs=12, learning_rate=0.05, weight_decay=5e-4, is_large=True),
+    largest_side=RESNET_SIDE,
+    weights_side=PUBLISHED_SIDE,
+    load_weights="tracin_core.models.resnet18:load_initial_weights",
+)
 @dataclass(frozen=True, kw_only=True)
 class ResNet18Config:
     """torchvision's residual network with 18 layers (He et al. 2016, arXiv:1512.03385).
@@ -93,3 +133,16 @@ class ResNet18Config:
     def to_json(self) -> dict[str, Any]:
         """Return what ``model_config_from_json`` makes an equal configuration of."""
         return {"name": self.name, **asdict(self)}
+
+    @classmethod
+    def for_encoder(cls, encoder: ImageEncoder, request: NetworkRequest) -> ResNet18Config:
+        """Return the configuration for images as an encoder makes them."""
+        return cls(
+            height=encoder.height,
+            width=encoder.width,
+            channels=encoder.channels,
+            num_outputs=request.num_outputs,
+            seed=request.seed,
+            weights=request.weights,
+            weights_sha256=request.weights_sha256,
+        )

@@ -6,9 +6,19 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from tracin_core.errors import ConfigurationError
+from tracin_core.examples.table_encoder import TableEncoder
 from tracin_core.models.checks import require_at_least
+from tracin_core.models.registry import NetworkRequest, TrainingSuggestion, register_network
 
 
+@register_network(
+    title="Multilayer perceptron",
+    description="For the rows of a table: numbers are standardised, categories become switches.",
+    kind="table",
+    build="tracin_core.models.mlp:make_mlp",
+    training=TrainingSuggestion(epochs=20, learning_rate=0.02),
+    is_suggested=True,
+)
 @dataclass(frozen=True, kw_only=True)
 class MLPConfig:
     """Hidden layers and the outputs, for the rows of a table.
@@ -38,3 +48,10 @@ class MLPConfig:
     def to_json(self) -> dict[str, Any]:
         """Return what ``model_config_from_json`` makes an equal configuration of."""
         return {"name": self.name, **asdict(self), "hidden": list(self.hidden)}
+
+    @classmethod
+    def for_encoder(cls, encoder: TableEncoder, request: NetworkRequest) -> MLPConfig:
+        """Return the configuration for rows as an encoder makes them."""
+        return cls(
+            num_inputs=encoder.num_inputs, num_outputs=request.num_outputs, seed=request.seed
+        )

@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args
 
 from tracin_core.errors import ConfigurationError
 from tracin_core.examples.records import Kind
+from tracin_core.models.own import OwnModelConfig
+from tracin_core.models.registry import TrainingSuggestion, find_network, list_networks
 from tracin_core.terms import LARGEST_RATE, LARGEST_SEED
 
 Schedule = Literal["constant", "cosine", "step"]
@@ -127,14 +129,6 @@ class TrainingConfig:
         return self.epochs * self.rounds
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Suggestion:
-    epochs: int
-    learning_rate: float
-    weight_decay: float = 0.0
-    is_large: bool = False
-
-
 # Where nobody says how many epochs: measured on small and large data, what a network can learn it
 # has learned in ten times the epochs that teach a middling amount of data, most in one or two.
 MOST_ROUNDS = 10
@@ -147,19 +141,8 @@ MANY_EXAMPLES = 20_000
 RESIDUAL_BOUND = 2.0
 # Checkpoints are chosen among the epochs, so there must be some.
 MIN_EPOCHS = 6
-# By network. Networks with attention and residual ones need smaller steps than the plain ones;
-# resnet18 has parameters enough to learn wrong labels by heart in a few passes, which weight
-# decay puts off.
-_SUGGESTED: dict[str, _Suggestion] = {
-    "small_cnn": _Suggestion(epochs=12, learning_rate=0.05),
-    "resnet18": _Suggestion(epochs=12, learning_rate=0.05, weight_decay=5e-4, is_large=True),
-    "word_embedding": _Suggestion(epochs=20, learning_rate=0.2),
-    "small_transformer": _Suggestion(epochs=12, learning_rate=0.02, is_large=True),
-    "mlp": _Suggestion(epochs=20, learning_rate=0.02),
-    # Of a person's own network nothing is known.
-    "own": _Suggestion(epochs=10, learning_rate=0.01, is_large=True),
-}
-_FIRST: dict[Kind, str] = {"image": "small_cnn", "text": "word_embedding", "table": "mlp"}
+# Of a person's own network nothing is known.
+_OF_OWN = TrainingSuggestion(epochs=10, learning_rate=0.01, is_large=True)
 
 
 def training_config_from_json(data: dict[str, Any]) -> TrainingConfig:
@@ -198,7 +181,8 @@ def suggest_training(
         model: Name of the network; "auto" is the suggested one.
         loss: What is minimised.
     """
-    chosen = _SUGGESTED.get(model) or _SUGGESTED[_FIRST[kind]]
+    network = find_network(model) or list_networks(kind)[0]
+    chosen = _OF_OWN if model == OwnModelConfig.name else network.training
     # A pass over many examples teaches as much as several over few: from 20,000 on, half of the
     # epochs and twice the batch, whose steps use the processor better.
     is_large = num_examples >= MANY_EXAMPLES

@@ -1,0 +1,20 @@
+"""A built-in network that is added stands on the page."""
+
+from __future__ import annotations
+
+from tests.models.toy_network import NAME, TITLE, toy_network_added
+from tracin_core.reviews.projects import create_project
+
+
+def test_a_network_of_one_file_is_offered_with_its_words(open_app, engine, tmp_path):
+    create_project(engine, slug="texts", title="texts", kind="text", classes=["a", "b"])
+    with toy_network_added(tmp_path):
+        app = open_app("runs", project="texts")
+        assert not app.exception
+        choice = app.selectbox(key="train-model")
+        assert TITLE in choice.options
+        app = choice.set_value(NAME).run()
+        assert not app.exception
+        assert "Sees how often each word is there." in [item.value for item in app.caption]
+        assert app.number_input(key=f"train-{NAME}-rate").value == 0.125
+        assert "train-weights" not in [field.key for field in app.text_input]
