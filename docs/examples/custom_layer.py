@@ -32,7 +32,7 @@ def low_rank_gradients(layer, arguments, output_gradients):
 
 
 def focal_loss(outputs, targets):
-    """One loss for each example (Lin et al. 2017, arXiv:1708.02002): what is known well counts less."""
+    """One loss for each example (arXiv:1708.02002): what is known well counts less."""
     losses = nn.functional.cross_entropy(outputs, targets, reduction="none")
     return (1 - torch.exp(-losses)) ** 2 * losses
 

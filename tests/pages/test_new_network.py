@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.models.toy_network import NAME, TITLE, toy_network_added
+from tracin_core.config import Workspace
 from tracin_core.reviews.projects import create_project
+
+
+@pytest.fixture
+def workspace(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """An empty one: no demo has to be built to look at a form."""
+    monkeypatch.setenv("TRACIN_WORKSPACE", str(place.root))
+    monkeypatch.delenv("TRACIN_DATABASE_URL", raising=False)
+    return place
 
 
 def test_a_network_of_one_file_is_offered_with_its_words(open_app, engine, tmp_path):
