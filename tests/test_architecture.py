@@ -42,9 +42,9 @@ ALLOWED = {
     "examples": set(),
     "sources": {"examples"},
     "models": set(CHAIN[:1]),
-    "training": set(CHAIN[:2]),
-    "gradients": set(CHAIN[:3]),
-    "influence": set(CHAIN[:4]),
+    "training": {*CHAIN[:2], "influence"},
+    "gradients": set(),
+    "influence": {"gradients"},
     "retrieval": {*CHAIN[:5], "runs"},
     "triage": {*CHAIN, "runs", "reviews"},
     "work": {"reviews"},
@@ -143,7 +143,7 @@ LIGHT_MODULES = [
     "tracin_core.scoring.estimating",
     "tracin_core.scoring.evaluation",
     "tracin_core.housekeeping.deleting",
-    "tracin_core.fitting.curve",
+    "tracin_core.fitting.trainings",
 ]
 
 

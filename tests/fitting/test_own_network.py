@@ -20,7 +20,7 @@ from tracin_core.errors import CheckpointError, ConfigurationError, NotFoundErro
 from tracin_core.fitting.example_source import SplitSource
 from tracin_core.fitting.networks import TrainedNetwork, open_network
 from tracin_core.fitting.own_choice import spread_evenly
-from tracin_core.fitting.own_examples import ListedContents, OwnExamples
+from tracin_core.fitting.own_examples import OwnExamples
 from tracin_core.fitting.own_measures import check_network, check_trainable
 from tracin_core.fitting.own_network import network_from_checkpoints
 from tracin_core.fitting.work_options import WorkOptions
@@ -45,6 +45,17 @@ BAG = """
     def build(num_classes):
         return OwnModel(nn.Linear(4, num_classes), bag)
 """
+
+
+class ListedContents:
+    """Contents in memory as a source."""
+
+    def __init__(self, contents) -> None:
+        self._contents = contents
+
+    def read(self, positions):
+        """Yield the contents at some positions."""
+        return (self._contents[position] for position in positions)
 
 
 def make_texts(count: int, seed: int) -> tuple[list[str], np.ndarray]:

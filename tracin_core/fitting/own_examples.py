@@ -5,7 +5,7 @@ Imports torch; so do its callers, inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -76,17 +76,6 @@ class OwnExamples:
         contents = zip(ascending, self._source.read(ascending), strict=True)
         made = {at: self._encoder.encode_at(content, at) for at, content in contents}
         return [made[position] for position in positions]
-
-
-class ListedContents:
-    """Contents in memory as a source."""
-
-    def __init__(self, contents: Sequence[Content]) -> None:
-        self._contents = contents
-
-    def read(self, positions: Iterable[int]) -> Iterator[Content]:
-        """Yield the contents at some positions."""
-        return (self._contents[position] for position in positions)
 
 
 def scale_targets(encoder: OwnEncoder, targets: npt.NDArray[Any]) -> Tensor:

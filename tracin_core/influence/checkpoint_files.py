@@ -97,8 +97,13 @@ def refuse_adapters(folder: Path) -> None:
         )
 
 
-def read_torch(path: Path) -> Any:
+def read_torch(path: Path, *, may_map: bool = True) -> Any:
     """Return what ``torch.save`` wrote, as long as it is tensors and plain values.
+
+    Args:
+        path: The file.
+        may_map: Whether tensors may stay on the disk until they are used; the file must then
+            stay as it is.
 
     Raises:
         CheckpointError: If the file is damaged, or holds anything else.
@@ -113,7 +118,7 @@ def read_torch(path: Path) -> Any:
     try:
         with stand_ins_allowed(), allocations_bounded():
             # Mapped where the format allows: who wants the learning rate reads no weights.
-            mapped = zipfile.is_zipfile(path)
+            mapped = may_map and zipfile.is_zipfile(path)
             content = torch.load(path, weights_only=True, map_location="cpu", mmap=mapped)
     except (*UNREADABLE, RecursionError) as error:
         raise explain_refusal(path, error) from error

@@ -20,6 +20,18 @@ LossFunction = Callable[[Any, Any], Tensor]
 Loss = Literal["cross_entropy", "mse", "binary_cross_entropy"] | LossFunction
 
 
+def find_logits(outputs: Any) -> Tensor | None:
+    """Return the tensor in what a model returned: itself, ``logits``, or the first of several."""
+    if isinstance(outputs, Tensor):
+        return outputs
+    found = getattr(outputs, "logits", None)
+    if found is None and isinstance(outputs, dict):
+        found = outputs.get("logits")
+    if found is None and isinstance(outputs, tuple | list) and outputs:
+        found = outputs[0]
+    return found if isinstance(found, Tensor) else None
+
+
 def get_logits(outputs: Any) -> Tensor:
     """Return the tensor to score from what a model returned, in single precision at least.
 
@@ -33,15 +45,9 @@ def get_logits(outputs: Any) -> Tensor:
     Raises:
         GradientError: If there is none.
     """
-    if isinstance(outputs, Tensor):
-        return outputs.float() if outputs.dtype in HALF else outputs
-    found = getattr(outputs, "logits", None)
-    if found is None and isinstance(outputs, dict):
-        found = outputs.get("logits")
-    if found is None and isinstance(outputs, tuple | list) and outputs:
-        found = outputs[0]
-    if isinstance(found, Tensor):
-        return get_logits(found)
+    found = find_logits(outputs)
+    if found is not None:
+        return found.float() if found.dtype in HALF else found
     raise GradientError(
         f"The model returned {type(outputs).__name__}; expected a tensor, or something with "
         "`logits`. Wrap the model so that it returns its logits, or pass a callable loss."

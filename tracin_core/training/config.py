@@ -123,11 +123,6 @@ class TrainingConfig:
                 del saved[name]
         return saved
 
-    @property
-    def max_epochs(self) -> int:
-        """Epochs of all rounds together."""
-        return self.epochs * self.rounds
-
 
 # Where nobody says how many epochs: measured on small and large data, what a network can learn it
 # has learned in ten times the epochs that teach a middling amount of data, most in one or two.

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tracin_core.errors import ConfigurationError
+from tracin_core.influence.losses import find_logits
 from tracin_core.training.config import LossName
 
 # (outputs, targets) -> one loss for each example, shape (B,).
@@ -106,13 +107,8 @@ def read_outputs(outputs: Any) -> Tensor:
     Raises:
         ConfigurationError: If there is none.
     """
-    found = getattr(outputs, "logits", None)
-    if isinstance(outputs, dict):
-        found = outputs.get("logits")
-    elif isinstance(outputs, tuple | list) and outputs and found is None:
-        found = outputs[0]
-    tensor = outputs if isinstance(outputs, Tensor) else found
-    if not isinstance(tensor, Tensor):
+    tensor = find_logits(outputs)
+    if tensor is None:
         raise ConfigurationError(
             f"The network returned {type(outputs).__name__}; expected a tensor, or something "
             "with `logits`. Return the outputs as one tensor, examples along the first axis."

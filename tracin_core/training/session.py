@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tracin_core.errors import CheckpointError, RunFolderError
 from tracin_core.files import remove_temporaries
+from tracin_core.influence.devices import choose_device
 from tracin_core.training.batches import (
     count_batches,
     count_classes,
@@ -78,7 +79,7 @@ class TrainingSession:
         self.test_set = test_set
         self.config = config
         self.folder = folder
-        self.device = _choose_device(config.device)
+        self.device = choose_device(config.device)
         self.fingerprint = _fingerprint(model, train_set, test_set, config)
         self._objective = choose_objective(
             config.loss, own_loss, residual_bound=config.residual_bound
@@ -339,11 +340,3 @@ def _fingerprint(model: nn.Module, train_set: Any, test_set: Any, config: Traini
     shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
     parts = [config.to_json(), shapes, hash_dataset(train_set), hash_dataset(test_set)]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
-
-
-def _choose_device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import pickle
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from tracin_core.errors import CheckpointError, WorkspaceError
 from tracin_core.files import atomic_file
+from tracin_core.influence.checkpoint_files import read_torch
 
 STATE_FILE = "training-state.pt"
 RESULT_FILE = "training.json"
@@ -47,8 +47,8 @@ def load_tensors(path: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an odd pickle protocol: refused or read, but silent
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            content = read_torch(path, may_map=False)  # the next epoch writes it anew
+    except (CheckpointError, OSError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({_summarise(error)}), expected weights that "
             "this program saved. Delete the run's folder and train again."
