@@ -57,11 +57,12 @@ def model_config_from_json(data: dict[str, Any]) -> ModelConfig:
         name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
     }
     try:
-        return kind(**settings)
+        config: ModelConfig = kind(**settings)
     except TypeError as error:
         raise ConfigurationError(
             f"The saved {kind.name} cannot be read ({error}). Train the project again."
         ) from error
+    return config
 
 
 def _find_config(name: str) -> type[Any] | None:
