@@ -10,6 +10,7 @@ from tracin_core.errors import RetrievalError, RunFolderError
 from tracin_core.retrieval import build_index
 from tracin_core.retrieval.evidence import Neighbour, open_evidence
 from tracin_core.runs import CheckpointEntry, RunConfig, RunFolder
+from tracin_core.runs.arrays import write_array
 
 COUNTS = {"train": 200, "test": 30}
 DIMENSIONS = {"all": 12, "last": 6}
@@ -42,7 +43,7 @@ def run_folder(tmp_path):
     )
     for layers in DIMENSIONS:
         for split in COUNTS:
-            folder.write_vectors(layers, split, vectors_of(layers, split))
+            write_array(folder.vectors_path(layers, split), vectors_of(layers, split))
         build_index(folder.vectors(layers, "train"), "exact", folder.index_path(layers))
     return folder
 
@@ -79,7 +80,7 @@ def test_a_train_example_is_never_its_own_neighbour(run_folder, measure):
 def test_a_test_example_may_have_the_train_example_of_its_own_position(run_folder):
     train = vectors_of("all", "train")
     train[3] = 100 * vectors_of("all", "test")[3]
-    run_folder.write_vectors("all", "train", train)
+    write_array(run_folder.vectors_path("all", "train"), train)
     build_index(train, "exact", run_folder.index_path("all"))
     found = open_evidence(run_folder.root).neighbours("test", 3, side="proponents", k=1)
     assert found[0].position == 3
@@ -111,45 +112,16 @@ def test_an_example_with_a_zero_gradient_has_no_neighbours(run_folder):
     assert open_evidence(run_folder.root).neighbours_of_vector(np.zeros(12), side="opponents") == []
 
 
-def test_recurring_opponents_are_counted_over_the_examples(run_folder):
-    evidence = open_evidence(run_folder.root)
-    found = evidence.recurring("test", range(30), k=5)
-    counts = np.zeros(200, dtype=int)
-    totals = np.zeros(200)
-    for position in range(30):
-        for neighbour in evidence.neighbours("test", position, side="opponents", k=5):
-            counts[neighbour.position] += 1
-            totals[neighbour.position] += neighbour.score
-    order = sorted(np.flatnonzero(counts), key=lambda at: (-counts[at], -abs(totals[at]), at))
-    assert [row.position for row in found] == order
-    for row in found:
-        assert row.count == counts[row.position]
-        assert row.total_score == pytest.approx(totals[row.position])
-
-
-def test_a_train_vector_that_opposes_everything_recurs_most(run_folder):
-    train = vectors_of("all", "train")
-    train[77] = train[20] = -50 * vectors_of("all", "test").sum(axis=0)
-    run_folder.write_vectors("all", "train", train)
-    build_index(train, "exact", run_folder.index_path("all"))
-    first = open_evidence(run_folder.root).recurring("test", range(30))[:2]
-    assert [row.position for row in first] == [20, 77]  # as often, as strong
-
-
 @pytest.mark.parametrize("side", ["proponents", "opponents"])
 def test_who_has_no_influence_is_on_neither_side(run_folder, side):
     evidence = open_evidence(run_folder.root)
     assert evidence.neighbours_of_vector(np.zeros(12), side=side) == []
     train = np.zeros_like(vectors_of("all", "train"))
     train[3, 0], train[8, 0] = 2, -2
-    run_folder.write_vectors("all", "train", train)
+    write_array(run_folder.vectors_path("all", "train"), train)
     build_index(train, "exact", run_folder.index_path("all"))
     found = open_evidence(run_folder.root).neighbours_of_vector(np.eye(12)[0], side=side, k=5)
     assert pairs(found) == [(3, 2.0) if side == "proponents" else (8, -2.0)]
-
-
-def test_nothing_recurs_over_no_examples(run_folder):
-    assert open_evidence(run_folder.root).recurring("test", []) == []
 
 
 def test_without_an_index_the_search_is_exact_all_the_same(run_folder):

@@ -14,6 +14,7 @@ from tracin_core.runs import (
     RunFolder,
     Signals,
 )
+from tracin_core.runs.arrays import write_array
 
 COUNTS = {"train": 5_000, "test": 40}
 NUM_CHECKPOINTS = 3
@@ -65,9 +66,9 @@ def make_run_folder(root: Path) -> RunFolder:
     rng = np.random.default_rng(0)
     for split, count in COUNTS.items():
         folder.write_signals(split, make_signals(count))
-        folder.write_probabilities(split, rng.dirichlet(np.ones(len(CLASSES)), count))
+        write_array(folder.probabilities_path(split), rng.dirichlet(np.ones(len(CLASSES)), count))
         for layers, dim in (("all", 8), ("last", 6)):
-            folder.write_vectors(layers, split, rng.standard_normal((count, dim)))
+            write_array(folder.vectors_path(layers, split), rng.standard_normal((count, dim)))
     for layers in ("all", "last"):
         folder.index_path(layers).mkdir()
     folder.write_config(config)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.runs.builders import CLASSES, COUNTS, make_config, make_run_folder, make_signals
 from tracin_core.errors import ConfigurationError, RunFolderError
 from tracin_core.runs import RunConfig, RunFolder, TargetScale
+from tracin_core.runs.arrays import write_array
 from tracin_core.runs.signals import (
     ROWS_PER_GROUP,
     merge_signals,
@@ -140,7 +141,7 @@ def test_a_damaged_file_is_named_with_the_way_out(own_run, file, damage):
 
 
 def test_an_array_of_the_wrong_shape_is_refused(own_run):
-    own_run.write_vectors("last", "test", np.zeros((3, 6)))
+    write_array(own_run.vectors_path("last", "test"), np.zeros((3, 6)))
     with pytest.raises(RunFolderError, match=r"vectors-last-test.npy.*expected float32 \(40, 6\)"):
         own_run.vectors("last", "test")
 

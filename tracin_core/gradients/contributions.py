@@ -32,19 +32,21 @@ class Contribution(ABC):
 
     Attributes:
         shape: Shape of the parameter.
+        deltas: Gradients that it is made from, examples first; ``Dense`` alone has none.
     """
 
     shape: torch.Size
+    deltas: Tensor
 
     @property
-    @abstractmethod
     def batch_size(self) -> int:
         """Number of examples B."""
+        return self.deltas.shape[0]
 
     @property
-    @abstractmethod
     def device(self) -> torch.device:
         """Where its tensors are."""
+        return self.deltas.device
 
     @abstractmethod
     def narrow(self, start: int, stop: int) -> Contribution:
@@ -124,16 +126,6 @@ class Outer(Contribution):
     deltas: Tensor
     inputs: Tensor
     shape: torch.Size
-
-    @property
-    def batch_size(self) -> int:
-        """Number of examples B."""
-        return self.deltas.shape[0]
-
-    @property
-    def device(self) -> torch.device:
-        """Where its tensors are."""
-        return self.deltas.device
 
     @property
     def positions(self) -> int:

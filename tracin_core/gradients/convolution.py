@@ -43,16 +43,6 @@ class Kernel(Contribution):
     shape: torch.Size
 
     @property
-    def batch_size(self) -> int:
-        """Number of examples B."""
-        return self.deltas.shape[0]
-
-    @property
-    def device(self) -> torch.device:
-        """Where its tensors are."""
-        return self.deltas.device
-
-    @property
     def is_factored(self) -> bool:
         """Whether ``L x L`` Gram matrices of L positions need less work than the kernel."""
         rows, columns = self._matrix

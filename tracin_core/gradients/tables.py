@@ -33,16 +33,6 @@ class Rows(Contribution):
     deltas: Tensor
     shape: torch.Size
 
-    @property
-    def batch_size(self) -> int:
-        """Number of examples B."""
-        return self.indices.shape[0]
-
-    @property
-    def device(self) -> torch.device:
-        """Where its tensors are."""
-        return self.deltas.device
-
     def narrow(self, start: int, stop: int) -> Rows:
         """Return the same for the examples ``start`` to ``stop``."""
         return Rows(self.indices[start:stop], self.deltas[start:stop], self.shape)
@@ -82,16 +72,6 @@ class Bags(Contribution):
     weights: Tensor
     deltas: Tensor
     shape: torch.Size
-
-    @property
-    def batch_size(self) -> int:
-        """Number of examples B."""
-        return self.indices.shape[0]
-
-    @property
-    def device(self) -> torch.device:
-        """Where its tensors are."""
-        return self.deltas.device
 
     def as_rows(self) -> Rows:
         """Return the same with every look-up's gradient written out."""

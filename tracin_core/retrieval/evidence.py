@@ -36,21 +36,6 @@ class Neighbour:
     score: float
 
 
-@dataclass(frozen=True)
-class Recurrence:
-    """A train example that stands among the neighbours of several others.
-
-    Attributes:
-        position: Its position in the train split.
-        count: How many of the examples asked about it is a neighbour of.
-        total_score: Sum of its scores there.
-    """
-
-    position: int
-    count: int
-    total_score: float
-
-
 # Of each file: its place on the disk, size, and times of the last change of content and of entry.
 Status = tuple[tuple[int, int, int, int], ...]
 
@@ -192,39 +177,6 @@ class Evidence:
         self._check_files(layers, "train")
         found = self._search(np.atleast_2d(np.asarray(vector)), side, k, layers, measure)
         return _select(found.indices[0], found.scores[0], side, k, -1)
-
-    def recurring(
-        self,
-        split: Split,
-        positions: Sequence[int],
-        *,
-        side: Side = "opponents",
-        k: int = 10,
-        layers: Layers | None = None,
-        measure: Measure = "influence",
-    ) -> list[Recurrence]:
-        """Count which train examples recur among the neighbours of many examples.
-
-        Train examples that oppose many test examples are often mislabelled (the TracIn authors'
-        FAQ, second method of finding mislabelled examples). Its limits: mislabelled test
-        examples are supported by the errors they share; errors unlike any test example are not
-        met; and examples near the boundary of two classes are met although they are right.
-
-        Returns:
-            Most frequent first; of equally frequent ones the stronger total score first.
-        """
-        lists = self.neighbours_of_many(
-            split, positions, side=side, k=k, layers=layers, measure=measure
-        )
-        all_found = [neighbour for neighbours in lists for neighbour in neighbours]
-        where, place, counts = np.unique(
-            [neighbour.position for neighbour in all_found],
-            return_inverse=True,
-            return_counts=True,
-        )
-        totals = np.bincount(place, [neighbour.score for neighbour in all_found], len(where))
-        order = np.lexsort((where, -np.abs(totals), -counts))
-        return [Recurrence(int(where[i]), int(counts[i]), float(totals[i])) for i in order]
 
     def recall(self, layers: Layers | None = None) -> float:
         """Return the measured share of true neighbours that influence finds."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tracin_core.errors import ConfigurationError, RunFolderError
 from tracin_core.files import write_text
-from tracin_core.runs.arrays import open_array, write_array
+from tracin_core.runs.arrays import open_array
 from tracin_core.runs.config import NewerSchemaError, RunConfig
 from tracin_core.runs.probabilities import count_columns, find_largest, unpack_probabilities
 from tracin_core.runs.signals import (
@@ -83,14 +83,6 @@ class RunFolder:
     def write_signals(self, split: Split, signals: Signals) -> None:
         """Write one split's signals, arrays of shape ``(C, N)``."""
         write_signals(self.signals_path(split), signals)
-
-    def write_probabilities(self, split: Split, probabilities: npt.ArrayLike) -> None:
-        """Write one split's class probabilities, shape ``(N, K)``."""
-        write_array(self.probabilities_path(split), probabilities)
-
-    def write_vectors(self, layers: Layers, split: Split, vectors: npt.ArrayLike) -> None:
-        """Write one split's gradient vectors, shape ``(N, D)``."""
-        write_array(self.vectors_path(layers, split), vectors)
 
     # Reading
 
