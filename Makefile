@@ -16,7 +16,7 @@ help:
 	@echo "make format            format the code"
 	@echo "make bench             measure again and fill docs/benchmarks.md (tens of minutes)"
 	@echo "make screenshots       take the screenshots of the documentation again"
-	@echo "make lock              choose the newest versions that requirements.txt allows"
+	@echo "make lock              choose the newest versions that pyproject.toml allows"
 
 $(VENV)/.app-ready: requirements.lock scripts/install.sh
 	@scripts/install.sh requirements.lock $(PYTHON)
@@ -59,8 +59,8 @@ screenshots: $(VENV)/.dev-ready
 
 lock: $(VENV)/.dev-ready
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -U requirements.txt -o requirements.lock
-	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -U -c requirements.lock requirements-dev.txt -o requirements-dev.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -U pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -U --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,257 @@
+"""What is installed is what the checkout runs, and it runs from anywhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from collections.abc import Iterator
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from scripts.serving import Server, launch_browser
+from tracin_core import __version__
+from tracin_core.app_folder import find_app_folder
+from tracin_core.jobs.diagnosis import diagnose
+
+ROOT = Path(__file__).resolve().parent.parent
+# What lies in site-packages; the screens have a folder of their own in the last one.
+PACKAGES = [name for name in ("tracin_core", "relabel") if (ROOT / name / "__init__.py").exists()]
+APP = f"{PACKAGES[-1]}/_app"
+SCREENS = ("ui", "pages")
+# Whatever only the application needs, by the names that programs import.
+APPLICATION_ONLY = (
+    *(
+        "relabel",
+        "ui",
+        "streamlit",
+        "annoy",
+        "sqlalchemy",
+        "alembic",
+        "pandas",
+        "pyarrow",
+        "sklearn",
+    ),
+    *("PIL", "plotly", "rich", "torchvision", "uvicorn", "charset_normalizer", "platformdirs"),
+)
+MOST_SECONDS = 3.0  # of processor time to import the engine, most of which torch takes
+
+
+def build_wheel(project: Path, folder: Path) -> Path:
+    """Build a wheel with what this environment holds, asking no index."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def application(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(ROOT, tmp_path_factory.mktemp("application"))
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(ROOT / "tracin_core", tmp_path_factory.mktemp("engine"))
+
+
+def list_contents(wheel: Path) -> set[str]:
+    """Return the files of a wheel without its own description."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
+def read_description(wheel: Path, name: str) -> str:
+    with zipfile.ZipFile(wheel) as archive:
+        (path,) = [path for path in archive.namelist() if path.endswith(f".dist-info/{name}")]
+        return archive.read(path).decode()
+
+
+def read_metadata(wheel: Path) -> Message:
+    return Parser().parsestr(read_description(wheel, "METADATA"))
+
+
+def list_sources(package: str) -> set[str]:
+    """Return what a folder of the checkout holds, but for leftovers and its own packaging."""
+    apart = {"pyproject.toml", "README.md", "LICENSE"}
+    return {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / package).rglob("*")
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and not (path.parent == ROOT / "tracin_core" and path.name in apart)
+    }
+
+
+def required(wheel: Path) -> set[str]:
+    """Return the names of what a wheel needs without any extra."""
+    needs = read_metadata(wheel).get_all("Requires-Dist", [])
+    return {re.split(r"[^\w.-]", need)[0] for need in needs if "extra ==" not in need}
+
+
+def test_the_application_brings_its_packages_and_its_screens(application: Path) -> None:
+    expected = set().union(*map(list_sources, PACKAGES))
+    for folder in SCREENS:
+        expected |= {f"{APP}/{name}" for name in list_sources(folder)}
+    expected |= {f"{APP}/app.py", f"{APP}/.streamlit/config.toml"}
+    assert list_contents(application) == expected
+    kinds = {Path(name).suffix for name in expected}
+    assert kinds >= {".css", ".js", ".mako", ".toml", ".typed"}
+
+
+def test_the_application_has_its_command(application: Path) -> None:
+    told = read_description(application, "entry_points.txt")
+    assert re.search(rf"^relabel = {PACKAGES[-1]}\.cli:main$", told, flags=re.MULTILINE)
+
+
+def test_the_engine_alone_is_its_package_and_needs_torch_and_numpy(engine: Path) -> None:
+    assert list_contents(engine) == list_sources("tracin_core")
+    assert required(engine) == {"torch", "numpy"}
+
+
+def test_both_have_one_version_and_the_licence(application: Path, engine: Path) -> None:
+    for wheel, name in ((application, "tracin-relabel"), (engine, "tracin-core")):
+        told = read_metadata(wheel)
+        assert (told["Name"], told["Version"]) == (name, __version__)
+        assert told["License-Expression"] == "Apache-2.0"
+        assert read_description(wheel, "licenses/LICENSE") == (ROOT / "LICENSE").read_text()
+
+
+def test_extras_are_the_promised_ones(application: Path, engine: Path) -> None:
+    assert read_metadata(application).get_all("Provides-Extra") == ["annoy", "app", "dev"]
+    assert read_metadata(engine).get_all("Provides-Extra") == ["annoy"]
+
+
+def test_the_engine_needs_no_other_versions_than_the_application(
+    application: Path, engine: Path
+) -> None:
+    mine = set(read_metadata(engine).get_all("Requires-Dist", []))
+    assert mine <= set(read_metadata(application).get_all("Requires-Dist", []))
+
+
+def test_a_checkout_runs_its_own_screens() -> None:
+    assert find_app_folder() == ROOT
+    assert (find_app_folder() / "app.py").exists()
+
+
+@pytest.mark.parametrize(("version", "level"), [(__version__, "note"), ("0.0.9", "broken")])
+def test_the_doctor_tells_two_owners_of_the_engine(
+    version: str, level: str, tmp_path: Path, place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, number in (("tracin_core", __version__), ("tracin_relabel", version)):
+        folder = tmp_path / f"{name}-{number}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n"
+        )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (told,) = [found for found in diagnose(place) if "installed beside" in found.text]
+    assert told.level == level
+    assert "pip uninstall tracin-core" in told.text
+
+
+def make_environment(folder: Path, wheel: Path) -> Path:
+    """Install a wheel where all libraries can be seen and nothing of the checkout; its Python."""
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    place = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout
+    # addsitedir and not the bare path: the libraries' own .pth files count, too.
+    seen = [
+        sysconfig.get_path("purelib"),
+        *(path for path in sys.path if path.endswith("-packages")),
+    ]
+    lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(seen)]
+    (Path(place.strip()) / "libraries.pth").write_text("\n".join(lines) + "\n")
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    subprocess.run([*command, "--no-deps", "--no-index", str(wheel)], check=True)
+    return python
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run a program as a person would, outside the checkout, and return what it prints."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_readmes_example_runs_on_the_engine_alone(engine: Path, tmp_path: Path) -> None:
+    python = make_environment(tmp_path / "venv", engine)
+    readme = (ROOT / "tracin_core" / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", readme, flags=re.MULTILINE | re.DOTALL)
+    block = f"import sys\nfor name in {APPLICATION_ONLY}:\n    sys.modules[name] = None\n"
+    check = "assert own.shape == (200,) and (own > 0).all() and scores.shape == (200, 20)\n"
+    check += "assert vectors.shape == (200, 512)\n"
+    (tmp_path / "example.py").write_text(block + example + check, encoding="utf-8")
+    assert "rule" in run(python, "example.py", cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_the_engine_alone_is_imported_quickly(engine: Path, tmp_path: Path) -> None:
+    python = make_environment(tmp_path / "venv", engine)
+    names = "Checkpoint, Projection, TracIn"
+    # Processor time, because how long it takes by the clock says how busy the machine is.
+    code = f"import time; from tracin_core import {names}; print(time.process_time())"
+    seconds = min(float(run(python, "-c", code, cwd=tmp_path)) for _ in range(3))
+    assert seconds < MOST_SECONDS
+
+
+@pytest.fixture(scope="module")
+def installed(application: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with the application, outside the checkout."""
+    return make_environment(tmp_path_factory.mktemp("installed") / "venv", application)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory with modules whose names are those of ours."""
+    for name in ("app.py", "ui.py", "pages.py"):
+        (tmp_path / name).write_text("raise AssertionError('another program')\n")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_an_installed_copy_shows_a_ranked_queue(
+    installed: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = elsewhere / "workspace"
+    relabel = installed.with_name("relabel")
+    run(relabel, "--workspace", str(workspace), "demo", "digits", cwd=elsewhere)
+    queue = run(
+        relabel, "--workspace", str(workspace), "queue", "digits", "--top", "1", cwd=elsewhere
+    )
+    (seen,) = re.findall(r"│ +1 │ \w+ +│ (\d) > (\d) ", queue)
+
+    code = f"import {PACKAGES[-1]}.app_folder as found; print(found.find_app_folder())"
+    folder = Path(run(installed, "-c", code, cwd=elsewhere).strip())
+    assert folder.is_relative_to(installed.parents[1])
+    command = [str(installed), str(folder / "app.py")]
+    with (
+        Server(workspace, program=command, folder=elsewhere) as server,
+        sync_playwright() as playwright,
+    ):
+        browser = launch_browser(playwright)
+        page = browser.new_page()
+        page.goto(f"{server.url}/queue?project=digits")
+        first = page.get_by_role("button", name="Suspect 1: given {}, predicted {} ".format(*seen))
+        expect(first).to_be_visible(timeout=30_000)
+        # The rules of .streamlit/config.toml hold, although we are not in its folder.
+        size = "getComputedStyle(document.documentElement).fontSize"
+        assert page.evaluate(size) == "15px"
+        browser.close()
