@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tracin_core import __version__
 
@@ -89,3 +91,28 @@ def test_no_document_tells_to_install_from_a_file_that_is_gone() -> None:
     }
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def read_lock(name: str) -> dict[str, set[str]]:
+    """Return the versions of each package that a lock names; several where it depends on a mark."""
+    pinned: dict[str, set[str]] = {}
+    for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+        package, version = line.split(";")[0].strip().split("==")
+        pinned.setdefault(package, set()).add(version)
+    return pinned
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras"), [("requirements.lock", ()), ("requirements-dev.lock", ("dev",))]
+)
+def test_the_locks_hold_what_is_asked_for(lock: str, extras: tuple[str, ...]) -> None:
+    project = read_project(".")
+    asked = [Requirement(text) for text in project["dependencies"]]
+    asked += [
+        Requirement(text) for name in extras for text in project["optional-dependencies"][name]
+    ]
+    pinned = read_lock(lock)
+    for need in asked:
+        versions = pinned.get(canonicalize_name(need.name), set())
+        assert versions, need
+        assert all(need.specifier.contains(version) for version in versions), need
