@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from email.message import Message
@@ -44,23 +45,23 @@ APPLICATION_ONLY = (
 MOST_SECONDS = 3.0  # of processor time to import the engine, most of which torch takes
 
 
-def build_wheel(project: Path, folder: Path) -> Path:
-    """Build a wheel with what this environment holds, asking no index."""
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+def build(project: Path, folder: Path, target: str = "wheel") -> Path:
+    """Build a wheel, or "sdist", with what this environment holds, asking no index."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(folder)]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (wheel,) = folder.glob("*.whl")
-    return wheel
+    (built,) = folder.iterdir()
+    return built
 
 
 @pytest.fixture(scope="module")
 def application(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(ROOT, tmp_path_factory.mktemp("application"))
+    return build(ROOT, tmp_path_factory.mktemp("application"))
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(ROOT / "tracin_core", tmp_path_factory.mktemp("engine"))
+    return build(ROOT / "tracin_core", tmp_path_factory.mktemp("engine"))
 
 
 def list_contents(wheel: Path) -> set[str]:
@@ -123,6 +124,22 @@ def test_both_have_one_version_and_the_licence(application: Path, engine: Path) 
         assert (told["Name"], told["Version"]) == (name, __version__)
         assert told["License-Expression"] == "Apache-2.0"
         assert read_description(wheel, "licenses/LICENSE") == (ROOT / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize("project", [ROOT, ROOT / "tracin_core"], ids=["application", "engine"])
+def test_a_source_distribution_makes_the_same_wheel(
+    project: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    direct: Path = request.getfixturevalue("application" if project == ROOT else "engine")
+    archive = build(project, tmp_path / "sdist", "sdist")
+    with tarfile.open(archive) as opened:
+        opened.extractall(tmp_path / "sources", filter="data")
+    (sources,) = (tmp_path / "sources").iterdir()
+    wheel = build(sources, tmp_path / "wheel")
+    with zipfile.ZipFile(wheel) as made, zipfile.ZipFile(direct) as expected:
+        assert {name: made.read(name) for name in made.namelist()} == {
+            name: expected.read(name) for name in expected.namelist()
+        }
 
 
 def test_extras_are_the_promised_ones(application: Path, engine: Path) -> None:
