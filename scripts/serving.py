@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -34,15 +33,11 @@ class Server:
         workspace: Its workspace folder.
         port: Where it listens, on the loopback address.
         reviewer: Name that decisions are recorded under.
-        program: The command that starts the app, without its options.
-        folder: Where it is started.
     """
 
     workspace: Path
     port: int = 0
     reviewer: str = "tester"
-    program: Sequence[str] = (sys.executable, "app.py")
-    folder: Path = REPOSITORY_ROOT
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -70,10 +65,11 @@ class Server:
         self.port = self.port or free_port()
         environment = os.environ | {"TRACIN_REVIEWER": self.reviewer}
         environment.pop("TRACIN_DATABASE_URL", None)
+        command = [sys.executable, "app.py", "--port", str(self.port)]
         with (self.workspace / "server.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [*self.program, "--port", str(self.port), "--workspace", str(self.workspace)],
-                cwd=self.folder,
+                [*command, "--workspace", str(self.workspace)],
+                cwd=REPOSITORY_ROOT,
                 env=environment,
                 stdout=log,
                 stderr=log,

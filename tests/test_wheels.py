@@ -11,6 +11,7 @@ import tarfile
 import venv
 import zipfile
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from email.message import Message
 from email.parser import Parser
 from importlib.metadata import Distribution, distribution
@@ -21,7 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from playwright.sync_api import expect, sync_playwright
 
-from scripts.serving import Server, launch_browser
+from scripts.serving import Server, free_port, launch_browser
 from tracin_core import __version__
 from tracin_core.app_folder import find_app_folder
 from tracin_core.jobs.diagnosis import diagnose
@@ -262,6 +263,21 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@dataclass
+class InstalledServer(Server):
+    """The app of an installed copy, started from another folder."""
+
+    program: Sequence[str | Path] = ()
+    folder: Path = Path()
+
+    def start(self) -> None:
+        self.port = free_port()
+        words = [*self.program, "--port", str(self.port), "--workspace", str(self.workspace)]
+        with (self.workspace / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(words, cwd=self.folder, stdout=log, stderr=log)
+        self._wait()
+
+
 @pytest.mark.slow
 @pytest.mark.browser
 def test_an_installed_copy_shows_a_ranked_queue(
@@ -278,9 +294,9 @@ def test_an_installed_copy_shows_a_ranked_queue(
     code = f"import {PACKAGES[-1]}.app_folder as found; print(found.find_app_folder())"
     folder = Path(run(installed, "-c", code, cwd=elsewhere).strip())
     assert folder.is_relative_to(installed.parents[1])
-    command = [str(installed), str(folder / "app.py")]
+    command = (installed, folder / "app.py")
     with (
-        Server(workspace, program=command, folder=elsewhere) as server,
+        InstalledServer(workspace, program=command, folder=elsewhere) as server,
         sync_playwright() as playwright,
     ):
         browser = launch_browser(playwright)
