@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help app demo test check format lock screenshots bench clean
+.PHONY: help app demo test check format docs wheels lock screenshots bench clean
 
 help:
 	@echo "make app [PORT=8501]   install what is missing, build the demo projects, start the app"
@@ -14,9 +14,11 @@ help:
 	@echo "make test              formatter, linter, types, all tests, browser included"
 	@echo "make check             formatter, linter, types"
 	@echo "make format            format the code"
+	@echo "make docs              build the documentation and the reference into site/"
+	@echo "make wheels            build the application and the engine alone into dist/"
 	@echo "make bench             measure again and fill docs/benchmarks.md (tens of minutes)"
 	@echo "make screenshots       take the screenshots of the documentation again"
-	@echo "make lock              choose the newest versions that requirements.txt allows"
+	@echo "make lock              choose the newest versions that pyproject.toml allows"
 
 $(VENV)/.app-ready: requirements.lock scripts/install.sh
 	@scripts/install.sh requirements.lock $(PYTHON)
@@ -49,6 +51,14 @@ format: $(VENV)/.dev-ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Every warning fails: a link that leads nowhere, a docstring that cannot be read.
+docs: $(VENV)/.dev-ready
+	$(BIN)/mkdocs build --strict
+
+wheels: $(VENV)/.dev-ready
+	$(BIN)/hatchling build -t wheel
+	cd tracin_core && ../$(BIN)/hatchling build -t wheel -d ../dist
+
 bench: $(VENV)/.dev-ready
 	$(BIN)/pip install --quiet -r requirements-bench.txt
 	$(BIN)/python -m benchmarks.report
@@ -59,8 +69,8 @@ screenshots: $(VENV)/.dev-ready
 
 lock: $(VENV)/.dev-ready
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -U requirements.txt -o requirements.lock
-	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -U -c requirements.lock requirements-dev.txt -o requirements-dev.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -U pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate -U --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis

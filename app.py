@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +23,6 @@ from starlette.middleware import Middleware
 from tracin_core.commands.numbers import whole
 from tracin_core.config import (
     DATABASE_VARIABLE,
-    REPOSITORY_ROOT,
     WORKSPACE_VARIABLE,
     resolve_workspace,
 )
@@ -56,7 +56,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
 
 
 app = st.App(
-    REPOSITORY_ROOT / "ui" / "router.py",
+    Path(__file__).resolve().parent / "ui" / "router.py",
     routes=[*ADDRESSES, *SHELLS, *ROUTES],
     lifespan=lifespan,
     middleware=[Middleware(Guard)],

@@ -14,7 +14,10 @@ from ui.navigation import PAGES
 
 README = (REPOSITORY_ROOT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (REPOSITORY_ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-DOCUMENTS = [REPOSITORY_ROOT / "README.md", *sorted((REPOSITORY_ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    *sorted(REPOSITORY_ROOT.glob("*.md")),
+    *sorted((REPOSITORY_ROOT / "docs").glob("*.md")),
+]
 
 
 def commands() -> list[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-from tracin_core.config import REPOSITORY_ROOT
 from ui.plain_text import escape_markdown
 
 _UNKNOWN = "unknown-page"
+_PAGES_FOLDER = Path(__file__).resolve().parent.parent / "pages"
 # Address -> title, in the order of the work. Absolute paths, because a folder `pages/` beside the
 # script that runs would select Streamlit's legacy navigation.
 PAGES = {
@@ -28,7 +29,7 @@ PAGES = {
 def make_page(name: str) -> StreamlitPage:
     """Return Streamlit's page object for an address of ours."""
     return st.Page(
-        REPOSITORY_ROOT / "pages" / f"{name}.py",
+        _PAGES_FOLDER / f"{name}.py",
         title=PAGES[name],
         url_path=name,
     )

@@ -18,7 +18,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from setuptools import find_packages
 from sqlalchemy import Engine, event, text
 
 from tests.reviews.builders import build_scene
@@ -51,11 +50,6 @@ def test_the_declared_revision_is_the_newest_migration():
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()))
     assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA_REVISION]
-
-
-def test_the_migrations_are_part_of_the_installed_package():
-    packages = find_packages(str(REPOSITORY_ROOT), include=["tracin_core*"])
-    assert "tracin_core.reviews.migrations.versions" in packages
 
 
 def test_opening_again_is_fast_and_keeps_everything(sqlite_url):

@@ -10,6 +10,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
+from tracin_core import __version__
 from tracin_core.config import Workspace
 from tracin_core.errors import RetrievalError, StorageError, TracInError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Level = Literal["ok", "note", "broken"]
 PACKAGES = ("torch", "streamlit", "sqlalchemy", "alembic", "numpy", "pandas", "pyarrow", "annoy")
+APPLICATION, ENGINE = "tracin-relabel", "tracin-core"  # the names of the two distributions
 # A demo project takes about 45 MB; with less than this, work stops in the middle.
 SCARCE_BYTES = 500 * 10**6
 # What the recall of an approximate index must reach to be used at all.
@@ -46,6 +48,7 @@ def diagnose(workspace: Workspace) -> Iterator[Finding]:
     """Look at everything, one finding after another; nothing found stops the rest."""
     yield _check_python()
     yield from _check_packages()
+    yield from _check_engine()
     for subject, check in (("device", _check_device), ("index", _check_annoy)):
         yield from _explained(subject, check)
     yield from _explained("workspace", lambda: _check_workspace(workspace))
@@ -58,7 +61,7 @@ def _explained(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator
     except TracInError as error:
         yield Finding("broken", subject, str(error))
     except ImportError as error:
-        text = f"{error}. Install what is missing: pip install -r requirements.txt"
+        text = f"{error}. Install what is missing: pip install tracin-relabel"
         yield Finding("broken", subject, text)
 
 
@@ -75,8 +78,26 @@ def _check_packages() -> Iterator[Finding]:
             missing.append(package)
     yield Finding("ok", "packages", ", ".join(found))
     if missing:
-        text = f"Missing: {', '.join(missing)}. Run pip install -r requirements.txt"
+        text = f"Missing: {', '.join(missing)}. Run pip install tracin-relabel"
         yield Finding("broken", "packages", text)
+
+
+def _check_engine() -> Iterator[Finding]:
+    """Check that the engine's own distribution does not stand beside ours, which contains it."""
+    try:
+        engine, application = version(ENGINE), version(APPLICATION)
+    except PackageNotFoundError:
+        return  # a checkout, or one of them alone
+    # Whichever was installed last has written its files over those of the other.
+    is_broken = __version__ != application
+    told = f"{ENGINE} {engine} is installed beside {APPLICATION} {application}, which contains it"
+    if is_broken:
+        told += f", and the files are those of {__version__}"
+    text = (
+        f"{told}. Expected {APPLICATION} alone: run pip uninstall {ENGINE}, then pip install "
+        f"--force-reinstall --no-deps {APPLICATION}=={application}"
+    )
+    yield Finding("broken" if is_broken else "note", "packages", text)
 
 
 def _check_device() -> Iterator[Finding]:
