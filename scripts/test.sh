@@ -24,7 +24,7 @@ scripts/install_browser.sh
 # modules are kept, whatever the environment says: the tests start some hundred processes that
 # would all compile the same again.
 status=0
-PYTHONDONTWRITEBYTECODE='' "$bin/pytest" -n 2 --dist worksteal -m "" "$@" || status=$?
+PYTHONDONTWRITEBYTECODE='' "$bin/pytest" -n 2 --dist worksteal --durations=20 -m "" "$@" || status=$?
 
 if wait "$types"; then
   cat "$types_log"
