@@ -22,20 +22,28 @@ from tracin_core.config import REPOSITORY_ROOT
 
 CAN_FORK = hasattr(os, "pidfd_open")
 # What the app and its pages import; torch stays out, as it does of a server.
-_LIBRARIES = ("app", "alembic.command", "pandas", "plotly.graph_objects", "pyarrow.parquet")
+_LIBRARIES = (
+    *("app", "streamlit.web.bootstrap", "uvicorn", "websockets.server"),
+    *("alembic.command", "pandas", "plotly.graph_objects", "pyarrow.parquet"),
+)
 
 
 class ForkedProcess:
     """A server's process: what of ``subprocess.Popen`` is asked for, for no child of ours."""
 
     def __init__(self, pid: int) -> None:
-        """Watch a process that is there."""
-        self.pid = pid
-        self._watch = os.pidfd_open(pid)
+        """Watch a process, or see that it has ended at once: its log says why."""
+        try:
+            self._watch: int | None = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._watch = None
 
     def poll(self) -> int | None:
         """Return ``None`` while it runs, and any number afterwards."""
-        return 0 if select.select([self._watch], [], [], 0)[0] else None
+        return 0 if self._has_ended(0) else None
+
+    def _has_ended(self, timeout: float | None) -> bool:
+        return self._watch is None or bool(select.select([self._watch], [], [], timeout)[0])
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it has ended.
@@ -43,14 +51,16 @@ class ForkedProcess:
         Raises:
             subprocess.TimeoutExpired: If it goes on.
         """
-        if not select.select([self._watch], [], [], timeout)[0]:
+        if not self._has_ended(timeout):
             raise subprocess.TimeoutExpired("app.py", timeout or 0)
-        os.close(self._watch)
+        if self._watch is not None:
+            os.close(self._watch)
+            self._watch = None
         return 0
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has ended."""
-        if self.poll() is None:
+        if self._watch is not None and self.poll() is None:
             signal.pidfd_send_signal(self._watch, number)
 
     def terminate(self) -> None:
