@@ -22,10 +22,7 @@ from tracin_core.config import REPOSITORY_ROOT
 
 CAN_FORK = hasattr(os, "pidfd_open")
 # What the app and its pages import; torch stays out, as it does of a server.
-_LIBRARIES = (
-    *("app", "streamlit.web.bootstrap", "uvicorn", "websockets.server"),
-    *("alembic.command", "pandas", "plotly.graph_objects", "pyarrow.parquet"),
-)
+_LIBRARIES = ("app", "alembic.command", "pandas", "plotly.graph_objects", "pyarrow.parquet")
 
 
 class ForkedProcess:
