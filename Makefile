@@ -34,13 +34,9 @@ app: demo
 demo: $(VENV)/.app-ready
 	@$(BIN)/python -m tracin_core demo all
 
-# Every test, also those that a plain pytest leaves out. One run for all, so that the demos are
-# built once, and while a browser test waits the other worker computes. Who has nothing left takes
-# over half of what waits for the other. Compiled modules are kept, whatever the environment says:
-# the tests start some hundred processes that would all compile the same again.
-test: check
-	@scripts/install_browser.sh
-	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist worksteal -m ""
+# Every check and test, also those that a plain pytest leaves out.
+test: $(VENV)/.dev-ready
+	@scripts/test.sh
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .

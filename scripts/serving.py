@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import IO, Protocol, Self
 from urllib.error import URLError
 
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright
@@ -25,6 +26,28 @@ START_TIMEOUT = 60  # seconds; a cold server on a busy machine
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
+class ServerProcess(Protocol):
+    """What is asked of a server's process, as of ``subprocess.Popen``."""
+
+    def poll(self) -> int | None:
+        """Return ``None`` while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended."""
+
+    def send_signal(self, number: signal.Signals, /) -> None:
+        """Send it a signal."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+
+def _launch(words: Sequence[str], environment: Mapping[str, str], log: IO[bytes]) -> ServerProcess:
+    return subprocess.Popen(  # noqa: S603 - our own program
+        words, cwd=REPOSITORY_ROOT, env=environment, stdout=log, stderr=log
+    )
+
+
 @dataclass
 class Server:
     """The app in a process of its own, which runs inside a ``with`` and no longer.
@@ -33,12 +56,14 @@ class Server:
         workspace: Its workspace folder.
         port: Where it listens, on the loopback address.
         reviewer: Name that decisions are recorded under.
+        launch: Starts a process, given its words, its environment and its log.
     """
 
     workspace: Path
     port: int = 0
     reviewer: str = "tester"
-    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    launch: Callable[[Sequence[str], Mapping[str, str], IO[bytes]], ServerProcess] = _launch
+    _process: ServerProcess | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
@@ -67,13 +92,8 @@ class Server:
         environment.pop("TRACIN_DATABASE_URL", None)
         command = [sys.executable, "app.py", "--port", str(self.port)]
         with (self.workspace / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [*command, "--workspace", str(self.workspace)],
-                cwd=REPOSITORY_ROOT,
-                env=environment,
-                stdout=log,
-                stderr=log,
-            )
+            words = [*command, "--workspace", str(self.workspace)]
+            self._process = self.launch(words, environment, log)
         self._wait()
 
     def _wait(self) -> None:

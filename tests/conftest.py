@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
+from tests.demo_cache import digest_sources, keep_copy, take_copy
 from tests.houses import build_houses
 from tracin_core.config import REPOSITORY_ROOT, Workspace, resolve_workspace
 from tracin_core.reviews.database import open_database
@@ -52,7 +53,7 @@ def _own_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def built_demos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_demos(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
     """A workspace with both demos, built by the real command; never written by a test."""
     base = tmp_path_factory.getbasetemp()
     # Under pytest-xdist every worker has a folder of its own inside the run's.
@@ -60,14 +61,26 @@ def built_demos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = shared / "demos"
     with FileLock(shared / "demos.lock"):
         if not (root / "complete").exists():
-            subprocess.run(
-                [sys.executable, "-m", "tracin_core", "--workspace", str(root), "demo", "all"],
-                cwd=REPOSITORY_ROOT,
-                check=True,
-                capture_output=True,
-            )
+            _provide_demos(root, pytestconfig)
             (root / "complete").touch()
     return root
+
+
+def _provide_demos(root: Path, config: pytest.Config) -> None:
+    # `pytest --cache-clear` and `-p no:cacheprovider` do without what an earlier run has kept.
+    kept = getattr(config, "cache", None)
+    cache = kept.mkdir("demos") if kept else None
+    digest = digest_sources()
+    if cache and take_copy(cache, digest, root):
+        return
+    subprocess.run(
+        [sys.executable, "-m", "tracin_core", "--workspace", str(root), "demo", "all"],
+        cwd=REPOSITORY_ROOT,
+        check=True,
+        capture_output=True,
+    )
+    if cache:
+        keep_copy(cache, digest, root)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def run_limited(place: Workspace, limit: int, *arguments: object) -> subprocess.
         cwd=REPOSITORY_ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,  # on a busy machine
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
 

@@ -18,6 +18,7 @@ from playwright.sync_api import (
 )
 
 from scripts.serving import Server, launch_browser, wait_until_idle
+from tests.browser.forked_servers import CAN_FORK, ServerFork
 from tests.conftest import copy_workspace
 
 TIMEOUT = 20_000  # milliseconds; a busy machine draws a page in some seconds
@@ -42,19 +43,34 @@ def port() -> Iterator[int]:
         yield reserved.getsockname()[1]
 
 
+@pytest.fixture(scope="package")
+def serve() -> Iterator[Callable[..., Server]]:
+    """Make a server, to be used in a ``with``: cold, but with its libraries imported already.
+
+    `tests.ui.test_guard` starts one as a person does.
+    """
+    if not CAN_FORK:
+        yield Server
+        return
+    with ServerFork() as fork:
+        yield partial(Server, launch=fork.start)
+
+
 @pytest.fixture
-def server(built_projects: Path, tmp_path: Path, port: int) -> Iterator[Server]:
-    with Server(copy_workspace(built_projects, tmp_path / "workspace"), port) as running:
+def server(
+    built_projects: Path, tmp_path: Path, port: int, serve: Callable[..., Server]
+) -> Iterator[Server]:
+    with serve(copy_workspace(built_projects, tmp_path / "workspace"), port) as running:
         yield running
 
 
 @pytest.fixture(scope="package")
 def standing_server(
-    built_demos: Path, tmp_path_factory: pytest.TempPathFactory
+    built_demos: Path, tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server]
 ) -> Iterator[Server]:
     """One server for all tests that only look: a start costs as much as most of them."""
     workspace = copy_workspace(built_demos, tmp_path_factory.mktemp("looks") / "workspace")
-    with Server(workspace) as running:
+    with serve(workspace) as running:
         yield running
 
 

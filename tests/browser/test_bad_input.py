@@ -44,7 +44,9 @@ def private_workspace(built_demos: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hostile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def hostile_server(
+    tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server]
+) -> Iterator[Server]:
     """A server of one project whose title, class names and texts are full of markup."""
     workspace = resolve_workspace(tmp_path_factory.mktemp("hostile") / "workspace")
     workspace.prepare()
@@ -77,7 +79,7 @@ def hostile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         predictions={"train": ([1, 2, 3, 0], [0.9] * count, [0.1] * count)},
     )
     engine.dispose()
-    with Server(workspace.root) as running:
+    with serve(workspace.root) as running:
         yield running
 
 
@@ -159,10 +161,10 @@ def test_an_unknown_number_in_the_address_is_told(
 
 @pytest.mark.parametrize("file", ["run.json", "probabilities-train.npy", "signals-train.parquet"])
 def test_a_damaged_run_is_told_and_the_queue_goes_on(
-    page: Page, private_workspace: Path, port: int, file: str
+    page: Page, private_workspace: Path, port: int, serve: Callable[..., Server], file: str
 ):
     damage(private_workspace, file)
-    with Server(private_workspace, port) as running:
+    with serve(private_workspace, port) as running:
         page.goto(f"{running.url}/inspect?project=digits")
         expect(page.get_by_role("alert")).to_contain_text(file)
         expect(page.get_by_role("alert")).to_contain_text("python -m tracin_core score digits")
@@ -171,9 +173,11 @@ def test_a_damaged_run_is_told_and_the_queue_goes_on(
         expect(page.get_by_role("button", name="Suspect 1: ")).to_be_visible()
 
 
-def test_a_review_without_its_vectors_says_so(page: Page, private_workspace: Path, port: int):
+def test_a_review_without_its_vectors_says_so(
+    page: Page, private_workspace: Path, port: int, serve: Callable[..., Server]
+):
     damage(private_workspace, "vectors-all-train.npy")
-    with Server(private_workspace, port) as running:
+    with serve(private_workspace, port) as running:
         page.goto(f"{running.url}/review?project=digits")
         expect(page.get_by_role("alert").first).to_be_visible()
         no_crash(page)
@@ -186,9 +190,11 @@ def damage(workspace: Path, name: str) -> None:
     (run / name).write_bytes(data[: len(data) // 2])
 
 
-def test_a_missing_picture_is_told_in_its_place(page: Page, private_workspace: Path):
+def test_a_missing_picture_is_told_in_its_place(
+    page: Page, private_workspace: Path, serve: Callable[..., Server]
+):
     shutil.rmtree(private_workspace / "projects" / "digits" / "media")
-    with Server(private_workspace) as running:  # from elsewhere, the browser has the pictures
+    with serve(private_workspace) as running:  # from elsewhere, the browser has the pictures
         page.goto(f"{running.url}/queue?project=digits")
         expect(page.get_by_text("The picture cannot be shown").first).to_be_visible()
         page.goto(f"{running.url}/review?project=digits")

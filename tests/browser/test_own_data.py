@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +46,11 @@ _NEUTRAL = ["film", "story", "actor", "scene", "music", "plot", "camera", "endin
 
 
 @pytest.fixture
-def own_server(tmp_path: Path, port: int) -> Iterator[Server]:
+def own_server(tmp_path: Path, port: int, serve: Callable[..., Server]) -> Iterator[Server]:
     """A server whose workspace is empty."""
     workspace = tmp_path / "workspace"
     workspace.mkdir()
-    with Server(workspace, port) as running:
+    with serve(workspace, port) as running:
         yield running
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,7 @@ NET = f"""
 
 
 @pytest.fixture
-def texts_server(tmp_path: Path, port: int) -> Iterator[Server]:
+def texts_server(tmp_path: Path, port: int, serve: Callable[..., Server]) -> Iterator[Server]:
     """A server with a small project of texts that nothing was scored for yet."""
     workspace = tmp_path / "workspace"
     workspace.mkdir()
@@ -50,7 +50,7 @@ def texts_server(tmp_path: Path, port: int) -> Iterator[Server]:
     rows = [f"{words[label][n % 2]} thing {n},{label}" for n in range(60) for label in words]
     table.write_text("\n".join(["text,label", *rows]))
     assert main(["--workspace", str(workspace), "import", "mine", str(table), "--yes"]) == 0
-    with Server(workspace, port) as running:
+    with serve(workspace, port) as running:
         yield running
 
 

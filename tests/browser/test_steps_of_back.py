@@ -18,11 +18,14 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def server(
-    built_demos: Path, tmp_path_factory: pytest.TempPathFactory, port: int
+    built_demos: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    port: int,
+    serve: Callable[..., Server],
 ) -> Iterator[Server]:
     """One server for all: what they decide they take back."""
     workspace = copy_workspace(built_demos, tmp_path_factory.mktemp("steps") / "workspace")
-    with Server(workspace, port) as running:
+    with serve(workspace, port) as running:
         yield running
 
 

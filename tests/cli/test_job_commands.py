@@ -97,7 +97,9 @@ def test_ctrl_c_cancels_and_a_second_terminal_is_told_who_works(mine, engine, ca
     process = start_command("train", mine, "--epochs", "5000")
     try:
         assert any("training ..." in line for line in process.stderr)
-        time.sleep(0.3)
+        while get_job(engine, 2).progress == 0:  # torch is loaded, and epochs are counted
+            assert process.poll() is None
+            time.sleep(0.01)
         assert main(["score", mine]) == 2
         said = capsys.readouterr().err
         assert f"by process {process.pid} on" in said

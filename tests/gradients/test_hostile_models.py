@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 
@@ -15,9 +13,8 @@ from benchmarks.hostile.kinds import KINDS
 from benchmarks.hostile_models import make_table
 
 COUNT = 13
-# Two of each kind; the benchmark itself goes on to 300.
-SEEDS = range(2 * len(KINDS))
-SECONDS = 120
+# One of each kind, however long that takes here; the benchmark itself goes on to 300.
+SEEDS = range(len(KINDS))
 
 
 @pytest.fixture(autouse=True)
@@ -69,12 +66,8 @@ def test_the_table_counts_every_ending() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_no_network_is_silently_wrong() -> None:
-    began, verdicts = time.monotonic(), []
-    for seed in SEEDS:
-        verdicts.append(judge(seed))
-        if time.monotonic() - began > SECONDS:
-            break
+    verdicts = [judge(seed) for seed in SEEDS]
     print(make_table(verdicts))
-    assert len(verdicts) >= len(KINDS)
+    assert {verdict.kind for verdict in verdicts} == set(KINDS)
     wrong = [v for v in verdicts if v.ending in ("wrong", "crashed")]
     assert not wrong, "\n".join(f"{v.seed} {v.kind}: {v.ending}, {v.detail}" for v in wrong)

@@ -206,10 +206,10 @@ def test_a_missing_and_an_empty_log_have_no_lines(logged):
 def test_the_last_lines_of_a_huge_log_are_read_without_the_rest(logged):
     place, job, fill = logged
     fill(b"".join(b"line %d\n" % number for number in range(2_000_000)))
-    begun = time.perf_counter()
+    begun = time.process_time()
     lines = read_log(place, job, tail=3)
     assert lines == ["line 1999997", "line 1999998", "line 1999999"]
-    assert time.perf_counter() - begun < 0.05
+    assert time.process_time() - begun < 0.05
 
 
 def test_control_characters_of_a_log_are_harmless(logged):

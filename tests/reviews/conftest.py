@@ -67,7 +67,16 @@ def new_postgresql_database(server_url: str, template: str = "template") -> Iter
     outside.dispose()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what uses a database on both, except what is the same on each and marked so."""
+    if "database_url" in metafunc.fixturenames:
+        databases = ["sqlite"]
+        if metafunc.definition.get_closest_marker("sqlite_only") is None:
+            databases.append(pytest.param("postgresql", marks=pytest.mark.slow))
+        metafunc.parametrize("database_url", databases, indirect=True)
+
+
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         path = tmp_path / "reviews.db"

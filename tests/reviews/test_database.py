@@ -248,6 +248,7 @@ def test_a_lock_held_too_long_is_told(sqlite_url):
 OPEN = """
 import sys
 from tracin_core.reviews.database import open_database
+print("ready", flush=True)
 sys.stdin.readline()
 open_database(sys.argv[1]).dispose()
 print("opened")
@@ -267,7 +268,8 @@ def open_at_once(url: str, count: int = 3) -> list[tuple[str, str]]:
         )
         for _ in range(count)
     ]
-    time.sleep(1.5)  # until all have loaded their modules and wait for the line
+    for process in processes:  # all have loaded their modules and wait for the line
+        assert process.stdout.readline() == "ready\n", process.communicate()
     for process in processes:
         process.stdin.write("\n")
         process.stdin.flush()

@@ -126,12 +126,14 @@ def test_a_press_that_arrives_twice_counts_once(scene):
         record_decision(scene.engine, press)
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize("version", [1, 99, -1])
 def test_a_version_that_never_was_is_refused(scene, version):
     with pytest.raises(StaleDecisionError, match="Reload the page"):
         record_decision(scene.engine, NewDecision(scene.train_ids[0], version, "ann", "keep"))
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
@@ -208,6 +210,7 @@ def test_an_undo_needs_its_decision(scene, decision_id):
         undo_decision(scene.engine, decision_id, reviewer="ann")
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     "wrong", [{"note": "x" * 2001}, {"source": "here"}, {"reviewer": " "}, {"identity_source": "x"}]
 )

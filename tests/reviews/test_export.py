@@ -90,6 +90,7 @@ def test_reviewed_only_leaves_out_pending_and_skipped(scene, format):
     assert [row["key"] for row in read(content, format)] == ["train-5"]
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
 def test_an_export_of_nothing_is_an_empty_table(scene, format):
     content = export_labels(scene.engine, scene.project.id, format=format, reviewed_only=True)
@@ -123,6 +124,7 @@ def odd_texts(engine):
     return project
 
 
+@pytest.mark.sqlite_only
 def test_no_csv_cell_is_a_formula(engine, odd_texts):
     rows = read(export_labels(engine, odd_texts.id, format="csv"), "csv")
     assert [row["text"] for row in rows] == [f"'{text}" for text in DANGEROUS] + HARMLESS
@@ -133,6 +135,7 @@ def test_no_csv_cell_is_a_formula(engine, odd_texts):
         assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row.values())
 
 
+@pytest.mark.sqlite_only
 def test_a_csv_note_is_no_formula_either(scene):
     scene.decide(scene.train_ids[0], note='=HYPERLINK("http://x")', reviewer="@ann")
     row = read(export_labels(scene.engine, scene.project.id, format="csv"), "csv")[0]
@@ -148,6 +151,7 @@ def test_the_other_formats_keep_every_character(engine, odd_texts, format):
     assert [row["source_place"] or "" for row in rows] == DANGEROUS + HARMLESS
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize("place", ["a\0b", "caf\udce9", "x" * (LONGEST_PLACE + 1)])
 def test_a_place_that_no_database_or_person_could_hold_is_refused(engine, place):
     project = create_project(engine, slug="odd", title="Odd", kind="text", classes=["a", "b"])
@@ -163,6 +167,7 @@ def test_a_large_export_comes_in_chunks(engine, format):
     assert rows[5099]["key"] == "train-5099"
 
 
+@pytest.mark.sqlite_only
 def test_a_file_replaces_the_old_one_at_once(scene, tmp_path):
     path = tmp_path / "new folder" / "labels.csv"
     assert export_labels(scene.engine, scene.project.id, format="csv", path=path) == path
@@ -190,6 +195,7 @@ except WorkspaceError as error:
 """
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
 def test_a_disk_that_fills_up_is_told_and_the_old_file_stays(
@@ -213,6 +219,7 @@ def test_a_disk_that_fills_up_is_told_and_the_old_file_stays(
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.sqlite_only
 def test_a_place_that_cannot_be_written_is_told(scene, tmp_path):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "labels.csv", tmp_path):
@@ -221,6 +228,7 @@ def test_a_place_that_cannot_be_written_is_told(scene, tmp_path):
     assert sorted(one.name for one in tmp_path.iterdir() if one.name.startswith(".")) == []
 
 
+@pytest.mark.sqlite_only
 def test_an_unknown_format_or_project_is_told(scene):
     with pytest.raises(ConfigurationError, match=r"'xlsx'. Expected one of csv, parquet, jsonl"):
         export_labels(scene.engine, scene.project.id, format="xlsx")

@@ -62,6 +62,7 @@ def test_numbers_are_numbers_and_rows_have_their_columns(homes, format):
     assert len(rows) == 9
 
 
+@pytest.mark.sqlite_only
 def test_parquet_has_numeric_types(homes):
     content = export_labels(homes.engine, homes.project.id, format="parquet", reviewed_only=True)
     schema = pq.read_table(io.BytesIO(content)).schema
@@ -70,6 +71,7 @@ def test_parquet_has_numeric_types(homes):
     assert (types["street"], types["excluded"]) == (pa.string(), pa.bool_())
 
 
+@pytest.mark.sqlite_only
 def test_a_negative_number_stays_a_number_in_csv(homes):
     rows = read(export_labels(homes.engine, homes.project.id, format="csv"), "csv")
     assert (rows[1]["given_value"], rows[1]["value"], rows[1]["north"]) == ("101.0", "-0.5", "")
@@ -95,6 +97,7 @@ def make_table(engine, columns, rows, *, described=True, classes=("=yes", "no"))
     return project
 
 
+@pytest.mark.sqlite_only
 def test_csv_names_and_cells_of_a_table_are_no_formulas(engine):
     columns = [("=cmd|' /C calc'!A0", "category"), ("@x", "number")]
     rows = [{columns[0][0]: "+1", "@x": -2.5}, {columns[0][0]: "\t=1", "@x": 3}]
@@ -105,6 +108,7 @@ def test_csv_names_and_cells_of_a_table_are_no_formulas(engine):
     assert [line[2:5] for line in table[1:]] == [["'+1", "-2.5", "'=yes"], ["'\t=1", "3", "no"]]
 
 
+@pytest.mark.sqlite_only
 def test_a_column_called_like_one_of_ours_is_told_apart(engine):
     names = ["label", "key", "field_key", "value", "text"]
     rows = [{name: f"{name}!" for name in names}]

@@ -87,6 +87,7 @@ def test_an_import_has_a_job_before_there_is_a_project(engine):
         link_job(engine, job.id, 999)
 
 
+@pytest.mark.sqlite_only
 def test_a_job_needs_a_name_that_a_project_can_have(engine):
     with pytest.raises(InputError, match="'No name'"):
         create_job(engine, "No name", "import")

@@ -73,6 +73,7 @@ def test_a_title_and_a_description_change_and_the_address_stays(scene):
     assert get_project(scene.engine, scene.project.slug) == renamed
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize("wrong", [{"title": "  "}, {"title": "a\x00"}, {"description": "\ud800"}])
 def test_an_impossible_name_is_refused(scene, wrong):
     with pytest.raises(InputError):

@@ -73,6 +73,7 @@ def test_a_slug_is_taken_once(engine, project):
         create_project(engine, slug="pets", title="Again", kind="text", classes=CLASSES)
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -102,6 +103,7 @@ def test_examples_come_from_a_generator_in_chunks(engine, project):
     assert count(engine, ExampleRow) == 5003
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -206,6 +208,7 @@ def register(scene, **wrong):
     return register_run(scene.engine, scene.project.id, **values)
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [

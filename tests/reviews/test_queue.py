@@ -82,6 +82,7 @@ def test_past_the_end_there_are_no_rows_but_the_total(scene):
         assert (found.rows, found.total) == ([], 6)
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     "wrong", [{"page": 0}, {"page": -1}, {"page_size": 0}, {"page_size": 10**6}]
 )

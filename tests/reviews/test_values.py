@@ -78,6 +78,7 @@ def test_the_other_actions_leave_the_value(homes, action):
     assert get_example(homes.engine, homes.by_rank(1), None).current_value == 105.0
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
@@ -249,6 +250,7 @@ def test_test_examples_come_with_the_largest_residual_first(engine):
     assert [row.position for row in rows] == [4, 3, 2, 1, 0]
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -276,6 +278,7 @@ def test_an_impossible_row_or_value_is_refused(homes, wrong):
     add_examples(homes.engine, homes.project.id, [NewExample("new", "train", 6, **good)])
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -1,0 +1,49 @@
+"""The demo projects of earlier runs, kept for as long as what they are made of stays the same."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+from importlib.metadata import distributions
+from pathlib import Path
+
+from filelock import FileLock
+
+from tracin_core.config import REPOSITORY_ROOT
+
+# Whatever takes part in a build or could: another line in any of it makes them be built again.
+_PACKAGES = ("tracin_core", "relabel")
+
+
+def digest_sources() -> str:
+    """Return a digest of the program, of every installed package's version, and of the machine."""
+    digest = hashlib.sha256(f"{platform.python_version()} {platform.platform()}".encode())
+    for name in sorted(f"{one.name} {one.version}" for one in distributions()):
+        digest.update(name.encode())
+    for package in _PACKAGES:
+        for path in sorted((REPOSITORY_ROOT / package).rglob("*.py")):
+            digest.update(str(path.relative_to(REPOSITORY_ROOT)).encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def take_copy(cache: Path, digest: str, target: Path) -> bool:
+    """Copy what is kept under this digest, and return whether there was anything.
+
+    A copy, because tests run programs on it: what one of them leaves must not reach the next run.
+    """
+    with FileLock(cache / "lock"):
+        if not (cache / digest).is_dir():
+            return False
+        shutil.copytree(cache / digest, target)
+    return True
+
+
+def keep_copy(cache: Path, digest: str, source: Path) -> None:
+    """Keep a copy under this digest, whole or not at all, in the place of all earlier ones."""
+    with FileLock(cache / "lock"):
+        for old in [one for one in cache.iterdir() if one.is_dir()]:
+            shutil.rmtree(old)
+        shutil.copytree(source, cache / "unfinished")
+        (cache / "unfinished").rename(cache / digest)
