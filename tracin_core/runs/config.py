@@ -109,7 +109,7 @@ class RunConfig:
         data_hash: Digest of keys, labels and contents of the examples.
         scoring_hash: Digest of everything but the data that decides the numbers; rows of
             another run with the same one may be reused for examples that are the same.
-        code_version: Version and digest of the program that made the run.
+        code_version: Version of the program that made the run and of its numbers, for people.
         created_at: UTC time, ISO 8601.
         timings: Seconds per step of the work.
         task: What is predicted of an example.

@@ -19,7 +19,8 @@ from tracin_core.influence.layers import find_parameters
 from tracin_core.influence.tracin import TracIn
 from tracin_core.runs import CheckpointEntry, ProjectionEntry, RunFolder
 from tracin_core.runs.config import Rates
-from tracin_core.runs.hashing import describe_code_version, hash_json
+from tracin_core.runs.hashing import hash_json
+from tracin_core.runs.scoring_version import mark_scoring_version
 from tracin_core.scoring.vector_choice import PROJECTION, choose_last_projection
 from tracin_core.terms import LAYERS_OF, LayerChoice, Layers
 
@@ -35,7 +36,7 @@ class Making:
         projection: Of the vectors of each layers that are scored; None where they are exact.
         last_layer: Names of the last layer's modules, or of parameters that modules share.
         last_numbers: Numbers of an exact last-layer vector, over all checkpoints.
-        code: Version and digest of the program.
+        code: Stands for the version of the program's numbers.
     """
 
     network: TrainedNetwork
@@ -124,7 +125,7 @@ def settle_making(
         projection={name: of_last if name == "last" else PROJECTION for name in LAYERS_OF[layers]},
         last_layer=name_parts(network.model, last.covered),
         last_numbers=numbers,
-        code=describe_code_version(),
+        code=mark_scoring_version(),
     )
 
 

@@ -23,6 +23,7 @@ from tracin_core.runs import IndexEntry, RunConfig, RunFolder
 from tracin_core.runs.config import Rates
 from tracin_core.runs.digests import write_digests
 from tracin_core.runs.hashing import hash_json, make_run_key
+from tracin_core.runs.scoring_version import describe_program
 from tracin_core.runs.shards import UnfinishedRun, remove_leftovers
 from tracin_core.scoring.making import Making, name_layers, settle_making, take_first
 from tracin_core.scoring.reuse import ReusableRun, find_reusable
@@ -69,17 +70,17 @@ def score_run(
 ) -> ScoredRun:
     """Score every example and write the run's folder, which appears when it is complete.
 
-    A complete folder of the same data, checkpoints, options and program is used as it is; an
-    unfinished one is continued after its last finished shard, with the numbers it would have
-    had. One process at a time works on ``runs_folder``.
+    A complete folder of the same data, checkpoints, options and scoring version is used as it
+    is; an unfinished one is continued after its last finished shard, with the numbers it would
+    have had. One process at a time works on ``runs_folder``.
 
     Args:
         runs_folder: ``projects/<slug>/runs``.
         network: The trained network.
         sources: Examples of both splits.
         data_hash: Digest of the examples.
-        base: An earlier run. Where it was made with the same checkpoints, options and program,
-            only examples whose label or content has changed since are computed.
+        base: An earlier run. Where it was made with the same checkpoints, options and scoring
+            version, only examples whose label or content has changed since are computed.
         layers: Whose norms and vectors are computed: both sorts, or the last layer's alone, which
             takes little more than a forward pass.
         rates: Whether vectors carry the recorded learning rates or ones. Ones, because that
@@ -206,7 +207,7 @@ class _Scoring:
             num_computed={split: self._run.journal.count_computed(split) for split in SPLITS},
             data_hash=data_hash,
             scoring_hash=making.scoring_hash,
-            code_version=making.code,
+            code_version=describe_program(),
             created_at=created_at.isoformat(timespec="seconds"),
             timings={step: round(seconds, 3) for step, seconds in self._seconds.items()},
             task=network.task,
