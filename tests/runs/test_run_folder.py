@@ -70,7 +70,8 @@ def test_one_examples_signals_are_the_ones_written(run, position):
     expected = make_signals(COUNTS["train"])
     actual = run.read_signals("train", position)
     for name in ("self_influence_last", "margin", "predicted", "given_probability"):
-        np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name)[:, position])
+        wanted = expected.list_columns()[name][:, position]
+        np.testing.assert_array_equal(actual.list_columns()[name], wanted)
 
 
 def test_all_signals_are_the_ones_written(run):
@@ -186,11 +187,13 @@ def test_a_run_of_the_last_layer_alone_is_whole_without_the_others(own_run):
     own_run.write_config(changed)
     for split, count in COUNTS.items():
         own_run.vectors_path("all", split).unlink()
-        own_run.write_signals(split, replace(make_signals(count), self_influence_all=None))
+        signals = make_signals(count)
+        alone = {"self_influence_last": signals.scores["self_influence_last"]}
+        own_run.write_signals(split, replace(signals, scores=alone))
     own_run.index_path("all").rmdir()
     assert list(own_run.find_problems()) == []
     assert (changed.scored_layers, changed.layer_choice) == (("last",), "last")
-    assert own_run.read_signals("train", 7).self_influence_all is None
+    assert own_run.read_signals("train", 7).scores.get("self_influence_all") is None
     assert own_run.vectors("last", "test").shape == (40, 6)
     with pytest.raises(RunFolderError, match=r"over the last layer alone.*--layers both"):
         own_run.vectors("all", "test")

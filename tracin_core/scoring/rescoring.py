@@ -93,6 +93,8 @@ def rescore_project(
             base=base,
             layers=config.layer_choice,
             rates=config.rates,
+            method=config.method,
+            method_options=config.method_configuration,
             on_progress=on_progress,
         )
     return RescoredProject(run, sum(scored.num_computed.values()), scored.rows_computed)
