@@ -56,7 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_block_runs(finished: dict[str, Any]) -> None:
-    assert len(BLOCKS) == GUIDE.count("```python") == 14
+    assert len(BLOCKS) == GUIDE.count("```python") == 15
     assert finished["suspects"].shape == (5,)
 
 
