@@ -20,7 +20,7 @@ from tracin_core.influence.attributor import (
     get_method,
     list_methods,
     register_attributor,
-    registered_for_a_while,
+    register_temporarily,
 )
 from tracin_core.influence.tracincp import TracInCP
 from tracin_core.reviews.decisions import NewDecision, record_decision
@@ -81,11 +81,11 @@ WORST_LOSS = Signal(
 def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(SIGNALS, "worst_loss", WORST_LOSS)
     with (
-        registered_for_a_while(WordCount, "words", "Word count", scores=TITLES),
-        registered_for_a_while(
+        register_temporarily(WordCount, "words", "Word count", scores=TITLES),
+        register_temporarily(
             Compared, "compared", "Compared", scores={"above_mean": "Words above the mean"}
         ),
-        registered_for_a_while(Broken, "broken", "Broken", scores={"broken": "Broken"}),
+        register_temporarily(Broken, "broken", "Broken", scores={"broken": "Broken"}),
     ):
         yield
     assert "words" not in list_methods()

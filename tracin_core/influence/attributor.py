@@ -152,7 +152,7 @@ def register_attributor(
 
 
 @contextmanager
-def registered_for_a_while(
+def register_temporarily(
     make: Made, name: str, title: str, *, scores: Mapping[str, str], quantity: str = "score"
 ) -> Iterator[AttributionMethod]:
     """Enter a method for the length of a block, as a test or a notebook does."""
