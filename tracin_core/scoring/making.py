@@ -176,7 +176,9 @@ def make_attributor(
     Raises:
         ConfigurationError: If there is no such method, or an option cannot work.
     """
-    projections = {layers: as_projection(entry) for layers, entry in projection.items()}
+    projections: dict[str, Projection | None] = {
+        layers: as_projection(entry) for layers, entry in projection.items()
+    }
     setup = AttributionSetup(tracin=tracin, rates=rates, projection=projections, options=options)
     return get_method(method).make(setup)
 
