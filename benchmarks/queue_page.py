@@ -24,11 +24,12 @@ from tracin_core.reviews.decisions import NewDecision, record_decision
 from tracin_core.reviews.examples import get_example
 from tracin_core.reviews.history import fetch_history, review_progress
 from tracin_core.reviews.projects import NewExample, add_examples, create_project, register_run
-from tracin_core.reviews.queue import SIGNALS, QueueFilter, adjacent, fetch_page, next_suspect
+from tracin_core.reviews.queue import QueueFilter, adjacent, fetch_page, next_suspect
 from tracin_core.reviews.reviewers import ensure_reviewer
 from tracin_core.reviews.run_rows import scoring_of
 from tracin_core.reviews.schema import DecisionRow, ScoreRow, utc_now
 from tracin_core.reviews.totals import forget_totals
+from tracin_core.triage.signals import SIGNALS
 
 NUM_CLASSES = 10
 NUM_DECISIONS = 5000

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from tracin_core import Checkpoint, TracIn
 from tracin_core.fitting.example_source import SplitSource
+from tracin_core.influence.attributor import DEFAULT_METHOD, AttributionSetup, get_method
 from tracin_core.runs import ProjectionEntry, RunFolder
 from tracin_core.runs.digests import DIGEST_BYTES
 from tracin_core.runs.shards import UnfinishedRun
@@ -84,7 +85,9 @@ def score(count: int, folder: Path) -> dict[str, float]:
     # A project's last-layer vectors are exact only up to 256 MB. Here they always are, so that
     # the same is measured at every size.
     scorer = ShardScorer(
-        tracin=tracin, projection={"all": ProjectionEntry(dim=DIMENSIONS), "last": None}
+        tracin=tracin,
+        attributor=get_method(DEFAULT_METHOD).make(AttributionSetup(tracin=tracin, rates="ones")),
+        projection={"all": ProjectionEntry(dim=DIMENSIONS), "last": None},
     )
     # torch, Arrow and pandas load parts of themselves on first use, whatever the size: 0.4 s.
     scorer.score(open_run(folder / "warm-up"), make_source(SMALLEST))

@@ -62,7 +62,9 @@ with st.container(horizontal=True, vertical_alignment="center", horizontal_align
         # In a tab of its own: within one session two pages with the same filters would take them
         # out of each other's address, and Back and a reload would show everything.
         st.link_button(
-            "Review these", review_address(), help="Opens the review of these in a new tab."
+            "Review these",
+            review_address(run.signals),
+            help="Opens the review of these in a new tab.",
         )
     page = st.pagination(num_pages, key="page", bind="query-params")
 if page != wanted:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tracin_core.config import REPOSITORY_ROOT
+from tracin_core.triage.signals import list_signals
 from ui.navigation import PAGES
 
 README = (REPOSITORY_ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,6 +35,12 @@ def commands() -> list[str]:
 def test_every_command_stands_in_the_readme():
     missing = [name for name in commands() if f"tracin_core {name}" not in README]
     assert missing == []
+
+
+def test_every_signal_stands_in_the_table():
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (\w+) \|$", ARCHITECTURE, flags=re.MULTILINE)
+    signals = [(name, one.title, one.task or "all") for name, one in list_signals().items()]
+    assert rows == signals
 
 
 def test_every_command_of_the_readme_exists():

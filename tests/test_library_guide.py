@@ -78,6 +78,10 @@ def test_a_rule_of_the_readers_own_is_used(finished: dict[str, Any]) -> None:
 
 def test_results_have_the_shapes_that_the_comments_name(finished: dict[str, Any]) -> None:
     assert finished["own"].shape == (300,)
+    assert {values.shape for values in finished["own_scores"].values()} == {(300,)}
+    assert torch.equal(
+        finished["last_losses"], finished["tracin"].capture(finished["train"]).losses[-1]
+    )
     assert finished["scores"].shape == (300, 20)
     assert finished["raised"].shape == (300, 20)
     assert finished["capture"].vectors.shape == (300, 256)

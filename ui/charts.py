@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
-from tracin_core.runs.signals import Signals
+from tracin_core.triage.signals import title_scores
 from ui.plain_text import escape_plotly, isolate, shorten
 
 _NAME_LENGTH = 24  # characters; longer class names would push the chart off its own edge
@@ -148,32 +148,34 @@ def draw_probabilities(
     draw_figure(figure, key)
 
 
-def draw_checkpoints(signals: Signals, steps: Sequence[int], *, key: str) -> None:
-    """Draw the self-influence of one example at each checkpoint, of the layers that are scored.
+def draw_checkpoints(
+    scores: Mapping[str, NDArray[np.float32]],
+    steps: Sequence[int],
+    *,
+    quantity: str,
+    key: str,
+) -> None:
+    """Draw an example's scores by the attribution method at each checkpoint.
 
     Args:
-        signals: One example's signals, arrays of shape ``(C,)``.
+        scores: By their names, arrays of shape ``(C,)``.
         steps: Training step of each checkpoint.
+        quantity: What the scores are.
         key: Widget key.
     """
     figure = go.Figure()
-    for name, values in (
-        ("last layer", signals.self_influence_last),
-        ("all layers", signals.self_influence_all),
-    ):
-        if values is None:
-            continue
+    for score, name in title_scores(scores).items():
         figure.add_trace(
             go.Scatter(
                 name=name,
                 x=list(steps),
-                y=values.tolist(),
+                y=scores[score].tolist(),
                 mode="lines+markers",
                 hovertemplate="step %{x}: %{y:.4g}<extra>" + name + "</extra>",
             )
         )
     figure.update_xaxes(title="training step", showgrid=False, rangemode="tozero")
-    figure.update_yaxes(title="self-influence", rangemode="tozero")
+    figure.update_yaxes(title=quantity, rangemode="tozero")
     figure.update_layout(
         height=270, margin=MARGIN | {"t": 44}, showlegend=True, legend=LEGEND_ABOVE
     )

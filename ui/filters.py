@@ -9,12 +9,12 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from tracin_core.reviews.projects import Project
-from tracin_core.reviews.queue import SIGNALS, QueueFilter
+from tracin_core.reviews.queue import QueueFilter
+from tracin_core.triage.signals import choose_default_signal, name_signals
 from ui.address import read_choice, select_in_address
 from ui.labels import is_regression
 from ui.plain_text import escape_markdown
 
-DEFAULT_SIGNAL = "self_influence"
 _CONTAINS = {"image": "Path contains", "text": "Text contains", "table": "Row contains"}
 _STATUS_CHOICES = {"any": "All", "pending": "To review", "reviewed": "Reviewed"}
 
@@ -25,11 +25,6 @@ class QueueView:
 
     signal: str
     filter: QueueFilter
-
-
-def choose_signals(signals: Sequence[str]) -> dict[str, str]:
-    """Return names and words of the signals that a run has."""
-    return {name: words for name, words in SIGNALS.items() if name in signals}
 
 
 def draw_filters(
@@ -51,9 +46,9 @@ def draw_filters(
     with st.container(horizontal=True, vertical_alignment="bottom"):
         signal = select_in_address(
             "Sort by",
-            choose_signals(signals),
+            name_signals(signals),
             name="signal",
-            default=DEFAULT_SIGNAL,
+            default=choose_default_signal(signals),
             width=300,
             on_change=on_change,
         )
@@ -112,20 +107,24 @@ def describe_filters(project: Project, signals: Sequence[str]) -> str:
     names = [name for key in ("given", "predicted") for name in _chosen(key)]
     active = len([name for name in names if name in project.classes])
     active += len([key for key in ("disagrees", "contains") if _chosen(key)])
-    offered = choose_signals(signals)
+    offered = name_signals(signals)
     chosen = str(st.session_state.get("signal"))
     if chosen not in offered:
-        chosen = read_choice("signal", offered, DEFAULT_SIGNAL)
-    order = SIGNALS[chosen]
+        chosen = read_choice("signal", offered, choose_default_signal(signals))
+    order = offered[chosen]
     filters = f", {active} filters on" if active > 1 else ", one filter on" if active else ""
     return escape_markdown(f"Which suspects: by {order[0].lower()}{order[1:]}{filters}")
 
 
-def review_address() -> str:
-    """Return the address at which the review asks for the suspects that are chosen here."""
+def review_address(signals: Sequence[str]) -> str:
+    """Return the address at which the review asks for the suspects that are chosen here.
+
+    Args:
+        signals: Names of the run's rankings.
+    """
     query: dict[str, str | Sequence[str]] = {"project": str(st.session_state.get("project"))}
     signal = st.session_state.get("signal")
-    if signal and signal != DEFAULT_SIGNAL:
+    if signal and signal != choose_default_signal(signals):
         query["signal"] = str(signal)
     for key in ("given", "predicted", "contains"):
         query[key] = _chosen(key)

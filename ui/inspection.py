@@ -12,11 +12,11 @@ from tracin_core.reviews.projects import Project, Run
 from tracin_core.reviews.queue import adjacent
 from tracin_core.reviews.suspects import draw_next_suspect
 from tracin_core.runs.folder import RunFolder
+from tracin_core.triage.signals import choose_default_signal, describe_quantity, describe_scores
 from ui.address import read_choice, write_choice
 from ui.charts import draw_checkpoints, draw_probabilities
 from ui.evidence import draw_evidence_options, draw_neighbours
 from ui.examples import draw_example, draw_labels, draw_source_place
-from ui.filters import DEFAULT_SIGNAL
 from ui.galleries import place
 from ui.labels import is_regression
 from ui.navigation import open_page
@@ -56,7 +56,7 @@ def requested_example(project: Project, run: Run) -> ExampleView | None:
     """Return the example the address names, or the most suspect one if it names none."""
     requested = st.query_params.get("example")
     if requested is None:
-        drawn = draw_next_suspect(get_engine(), run.id, signal=DEFAULT_SIGNAL)
+        drawn = draw_next_suspect(get_engine(), run.id, signal=choose_default_signal(run.signals))
         return None if drawn is None else drawn.view
     try:
         if not requested.isdecimal() or len(requested) > 18:
@@ -113,7 +113,9 @@ def _draw_moves(run: Run, view: ExampleView) -> int | None:
     """Draw previous and next in the order of the queue; a test example has no place in it."""
     if view.split != "train":
         return None
-    before, after = adjacent(get_engine(), run.id, signal=DEFAULT_SIGNAL, example_id=view.id)
+    before, after = adjacent(
+        get_engine(), run.id, signal=choose_default_signal(run.signals), example_id=view.id
+    )
     moved = None
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Previous", key="previous", shortcut="Left", disabled=before is None):
@@ -125,14 +127,15 @@ def _draw_moves(run: Run, view: ExampleView) -> int | None:
 
 def _draw_place(run: Run, view: ExampleView) -> None:
     split = SPLIT_WORDS[view.split]
-    score = view.scores.get(DEFAULT_SIGNAL)
+    signal = choose_default_signal(run.signals)
+    score = view.scores.get(signal)
     if score is None:
         st.caption(f"{split} example {view.position + 1:,}")
         return
     st.caption(
         f"{split} example {view.position + 1:,} · suspect {score.rank:,} of "
         f"{run.num_ranked:,}, {escape_markdown(place(score.rank, run.num_ranked))} · "
-        f"self-influence {escape_markdown(score_text(score.value))}"
+        f"{describe_quantity(signal)} {escape_markdown(score_text(score.value))}"
     )
 
 
@@ -159,8 +162,12 @@ def _draw_thoughts(project: Project, run: Run, view: ExampleView) -> None:
 
 
 def _draw_course(project: Project, run: Run, view: ExampleView) -> None:
-    st.subheader("Self-influence at each checkpoint", anchor=False)
     folder = RunFolder(run_folder(project, run))
     steps = [int(item["step"]) for item in run.checkpoints]
-    signals = folder.read_signals(view.split, view.position)
-    draw_checkpoints(signals, steps, key=f"checkpoints-{view.id}")
+    scores = folder.read_signals(view.split, view.position).scores
+    quantity = describe_scores(scores)
+    st.subheader(f"{quantity.capitalize()} at each checkpoint", anchor=False)
+    if not scores:
+        st.caption("The run's attribution method scores train examples only.")
+        return
+    draw_checkpoints(scores, steps, quantity=quantity, key=f"checkpoints-{view.id}")

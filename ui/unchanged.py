@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tracin_core.fitting.trainings import TrainingInfo
+from tracin_core.influence.attributor import DEFAULT_METHOD
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.history import HistoryRow, fetch_history
 from tracin_core.reviews.jobs import list_jobs
@@ -82,4 +83,7 @@ def is_current_choice(
     chosen = [(step, losses.get(step)) for step in sorted(steps)]
     scored = [(int(one["step"]), one["train_loss"]) for one in run.checkpoints]
     same_layers = ("all" in layers_of(run)) == (layers == "both")
-    return chosen == scored and run.config.get("rates") == rates and same_layers
+    # Pages score by the default method; runs of earlier versions, which name none, are of it.
+    same_method = run.config.get("method", DEFAULT_METHOD) == DEFAULT_METHOD
+    same_rates = run.config.get("rates") == rates
+    return chosen == scored and same_rates and same_layers and same_method

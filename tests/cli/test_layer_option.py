@@ -58,7 +58,9 @@ def test_the_last_layer_is_said_and_can_be_chosen(place, capsys):
     chosen = open_run(place)
     assert chosen.read_config().layers["last"] == chosen.read_config().last_layer == (other,)
     signals = chosen.read_all_signals("train")
-    assert (signals.self_influence_last < signals.self_influence_all * (1 + 1e-5)).all()
+    assert (
+        signals.scores["self_influence_last"] < signals.scores["self_influence_all"] * (1 + 1e-5)
+    ).all()
     made = score_new_example(chosen.root, text="sun and rain")
     assert made.vectors["last"].shape == chosen.vectors("last", "train").shape[1:]
     assert main(["rescore", "weather"]) == 0

@@ -30,8 +30,8 @@ from tracin_core.models.own_loading import load_own_model
 from tracin_core.retrieval.new_example import score_new_example
 from tracin_core.runs.digests import digest_example, stack_digests
 from tracin_core.scoring.scoring import ScoredRun, score_run
-from tracin_core.scoring.summaries import summarise_signals
 from tracin_core.training import TrainingConfig, train
+from tracin_core.triage.signals import compute_signals
 
 CLASSES = ("cold", "warm")
 WORDS = ("ice", "snow", "sun", "fire")
@@ -387,7 +387,7 @@ def test_the_run_holds_what_the_engine_computes_on_the_same_tensors(case: Case):
     expected = TracIn(nn.Linear(4, 2), checkpoints, rates="ones").capture(dataset)
     signals = folder.read_all_signals("train")
     np.testing.assert_allclose(
-        signals.self_influence_all, expected.squared_norms_all.numpy(), rtol=1e-5
+        signals.scores["self_influence_all"], expected.squared_norms_all.numpy(), rtol=1e-5
     )
     np.testing.assert_allclose(signals.loss, expected.losses.numpy(), rtol=1e-5)
     config = folder.read_config()
@@ -426,7 +426,9 @@ def test_a_loss_of_the_persons_own_is_what_is_differentiated(case: Case):
     case.file.write_text(source)
     doubled = case.score(case.open()).folder.read_all_signals("train")
     np.testing.assert_allclose(doubled.loss, 2 * plain.loss, rtol=1e-5)
-    np.testing.assert_allclose(doubled.self_influence_all, 4 * plain.self_influence_all, rtol=1e-5)
+    np.testing.assert_allclose(
+        doubled.scores["self_influence_all"], 4 * plain.scores["self_influence_all"], rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("structure", ["tuple", "dict"])
@@ -445,7 +447,9 @@ def test_inputs_of_several_tensors_score_like_one(case: Case, structure: str):
     """
     case.file.write_text(case.file.read_text() + textwrap.dedent(source))
     several = case.score(case.open()).folder.read_all_signals("train")
-    np.testing.assert_allclose(several.self_influence_all, plain.self_influence_all, rtol=1e-5)
+    np.testing.assert_allclose(
+        several.scores["self_influence_all"], plain.scores["self_influence_all"], rtol=1e-5
+    )
 
 
 def test_a_network_that_takes_its_inputs_by_name_can_be_trained_here(case: Case):
@@ -496,7 +500,7 @@ def test_unknown_rates_leave_out_the_ranking_that_needs_them(tmp_path: Path):
     train_linear(case.saved, recorded=False)
     folder = case.score(case.open()).folder
     rates = [entry.learning_rate for entry in folder.read_config().checkpoints]
-    names = set(summarise_signals(folder.read_all_signals("train"), rates))
+    names = set(compute_signals(folder.read_all_signals("train"), rates))
     assert "self_influence_recorded" not in names
     assert "self_influence" in names
 

@@ -103,7 +103,7 @@ def start_demo(root: Path) -> subprocess.Popen:
 
 def signals_of(own: Workspace) -> dict[str, np.ndarray]:
     signals = RunFolder(find_run(own)).read_all_signals("train")
-    return {"loss": signals.loss, "self_influence_last": signals.self_influence_last}
+    return {"loss": signals.loss, "self_influence_last": signals.scores["self_influence_last"]}
 
 
 # The last line of a stage that is waited for, and how many seconds later the kill comes: while the

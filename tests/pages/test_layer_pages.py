@@ -13,10 +13,10 @@ from tracin_core.fitting.trainings import find_newest
 from tracin_core.fitting.work_options import WorkOptions
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.projects import get_project
-from tracin_core.reviews.queue import SIGNALS
 from tracin_core.reviews.run_choice import list_runs, make_current
 from tracin_core.scoring import vector_choice
 from tracin_core.scoring.pipeline import score_project, train_project
+from tracin_core.triage.signals import SIGNALS
 
 REASON = "scored over the last layer alone"
 
@@ -113,7 +113,7 @@ def test_an_address_that_sorts_by_all_layers_falls_to_the_last_one(open_app, sho
     assert not app.exception
     assert not app.error
     assert app.selectbox(key="signal").value == "self_influence"
-    assert SIGNALS["self_influence_all"] not in app.selectbox(key="signal").options
+    assert SIGNALS["self_influence_all"].title not in app.selectbox(key="signal").options
     app = open_app(page, project="weather", signal="self_influence_all")
     assert not app.exception
     assert app.selectbox(key="signal").value == "self_influence"

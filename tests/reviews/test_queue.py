@@ -11,12 +11,12 @@ from tracin_core.errors import InputError, NotFoundError
 from tracin_core.reviews.decisions import undo_decision
 from tracin_core.reviews.projects import NewExample, add_examples, create_project, register_run
 from tracin_core.reviews.queue import (
-    SIGNALS,
     QueueFilter,
     adjacent,
     fetch_page,
     next_suspect,
 )
+from tracin_core.triage.signals import list_signals
 
 
 def positions(scene, **choice):
@@ -46,7 +46,7 @@ def test_each_signal_has_its_own_order(scene):
     ):
         page = fetch_page(scene.engine, scene.run.id, signal=signal)
         assert [row.position for row in page.rows] == expected
-    assert set(scene.run.signals) < set(SIGNALS)
+    assert set(scene.run.signals) < set(list_signals())
 
 
 @pytest.mark.parametrize("choice", [QueueFilter(), QueueFilter(disagreement_only=True)])

@@ -49,8 +49,10 @@ def make_signals(num_examples: int, num_checkpoints: int = NUM_CHECKPOINTS) -> S
     rng = np.random.default_rng(num_examples)
     shape = (num_checkpoints, num_examples)
     return Signals(
-        self_influence_all=rng.random(shape, dtype=np.float32),
-        self_influence_last=rng.random(shape, dtype=np.float32),
+        scores={
+            "self_influence_all": rng.random(shape, dtype=np.float32),
+            "self_influence_last": rng.random(shape, dtype=np.float32),
+        },
         loss=rng.random(shape, dtype=np.float32),
         margin=rng.standard_normal(shape, dtype=np.float32),
         predicted=rng.integers(0, 3, shape, dtype=np.int16),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tracin_core.runs import hashing
 from tracin_core.runs.digests import (
     Content,
     digest_content,
@@ -15,7 +14,6 @@ from tracin_core.runs.digests import (
     stack_digests,
     write_digests,
 )
-from tracin_core.runs.hashing import describe_code_version
 
 CONTENTS: list[Content] = ["", "a", "b", '{"a": 1}', {"a": 1}, {"a": None}, {"b": 1}, b"a", b"b"]
 
@@ -30,29 +28,6 @@ def test_the_same_again_has_the_same_digest():
     assert digest_example(1, {"a": 1}) == digest_example(1, {"a": 1})
     assert digest_content("a") != digest_content("b")
     assert digest_example(0, "\ud800") == digest_example(0, "\ud800")  # no valid Unicode
-
-
-@pytest.mark.parametrize(
-    ("package", "decides"),
-    [
-        *((name, True) for name in ("examples", "fitting", "gradients", "influence", "models")),
-        *((name, True) for name in ("runs", "scoring", "training", "training/deeper")),
-        *((name, False) for name in ("reviews", "commands", "housekeeping")),
-    ],
-)
-def test_a_change_of_the_program_counts_where_it_decides_the_scores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, decides: bool
-):
-    monkeypatch.setattr(hashing, "_PACKAGE", tmp_path)
-    folder = tmp_path / package
-    folder.mkdir(parents=True)
-    versions = [describe_code_version()]
-    for content in ("x = 1\n", "x = 2\n"):
-        (folder / "module.py").write_text(content)
-        versions.append(describe_code_version())
-    (folder / "module.py").rename(folder / "other.py")
-    versions.append(describe_code_version())
-    assert len(set(versions)) == (4 if decides else 1)
 
 
 @pytest.mark.parametrize("damage", ["cut", "header", "of other examples"])

@@ -71,7 +71,8 @@ def test_one_examples_signals_are_the_ones_written(run, position):
     expected = make_signals(COUNTS["train"])
     actual = run.read_signals("train", position)
     for name in ("self_influence_last", "margin", "predicted", "given_probability"):
-        np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name)[:, position])
+        wanted = expected.list_columns()[name][:, position]
+        np.testing.assert_array_equal(actual.list_columns()[name], wanted)
 
 
 def test_all_signals_are_the_ones_written(run):
@@ -187,11 +188,13 @@ def test_a_run_of_the_last_layer_alone_is_whole_without_the_others(own_run):
     own_run.write_config(changed)
     for split, count in COUNTS.items():
         own_run.vectors_path("all", split).unlink()
-        own_run.write_signals(split, replace(make_signals(count), self_influence_all=None))
+        signals = make_signals(count)
+        alone = {"self_influence_last": signals.scores["self_influence_last"]}
+        own_run.write_signals(split, replace(signals, scores=alone))
     own_run.index_path("all").rmdir()
     assert list(own_run.find_problems()) == []
     assert (changed.scored_layers, changed.layer_choice) == (("last",), "last")
-    assert own_run.read_signals("train", 7).self_influence_all is None
+    assert own_run.read_signals("train", 7).scores.get("self_influence_all") is None
     assert own_run.vectors("last", "test").shape == (40, 6)
     with pytest.raises(RunFolderError, match=r"over the last layer alone.*--layers both"):
         own_run.vectors("all", "test")
@@ -219,3 +222,48 @@ def test_a_configuration_from_before_there_was_regression_is_a_classification():
         del values[name]
     config = RunConfig.from_json(json.dumps(values))
     assert (config.task, config.target_scale) == ("classification", None)
+
+
+def test_a_record_from_before_the_methods_is_one_of_tracincp():
+    values = json.loads(make_config().to_json())
+    for name in ("method", "method_configuration", "scores"):
+        del values[name]
+    old = RunConfig.from_json(json.dumps(values))
+    assert (old.method, old.scores) == ("tracincp", ())
+    assert old.method_configuration == {
+        "rates": "ones",
+        "projection": {"all": {"dim": 8, "seed": 0}, "last": None},
+    }
+
+
+def test_the_method_and_its_scores_load_back():
+    made = make_config(method="other", method_configuration={"k": 1}, scores=("a", "b"))
+    assert RunConfig.from_json(made.to_json()) == made
+
+
+def test_any_number_of_scores_loads_back(tmp_path):
+    signals = make_signals(6)
+    scores = {f"score_{number}": signals.loss + number for number in range(5)}
+    write_signals(tmp_path / "signals.parquet", replace(signals, scores=scores))
+    actual = read_all_signals(tmp_path / "signals.parquet", len(signals.loss))
+    assert list(actual.scores) == list(scores)
+    for name, values in scores.items():
+        np.testing.assert_array_equal(actual.scores[name], values)
+
+
+def test_a_score_that_the_record_names_and_the_file_lacks_is_a_damage(own_run):
+    own_run.write_config(make_config(scores=("self_influence_last", "gone")))
+    assert any("found no column gone" in str(problem) for problem in own_run.find_problems())
+
+
+@pytest.mark.parametrize("name", ["loss", "position", "residual"])
+def test_a_score_with_the_name_of_another_column_is_refused(name):
+    signals = make_signals(3)
+    with pytest.raises(ValueError, match=f"scores are called {name}"):
+        replace(signals, scores={name: signals.loss})
+
+
+@pytest.mark.parametrize("changes", [{"method": 3}, {"scores": (None,)}])
+def test_methods_and_scores_have_names(changes):
+    with pytest.raises(ConfigurationError, match="expected names"):
+        make_config(**changes)

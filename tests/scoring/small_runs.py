@@ -106,9 +106,8 @@ def read_arrays(folder: RunFolder) -> dict[str, np.ndarray]:
     arrays = {}
     for split in ("train", "test"):
         signals = folder.read_all_signals(split)
-        for name, values in vars(signals).items():
-            if values is not None:  # of a regression or of all layers only
-                arrays[f"{name}-{split}"] = values
+        for name, values in signals.list_columns().items():
+            arrays[f"{name}-{split}"] = values
         arrays[f"probabilities-{split}"] = folder.probabilities(split)
         for layers in folder.read_config().scored_layers:
             arrays[f"vectors-{layers}-{split}"] = folder.vectors(layers, split)

@@ -38,8 +38,8 @@ def test_nothing_of_all_layers_is_computed_or_stored(last):
     config = last.folder.read_config()
     assert config.scored_layers == ("last",)
     assert set(config.layers) == set(config.projection) == set(config.indexes) == {"last"}
-    assert last.folder.read_all_signals("train").self_influence_all is None
-    assert last.folder.read_signals("test", 3).self_influence_all is None
+    assert last.folder.read_all_signals("train").scores.get("self_influence_all") is None
+    assert last.folder.read_signals("test", 3).scores.get("self_influence_all") is None
     assert not [path.name for path in last.folder.root.iterdir() if "-all" in path.name]
     assert list(last.folder.find_problems()) == []
 

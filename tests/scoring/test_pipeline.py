@@ -142,7 +142,7 @@ def test_one_seed_gives_the_same_numbers_and_another_does_not(tmp_path):
         place = open_workspace(tmp_path / name)
         project = small_projects.make_texts(place[0])
         run = work_on(place, project, dataclasses.replace(QUICK, seed=seed))
-        found.append(run.read_all_signals("train").self_influence_all)
+        found.append(run.read_all_signals("train").scores["self_influence_all"])
         place[0].dispose()
     np.testing.assert_array_equal(found[0], found[1])
     assert (found[0] != found[2]).any()
@@ -166,7 +166,7 @@ def test_vectors_carry_the_rates_that_were_chosen(place):
     ones = work_on(place, project)
     recorded = score(place, project, dataclasses.replace(QUICK, rates="recorded"))
     rates = np.array([entry.learning_rate for entry in ones.read_config().checkpoints])
-    norms = ones.read_all_signals("train").self_influence_last
+    norms = ones.read_all_signals("train").scores["self_influence_last"]
     lengths = (recorded.vectors("last", "train").astype(np.float64) ** 2).sum(axis=1)
     np.testing.assert_allclose(lengths, rates @ norms, rtol=1e-4)
 
@@ -259,7 +259,7 @@ def test_cancelled_work_leaves_nothing_half_made_and_goes_on(tmp_path, stage):
         runs.append(work_on(place, project))
         place[0].dispose()
     for name in ("loss", "self_influence_all"):
-        first, second = (getattr(run.read_all_signals("train"), name) for run in runs)
+        first, second = (run.read_all_signals("train").list_columns()[name] for run in runs)
         np.testing.assert_array_equal(first, second)
 
 

@@ -63,4 +63,6 @@ def test_killed_while_training_and_while_scoring_it_ends_with_the_same_numbers(t
             )
         first, second = whole.read_all_signals(split), killed.read_all_signals(split)
         np.testing.assert_array_equal(first.loss, second.loss)
-        np.testing.assert_array_equal(first.self_influence_all, second.self_influence_all)
+        np.testing.assert_array_equal(
+            first.scores["self_influence_all"], second.scores["self_influence_all"]
+        )

@@ -14,10 +14,10 @@ from tracin_core.models.build import build_model
 from tracin_core.models.config import model_config_from_json
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.projects import current_run, get_project
-from tracin_core.reviews.queue import SIGNALS, fetch_page
+from tracin_core.reviews.queue import fetch_page
 from tracin_core.runs import RunFolder
 from tracin_core.runs.hashing import hash_file
-from tracin_core.scoring.summaries import summarise_signals
+from tracin_core.triage.signals import compute_signals, list_signals
 
 # Float32 sums of some thousand squares.
 SINGLE = {"rtol": 2e-4}
@@ -44,13 +44,13 @@ def test_a_built_run_is_whole(run):
 def test_squared_lengths_of_exact_vectors_are_the_self_influence(run):
     signals = run.read_all_signals("train")
     lengths = (run.vectors("last", "train").astype(np.float64) ** 2).sum(axis=1)
-    np.testing.assert_allclose(lengths, signals.self_influence_last.sum(axis=0), **SINGLE)
+    np.testing.assert_allclose(lengths, signals.scores["self_influence_last"].sum(axis=0), **SINGLE)
 
 
 def test_projected_vectors_keep_lengths_as_far_as_a_projection_can(run):
     signals = run.read_all_signals("train")
     lengths = (run.vectors("all", "train").astype(np.float64) ** 2).sum(axis=1)
-    expected = signals.self_influence_all.astype(np.float64).sum(axis=0)
+    expected = signals.scores["self_influence_all"].astype(np.float64).sum(axis=0)
     # Relative deviation sqrt(2 / 512) = 6%; the mean over examples of one bound.
     assert abs(lengths / expected - 1).mean() < 0.12
 
@@ -71,8 +71,10 @@ def test_stored_signals_are_those_of_autograd_one_example_at_a_time(run, workspa
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         squares = [float((gradient**2).sum()) for gradient in gradients]
         assert stored.loss[number] == pytest.approx(loss.item(), rel=1e-3, abs=1e-6)
-        assert stored.self_influence_all[number] == pytest.approx(sum(squares), rel=1e-3)
-        assert stored.self_influence_last[number] == pytest.approx(sum(squares[-2:]), rel=1e-3)
+        assert stored.scores["self_influence_all"][number] == pytest.approx(sum(squares), rel=1e-3)
+        assert stored.scores["self_influence_last"][number] == pytest.approx(
+            sum(squares[-2:]), rel=1e-3
+        )
     assert run.read_probabilities("train", 7) == pytest.approx(
         logits.softmax(1)[0].detach().numpy(), abs=1e-5
     )
@@ -90,9 +92,9 @@ def test_the_database_ranks_by_the_signals_on_disk(run, workspace):
     engine = open_database(workspace.database_url)
     registered = current_run(engine, get_project(engine, "digits").id)
     rates = [entry.learning_rate for entry in run.read_config().checkpoints]
-    scores = summarise_signals(run.read_all_signals("train"), rates)
+    scores = compute_signals(run.read_all_signals("train"), rates)
     assert registered.key == run.read_config().key
-    assert set(scores) == set(registered.signals) < set(SIGNALS)
+    assert set(scores) == set(registered.signals) < set(list_signals())
     for signal, values in scores.items():
         best = fetch_page(engine, registered.id, signal=signal, page_size=20).rows
         assert [row.score for row in best] == pytest.approx(sorted(values, reverse=True)[:20])

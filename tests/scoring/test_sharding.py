@@ -14,7 +14,8 @@ from tests.scoring import small_runs
 from tests.scoring.small_runs import SHARD, read_arrays, score
 from tracin_core.config import REPOSITORY_ROOT
 from tracin_core.errors import GradientError
-from tracin_core.scoring import making, scoring
+from tracin_core.runs import scoring_version
+from tracin_core.scoring import scoring
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_a_run_that_cannot_be_relied_on_is_not_reused(scored, tmp_path, monkeypa
     if loss == "digests":
         base.digests_path("train").unlink()
     else:
-        monkeypatch.setattr(making, "describe_code_version", lambda: "another")
+        monkeypatch.setattr(scoring_version, "SCORING_VERSION", 2)
     assert score(tmp_path, relabelled=(3,), base=base).num_computed["train"] == 1500
 
 

@@ -13,7 +13,7 @@ from tracin_core.influence.signals import Capture
 from tracin_core.runs import Signals, TargetScale
 from tracin_core.scoring.reuse import ReusableRun
 from tracin_core.scoring.shard_rows import as_value_shard
-from tracin_core.scoring.summaries import summarise_signals
+from tracin_core.triage.signals import compute_signals
 
 
 def rows(*values: list[float]) -> Any:
@@ -22,8 +22,10 @@ def rows(*values: list[float]) -> Any:
 
 # Two checkpoints of three examples.
 SIGNALS = Signals(
-    self_influence_last=rows([1, 2, 3], [10, 20, 0]),
-    self_influence_all=rows([4, 5, 6], [1, 1, 1]),
+    scores={
+        "self_influence_last": rows([1, 2, 3], [10, 20, 0]),
+        "self_influence_all": rows([4, 5, 6], [1, 1, 1]),
+    },
     loss=rows([0.5, 1, 2], [1.5, 1, 0]),
     margin=rows([3, -1, 0], [1, -3, 0]),
     predicted=np.zeros((2, 3), dtype=np.int16),
@@ -36,7 +38,7 @@ def as_lists(scores: dict[str, Any]) -> dict[str, list[float]]:
 
 
 def test_every_ranking_is_high_for_suspects():
-    assert as_lists(summarise_signals(SIGNALS, [0.5, 0.25])) == {
+    assert as_lists(compute_signals(SIGNALS, [0.5, 0.25])) == {
         "self_influence": [11, 22, 3],
         "self_influence_all": [5, 6, 7],
         "self_influence_recorded": [3, 6, 1.5],
@@ -46,8 +48,8 @@ def test_every_ranking_is_high_for_suspects():
 
 
 def test_what_was_not_measured_or_is_not_known_is_no_ranking():
-    alone = replace(SIGNALS, self_influence_all=None)
-    assert set(summarise_signals(alone, [0.5, None])) == {
+    alone = replace(SIGNALS, scores={"self_influence_last": SIGNALS.scores["self_influence_last"]})
+    assert set(compute_signals(alone, [0.5, None])) == {
         "self_influence",
         "mean_loss",
         "mean_margin",
@@ -56,7 +58,7 @@ def test_what_was_not_measured_or_is_not_known_is_no_ranking():
 
 def test_a_number_that_is_off_in_either_direction_is_suspect():
     signals = replace(SIGNALS, residual=rows([1, -4, 0], [-1, -2, 0]))
-    scores = as_lists(summarise_signals(signals, [0.5, 0.25]))
+    scores = as_lists(compute_signals(signals, [0.5, 0.25]))
     assert scores["mean_residual"] == [1, 3, 0]
     assert "mean_margin" not in scores
 
@@ -77,7 +79,7 @@ def test_residuals_are_given_minus_predicted_in_the_targets_unit():
         rates=torch.ones(2),
     )
     scale = TargetScale(mean=100.0, std=10.0)
-    signals = as_value_shard(capture, torch.tensor([1.0, -1.0]), scale).signals
+    signals = as_value_shard(capture, {}, torch.tensor([1.0, -1.0]), scale).signals
     assert signals.predicted_value is not None
     assert signals.residual is not None
     assert signals.predicted_value.tolist() == [[100, 110], [105, 90]]

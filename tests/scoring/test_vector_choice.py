@@ -84,7 +84,9 @@ def test_projected_vectors_estimate_what_exact_ones_tell(exact, projected):
     errors = (products[1] - products[0]) / lengths[0]
     assert np.sqrt((errors**2).mean()) < 1.5 * (2 / 512) ** 0.5
     signals = [run.folder.read_all_signals("train") for run in (exact, projected)]
-    np.testing.assert_array_equal(signals[0].self_influence_last, signals[1].self_influence_last)
+    np.testing.assert_array_equal(
+        signals[0].scores["self_influence_last"], signals[1].scores["self_influence_last"]
+    )
 
 
 @pytest.mark.parametrize("budgets", [(BYTES, BYTES - 1), (BYTES - 1, BYTES)])

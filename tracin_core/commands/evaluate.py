@@ -30,15 +30,15 @@ def run(options: argparse.Namespace) -> int:
     """Print one row a signal, and chance beside them."""
     from tracin_core.commands.doing import tell_model
     from tracin_core.commands.opening import open_project
-    from tracin_core.reviews.queue import SIGNALS
     from tracin_core.scoring.evaluation import evaluate_detection, expect_from_chance
+    from tracin_core.triage.signals import list_signals
 
     opened = open_project(options, "look")
     ranked = _read_scores(opened)
     known, wrong = _find_wrong(opened, ranked)
     detections = [
         evaluate_detection(name, ranked.scores[name][known], wrong)
-        for name in SIGNALS
+        for name in list_signals()
         if name in ranked.scores
     ]
     detections.append(expect_from_chance(wrong))

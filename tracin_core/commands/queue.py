@@ -25,7 +25,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--top", type=whole(1, 1000), default=20, metavar="N", help="at most 1000; default: 20"
     )
     parser.add_argument(
-        "--signal", default="self_influence", help="ranked by (default: %(default)s)"
+        "--by",
+        "--signal",
+        dest="signal",
+        metavar="SIGNAL",
+        help="ranked by (default: the first signal of the run's attribution method)",
     )
     parser.add_argument("--format", choices=("table", "json"), default="table")
 
@@ -35,21 +39,25 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.commands.doing import tell_model
     from tracin_core.commands.opening import open_project
     from tracin_core.errors import ConfigurationError
-    from tracin_core.reviews.queue import SIGNALS, fetch_page
+    from tracin_core.reviews.queue import fetch_page
+    from tracin_core.triage.signals import choose_default_signal, list_signals
 
-    if options.signal not in SIGNALS:
+    signals = list_signals()
+    if options.signal is not None and options.signal not in signals:
         raise ConfigurationError(
-            f"There is no signal called {options.signal!r}. Choose one of: {', '.join(SIGNALS)}."
+            f"There is no signal called {options.signal!r}. Choose one of: {', '.join(signals)}."
         )
     opened = open_project(options, "look")
     run = opened.current_run()
-    page = fetch_page(opened.engine, run.id, signal=options.signal, page_size=options.top)
+    signal = options.signal or choose_default_signal(run.signals)
+    page = fetch_page(opened.engine, run.id, signal=signal, page_size=options.top)
     if options.format == "json":
         rows = [describe_row(row, opened.project) for row in page.rows]
-        answer = {"project": opened.project.slug, "run": run.key, "signal": options.signal}
+        answer = {"project": opened.project.slug, "run": run.key, "signal": signal}
         print(json.dumps(answer | {"total": page.total, "suspects": rows}, indent=2))
     else:
-        _print_table(opened.project, page.rows, f"{SIGNALS[options.signal]}, {page.total:,} ranked")
+        caption = f"{signals[signal].title}, {page.total:,} ranked"
+        _print_table(opened.project, page.rows, caption)
     tell_model(opened, run)
     return 0
 

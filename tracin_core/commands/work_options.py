@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracin_core.commands.numbers import number, seed, whole
+from tracin_core.influence.attributor import DEFAULT_METHOD, list_methods
 from tracin_core.terms import LARGEST_NUMBER, LARGEST_RATE
 
 if TYPE_CHECKING:
@@ -88,6 +89,11 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
         "--rates",
         choices=("ones", "recorded"),
         help="weight of each checkpoint: equal, or its learning rate (default: ones)",
+    )
+    parser.add_argument(
+        "--method",
+        choices=tuple(list_methods()),
+        help=f"attribution method that scores the train examples (default: {DEFAULT_METHOD})",
     )
     parser.add_argument(
         "--labels",

@@ -22,7 +22,8 @@ from tracin_core.influence.checkpoints import Checkpoint
 from tracin_core.models.own_inputs import OwnEncoder
 from tracin_core.runs import CheckpointEntry
 from tracin_core.runs.config import TargetScale
-from tracin_core.runs.hashing import describe_code_version, hash_json
+from tracin_core.runs.hashing import hash_json
+from tracin_core.runs.scoring_version import mark_scoring_version
 from tracin_core.terms import Split
 from tracin_core.work.progress import OnProgress, ignore_progress
 
@@ -113,7 +114,7 @@ def _name_folder(
         "num_checkpoints": options.num_checkpoints,
         "steps": options.steps,
         "rates": options.rates,
-        "code": describe_code_version(),
+        "code": mark_scoring_version(),
     }
     return hash_json(made_from)[:12]
 

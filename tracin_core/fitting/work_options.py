@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from tracin_core.errors import ConfigurationError
+from tracin_core.influence.attributor import DEFAULT_METHOD, get_method
 from tracin_core.models.own import Consent
 from tracin_core.runs.config import Rates
 from tracin_core.terms import LARGEST_NUMBER, LARGEST_RATE, LARGEST_SEED, LayerChoice
@@ -50,6 +51,7 @@ class WorkOptions:
         last_layer: Names of the network's modules that are the last layer, by whose
             self-influence suspects are ranked; None finds it.
         rates: Whether each checkpoint counts with its learning rate, or all the same.
+        method: Name of the attribution method.
         labels: The data's, or those in force after the decisions. With the second, examples
             that were excluded are not trained on.
         run_my_code: Whether the person has agreed to run the file of their own network: in a job
@@ -71,6 +73,7 @@ class WorkOptions:
     layers: LayerChoice = "both"
     last_layer: tuple[str, ...] | None = None
     rates: Rates = "ones"
+    method: str = DEFAULT_METHOD
     labels: LabelChoice = "current"
     run_my_code: Consent = False
 
@@ -81,6 +84,7 @@ class WorkOptions:
                     f"Found {name} = {getattr(self, name)!r}; expected {' or '.join(allowed)}. "
                     "Correct it."
                 )
+        get_method(self.method)
         for name, (least, most) in _BOUNDS.items():
             number = getattr(self, name)
             if number is not None and not (type(number) is int and least <= number <= most):

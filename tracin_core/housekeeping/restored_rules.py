@@ -14,8 +14,8 @@ from sqlalchemy import Connection, func, select
 
 from tracin_core.errors import InputError
 from tracin_core.reviews import decision_rules
-from tracin_core.reviews.queue import SIGNALS
 from tracin_core.reviews.schema import RunRow, ScoreRow
+from tracin_core.triage.signals import list_signals
 
 Row = Mapping[str, Any]
 
@@ -30,6 +30,8 @@ _CONFIG = {
     "model": dict,
     "training": dict,
     "rates": str,
+    "method": str,
+    "method_configuration": dict,
     "last_numbers": int,
 }
 _NUMBERS = ("timings", "counts", "num_computed")
@@ -74,7 +76,7 @@ def check_run(row: Row) -> None:
         InputError: If not.
     """
     check_names(row["signals"], "run", "signals")
-    unknown = sorted(set(row["signals"]) - set(SIGNALS))
+    unknown = sorted(set(row["signals"]) - set(list_signals()))
     if unknown or len(set(row["signals"])) < len(row["signals"]):
         raise _odd("run", f"the signals {', '.join(row['signals'])[:200]}, some unknown or double")
     if row["num_ranked"] < (1 if row["signals"] else 0):

@@ -27,7 +27,6 @@ from tracin_core.reviews.run_rows import Run, run_in
 from tracin_core.reviews.schema import ExampleRow, ScoreRow
 
 __all__ = [
-    "SIGNALS",
     "QueueFilter",
     "QueueRow",
     "QueuePage",
@@ -36,14 +35,6 @@ __all__ = [
     "adjacent",
 ]
 
-SIGNALS: dict[str, str] = {
-    "self_influence": "Self-influence (last layer)",
-    "self_influence_all": "Self-influence (all layers)",
-    "self_influence_recorded": "Self-influence (last layer, recorded rates)",
-    "mean_loss": "Mean loss",
-    "mean_margin": "Mean negative margin",
-    "mean_residual": "Mean absolute residual",
-}
 LARGEST_PAGE = 1000  # rows; more than a screen can show
 EVERYTHING = QueueFilter()
 # The walk along the ranking jumps about in the table of examples; in the table's own order the

@@ -12,6 +12,8 @@ from tracin_core.terms import LAYERS, SPLITS, LayerChoice, Layers, Task
 from tracin_core.terms import Kind as Kind  # for those who know it from here
 
 SCHEMA_VERSION = 1
+# The only attribution method of programs that did not write which one they used.
+_FIRST_METHOD = "tracincp"
 Rates = Literal["ones", "recorded"]
 
 
@@ -101,6 +103,10 @@ class RunConfig:
         last_layer: Names that a person has chosen as the last layer; empty where it was found.
         rates: Whether the vectors carry the recorded learning rates or ones.
         projection: Of the vectors, per "all" and "last"; ``None`` where they are exact.
+        method: Name of the attribution method whose scores the run has.
+        method_configuration: Everything that decides its numbers beside network and data, as JSON.
+        scores: Names of its scores of the train examples; empty where that is not known, as in
+            runs of earlier versions.
         last_numbers: Numbers of an exact last-layer vector, over all checkpoints; 0 where it is
             not known.
         indexes: Kind and recall per "all" and "last".
@@ -109,7 +115,7 @@ class RunConfig:
         data_hash: Digest of keys, labels and contents of the examples.
         scoring_hash: Digest of everything but the data that decides the numbers; rows of
             another run with the same one may be reused for examples that are the same.
-        code_version: Version and digest of the program that made the run.
+        code_version: Version of the program that made the run and of its numbers, for people.
         created_at: UTC time, ISO 8601.
         timings: Seconds per step of the work.
         task: What is predicted of an example.
@@ -131,6 +137,9 @@ class RunConfig:
     layers: Mapping[str, tuple[str, ...]]
     rates: Rates
     projection: Mapping[str, ProjectionEntry | None]
+    method: str = _FIRST_METHOD
+    method_configuration: Mapping[str, Any] = field(default_factory=dict)
+    scores: tuple[str, ...] = ()
     last_numbers: int = 0
     last_layer: tuple[str, ...] = ()
     epochs: tuple[Mapping[str, Any], ...] = ()
@@ -157,6 +166,10 @@ class RunConfig:
             raise ConfigurationError(f"Found kind {self.kind!r}; expected {get_args(Kind)}.")
         if self.rates not in get_args(Rates):
             raise ConfigurationError(f"Found rates {self.rates!r}; expected {get_args(Rates)}.")
+        if not all(isinstance(name, str) for name in (self.method, *self.scores)):
+            raise ConfigurationError(
+                f"Found method {self.method!r:.80} and scores {self.scores!r:.80}; expected names."
+            )
         if not self.checkpoints:
             raise ConfigurationError("Found no checkpoints; a run needs at least one.")
         if set(self.counts) != set(SPLITS):
@@ -201,6 +214,9 @@ class RunConfig:
         # A field that this version does not know is an addition, and additions are harmless.
         known = {name: values[name] for name in _field_names(cls) if name in values}
         known["classes"] = tuple(values["classes"])
+        known["scores"] = tuple(values.get("scores", ()))
+        if "method" not in values:
+            known["method_configuration"] = {name: values[name] for name in ("rates", "projection")}
         known["checkpoints"] = tuple(
             CheckpointEntry(**_pick(CheckpointEntry, entry)) for entry in values["checkpoints"]
         )

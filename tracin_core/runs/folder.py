@@ -22,6 +22,7 @@ from tracin_core.runs.signals import (
     check_rows,
     read_all_signals,
     read_example_signals,
+    read_score_names,
     write_signals,
 )
 from tracin_core.terms import SPLITS, Layers, Split
@@ -125,6 +126,14 @@ class RunFolder:
         path = self._sound_signals(config, split)
         return self._read(path, lambda path: read_all_signals(path, len(config.checkpoints)))
 
+    def list_scores(self, split: Split) -> tuple[str, ...]:
+        """Return the names of the attribution method's scores of a split.
+
+        Raises:
+            RunFolderError: If the file is missing or corrupt.
+        """
+        return self._read(self.signals_path(split), read_score_names)
+
     def read_probabilities(self, split: Split, position: int) -> npt.NDArray[np.float32]:
         """Read one example's class probabilities at the last checkpoint, shape ``(K,)``.
 
@@ -200,7 +209,9 @@ class RunFolder:
     def _sound_signals(self, config: RunConfig, split: Split) -> Path:
         num_rows = config.counts[split] * len(config.checkpoints)
         path = self.signals_path(split)
-        self._read(path, lambda path: check_rows(path, num_rows))
+        # Of test examples a method may have no scores.
+        scores = config.scores if split == "train" else ()
+        self._read(path, lambda path: check_rows(path, num_rows, scores))
         return path
 
     def _open_probabilities(self, config: RunConfig, split: Split) -> npt.NDArray[np.float32]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,15 +41,8 @@ class Shard:
 
     def replace_rows(self, rows: npt.NDArray[np.intp], other: Shard) -> Shard:
         """Return the shard with some examples' numbers taken from another, row by row."""
-        signals = {}
-        for entry in fields(Signals):
-            if getattr(self.signals, entry.name) is None:
-                continue
-            values = np.array(getattr(self.signals, entry.name))
-            values[:, rows] = getattr(other.signals, entry.name)
-            signals[entry.name] = values
         return Shard(
-            signals=Signals(**signals),
+            signals=self.signals.replace_examples(rows, other.signals),
             probabilities=_replace(self.probabilities, rows, other.probabilities),
             vectors={
                 layers: _replace(values, rows, other.vectors[layers])

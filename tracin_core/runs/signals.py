@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +18,82 @@ from tracin_core.files import atomic_file
 # millisecond, large enough that a million examples have a footer of a few hundred kilobytes.
 ROWS_PER_GROUP = 8_192
 
-_SCHEMA = pa.schema(
-    [
-        ("position", pa.int32()),
-        ("checkpoint", pa.int16()),
-        ("self_influence_all", pa.float32()),
-        ("self_influence_last", pa.float32()),
-        ("loss", pa.float32()),
-        ("margin", pa.float32()),
-        ("predicted", pa.int16()),
-        ("given_probability", pa.float32()),
-    ]
-)
-# Absent where only the last layer was scored.
-_ALL_LAYERS = "self_influence_all"
+# Beside them, one column for each score that the attribution method has a name for.
+_PLACE_FIELDS = [pa.field("position", pa.int32()), pa.field("checkpoint", pa.int16())]
+_MEASURE_FIELDS = [
+    pa.field("loss", pa.float32()),
+    pa.field("margin", pa.float32()),
+    pa.field("predicted", pa.int16()),
+    pa.field("given_probability", pa.float32()),
+]
 # Beside those, for regression.
 _VALUE_FIELDS = [pa.field("predicted_value", pa.float32()), pa.field("residual", pa.float32())]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Signals:
-    """What one capture pass measured, per checkpoint (C) and example (N).
+    """What was measured of examples, per checkpoint (C) and example (N).
 
     Every array has shape ``(C, N)``, or ``(C,)`` for a single example.
 
     Attributes:
-        self_influence_last: Squared gradient norm over the last layer, without the learning rate.
-        self_influence_all: The same over all layers; None where only the last one was scored.
         loss: Loss of the given label, in nats; for regression the squared error of targets that
             were divided by their standard deviation.
         margin: Logit of the given label minus the largest other logit; NaN for regression.
         predicted: Index of the most probable class; 0 for regression, where it means nothing.
         given_probability: Probability of the given label, 0 to 1; NaN for regression.
+        scores: What the attribution method gave, by its names and before learning rates; a score
+            that is not one of a checkpoint is the same at every one.
         predicted_value: For regression, the predicted number in the target's unit; else None.
         residual: For regression, the given number minus the predicted one; else None.
     """
 
-    self_influence_last: npt.NDArray[np.float32]
     loss: npt.NDArray[np.float32]
     margin: npt.NDArray[np.float32]
     predicted: npt.NDArray[np.integer]
     given_probability: npt.NDArray[np.float32]
-    self_influence_all: npt.NDArray[np.float32] | None = None
+    scores: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     predicted_value: npt.NDArray[np.float32] | None = None
     residual: npt.NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that no score takes the name of another column.
+
+        Raises:
+            ValueError: If one does.
+        """
+        taken = sorted(_RESERVED & set(self.scores))
+        if taken:
+            raise ValueError(f"scores are called {', '.join(taken)}, as other columns are")
+
+    def list_columns(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the arrays by the names of their columns, in the columns' order."""
+        measures = [entry.name for entry in [*_MEASURE_FIELDS, *_VALUE_FIELDS]]
+        values = {name: getattr(self, name) for name in measures}
+        return {**self.scores, **{n: array for n, array in values.items() if array is not None}}
+
+    def replace_examples(self, rows: npt.NDArray[np.intp], other: Signals) -> Signals:
+        """Return the signals with those of some examples taken from another, row by row."""
+        replaced, others = {}, other.list_columns()
+        for name, values in self.list_columns().items():
+            replaced[name] = np.array(values)
+            replaced[name][:, rows] = others[name]
+        return from_columns(replaced)
+
+
+_MEASURES = {entry.name for entry in fields(Signals)} - {"scores"}
+_RESERVED = _MEASURES | {entry.name for entry in _PLACE_FIELDS}
+
+
+def from_columns(columns: Mapping[str, npt.NDArray[Any]]) -> Signals:
+    """Return signals of arrays by the names of their columns; what is no measure is a score.
+
+    Raises:
+        TypeError: If a measure is missing.
+    """
+    measures = {name: values for name, values in columns.items() if name in _MEASURES}
+    scores = {name: values for name, values in columns.items() if name not in _RESERVED}
+    return Signals(**measures, scores=scores)
 
 
 def write_signals(path: Path, signals: Signals, first_position: int = 0) -> None:
@@ -79,8 +111,8 @@ def write_signals(path: Path, signals: Signals, first_position: int = 0) -> None
         "checkpoint": np.tile(np.arange(num_checkpoints, dtype=np.int16), num_examples),
     }
     schema = _choose_schema(signals)
-    for name in set(schema.names) - set(columns):
-        columns[name] = np.asarray(getattr(signals, name)).T.ravel()
+    for name, values in signals.list_columns().items():
+        columns[name] = np.asarray(values).T.ravel()
     table = pa.table({name: columns[name] for name in schema.names}, schema=schema)
     with atomic_file(path) as temporary:
         pq.write_table(table, temporary, row_group_size=ROWS_PER_GROUP)
@@ -135,6 +167,11 @@ def read_all_signals(path: Path, num_checkpoints: int) -> Signals:
     return _as_matrices(pq.read_table(path, columns=names), num_checkpoints)
 
 
+def read_score_names(path: Path) -> tuple[str, ...]:
+    """Return the names of the scores in a file, in the order of its columns."""
+    return tuple(name for name in pq.read_schema(path).names if name not in _RESERVED)
+
+
 def _as_matrices(table: Any, num_checkpoints: int) -> Signals:
     return _signals(
         {
@@ -154,11 +191,11 @@ def _signals(columns: dict[str, Any]) -> Signals:
     for name, values in columns.items():
         if values.dtype.kind not in "fiu":
             raise ValueError(f"its column {name} holds {values.dtype}, expected numbers")
-    return Signals(**columns)
+    return from_columns(columns)
 
 
-def check_rows(path: Path, expected: int) -> None:
-    """See that the file's footer promises as many rows as the run has.
+def check_rows(path: Path, expected: int, scores: Iterable[str] = ()) -> None:
+    """Check that the file's footer promises the rows and the scores that the run has.
 
     Raises:
         ValueError: If it promises others.
@@ -166,13 +203,15 @@ def check_rows(path: Path, expected: int) -> None:
     metadata = pq.read_metadata(path)
     if metadata.num_rows != expected:
         raise ValueError(f"found {metadata.num_rows} rows, expected {expected}")
+    missing = set(scores) - set(metadata.schema.names)
+    if missing:
+        raise ValueError(f"found no column {', '.join(sorted(missing))}")
 
 
 def _choose_schema(signals: Signals) -> pa.Schema:
     """Return the columns of signals: more for regression, wider ones for very many classes."""
-    schema = _SCHEMA
-    if signals.self_influence_all is None:
-        schema = schema.remove(schema.get_field_index(_ALL_LAYERS))
+    scores = [pa.field(name, pa.float32()) for name in signals.scores]
+    schema = pa.schema([*_PLACE_FIELDS, *scores, *_MEASURE_FIELDS])
     if signals.predicted.dtype.itemsize > 2:
         place = schema.get_field_index("predicted")
         schema = schema.set(place, pa.field("predicted", pa.int32()))
@@ -184,7 +223,7 @@ def _choose_schema(signals: Signals) -> pa.Schema:
 def _names_in(table: Any) -> list[str]:
     """Return which signals a table or schema has; those of older runs lack the newer ones."""
     found = getattr(table, "column_names", None) or table.names
-    return [entry.name for entry in fields(Signals) if entry.name in found]
+    return [name for name in found if name not in ("position", "checkpoint")]
 
 
 def _read_rows(path: Path, first: int, last: int) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -10,9 +12,11 @@ from tracin_core.fitting.encoded import Datasets
 from tracin_core.fitting.example_source import SplitSource
 from tracin_core.fitting.networks import TrainedNetwork
 from tracin_core.fitting.stored_examples import ProjectExamples
+from tracin_core.influence.attributor import DEFAULT_METHOD
 from tracin_core.reviews.projects import Project, Run
 from tracin_core.runs import RunFolder
 from tracin_core.runs.config import Rates
+from tracin_core.scoring.making import NO_OPTIONS
 from tracin_core.scoring.registering import register_scored_run
 from tracin_core.scoring.scoring import ScoredRun, score_run
 from tracin_core.terms import LayerChoice
@@ -30,6 +34,8 @@ def score_and_enter(
     base: RunFolder | None,
     layers: LayerChoice,
     rates: Rates,
+    method: str = DEFAULT_METHOD,
+    method_options: Mapping[str, Any] = NO_OPTIONS,
     device: str = "auto",
     on_progress: OnProgress,
 ) -> tuple[Run, ScoredRun]:
@@ -45,6 +51,8 @@ def score_and_enter(
         base: An earlier run whose rows are taken where nothing has changed.
         layers: Whose norms and vectors are computed.
         rates: Weight of each checkpoint in the vectors.
+        method: Name of the attribution method.
+        method_options: Its own options, by name.
         device: Where to compute.
         on_progress: Told about every batch.
 
@@ -62,6 +70,8 @@ def score_and_enter(
         base=base,
         layers=layers,
         rates=rates,
+        method=method,
+        method_options=method_options,
         device=device,
         on_progress=on_progress,
     )

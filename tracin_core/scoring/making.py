@@ -6,7 +6,8 @@ Imports torch; so do its callers, inside functions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,23 @@ from torch import nn
 from tracin_core.fitting.example_source import SplitSource, read_in_batches
 from tracin_core.fitting.networks import TrainedNetwork, list_checkpoints
 from tracin_core.gradients.coverage import Coverage
+from tracin_core.gradients.projection import Projection
+from tracin_core.influence.attributor import (
+    DEFAULT_METHOD,
+    AttributionSetup,
+    Attributor,
+    get_method,
+)
 from tracin_core.influence.layers import find_parameters
 from tracin_core.influence.tracin import TracIn
 from tracin_core.runs import CheckpointEntry, ProjectionEntry, RunFolder
 from tracin_core.runs.config import Rates
-from tracin_core.runs.hashing import describe_code_version, hash_json
+from tracin_core.runs.hashing import hash_json
+from tracin_core.runs.scoring_version import mark_scoring_version
 from tracin_core.scoring.vector_choice import PROJECTION, choose_last_projection
 from tracin_core.terms import LAYERS_OF, LayerChoice, Layers
+
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +44,11 @@ class Making:
         checkpoints: As the run lists them, with digests of their files.
         rates: Whether vectors carry the recorded learning rates or ones.
         projection: Of the vectors of each layers that are scored; None where they are exact.
+        method: Name of the attribution method.
+        method_configuration: Everything that decides its numbers beside the network.
         last_layer: Names of the last layer's modules, or of parameters that modules share.
         last_numbers: Numbers of an exact last-layer vector, over all checkpoints.
-        code: Version and digest of the program.
+        code: Stands for the version of the program's numbers.
     """
 
     network: TrainedNetwork
@@ -45,6 +58,8 @@ class Making:
     last_layer: tuple[str, ...]
     last_numbers: int
     code: str
+    method: str = DEFAULT_METHOD
+    method_configuration: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[Layers, ...]:
@@ -66,6 +81,9 @@ class Making:
             },
             "code": self.code,
         }
+        # The first method's configuration, rates and projection, has always stood above.
+        if self.method != DEFAULT_METHOD:
+            values["method"] = {self.method: dict(self.method_configuration)}
         if self.network.target_scale is not None:
             values["target_scale"] = asdict(self.network.target_scale)
         return values
@@ -86,6 +104,8 @@ def settle_making(
     *,
     layers: LayerChoice = "both",
     rates: Rates = "ones",
+    method: str = DEFAULT_METHOD,
+    method_options: Mapping[str, Any] = NO_OPTIONS,
     device: str = "auto",
     exact_bytes: int | None = None,
 ) -> Making:
@@ -96,10 +116,13 @@ def settle_making(
         sources: Examples of both splits.
         layers: Whose norms and vectors are to be computed.
         rates: Whether vectors carry the recorded learning rates or ones.
+        method: Name of the attribution method.
+        method_options: Its own options, by name.
         device: "auto", or a device as torch names it.
         exact_bytes: What exact last-layer vectors of all examples may take; None for the usual.
 
     Raises:
+        ConfigurationError: If there is no such attribution method, or an option cannot work.
         GradientError: If the last layer's gradients cannot be computed.
         CheckpointError: If the last checkpoint cannot be loaded.
     """
@@ -117,15 +140,52 @@ def settle_making(
     numbers = len(network.checkpoints) * sum(last[name].size for name in last.covered)
     num_examples = sum(len(source.examples) for source in sources)
     of_last = choose_last_projection(numbers, num_examples, exact_bytes)
+    projection: dict[Layers, ProjectionEntry | None] = {
+        name: of_last if name == "last" else PROJECTION for name in LAYERS_OF[layers]
+    }
+    attributor = make_attributor(method, tracin, rates, projection, method_options)
     return Making(
         network=network,
         checkpoints=network.hashed_checkpoints(),
         rates=rates,
-        projection={name: of_last if name == "last" else PROJECTION for name in LAYERS_OF[layers]},
+        projection=projection,
+        method=method,
+        method_configuration=dict(attributor.configuration),
         last_layer=name_parts(network.model, last.covered),
         last_numbers=numbers,
-        code=describe_code_version(),
+        code=mark_scoring_version(),
     )
+
+
+def make_attributor(
+    method: str,
+    tracin: TracIn,
+    rates: Rates,
+    projection: Mapping[Layers, ProjectionEntry | None],
+    options: Mapping[str, Any],
+) -> Attributor:
+    """Return an attribution method that computes with ``tracin``.
+
+    Args:
+        method: Its name.
+        tracin: The engine.
+        rates: Whether vectors carry the recorded learning rates or ones.
+        projection: Of the vectors of each layers that are scored.
+        options: The method's own, or its whole configuration.
+
+    Raises:
+        ConfigurationError: If there is no such method, or an option cannot work.
+    """
+    projections: dict[str, Projection | None] = {
+        layers: as_projection(entry) for layers, entry in projection.items()
+    }
+    setup = AttributionSetup(tracin=tracin, rates=rates, projection=projections, options=options)
+    return get_method(method).make(setup)
+
+
+def as_projection(entry: ProjectionEntry | None) -> Projection | None:
+    """Return what a run's record means to the engine; None for exact vectors."""
+    return None if entry is None else Projection(dim=entry.dim, seed=entry.seed)
 
 
 def take_first(sources: Sequence[SplitSource]) -> Any:

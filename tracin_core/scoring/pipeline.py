@@ -164,6 +164,7 @@ def score_locked(
         base=base,
         layers=options.layers,
         rates=options.rates,
+        method=options.method,
         device=options.device,
         on_progress=on_progress,
     )

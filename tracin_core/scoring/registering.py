@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 
 from tracin_core.reviews.projects import Run, register_run
 from tracin_core.runs import RunConfig, RunFolder
-from tracin_core.scoring.summaries import summarise_signals
 from tracin_core.terms import SPLITS, Split
+from tracin_core.triage.signals import compute_signals
 
 # What the screens read is in the run's folder; the database keeps what identifies the run.
 _CONFIG_FIELDS = (
@@ -24,6 +24,8 @@ _CONFIG_FIELDS = (
     "layers",
     "rates",
     "projection",
+    "method",
+    "method_configuration",
     "last_numbers",
     "indexes",
     "timings",
@@ -52,7 +54,7 @@ def register_scored_run(engine: Engine, project_id: int, folder: RunFolder) -> R
         folder=f"runs/{config.key}",
         config=describe_for_database(config),
         checkpoints=[asdict(entry) for entry in config.checkpoints],
-        scores=summarise_signals(folder.read_all_signals("train"), rates),
+        scores=compute_signals(folder.read_all_signals("train"), rates),
         predictions={split: _read_predictions(folder, split) for split in SPLITS},
     )
 

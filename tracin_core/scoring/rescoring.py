@@ -43,7 +43,7 @@ def rescore_project(
 
     The checkpoints stay as they are, and with them the numbers of all examples whose label has
     not changed; those are taken from the current run. If that one is damaged or was made by
-    another version of the program, every example is computed.
+    a program that computes other numbers, every example is computed.
 
     Args:
         engine: The database.
@@ -93,6 +93,8 @@ def rescore_project(
             base=base,
             layers=config.layer_choice,
             rates=config.rates,
+            method=config.method,
+            method_options=config.method_configuration,
             on_progress=on_progress,
         )
     return RescoredProject(run, sum(scored.num_computed.values()), scored.rows_computed)

@@ -71,7 +71,7 @@ def find_reusable(folder: RunFolder, scoring_hash: str) -> ReusableRun | None:
     Args:
         folder: The earlier run.
         scoring_hash: Digest of everything but the data that decides the numbers: checkpoints,
-            network, encoder, rates, layers, projection, program.
+            network, encoder, rates, layers, projection, scoring version.
     """
     if list(folder.find_problems()):
         return None

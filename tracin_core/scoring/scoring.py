@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tracin_core.fitting.example_source import SplitSource
+from tracin_core.fitting.example_source import SplitSource, read_in_batches
 from tracin_core.fitting.networks import TrainedNetwork, list_checkpoints
+from tracin_core.influence.attributor import DEFAULT_METHOD, FittedAttributor
 from tracin_core.influence.tracin import TracIn
 from tracin_core.models.own_code import explained_for
 from tracin_core.retrieval import build_index
@@ -23,8 +25,16 @@ from tracin_core.runs import IndexEntry, RunConfig, RunFolder
 from tracin_core.runs.config import Rates
 from tracin_core.runs.digests import write_digests
 from tracin_core.runs.hashing import hash_json, make_run_key
+from tracin_core.runs.scoring_version import describe_program
 from tracin_core.runs.shards import UnfinishedRun, remove_leftovers
-from tracin_core.scoring.making import Making, name_layers, settle_making, take_first
+from tracin_core.scoring.making import (
+    NO_OPTIONS,
+    Making,
+    make_attributor,
+    name_layers,
+    settle_making,
+    take_first,
+)
 from tracin_core.scoring.reuse import ReusableRun, find_reusable
 from tracin_core.scoring.sharding import SHARD_EXAMPLES, ShardScorer
 from tracin_core.terms import SPLITS, LayerChoice, Split
@@ -62,6 +72,8 @@ def score_run(
     base: RunFolder | None = None,
     layers: LayerChoice = "both",
     rates: Rates = "ones",
+    method: str = DEFAULT_METHOD,
+    method_options: Mapping[str, Any] = NO_OPTIONS,
     device: str = "auto",
     shard_examples: int = SHARD_EXAMPLES,
     exact_bytes: int | None = None,
@@ -69,21 +81,24 @@ def score_run(
 ) -> ScoredRun:
     """Score every example and write the run's folder, which appears when it is complete.
 
-    A complete folder of the same data, checkpoints, options and program is used as it is; an
-    unfinished one is continued after its last finished shard, with the numbers it would have
-    had. One process at a time works on ``runs_folder``.
+    A complete folder of the same data, checkpoints, options and scoring version is used as it
+    is; an unfinished one is continued after its last finished shard, with the numbers it would
+    have had. One process at a time works on ``runs_folder``.
 
     Args:
         runs_folder: ``projects/<slug>/runs``.
         network: The trained network.
         sources: Examples of both splits.
         data_hash: Digest of the examples.
-        base: An earlier run. Where it was made with the same checkpoints, options and program,
-            only examples whose label or content has changed since are computed.
+        base: An earlier run. Where it was made with the same checkpoints, options and scoring
+            version, only examples whose label or content has changed since are computed.
         layers: Whose norms and vectors are computed: both sorts, or the last layer's alone, which
             takes little more than a forward pass.
         rates: Whether vectors carry the recorded learning rates or ones. Ones, because that
-            is what the queue's self-influence uses: both then tell the same story.
+            is what the queue's ranking uses: both then tell the same story.
+        method: Name of the attribution method, whose scores are stored beside what the capture
+            pass measures.
+        method_options: Its own options, by name.
         device: "auto", or a device as torch names it.
         shard_examples: Examples that are in memory at a time.
         exact_bytes: What exact last-layer vectors of all examples may take on the disk, None for
@@ -96,7 +111,14 @@ def score_run(
     """
     with threads_limited_for(network.model), explained_for(network.own_file, "The network"):
         making = settle_making(
-            network, sources, layers=layers, rates=rates, device=device, exact_bytes=exact_bytes
+            network,
+            sources,
+            layers=layers,
+            rates=rates,
+            method=method,
+            method_options=method_options,
+            device=device,
+            exact_bytes=exact_bytes,
         )
     created_at = datetime.now(UTC)
     digest = making.hash_with(data_hash)
@@ -150,6 +172,13 @@ class _Scoring:
             rates=making.rates,
             last_layer=making.last_layer,
         )
+        self._attributor = make_attributor(
+            making.method,
+            self._tracin,
+            making.rates,
+            making.projection,
+            making.method_configuration,
+        )
         self._seconds: dict[str, float] = {}
         self._indexes: dict[str, IndexEntry] = {}
         self._layers: dict[str, tuple[str, ...]] = {"last": making.last_layer}
@@ -163,8 +192,15 @@ class _Scoring:
         covered = self._tracin.examine(take_first(sources))
         if "all" in self._making.layers:
             self._layers = {"all": name_layers(covered), **self._layers}
+        if "whole train set" in self._attributor.needs:
+            base = None
+        if isinstance(self._attributor, FittedAttributor):
+            train = next(source for source in sources if source.split == "train").examples
+            everything = np.arange(len(train))
+            self._attributor.fit(read_in_batches(train, everything, self._tracin.batch_size))
         scorer = ShardScorer(
             tracin=self._tracin,
+            attributor=self._attributor,
             projection=self._making.projection,
             scale=self._making.network.target_scale,
             shard_examples=shard_examples,
@@ -200,13 +236,16 @@ class _Scoring:
             layers=self._layers,
             rates=making.rates,
             projection=dict(making.projection.items()),
+            method=making.method,
+            method_configuration=making.method_configuration,
+            scores=self._run.folder.list_scores("train"),
             last_numbers=making.last_numbers,
             last_layer=network.last_layer,
             indexes=self._indexes,
             num_computed={split: self._run.journal.count_computed(split) for split in SPLITS},
             data_hash=data_hash,
             scoring_hash=making.scoring_hash,
-            code_version=making.code,
+            code_version=describe_program(),
             created_at=created_at.isoformat(timespec="seconds"),
             timings={step: round(seconds, 3) for step, seconds in self._seconds.items()},
             task=network.task,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,11 +17,16 @@ from tracin_core.runs.signals import Signals
 from tracin_core.terms import Layers
 
 
-def as_shard(capture: Capture) -> Shard:
-    """Return what a capture pass measured in the types that are stored."""
+def as_shard(capture: Capture, scores: Mapping[str, Tensor]) -> Shard:
+    """Return what was measured in the types that are stored.
+
+    Args:
+        capture: What the capture pass measured of B examples at C checkpoints.
+        scores: Named scores of the attribution method, shape ``(C, B)``; or ``(B,)`` where they
+            are not of single checkpoints.
+    """
     signals = Signals(
-        self_influence_all=_find_norms_of_all(capture),
-        self_influence_last=_as_array(capture.squared_norms_last),
+        scores=_as_rows(scores, len(capture.losses)),
         loss=_as_array(capture.losses),
         margin=_as_array(capture.margins),
         predicted=_as_labels(capture),
@@ -32,11 +39,14 @@ def as_shard(capture: Capture) -> Shard:
     )
 
 
-def as_value_shard(capture: Capture, targets: Tensor, scale: TargetScale) -> Shard:
-    """Return what a capture pass of a regression measured, numbers in the target's own unit.
+def as_value_shard(
+    capture: Capture, scores: Mapping[str, Tensor], targets: Tensor, scale: TargetScale
+) -> Shard:
+    """Return what was measured of a regression, numbers in the target's own unit.
 
     Args:
         capture: Of B examples at C checkpoints, for standardised targets.
+        scores: As in ``as_shard``.
         targets: Standardised, shape ``(B,)``.
         scale: How they were standardised.
     """
@@ -44,8 +54,7 @@ def as_value_shard(capture: Capture, targets: Tensor, scale: TargetScale) -> Sha
     shape = tuple(capture.losses.shape)
     missing = np.full(shape, np.nan, dtype=np.float32)
     signals = Signals(
-        self_influence_all=_find_norms_of_all(capture),
-        self_influence_last=_as_array(capture.squared_norms_last),
+        scores=_as_rows(scores, len(capture.losses)),
         loss=_as_array(capture.losses),
         margin=missing,
         predicted=np.zeros(shape, dtype=np.int16),
@@ -66,9 +75,15 @@ def _collect_vectors(capture: Capture) -> dict[Layers, npt.NDArray[np.float32]]:
     return {layers: _as_array(rows) for layers, rows in found.items() if rows is not None}
 
 
-def _find_norms_of_all(capture: Capture) -> npt.NDArray[np.float32] | None:
-    """Return the norms over all layers; None of a pass over the last one, which repeats its."""
-    return None if capture.vectors is None else _as_array(capture.squared_norms_all)
+def _as_rows(
+    scores: Mapping[str, Tensor], num_checkpoints: int
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return scores at each checkpoint; those of no single one are the same at each."""
+    rows = {name: _as_array(values) for name, values in scores.items()}
+    return {
+        name: values if values.ndim > 1 else np.tile(values, (num_checkpoints, 1))
+        for name, values in rows.items()
+    }
 
 
 def _as_labels(capture: Capture) -> npt.NDArray[np.integer]:

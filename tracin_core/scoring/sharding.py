@@ -8,19 +8,23 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from tracin_core.errors import GradientError
 from tracin_core.fitting.example_source import SplitSource, read_in_batches
-from tracin_core.gradients.projection import Projection
+from tracin_core.influence.attributor import Attributor, CaptureAttributor
+from tracin_core.influence.signals import Capture
 from tracin_core.influence.tracin import TracIn
 from tracin_core.runs import ProjectionEntry, TargetScale
 from tracin_core.runs.shards import Shard, UnfinishedRun
+from tracin_core.scoring.making import as_projection
 from tracin_core.scoring.reuse import ReusableRun
 from tracin_core.scoring.shard_rows import as_shard, as_value_shard
-from tracin_core.terms import Layers
+from tracin_core.terms import Layers, Split
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
 # A multiple of every usual batch size, so that batches are cut as without shards. With the
@@ -34,6 +38,7 @@ class ShardScorer:
 
     Attributes:
         tracin: The engine with the network and its checkpoints.
+        attributor: The method whose scores are stored beside what the capture pass measures.
         projection: Of the vectors of each layers that are scored; None where they are exact.
         scale: How targets were standardised, for regression.
         shard_examples: Examples that are in memory at a time.
@@ -41,6 +46,7 @@ class ShardScorer:
     """
 
     tracin: TracIn
+    attributor: Attributor
     projection: Mapping[Layers, ProjectionEntry | None]
     scale: TargetScale | None = None
     shard_examples: int = SHARD_EXAMPLES
@@ -107,11 +113,28 @@ class ShardScorer:
             raise GradientError(
                 f"Counting from the {source.split} example {positions[0]}: {error}"
             ) from error
+        scores = self._find_scores(capture, loader, source.split)
         if self.scale is None:
-            return as_shard(capture)
-        return as_value_shard(capture, loader.dataset.targets, self.scale)  # type: ignore[attr-defined]
+            return as_shard(capture, scores)
+        targets = loader.dataset.targets  # type: ignore[attr-defined]
+        return as_value_shard(capture, scores, targets, self.scale)
 
+    def _find_scores(self, capture: Capture, loader: Any, split: Split) -> Mapping[str, Tensor]:
+        """Return the method's scores, from the pass that has been made where they are in it.
 
-def as_projection(entry: ProjectionEntry | None) -> Projection | None:
-    """Return what a run's record means to the engine; None for exact vectors."""
-    return None if entry is None else Projection(dim=entry.dim, seed=entry.seed)
+        Raises:
+            GradientError: If one is not finite or of another shape.
+        """
+        if isinstance(self.attributor, CaptureAttributor):
+            return self.attributor.read_capture(capture)
+        # Test examples have no scores by a method that defines them for train examples.
+        scores = self.attributor.scores(loader) if split == "train" else {}
+        num_examples = capture.losses.shape[1]
+        for name, values in scores.items():
+            if values.shape != (num_examples,) or not bool(values.isfinite().all()):
+                raise GradientError(
+                    f"The attribution method gave the scores {name!r} with the shape "
+                    f"{tuple(values.shape)}; expected {num_examples} finite numbers. Mend the "
+                    "method, or choose another one."
+                )
+        return scores

@@ -1,0 +1,258 @@
+"""A method and a signal that nobody knew are everywhere once they are in their tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from tests.scoring import small_projects
+from tracin_core.cli import main
+from tracin_core.config import Workspace
+from tracin_core.errors import ConfigurationError, GradientError
+from tracin_core.fitting.work_options import WorkOptions
+from tracin_core.influence.attributor import (
+    Attributor,
+    get_method,
+    list_methods,
+    register_attributor,
+    register_temporarily,
+)
+from tracin_core.influence.tracincp import TracInCP
+from tracin_core.reviews.decisions import NewDecision, record_decision
+from tracin_core.reviews.projects import Run, current_run, get_project
+from tracin_core.reviews.queue import fetch_page
+from tracin_core.runs import RunFolder
+from tracin_core.scoring.pipeline import score_project, train_project
+from tracin_core.scoring.rescoring import rescore_project
+from tracin_core.triage.signals import SIGNALS, Signal, choose_default_signal, list_signals
+
+
+class WordCount:
+    """Texts are the more suspect the more words they have."""
+
+    needs = frozenset({"labels"})
+    fitted = 0
+
+    def __init__(self, setup):
+        self._power = setup.options.get("power", 2)
+        self.configuration = {"power": self._power}
+
+    def scores(self, train):
+        counts = torch.cat([(inputs > 0).sum(1) for inputs, _ in train])
+        return {"words_squared": counts.float() ** self._power, "words": counts.float()}
+
+    def influence(self, train, test):
+        raise NotImplementedError
+
+
+class Compared(WordCount):
+    """The same, less the mean of the whole train set."""
+
+    needs = frozenset({"labels", "whole train set"})
+
+    def fit(self, train):
+        type(self).fitted += 1
+        self._mean = super().scores(train)["words"].mean()
+
+    def scores(self, train):
+        return {"above_mean": super().scores(train)["words"] - self._mean}
+
+
+class Broken(WordCount):
+    def scores(self, train):
+        return {"broken": super().scores(train)["words"] / 0}
+
+
+TITLES = {"words_squared": "Words squared", "words": "Words"}
+WORST_LOSS = Signal(
+    name="worst_loss",
+    title="Worst loss",
+    needs=("loss",),
+    compute=lambda signals, rates: signals.loss.astype(np.float64).max(axis=0),
+)
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(SIGNALS, "worst_loss", WORST_LOSS)
+    with (
+        register_temporarily(WordCount, "words", "Word count", scores=TITLES),
+        register_temporarily(
+            Compared, "compared", "Compared", scores={"above_mean": "Words above the mean"}
+        ),
+        register_temporarily(Broken, "broken", "Broken", scores={"broken": "Broken"}),
+    ):
+        yield
+    assert "words" not in list_methods()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("methods")
+    engine, workspace = small_projects.open_workspace(root)
+    project = small_projects.make_texts(engine, wrong=(3, 20))
+    train_project(engine, workspace, project.slug, small_projects.QUICK)
+    engine.dispose()
+    return workspace
+
+
+@pytest.fixture
+def workspace(trained: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("TRACIN_WORKSPACE", str(trained.root))
+    return trained
+
+
+@pytest.fixture
+def scored(toys, engine, workspace):
+    run = score_project(engine, workspace, "weather", WorkOptions(method="words"))
+    return run, RunFolder(workspace.project_folder("weather") / run.folder)
+
+
+def said(app: AppTest) -> str:
+    parts = (app.markdown, app.caption, app.subheader)
+    return "\n".join(str(item.value) for part in parts for item in part).replace("\\", "")
+
+
+def test_its_scores_are_columns_and_its_name_stands_in_the_record(scored):
+    run, folder = scored
+    config = folder.read_config()
+    assert (config.method, config.method_configuration) == ("words", {"power": 2})
+    assert config.scores == ("words_squared", "words")
+    assert (run.config["method"], run.config["method_configuration"]) == ("words", {"power": 2})
+    train, test = (folder.read_all_signals(split) for split in ("train", "test"))
+    assert list(train.scores) == ["words_squared", "words"]
+    # Four words and a number, which is unknown to the encoder or not; the same at each checkpoint.
+    assert (train.scores["words"] == 5).all()
+    assert (train.scores["words_squared"] == 25).all()
+    assert train.scores["words"].shape == train.loss.shape
+    assert test.scores == {}
+    assert list(folder.find_problems()) == []
+
+
+def test_its_scores_and_a_new_signal_rank_the_queue(scored, engine):
+    run, folder = scored
+    assert set(run.signals) == {"words_squared", "words", "mean_loss", "mean_margin", "worst_loss"}
+    assert choose_default_signal(run.signals) == "words_squared"
+    worst = folder.read_all_signals("train").loss.max(axis=0)
+    found = fetch_page(engine, run.id, signal="worst_loss", page_size=3).rows
+    assert [row.position for row in found] == np.argsort(-worst, kind="stable")[:3].tolist()
+    assert found[0].score == pytest.approx(float(worst.max()))
+    assert fetch_page(engine, run.id, signal="words", page_size=1).rows[0].score == 5
+
+
+def test_the_command_line_offers_both(scored, workspace, capsys):
+    assert main(["queue", "weather", "--by", "worst_loss", "--top", "2"]) == 0
+    assert "Worst loss, 60 ranked" in capsys.readouterr().out
+    assert main(["queue", "weather", "--top", "2", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["signal"] == "words_squared"
+    assert main(["queue", "weather", "--by", "self_influence"]) == 2
+    assert "is not ranked by 'self_influence'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["score", "weather", "--help"])
+    assert "tracincp,words,compared,broken" in capsys.readouterr().out
+
+
+def test_the_queue_and_the_example_are_shown_by_it(scored, open_app):
+    app = open_app("queue", project="weather")
+    assert not app.exception
+    assert not app.error
+    box = app.selectbox(key="signal")
+    assert box.value == "words_squared"
+    titles = {"Words squared", "Words", "Mean loss", "Mean negative margin", "Worst loss"}
+    assert set(box.options) == titles
+    box.set_value("worst_loss")
+    app.run()
+    assert not app.exception
+    assert app.query_params["signal"] == "worst_loss"
+    app = open_app("inspect", project="weather")
+    assert not app.exception
+    assert "Score at each checkpoint" in said(app)
+    assert "score 25" in said(app)
+    drawn = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    (course,) = [one for one in drawn if "Words" in {line.get("name") for line in one["data"]}]
+    assert [line["name"] for line in course["data"]] == ["Words squared", "Words"]
+    app = open_app("review", project="weather")
+    assert not app.exception
+    assert "by words squared" in app.expander[0].label
+
+
+def test_a_test_example_without_scores_is_shown_all_the_same(scored, open_app, engine):
+    with engine.connect() as connection:
+        number = connection.exec_driver_sql(
+            "SELECT id FROM example WHERE split = 'test' LIMIT 1"
+        ).scalar()
+    app = open_app("inspect", project="weather", example=str(number))
+    assert not app.exception
+    assert "scores train examples only" in said(app)
+
+
+def relabel(engine, run: Run, position: int) -> None:
+    rows = fetch_page(engine, run.id, signal="mean_loss", page_size=100).rows
+    row = next(one for one in rows if one.position == position)
+    record_decision(
+        engine,
+        NewDecision(
+            example_id=row.example_id,
+            expected_version=row.version,
+            reviewer="ann",
+            action="relabel",
+            new_label=1 - row.given_label,
+        ),
+    )
+
+
+def test_a_rescoring_stays_with_the_method_and_computes_what_has_changed(scored, engine, workspace):
+    run, folder = scored
+    relabel(engine, run, 7)
+    rescored = rescore_project(engine, workspace, "weather")
+    config = RunFolder(workspace.project_folder("weather") / rescored.run.folder).read_config()
+    assert (config.method, config.method_configuration) == ("words", {"power": 2})
+    assert rescored.examples_computed == 1
+    assert config.scoring_hash == folder.read_config().scoring_hash
+
+
+def test_a_method_that_looks_at_all_examples_is_computed_for_all_again(toys, engine, workspace):
+    options = WorkOptions(method="compared")
+    first = score_project(engine, workspace, "weather", options)
+    assert Compared.fitted
+    relabel(engine, first, 11)
+    rescored = rescore_project(engine, workspace, "weather")
+    assert rescored.run.config["num_computed"]["train"] == 60
+
+
+def test_another_method_is_another_run(scored, engine, workspace):
+    of_words, folder = scored
+    plain = score_project(engine, workspace, "weather", WorkOptions())
+    assert plain.key != of_words.key
+    other = RunFolder(workspace.project_folder("weather") / plain.folder)
+    assert other.read_config().scoring_hash != folder.read_config().scoring_hash
+    assert "self_influence" in plain.signals
+    assert choose_default_signal(plain.signals) == "self_influence"
+    assert "words" not in plain.signals
+    assert current_run(engine, get_project(engine, "weather").id).id == plain.id
+
+
+def test_scores_that_are_no_numbers_are_refused(toys, engine, workspace):
+    with pytest.raises(GradientError, match=r"scores 'broken' .* expected \d+ finite numbers"):
+        score_project(engine, workspace, "weather", WorkOptions(method="broken"))
+
+
+def test_an_unknown_method_and_a_name_that_is_taken_are_refused():
+    with pytest.raises(ConfigurationError, match=r"called 'none'.*one of: tracincp"):
+        WorkOptions(method="none")
+    with pytest.raises(ConfigurationError, match="'tracincp' already"):
+        register_attributor("tracincp", "Another", scores={})(WordCount)
+    assert get_method("tracincp").make is TracInCP
+
+
+def test_a_score_without_a_signal_is_a_signal(toys):
+    signals = list_signals()
+    assert signals["words"].title == "Words"
+    assert list(signals)[:2] == ["words_squared", "words"]
+    method: type[Attributor] = WordCount
+    assert get_method("words").make is method
