@@ -9,7 +9,7 @@ import streamlit as st
 
 from tracin_core.errors import NotFoundError
 from tracin_core.reviews.examples import ExampleView, get_example
-from tracin_core.reviews.progress import review_progress
+from tracin_core.reviews.progress import count_reviewed
 from tracin_core.reviews.projects import Project, Run
 from tracin_core.reviews.suspects import draw_next_suspect
 from tracin_core.runs.folder import RunFolder
@@ -118,8 +118,8 @@ def rank_classes(project: Project, run: Run, view: ExampleView) -> list[int]:
 
 def draw_place(project: Project, run: Run, suspect: Suspect | None) -> None:
     """Draw where the suspect stands in the queue, and how far the review is."""
-    progress = review_progress(get_engine(), project.id)
-    done = f"{progress.reviewed:,} of {progress.total:,} reviewed"
+    reviewed, total = count_reviewed(get_engine(), project.id)
+    done = f"{reviewed:,} of {total:,} reviewed"
     if suspect is None:
         st.caption(done)
     elif suspect.rank is None:

@@ -57,7 +57,9 @@ def test_an_unknown_example_is_told(scene, example_id):
 
 
 def test_examples_are_found_by_position_in_the_order_asked(scene):
-    views = find_by_positions(scene.engine, scene.project.id, scene.run.id, "train", [5, 0, 5, 3])
+    views = find_by_positions(
+        scene.engine, scene.project.id, scene.run.id, "train", [5, 0, 5, 3], with_scores=True
+    )
     assert [view.position for view in views] == [5, 0, 5, 3]
     assert [view.scores["mean_loss"].rank for view in views] == [6, 1, 6, 4]
     assert find_by_positions(scene.engine, scene.project.id, None, "test", []) == []

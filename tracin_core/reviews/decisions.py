@@ -16,7 +16,13 @@ from tracin_core.reviews import decision_rules as rules
 from tracin_core.reviews.database import reading, writing
 from tracin_core.reviews.events import effective, version_of
 from tracin_core.reviews.examples import LARGEST_ID
-from tracin_core.reviews.ledger import Decision, decision_in, decisions_after, describe
+from tracin_core.reviews.ledger import (
+    Decision,
+    decision_in,
+    decisions_after,
+    describe,
+    select_decisions,
+)
 from tracin_core.reviews.reviewers import reviewer_in
 from tracin_core.reviews.schema import (
     DecisionRow,
@@ -183,14 +189,17 @@ def last_undoable(engine: Engine, project_id: int, reviewer: str) -> Decision | 
     Undone one after the other, these take a person back through what they did.
     """
     with reading(engine) as connection:
-        decision_id = connection.scalar(
+        newest = (
             select(effective.c.id)
             .join(ReviewerRow, ReviewerRow.id == effective.c.reviewer_id)
             .where(effective.c.project_id == project_id, ReviewerRow.name == reviewer.strip())
             .order_by(effective.c.id.desc())
             .limit(1)
+            .scalar_subquery()
         )
-        return None if decision_id is None else decision_in(connection, decision_id)
+        query = select_decisions().where(DecisionRow.id == newest)
+        row = connection.execute(query).one_or_none()
+        return None if row is None else Decision(**row._mapping)
 
 
 def get_decision(engine: Engine, decision_id: int) -> Decision:

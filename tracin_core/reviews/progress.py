@@ -92,6 +92,24 @@ def review_progress(engine: Engine, project_id: int) -> Progress:
     )
 
 
+def count_reviewed(engine: Engine, project_id: int) -> tuple[int, int]:
+    """Return how many train examples are decided, and how many there are; see `Progress`.
+
+    One statement, for what is drawn after every decision.
+    """
+    is_train = (ExampleRow.project_id == project_id, ExampleRow.split == "train")
+    decided = (
+        select(func.count())
+        .select_from(effective)
+        .join(ExampleRow, ExampleRow.id == effective.c.example_id)
+        .where(effective.c.project_id == project_id, effective.c.action != "skip", *is_train)
+    )
+    total = select(func.count()).where(*is_train)
+    with reading(engine) as connection:
+        row = connection.execute(select(decided.scalar_subquery(), total.scalar_subquery())).one()
+    return row[0], row[1]
+
+
 def class_balance(engine: Engine, project_id: int) -> list[ClassCount]:
     """Return the examples of each class, train split first, classes in their order.
 
