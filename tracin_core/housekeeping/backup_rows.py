@@ -25,6 +25,7 @@ from tracin_core.reviews.schema import (
     ScoringRow,
     UtcDateTime,
 )
+from tracin_core.storable import BROKEN, ZERO, find_text_fault
 
 # Bytes of one row: a text of some megabytes, escaped, or the settings of a project.
 LONGEST_ROW = 64 * 1024 * 1024
@@ -238,11 +239,10 @@ def _number(value: Any) -> float:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise InputError(f"holds {value!r:.80}. Expected a text.")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InputError("holds a broken Unicode character. Expected plain text.") from error
-    if "\x00" in value:
+    fault = find_text_fault(value)
+    if fault == BROKEN:
+        raise InputError("holds a broken Unicode character. Expected plain text.")
+    if fault == ZERO:
         raise InputError("holds a NUL character. Expected plain text.")
     return value
 

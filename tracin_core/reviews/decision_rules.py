@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tracin_core.errors import InvalidDecisionError
 from tracin_core.reviews.events import ACTIONS, SOURCES
 from tracin_core.reviews.ledger import format_value
+from tracin_core.storable import find_text_fault
 
 # Characters of a note: a long paragraph. A note is read in a table, not as a document.
 LONGEST_NOTE = 2000
@@ -80,7 +81,7 @@ def check_note(note: str) -> None:
         raise InvalidDecisionError(
             f"The note has {len(note):,} characters. Expected at most {LONGEST_NOTE:,}: shorten it."
         )
-    if "\x00" in note or any("\ud800" <= one <= "\udfff" for one in note):
+    if find_text_fault(note) is not None:
         raise InvalidDecisionError(
             "The note holds a NUL or a broken Unicode character. Expected plain text: enter it "
             "again."
