@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from tracin_core.errors import NotFoundError
+from tracin_core.reviews.decision_kinds import DECISION_KINDS
 from tracin_core.reviews.examples import ExampleView, get_example
 from tracin_core.reviews.progress import count_reviewed
 from tracin_core.reviews.projects import Project, Run
@@ -131,10 +132,13 @@ def draw_place(project: Project, run: Run, suspect: Suspect | None) -> None:
 
 def draw_keys(project: Project) -> None:
     """Draw the legend of the keyboard."""
-    st.caption(
-        f"Keys: K keep, M take the model’s {_describe_relabelling(project)}, X exclude, "
-        "A ambiguous, S skip, U undo, N write a note (Enter ends it)."
-    )
+    kinds = [
+        f"M take the model’s {_describe_relabelling(project)}"
+        if kind.effect == "correct"
+        else f"{kind.key.upper()} {kind.title.lower()}"
+        for kind in DECISION_KINDS
+    ]
+    st.caption(f"Keys: {', '.join(kinds)}, N write a note (Enter ends it).")
 
 
 def _describe_relabelling(project: Project) -> str:

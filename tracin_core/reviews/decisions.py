@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from tracin_core.errors import InvalidDecisionError, NotFoundError, StaleDecisionError
 from tracin_core.reviews import decision_rules as rules
 from tracin_core.reviews.database import reading, writing
+from tracin_core.reviews.decision_kinds import UNDO
 from tracin_core.reviews.events import effective, version_of
 from tracin_core.reviews.examples import LARGEST_ID
 from tracin_core.reviews.ledger import (
@@ -53,7 +54,7 @@ class NewDecision:
     Attributes:
         expected_version: The version of the example that was on the screen.
         reviewer: Name of the person.
-        action: "keep", "relabel", "exclude", "ambiguous" or "skip".
+        action: The code of a kind of decision: "keep", "relabel", "exclude", "ambiguous", "skip".
         new_label: Class index, for "relabel" only; another one than the given label.
         new_value: For regression in its place: a finite number other than the given value.
         seconds_spent: From the example's appearance to the press.
@@ -157,7 +158,7 @@ def undo_decision(
     rules.check_note(note)
     rules.check_source(source)
     undone = get_decision(engine, decision_id)
-    if undone.action == "undo":
+    if undone.action == UNDO.code:
         raise InvalidDecisionError(
             "This event is an undo, which cannot be undone. Decide about the example again instead."
         )
@@ -169,7 +170,7 @@ def undo_decision(
                 "project_id": example.project_id,
                 "example_id": example.id,
                 "version": example.version + 1,
-                "action": "undo",
+                "action": UNDO.code,
                 "given_label": undone.given_label,
                 "note": note,
                 "undoes": undone.id,

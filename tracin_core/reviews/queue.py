@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Row, Select, select
 
 from tracin_core.errors import InputError, NotFoundError
 from tracin_core.reviews.database import reading, reading_one_state
-from tracin_core.reviews.events import effective
+from tracin_core.reviews.events import DEFERRING, effective
 from tracin_core.reviews.examples import (
     ExampleView,
     ScoreView,
@@ -288,7 +288,7 @@ def _skipped(run: RankedRun, signal: str) -> Select[*tuple[Any, ...]]:
         .where(
             ScoreRow.scoring_id == run.scoring_id,
             ScoreRow.signal == signal,
-            effective.c.action == "skip",
+            effective.c.action.in_(DEFERRING),
         )
         .order_by(effective.c.id)
     )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
-from tracin_core.reviews.events import effective, example_says
+from tracin_core.reviews.events import DEFERRING, effective, example_says
 from tracin_core.reviews.run_rows import RankedRun
 from tracin_core.reviews.schema import ExampleRow, PredictionRow, ScoreRow
 from tracin_core.reviews.totals import remembered_total
@@ -97,7 +97,7 @@ def is_decided() -> ColumnElement[bool]:
 def is_reviewed() -> ColumnElement[bool]:
     """Return the condition that an effective decision other than a skip exists."""
     return exists().where(
-        effective.c.example_id == ScoreRow.example_id, effective.c.action != "skip"
+        effective.c.example_id == ScoreRow.example_id, effective.c.action.not_in(DEFERRING)
     )
 
 
@@ -128,6 +128,10 @@ def count_passing(connection: Connection, run: RankedRun, signal: str, filter: Q
             ),
             isouter=True,
         )
-        .where(effective.c.project_id == run.project_id, effective.c.action != "skip", *conditions)
+        .where(
+            effective.c.project_id == run.project_id,
+            effective.c.action.not_in(DEFERRING),
+            *conditions,
+        )
     ).one()
     return reviewed if filter.status == "reviewed" else total - reviewed

@@ -22,6 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from tracin_core.reviews.decision_kinds import list_codes, sql_condition
+
 # The revision of the newest migration: an up-to-date database is recognised by comparing one
 # row with this, without loading Alembic. A test holds the two equal.
 SCHEMA_REVISION = "0003"
@@ -33,6 +35,11 @@ NAMING_CONVENTION = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+
+# Made from the table of decision kinds, as migrated databases have them; a test holds them equal.
+_UNDOES = sql_condition("action", list_codes("undo"))
+_CORRECTS = sql_condition("action", list_codes("correct"))
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -281,14 +288,12 @@ class DecisionRow(Base):
     __table_args__ = (
         # Two simultaneous decisions carry the same version: the second one fails here.
         UniqueConstraint("example_id", "version"),
-        CheckConstraint(
-            "action IN ('keep', 'relabel', 'exclude', 'ambiguous', 'skip', 'undo')", name="action"
-        ),
+        CheckConstraint(sql_condition("action", list_codes()), name="action"),
         CheckConstraint("version >= 1", name="version"),
-        CheckConstraint("(action = 'undo') = (undoes IS NOT NULL)", name="undoes"),
-        CheckConstraint("new_label IS NULL OR action = 'relabel'", name="new_label"),
+        CheckConstraint(f"({_UNDOES}) = (undoes IS NOT NULL)", name="undoes"),
+        CheckConstraint(f"new_label IS NULL OR {_CORRECTS}", name="new_label"),
         CheckConstraint(
-            "new_value IS NULL OR (action = 'relabel' AND new_label IS NULL)", name="new_value"
+            f"new_value IS NULL OR ({_CORRECTS} AND new_label IS NULL)", name="new_value"
         ),
         # Partial, so that it holds the undone decisions only and stays small to look up.
         Index(
