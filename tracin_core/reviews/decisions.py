@@ -31,6 +31,7 @@ from tracin_core.reviews.schema import (
     ProjectRow,
     ReviewerRow,
     RunRow,
+    is_shown,
     utc_now,
 )
 
@@ -239,7 +240,7 @@ def _lock_example(connection: Connection, example_id: int) -> Row[*tuple[Any, ..
                 version_of(ExampleRow.id).label("version"),
             )
             .join(ProjectRow, ProjectRow.id == ExampleRow.project_id)
-            .where(ExampleRow.id == example_id, ~ProjectRow.deleting)
+            .where(ExampleRow.id == example_id, is_shown)
         ).one_or_none()
         if row is not None:
             return row

@@ -18,7 +18,14 @@ from tracin_core.reviews.events import (
     version_of,
 )
 from tracin_core.reviews.run_rows import scoring_of
-from tracin_core.reviews.schema import ExampleRow, PredictionRow, ProjectRow, RunRow, ScoreRow
+from tracin_core.reviews.schema import (
+    ExampleRow,
+    PredictionRow,
+    ProjectRow,
+    RunRow,
+    ScoreRow,
+    is_shown,
+)
 from tracin_core.terms import Split
 
 # Values in one IN (...); SQLite allows 32,766 parameters a statement, older builds 999.
@@ -156,7 +163,7 @@ def media_location(engine: Engine, example_id: int) -> tuple[str, str] | None:
         row = connection.execute(
             select(ProjectRow.slug, ExampleRow.media_path)
             .join(ExampleRow, ExampleRow.project_id == ProjectRow.id)
-            .where(ExampleRow.id == int(example_id), ExampleRow.media_path.is_not(None))
+            .where(ExampleRow.id == int(example_id), ExampleRow.media_path.is_not(None), is_shown)
         ).one_or_none()
     return None if row is None else (row.slug, str(row.media_path))
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, func, sel
 
 from tracin_core.errors import NotFoundError
 from tracin_core.reviews.database import reading
-from tracin_core.reviews.schema import CheckpointRow, ProjectRow, RunRow
+from tracin_core.reviews.schema import SHOWN, CheckpointRow, ProjectRow, RunRow
 
 # An id that no run and no scoring has; None would become IS NULL, which no index answers.
 NO_RUN = 0
@@ -101,13 +101,13 @@ def ranked_run_in(connection: Connection, run_id: int) -> RankedRun:
 
 
 def _select_runs() -> Select[*tuple[Any, ...]]:
-    return select(*RunRow.__table__.c, ProjectRow.deleting).join(
+    return select(*RunRow.__table__.c, ProjectRow.state.label("project_state")).join(
         ProjectRow, ProjectRow.id == RunRow.project_id
     )
 
 
 def _check_shown(row: Row[*tuple[Any, ...]] | None, run_id: int) -> Row[*tuple[Any, ...]]:
-    if row is None or row.deleting:
+    if row is None or row.project_state != SHOWN:
         raise NotFoundError(f"Found no run with id {run_id}. Open the project's current run.")
     return row
 
