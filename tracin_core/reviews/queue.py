@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Select, select
 
-from tracin_core.errors import InputError, NotFoundError
+from tracin_core.errors import NotFoundError
 from tracin_core.reviews.database import reading, reading_one_state
 from tracin_core.reviews.events import DEFERRING, effective
 from tracin_core.reviews.examples import (
@@ -23,6 +23,7 @@ from tracin_core.reviews.examples import (
     percentile_of,
     scores_of,
 )
+from tracin_core.reviews.paging import Page, count_rows_before
 from tracin_core.reviews.queue_filter import (
     QueueFilter,
     count_passing,
@@ -36,7 +37,6 @@ __all__ = [
     "SIGNALS",
     "QueueFilter",
     "QueueRow",
-    "QueuePage",
     "fetch_page",
     "next_suspect",
     "adjacent",
@@ -50,7 +50,6 @@ SIGNALS: dict[str, str] = {
     "mean_margin": "Mean negative margin",
     "mean_residual": "Mean absolute residual",
 }
-LARGEST_PAGE = 1000  # rows; more than a screen can show
 EVERYTHING = QueueFilter()
 # The walk along the ranking jumps about in the table of examples; in the table's own order the
 # same test took a sixth of the time (1,000,000 texts). So where few examples pass, and the walk
@@ -93,14 +92,6 @@ class QueueRow:
     source_place: str | None = None
 
 
-@dataclass(frozen=True)
-class QueuePage:
-    """Rows of one page, and how many the filter lets through in all."""
-
-    rows: list[QueueRow]
-    total: int
-
-
 def fetch_page(
     engine: Engine,
     run_id: int,
@@ -109,33 +100,28 @@ def fetch_page(
     filter: QueueFilter = EVERYTHING,
     page: int = 1,
     page_size: int = 50,
-) -> QueuePage:
+) -> Page[QueueRow]:
     """Return one page of the queue, most suspect first; past the end it has no rows.
 
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal.
         InputError: If the page number or size is impossible.
     """
-    if page < 1 or not 1 <= page_size <= LARGEST_PAGE:
-        raise InputError(
-            f"Found page {page} of {page_size} rows. Expected a page from 1 and 1 to "
-            f"{LARGEST_PAGE} rows: go to the first page."
-        )
-    first = (page - 1) * page_size
+    first = count_rows_before(page, page_size)
     with reading_one_state(engine) as connection:
         run = _ranked_run(connection, run_id, signal)
         total = count_passing(connection, run, signal, filter)
         if first >= total:
-            return QueuePage([], total)
+            return Page([], total)
         if filter == EVERYTHING:
             query = _ranking(run, signal).where(ScoreRow.rank > first).limit(page_size)
         else:
             query = _ranking(run, signal).where(*filter_conditions(connection, run, filter))
             if total <= RARE and (first + page_size) * PROBE_COST > total:
                 found = _rank_all(connection, run, signal, query)
-                return QueuePage(_rows(connection, run, found[first : first + page_size]), total)
+                return Page(_rows(connection, run, found[first : first + page_size]), total)
             query = query.limit(page_size).offset(first)
-        return QueuePage(_rows(connection, run, connection.execute(query).all()), total)
+        return Page(_rows(connection, run, connection.execute(query).all()), total)
 
 
 def next_suspect(
