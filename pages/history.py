@@ -7,7 +7,8 @@ import math
 import streamlit as st
 
 from tracin_core.numerals import counted
-from tracin_core.reviews.history import HistoryPage, fetch_history
+from tracin_core.reviews.history import HistoryRow, fetch_history
+from tracin_core.reviews.paging import Page
 from ui.components.cards import show_cards
 from ui.decisions import draw_message, undo
 from ui.exports import draw_export
@@ -18,7 +19,7 @@ from ui.session import get_engine, require_project
 PAGE_SIZE = 50
 
 
-def read_page(project_id: int, view: HistoryView, page: int) -> HistoryPage:
+def read_page(project_id: int, view: HistoryView, page: int) -> Page[HistoryRow]:
     return fetch_history(
         get_engine(),
         project_id,

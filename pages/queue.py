@@ -7,7 +7,8 @@ import math
 import streamlit as st
 
 from tracin_core.numerals import counted
-from tracin_core.reviews.queue import QueuePage, fetch_page
+from tracin_core.reviews.paging import Page
+from tracin_core.reviews.queue import QueueRow, fetch_page
 from ui.components.cards import show_cards
 from ui.filters import QueueView, draw_filters, review_address
 from ui.galleries import queue_card
@@ -20,7 +21,7 @@ PAGE_SIZE = 50
 _THUMBNAIL = 64  # CSS pixels
 
 
-def read_page(run_id: int, view: QueueView, page: int) -> QueuePage:
+def read_page(run_id: int, view: QueueView, page: int) -> Page[QueueRow]:
     return fetch_page(
         get_engine(),
         run_id,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tracin_core.numerals import value_text
+from tracin_core.reviews.decision_kinds import DECISION_KINDS, KEEP, RELABEL, DecisionKind
+from tracin_core.reviews.events import UNDECIDED
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
 from ui.decisions import Verdict
@@ -53,20 +55,13 @@ def list_verdicts(project: Project, view: ExampleView, opponents_label: int | No
         view: The example.
         opponents_label: The label most of its opponents carry, where that says something new.
     """
-    given = name_given(project, view)
-    keep = Verdict(action="keep", sentence=f"{given} kept")
-    choices = [Choice(name="keep", label="Keep", key="k", verdict=keep)]
-    if is_regression(project):
-        choices += _suggest_value(project, view)
-    else:
-        choices += _suggest_labels(project, view, opponents_label)
-    exclude = Verdict(action="exclude", sentence=f"{given} excluded")
-    choices.append(Choice(name="exclude", label="Exclude", key="x", verdict=exclude))
-    unsure = Verdict(action="ambiguous", sentence=f"{given} marked ambiguous")
-    choices.append(Choice(name="ambiguous", label="Ambiguous", key="a", verdict=unsure))
-    if view.status in ("pending", "skipped"):
-        skip = Verdict(action="skip", sentence="skipped; it comes again at the end")
-        choices.append(Choice(name="skip", label="Skip", key="s", verdict=skip))
+    choices: list[Choice] = []
+    for kind in DECISION_KINDS:
+        if kind.effect == "correct":
+            choices += _suggest(project, view, opponents_label)
+        elif kind.effect != "undo" and (kind.effect != "defer" or view.status in UNDECIDED):
+            verdict = _decide_as(kind, project, view)
+            choices.append(Choice(name=kind.code, label=kind.title, key=kind.key, verdict=verdict))
     return choices
 
 
@@ -103,7 +98,11 @@ def explain_idle_keys(
     reasons = {
         "m": _explain_model_key(project, view, given),
         "o": _explain_opponents_key(project, view, given, opponents_label),
-        "s": "S does nothing here: the example has been decided already.",
+    }
+    reasons |= {
+        kind.key: f"{kind.key.upper()} does nothing here: the example has been decided already."
+        for kind in DECISION_KINDS
+        if kind.effect == "defer"
     }
     if not is_regression(project):
         keys = [choice.key for choice in choices if choice.name.startswith("class-")]
@@ -141,25 +140,37 @@ def _explain_opponents_key(
 
 def relabel(project: Project, view: ExampleView, label: int) -> Verdict:
     """Return the verdict that the example belongs to another class."""
-    name = name_label(project, label, None)
-    sentence = f"{name_given(project, view)} relabelled to {name}"
-    return Verdict(action="relabel", new_label=label, sentence=sentence)
+    new = name_label(project, label, None)
+    sentence = RELABEL.recorded.format(given=name_given(project, view), new=new)
+    return Verdict(action=RELABEL.code, new_label=label, sentence=sentence)
 
 
 def revalue(project: Project, view: ExampleView, value: float) -> Verdict:
     """Return the verdict that the example's number is another one."""
     if value == view.given_value:
-        return Verdict(action="keep", sentence=f"{name_given(project, view)} kept")
+        return _decide_as(KEEP, project, view)
     sentence = f"{name_given(project, view)} changed to {value_text(value)}"
-    return Verdict(action="relabel", new_value=value, sentence=sentence)
+    return Verdict(action=RELABEL.code, new_value=value, sentence=sentence)
+
+
+def _decide_as(kind: DecisionKind, project: Project, view: ExampleView) -> Verdict:
+    """Return the verdict of a kind that needs no new answer."""
+    sentence = kind.recorded.format(given=name_given(project, view), new="")
+    return Verdict(action=kind.code, sentence=sentence)
 
 
 def _class_choice(project: Project, view: ExampleView, label: int, key: str) -> Choice:
     words, verdict = _short_name(project, label), relabel(project, view, label)
     if label == view.given_label:
-        keep = Verdict(action="keep", sentence=f"{name_given(project, view)} kept")
-        words, verdict = f"{words} (given)", keep
+        words, verdict = f"{words} (given)", _decide_as(KEEP, project, view)
     return Choice(name=f"class-{label}", label=words, key=key, verdict=verdict)
+
+
+def _suggest(project: Project, view: ExampleView, opponents_label: int | None) -> list[Choice]:
+    """Return the answers of the model and the opponents that are not the given one."""
+    if is_regression(project):
+        return _suggest_value(project, view)
+    return _suggest_labels(project, view, opponents_label)
 
 
 def _suggest_labels(

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import streamlit as st
 
 from tracin_core.numerals import value_text
+from tracin_core.reviews.decision_kinds import DECISION_KINDS, KEEP, UNDO
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
 from ui.choices import (
@@ -36,7 +37,7 @@ from ui.plain_text import escape_markdown
 _NOTE = Field(label="Note", key="n")
 # The minus of a negative number begins it as well as a digit does.
 _VALUE = Field(label="New value", key="v", begun_by="0123456789-")
-_UNDO_KEY = "u"
+_MODEL_KEY, _OPPONENTS_KEY = "m", "o"
 _MAX_NOTE = 500  # characters
 
 
@@ -81,7 +82,7 @@ def draw_undo(project: Project) -> None:
     """Draw the button that takes back this reviewer's last decision in the project."""
     last = offer_undo(project.id)
     st.button(
-        _with_key("Undo", _UNDO_KEY),
+        _with_key(UNDO.title, UNDO.key),
         key=f"undo-{last}",  # a second press for the same decision is another button's
         on_click=undo_shown,
         args=(project.id, last),
@@ -104,9 +105,10 @@ def _watch(
     verdicts = {choice.key: choice.verdict for choice in choices}
     fields = [_NOTE, _VALUE] if is_regression(project) else [_NOTE]
     digits = "" if is_regression(project) else "0123456789"
+    own = {kind.key for kind in DECISION_KINDS if kind.key and kind != UNDO}
 
     def act(press: Press) -> None:
-        if press.key == _UNDO_KEY:
+        if press.key == UNDO.key:
             undo_last(project.id)
         elif press.key in verdicts and press.example_id is not None and press.version is not None:
             decide(press.example_id, press.version, verdicts[press.key])
@@ -114,11 +116,11 @@ def _watch(
             explain_idle(reasons[press.key])
 
     watch_keys(
-        [*sorted({*f"kmoxas{digits}"}), _UNDO_KEY],
+        [*sorted({*own, _MODEL_KEY, _OPPONENTS_KEY, *digits}), UNDO.key],
         act,
         key="review-keys",
         watched=watched,
-        always_on=[_UNDO_KEY],
+        always_on=[UNDO.key],
         fields=fields,
     )
 
@@ -127,7 +129,7 @@ def _draw_buttons(choices: list[Choice], view: ExampleView) -> None:
     # Close together, so that ten classes and the verdicts stay in one line each.
     with st.container(horizontal=True, gap="xsmall"):
         for choice in choices:
-            primary = choice.name == "keep"
+            primary = choice.name == KEEP.code
             st.button(
                 _with_key(choice.label, choice.key, primary=primary),
                 key=f"{choice.name}-{view.id}-{view.version}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from tracin_core.numerals import residual_text
+from tracin_core.reviews.decision_kinds import PENDING, list_states
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
 from ui.components.example import show_example
@@ -73,9 +74,9 @@ def draw_labels(project: Project, view: ExampleView) -> None:
         if differs:
             chance = escape_markdown(percent(view.given_probability))
             st.badge(f"given label’s probability {chance}", color="gray")
-        if view.status != "pending":
+        if view.status != PENDING:
             label = ""
-            if view.status == "relabeled":
+            if view.status in list_states("correct"):
                 label = " " + escape_markdown(name_current(project, view))
             st.badge(f"{STATUS_WORDS[view.status]}{label}", color="violet")
 

@@ -10,7 +10,7 @@ import streamlit as st
 
 from tracin_core.numerals import value_text
 from tracin_core.reviews.examples import find_by_positions
-from tracin_core.reviews.progress import review_progress
+from tracin_core.reviews.progress import count_reviewed
 from tracin_core.reviews.projects import Project
 from ui.components.cards import CardField
 from ui.plain_text import shorten
@@ -79,7 +79,8 @@ def read_spreads(project: Project) -> Mapping[str, float]:
     """Return the standard deviation of each numeric column over a sample of the train rows."""
     if project.kind != "table":
         return {}
-    return _measure_spreads(project.id, review_progress(get_engine(), project.id).total)
+    _, total = count_reviewed(get_engine(), project.id)
+    return _measure_spreads(project.id, total)
 
 
 @st.cache_data(show_spinner=False, max_entries=32)

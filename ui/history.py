@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from tracin_core.reviews.decision_kinds import list_codes
 from tracin_core.reviews.history import HistoryRow
 from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.projects import Project
@@ -89,7 +90,7 @@ def history_card(project: Project, row: HistoryRow) -> Card:
 def describe_event(project: Project, row: HistoryRow) -> str:
     """Return what the event did to which label, in words."""
     given = name_given(project, row)
-    if row.action == "relabel":
+    if row.action in list_codes("correct"):
         return f"{given} → {name_label(project, row.new_label, row.new_value)}"
     return f"{ACTION_WORDS[row.action]} ({given})"
 

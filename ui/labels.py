@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracin_core.numerals import residual_text, value_text
+from tracin_core.reviews.decision_kinds import PENDING, list_states
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.history import HistoryRow
 from tracin_core.reviews.projects import Project
@@ -64,9 +65,9 @@ def predicted_tag(project: Project, example: Reviewed) -> Tag:
 
 def status_tags(project: Project, example: Reviewed) -> tuple[Tag, ...]:
     """Return what has been decided, or nothing while nothing has been."""
-    if example.status == "pending":
+    if example.status == PENDING:
         return ()
     word = STATUS_WORDS[example.status]
-    if example.status == "relabeled":
+    if example.status in list_states("correct"):
         word = f"{word} {name_current(project, example)}"
     return (Tag(text=word, tone="decided"),)

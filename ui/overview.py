@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from tracin_core.numerals import counted, value_text
+from tracin_core.reviews.decision_kinds import PENDING, list_states
 from tracin_core.reviews.progress import Progress
 from tracin_core.reviews.projects import Project, Run
 from tracin_core.runs.config import CheckpointEntry, name_last_layer
@@ -19,12 +20,10 @@ from ui.plain_text import shorten
 from ui.session import run_folder
 from ui.wording import STATUS_WORDS, duration, moment_text, percent
 
-_DECIDED = ("kept", "relabeled", "excluded", "ambiguous")
-
 
 def count_decided(progress: Progress) -> int:
     """Return how many train examples have a verdict; a skipped one has none yet."""
-    return sum(progress.by_status.get(status, 0) for status in _DECIDED)
+    return progress.reviewed
 
 
 def summarize(project: Project, run: Run, progress: Progress) -> None:
@@ -37,7 +36,7 @@ def summarize(project: Project, run: Run, progress: Progress) -> None:
         st.metric("Reviewed", f"{decided:,}", border=True)
         st.metric(
             "Relabelled or excluded",
-            f"{progress.by_status.get('relabeled', 0) + progress.by_status.get('excluded', 0):,}",
+            f"{sum(progress.by_status[one] for one in list_states('correct', 'exclude')):,}",
             border=True,
         )
         st.metric("Median time a decision", pace, border=True)
@@ -78,7 +77,7 @@ def draw_next_step(progress: Progress) -> bool:
     states = [
         f"{count:,} {STATUS_WORDS[status].lower()}"
         for status, count in progress.by_status.items()
-        if count and status != "pending"
+        if count and status != PENDING
     ]
     share = decided / progress.total if progress.total else 0.0
     st.progress(share, text=f"{decided:,} of {progress.total:,} reviewed ({percent(share)})")

@@ -11,6 +11,7 @@ from tracin_core.fitting.trainings import TrainingInfo, find_newest, list_traini
 from tracin_core.jobs.launching import start_job
 from tracin_core.models.own import needs_consent
 from tracin_core.numerals import counted
+from tracin_core.reviews.decision_kinds import list_states
 from tracin_core.reviews.jobs import Job, active_job, list_jobs
 from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.projects import Project, Run, current_run
@@ -93,7 +94,10 @@ def start_work(project: Project, kind: str, options: Mapping[str, Any]) -> None:
 def draw_rescoring(project: Project, run: Run) -> None:
     """Draw the way to bring the scores up to the decisions and to examples that came later."""
     progress = review_progress(get_engine(), project.id)
-    relabelled, excluded = (progress.by_status.get(one, 0) for one in ("relabeled", "excluded"))
+    relabelled, excluded = (
+        sum(progress.by_status[state] for state in list_states(effect))
+        for effect in ("correct", "exclude")
+    )
     unranked = count_unranked(project, run)
     st.subheader("After your decisions", anchor=False)
     if unranked:

@@ -8,8 +8,9 @@ import numpy as np
 import streamlit as st
 
 from tracin_core.errors import NotFoundError
+from tracin_core.reviews.decision_kinds import DECISION_KINDS
 from tracin_core.reviews.examples import ExampleView, get_example
-from tracin_core.reviews.progress import review_progress
+from tracin_core.reviews.progress import count_reviewed
 from tracin_core.reviews.projects import Project, Run
 from tracin_core.reviews.suspects import draw_next_suspect
 from tracin_core.runs.folder import RunFolder
@@ -118,8 +119,8 @@ def rank_classes(project: Project, run: Run, view: ExampleView) -> list[int]:
 
 def draw_place(project: Project, run: Run, suspect: Suspect | None) -> None:
     """Draw where the suspect stands in the queue, and how far the review is."""
-    progress = review_progress(get_engine(), project.id)
-    done = f"{progress.reviewed:,} of {progress.total:,} reviewed"
+    reviewed, total = count_reviewed(get_engine(), project.id)
+    done = f"{reviewed:,} of {total:,} reviewed"
     if suspect is None:
         st.caption(done)
     elif suspect.rank is None:
@@ -131,10 +132,13 @@ def draw_place(project: Project, run: Run, suspect: Suspect | None) -> None:
 
 def draw_keys(project: Project) -> None:
     """Draw the legend of the keyboard."""
-    st.caption(
-        f"Keys: K keep, M take the model’s {_describe_relabelling(project)}, X exclude, "
-        "A ambiguous, S skip, U undo, N write a note (Enter ends it)."
-    )
+    kinds = [
+        f"M take the model’s {_describe_relabelling(project)}"
+        if kind.effect == "correct"
+        else f"{kind.key.upper()} {kind.title.lower()}"
+        for kind in DECISION_KINDS
+    ]
+    st.caption(f"Keys: {', '.join(kinds)}, N write a note (Enter ends it).")
 
 
 def _describe_relabelling(project: Project) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from tracin_core.fitting.trainings import TrainingInfo
 from tracin_core.influence.attributor import DEFAULT_METHOD
+from tracin_core.reviews.decision_kinds import list_codes
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.history import HistoryRow, fetch_history
 from tracin_core.reviews.jobs import list_jobs
@@ -44,7 +45,7 @@ def _list_changes(project: Project) -> list[HistoryRow]:
         page = fetch_history(
             get_engine(),
             project.id,
-            actions=("relabel", "undo"),
+            actions=list_codes("correct", "undo"),
             page=len(found) // _PAGE + 1,
             page_size=_PAGE,
         )

@@ -5,27 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from tracin_core.reviews.decision_kinds import DECISION_KINDS, PENDING
 from ui.plain_text import isolate, shorten
 
 _NAME_LENGTH = 60  # characters of a class name
 
-STATUS_WORDS = {
-    "pending": "To review",
-    "kept": "Kept",
-    "relabeled": "Relabelled",
-    "excluded": "Excluded",
-    "ambiguous": "Ambiguous",
-    "skipped": "Skipped",
+STATUS_WORDS = {PENDING: "To review"} | {
+    kind.state: kind.state_title for kind in DECISION_KINDS if kind.state
 }
-
-ACTION_WORDS = {
-    "keep": "Keep",
-    "relabel": "Relabel",
-    "exclude": "Exclude",
-    "ambiguous": "Ambiguous",
-    "skip": "Skip",
-    "undo": "Undo",
-}
+ACTION_WORDS = {kind.code: kind.title for kind in DECISION_KINDS}
 
 KIND_WORDS = {"image": "Images", "text": "Texts", "table": "Table"}
 

@@ -21,7 +21,7 @@ from tracin_core.reviews.database import open_database
 from tracin_core.reviews.decisions import undo_decision
 from tracin_core.reviews.deleting import list_hidden_projects
 from tracin_core.reviews.history import fetch_history
-from tracin_core.reviews.projects import list_projects
+from tracin_core.reviews.projects import get_project, list_projects
 
 Table = list[list[Any]]
 Change = Callable[[Table], Table]
@@ -188,6 +188,40 @@ def test_what_no_program_wrote_is_refused_by_name(scene, engine, place, table, c
     assert list_hidden_projects(engine) == []
     folder = place.root / "projects"
     assert not folder.exists() or list(folder.iterdir()) == []
+
+
+def as_before_states(deleting: Any) -> Change:
+    """A project's row as versions wrote it that hid projects by their names."""
+
+    def change(rows: Table) -> Table:
+        names, values = rows
+        row = dict(zip(names, values, strict=True))
+        assert (row.pop("state"), row.pop("handed_to")) == ("shown", None)
+        row["deleting"] = deleting
+        return [list(row), list(row.values())]
+
+    return change
+
+
+def test_a_backup_of_a_version_without_states_is_restored(scene, engine, place):
+    restore_changed(scene, place, "project", as_before_states(False))
+    assert get_project(engine, "again").title == scene.project.title
+    assert list_hidden_projects(engine) == []
+
+
+def test_a_backup_of_a_project_that_was_being_deleted_is_refused(scene, place):
+    with pytest.raises(InputError, match=r"column deleting, holds True\. Expected False"):
+        restore_changed(scene, place, "project", as_before_states(True))
+
+
+def test_what_a_backup_says_of_its_state_hides_nothing(scene, engine, place):
+    def hide(rows: Table) -> Table:
+        names, values = rows
+        row = dict(zip(names, values, strict=True)) | {"state": "deleting", "handed_to": 1}
+        return [list(row), list(row.values())]
+
+    restore_changed(scene, place, "project", hide)
+    assert get_project(engine, "again").title == scene.project.title
 
 
 def test_a_table_of_a_newer_version_is_not_left_out_without_a_word(scene, place, tmp_path):

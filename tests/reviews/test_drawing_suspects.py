@@ -86,3 +86,19 @@ def test_what_was_decided_since_is_told_oldest_first(scene: Scene) -> None:
     assert told.startswith("ann kept the label 'cat'")
     assert "; then bob excluded it" in told
     assert describe_since(scene.engine, view, 2) == ""
+
+
+def test_the_following_suspect_is_the_one_that_comes_next(scene: Scene) -> None:
+    """Also where it was skipped: its picture is fetched while the first one is decided."""
+    scene.decide(scene.by_rank(2), "skip")
+    scene.decide(scene.by_rank(1), "skip")
+    for rank in (4, 5, 6):
+        scene.decide(scene.by_rank(rank), "keep")
+    for expected in ([3, 2], [2, 1], [1, None]):
+        drawn = draw_next_suspect(scene.engine, scene.run.id)
+        assert drawn is not None
+        following = None if drawn.following is None else drawn.following.rank
+        assert [drawn.row.rank, following] == expected
+        assert drawn.view.scores["self_influence"].rank == drawn.row.rank
+        scene.decide(drawn.view.id, "keep")
+    assert draw_next_suspect(scene.engine, scene.run.id) is None

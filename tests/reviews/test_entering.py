@@ -60,7 +60,7 @@ def test_a_project_is_unseen_until_all_its_examples_are_there(engine, small_chun
     seen = []
 
     def look(number):
-        hidden = [name for _, name in list_hidden_projects(engine)]
+        hidden = list_hidden_projects(engine)
         seen.append((number, list_projects(engine), len(hidden)))
 
     found = enter_project(engine, project(), [*examples(9), *examples(3, split="test")], look)
@@ -144,31 +144,34 @@ def test_a_stop_after_the_decision_completes_the_growth(engine, small_chunks, mo
     assert get_project(engine, "grown").settings == {"imports": [1, 2]}
 
 
-def hide_as(engine, name, count=3):
+def hide_as(engine, name, state, handed_to=None, count=3):
     """Enter what a killed import leaves: a hidden project of such a name."""
     left = enter_project(engine, project("left"), examples(count + 50, 50))
     with writing(engine) as connection:
         connection.execute(
-            update(ProjectRow).where(ProjectRow.id == left.id).values(slug=name, deleting=True)
+            update(ProjectRow)
+            .where(ProjectRow.id == left.id)
+            .values(slug=name, state=state, handed_to=handed_to)
         )
 
 
 def test_what_killed_imports_left_is_settled(engine):
     found = enter_project(engine, project(), examples(50))
-    hide_as(engine, "grown#entering-1a")
-    hide_as(engine, "grown2#entering-1a")
-    hide_as(engine, "grown#7")
+    hide_as(engine, "grown", "entering")
+    hide_as(engine, "grown2", "entering")
+    hide_as(engine, "grown", "deleting")
     settle_entries(engine, "grown")
-    assert [name for _, name in list_hidden_projects(engine)] == ["grown2#entering-1a", "grown#7"]
+    hidden = [(one.slug, one.state) for one in list_hidden_projects(engine)]
+    assert hidden == [("grown2", "entering"), ("grown", "deleting")]
     assert len(read_keys(engine, found.id)) == 50
-    hide_as(engine, f"grown#grown-{found.id}-1a")
+    hide_as(engine, "grown", "growing", found.id)
     settle_entries(engine, "grown")
     assert len(read_keys(engine, found.id)) == 53
 
 
 def test_the_rest_of_a_growth_goes_with_its_project(engine):
     found = enter_project(engine, project(), examples(5))
-    hide_as(engine, f"grown#grown-{found.id}-1a")
+    hide_as(engine, "grown", "growing", found.id)
     delete_project(engine, found.id)
     again = enter_project(engine, project(), examples(4))
     settle_entries(engine, "grown")

@@ -7,6 +7,7 @@ import pytest
 
 from tests.reviews.builders import build_scene
 from tracin_core.errors import NotFoundError
+from tracin_core.reviews.deleting import hide_project
 from tracin_core.reviews.examples import (
     find_by_positions,
     get_example,
@@ -57,7 +58,9 @@ def test_an_unknown_example_is_told(scene, example_id):
 
 
 def test_examples_are_found_by_position_in_the_order_asked(scene):
-    views = find_by_positions(scene.engine, scene.project.id, scene.run.id, "train", [5, 0, 5, 3])
+    views = find_by_positions(
+        scene.engine, scene.project.id, scene.run.id, "train", [5, 0, 5, 3], with_scores=True
+    )
     assert [view.position for view in views] == [5, 0, 5, 3]
     assert [view.scores["mean_loss"].rank for view in views] == [6, 1, 6, 4]
     assert find_by_positions(scene.engine, scene.project.id, None, "test", []) == []
@@ -91,6 +94,9 @@ def test_media_are_looked_up_by_id(engine):
     assert media_location(engine, texts.train_ids[1]) is None
     for unknown in (0, -5, 10**30):
         assert media_location(engine, unknown) is None
+    # A new project of the same name has another project's folder.
+    hide_project(engine, images.project.id)
+    assert media_location(engine, images.train_ids[1]) is None
 
 
 def test_percentiles_go_from_one_hundred_down():

@@ -14,6 +14,7 @@ from tracin_core.reviews.history import (
     label_confusion,
     review_progress,
 )
+from tracin_core.reviews.progress import count_reviewed
 
 
 def ids(scene, **choice):
@@ -86,12 +87,14 @@ def test_progress_counts_the_train_split_by_state(scene):
     assert (progress.total, progress.decisions, progress.reviewed) == (6, 4, 1)
     assert list(progress.reviewers.items()) == [("ann", 3), ("bob", 1)]
     assert progress.seconds_median == 2.0
+    assert count_reviewed(scene.engine, scene.project.id) == (1, 6)
 
 
 def test_progress_of_an_untouched_or_unknown_project_is_nothing(scene):
     progress = review_progress(scene.engine, scene.project.id)
     assert (progress.decisions, progress.reviewers, progress.seconds_median) == (0, {}, None)
     assert review_progress(scene.engine, 999).total == 0
+    assert count_reviewed(scene.engine, 999) == (0, 0)
 
 
 def test_class_balance_moves_with_the_decisions(scene):

@@ -19,7 +19,9 @@ from tests.reviews.conftest import new_postgresql_database
 from tracin_core.errors import JobError
 from tracin_core.reviews.database import migrations_folder, open_database, writing
 from tracin_core.reviews.decisions import NewDecision, record_decision, undo_decision
+from tracin_core.reviews.deleting import finish_deletions, list_hidden_projects
 from tracin_core.reviews.examples import get_example
+from tracin_core.reviews.grow import stream_answers
 from tracin_core.reviews.history import fetch_history, review_progress
 from tracin_core.reviews.jobs import create_job, list_jobs
 from tracin_core.reviews.projects import (
@@ -28,10 +30,12 @@ from tracin_core.reviews.projects import (
     current_run,
     get_project,
     get_run,
+    list_projects,
     register_run,
 )
 from tracin_core.reviews.queue import QueueFilter, fetch_page
 from tracin_core.reviews.schema import SCHEMA_REVISION, Base
+from tracin_core.reviews.unseen import settle_entries
 
 # What the first version of the program wrote: two projects; two runs of one, of which the second
 # is shown; five events of three examples; a finished and an active job.
@@ -252,6 +256,85 @@ def test_examples_of_the_second_revision_have_no_place_and_new_ones_can(old):
     assert [row[:10] for row in rows[:-1]] == before
     assert [row[-1] for row in rows] == [None] * 4 + ["pets.csv, row 7"]
     engine.dispose()
+
+
+# As the third revision hid projects: the suffix said what was being done.
+HIDDEN = """
+INSERT INTO project (id, slug, title, kind, classes, description, created_at, deleting) VALUES
+  (11, 'pets#11', 'Gone', 'text', '["a", "b"]', '', '2026-01-07 10:00:00', TRUE),
+  (12, 'pets#entering-0a1b2c3d', 'Came', 'text', '["a", "b"]', '', '2026-01-07 10:00:00', TRUE),
+  (13, 'empty#grown-2-0a1b2c3d', 'Grew', 'text', '["a", "b"]', '', '2026-01-07 10:00:00', TRUE),
+  (14, 'back#restoring-0a1b2c3d', 'Back', 'text', '["a", "b"]', '', '2026-01-07 10:00:00', TRUE),
+  (15, 'odd#7', 'Odd', 'text', '["a", "b"]', '', '2026-01-07 10:00:00', TRUE);
+INSERT INTO example (id, project_id, key, split, position, given_label, text) VALUES
+  (21, 11, 'a', 'train', 0, 0, 'x'), (23, 13, 'b', 'train', 0, 1, 'y');
+INSERT INTO decision (id, project_id, example_id, version, reviewer_id, action, given_label,
+  note, created_at, source) VALUES
+  (31, 11, 21, 1, 1, 'keep', 0, '', '2026-01-07 11:00:00', 'queue')
+"""
+
+
+@pytest.fixture
+def migrated_hidden(old):
+    """A database of the third revision with hidden projects of every sort, at the newest one."""
+    url = old[0]
+    upgrade(url, "0003")
+    engine = create_engine(make_url(url).set(drivername=driver_of(url)))
+    with engine.begin() as connection:
+        for statement in HIDDEN.split(";\n"):
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    engine = open_database(url)
+    yield engine
+    engine.dispose()
+
+
+def test_hidden_projects_of_the_third_revision_have_their_names_and_states(migrated_hidden):
+    assert [tuple(one) for one in list_hidden_projects(migrated_hidden)] == [
+        (11, "pets", "deleting", None),
+        (12, "pets", "entering", None),
+        (13, "empty", "growing", 2),
+        (14, "back", "restoring", None),
+        (15, "odd", "deleting", None),
+    ]
+    assert [one.slug for one in list_projects(migrated_hidden)] == ["pets", "empty"]
+    assert get_project(migrated_hidden, "pets").id == 1
+
+
+def test_what_was_hidden_before_is_finished_after(migrated_hidden):
+    engine = migrated_hidden
+    settle_entries(engine, "pets")
+    settle_entries(engine, "empty")
+    assert [one.id for one in list_hidden_projects(engine)] == [11, 14, 15]
+    assert [row.key for row in stream_answers(engine, 2)] == ["b"]
+    assert finish_deletions(engine) == 2
+    assert [one.id for one in list_hidden_projects(engine)] == [14]
+    assert len(read_rows(engine, ("decision",))["decision"]) == 5
+
+
+def test_names_are_unique_among_shown_projects_only(migrated_hidden):
+    change = "UPDATE project SET state = 'shown' WHERE id = {}"
+    for project_id in (11, 12):
+        with pytest.raises(IntegrityError), writing(migrated_hidden) as connection:
+            connection.execute(text(change.format(project_id)))
+    with writing(migrated_hidden) as connection:
+        connection.execute(text(change.format(14)))
+    assert get_project(migrated_hidden, "back").id == 14
+    with pytest.raises(IntegrityError), writing(migrated_hidden) as connection:
+        connection.execute(text("UPDATE project SET state = 'asleep' WHERE id = 1"))
+
+
+def test_decisions_of_shown_projects_alone_are_guarded_after_the_migration(migrated_hidden):
+    with writing(migrated_hidden) as connection:
+        connection.execute(text("DELETE FROM decision WHERE project_id = 11"))
+    with pytest.raises(DBAPIError, match="append-only"), writing(migrated_hidden) as connection:
+        connection.execute(text("DELETE FROM decision WHERE project_id = 1"))
+    with migrated_hidden.connect() as connection:
+        if migrated_hidden.dialect.name == "sqlite":
+            assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+            assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+        with pytest.raises(IntegrityError):
+            connection.execute(text("DELETE FROM project WHERE id = 1"))
 
 
 def test_a_migration_that_fails_leaves_the_old_database(tmp_path, monkeypatch):

@@ -175,7 +175,7 @@ def test_a_deletion_cut_off_is_out_of_sight_and_finished_later(engine, monkeypat
 
 def test_a_hidden_project_that_is_being_entered_is_left_alone(scene):
     with writing(scene.engine) as connection:
-        connection.execute(update(ProjectRow).values(deleting=True, slug="pets#restoring-1f"))
+        connection.execute(update(ProjectRow).values(state="restoring"))
     before = count_rows(scene.engine)
     assert finish_deletions(scene.engine) == 0
     assert count_rows(scene.engine) == before
@@ -228,7 +228,7 @@ def test_decisions_of_a_living_project_are_still_kept_by_the_triggers(scene):
     doomed = work_on(build_scene(scene.engine))
     with writing(scene.engine) as connection:
         connection.execute(
-            update(ProjectRow).where(ProjectRow.id == doomed.project.id).values(deleting=True)
+            update(ProjectRow).where(ProjectRow.id == doomed.project.id).values(state="deleting")
         )
     living = DecisionRow.project_id == scene.project.id
     for statement in (

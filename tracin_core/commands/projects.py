@@ -47,7 +47,7 @@ def describe_project(opened: OpenedWorkspace, project: Project) -> dict[str, Any
     from tracin_core.reviews.projects import current_run
 
     progress = review_progress(opened.engine, project.id)
-    undecided = progress.by_status.get("pending", 0) + progress.by_status.get("skipped", 0)
+    undecided = progress.total - progress.reviewed
     active = active_job(opened.engine, project.slug)
     run = current_run(opened.engine, project.id)
     return {

@@ -16,6 +16,7 @@ from tracin_core.errors import WorkspaceError
 from tracin_core.examples.records import Content
 from tracin_core.fitting.work_options import LabelChoice
 from tracin_core.reviews.database import reading
+from tracin_core.reviews.decision_kinds import list_states
 from tracin_core.reviews.events import (
     effective,
     label_of_example,
@@ -218,11 +219,12 @@ def _read_split(
         (given if labels == "given" else current).label("target"),
         status_of_example.label("status"),
     )
+    excluding = list_states("exclude")
     for row in reader.rows(range(count), *columns):
         content = reader.open(row)
         target = float(row.target) if is_regression else int(row.target)
         targets[row.position] = target
-        excluded[row.position] = labels == "current" and row.status == "excluded"
+        excluded[row.position] = labels == "current" and row.status in excluding
         digests.append(digest_example(target, content))
         contents.update(digest_content(content))
         keys.update(f"{len(row.key)} {row.key}".encode())

@@ -25,6 +25,7 @@ from tracin_core.reviews.schema import (
     ScoringRow,
     UtcDateTime,
 )
+from tracin_core.storable import BROKEN, ZERO, find_text_fault
 
 # Bytes of one row: a text of some megabytes, escaped, or the settings of a project.
 LONGEST_ROW = 64 * 1024 * 1024
@@ -33,6 +34,8 @@ MOST_VALUES = 1_000_000
 # Characters of the rows that are entered at once, which are all in memory.
 LARGEST_CHUNK = 16 * 1024 * 1024
 CHUNK = 5000
+# Columns that backups of older versions have, and what they said of a project that is backed up.
+GONE_COLUMNS = {"project": {"deleting": False}}
 # Long before and after this program.
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 LARGEST_INTEGER = 2**31 - 1  # what PostgreSQL's integer holds
@@ -118,7 +121,8 @@ def load_rows(group: RowGroup, file: IO[bytes]) -> Iterator[dict[str, Any]]:
     header = next(lines, (0, None))[1]
     if not isinstance(header, list) or not all(isinstance(name, str) for name in header):
         raise InputError(f"The backup's table {group.name} does not begin with its columns.")
-    unknown = set(header) - set(group.table.columns.keys())
+    gone = GONE_COLUMNS.get(group.name, {})
+    unknown = set(header) - set(group.table.columns.keys()) - set(gone)
     if unknown:
         raise InputError(
             f"The backup's table {group.name} has the columns {', '.join(sorted(unknown))}, which "
@@ -130,7 +134,10 @@ def load_rows(group: RowGroup, file: IO[bytes]) -> Iterator[dict[str, Any]]:
             f"The backup's table {group.name} has a column twice. Expected each once. Use another "
             "backup; nothing was restored."
         )
-    checks = [_check_of(group.table.columns[name]) for name in header]
+    checks = [
+        _check_gone(gone[name]) if name in gone else _check_of(group.table.columns[name])
+        for name in header
+    ]
     for number, values in lines:
         if not isinstance(values, list) or len(values) != len(header):
             raise InputError(
@@ -145,7 +152,18 @@ def load_rows(group: RowGroup, file: IO[bytes]) -> Iterator[dict[str, Any]]:
             except InputError as error:
                 place = f"Row {number} of the backup's table {group.name}, column {name}"
                 raise InputError(f"{place}, {error} Nothing was restored.") from error
-        yield row
+        yield {name: value for name, value in row.items() if name not in gone}
+
+
+def _check_gone(expected: object) -> Callable[[Any], Any]:
+    """Return a check that a column of an older version says what it said of all that is kept."""
+
+    def check(value: Any) -> Any:
+        if value is not expected:
+            raise InputError(f"holds {value!r:.80}. Expected {expected}.")
+        return value
+
+    return check
 
 
 def _check_missing(group: RowGroup, header: list[str]) -> None:
@@ -238,11 +256,10 @@ def _number(value: Any) -> float:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise InputError(f"holds {value!r:.80}. Expected a text.")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InputError("holds a broken Unicode character. Expected plain text.") from error
-    if "\x00" in value:
+    fault = find_text_fault(value)
+    if fault == BROKEN:
+        raise InputError("holds a broken Unicode character. Expected plain text.")
+    if fault == ZERO:
         raise InputError("holds a NUL character. Expected plain text.")
     return value
 

@@ -21,15 +21,16 @@ from tracin_core.errors import DatabaseFullError, NotFoundError, TracInError, Wo
 from tracin_core.files import disk_errors_explained, remove_tree
 from tracin_core.housekeeping.disk import describe_bytes, measure_disk_use
 from tracin_core.housekeeping.marks import MARK, is_marked, marked_folders
-from tracin_core.housekeeping.restored_rows import restored_name
 from tracin_core.reviews.deleting import (
+    HiddenProject,
     delete_hidden_project,
     hide_project,
     list_hidden_projects,
 )
 from tracin_core.reviews.jobs import active_job, fail_dead_jobs, list_jobs
 from tracin_core.reviews.projects import Project, get_project
-from tracin_core.reviews.unseen import is_being_entered, settle_entries
+from tracin_core.reviews.schema import DELETING, ENTERING, GROWING, RESTORING
+from tracin_core.reviews.unseen import settle_entries
 from tracin_core.work.logs import log_path
 
 _REMOVED = ".removed-"
@@ -85,29 +86,21 @@ def finish_removal(engine: Engine, workspace: Workspace, slug: str) -> bool:
         WorkspaceError: If files of it may not be removed; its rows stay until they are.
         DatabaseError: If the database cannot be written.
     """
-    hidden = [
-        project_id
-        for project_id, name in list_hidden_projects(engine)
-        if name == f"{slug}#{project_id}"
-    ]
+    hidden = list_hidden_projects(engine, DELETING, slug=slug)
     if hidden:
         _take_away_if_hidden(engine, workspace, slug)
     folders = _removed_folders(workspace, slug)
     for folder in folders:
         with disk_errors_explained(folder):
             remove_tree(folder)
-    for project_id in hidden:
-        delete_hidden_project(engine, project_id)
+    for project in hidden:
+        delete_hidden_project(engine, project.id)
     return bool(hidden or folders)
 
 
 def list_unfinished_removals(engine: Engine, workspace: Workspace) -> list[Unfinished]:
     """Return the deletions of which something is left, by name."""
-    slugs = {
-        name.partition("#")[0]
-        for project_id, name in list_hidden_projects(engine)
-        if name.endswith(f"#{project_id}")
-    }
+    slugs = {hidden.slug for hidden in list_hidden_projects(engine, DELETING)}
     slugs |= {_slug_of_removed(folder) for folder in _removed_folders(workspace)}
     return [
         Unfinished(
@@ -143,10 +136,9 @@ def finish_removals(engine: Engine, workspace: Workspace) -> list[str]:
 
     for one in list_unfinished_removals(engine, workspace):
         attempt(one.slug, partial(finish_removal, engine, workspace, one.slug))
-    for project_id, name in list_hidden_projects(engine):
-        slug = name.partition("#")[0]
-        if active_job(engine, slug) is None:
-            attempt(slug, partial(_finish_other, engine, workspace, slug, project_id, name))
+    for hidden in list_hidden_projects(engine, ENTERING, GROWING, RESTORING):
+        if active_job(engine, hidden.slug) is None:
+            attempt(hidden.slug, partial(_finish_other, engine, workspace, hidden))
     for folder in marked_folders(workspace):
         if active_job(engine, folder.name) is None:
             attempt(folder.name, partial(clear_leftovers, engine, workspace, folder.name))
@@ -164,8 +156,7 @@ def clear_leftovers(engine: Engine, workspace: Workspace, slug: str) -> bool:
     if finish_removal(engine, workspace, slug):
         return True
     folder = workspace.project_folder(slug)
-    names = [name for _, name in list_hidden_projects(engine)]
-    is_restored = folder.exists() and slug in map(restored_name, names)
+    is_restored = folder.exists() and bool(list_hidden_projects(engine, RESTORING, slug=slug))
     if not (is_restored or is_marked(workspace, folder, slug)):
         return False
     if _is_shown(engine, slug):
@@ -235,18 +226,14 @@ def _check_removable(folder: Path) -> None:
             )
 
 
-def _finish_other(
-    engine: Engine, workspace: Workspace, slug: str, project_id: int, name: str
-) -> bool:
+def _finish_other(engine: Engine, workspace: Workspace, hidden: HiddenProject) -> bool:
     """Settle what a killed import or restoration was entering."""
-    if is_being_entered(name):
-        settle_entries(engine, slug)
-    elif restored_name(name) is not None:
+    if hidden.state == RESTORING:
         # The folder first: the rows say that it is the restoration's.
-        clear_leftovers(engine, workspace, slug)
-        delete_hidden_project(engine, project_id)
+        clear_leftovers(engine, workspace, hidden.slug)
+        delete_hidden_project(engine, hidden.id)
     else:
-        return False
+        settle_entries(engine, hidden.slug)
     return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -31,6 +30,8 @@ from tracin_core.reviews.project_rows import Project, project_of
 from tracin_core.reviews.project_rules import check_project
 from tracin_core.reviews.reviewers import reviewer_in
 from tracin_core.reviews.schema import (
+    RESTORING,
+    SHOWN,
     CheckpointRow,
     DecisionRow,
     ExampleRow,
@@ -46,8 +47,6 @@ from tracin_core.reviews.scorings import PAUSE
 Row = dict[str, Any]
 # Rows a transaction: about a tenth of a second, so that a person's decision need not wait long.
 _CHUNKS = {"score": 20_000, "prediction": 20_000, "decision": 500}
-# No project can be given a name with "#".
-_HIDDEN_NAME = "#restoring-"
 
 
 class RestoredRows:
@@ -118,9 +117,7 @@ class RestoredRows:
         try:
             with writing(self._engine) as connection:
                 connection.execute(
-                    update(ProjectRow)
-                    .where(ProjectRow.id == self._project_id)
-                    .values(slug=self._slug, deleting=False)
+                    update(ProjectRow).where(ProjectRow.id == self._project_id).values(state=SHOWN)
                 )
         except IntegrityError as error:
             raise InputError(
@@ -129,7 +126,7 @@ class RestoredRows:
 
     def is_shown(self) -> bool:
         """Tell whether people see the project; an interruption may come right after `show`."""
-        hidden = {project_id for project_id, _ in list_hidden_projects(self._engine)}
+        hidden = {hidden.id for hidden in list_hidden_projects(self._engine)}
         return self._project_id is not None and self._project_id not in hidden
 
     def give_up(self) -> None:
@@ -147,10 +144,7 @@ class RestoredRows:
         check_settings_shape(row["settings"])
         self._events = EventRules(regression=row["task"] == "regression")
         check_project(self._slug, row["kind"], row["task"], row["classes"], row["settings"])
-        hidden = row | {
-            "slug": f"{self._slug}{_HIDDEN_NAME}{secrets.token_hex(4)}",
-            "deleting": True,
-        }
+        hidden = row | {"slug": self._slug, "state": RESTORING, "handed_to": None}
         del hidden["id"]
         new = insert(ProjectRow).values(hidden).returning(ProjectRow.__table__)
         self._project = project_of(connection.execute(new).one())
@@ -286,12 +280,5 @@ _REFERENCES: Mapping[str, str] = {
 
 def remove_unfinished(engine: Engine, slug: str) -> None:
     """Remove what killed restorations have left of a project of this name."""
-    for project_id, name in list_hidden_projects(engine):
-        if name.startswith(f"{slug}{_HIDDEN_NAME}"):
-            delete_hidden_project(engine, project_id)
-
-
-def restored_name(hidden_name: str) -> str | None:
-    """Return which project a hidden one is to become, or None if it is being deleted."""
-    slug, restoring, _ = hidden_name.partition(_HIDDEN_NAME)
-    return slug if restoring else None
+    for hidden in list_hidden_projects(engine, RESTORING, slug=slug):
+        delete_hidden_project(engine, hidden.id)

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, select
 
 from tracin_core.errors import InputError
 from tracin_core.reviews import decision_rules
+from tracin_core.reviews.decision_kinds import UNDO
 from tracin_core.reviews.schema import RunRow, ScoreRow
 from tracin_core.triage.signals import list_signals
 
@@ -153,7 +154,7 @@ class EventRules:
             raise _odd(
                 "decision", f"{name} with version {row['version']}, expected {version + 1} there"
             )
-        if row["action"] == "undo":
+        if row["action"] == UNDO.code:
             if not stack or stack[-1] != row["undoes"]:
                 raise _odd("decision", f"{name}, which undoes what is not in force")
             stack.pop()

@@ -19,8 +19,8 @@ from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import Plan
 from tracin_core.sources.previewing import describe_plan
 from tracin_core.sources.survey import Survey, survey_source
-from tracin_core.sources.text_encoding import is_broken
 from tracin_core.sources.values import ascii_escaped
+from tracin_core.storable import BROKEN, find_text_fault
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
 READING = "reading the data"
@@ -117,7 +117,7 @@ def _check_is_text(path: Path) -> None:
         InputError: If a name in it is bytes that are no text.
     """
     name = str(expand_path(path).resolve())
-    if is_broken(name):
+    if find_text_fault(name) == BROKEN:
         raise InputError(
             f"The path {ascii_escaped(name)} has a name in it that is no valid Unicode, which the "
             "database cannot note. Rename the file or folder; names of pictures in it may stay."

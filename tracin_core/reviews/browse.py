@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import Engine, func, select
 
-from tracin_core.errors import InputError
 from tracin_core.reviews.database import reading
 from tracin_core.reviews.examples import ExampleView, load_views
+from tracin_core.reviews.paging import Page, count_rows_before
 from tracin_core.reviews.run_rows import scoring_of
 from tracin_core.reviews.schema import ExampleRow, PredictionRow
 
 
-@dataclass(frozen=True)
-class BrowsePage:
-    """Some test examples of a run.
-
-    Attributes:
-        rows: At most a page of them.
-        total: How many there are in all.
-    """
-
-    rows: list[ExampleView]
-    total: int
-
-
 def fetch_test_page(
     engine: Engine, run_id: int, *, page: int = 1, page_size: int = 50
-) -> BrowsePage:
+) -> Page[ExampleView]:
     """Return test examples, the most wrongly predicted first.
 
     That is the least probable given label; for regression the given value that is furthest from
@@ -41,12 +26,9 @@ def fetch_test_page(
         page_size: Examples a page.
 
     Raises:
-        InputError: If the page or its size is below 1.
+        InputError: If the page number or size is impossible.
     """
-    if page < 1 or page_size < 1:
-        raise InputError(
-            f"Found page {page} of {page_size} examples. Expected both to be 1 or more."
-        )
+    first = count_rows_before(page, page_size)
     scored = (PredictionRow.scoring_id == scoring_of(run_id), ExampleRow.split == "test")
     join = PredictionRow.example_id == ExampleRow.id
     with reading(engine) as connection:
@@ -64,8 +46,8 @@ def fetch_test_page(
                     ExampleRow.position,
                 )
                 .limit(page_size)
-                .offset((page - 1) * page_size)
+                .offset(first)
             )
         )
         views = load_views(connection, ids, run_id)
-    return BrowsePage(rows=[views[one] for one in ids], total=total or 0)
+    return Page(rows=[views[one] for one in ids], total=total or 0)

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 
 from tracin_core.errors import InvalidDecisionError
-from tracin_core.reviews.events import ACTIONS, SOURCES
+from tracin_core.reviews.decision_kinds import DECISION_KINDS, RELABEL, UNDO, list_codes
+from tracin_core.reviews.events import SOURCES
 from tracin_core.reviews.ledger import format_value
+from tracin_core.storable import find_text_fault
 
 # Characters of a note: a long paragraph. A note is read in a table, not as a document.
 LONGEST_NOTE = 2000
@@ -15,11 +17,12 @@ LONGEST_NOTE = 2000
 
 def check_action(action: str) -> None:
     """See that the action is one that a person can take."""
-    if action == "undo":
+    if action == UNDO.code:
         raise InvalidDecisionError("An undo needs the decision it takes back: use undo_decision.")
-    if action not in ACTIONS:
+    choices = [kind.code for kind in DECISION_KINDS if kind != UNDO]
+    if action not in choices:
         raise InvalidDecisionError(
-            f"Found the action {action!r}. Expected one of {', '.join(ACTIONS[:-1])}."
+            f"Found the action {action!r}. Expected one of {', '.join(choices)}."
         )
 
 
@@ -34,12 +37,13 @@ def check_correction(
             f"The decision came with a new {odd}. Expected a new {name} at most: the project's "
             f"task is {'regression' if regression else 'classification'}."
         )
-    if action == "relabel" and wanted is None:
+    if action in list_codes("correct") and wanted is None:
         choice = "Enter a number." if regression else "Choose a class."
         raise InvalidDecisionError(f"A relabel came without a new {name}. {choice}")
-    if action != "relabel" and wanted is not None:
+    if action not in list_codes("correct") and wanted is not None:
         raise InvalidDecisionError(
-            f"The action {action!r} came with a new {name}. Expected one with 'relabel' only."
+            f"The action {action!r} came with a new {name}. Expected one with "
+            f"{RELABEL.code!r} only."
         )
 
 
@@ -80,7 +84,7 @@ def check_note(note: str) -> None:
         raise InvalidDecisionError(
             f"The note has {len(note):,} characters. Expected at most {LONGEST_NOTE:,}: shorten it."
         )
-    if "\x00" in note or any("\ud800" <= one <= "\udfff" for one in note):
+    if find_text_fault(note) is not None:
         raise InvalidDecisionError(
             "The note holds a NUL or a broken Unicode character. Expected plain text: enter it "
             "again."

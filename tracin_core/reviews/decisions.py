@@ -14,9 +14,16 @@ from sqlalchemy.exc import IntegrityError
 from tracin_core.errors import InvalidDecisionError, NotFoundError, StaleDecisionError
 from tracin_core.reviews import decision_rules as rules
 from tracin_core.reviews.database import reading, writing
+from tracin_core.reviews.decision_kinds import UNDO
 from tracin_core.reviews.events import effective, version_of
 from tracin_core.reviews.examples import LARGEST_ID
-from tracin_core.reviews.ledger import Decision, decision_in, decisions_after, describe
+from tracin_core.reviews.ledger import (
+    Decision,
+    decision_in,
+    decisions_after,
+    describe,
+    select_decisions,
+)
 from tracin_core.reviews.reviewers import reviewer_in
 from tracin_core.reviews.schema import (
     DecisionRow,
@@ -24,6 +31,7 @@ from tracin_core.reviews.schema import (
     ProjectRow,
     ReviewerRow,
     RunRow,
+    is_shown,
     utc_now,
 )
 
@@ -47,7 +55,7 @@ class NewDecision:
     Attributes:
         expected_version: The version of the example that was on the screen.
         reviewer: Name of the person.
-        action: "keep", "relabel", "exclude", "ambiguous" or "skip".
+        action: The code of a kind of decision: "keep", "relabel", "exclude", "ambiguous", "skip".
         new_label: Class index, for "relabel" only; another one than the given label.
         new_value: For regression in its place: a finite number other than the given value.
         seconds_spent: From the example's appearance to the press.
@@ -151,7 +159,7 @@ def undo_decision(
     rules.check_note(note)
     rules.check_source(source)
     undone = get_decision(engine, decision_id)
-    if undone.action == "undo":
+    if undone.action == UNDO.code:
         raise InvalidDecisionError(
             "This event is an undo, which cannot be undone. Decide about the example again instead."
         )
@@ -163,7 +171,7 @@ def undo_decision(
                 "project_id": example.project_id,
                 "example_id": example.id,
                 "version": example.version + 1,
-                "action": "undo",
+                "action": UNDO.code,
                 "given_label": undone.given_label,
                 "note": note,
                 "undoes": undone.id,
@@ -183,14 +191,17 @@ def last_undoable(engine: Engine, project_id: int, reviewer: str) -> Decision | 
     Undone one after the other, these take a person back through what they did.
     """
     with reading(engine) as connection:
-        decision_id = connection.scalar(
+        newest = (
             select(effective.c.id)
             .join(ReviewerRow, ReviewerRow.id == effective.c.reviewer_id)
             .where(effective.c.project_id == project_id, ReviewerRow.name == reviewer.strip())
             .order_by(effective.c.id.desc())
             .limit(1)
+            .scalar_subquery()
         )
-        return None if decision_id is None else decision_in(connection, decision_id)
+        query = select_decisions().where(DecisionRow.id == newest)
+        row = connection.execute(query).one_or_none()
+        return None if row is None else Decision(**row._mapping)
 
 
 def get_decision(engine: Engine, decision_id: int) -> Decision:
@@ -229,7 +240,7 @@ def _lock_example(connection: Connection, example_id: int) -> Row[*tuple[Any, ..
                 version_of(ExampleRow.id).label("version"),
             )
             .join(ProjectRow, ProjectRow.id == ExampleRow.project_id)
-            .where(ExampleRow.id == example_id, ~ProjectRow.deleting)
+            .where(ExampleRow.id == example_id, is_shown)
         ).one_or_none()
         if row is not None:
             return row

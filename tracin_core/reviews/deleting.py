@@ -8,6 +8,7 @@ half-way leaves a hidden project, which `finish_deletions` takes away.
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, or_, select, update
 
@@ -16,6 +17,7 @@ from tracin_core.reviews.database import reading, writing
 from tracin_core.reviews.job_rows import ACTIVE
 from tracin_core.reviews.project_rows import project_in
 from tracin_core.reviews.schema import (
+    DELETING,
     CheckpointRow,
     DecisionRow,
     ExampleRow,
@@ -23,6 +25,7 @@ from tracin_core.reviews.schema import (
     ProjectRow,
     RunRow,
     ScoringRow,
+    is_shown,
 )
 from tracin_core.reviews.scorings import PAUSE, remove_scoring
 
@@ -61,36 +64,58 @@ def hide_project(engine: Engine, project_id: int) -> None:
         connection.execute(
             delete(JobRow).where(or_(JobRow.project_id == project_id, JobRow.project_slug == slug))
         )
-        # No project can be given a name with "#", and the old name is free for a new one.
+        # Names are unique among the shown ones, so this one is free for a new project.
         connection.execute(
-            update(ProjectRow)
-            .where(ProjectRow.id == project_id)
-            .values(deleting=True, slug=f"{slug}#{project_id}")
+            update(ProjectRow).where(ProjectRow.id == project_id).values(state=DELETING)
         )
 
 
-def list_hidden_projects(engine: Engine) -> list[tuple[int, str]]:
-    """Return id and name of the projects that are being deleted, or not all entered yet."""
-    query = select(ProjectRow.id, ProjectRow.slug).where(ProjectRow.deleting)
+class HiddenProject(NamedTuple):
+    """A project that nobody sees.
+
+    Attributes:
+        slug: The name that it had, or is to have.
+        state: What is being done to it: "entering", "growing", "restoring" or "deleting".
+        handed_to: The project that a growing one's examples go to.
+    """
+
+    id: int
+    slug: str
+    state: str
+    handed_to: int | None
+
+
+def list_hidden_projects(
+    engine: Engine, *states: str, slug: str | None = None
+) -> list[HiddenProject]:
+    """Return the projects that are being deleted, or not all entered yet.
+
+    Args:
+        engine: The database.
+        states: Only in one of these; all without any.
+        slug: Only of this name.
+    """
+    query = select(ProjectRow.id, ProjectRow.slug, ProjectRow.state, ProjectRow.handed_to)
+    query = query.where(~is_shown)
+    if states:
+        query = query.where(ProjectRow.state.in_(states))
+    if slug is not None:
+        query = query.where(ProjectRow.slug == slug)
     with reading(engine) as connection:
-        return [(row.id, row.slug) for row in connection.execute(query)]
+        return [HiddenProject(*row) for row in connection.execute(query.order_by(ProjectRow.id))]
 
 
 def finish_deletions(engine: Engine) -> int:
     """Take away the rows of projects whose deletion was cut off; call it when a server starts.
 
-    A hidden project of another name is one that is just being entered, and stays.
+    A project that is just being entered stays.
 
     Returns:
         How many there were.
     """
-    found = [
-        project_id
-        for project_id, name in list_hidden_projects(engine)
-        if name.endswith(f"#{project_id}")
-    ]
-    for project_id in found:
-        delete_hidden_project(engine, project_id)
+    found = list_hidden_projects(engine, DELETING)
+    for project in found:
+        delete_hidden_project(engine, project.id)
     return len(found)
 
 

@@ -9,7 +9,7 @@ one the example is pending.
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -27,29 +27,15 @@ from sqlalchemy import (
     table,
 )
 
+from tracin_core.reviews.decision_kinds import DECISION_KINDS, PENDING, list_codes, list_states
 from tracin_core.reviews.schema import DecisionRow, ExampleRow
 
-Action = Literal["keep", "relabel", "exclude", "ambiguous", "skip", "undo"]
-Status = Literal["pending", "kept", "relabeled", "excluded", "ambiguous", "skipped"]
-
-ACTIONS: tuple[Action, ...] = ("keep", "relabel", "exclude", "ambiguous", "skip", "undo")
-STATUS_OF_ACTION: dict[str, Status] = {
-    "keep": "kept",
-    "relabel": "relabeled",
-    "exclude": "excluded",
-    "ambiguous": "ambiguous",
-    "skip": "skipped",
-}
-STATUSES: tuple[Status, ...] = (
-    "pending",
-    "kept",
-    "relabeled",
-    "excluded",
-    "ambiguous",
-    "skipped",
-)
-# A skipped example has been seen but not decided: it waits, behind those nobody has seen.
-UNDECIDED: tuple[Status, ...] = ("pending", "skipped")
+ACTIONS = list_codes()
+STATE_OF_ACTION = {kind.code: kind.state for kind in DECISION_KINDS if kind.state}
+STATUSES = (PENDING, *list_states())
+# A deferred example has been seen but not decided: it waits, behind those nobody has seen.
+UNDECIDED = (PENDING, *list_states("defer"))
+DEFERRING = list_codes("defer")
 
 # Where a decision was made. Those from the ranked queue never feed an estimate of the noise
 # rate, which needs random draws ("audit"), so the difference must be kept.
@@ -72,7 +58,7 @@ effective = table(
 
 # Over `example LEFT JOIN effective_decision`.
 status_of_example: ColumnElement[str] = case(
-    STATUS_OF_ACTION, value=effective.c.action, else_="pending"
+    STATE_OF_ACTION, value=effective.c.action, else_=PENDING
 )
 label_of_example: ColumnElement[int] = func.coalesce(effective.c.new_label, ExampleRow.given_label)
 value_of_example: ColumnElement[float | None] = func.coalesce(

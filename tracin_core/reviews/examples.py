@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, select
+from sqlalchemy import Connection, Engine, Row, Select, and_, select, union_all
 
 from tracin_core.errors import NotFoundError
 from tracin_core.reviews.database import reading, reading_one_state
@@ -18,7 +18,14 @@ from tracin_core.reviews.events import (
     version_of,
 )
 from tracin_core.reviews.run_rows import scoring_of
-from tracin_core.reviews.schema import ExampleRow, PredictionRow, ProjectRow, RunRow, ScoreRow
+from tracin_core.reviews.schema import (
+    ExampleRow,
+    PredictionRow,
+    ProjectRow,
+    RunRow,
+    ScoreRow,
+    is_shown,
+)
 from tracin_core.terms import Split
 
 # Values in one IN (...); SQLite allows 32,766 parameters a statement, older builds 999.
@@ -96,48 +103,56 @@ def get_example(engine: Engine, example_id: int, run_id: int | None) -> ExampleV
         NotFoundError: If there is no such example.
     """
     with reading_one_state(engine) as connection:
-        return example_in(connection, example_id, run_id)
-
-
-def example_in(connection: Connection, example_id: int, run_id: int | None) -> ExampleView:
-    """Do the work of `get_example` inside a transaction."""
-    views = load_views(connection, [example_id], run_id)
-    if not views:
-        raise NotFoundError(
-            f"Found no example with id {example_id}. Open one from the queue instead."
-        )
-    return _with_scores(connection, views, run_id)[example_id]
+        views = load_views(connection, [example_id], run_id)
+        if not views:
+            raise NotFoundError(
+                f"Found no example with id {example_id}. Open one from the queue instead."
+            )
+        return _with_scores(connection, views, run_id)[example_id]
 
 
 def find_by_positions(
-    engine: Engine, project_id: int, run_id: int | None, split: str, positions: Iterable[int]
+    engine: Engine,
+    project_id: int,
+    run_id: int | None,
+    split: str,
+    positions: Iterable[int],
+    *,
+    with_scores: bool = False,
 ) -> list[ExampleView]:
     """Return the examples at these positions of a split, in the order given.
+
+    Args:
+        engine: The database.
+        project_id: The project.
+        run_id: The run whose predictions they have; None for none.
+        split: The split.
+        positions: May repeat.
+        with_scores: Whether the run's scores and ranks are read as well.
 
     Raises:
         NotFoundError: If a position has no example.
     """
     wanted = [int(position) for position in positions]
+    views: dict[int, ExampleView] = {}
     with reading(engine) as connection:
-        ids: dict[int, int] = {}
         for chunk in _chunks([one for one in wanted if 0 <= one <= LARGEST_ID]):
-            found = connection.execute(
-                select(ExampleRow.position, ExampleRow.id).where(
-                    ExampleRow.project_id == project_id,
-                    ExampleRow.split == split,
-                    ExampleRow.position.in_(chunk),
-                )
+            query = _select_views(run_id).where(
+                ExampleRow.project_id == project_id,
+                ExampleRow.split == split,
+                ExampleRow.position.in_(chunk),
             )
-            ids.update((row.position, row.id) for row in found)
-        missing = [position for position in wanted if position not in ids]
-        if missing:
-            raise NotFoundError(
-                f"Found no example at position {missing[0]} of the {split} split. The run does "
-                "not fit the project's data: score the project again."
-            )
-        views = load_views(connection, list(ids.values()), run_id)
-        views = _with_scores(connection, views, run_id)
-    return [views[ids[position]] for position in wanted]
+            views.update(_views_of(connection, query))
+        if with_scores:
+            views = _with_scores(connection, views, run_id)
+    by_position = {view.position: view for view in views.values()}
+    missing = [position for position in wanted if position not in by_position]
+    if missing:
+        raise NotFoundError(
+            f"Found no example at position {missing[0]} of the {split} split. The run does "
+            "not fit the project's data: score the project again."
+        )
+    return [by_position[position] for position in wanted]
 
 
 def media_location(engine: Engine, example_id: int) -> tuple[str, str] | None:
@@ -148,7 +163,7 @@ def media_location(engine: Engine, example_id: int) -> tuple[str, str] | None:
         row = connection.execute(
             select(ProjectRow.slug, ExampleRow.media_path)
             .join(ExampleRow, ExampleRow.project_id == ProjectRow.id)
-            .where(ExampleRow.id == int(example_id), ExampleRow.media_path.is_not(None))
+            .where(ExampleRow.id == int(example_id), ExampleRow.media_path.is_not(None), is_shown)
         ).one_or_none()
     return None if row is None else (row.slug, str(row.media_path))
 
@@ -159,33 +174,43 @@ def load_views(
     """Return the examples that exist, by id, without their ranks."""
     views: dict[int, ExampleView] = {}
     for chunk in _chunks([int(one) for one in example_ids if 0 < one <= LARGEST_ID]):
-        query = (
-            select(
-                *ExampleRow.__table__.c,
-                label_of_example.label("current_label"),
-                status_of_example.label("status"),
-                version_of(ExampleRow.id).label("version"),
-                effective.c.id.label("last_decision_id"),
-                PredictionRow.predicted_label,
-                PredictionRow.predicted_probability,
-                PredictionRow.given_probability,
-                value_of_example.label("current_value"),
-                PredictionRow.predicted_value,
-            )
-            .join(effective, effective.c.example_id == ExampleRow.id, isouter=True)
-            .join(
-                PredictionRow,
-                and_(
-                    PredictionRow.example_id == ExampleRow.id,
-                    PredictionRow.scoring_id == scoring_of(run_id),
-                ),
-                isouter=True,
-            )
-            .where(ExampleRow.id.in_(chunk))
-        )
-        for row in connection.execute(query):
-            views[row.id] = ExampleView(**row._mapping)
+        query = _select_views(run_id).where(ExampleRow.id.in_(chunk))
+        views.update(_views_of(connection, query))
     return views
+
+
+def _select_views(run_id: int | None) -> Select[*tuple[Any, ...]]:
+    """Return a query whose rows are the fields of `ExampleView`, without the scores."""
+    return (
+        select(
+            *ExampleRow.__table__.c,
+            label_of_example.label("current_label"),
+            status_of_example.label("status"),
+            version_of(ExampleRow.id).label("version"),
+            effective.c.id.label("last_decision_id"),
+            PredictionRow.predicted_label,
+            PredictionRow.predicted_probability,
+            PredictionRow.given_probability,
+            value_of_example.label("current_value"),
+            PredictionRow.predicted_value,
+        )
+        .join(effective, effective.c.example_id == ExampleRow.id, isouter=True)
+        .join(
+            PredictionRow,
+            and_(
+                PredictionRow.example_id == ExampleRow.id,
+                PredictionRow.scoring_id == scoring_of(run_id),
+            ),
+            isouter=True,
+        )
+    )
+
+
+def _views_of(
+    connection: Connection, query: Select[*tuple[Any, ...]]
+) -> Iterator[tuple[int, ExampleView]]:
+    for row in connection.execute(query):
+        yield row.id, ExampleView(**row._mapping)
 
 
 def _with_scores(
@@ -198,35 +223,43 @@ def _with_scores(
     if run is None:
         return views
     scores: dict[int, dict[str, ScoreView]] = {example_id: {} for example_id in views}
-    for signal in run.signals:
-        for row in scores_of(connection, list(views), run.scoring_id, signal):
-            percentile = percentile_of(row.rank, run.num_ranked)
-            scores[row.example_id][signal] = ScoreView(row.value, row.rank, percentile)
+    for row in scores_of(connection, list(views), run.scoring_id, run.signals):
+        percentile = percentile_of(row.rank, run.num_ranked)
+        scores[row.example_id][row.signal] = ScoreView(row.value, row.rank, percentile)
     return {one: replace(view, scores=scores[one]) for one, view in views.items()}
 
 
 def scores_of(
-    connection: Connection, example_ids: Sequence[int], scoring_id: int, signal: str
+    connection: Connection, example_ids: Sequence[int], scoring_id: int, signals: Sequence[str]
 ) -> Iterator[Row[*tuple[Any, ...]]]:
-    """Yield (example_id, value, rank) of those examples that a scoring has ranked by a signal.
+    """Yield (example_id, signal, value, rank) where a scoring has ranked these examples.
 
     The outer join holds a planner without statistics to probing the index on (scoring, signal,
-    example) for each example; for a plain IN, SQLite was seen to read the whole ranking.
+    example) for each example; for a plain IN, of examples or of signals, SQLite was seen to read
+    the whole ranking. So there is a part for each signal, all in one statement.
     """
+    if not signals:
+        return
+    for chunk in _chunks(example_ids, CHUNK // len(signals)):
+        parts = [_select_scores(chunk, scoring_id, signal) for signal in signals]
+        yield from connection.execute(union_all(*parts) if len(parts) > 1 else parts[0])
+
+
+def _select_scores(
+    example_ids: Sequence[int], scoring_id: int, signal: str
+) -> Select[*tuple[Any, ...]]:
     of_signal = and_(
         ScoreRow.scoring_id == scoring_id,
         ScoreRow.signal == signal,
         ScoreRow.example_id == ExampleRow.id,
     )
-    for chunk in _chunks(example_ids):
-        query = (
-            select(ExampleRow.id.label("example_id"), ScoreRow.value, ScoreRow.rank)
-            .join(ScoreRow, of_signal, isouter=True)
-            .where(ExampleRow.id.in_(chunk), ScoreRow.rank.is_not(None))
-        )
-        yield from connection.execute(query)
+    return (
+        select(ExampleRow.id.label("example_id"), ScoreRow.signal, ScoreRow.value, ScoreRow.rank)
+        .join(ScoreRow, of_signal, isouter=True)
+        .where(ExampleRow.id.in_(example_ids), ScoreRow.rank.is_not(None))
+    )
 
 
-def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]
+def _chunks(values: Sequence[int], size: int = CHUNK) -> Iterator[Sequence[int]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, Select, select
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import exported_file
 from tracin_core.reviews.database import reading_one_state
+from tracin_core.reviews.decision_kinds import list_states
 from tracin_core.reviews.events import (
     UNDECIDED,
     effective,
@@ -27,6 +28,7 @@ from tracin_core.reviews.project_rows import Project, project_in
 from tracin_core.reviews.schema import ExampleRow, ReviewerRow
 
 ExportFormat = Literal["csv", "parquet", "jsonl"]
+_EXCLUDED = list_states("exclude")
 # Rows held in memory at a time.
 CHUNK = 5000
 
@@ -162,7 +164,7 @@ def _export_row(row: Any, project: Project, layout: Layout) -> dict[str, Any]:
         **layout.content_of(row),
         **_answer(row, project),
         "status": row["status"],
-        "excluded": row["status"] == "excluded",
+        "excluded": row["status"] in _EXCLUDED,
         "action": row["action"],
         "note": row["note"],
         "reviewer": row["reviewer"],

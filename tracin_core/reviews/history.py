@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, or_, select
 from sqlalchemy.orm import aliased
 
-from tracin_core.errors import InputError
 from tracin_core.reviews.database import reading
 from tracin_core.reviews.events import (
     contains,
@@ -20,6 +19,7 @@ from tracin_core.reviews.events import (
     value_of_example,
 )
 from tracin_core.reviews.ledger import DECISION_COLUMNS, Decision
+from tracin_core.reviews.paging import Page, count_rows_before
 from tracin_core.reviews.progress import (
     ClassCount,
     Progress,
@@ -37,7 +37,6 @@ from tracin_core.reviews.schema import (
 
 __all__ = [
     "HistoryRow",
-    "HistoryPage",
     "fetch_history",
     "Progress",
     "ClassCount",
@@ -46,8 +45,6 @@ __all__ = [
     "label_confusion",
 ]
 from tracin_core.terms import Split
-
-LARGEST_PAGE = 1000  # rows; more than a screen can show
 
 _Undo = aliased(DecisionRow)
 
@@ -81,14 +78,6 @@ class HistoryRow(Decision):
     predicted_value: float | None = None
 
 
-@dataclass(frozen=True)
-class HistoryPage:
-    """Rows of one page, and how many the filter lets through in all."""
-
-    rows: list[HistoryRow]
-    total: int
-
-
 def fetch_history(
     engine: Engine,
     project_id: int,
@@ -98,7 +87,7 @@ def fetch_history(
     text: str = "",
     page: int = 1,
     page_size: int = 50,
-) -> HistoryPage:
+) -> Page[HistoryRow]:
     """Return one page of a project's events, newest first; past the end it has no rows.
 
     Args:
@@ -113,17 +102,12 @@ def fetch_history(
     Raises:
         InputError: If the page number or size is impossible.
     """
-    if page < 1 or not 1 <= page_size <= LARGEST_PAGE:
-        raise InputError(
-            f"Found page {page} of {page_size} rows. Expected a page from 1 and 1 to "
-            f"{LARGEST_PAGE} rows: go to the first page."
-        )
-    first = (page - 1) * page_size
+    first = count_rows_before(page, page_size)
     with reading(engine) as connection:
         conditions = _conditions(connection, project_id, reviewer, actions, text)
         total = connection.scalar(_joined(select(func.count())).where(*conditions)) or 0
         if first >= total:
-            return HistoryPage([], total)
+            return Page([], total)
         # The page's ids first: the states are then worked out for its rows only.
         ids = connection.scalars(
             _joined(select(DecisionRow.id))
@@ -134,7 +118,7 @@ def fetch_history(
         ).all()
         query = _with_states().where(DecisionRow.id.in_(ids)).order_by(DecisionRow.id.desc())
         rows = [_history_row(row._mapping) for row in connection.execute(query)]
-    return HistoryPage(rows, total)
+    return Page(rows, total)
 
 
 def _conditions(

@@ -31,7 +31,7 @@ from tracin_core.reviews.job_rows import (
 from tracin_core.reviews.processes import process_is_alive
 from tracin_core.reviews.project_rows import project_in
 from tracin_core.reviews.project_rules import check_slug
-from tracin_core.reviews.schema import JobRow, ProjectRow, utc_now
+from tracin_core.reviews.schema import JobRow, ProjectRow, is_shown, utc_now
 
 __all__ = [
     "ACTIVE",
@@ -252,7 +252,7 @@ def request_cancel(engine: Engine, job_id: int) -> Job:
 
 def _project_of(connection: Connection, slug: str) -> int | None:
     found: int | None = connection.scalar(
-        select(ProjectRow.id).where(ProjectRow.slug == slug, ~ProjectRow.deleting)
+        select(ProjectRow.id).where(ProjectRow.slug == slug, is_shown)
     )
     return found
 

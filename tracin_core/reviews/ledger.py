@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, select
 
 from tracin_core.errors import NotFoundError
+from tracin_core.reviews.decision_kinds import find_kind
 from tracin_core.reviews.schema import DecisionRow, ReviewerRow
 
 
@@ -114,16 +115,9 @@ def describe(decision: Decision, classes: Sequence[str]) -> str:
     else:
         what, given = "label", f"'{classes[decision.given_label]}'"
         new = f"'{classes[decision.new_label or 0]}'"
-    deeds = {
-        "keep": f"kept the {what} {given}",
-        "relabel": f"relabelled it from {given} to {new}",
-        "exclude": "excluded it",
-        "ambiguous": "marked it ambiguous",
-        "skip": "skipped it",
-        "undo": "undid a decision on it",
-    }
+    deed = find_kind(decision.action).told.format(what=what, given=given, new=new)
     when = decision.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"{decision.reviewer} {deeds[decision.action]} ({when})"
+    return f"{decision.reviewer} {deed} ({when})"
 
 
 def format_value(value: float | None) -> str:

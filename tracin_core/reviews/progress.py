@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, func, select
 
 from tracin_core.reviews.database import reading
-from tracin_core.reviews.events import STATUS_OF_ACTION, STATUSES, UNDECIDED, effective
+from tracin_core.reviews.decision_kinds import PENDING, list_codes
+from tracin_core.reviews.events import DEFERRING, STATE_OF_ACTION, STATUSES, UNDECIDED, effective
 from tracin_core.reviews.project_rows import project_in
 from tracin_core.reviews.run_rows import run_in
 from tracin_core.reviews.schema import DecisionRow, ExampleRow, PredictionRow, ReviewerRow
@@ -71,12 +72,14 @@ def review_progress(engine: Engine, project_id: int) -> Progress:
             .group_by(effective.c.action)
         )
         by_status: dict[str, int] = dict.fromkeys(STATUSES, 0)
-        by_status.update((STATUS_OF_ACTION[action], count) for action, count in found)
-        by_status["pending"] = total - sum(by_status.values())
+        by_status.update((STATE_OF_ACTION[action], count) for action, count in found)
+        by_status[PENDING] = total - sum(by_status.values())
         made = (
             select(ReviewerRow.name, DecisionRow.seconds_spent)
             .join(DecisionRow, DecisionRow.reviewer_id == ReviewerRow.id)
-            .where(DecisionRow.project_id == project_id, DecisionRow.action != "undo")
+            .where(
+                DecisionRow.project_id == project_id, DecisionRow.action.not_in(list_codes("undo"))
+            )
         )
         rows = connection.execute(made).all()
     reviewers: dict[str, int] = {}
@@ -90,6 +93,26 @@ def review_progress(engine: Engine, project_id: int) -> Progress:
         reviewers=dict(sorted(reviewers.items(), key=lambda item: (-item[1], item[0]))),
         seconds_median=median(seconds) if seconds else None,
     )
+
+
+def count_reviewed(engine: Engine, project_id: int) -> tuple[int, int]:
+    """Return how many train examples are decided, and how many there are; see `Progress`.
+
+    One statement, for what is drawn after every decision.
+    """
+    is_train = (ExampleRow.project_id == project_id, ExampleRow.split == "train")
+    decided = (
+        select(func.count())
+        .select_from(effective)
+        .join(ExampleRow, ExampleRow.id == effective.c.example_id)
+        .where(
+            effective.c.project_id == project_id, effective.c.action.not_in(DEFERRING), *is_train
+        )
+    )
+    total = select(func.count()).where(*is_train)
+    with reading(engine) as connection:
+        row = connection.execute(select(decided.scalar_subquery(), total.scalar_subquery())).one()
+    return row[0], row[1]
 
 
 def class_balance(engine: Engine, project_id: int) -> list[ClassCount]:
@@ -125,7 +148,7 @@ def class_balance(engine: Engine, project_id: int) -> list[ClassCount]:
             .join(ExampleRow, ExampleRow.id == effective.c.example_id)
             .where(
                 effective.c.project_id == project_id,
-                effective.c.action.in_(("relabel", "exclude")),
+                effective.c.action.in_(list_codes("correct", "exclude")),
             )
             .group_by(
                 ExampleRow.split, ExampleRow.given_label, effective.c.action, effective.c.new_label
@@ -133,7 +156,7 @@ def class_balance(engine: Engine, project_id: int) -> list[ClassCount]:
         )
         for split, label, action, new_label, count in moved:
             current[split, label] -= count
-            if action == "relabel":
+            if action in list_codes("correct"):
                 current[split, new_label] = current.get((split, new_label), 0) + count
     splits = [split for split in ("train", "test") if any(key[0] == split for key in given)]
     return [

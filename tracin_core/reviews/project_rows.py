@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from tracin_core.errors import NotFoundError
-from tracin_core.reviews.schema import ProjectRow
+from tracin_core.reviews.schema import ProjectRow, is_shown
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def project_in(connection: Connection, project_id: int) -> Project:
         NotFoundError: If there is none, or it is being deleted.
     """
     row = connection.execute(
-        select(ProjectRow.__table__).where(ProjectRow.id == project_id, ~ProjectRow.deleting)
+        select(ProjectRow.__table__).where(ProjectRow.id == project_id, is_shown)
     ).one_or_none()
     if row is None:
         raise NotFoundError(f"Found no project with id {project_id}. Choose one from the list.")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tracin_core.errors import InputError
+from tracin_core.storable import find_text_fault
 from tracin_core.terms import KINDS, TASKS
 
 # Safe as a folder name on every system and in a URL.
@@ -102,7 +103,7 @@ def check_storable(value: str, name: str) -> None:
         InputError: If it contains a NUL (which PostgreSQL refuses) or half a surrogate pair
             (which has no UTF-8).
     """
-    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if find_text_fault(value) is not None:
         raise InputError(
             f"{name} contains a NUL character or a broken Unicode character. Expected plain "
             "text: remove or replace it."

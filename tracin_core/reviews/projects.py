@@ -16,7 +16,7 @@ from tracin_core.reviews.project_rows import Project, project_in, project_of
 from tracin_core.reviews.project_rules import check_project, check_storable
 from tracin_core.reviews.registration import register_run
 from tracin_core.reviews.run_rows import Checkpoint, Run, current_run, get_run
-from tracin_core.reviews.schema import ProjectRow, utc_now
+from tracin_core.reviews.schema import ProjectRow, is_shown, utc_now
 
 __all__ = [
     "Project",
@@ -92,9 +92,7 @@ def create_project(
 def list_projects(engine: Engine, archived: bool = False) -> list[Project]:
     """Return the projects in use, or those that were put away; oldest first."""
     is_archived = ProjectRow.archived_at.is_not(None)
-    query = select(ProjectRow.__table__).where(
-        ~ProjectRow.deleting, is_archived if archived else ~is_archived
-    )
+    query = select(ProjectRow.__table__).where(is_shown, is_archived if archived else ~is_archived)
     with reading(engine) as connection:
         return [project_of(row) for row in connection.execute(query.order_by(ProjectRow.id))]
 
@@ -107,7 +105,7 @@ def get_project(engine: Engine, slug: str) -> Project:
     """
     with reading(engine) as connection:
         row = connection.execute(
-            select(ProjectRow.__table__).where(ProjectRow.slug == slug, ~ProjectRow.deleting)
+            select(ProjectRow.__table__).where(ProjectRow.slug == slug, is_shown)
         ).one_or_none()
         if row is not None:
             return project_of(row)

@@ -8,34 +8,39 @@ of the page only. Without a filter the page number alone gives the ranks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Select, select
 
-from tracin_core.errors import InputError, NotFoundError
+from tracin_core.errors import NotFoundError
 from tracin_core.reviews.database import reading, reading_one_state
-from tracin_core.reviews.events import effective
-from tracin_core.reviews.examples import load_views, percentile_of, scores_of
+from tracin_core.reviews.events import DEFERRING, effective
+from tracin_core.reviews.examples import (
+    ExampleView,
+    ScoreView,
+    load_views,
+    percentile_of,
+    scores_of,
+)
+from tracin_core.reviews.paging import Page, count_rows_before
 from tracin_core.reviews.queue_filter import (
     QueueFilter,
     count_passing,
     filter_conditions,
     is_decided,
 )
-from tracin_core.reviews.run_rows import Run, run_in
+from tracin_core.reviews.run_rows import RankedRun, ranked_run_in
 from tracin_core.reviews.schema import ExampleRow, ScoreRow
 
 __all__ = [
     "QueueFilter",
     "QueueRow",
-    "QueuePage",
     "fetch_page",
     "next_suspect",
     "adjacent",
 ]
 
-LARGEST_PAGE = 1000  # rows; more than a screen can show
 EVERYTHING = QueueFilter()
 # The walk along the ranking jumps about in the table of examples; in the table's own order the
 # same test took a sixth of the time (1,000,000 texts). So where few examples pass, and the walk
@@ -78,14 +83,6 @@ class QueueRow:
     source_place: str | None = None
 
 
-@dataclass(frozen=True)
-class QueuePage:
-    """Rows of one page, and how many the filter lets through in all."""
-
-    rows: list[QueueRow]
-    total: int
-
-
 def fetch_page(
     engine: Engine,
     run_id: int,
@@ -94,33 +91,28 @@ def fetch_page(
     filter: QueueFilter = EVERYTHING,
     page: int = 1,
     page_size: int = 50,
-) -> QueuePage:
+) -> Page[QueueRow]:
     """Return one page of the queue, most suspect first; past the end it has no rows.
 
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal.
         InputError: If the page number or size is impossible.
     """
-    if page < 1 or not 1 <= page_size <= LARGEST_PAGE:
-        raise InputError(
-            f"Found page {page} of {page_size} rows. Expected a page from 1 and 1 to "
-            f"{LARGEST_PAGE} rows: go to the first page."
-        )
-    first = (page - 1) * page_size
+    first = count_rows_before(page, page_size)
     with reading_one_state(engine) as connection:
         run = _ranked_run(connection, run_id, signal)
         total = count_passing(connection, run, signal, filter)
         if first >= total:
-            return QueuePage([], total)
+            return Page([], total)
         if filter == EVERYTHING:
             query = _ranking(run, signal).where(ScoreRow.rank > first).limit(page_size)
         else:
             query = _ranking(run, signal).where(*filter_conditions(connection, run, filter))
             if total <= RARE and (first + page_size) * PROBE_COST > total:
                 found = _rank_all(connection, run, signal, query)
-                return QueuePage(_rows(connection, run, found[first : first + page_size]), total)
+                return Page(_rows(connection, run, found[first : first + page_size]), total)
             query = query.limit(page_size).offset(first)
-        return QueuePage(_rows(connection, run, connection.execute(query).all()), total)
+        return Page(_rows(connection, run, connection.execute(query).all()), total)
 
 
 def next_suspect(
@@ -140,32 +132,57 @@ def next_suspect(
         NotFoundError: If the run is unknown or not ranked by the signal.
     """
     with reading_one_state(engine) as connection:
-        return next_in(connection, run_id, signal=signal, filter=filter, after_rank=after_rank)
+        run = _ranked_run(connection, run_id, signal)
+        found = _find_undecided(connection, run, signal, filter, after_rank=after_rank, count=1)
+        return next(iter(_rows(connection, run, found)), None)
 
 
-def next_in(
+def next_two_in(
+    connection: Connection, run_id: int, *, signal: str, filter: QueueFilter
+) -> list[tuple[QueueRow, ExampleView]]:
+    """Return the next example to decide and the one after it, as far as there are such.
+
+    For a transaction that sees one state: row and example are then of the same moment. Of each
+    example's scores the one that it is ranked by is there.
+
+    Raises:
+        NotFoundError: If the run is unknown or not ranked by the signal.
+    """
+    run = _ranked_run(connection, run_id, signal)
+    found = _find_undecided(connection, run, signal, filter, count=2)
+    views = load_views(connection, [one.example_id for one in found], run.id)
+    both = []
+    for one in found:
+        row = _row_of(run, one, views[one.example_id])
+        scores = {signal: ScoreView(row.score, row.rank, row.percentile)}
+        both.append((row, replace(views[one.example_id], scores=scores)))
+    return both
+
+
+def _find_undecided(
     connection: Connection,
-    run_id: int,
-    *,
+    run: RankedRun,
     signal: str,
     filter: QueueFilter,
+    *,
     after_rank: int | None = None,
-) -> QueueRow | None:
-    """Do the work of `next_suspect` inside a transaction that sees one state."""
+    count: int,
+) -> list[Row[*tuple[Any, ...]]]:
+    """Return rank, example and score of the next examples to decide, in their order."""
     if filter.status == "reviewed":
-        return None
-    run = _ranked_run(connection, run_id, signal)
+        return []
     conditions = filter_conditions(connection, run, filter, with_status=False)
-    pending = _ranking(run, signal).where(~is_decided(), *conditions).limit(1)
+    pending = _ranking(run, signal).where(~is_decided(), *conditions)
     queries: list[Select[*tuple[Any, ...]]] = [pending]
     if after_rank is not None:
-        queries.insert(0, pending.where(ScoreRow.rank > after_rank))
-    queries.append(_skipped(run, signal).where(*conditions).limit(1))
+        after, before = ScoreRow.rank > after_rank, ScoreRow.rank <= after_rank
+        queries = [pending.where(after), pending.where(before)]
+    queries.append(_skipped(run, signal).where(*conditions))
+    found: list[Row[*tuple[Any, ...]]] = []
     for query in queries:
-        found = connection.execute(query).all()
-        if found:
-            return _rows(connection, run, found)[0]
-    return None
+        if len(found) < count:
+            found += connection.execute(query.limit(count - len(found))).all()
+    return found
 
 
 def adjacent(
@@ -213,8 +230,8 @@ def adjacent(
     return before, after
 
 
-def _ranked_run(connection: Connection, run_id: int, signal: str) -> Run:
-    run = run_in(connection, run_id)
+def _ranked_run(connection: Connection, run_id: int, signal: str) -> RankedRun:
+    run = ranked_run_in(connection, run_id)
     if signal not in run.signals:
         raise NotFoundError(
             f"Run {run.key!r} is not ranked by {signal!r}. Choose one of: "
@@ -223,7 +240,7 @@ def _ranked_run(connection: Connection, run_id: int, signal: str) -> Run:
     return run
 
 
-def _ranking(run: Run, signal: str) -> Select[*tuple[Any, ...]]:
+def _ranking(run: RankedRun, signal: str) -> Select[*tuple[Any, ...]]:
     return (
         select(ScoreRow.rank, ScoreRow.example_id, ScoreRow.value)
         .where(ScoreRow.scoring_id == run.scoring_id, ScoreRow.signal == signal)
@@ -232,57 +249,55 @@ def _ranking(run: Run, signal: str) -> Select[*tuple[Any, ...]]:
 
 
 def _rank_all(
-    connection: Connection, run: Run, signal: str, query: Select[*tuple[Any, ...]]
+    connection: Connection, run: RankedRun, signal: str, query: Select[*tuple[Any, ...]]
 ) -> list[Row[*tuple[Any, ...]]]:
     """Return all that pass a filter, by rank, found in the order of the examples."""
     # Nothing but the id is asked for: the index on (scoring, signal, example) then answers alone.
     in_table_order = query.with_only_columns(ScoreRow.example_id).order_by(None)
     ids = connection.scalars(in_table_order).all()
-    return sorted(scores_of(connection, ids, run.scoring_id, signal), key=lambda row: row.rank)
+    return sorted(scores_of(connection, ids, run.scoring_id, [signal]), key=lambda row: row.rank)
 
 
-def _skipped(run: Run, signal: str) -> Select[*tuple[Any, ...]]:
+def _skipped(run: RankedRun, signal: str) -> Select[*tuple[Any, ...]]:
     return (
         select(ScoreRow.rank, ScoreRow.example_id, ScoreRow.value)
         .join(effective, effective.c.example_id == ScoreRow.example_id)
         .where(
             ScoreRow.scoring_id == run.scoring_id,
             ScoreRow.signal == signal,
-            effective.c.action == "skip",
+            effective.c.action.in_(DEFERRING),
         )
         .order_by(effective.c.id)
     )
 
 
 def _rows(
-    connection: Connection, run: Run, ranked: Sequence[Row[*tuple[Any, ...]]]
+    connection: Connection, run: RankedRun, ranked: Sequence[Row[*tuple[Any, ...]]]
 ) -> list[QueueRow]:
     views = load_views(connection, [one.example_id for one in ranked], run.id)
-    rows = []
-    for one in ranked:
-        view = views[one.example_id]
-        rows.append(
-            QueueRow(
-                example_id=view.id,
-                position=view.position,
-                rank=one.rank,
-                percentile=percentile_of(one.rank, run.num_ranked),
-                score=one.value,
-                given_label=view.given_label,
-                predicted_label=view.predicted_label,
-                predicted_probability=view.predicted_probability,
-                given_probability=view.given_probability,
-                status=view.status,
-                current_label=view.current_label,
-                text=view.text,
-                media_path=view.media_path,
-                key=view.key,
-                version=view.version,
-                fields=view.fields,
-                given_value=view.given_value,
-                current_value=view.current_value,
-                predicted_value=view.predicted_value,
-                source_place=view.source_place,
-            )
-        )
-    return rows
+    return [_row_of(run, one, views[one.example_id]) for one in ranked]
+
+
+def _row_of(run: RankedRun, ranked: Row[*tuple[Any, ...]], view: ExampleView) -> QueueRow:
+    return QueueRow(
+        example_id=view.id,
+        position=view.position,
+        rank=ranked.rank,
+        percentile=percentile_of(ranked.rank, run.num_ranked),
+        score=ranked.value,
+        given_label=view.given_label,
+        predicted_label=view.predicted_label,
+        predicted_probability=view.predicted_probability,
+        given_probability=view.given_probability,
+        status=view.status,
+        current_label=view.current_label,
+        text=view.text,
+        media_path=view.media_path,
+        key=view.key,
+        version=view.version,
+        fields=view.fields,
+        given_value=view.given_value,
+        current_value=view.current_value,
+        predicted_value=view.predicted_value,
+        source_place=view.source_place,
+    )

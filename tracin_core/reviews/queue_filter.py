@@ -7,8 +7,8 @@ from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
-from tracin_core.reviews.events import effective, example_says
-from tracin_core.reviews.run_rows import Run
+from tracin_core.reviews.events import DEFERRING, effective, example_says
+from tracin_core.reviews.run_rows import RankedRun
 from tracin_core.reviews.schema import ExampleRow, PredictionRow, ScoreRow
 from tracin_core.reviews.totals import remembered_total
 
@@ -39,7 +39,7 @@ class QueueFilter:
 
 
 def filter_conditions(
-    connection: Connection, run: Run, filter: QueueFilter, *, with_status: bool = True
+    connection: Connection, run: RankedRun, filter: QueueFilter, *, with_status: bool = True
 ) -> list[ColumnElement[bool]]:
     """Return the filter as conditions on a row of `score`.
 
@@ -67,7 +67,7 @@ def filter_conditions(
     return conditions
 
 
-def _prediction_condition(run: Run, filter: QueueFilter) -> ColumnElement[bool]:
+def _prediction_condition(run: RankedRun, filter: QueueFilter) -> ColumnElement[bool]:
     parts: list[ColumnElement[bool]] = [
         PredictionRow.scoring_id == run.scoring_id,
         PredictionRow.example_id == ScoreRow.example_id,
@@ -97,11 +97,11 @@ def is_decided() -> ColumnElement[bool]:
 def is_reviewed() -> ColumnElement[bool]:
     """Return the condition that an effective decision other than a skip exists."""
     return exists().where(
-        effective.c.example_id == ScoreRow.example_id, effective.c.action != "skip"
+        effective.c.example_id == ScoreRow.example_id, effective.c.action.not_in(DEFERRING)
     )
 
 
-def count_passing(connection: Connection, run: Run, signal: str, filter: QueueFilter) -> int:
+def count_passing(connection: Connection, run: RankedRun, signal: str, filter: QueueFilter) -> int:
     """Return how many examples pass the filter; see `tracin_core.reviews.totals`."""
     of_data = replace(filter, status="any")
     conditions = filter_conditions(connection, run, of_data)
@@ -128,6 +128,10 @@ def count_passing(connection: Connection, run: Run, signal: str, filter: QueueFi
             ),
             isouter=True,
         )
-        .where(effective.c.project_id == run.project_id, effective.c.action != "skip", *conditions)
+        .where(
+            effective.c.project_id == run.project_id,
+            effective.c.action.not_in(DEFERRING),
+            *conditions,
+        )
     ).one()
     return reviewed if filter.status == "reviewed" else total - reviewed

@@ -17,14 +17,15 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
-    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from tracin_core.reviews.decision_kinds import list_codes, sql_condition
+
 # The revision of the newest migration: an up-to-date database is recognised by comparing one
 # row with this, without loading Alembic. A test holds the two equal.
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -33,6 +34,11 @@ NAMING_CONVENTION = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+
+# Made from the table of decision kinds, as migrated databases have them; a test holds them equal.
+_UNDOES = sql_condition("action", list_codes("undo"))
+_CORRECTS = sql_condition("action", list_codes("correct"))
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -73,15 +79,34 @@ class Base(DeclarativeBase):
     }
 
 
+# What is being done to a project. Only a shown one is seen, and has its name for itself.
+SHOWN = "shown"
+ENTERING = "entering"  # an import enters its examples
+GROWING = "growing"  # its examples are handed over to the project that they were imported into
+RESTORING = "restoring"  # a restoration enters its rows
+DELETING = "deleting"
+PROJECT_STATES = (SHOWN, ENTERING, GROWING, RESTORING, DELETING)
+
+
 class ProjectRow(Base):
     """One data set under review.
 
-    While ``deleting`` is true the project is hidden, and the triggers let its decisions go.
+    A project that is not shown is hidden, and the triggers let its decisions go.
     """
 
     __tablename__ = "project"
+    __table_args__ = (
+        CheckConstraint(sql_condition("state", PROJECT_STATES), name="state"),
+        Index(
+            "one_shown_project_a_name",
+            "slug",
+            unique=True,
+            sqlite_where=text("state = 'shown'"),
+            postgresql_where=text("state = 'shown'"),
+        ),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
-    slug: Mapped[str] = mapped_column(unique=True)
+    slug: Mapped[str]
     title: Mapped[str]
     kind: Mapped[str]
     classes: Mapped[list[str]]
@@ -92,7 +117,12 @@ class ProjectRow(Base):
     target: Mapped[str] = mapped_column(server_default="")
     settings: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     archived_at: Mapped[datetime | None]
-    deleting: Mapped[bool] = mapped_column(server_default=false())
+    state: Mapped[str] = mapped_column(server_default=SHOWN)
+    # The project that a growing one's examples go to; no foreign key, as that one may be deleted.
+    handed_to: Mapped[int | None]
+
+
+is_shown = ProjectRow.state == SHOWN
 
 
 class ExampleRow(Base):
@@ -281,14 +311,12 @@ class DecisionRow(Base):
     __table_args__ = (
         # Two simultaneous decisions carry the same version: the second one fails here.
         UniqueConstraint("example_id", "version"),
-        CheckConstraint(
-            "action IN ('keep', 'relabel', 'exclude', 'ambiguous', 'skip', 'undo')", name="action"
-        ),
+        CheckConstraint(sql_condition("action", list_codes()), name="action"),
         CheckConstraint("version >= 1", name="version"),
-        CheckConstraint("(action = 'undo') = (undoes IS NOT NULL)", name="undoes"),
-        CheckConstraint("new_label IS NULL OR action = 'relabel'", name="new_label"),
+        CheckConstraint(f"({_UNDOES}) = (undoes IS NOT NULL)", name="undoes"),
+        CheckConstraint(f"new_label IS NULL OR {_CORRECTS}", name="new_label"),
         CheckConstraint(
-            "new_value IS NULL OR (action = 'relabel' AND new_label IS NULL)", name="new_value"
+            f"new_value IS NULL OR ({_CORRECTS} AND new_label IS NULL)", name="new_value"
         ),
         # Partial, so that it holds the undone decisions only and stays small to look up.
         Index(

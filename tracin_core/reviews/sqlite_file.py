@@ -21,7 +21,7 @@ FILE_OPTION = "tracin_file"
 # Files that this process has opened: one that is gone since is missed, and not made anew.
 _OPENED: set[Path] = set()
 _LAST_DECISION = "SELECT id, project_id FROM decision ORDER BY id DESC LIMIT 1"
-_IS_SHOWN = "SELECT 1 FROM project WHERE id = ? AND NOT deleting"
+_IS_SHOWN = "SELECT 1 FROM project WHERE id = ? AND state = 'shown'"
 _WAL_HEADER = 32  # bytes; a shorter log holds nothing
 
 

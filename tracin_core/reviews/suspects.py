@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from tracin_core.reviews.database import reading_one_state
-from tracin_core.reviews.examples import ExampleView, example_in
+from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.ledger import decisions_after, describe
 from tracin_core.reviews.project_rows import project_in
-from tracin_core.reviews.queue import EVERYTHING, QueueFilter, QueueRow, next_in
+from tracin_core.reviews.queue import EVERYTHING, QueueFilter, QueueRow, next_two_in
 
 # Newest events that are told of an example that others have decided.
 TOLD_EVENTS = 3
@@ -27,8 +27,9 @@ class DrawnSuspect:
 
     Attributes:
         row: Its place in the queue.
-        view: What is known of it; its version is the one that a decision must name.
-        following: The suspect after it, or None.
+        view: What is known of it; its version is the one that a decision must name. Of its scores
+            the one that it is ranked by is there.
+        following: The suspect that comes when this one is decided, or None.
     """
 
     row: QueueRow
@@ -50,12 +51,11 @@ def draw_next_suspect(
         DatabaseError: If the database fails.
     """
     with reading_one_state(engine) as connection:
-        row = next_in(connection, run_id, signal=signal, filter=filter)
-        if row is None:
-            return None
-        view = example_in(connection, row.example_id, run_id)
-        following = next_in(connection, run_id, signal=signal, filter=filter, after_rank=row.rank)
-    return DrawnSuspect(row, view, following)
+        found = next_two_in(connection, run_id, signal=signal, filter=filter)
+    if not found:
+        return None
+    (row, view), *others = found
+    return DrawnSuspect(row, view, others[0][0] if others else None)
 
 
 def describe_since(engine: Engine, view: ExampleView, version: int) -> str:

@@ -10,7 +10,6 @@ one takes the others.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -23,14 +22,19 @@ from tracin_core.reviews.database import reading, writing
 from tracin_core.reviews.deleting import delete_hidden_project, list_hidden_projects
 from tracin_core.reviews.example_rules import ExampleRules, NewExample
 from tracin_core.reviews.project_rows import Project, project_in, project_of
-from tracin_core.reviews.schema import ExampleRow, ProjectRow
+from tracin_core.reviews.schema import (
+    ENTERING,
+    GROWING,
+    SHOWN,
+    ExampleRow,
+    ProjectRow,
+    is_shown,
+)
 from tracin_core.reviews.scorings import PAUSE
 from tracin_core.terms import SPLITS
 
 # Examples that are handed over in a transaction: a few tenths of a second.
 MOVED = 10_000
-# In the names of hidden projects; no project can be given a name with "#".
-_ENTERING, _GROWN = "#entering-", "#grown-"
 
 OnRows = Callable[[int], None]
 
@@ -53,8 +57,7 @@ def enter_unseen(
         InputError: If an example is unusable.
         IntegrityError: If a key or a place occurs twice, or another process removed the project.
     """
-    name = f"{values['slug']}{_ENTERING}{secrets.token_hex(4)}"
-    row = {**values, "slug": name, "deleting": True}
+    row = {**values, "state": ENTERING}
     with writing(engine) as connection:
         new = insert(ProjectRow).values(row).returning(ProjectRow.__table__)
         hidden = project_of(connection.execute(new).one())
@@ -74,7 +77,7 @@ def show_project(engine: Engine, hidden: Project, slug: str) -> Project:
     """
     with writing(engine) as connection:
         connection.execute(
-            update(ProjectRow).where(ProjectRow.id == hidden.id).values(slug=slug, deleting=False)
+            update(ProjectRow).where(ProjectRow.id == hidden.id).values(slug=slug, state=SHOWN)
         )
         return project_in(connection, hidden.id)
 
@@ -114,9 +117,11 @@ def begin_handover(connection: Connection, hidden: Project, project_id: int) -> 
     Returns:
         Whether any may be left to be handed over.
     """
-    slug = hidden.slug.partition("#")[0]
-    name = f"{slug}{_GROWN}{project_id}-{secrets.token_hex(4)}"
-    connection.execute(update(ProjectRow).where(ProjectRow.id == hidden.id).values(slug=name))
+    connection.execute(
+        update(ProjectRow)
+        .where(ProjectRow.id == hidden.id)
+        .values(state=GROWING, handed_to=project_id)
+    )
     return _hand_over_chunk(connection, hidden.id, project_id)
 
 
@@ -140,24 +145,15 @@ def settle_entries(engine: Engine, slug: str) -> None:
     What was not shown yet is removed; what was decided to belong to the project is handed over.
     Call it only where no other process may be importing into the project.
     """
-    for hidden_id, name in list_hidden_projects(engine):
-        if name.startswith(f"{slug}{_ENTERING}"):
-            delete_hidden_project(engine, hidden_id)
-        elif name.startswith(f"{slug}{_GROWN}"):
-            project_id = int(name.removeprefix(f"{slug}{_GROWN}").partition("-")[0])
-            if _is_shown(engine, project_id):
-                finish_handover(engine, hidden_id, project_id)
-            else:
-                delete_hidden_project(engine, hidden_id)
-
-
-def is_being_entered(hidden_name: str) -> bool:
-    """Tell whether a hidden project holds what an import enters, or entered until it was killed."""
-    return _ENTERING in hidden_name or _GROWN in hidden_name
+    for hidden in list_hidden_projects(engine, ENTERING, GROWING, slug=slug):
+        if hidden.handed_to is not None and _is_shown(engine, hidden.handed_to):
+            finish_handover(engine, hidden.id, hidden.handed_to)
+        else:
+            delete_hidden_project(engine, hidden.id)
 
 
 def _is_shown(engine: Engine, project_id: int) -> bool:
-    query = select(ProjectRow.id).where(ProjectRow.id == project_id, ~ProjectRow.deleting)
+    query = select(ProjectRow.id).where(ProjectRow.id == project_id, is_shown)
     with reading(engine) as connection:
         return connection.scalar(query) is not None
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, select
 
 from tracin_core.reviews.database import reading
+from tracin_core.reviews.decision_kinds import list_states
 from tracin_core.reviews.events import effective, status_of_example, value_of_example
 from tracin_core.reviews.project_rows import project_in
 from tracin_core.reviews.schema import ExampleRow
@@ -119,7 +120,7 @@ def _read_values(
         select(
             ExampleRow.given_value,
             value_of_example.label("value"),
-            (status_of_example == "excluded").label("excluded"),
+            status_of_example.in_(list_states("exclude")).label("excluded"),
         )
         .join(effective, effective.c.example_id == ExampleRow.id, isouter=True)
         .where(

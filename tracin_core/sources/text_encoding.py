@@ -226,14 +226,3 @@ def read_lines(path: Path, encoding: str) -> Iterator[str]:
                     "table with one example a line. Export it as CSV, TSV, JSON lines or Parquet."
                 )
             yield line
-
-
-def is_broken(text: str) -> bool:
-    """Tell whether a text holds bytes that did not fit the file's encoding, or half a letter."""
-    if text.isascii():
-        return False
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from tracin_core.errors import InputError
-from tracin_core.sources.text_encoding import is_broken
+from tracin_core.storable import BROKEN, ZERO, find_text_fault
 
 # How people and programs write that a number is not there. In a column of names only an empty
 # cell is missing: NA is also a country, None also an answer.
@@ -103,13 +103,14 @@ def check_text(text: str, what: str) -> None:
     Raises:
         RefusedError: If it has bytes of another encoding or zero characters in it.
     """
-    if is_broken(text):
+    fault = find_text_fault(text)
+    if fault == BROKEN:
         raise RefusedError(
             "wrong encoding",
             f"{what} holds bytes that do not fit the file's encoding: {show(text)}. Save the file "
             "as UTF-8, or name its encoding with --encoding.",
         )
-    if "\x00" in text:
+    if fault == ZERO:
         raise RefusedError(
             "zero character",
             f"{what} contains a zero character, which no database can hold: {show(text)}. "

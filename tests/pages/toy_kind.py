@@ -1,0 +1,129 @@
+"""Review with a kind of decision that the program does not have; run in a process of its own.
+
+A kind is known from the start, as the table's entries are: it is added before anything reads them.
+"""
+
+# ruff: noqa: E402 - the order is what this is about
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tracin_core.reviews.decision_kinds import DECISION_KINDS, UNDO, DecisionKind
+
+TOY = DecisionKind(
+    code="crop",
+    state="cropped",
+    key="b",
+    title="Bad crop",
+    state_title="Badly cropped",
+    effect="mark",
+    told="called it badly cropped",
+    recorded="{given} called badly cropped",
+)
+DECISION_KINDS.insert(DECISION_KINDS.index(UNDO), TOY)
+
+import streamlit as st
+from sqlalchemy import Engine, create_engine, text
+from streamlit.testing.v1 import AppTest
+
+from tests.reviews.builders import build_scene
+from tracin_core.config import REPOSITORY_ROOT, resolve_workspace
+from tracin_core.housekeeping.backup import backup_project
+from tracin_core.housekeeping.restoring import restore_project
+from tracin_core.reviews.database import migrations_folder, open_database
+from tracin_core.reviews.export import export_labels
+from tracin_core.reviews.history import fetch_history, review_progress
+from tracin_core.reviews.ledger import describe
+from tracin_core.reviews.queue import QueueFilter, fetch_page
+from tracin_core.reviews.schema import SCHEMA_REVISION, Base
+from ui import decision_form
+from ui.components.keyboard import Press
+
+
+def make_database(url: str) -> Engine:
+    """Make a database from the declared tables, as the migration of a new kind would leave it."""
+    engine = create_engine(url)
+    views: dict[str, str] = {}
+    exec(  # noqa: S102 - the migration's own text, as its name begins with a digit
+        (migrations_folder() / "versions/0002_values_and_own_data.py").read_text("utf-8"), views
+    )
+    with engine.begin() as connection:
+        Base.metadata.create_all(connection)
+        connection.execute(text(views["EFFECTIVE_DECISION"]))
+        connection.execute(text("CREATE TABLE alembic_version (version_num TEXT)"))
+        connection.execute(
+            text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": SCHEMA_REVISION}
+        )
+    engine.dispose()
+    return open_database(url)
+
+
+def watch_by_buttons(
+    keys: Iterable[str], on_press: Callable[[Press], None], **_options: object
+) -> None:
+    """Draw a button for each key, in place of the browser's part that listens to the keyboard."""
+    shown = st.session_state["decision-shown"]
+    for key in keys:
+        press = Press(key, shown.example_id, shown.version)
+        st.button(key, key=f"press-{key}", on_click=on_press, args=(press,))
+
+
+def open_page(name: str, project: str) -> AppTest:
+    app = AppTest.from_file(str(REPOSITORY_ROOT / "ui" / "router.py"), default_timeout=120)
+    app.query_params["project"] = project
+    app.switch_page(str(REPOSITORY_ROOT / "pages" / f"{name}.py"))
+    app.run()
+    assert not app.exception
+    return app
+
+
+def main(root: Path) -> None:
+    os.environ["TRACIN_WORKSPACE"] = str(root)
+    workspace = resolve_workspace()
+    workspace.prepare()
+    engine = make_database(workspace.database_url)
+    scene = build_scene(engine)
+    slug, first = scene.project.slug, scene.by_rank(1)
+    decision_form.watch_keys = watch_by_buttons
+
+    app = open_page("review", slug)
+    button = app.button(key=f"crop-{first}-0")
+    assert button.label == "Bad crop :gray[B]"
+    assert any("B bad crop, U undo" in one.value for one in app.caption)
+    app.button(key="press-b").click().run()
+    assert not app.exception
+    said = [one.value.replace("\\", "") for one in app.caption]
+    assert any("called badly cropped" in one for one in said), said
+    assert any(one.endswith("1 of 6 reviewed") for one in said), said
+
+    (event,) = fetch_history(engine, scene.project.id).rows
+    assert (event.example_id, event.action, event.status) == (first, "crop", "cropped")
+    assert "called it badly cropped" in describe(event, scene.project.classes)
+    listed = open_page("history", slug)
+    assert "Bad crop" in listed.multiselect(key="actions").options
+    assert fetch_history(engine, scene.project.id, actions=("crop",)).total == 1
+
+    lines = export_labels(engine, scene.project.id, format="csv").decode("utf-8-sig").splitlines()
+    (line,) = [one for one in lines if one.startswith("train-5,")]
+    assert ",cropped," in line, line
+    assert ",crop," in line, line
+    assert len(lines) == 10
+    reviewed = export_labels(engine, scene.project.id, format="csv", reviewed_only=True)
+    assert len(reviewed.decode("utf-8-sig").splitlines()) == 2
+
+    progress = review_progress(engine, scene.project.id)
+    assert (progress.by_status["cropped"], progress.reviewed) == (1, 1)
+    page = fetch_page(engine, scene.run.id, filter=QueueFilter(status="reviewed"))
+    assert [row.status for row in page.rows] == ["cropped"]
+
+    path = backup_project(engine, workspace, slug, root / "toy.zip")
+    again = restore_project(engine, workspace, path, slug="again")
+    assert [one.action for one in fetch_history(engine, again.id).rows] == ["crop"]
+    engine.dispose()
+    print("the toy kind is everywhere")
+
+
+main(Path(sys.argv[1]))
