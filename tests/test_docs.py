@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tracin_core.config import REPOSITORY_ROOT
+from tracin_core.exporters import EXPORTERS
 from ui.navigation import PAGES
 
 README = (REPOSITORY_ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,6 +37,21 @@ def test_every_command_stands_in_the_readme():
 def test_every_command_of_the_readme_exists():
     named = set(re.findall(r"python -m tracin_core ([a-z]+)", README))
     assert named <= set(commands())
+
+
+def describe_exporters() -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
+    """Return the export formats that the documentation describes, and those that there are."""
+    text = (REPOSITORY_ROOT / "docs" / "exporting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(.+)` \| (.+) \| `\.(.+)` \| (.+) \|$", text, flags=re.MULTILINE)
+    return set(rows), {
+        (one.name, one.title, one.extension, one.changes or "as they are")
+        for one in EXPORTERS.values()
+    }
+
+
+def test_the_documented_export_formats_are_those_there_are():
+    described, expected = describe_exporters()
+    assert described == expected
 
 
 @pytest.mark.parametrize("name", PAGES)
