@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from tracin_core.archives import is_tar, is_zip, open_zip
 from tracin_core.errors import InputError
 from tracin_core.files import check_ordinary, disk_errors_explained, expand_path
 from tracin_core.holding import FolderHold, make_unpacking_folder
 from tracin_core.sources.accepted_options import check_have_effect, check_used
-from tracin_core.sources.archive_bounds import is_tar, open_zip
 from tracin_core.sources.backups import BackupFoundError, is_backup
 from tracin_core.sources.folder_words import say_splits
 from tracin_core.sources.locating import (
@@ -29,7 +29,6 @@ from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Source
 from tracin_core.sources.rows import RowReader
 from tracin_core.sources.text_encoding import open_bytes, unreadable
-from tracin_core.sources.trees import is_zip
 from tracin_core.sources.unpacking import needs_unpacking, unpack_archive
 
 _JSON_LINES = (".jsonl", ".ndjson")
