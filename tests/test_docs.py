@@ -11,6 +11,7 @@ import pytest
 
 from tracin_core.config import REPOSITORY_ROOT
 from tracin_core.exporters import EXPORTERS
+from tracin_core.sources.formats import IMPORTERS
 from ui.navigation import PAGES
 
 README = (REPOSITORY_ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,6 +52,24 @@ def describe_exporters() -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
 
 def test_the_documented_export_formats_are_those_there_are():
     described, expected = describe_exporters()
+    assert described == expected
+
+
+def describe_importers() -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
+    """Return the import formats that the documentation describes, and those that there are."""
+    text = (REPOSITORY_ROOT / "docs" / "importing.md").read_text(encoding="utf-8")
+    start = text.index("| `--format` |")
+    table = text[start : text.index("\n\n", start)]
+    rows = re.findall(r"^\| `(.+?)` \| (.+?) \| ?(.*) ?\|$", table, flags=re.MULTILINE)
+    described = {(name, is_what, *re.findall(r"`(.+?)`", ends)) for name, is_what, ends in rows[1:]}
+    return described, {
+        (one.name, one.expected, *one.extensions, *one.other_extensions)
+        for one in IMPORTERS.values()
+    }
+
+
+def test_the_documented_import_formats_are_those_there_are():
+    described, expected = describe_importers()
     assert described == expected
 
 

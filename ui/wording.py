@@ -29,16 +29,6 @@ ACTION_WORDS = {
 
 KIND_WORDS = {"image": "Images", "text": "Texts", "table": "Table"}
 
-# Of data that is imported.
-FORMAT_WORDS = {
-    "image-folder": "folder of images",
-    "text-folder": "folder of text files",
-    "table": "table",
-    "huggingface": "saved Hugging Face data set",
-    "torchvision": "torchvision data set",
-    "npz": "NumPy .npz file",
-}
-
 SPLIT_WORDS = {"train": "Train", "test": "Test"}
 
 
