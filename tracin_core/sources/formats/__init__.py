@@ -10,7 +10,6 @@ from tracin_core.sources.formats.registry import (
     Form,
     Importer,
     describe_importers,
-    find_form,
     list_forms,
     register_importer,
 )
@@ -21,7 +20,6 @@ __all__ = [
     "Form",
     "Importer",
     "describe_importers",
-    "find_form",
     "list_forms",
     "register_importer",
 ]

@@ -136,11 +136,6 @@ def list_forms() -> dict[str, Form]:
     return {form.name: form for importer in IMPORTERS.values() for form in importer.forms}
 
 
-def find_form(name: str) -> Form:
-    """Return the form of that name."""
-    return list_forms()[name]
-
-
 def describe_importers() -> str:
     """Return in words what can be imported."""
     packed = [one.expected for one in IMPORTERS.values() if one.layout != "arrays"]
