@@ -11,6 +11,8 @@ import pytest
 
 from tracin_core.config import REPOSITORY_ROOT
 from tracin_core.triage.signals import list_signals
+from tracin_core.exporters import EXPORTERS
+from tracin_core.sources.formats import IMPORTERS
 from ui.navigation import PAGES
 
 README = (REPOSITORY_ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,6 +48,39 @@ def test_every_signal_stands_in_the_table():
 def test_every_command_of_the_readme_exists():
     named = set(re.findall(r"python -m tracin_core ([a-z]+)", README))
     assert named <= set(commands())
+
+
+def describe_exporters() -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
+    """Return the export formats that the documentation describes, and those that there are."""
+    text = (REPOSITORY_ROOT / "docs" / "exporting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(.+)` \| (.+) \| `\.(.+)` \| (.+) \|$", text, flags=re.MULTILINE)
+    return set(rows), {
+        (one.name, one.title, one.extension, one.changes or "as they are")
+        for one in EXPORTERS.values()
+    }
+
+
+def test_the_documented_export_formats_are_those_there_are():
+    described, expected = describe_exporters()
+    assert described == expected
+
+
+def describe_importers() -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
+    """Return the import formats that the documentation describes, and those that there are."""
+    text = (REPOSITORY_ROOT / "docs" / "importing.md").read_text(encoding="utf-8")
+    start = text.index("| `--format` |")
+    table = text[start : text.index("\n\n", start)]
+    rows = re.findall(r"^\| `(.+?)` \| (.+?) \| ?(.*) ?\|$", table, flags=re.MULTILINE)
+    described = {(name, is_what, *re.findall(r"`(.+?)`", ends)) for name, is_what, ends in rows[1:]}
+    return described, {
+        (one.name, one.expected, *one.extensions, *one.other_extensions)
+        for one in IMPORTERS.values()
+    }
+
+
+def test_the_documented_import_formats_are_those_there_are():
+    described, expected = describe_importers()
+    assert described == expected
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -6,16 +6,11 @@ from datetime import date
 
 import streamlit as st
 
-from tracin_core.reviews.export import ExportFormat, export_labels
+from tracin_core.exporters import EXPORTERS
+from tracin_core.reviews.export import export_labels
 from tracin_core.reviews.projects import Project
 from ui.segments import segment_words
 from ui.session import get_engine
-
-_FORMATS: dict[ExportFormat, tuple[str, str]] = {
-    "csv": ("CSV", "text/csv"),
-    "parquet": ("Parquet", "application/vnd.apache.parquet"),
-    "jsonl": ("JSON Lines", "application/jsonl"),
-}
 
 
 def draw_export(project: Project) -> None:
@@ -27,13 +22,13 @@ def draw_export(project: Project) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.segmented_control(
             "Corrected labels",
-            list(_FORMATS),
-            format_func=lambda name: segment_words(_FORMATS[name][0]),
-            default="csv",
+            list(EXPORTERS),
+            format_func=lambda name: segment_words(EXPORTERS[name].title),
+            default=next(iter(EXPORTERS)),
             required=True,
             key="export-format",
         )
-        form: ExportFormat = chosen or "csv"
+        exporter = EXPORTERS[chosen or next(iter(EXPORTERS))]
         reviewed_only = st.toggle(
             "Reviewed examples only",
             key="export-reviewed",
@@ -42,19 +37,26 @@ def draw_export(project: Project) -> None:
 
         def make_file() -> bytes:
             return export_labels(
-                get_engine(), project.id, format=form, reviewed_only=bool(reviewed_only)
+                get_engine(), project.id, format=exporter.name, reviewed_only=bool(reviewed_only)
             )
 
         st.download_button(
             "Export",
             make_file,
-            file_name=f"{project.slug}-labels-{date.today():%Y-%m-%d}.{form}",
-            mime=_FORMATS[form][1],
+            file_name=f"{project.slug}-labels-{date.today():%Y-%m-%d}.{exporter.extension}",
+            mime=exporter.mime,
             type="primary",
             key="export",
             on_click="ignore",
         )
-    st.caption(
-        "In the CSV, cells that a spreadsheet would run as a formula begin with an apostrophe; "
-        "Parquet and JSON Lines hold the texts as they are."
-    )
+    st.caption(_describe_changes())
+
+
+def _describe_changes() -> str:
+    """Return in words what each format does to texts."""
+    words = [f"in the {one.title}, {one.changes}" for one in EXPORTERS.values() if one.changes]
+    *most, last = [one.title for one in EXPORTERS.values() if not one.changes]
+    verb = "hold" if most else "holds"
+    lossless = f"{', '.join(most)} and {last}" if most else last
+    sentence = "; ".join([*words, f"{lossless} {verb} the texts as they are."])
+    return sentence[0].upper() + sentence[1:]

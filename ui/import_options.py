@@ -7,11 +7,11 @@ from typing import Any
 
 import streamlit as st
 
+from tracin_core.sources.formats import IMPORTERS
 from tracin_core.sources.name_lists import join_names, split_names
-from tracin_core.sources.options import FORMATS, ImportOptions
+from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Preview
 from ui.import_columns import NO_COLUMN, draw_helpers, select_column
-from ui.wording import FORMAT_WORDS
 
 _INPUTS = {"text": "Text", "image": "Image", "features": "Columns"}
 _ANSWERS = {"label": "Class", "target": "Number"}
@@ -33,13 +33,13 @@ def draw_reading(key: str, *, expanded: bool) -> ImportOptions:
     with box, st.container(horizontal=True):
         form = st.selectbox(
             "Format",
-            [None, *FORMATS],
+            [None, *IMPORTERS],
             format_func=_name_format,
             key=f"{key}-format",
             width=230,
         )
         dataset = None
-        if form == "torchvision":
+        if form and IMPORTERS[form].claimed_by == "dataset":
             dataset = st.text_input(
                 "Name of the data set",
                 key=f"{key}-dataset",
@@ -94,7 +94,7 @@ def draw_reading(key: str, *, expanded: bool) -> ImportOptions:
 
 
 def _name_format(name: str | None) -> str:
-    words = FORMAT_WORDS[name] if name else "found out from the data"
+    words = IMPORTERS[name].title if name else "found out from the data"
     return words[0].upper() + words[1:]
 
 
@@ -112,19 +112,20 @@ def draw_meaning(found: Preview, key: str) -> ImportOptions:
         ConfigurationError: If they contradict each other.
     """
     said: dict[str, Any] = {}
-    if found.columns and found.format != "npz":
+    importer = IMPORTERS[found.format]
+    if found.columns and importer.layout != "arrays":
         said |= _draw_columns(found, key)
     with st.expander("More: split, keys, truth, class names, planted errors", key=f"{key}-more"):
-        if found.columns and found.format != "npz":
+        if found.columns and importer.layout != "arrays":
             said |= draw_helpers(found, key)
         is_class = found.task == "classification" and said.get("target") is None
-        if found.format == "npz" and not said:
+        if importer.layout == "arrays" and not said:
             said |= _draw_arrays(found, key)
-        if is_class and found.format in ("table", "npz"):
+        if is_class and importer.layout in ("rows", "arrays"):
             said |= _draw_classes(found, key)
-        elif found.format in ("image-folder", "text-folder"):
+        elif importer.layout == "folders":
             said |= _draw_folders(found, key)
-        can_merge = is_class and found.format != "torchvision"  # whose names are known
+        can_merge = is_class and any("merge_twins" in form.options for form in importer.forms)
         said |= _draw_merging(found, key) if can_merge else {"merge_twins": False}
         if said.get("target") is not None:
             said |= {"classes": None, "first_class": None}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
+from tracin_core.sources.formats import IMPORTERS
 from tracin_core.sources.problems import choose_problems
 from tracin_core.sources.records import Preview, PreviewRow
 from ui.plain_text import escape_markdown, shorten
@@ -37,7 +38,6 @@ BOXES = {
     "delimiter": "“Between the fields of a line”",
     "columns": "“Names of the columns”",
 }
-FOLDERS = ("image-folder", "text-folder")  # formats whose classes are folders
 _SHOWN_PROBLEMS = 20
 _SHOWN_CLASSES = 1000
 _SHOWN_NOTES = 12
@@ -48,7 +48,7 @@ _TABLE_HEIGHT = 320  # CSS pixels
 
 def draw_preview(preview: Preview) -> None:
     """Draw what was understood: notes, the first rows, classes, columns and problems."""
-    folders = preview.format in FOLDERS
+    folders = IMPORTERS[preview.format].layout == "folders"
     told = [without_switches(note, folders=folders) for note in preview.notes]
     notes = [note for note in told if note]
     if notes:
@@ -183,7 +183,7 @@ def _draw_problems(preview: Preview) -> None:
     counts = sorted(preview.problem_counts.items(), key=lambda item: -item[1])
     st.caption(escape_markdown("; ".join(f"{what}: {count:,}" for what, count in counts)))
     # The first with their places and the way out.
-    folders = preview.format in FOLDERS
+    folders = IMPORTERS[preview.format].layout == "folders"
     shown = choose_problems(preview.problems, _SHOWN_PROBLEMS)
     for problem in shown:
         tail = "" if problem.refused else " (kept)"

@@ -10,23 +10,23 @@ import streamlit as st
 
 from tracin_core.files import expand_path
 from tracin_core.housekeeping.uploads import remove_upload
+from tracin_core.sources.formats import describe_importers
 from ui.failures import told_on_page
 from ui.plain_text import escape_markdown
 from ui.session import get_workspace, system_account
-from ui.uploads import MAX_MEGABYTES, UPLOAD_TYPES, hold_upload, receive_upload
+from ui.uploads import MAX_MEGABYTES, hold_upload, list_upload_types, receive_upload
 
 _PLACES = {"path": "On this machine", "upload": "Upload"}
 
 
 def choose_data() -> Path | None:
     """Draw the choice of the data to import; None until there is one."""
-    path = choose_file("import", "Path of a file or folder", "/home/ada/reviews.csv", UPLOAD_TYPES)
+    types = list_upload_types()
+    path = choose_file("import", "Path of a file or folder", "/home/ada/reviews.csv", types)
     if path is None:
         st.caption(
-            "What can be imported: a folder of images or of text files with one folder a class "
-            "(also as a zip), a table (CSV, TSV, Parquet, JSON lines, also gzip) of texts, image "
-            "files or columns, a saved Hugging Face data set, an .npz file. What was understood is "
-            "shown first; nothing is written before you agree."
+            f"What can be imported: {describe_importers()}. What was understood is shown first; "
+            "nothing is written before you agree."
         )
     return path
 

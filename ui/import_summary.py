@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tracin_core.importing.looking import Understood
 from tracin_core.numerals import counted
+from tracin_core.sources.formats import IMPORTERS
 from tracin_core.sources.records import Preview
 from ui.plain_text import shorten
-from ui.wording import FORMAT_WORDS
 
 _NOUNS = {"image": "image", "text": "text", "table": "row"}
 
@@ -27,7 +27,7 @@ def summarize(understood: Understood) -> str:
 
 def _describe(preview: Preview) -> str:
     noun = counted(preview.num_usable, _NOUNS.get(preview.kind, "example"))
-    kind, answer = FORMAT_WORDS[preview.format], _describe_answer(preview)
+    kind, answer = IMPORTERS[preview.format].title, _describe_answer(preview)
     return f"A {kind}: {noun}, each with {answer}; {_describe_splits(preview)}."
 
 
@@ -35,7 +35,7 @@ def _describe_growth(understood: Understood, known: int) -> list[str]:
     """Return what is new and what is known."""
     preview = understood.preview
     new = preview.num_usable
-    kind = FORMAT_WORDS[preview.format]
+    kind = IMPORTERS[preview.format].title
     said = [f"A {kind}, in which nothing is new."]
     if new:
         noun = counted(new, f"new {_NOUNS.get(preview.kind, 'example')}")

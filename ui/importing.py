@@ -15,9 +15,10 @@ from tracin_core.reviews.project_management import list_projects
 from tracin_core.reviews.projects import Project
 from tracin_core.sources import ImportOptions, Preview
 from tracin_core.sources.backups import is_backup
+from tracin_core.sources.formats import IMPORTERS
 from ui.failures import told_on_page
 from ui.import_options import draw_meaning, draw_reading
-from ui.import_preview import FOLDERS, draw_preview, without_switches
+from ui.import_preview import draw_preview, without_switches
 from ui.import_reading import describe_without_roles, name_data, read_data
 from ui.import_source import choose_data, forget_upload
 from ui.import_summary import summarize
@@ -75,7 +76,7 @@ def _draw_understanding(path: Path, key: str, growing: Project | None) -> Unders
             found, error = _look(path, options, growing)
         with summary:
             if found is None:
-                folders = preview.format in FOLDERS
+                folders = IMPORTERS[preview.format].layout == "folders"
                 st.error(escape_markdown(without_switches(error, folders=folders)))
                 return None
             st.markdown(escape_markdown(summarize(found)))

@@ -19,11 +19,12 @@ from tracin_core.housekeeping.uploads import (
 )
 from tracin_core.importing.looking import unpack_apart
 from tracin_core.sources.backups import is_backup
+from tracin_core.sources.formats import IMPORTERS
 
 __all__ = [
     "MAX_MEGABYTES",
-    "UPLOAD_TYPES",
     "hold_upload",
+    "list_upload_types",
     "receive_upload",
     "remove_upload",
     "safe_name",
@@ -31,10 +32,15 @@ __all__ = [
     "upload_folder",
 ]
 
-UPLOAD_TYPES = ("csv", "tsv", "parquet", "jsonl", "ndjson", "gz", "npz", "zip")
 MAX_MEGABYTES = 500  # a browser's upload is held in memory; larger data is named by its path
 _UNSAFE = re.compile(r"[^\w.() -]+")
 _CHUNK = 2**20  # bytes
+
+
+def list_upload_types() -> list[str]:
+    """Return the endings of files of data that may be uploaded, without the dot."""
+    known = [ending for one in IMPORTERS.values() for ending in one.extensions]
+    return list(dict.fromkeys(ending.removeprefix(".") for ending in (*known, ".gz", ".zip")))
 
 
 def receive_upload(

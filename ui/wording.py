@@ -17,16 +17,6 @@ ACTION_WORDS = {kind.code: kind.title for kind in DECISION_KINDS}
 
 KIND_WORDS = {"image": "Images", "text": "Texts", "table": "Table"}
 
-# Of data that is imported.
-FORMAT_WORDS = {
-    "image-folder": "folder of images",
-    "text-folder": "folder of text files",
-    "table": "table",
-    "huggingface": "saved Hugging Face data set",
-    "torchvision": "torchvision data set",
-    "npz": "NumPy .npz file",
-}
-
 SPLIT_WORDS = {"train": "Train", "test": "Test"}
 
 

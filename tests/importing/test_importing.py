@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from tracin_core.reviews.decisions import NewDecision, record_decision
 from tracin_core.reviews.examples import find_by_positions, get_example
 from tracin_core.reviews.grow import next_positions, read_keys
 from tracin_core.reviews.projects import create_project, get_project, list_projects
-from tracin_core.sources import FORMATS, ImportOptions
+from tracin_core.sources import IMPORTERS, ImportOptions
 from tracin_core.work.progress import Progress, ignore_progress
 
 
@@ -536,8 +537,12 @@ def test_bad_data_is_one_message(own, tmp_path, capsys):
     assert "Did you mean 'label'?" in capsys.readouterr().err
 
 
-def test_the_formats_of_the_command_are_those_of_the_sources():
-    assert import_data._FORMATS == FORMATS
+def test_the_formats_of_the_command_are_those_of_the_sources(own, capsys):
+    with pytest.raises(SystemExit):
+        command(own, "--help")
+    assert re.search(r"--format\W+" + r"\W+".join(IMPORTERS), capsys.readouterr().out)
+    names = "image-folder", "text-folder", "table", "huggingface", "torchvision", "npz"
+    assert tuple(IMPORTERS) == names
 
 
 def test_hostile_names_cannot_steer_the_terminal(own, tmp_path, capsys):

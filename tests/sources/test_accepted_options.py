@@ -19,7 +19,8 @@ from tests.sources.test_torchvision_sets import mnist
 from tracin_core.config import REPOSITORY_ROOT
 from tracin_core.errors import InputError
 from tracin_core.sources import ImportOptions, open_source
-from tracin_core.sources.accepted_options import EFFECTS, KIND_WORDS, switch_of
+from tracin_core.sources.accepted_options import switch_of
+from tracin_core.sources.formats import list_forms
 from tracin_core.sources.options import OptionWithoutEffectError
 from tracin_core.sources.plan import make_plan
 from tracin_core.sources.survey import survey_source
@@ -108,6 +109,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "torchvision": make_torchvision,
     "npz": make_arrays,
 }
+EFFECTS = {name: form.options for name, form in list_forms().items()}
 FORMATS = dict.fromkeys(("delimited", "json-lines", "parquet"), "table")
 # What is said beside an option, without which it could not have an effect.
 WITH = {
@@ -197,7 +199,7 @@ def test_an_option_has_an_effect_or_is_refused(tmp_path, kind, name):
         assert error.value.names == (name,)
         told = str(error.value)
         assert switch_of(name) in told
-        assert has_split or KIND_WORDS[kind] in told
+        assert has_split or list_forms()[kind].words in told
         assert re.search(r"Leave|import|Only|[Nn]ame|gives|given", told)
 
 
@@ -254,4 +256,4 @@ def test_the_guide_has_the_same_table():
     guide = (REPOSITORY_ROOT / "docs" / "importing.md").read_text(encoding="utf-8")
     for kind, names in EFFECTS.items():
         switches = ", ".join(f"`{switch_of(name)}`" for name in names)
-        assert f"| {KIND_WORDS[kind]} | {switches} |" in guide
+        assert f"| {list_forms()[kind].words} | {switches} |" in guide

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.sources.builders import make_tar, make_zip, pets, picture, preview, problems, read
+from tracin_core import archives
 from tracin_core.errors import InputError
-from tracin_core.sources import trees
 from tracin_core.sources.unpacking import unpack_archive
 
 MEMBERS = {f"pets/{name}": picture(n) for n, name in enumerate(pets("train", "test"))}
@@ -64,6 +64,16 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path):
     assert [problem.what for problem in found] == ["no plain file"] * 3
 
 
+def test_a_link_in_a_zip_is_refused(tmp_path):
+    path = make_zip(tmp_path / "pets.zip", MEMBERS)
+    with zipfile.ZipFile(path, "a") as archive:
+        info = zipfile.ZipInfo("pets/train/cat/link.png")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, "../dog/0.png")
+    assert [problem.what for problem in problems(path)] == ["no plain file"]
+    assert len(read(path)) == 12
+
+
 @pytest.mark.parametrize("make", [make_zip, make_tar])
 def test_a_member_too_large_for_an_image_is_not_unpacked(tmp_path, make):
     members = MEMBERS | {"pets/train/cat/huge.png": bytes(26 * 2**20)}
@@ -72,8 +82,8 @@ def test_a_member_too_large_for_an_image_is_not_unpacked(tmp_path, make):
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
 def test_an_archive_that_unpacks_to_far_too_much_is_refused(tmp_path, monkeypatch, make):
-    monkeypatch.setattr(trees, "_SMALL", 10_000)
-    monkeypatch.setattr(trees, "_LARGEST_GROWTH", 2)
+    monkeypatch.setattr(archives, "_SMALL", 10_000)
+    monkeypatch.setattr(archives, "LARGEST_GROWTH", 2)
     path = make(tmp_path / "bomb.tar.gz", MEMBERS | {"pets/train/cat/zeros": bytes(10**7)})
     if make is make_zip:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

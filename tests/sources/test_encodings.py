@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
+from charset_normalizer import from_bytes
 
 from tests.sources.builders import preview, read
 from tests.sources.languages import REVIEWS
@@ -78,6 +80,20 @@ def test_few_accents_stay_western(tmp_path, language, number):
     for seed in range(5):
         lines = random.Random(seed).sample(foreign, number)
         assert find_encoding(table(tmp_path / "d.csv", language, "cp1252", lines)).name == "cp1252"
+
+
+# Why more is asked than the library: once it reads these as they were written, ours can go.
+@pytest.mark.parametrize("isolated", [False, True])
+def test_the_library_alone_would_spoil_western_letters(isolated):
+    encodings = [*legacy_encodings._OTHERS, "cp1250", "iso8859_2", "cp1252"] if isolated else None
+    foreign = [line for line in REVIEWS["french"] if not line.isascii()]
+    spoiled = 0
+    for pair in pairwise(foreign):
+        data = "\n".join(f'"{line}",good' for line in pair).encode("cp1252")
+        found = from_bytes(data, cp_isolation=encodings).best()
+        spoiled += found is None or data.decode(found.encoding) != data.decode("cp1252")
+        assert legacy_encodings.find_legacy(data) is None
+    assert spoiled
 
 
 @pytest.mark.parametrize(

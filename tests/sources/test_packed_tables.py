@@ -16,8 +16,9 @@ import pytest
 from tests.sources.builders import make_tar, make_zip, pets, picture, preview, read, texts
 from tests.sources.test_archives import link
 from tests.sources.test_saved_datasets import TEXTS, save_to_disk, text_table
+from tracin_core import archives
 from tracin_core.errors import InputError, WorkspaceError
-from tracin_core.sources import ImportOptions, open_source, trees, unpacking
+from tracin_core.sources import ImportOptions, open_source, unpacking
 
 MAKERS = pytest.mark.parametrize(("make", "name"), [(make_zip, "a.zip"), (make_tar, "a.tar.gz")])
 
@@ -136,8 +137,8 @@ def test_links_and_devices_are_refused(tmp_path, temporary):
 def test_what_unpacks_to_far_too_much_is_refused_before(
     tmp_path, temporary, monkeypatch, make, name
 ):
-    monkeypatch.setattr(trees, "_SMALL", 10_000)
-    monkeypatch.setattr(trees, "_LARGEST_GROWTH", 2)
+    monkeypatch.setattr(archives, "_SMALL", 10_000)
+    monkeypatch.setattr(archives, "LARGEST_GROWTH", 2)
     path = make(tmp_path / name, {"data.csv": table(2), "zeros": bytes(10**6)})
     if make is make_zip:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

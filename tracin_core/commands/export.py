@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Literal, get_args
+
+from tracin_core.exporters import EXPORTERS, find_exporter
 
 NAME = "export"
 SUMMARY = "Write the corrected labels to a file."
-Format = Literal["csv", "parquet", "jsonl"]
-_FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what to write and where."""
     parser.add_argument("project", metavar="NAME", help="project")
     parser.add_argument(
-        "--format", choices=_FORMATS, help="default: by the file's ending, else csv"
+        "--format", choices=list(EXPORTERS), help="default: by the file's ending, else csv"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PATH")
     parser.add_argument(
@@ -39,14 +38,9 @@ def run(options: argparse.Namespace) -> int:
     export_labels(
         opened.engine,
         opened.project.id,
-        format=options.format or _format_of(path),
+        format=options.format or find_exporter(path.suffix.removeprefix(".")).name,
         path=path,
         reviewed_only=options.reviewed_only,
     )
     print(f"Wrote {path} ({path.stat().st_size:,} bytes).")
     return 0
-
-
-def _format_of(path: Path) -> Format:
-    ending = path.suffix.removeprefix(".").lower()
-    return next((known for known in _FORMATS if known == ending), "csv")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracin_core.commands.numbers import seed, share
+from tracin_core.sources.formats import IMPORTERS
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 NAME = "import"
 SUMMARY = "Import your own data: folders of images or texts, a table, a saved data set, arrays."
-# As in `sources.options`, which would load half the program for every other command.
-_FORMATS = ("image-folder", "text-folder", "table", "huggingface", "torchvision", "npz")
 
 # Options that name one thing, those that name several, and what they say.
 _SINGLE = {
@@ -61,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--title", help="name for people (default: NAME)")
     parser.add_argument("--description", default="", help="what the data is, for people")
-    parser.add_argument("--format", choices=_FORMATS, help="default: found out")
+    parser.add_argument("--format", choices=list(IMPORTERS), help="default: found out")
     for name, (metavar, text) in _SINGLE.items():
         parser.add_argument(f"--{name}", metavar=metavar, help=text)
     for name, (metavar, text) in _SEVERAL.items():

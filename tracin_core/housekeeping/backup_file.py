@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 import re
-import stat
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +17,14 @@ from datetime import datetime
 from pathlib import Path, PurePath
 from typing import IO, Any
 
+from tracin_core.archives import (
+    DAMAGED_ZIP,
+    LARGEST_GROWTH,
+    UnsafeArchiveError,
+    bound_unpacked,
+    is_plain_file,
+    open_zip,
+)
 from tracin_core.errors import InputError, WorkspaceError
 from tracin_core.files import check_ordinary, is_of_content
 
@@ -33,9 +37,6 @@ ROWS, FILES = "rows", "files"
 # images take 150 MB. Decoded, JSON takes up to forty times its size, so its values are counted too.
 MANIFEST_BASE, MANIFEST_BYTES_A_FILE = 1024 * 1024, 4096
 MANIFEST_VALUES_BASE, MANIFEST_VALUES_A_FILE = 10_000, 16
-# What compression may gain at most. Rows gain a factor of 5 to 30, the rest is not compressed;
-# an archive that claims more is made to fill a disk.
-LARGEST_RATIO = 200
 SMALL = 100 * 10**6  # bytes that are unpacked whatever the ratio
 PIECE = 1024 * 1024  # bytes read at a time
 _EXPECTED = (
@@ -43,13 +44,6 @@ _EXPECTED = (
     "instead: python -m tracin_core import, or “Import data” on Projects."
 )
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-
-
-# What the reader of zip archives answers damaged ones with.
-_DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError),
-    *(UnicodeDecodeError, IndexError, struct.error, OverflowError, lzma.LZMAError),
-)
 
 
 @dataclass(frozen=True)
@@ -110,14 +104,16 @@ def open_backup(path: Path) -> Iterator[tuple[zipfile.ZipFile, Manifest]]:
         # First of all: to open a pipe would wait for ever.
         check_ordinary(path, "a backup that this program wrote")
         _check_kind(path)
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             size = path.stat().st_size
             _check_places(archive, size)
             manifest = _read_manifest(archive)
             _check_names(archive, manifest)
             _check_sizes(archive, manifest, size)
             yield archive, manifest
-    except _DAMAGED as error:
+    except UnsafeArchiveError as error:
+        raise _damaged(f"it {error.found}") from error
+    except DAMAGED_ZIP as error:
         raise _damaged(str(error) or type(error).__name__) from error
     except OSError as error:
         if is_of_content(error):
@@ -309,8 +305,7 @@ def _check_names(archive: zipfile.ZipFile, manifest: Manifest) -> None:
     if not files.isdisjoint(manifest.links) or not files.issuperset(manifest.links.values()):
         raise _damaged("a file is to be the same as one that is not there")
     for info in archive.infolist():
-        mode = info.external_attr >> 16
-        if info.is_dir() or stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        if not is_plain_file(info):
             raise _damaged(f"{info.filename} is no regular file")
 
 
@@ -320,10 +315,10 @@ def _check_sizes(archive: zipfile.ZipFile, manifest: Manifest, size: int) -> Non
         if entry is not None and entry.bytes != info.file_size:
             raise _damaged(f"{info.filename} has another size than was backed up")
     total = manifest.total_bytes
-    if total > max(SMALL, LARGEST_RATIO * size):
+    if total > bound_unpacked(size, SMALL):
         raise InputError(
             f"The backup of {size:,} bytes would unpack to {total:,}. Expected at most "
-            f"{LARGEST_RATIO} times its size: it is made to fill a disk. Do not use this file."
+            f"{LARGEST_GROWTH} times its size: it is made to fill a disk. Do not use this file."
         )
 
 

@@ -1,4 +1,4 @@
-"""Corrected labels out of the database: CSV for spreadsheets, Parquet and JSONL lossless."""
+"""Corrected labels out of the database, in any of the forms of ``exporters``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import io
 from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, overload
+from typing import Any, BinaryIO, overload
 
 from sqlalchemy import Connection, Engine, Select, select
 
 from tracin_core.errors import ConfigurationError
+from tracin_core.exporters import EXPORTERS
 from tracin_core.files import exported_file
 from tracin_core.reviews.database import reading_one_state
 from tracin_core.reviews.decision_kinds import list_states
@@ -23,11 +24,9 @@ from tracin_core.reviews.events import (
     version_of,
 )
 from tracin_core.reviews.export_columns import Layout, lay_out
-from tracin_core.reviews.export_formats import WRITERS
 from tracin_core.reviews.project_rows import Project, project_in
 from tracin_core.reviews.schema import ExampleRow, ReviewerRow
 
-ExportFormat = Literal["csv", "parquet", "jsonl"]
 _EXCLUDED = list_states("exclude")
 # Rows held in memory at a time.
 CHUNK = 5000
@@ -38,7 +37,7 @@ def export_labels(
     engine: Engine,
     project_id: int,
     *,
-    format: ExportFormat,
+    format: str,
     path: None = None,
     reviewed_only: bool = False,
 ) -> bytes: ...
@@ -49,7 +48,7 @@ def export_labels(
     engine: Engine,
     project_id: int,
     *,
-    format: ExportFormat,
+    format: str,
     path: Path | str,
     reviewed_only: bool = False,
 ) -> Path: ...
@@ -59,7 +58,7 @@ def export_labels(
     engine: Engine,
     project_id: int,
     *,
-    format: ExportFormat,
+    format: str,
     path: Path | str | None = None,
     reviewed_only: bool = False,
 ) -> bytes | Path:
@@ -77,8 +76,8 @@ def export_labels(
     Args:
         engine: The database.
         project_id: The project.
-        format: "csv" (cells that a spreadsheet would take for a formula get a leading
-            apostrophe), "parquet" or "jsonl" (both lossless).
+        format: A name in ``EXPORTERS``: "csv" (cells that a spreadsheet would take for a formula
+            get a leading apostrophe), "parquet" or "jsonl" (both lossless).
         path: Where to write; the file appears when it is complete. None for bytes.
         reviewed_only: Leave out pending and skipped examples.
 
@@ -90,9 +89,9 @@ def export_labels(
         NotFoundError: If there is no such project.
         WorkspaceError: If the file cannot be written; an older one stays as it was.
     """
-    if format not in WRITERS:
+    if format not in EXPORTERS:
         raise ConfigurationError(
-            f"Found the export format {format!r}. Expected one of {', '.join(WRITERS)}."
+            f"Found the export format {format!r}. Expected one of {', '.join(EXPORTERS)}."
         )
     # The classes and the labels that name them must be of one moment: a project can grow.
     with reading_one_state(engine) as connection:
@@ -110,12 +109,13 @@ def export_labels(
 def _write(
     connection: Connection,
     project: Project,
-    format: ExportFormat,
+    format: str,
     file: BinaryIO,
     reviewed_only: bool,
 ) -> None:
     layout = lay_out(connection, project)
-    WRITERS[format](file, layout.columns, _chunks(connection, project, layout, reviewed_only))
+    rows = _chunks(connection, project, layout, reviewed_only)
+    EXPORTERS[format].write(file, layout.columns, rows)
 
 
 def _chunks(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, select
 
-from tracin_core.reviews.export_formats import Columns
+from tracin_core.exporters import Columns
 from tracin_core.reviews.project_rows import Project
 from tracin_core.reviews.schema import ExampleRow
 

@@ -5,74 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 
+from tracin_core.sources.formats import Form
+from tracin_core.sources.formats.registry import ROLES
 from tracin_core.sources.options import ImportOptions, OptionWithoutEffectError
 from tracin_core.sources.records import Source
 
-# What a column of a table can be named as; where the file of a table is read, and by which words.
-_ROLES = ("text", "image", "label", "features", "target", "split", "key", "truth")
-_OF_TABLES = (
-    *(*_ROLES, "status", "status_values", "train_values", "test_values", "classes", "first_class"),
-    *("merge_twins", "image_root"),
-)
-_OF_FOLDERS = ("classes", "merge_twins", "train_values", "test_values")
 # These say how, not where: they have an effect wherever there is something to choose.
 _EVERYWHERE = ("format", "test_share", "seed", "plant")
 
-# By kind of data, all options that can have an effect on it.
-EFFECTS: Mapping[str, tuple[str, ...]] = {
-    "image-folder": _OF_FOLDERS,
-    "text-folder": (*_OF_FOLDERS, "encoding"),
-    "delimited": (*_OF_TABLES, "columns", "encoding", "delimiter"),
-    "json-lines": (*_OF_TABLES, "encoding"),
-    "parquet": _OF_TABLES,
-    "huggingface": _OF_TABLES,
-    "torchvision": ("dataset", "classes"),
-    "npz": (
-        *("image", "features", "label", "target", "truth", "key", "split"),
-        *("train_values", "test_values", "classes", "first_class", "merge_twins"),
-    ),
-}
-KIND_WORDS: Mapping[str, str] = {
-    "image-folder": "a folder of images",
-    "text-folder": "a folder of text files",
-    "delimited": "a table of text (CSV or TSV)",
-    "json-lines": "a file of JSON lines",
-    "parquet": "a Parquet file",
-    "huggingface": "a saved Hugging Face data set",
-    "torchvision": "a torchvision data set",
-    "npz": "a NumPy archive",
-}
 _EXAMPLES: Mapping[str, str] = {"text": "texts", "table": "rows of values", "image": "pictures"}
-_NO_COLUMNS = (
-    "Classes are the names of its folders. For columns import a table that names the files"
-)
-# What works instead, by option and kind; "" stands for all kinds that are not there.
-_INSTEAD: Mapping[str, Mapping[str, str]] = {
-    **{
-        role: {
-            "image-folder": f"{_NO_COLUMNS}.",
-            "text-folder": f"{_NO_COLUMNS}, or has the texts themselves.",
-            "torchvision": "Its pictures and labels are known; import a table for others.",
-            "npz": "Texts are imported from a table: CSV, Parquet or JSON lines.",
-        }
-        for role in _ROLES
-    },
-    **{
-        name: {"": "It has no column that says whether a label holds."}
-        for name in ("status", "status_values")
-    },
-    "merge_twins": {"": "The names of its classes are known, and written in one way."},
-    "columns": {
-        "": "It has no columns without names: those of a text file (CSV, TSV) whose first line is "
-        "data can be given some with --columns."
-    },
-    "dataset": {"": "It names a torchvision data set, whose folder is the path."},
-    "encoding": {"": "Its texts say themselves how they are written, or it holds none."},
-    "delimiter": {"": "Only lines of CSV or TSV have fields with a character between them."},
-    "image_root": {"": "Its pictures are not named by paths in a column."},
-    "first_class": {"": "Its labels are names; --classes gives their order."},
-    "train_values": {"": "It tells itself what is for training and what for testing."},
-    "test_values": {"": "It tells itself what is for training and what for testing."},
+# What works instead, by option; what does instead of naming a column, each form says itself.
+_INSTEAD: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("status", "status_values"), "It has no column that says whether a label holds."
+    ),
+    "merge_twins": "The names of its classes are known, and written in one way.",
+    "columns": "It has no columns without names: those of a text file (CSV, TSV) whose first line "
+    "is data can be given some with --columns.",
+    "dataset": "It names a torchvision data set, whose folder is the path.",
+    "encoding": "Its texts say themselves how they are written, or it holds none.",
+    "delimiter": "Only lines of CSV or TSV have fields with a character between them.",
+    "image_root": "Its pictures are not named by paths in a column.",
+    "first_class": "Its labels are names; --classes gives their order.",
+    **dict.fromkeys(
+        ("train_values", "test_values"),
+        "It tells itself what is for training and what for testing.",
+    ),
 }
 
 
@@ -86,20 +44,20 @@ def name_given(options: ImportOptions) -> tuple[str, ...]:
     return tuple(f.name for f in fields(options) if getattr(options, f.name) != f.default)
 
 
-def check_have_effect(kind: str, options: ImportOptions) -> None:
-    """See that all that was said can change something for this kind of data.
+def check_have_effect(form: Form, options: ImportOptions) -> None:
+    """Check that all that was said can change something for this kind of data.
 
     Args:
-        kind: Of the data, as in ``EFFECTS``.
+        form: Of the data.
         options: What was said.
 
     Raises:
         OptionWithoutEffectError: If something cannot.
     """
-    allowed = {*EFFECTS[kind], *_EVERYWHERE}
+    allowed = {*form.options, *_EVERYWHERE}
     without = tuple(name for name in name_given(options) if name not in allowed)
     if without:
-        raise OptionWithoutEffectError(_describe(kind, without), without)
+        raise OptionWithoutEffectError(_describe(form, without), without)
 
 
 def check_used(source: Source, options: ImportOptions) -> None:
@@ -176,13 +134,13 @@ def drop_options(options: ImportOptions, names: Iterable[str]) -> ImportOptions:
     return replace(options, **{name: defaults[name] for name in names})  # type: ignore[arg-type]
 
 
-def _describe(kind: str, without: tuple[str, ...]) -> str:
+def _describe(form: Form, without: tuple[str, ...]) -> str:
     found = ", ".join(map(switch_of, without))
     verb = "has" if len(without) == 1 else "have"
-    ways = (_INSTEAD[name] for name in without)
-    told = dict.fromkeys(filter(None, (way.get(kind, way.get("", "")) for way in ways)))
-    effective = ", ".join(switch_of(name) for name in EFFECTS[kind])
+    ways = (form.without_columns if name in ROLES else _INSTEAD.get(name, "") for name in without)
+    told = dict.fromkeys(filter(None, ways))
+    effective = ", ".join(switch_of(name) for name in form.options)
     return (
-        f"{found} {verb} no effect on {KIND_WORDS[kind]}. {' '.join(told)} Options that have one: "
+        f"{found} {verb} no effect on {form.words}. {' '.join(told)} Options that have one: "
         f"{effective}. Leave out the others, or say with --format if it is something else."
     )

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import lzma
 import math
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,19 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
+from tracin_core.archives import DAMAGED, check_size, open_zip
 from tracin_core.array_headers import HEADER_ERRORS
 from tracin_core.errors import InputError
 from tracin_core.files import is_of_content
-from tracin_core.sources.archive_bounds import open_zip
 from tracin_core.sources.text_encoding import unreadable
-from tracin_core.sources.trees import check_size
 
 _CHUNK = 8 * 2**20  # bytes read at a time
 # What the readers of zip and of arrays answer damaged or encrypted files with.
-_DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError),
-    *(NotImplementedError, RuntimeError, OverflowError, lzma.LZMAError),
-)
+_DAMAGED = (*DAMAGED, KeyError)
 MAX_WHOLE = 2**28  # bytes of an array that is read as a whole: labels; and of one row
 _LONGEST_HEADER = 2**20  # bytes
 

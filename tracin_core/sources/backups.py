@@ -5,9 +5,8 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from tracin_core.archives import DAMAGED, open_zip
 from tracin_core.errors import InputError, TracInError
-from tracin_core.sources.archive_bounds import open_zip
-from tracin_core.sources.trees import DAMAGED
 
 # As `backup` writes them; the manifest begins with the format, and both names are in no other zip.
 _MANIFEST, _ROWS = "manifest.json", "rows/project.jsonl"
@@ -41,5 +40,5 @@ def is_backup(path: Path) -> bool:
                 return False
             with archive.open(_MANIFEST) as file:
                 return _FORMAT in file.read(_BEGINNING)
-    except (TracInError, OSError, EOFError, *DAMAGED, RuntimeError):
+    except (TracInError, OSError, *DAMAGED):
         return False  # whoever opens it says what is wrong

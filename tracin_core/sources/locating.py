@@ -17,12 +17,12 @@ from tracin_core.sources.folder_words import (
     is_container,
     is_split,
 )
+from tracin_core.sources.formats import IMPORTERS
 from tracin_core.sources.image_files import add_ending
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Problem
 from tracin_core.sources.rows import RowReader
 
-TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".npz")
 SAVED = ("dataset_info.json", "dataset_dict.json", "state.json")
 _ROWS = 50  # of a table that are looked at
 _FIRST = 10  # of which at least one must name a picture
@@ -66,7 +66,11 @@ def is_table(name: str) -> bool:
     suffixes = PurePosixPath(name.lower()).suffixes
     if suffixes[-1:] == [".gz"]:
         suffixes.pop()
-    return bool(suffixes) and suffixes[-1] in TABLES
+    return bool(suffixes) and any(
+        suffixes[-1] in one.extensions
+        for one in IMPORTERS.values()
+        if one.layout in ("rows", "arrays")
+    )
 
 
 def unwrap(folder: Path) -> Path:
@@ -84,6 +88,13 @@ def list_wrappings(folder: Path) -> Iterator[Path]:
         if snapshot is None and (len(folders) != 1 or files):
             return
         folder = snapshot or folder / folders[0]
+
+
+def lies_beside_folders(folder: Path) -> bool:
+    """Return whether Parquet files are only beside folders, which may be the data."""
+    folders, files = list_folder(folder)
+    is_table = any(name.endswith(".parquet") for name in files)
+    return is_table and len(folders) > 1 and not any(name in SAVED for name in files)
 
 
 def _find_snapshot(folder: Path) -> Path | None:
@@ -144,7 +155,8 @@ def find_table(folder: Path, options: ImportOptions, open_reader: OpenReader) ->
         others = tuple(name for name in tables if name != naming[0].path.name)
         return replace(naming[0], others=others)
     pictures = any(PurePosixPath(name).suffix.lower() in PICTURES for name in files)
-    is_meant = options.format == "table" or any(getattr(options, one) for one in _OF_TABLES)
+    is_said = options.format is not None and IMPORTERS[options.format].layout == "rows"
+    is_meant = is_said or any(getattr(options, one) for one in _OF_TABLES)
     if len(tables) == 1 and (is_meant or (len(folders) < 2 and not pictures)):
         return FoundTable(root / tables[0])
     if naming or is_meant or not folders:
@@ -226,8 +238,6 @@ def _find_pictures(
 
     ``bare`` names, without an ending, may be left out of account.
     """
-    if table.name.lower().endswith(".npz"):
-        return None
     try:
         reader = open_reader(table, options)
         names = list(reader.schema.columns)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import shutil
 import weakref
-import zipfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from tracin_core.archives import is_tar, is_zip
 from tracin_core.errors import InputError
 from tracin_core.files import check_ordinary, disk_errors_explained, expand_path
 from tracin_core.holding import FolderHold, make_unpacking_folder
 from tracin_core.sources.accepted_options import check_have_effect, check_used
-from tracin_core.sources.archive_bounds import is_tar, open_zip
 from tracin_core.sources.backups import BackupFoundError, is_backup
 from tracin_core.sources.folder_words import say_splits
+from tracin_core.sources.formats import IMPORTERS, Importer, describe_importers
 from tracin_core.sources.locating import (
-    SAVED,
     FoundTable,
     find_pictures_below,
     find_pictures_of,
@@ -28,12 +27,10 @@ from tracin_core.sources.locating import (
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Source
 from tracin_core.sources.rows import RowReader
-from tracin_core.sources.text_encoding import open_bytes, unreadable
-from tracin_core.sources.trees import is_zip
+from tracin_core.sources.table import TableSource
+from tracin_core.sources.table_files import ending_of, starts_with
 from tracin_core.sources.unpacking import needs_unpacking, unpack_archive
 
-_JSON_LINES = (".jsonl", ".ndjson")
-_TABLES = (".csv", ".tsv", ".txt", ".tab", ".psv", *_JSON_LINES)
 _POINTER = b"version https://git-lfs"
 # What is no data, or none that can be read here; some of these are zip archives inside.
 _INSTEAD = {
@@ -49,11 +46,6 @@ _INSTEAD = {
     **dict.fromkeys((".pt", ".pth"), "Save the arrays with np.savez, or the images as files."),
     ".arrow": "Name the folder that `save_to_disk` wrote.",
 }
-FORMAT_LIST = (
-    "a folder of images or of text files with one folder a class, a table (.csv, .tsv, .parquet, "
-    ".jsonl, also .gz), a saved Hugging Face data set (all three also as .zip or .tar.gz), a "
-    "torchvision data set, or .npz"
-)
 
 
 def open_source(path: Path, options: ImportOptions) -> Source:
@@ -71,10 +63,10 @@ def open_source(path: Path, options: ImportOptions) -> Source:
     path = expand_path(path)
     if not path.exists():
         raise InputError(
-            f"{path} does not exist. Expected {FORMAT_LIST}. Check the path's spelling."
+            f"{path} does not exist. Expected {describe_importers()}. Check the path's spelling."
         )
     check_ordinary(path, "a file or a folder with data")
-    if not path.is_dir() and _starts_with(path, _POINTER):
+    if not path.is_dir() and starts_with(path, _POINTER):
         raise InputError(
             f"{path} is a pointer of Git LFS, expected the file itself. Fetch it with "
             "`git lfs pull`, or download it again."
@@ -83,15 +75,43 @@ def open_source(path: Path, options: ImportOptions) -> Source:
         raise BackupFoundError(path)
     if _is_packed_data(path, options):
         return _open_packed(path, options)
-    if path.is_dir() and options.format in (None, "table") and options.dataset is None:
+    if path.is_dir() and _may_be(options, "rows") and not _is_claimed(options):
         table = find_table_in(path, options)
         if table is not None:
             return _open_found(table, path, options)
-    found = options.format or find_format(path, options)
-    check_have_effect(find_table_form(path) if found == "table" else found, options)
-    source = _OPENERS[found](_behind_wrappings(path, found), options)
+    importer = IMPORTERS[options.format] if options.format else find_importer(path, options)
+    check_have_effect(importer.find_form(path), options)
+    source = _open_as(importer, _behind_wrappings(path, importer), options)
     check_used(source, options)
     return source
+
+
+def _may_be(options: ImportOptions, *layouts: str) -> bool:
+    """Return whether what was said leaves it open that data is of one of these layouts."""
+    return options.format is None or IMPORTERS[options.format].layout in layouts
+
+
+def _is_claimed(options: ImportOptions) -> bool:
+    """Return whether an option was said that is about one kind of data alone."""
+    return _find_claiming(options) is not None
+
+
+def _find_claiming(options: ImportOptions) -> Importer | None:
+    for importer in IMPORTERS.values():
+        if importer.claimed_by and getattr(options, importer.claimed_by) is not None:
+            return importer
+    return None
+
+
+def _open_as(importer: Importer, path: Path, options: ImportOptions) -> Source:
+    """Open data whose kind is known; a table, whose pictures may lie elsewhere, with them."""
+    reader = importer.read_rows(path, options) if importer.layout == "rows" else None
+    if reader is None:
+        return importer.open(path, options)
+    table = find_pictures_of(path, reader, options)
+    if table is not None:
+        return _open_found(table, path.parent, options)
+    return TableSource(reader, options, importer.name)
 
 
 def find_in_folder(folder: Path) -> Path:
@@ -118,13 +138,12 @@ def _open_found(table: FoundTable, folder: Path, options: ImportOptions) -> Sour
     if table.root is None or is_said or options.image_root is not None:
         source = open_source(table.path, options)
     else:
-        from tracin_core.sources.table import TableSource
-
+        importer = _find_row_importer(table.path)
         reader = _open_parts(table) if table.parts else table.reader
         reader = reader or open_reader(table.path, options)
         reader.folder = table.root
-        check_have_effect(find_table_form(table.path), options)
-        source = TableSource(reader, options)
+        check_have_effect(importer.find_form(table.path), options)
+        source = TableSource(reader, options, importer.name)
         check_used(source, options)
     named = "" if is_said else f", which names pictures in column {table.image!r}"
     others = f" Other tables are left out: {', '.join(table.others[:5])}." if table.others else ""
@@ -162,46 +181,90 @@ def _open_parts(table: FoundTable) -> RowReader:
     return SplitTablesReader(readers, root, table.image or "", are_splits=are_splits)
 
 
-def _behind_wrappings(path: Path, format: str) -> Path:
+def _behind_wrappings(path: Path, importer: Importer) -> Path:
     """Return the folder of a data set, where others are around it."""
     found = _find_dataset(path) if path.is_dir() else None
-    return found[1] if found is not None and found[0] == format else path
+    return found[1] if found is not None and found[0] is importer else path
 
 
-def find_format(path: Path, options: ImportOptions) -> str:
-    """Return one of ``FORMATS``.
+def find_importer(path: Path, options: ImportOptions) -> Importer:
+    """Return what imports this data.
 
     Raises:
-        InputError: If the path is of none of them.
+        InputError: If nothing does.
     """
-    if options.dataset is not None:
-        return "torchvision"
-    if path.is_dir():
-        return _format_of_folder(path)
-    suffix = _suffix(path)
-    if suffix in _TABLES or (suffix == ".json" and _is_json(path)):
-        return "table"
-    if suffix in _INSTEAD:
-        raise _unknown(path, suffix)
-    if _starts_with(path, b"PAR1"):
-        from tracin_core.sources.columnar import is_huggingface
+    found = _find_claiming(options)
+    if found is None and path.is_dir():
+        dataset = _find_dataset(path)
+        found = None if dataset is None else dataset[0]
+    if found is None:
+        found = next((one for one in _list_candidates(path) if one.sniff(path)), None)
+    if found is None:
+        raise _unknown(path, ending_of(path))
+    return found
 
-        return "huggingface" if is_huggingface(path) else "table"
-    if is_zip(path):
-        return "npz" if _holds_arrays(path) else _format_of_files(path)
-    if is_tar(path):
-        return _format_of_files(path)
-    raise _unknown(path, suffix)
+
+def _list_candidates(path: Path) -> Iterator[Importer]:
+    """Yield what may import a file or folder, the likelier before the others.
+
+    A file that is called like one kind may be another one, but what is called like something that
+    is no data is not looked into.
+    """
+    importers = list(reversed(IMPORTERS.values()))
+    if path.is_dir():
+        yield from (one for one in importers if one.layout == "folders")
+        return
+    ending = ending_of(path)
+    likely = [one for one in importers if ending in (*one.extensions, *one.other_extensions)]
+    yield from likely
+    if ending not in _INSTEAD:
+        yield from (one for one in importers if one not in likely)
+
+
+def _find_row_importer(path: Path) -> Importer:
+    """Return what reads the rows of a file, by its ending; the usual one where none says so.
+
+    Raises:
+        InputError: If such files have no rows.
+    """
+    ending = ending_of(path)
+    named = [one for one in IMPORTERS.values() if ending in one.extensions]
+    if named and all(one.layout != "rows" for one in named):
+        raise InputError(
+            f"{path} is a {named[0].title}, expected a table: one .csv, .tsv, .parquet or .jsonl "
+            "file. Name the file of a table."
+        )
+    return next((one for one in named if one.layout == "rows"), IMPORTERS["table"])
+
+
+def open_reader(path: Path, options: ImportOptions) -> RowReader:
+    """Open a table's file to read its rows.
+
+    Raises:
+        InputError: If it is no table that can be read.
+    """
+    importer = _find_row_importer(path)
+    reader = importer.read_rows(path, options)
+    if reader is None:
+        raise InputError(f"{path} has no rows ({importer.title}). Expected a table.")
+    return reader
 
 
 def _is_packed_data(path: Path, options: ImportOptions) -> bool:
     """Tell whether a file is an archive of a table or a saved data set."""
-    if path.is_dir() or options.format not in (None, "table", "huggingface", "torchvision"):
+    if path.is_dir() or not _may_be(options, "rows", "dataset"):
         return False
-    if _suffix(path) in (*_TABLES, *_INSTEAD) or _starts_with(path, b"PAR1"):
+    if ending_of(path) in _INSTEAD or any(one.sniff(path) for one in _list_single_files(path)):
         return False
-    is_archive = not _holds_arrays(path) if is_zip(path) else is_tar(path)
+    is_archive = is_zip(path) or is_tar(path)
     return is_archive and (options.format is not None or needs_unpacking(path))
+
+
+def _list_single_files(path: Path) -> Iterator[Importer]:
+    """Yield what imports a file as it is, be it an archive or not."""
+    for importer in _list_candidates(path):
+        if importer.layout != "folders":
+            yield importer
 
 
 def _open_packed(path: Path, options: ImportOptions) -> Source:
@@ -217,7 +280,8 @@ def _open_packed(path: Path, options: ImportOptions) -> Source:
         raise
     weakref.finalize(source, _let_go, folder, hold)
     what = f" holds the table {found.name}, and" if found.is_file() else ""
-    other = " --format image-folder says otherwise." if source.format == "table" else ""
+    is_table = IMPORTERS[source.format].layout == "rows"
+    other = " --format image-folder says otherwise." if is_table else ""
     source.notes = (
         f"The archive{what} is unpacked for the import.{other}",
         *source.notes,
@@ -230,155 +294,18 @@ def _let_go(folder: Path, hold: FolderHold) -> None:
     hold.release()
 
 
-def _format_of_folder(path: Path) -> str:
-    found = _find_dataset(path)
-    return _format_of_files(path) if found is None else found[0]
-
-
-def _find_dataset(path: Path) -> tuple[str, Path] | None:
-    """Return the format and the folder of a data set in its own form, also behind wrappings."""
-    from tracin_core.sources.huggingface import is_saved_dataset
-    from tracin_core.sources.torchvision_sets import find_dataset
-
+def _find_dataset(path: Path) -> tuple[Importer, Path] | None:
+    """Return what imports a data set in its own form, and its folder, also behind wrappings."""
+    datasets = [one for one in IMPORTERS.values() if one.layout == "dataset"]
     for folder in list_wrappings(path):
-        if is_saved_dataset(folder) and not _lies_beside_folders(folder):
-            return "huggingface", folder
-        if find_dataset(folder):
-            return "torchvision", folder
+        for importer in datasets:
+            if importer.sniff(folder):
+                return importer, folder
     return None
-
-
-def _lies_beside_folders(folder: Path) -> bool:
-    """Tell whether Parquet files are only beside folders, which may be the data."""
-    folders, files = list_folder(folder)
-    is_table = any(name.endswith(".parquet") for name in files)
-    return is_table and len(folders) > 1 and not any(name in SAVED for name in files)
-
-
-def _format_of_files(path: Path) -> str:
-    from tracin_core.sources.text_folder import holds_texts
-
-    return "text-folder" if holds_texts(path) else "image-folder"
-
-
-def find_table_form(path: Path) -> str:
-    """Return how a table's file is written: "parquet", "json-lines" or "delimited".
-
-    Raises:
-        InputError: If it is a folder, or cannot be read.
-    """
-    if path.is_dir():
-        raise InputError(
-            f"{path} is a folder, expected a table: one .csv, .tsv, .parquet or .jsonl file. Name "
-            "the file in it."
-        )
-    if _starts_with(path, b"PAR1"):
-        return "parquet"
-    is_json = _suffix(path) in (".json", *_JSON_LINES) or _starts_with(path, b"{")
-    return "json-lines" if is_json else "delimited"
-
-
-def open_reader(path: Path, options: ImportOptions) -> RowReader:
-    """Open a table's file to read its rows.
-
-    Raises:
-        InputError: If it is no table that can be read.
-    """
-    from tracin_core.sources.columnar import ColumnarReader
-    from tracin_core.sources.delimited import DelimitedReader
-    from tracin_core.sources.json_lines import JsonLinesReader
-
-    form = find_table_form(path)
-    if form == "parquet":
-        return ColumnarReader({"": [path]}, path.parent, kind="parquet")
-    return (JsonLinesReader if form == "json-lines" else DelimitedReader)(path, options)
-
-
-def _open_table(path: Path, options: ImportOptions) -> Source:
-    from tracin_core.sources.table import TableSource
-
-    reader = open_reader(path, options)
-    table = find_pictures_of(path, reader, options)
-    if table is not None:
-        return _open_found(table, path.parent, options)
-    return TableSource(reader, options)
-
-
-def _open_images(path: Path, options: ImportOptions) -> Source:
-    from tracin_core.sources.image_folder import ImageFolderSource
-
-    return ImageFolderSource(path, options)
-
-
-def _open_texts(path: Path, options: ImportOptions) -> Source:
-    from tracin_core.sources.text_folder import TextFolderSource
-
-    return TextFolderSource(path, options)
-
-
-def _open_huggingface(path: Path, options: ImportOptions) -> Source:
-    from tracin_core.sources.huggingface import open_dataset
-
-    return open_dataset(path, options)
-
-
-def _open_torchvision(path: Path, options: ImportOptions) -> Source:
-    from tracin_core.sources.torchvision_sets import TorchvisionSource
-
-    return TorchvisionSource(path, options)
-
-
-def _open_npz(path: Path, options: ImportOptions) -> Source:
-    from tracin_core.sources.numpy_arrays import ArraySource
-
-    return ArraySource(path, options)
-
-
-_OPENERS: dict[str, Callable[[Path, ImportOptions], Source]] = {
-    "image-folder": _open_images,
-    "text-folder": _open_texts,
-    "table": _open_table,
-    "huggingface": _open_huggingface,
-    "torchvision": _open_torchvision,
-    "npz": _open_npz,
-}
-
-
-def _suffix(path: Path) -> str:
-    """Return the ending that names the format: ".csv" of data.csv.gz."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] == ".gz":
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
-
-
-def _starts_with(path: Path, start: bytes) -> bool:
-    try:
-        with open_bytes(path) as file:
-            return file.read(512).lstrip(b"\xef\xbb\xbf \r\n\t").startswith(start)
-    except InputError:
-        return False
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def _is_json(path: Path) -> bool:
-    """Tell whether a file called like JSON holds objects, an array, or text in UTF-16."""
-    return any(_starts_with(path, start) for start in (b"{", b"[", b"\xff\xfe", b"\xfe\xff"))
-
-
-def _holds_arrays(path: Path) -> bool:
-    if _suffix(path) == ".npz":
-        return True
-    try:
-        with open_zip(path) as archive:
-            return any(name.endswith(".npy") for name in archive.namelist())
-    except (zipfile.BadZipFile, NotImplementedError):
-        return False  # whoever opens it says what is wrong
 
 
 def _unknown(path: Path, suffix: str) -> InputError:
     instead = _INSTEAD.get(suffix, "If it is one of them under another name, say so with --format.")
     return InputError(
-        f"{path} is of no kind that can be imported. Expected {FORMAT_LIST}. {instead}"
+        f"{path} is of no kind that can be imported. Expected {describe_importers()}. {instead}"
     )

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tracin_core.errors import ConfigurationError, InputError
+from tracin_core.sources.formats import IMPORTERS
 from tracin_core.terms import LARGEST_SEED
 
-FORMATS = ("image-folder", "text-folder", "table", "huggingface", "torchvision", "npz")
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 
 
@@ -31,7 +31,7 @@ class ImportOptions:
     """How data is to be understood; None where it is to be found out.
 
     Attributes:
-        format: One of ``FORMATS``.
+        format: A name in ``IMPORTERS``.
         dataset: Name of a torchvision data set, for instance "MNIST".
         columns: Names for the columns of a text file whose first line is data.
         text: Column with texts, or several whose texts are joined.
@@ -127,9 +127,9 @@ class ImportOptions:
 
 
 def _check_choices(options: ImportOptions) -> None:
-    if options.format is not None and options.format not in FORMATS:
+    if options.format is not None and options.format not in IMPORTERS:
         raise ConfigurationError(
-            f"Found the format {options.format!r}. Expected one of {', '.join(FORMATS)}; "
+            f"Found the format {options.format!r}. Expected one of {', '.join(IMPORTERS)}; "
             "leave it out to have it found from the data."
         )
     if options.delimiter is not None and (

@@ -195,7 +195,7 @@ class Preview:
     """What was understood, before anything is written.
 
     Attributes:
-        format: One of ``FORMATS``.
+        format: A name in ``IMPORTERS``.
         kind: "image", "text" or "table".
         task: "classification" or "regression".
         target: Name of what is predicted, where it has one.
@@ -236,7 +236,7 @@ class Source(Protocol):
 
     Attributes:
         options: With everything that was found out filled in.
-        format: One of ``FORMATS``.
+        format: A name in ``IMPORTERS``.
         kind: "image", "text" or "table".
         task: "classification" or "regression".
         target: What the label or the number is called in the data; "" where it has no name.

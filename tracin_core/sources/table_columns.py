@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tracin_core.errors import InputError
 from tracin_core.sources.array_files import ArrayFile
-from tracin_core.sources.opening import find_format, find_table_in, open_reader
+from tracin_core.sources.opening import find_importer, find_table_in
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.profiles import profile_table
 from tracin_core.sources.records import Column
@@ -30,11 +30,14 @@ def list_columns(path: Path, options: ImportOptions) -> tuple[Column, ...]:
         if table is None:
             return ()
         path = table.path
-    if path.is_file() and find_format(path, options) == "npz":
-        return _list_arrays(path)
-    if not path.is_file() or find_format(path, options) not in ("table", "huggingface"):
+    if not path.is_file():
         return ()
-    reader = open_reader(path, options)
+    importer = find_importer(path, options)
+    if importer.layout == "arrays":
+        return _list_arrays(path)
+    reader = importer.read_rows(path, options)
+    if reader is None:
+        return ()
     profile = profile_table(reader)
     columns = []
     for name in reader.schema.columns:

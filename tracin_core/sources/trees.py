@@ -5,11 +5,7 @@ Nothing of an archive is written anywhere, so no name in it can lead anywhere.
 
 from __future__ import annotations
 
-import lzma
 import os
-import tarfile
-import zipfile
-import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,25 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tracin_core.archives import (
+    DAMAGED,
+    MAX_DEPTH,
+    Member,
+    is_tar,
+    is_zip,
+    open_tar_members,
+    open_zip_members,
+    parts_of,
+)
 from tracin_core.errors import InputError
 from tracin_core.examples.images import MAX_BYTES
 from tracin_core.files import is_of_content
-from tracin_core.sources.archive_bounds import MAX_DEPTH, check_depth, is_tar, open_tar, open_zip
 from tracin_core.sources.folder_words import is_clutter
 from tracin_core.sources.image_files import read_within_limit, too_large
 from tracin_core.sources.text_encoding import unreadable
 from tracin_core.sources.values import RefusedError, ascii_escaped
-
-MAX_FILES = 5_000_000
-# A zip or tar of images shrinks little; one that grows so much is a bomb.
-_LARGEST_GROWTH = 200
-_SMALL = 2**30  # bytes; below this nothing is too much
-
-# What the readers of archives answer damaged or unusual ones with.
-DAMAGED = (
-    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError),
-    *(NotImplementedError, lzma.LZMAError, RecursionError, OverflowError),
-)
 
 Read = Callable[[], bytes]
 
@@ -94,11 +88,6 @@ def open_tree(path: Path) -> Tree:
         f"{path} is no folder and no zip or tar archive that can be read. Expected a folder with "
         "one folder of images for each class, as it is or as .zip or .tar.gz."
     )
-
-
-def is_zip(path: Path) -> bool:
-    """Tell whether a file is a zip archive; a tar that ends with one is none."""
-    return zipfile.is_zipfile(path) and not is_tar(path)
 
 
 class FolderTree:
@@ -172,21 +161,19 @@ class ZipTree:
     def files(self) -> Iterator[TreeFile]:
         """Yield the files by folder, each in alphabetical order."""
         self.passed.clear()
-        with archive_explained(self._path), open_zip(self._path) as archive:
-            members = [m for m in archive.infolist() if not m.filename.endswith("/")]
-            check_size(self._path, len(members), sum(m.file_size for m in members))
+        with archive_explained(self._path), open_zip_members(self._path) as members:
             # Unpacked, a file that was added again replaces the earlier one.
-            members = list({member.filename: member for member in members}.values())
-            listed = [(parts_of(member.filename), member) for member in members]
+            files = {member.name: member for member in members if not member.is_folder}
+            listed = [(parts_of(name), member) for name, member in files.items()]
             number = 0
-            for parts, member in sorted(listed, key=lambda one: (one[0], one[1].filename)):
+            for parts, member in sorted(listed, key=lambda one: (one[0], one[1].name)):
                 if clutter := find_clutter(parts):
                     self.passed[_clutter_word(clutter)] += 1
                     continue
-                name = ascii_escaped("/".join(parts) or member.filename)
-                yield TreeFile(number, name, parts, _zip_reader(archive, member))
+                name = ascii_escaped("/".join(parts) or member.name)
+                yield TreeFile(number, name, parts, _zip_reader(member))
                 number += 1
-            folders = {parts_of(m.filename) for m in archive.infolist() if m.filename[-1:] == "/"}
+            folders = {parts_of(member.name) for member in members if member.is_folder}
             self.empty |= _find_empty(folders, [parts for parts, _ in listed])
 
 
@@ -206,14 +193,10 @@ class TarTree:
         names: list[tuple[str, ...]] = []
         folders: set[tuple[str, ...]] = set()
         count = 0
-        with archive_explained(self._path), open_tar(self._path) as archive:
-            number = 0
-            while (member := archive.next()) is not None:
-                number += 1
-                check_size(self._path, number, member.offset_data + member.size)
-                check_depth(self._path, member.name)
+        with archive_explained(self._path), open_tar_members(self._path) as members:
+            for member in members:
                 parts = parts_of(member.name)
-                if member.isdir():
+                if member.is_folder:
                     folders.add(parts)
                 elif clutter := find_clutter(parts):
                     self.passed[_clutter_word(clutter)] += 1
@@ -223,11 +206,10 @@ class TarTree:
                     place = self._ranks[count] if self._ranks is not None and known else count
                     if place >= 0:
                         name = ascii_escaped("/".join(parts) or member.name)
-                        yield TreeFile(place, name, parts, _tar_reader(archive, member))
+                        yield TreeFile(place, name, parts, _tar_reader(member))
                     if self._ranks is None:
                         names.append(parts)
                     count += 1
-                archive.members = []  # type: ignore[attr-defined]  # it remembers them all
         if self._ranks is None:
             self._ranks = _rank(names)
             self.empty |= _find_empty(folders, names)
@@ -262,17 +244,14 @@ def _find_empty(folders: set[tuple[str, ...]], files: list[tuple[str, ...]]) -> 
     return {"/".join(one) for one in folders - filled if one and not find_clutter(one)}
 
 
-def _zip_reader(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Read:
+def _zip_reader(member: Member) -> Read:
     def read() -> bytes:
-        if member.flag_bits & 0x1:
+        if member.is_encrypted:
             raise RefusedError(
                 "encrypted", "It is encrypted. Unpack the archive with its password first."
             )
-        if member.file_size > MAX_BYTES:
-            raise too_large(member.file_size)
         try:
-            with archive.open(member) as file:
-                return file.read(MAX_BYTES + 1)
+            return _read_plain(member)
         except (*DAMAGED, OSError) as error:
             raise RefusedError(
                 "damaged in the archive",
@@ -282,26 +261,23 @@ def _zip_reader(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Read:
     return read
 
 
-def _tar_reader(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Read:
-    def read() -> bytes:
-        if not member.isfile():
-            raise RefusedError(
-                "no plain file", "It is a link or a device, which is not followed. Pack the file."
-            )
-        if member.size > MAX_BYTES:
-            raise too_large(member.size)
-        file = archive.extractfile(member)
-        return b"" if file is None else file.read()
-
-    return read
+def _tar_reader(member: Member) -> Read:
+    # What is damaged in a tar is said of the whole: nothing behind it can be read.
+    return lambda: _read_plain(member)
 
 
-def parts_of(name: str) -> tuple[str, ...]:
-    """Split a member's name; empty if it leads outside."""
-    plain = name.replace("\\", "/")
-    parts = tuple(part for part in plain.split("/") if part not in ("", "."))
-    is_outside = plain.startswith("/") or ".." in parts or (parts and parts[0].endswith(":"))
-    return () if is_outside else parts
+def _read_plain(member: Member) -> bytes:
+    if not member.is_plain:
+        raise RefusedError(
+            "no plain file", "It is a link or a device, which is not followed. Pack the file."
+        )
+    if member.size > MAX_BYTES:
+        raise too_large(member.size)
+    file = member.open()
+    if file is None:
+        return b""
+    with file:
+        return file.read(MAX_BYTES + 1)
 
 
 def find_clutter(parts: tuple[str, ...]) -> str:
@@ -325,21 +301,6 @@ def _clutter_word(name: str) -> str:
 
 def _count_files(folder: Path) -> int:
     return sum(len(files) for _, _, files in os.walk(folder))
-
-
-def check_size(path: Path, num_files: int, num_bytes: int) -> None:
-    """See that an archive does not unpack to more than an archive of images can.
-
-    Raises:
-        InputError: If it does.
-    """
-    largest = max(_SMALL, _LARGEST_GROWTH * path.stat().st_size)
-    if num_files > MAX_FILES or num_bytes > largest:
-        raise InputError(
-            f"The archive {path} unpacks to {num_files:,} files with {num_bytes / 2**30:,.1f} GB, "
-            f"expected at most {MAX_FILES:,} files and {largest / 2**30:,.1f} GB for its size. "
-            "If it is sound, unpack it and import the folder."
-        )
 
 
 @contextmanager

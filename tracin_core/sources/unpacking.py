@@ -8,34 +8,21 @@ from __future__ import annotations
 
 import errno
 import shutil
-import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
+from tracin_core.archives import DAMAGED, Member, is_zip, open_tar_members, open_zip_members
 from tracin_core.errors import InputError
 from tracin_core.files import is_of_content, naming
-from tracin_core.sources.archive_bounds import check_depth, open_tar, open_zip
 from tracin_core.sources.locating import SAVED, is_table, list_folder, list_wrappings, unwrap
 from tracin_core.sources.torchvision_sets import find_dataset, is_dataset_path
-from tracin_core.sources.trees import DAMAGED, archive_explained, check_size, is_zip, safe_parts
+from tracin_core.sources.trees import archive_explained, safe_parts
 from tracin_core.sources.values import show
 
 _CHUNK = 2**20  # bytes
 _IMPOSSIBLE_NAMES = (
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """One file of an archive; ``open`` works before the next one is asked for."""
-
-    name: str
-    size: int
-    is_plain: bool
-    open: Callable[[], IO[bytes] | None]
 
 
 def needs_unpacking(path: Path) -> bool:
@@ -97,40 +84,14 @@ def unpack_archive(path: Path, target: Path) -> Path:
     return _find_data(path, target)
 
 
-def _members(path: Path) -> Iterator[_Member]:
+def _members(path: Path) -> Iterator[Member]:
     """Yield the files of an archive, as long as they are not far too much."""
-    with archive_explained(path):
-        yield from _zip_members(path) if is_zip(path) else _tar_members(path)
+    opened = open_zip_members if is_zip(path) else open_tar_members
+    with archive_explained(path), opened(path) as members:
+        yield from (one for one in members if not one.is_folder)
 
 
-def _zip_members(path: Path) -> Iterator[_Member]:
-    with open_zip(path) as archive:
-        files = [one for one in archive.infolist() if not one.is_dir()]
-        check_size(path, len(files), sum(one.file_size for one in files))
-        for one in files:
-            is_plain = not stat.S_ISLNK(one.external_attr >> 16)
-            # zipfile stops at the size that the archive claims, which was added up before.
-            yield _Member(one.filename, one.file_size, is_plain, lambda one=one: archive.open(one))  # type: ignore[misc]
-
-
-def _tar_members(path: Path) -> Iterator[_Member]:
-    with open_tar(path) as archive:
-        count = total = 0
-        while (one := archive.next()) is not None:
-            count, total = count + 1, total + one.size
-            check_size(path, count, max(total, one.offset_data + one.size))
-            check_depth(path, one.name)
-            if not one.isdir():
-                yield _Member(
-                    one.name,
-                    one.size,
-                    one.isfile(),
-                    lambda one=one: archive.extractfile(one),  # type: ignore[misc]
-                )
-            archive.members = []  # type: ignore[attr-defined]  # it remembers them all
-
-
-def _write(archive: Path, member: _Member, path: Path) -> None:
+def _write(archive: Path, member: Member, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         source = member.open()
@@ -138,7 +99,7 @@ def _write(archive: Path, member: _Member, path: Path) -> None:
             # A second file of the same name would take the place of the first.
             with naming(path), source, path.open("xb") as file:
                 shutil.copyfileobj(source, file, _CHUNK)
-    except (*DAMAGED, RuntimeError, OSError) as error:  # RuntimeError asks for a password
+    except (*DAMAGED, OSError) as error:
         if not isinstance(error, OSError) or is_of_content(error):
             raise InputError(
                 f"The archive {archive.name} cannot be unpacked: {error}. Expected a whole one "
