@@ -14,7 +14,7 @@ from tracin_core.reviews.jobs import Job
 from tracin_core.reviews.project_management import list_projects
 from tracin_core.reviews.projects import Project
 from tracin_core.sources import ImportOptions, Preview
-from tracin_core.sources.backups import is_backup
+from tracin_core.sources.backups import BackupFoundError
 from ui.failures import told_on_page
 from ui.import_options import draw_meaning, draw_reading
 from ui.import_preview import FOLDERS, draw_preview, without_switches
@@ -44,14 +44,14 @@ def draw_data_import() -> Job | None:
     path = choose_data()
     if path is None:
         return None
-    if is_backup(path):
+    key = name_data(path)
+    if _is_backup(path, key):
         st.info(
             f"“{escape_markdown(path.name)}” is a backup of a project. It is not imported, it is "
             "restored: with its decisions, scores and checkpoints."
         )
         draw_restoration(path, "import")
         return None
-    key = name_data(path)
     growing = _choose_grown(key)
     understood = _draw_understanding(path, key, growing)
     return None if understood is None else _draw_import(path, understood, key, growing)
@@ -106,6 +106,20 @@ def _is_unreadable(path: Path, key: str) -> bool:
     return bool(st.session_state[kept])
 
 
+def _is_backup(path: Path, key: str) -> bool:
+    """Tell whether the data is a backup; found out once, by the reading that comes first anyway."""
+    kept = f"{key}-backup"
+    if kept not in st.session_state:
+        with told_on_page():
+            try:
+                _look(path, ImportOptions())
+            except BackupFoundError:
+                st.session_state[kept] = True
+            else:
+                st.session_state[kept] = False
+    return bool(st.session_state.get(kept))
+
+
 def _look(
     path: Path, options: ImportOptions, growing: Project | None = None
 ) -> tuple[Understood | None, str]:
@@ -113,6 +127,8 @@ def _look(
     try:
         with st.spinner("Reading the data"):
             return read_data(path, options, growing), ""
+    except BackupFoundError:
+        raise
     except TracInError as error:
         return None, str(error)
 
@@ -135,6 +151,8 @@ def _draw_import(
         options = {"path": str(path), "options": preview.options.to_json()}
         if title:
             options["title"] = title
+        if understood.kept is not None:
+            options["kept_plan"] = str(understood.kept.path)
         job = start_job(get_engine(), get_workspace(), slug, "import", options)
         forget_upload("import")
         return job

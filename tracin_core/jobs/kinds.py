@@ -185,6 +185,7 @@ def _import(assignment: Assignment) -> dict[str, Any]:
             title=options.get("title"),
             description=options.get("description", ""),
             strict=options.get("strict", False),
+            kept_plan=Path(kept) if (kept := options.get("kept_plan")) else None,
             on_progress=assignment.on_progress,
         )
     return report.to_json()
