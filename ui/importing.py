@@ -100,24 +100,32 @@ def _is_unreadable(path: Path, key: str) -> bool:
     """Tell whether the data cannot be read without a word from the person; found out once."""
     kept = f"{key}-unreadable"
     if kept not in st.session_state:
-        plain = ImportOptions()
-        is_read = _look(path, plain)[0] or describe_without_roles(path, plain)
-        st.session_state[kept] = is_read is None
+        is_read = _try_to_read(path, key) == "read"
+        st.session_state[kept] = (
+            not is_read and describe_without_roles(path, ImportOptions()) is None
+        )
     return bool(st.session_state[kept])
 
 
 def _is_backup(path: Path, key: str) -> bool:
-    """Tell whether the data is a backup; found out once, by the reading that comes first anyway."""
-    kept = f"{key}-backup"
+    """Tell whether the data is a backup of a project, by the reading that comes first anyway."""
+    return _try_to_read(path, key) == "backup"
+
+
+def _try_to_read(path: Path, key: str) -> str:
+    """Return what comes of data without a word from the person, found out once.
+
+    Returns:
+        "backup", "read", or "unreadable".
+    """
+    kept = f"{key}-first"
     if kept not in st.session_state:
-        with told_on_page():
-            try:
-                _look(path, ImportOptions())
-            except BackupFoundError:
-                st.session_state[kept] = True
-            else:
-                st.session_state[kept] = False
-    return bool(st.session_state.get(kept))
+        try:
+            found, _ = _look(path, ImportOptions())
+            st.session_state[kept] = "unreadable" if found is None else "read"
+        except BackupFoundError:
+            st.session_state[kept] = "backup"
+    return str(st.session_state[kept])
 
 
 def _look(

@@ -21,7 +21,6 @@ from typing import Any
 
 # Files that are kept open at once: a table is one, a data set of many parts goes through them.
 _KEPT_OPEN = 8
-_READ_AT_ONCE = 1 << 17  # bytes
 Identity = tuple[int, int]
 
 
@@ -75,7 +74,7 @@ def open_file(path: Path) -> Iterator[io.BufferedReader]:
         with path.open("rb") as file:
             yield file
         return
-    with io.BufferedReader(_Reading(files.find(path)), _READ_AT_ONCE) as file:
+    with io.BufferedReader(_Reading(files.find(path))) as file:
         yield file
 
 
@@ -109,7 +108,8 @@ class _Reading(io.RawIOBase):
     """A file from its beginning, whoever else reads it through the same descriptor."""
 
     def __init__(self, file: _OpenFile) -> None:
-        self._file = file
+        self._file: _OpenFile | None = file
+        self._descriptor = file.descriptor
         self._place = 0
 
     def readable(self) -> bool:
@@ -119,7 +119,9 @@ class _Reading(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = os.pread(self._file.descriptor, len(buffer), self._place)
+        if self._file is None:
+            raise ValueError("a file that is closed cannot be read")
+        data = os.pread(self._descriptor, len(buffer), self._place)
         buffer[: len(data)] = data
         self._place += len(data)
         return len(data)
@@ -128,7 +130,7 @@ class _Reading(io.RawIOBase):
         base = {
             os.SEEK_SET: 0,
             os.SEEK_CUR: self._place,
-            os.SEEK_END: os.fstat(self._file.descriptor).st_size,
+            os.SEEK_END: os.fstat(self._descriptor).st_size,
         }[whence]
         if base + offset < 0:
             raise ValueError(f"a place before the beginning of the file: {base + offset}")
@@ -137,6 +139,10 @@ class _Reading(io.RawIOBase):
 
     def tell(self) -> int:
         return self._place
+
+    def close(self) -> None:
+        super().close()
+        self._file = None  # which closes the file, if nobody else needs it
 
 
 def identify(found: os.stat_result) -> Identity:
