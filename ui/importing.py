@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -156,9 +158,11 @@ def _draw_import(
     if not pressed or not slug:
         return None
     with told_on_page():
-        options = {"path": str(path), "options": preview.options.to_json()}
+        options: dict[str, Any] = {"path": str(path), "options": preview.options.to_json()}
         if title:
             options["title"] = title
+        if understood.state is not None:
+            options["seen"] = asdict(understood.state)
         if understood.kept is not None:
             options["kept_plan"] = str(understood.kept.path)
         job = start_job(get_engine(), get_workspace(), slug, "import", options)

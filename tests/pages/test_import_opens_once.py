@@ -71,11 +71,14 @@ def test_a_table_is_opened_once_to_show_and_once_to_import(open_app, engine, wor
     assert FILE_CHANGED not in describe_import(job)
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
 def test_a_table_that_was_written_to_after_it_was_shown_is_read_anew(
-    open_app, engine, workspace, table
+    is_lost, open_app, engine, workspace, table
 ):
     app = show(open_app("projects"), table)
     app.button(key="import").click().run()
+    if is_lost:
+        Path(list_jobs(engine)[0].options["kept_plan"]).unlink()
     write_films(table, 60)
     os.utime(table, ns=(0, 0))
     job = do(engine, workspace)

@@ -51,7 +51,7 @@ from tracin_core.reviews.projects import Project
 from tracin_core.reviews.unseen import settle_entries
 from tracin_core.sources import ImportOptions
 from tracin_core.sources.plan_data import Plan
-from tracin_core.sources.shared_files import read_state, sharing_files
+from tracin_core.sources.shared_files import FileState, read_state, sharing_files
 from tracin_core.sources.survey import Survey
 from tracin_core.terms import Split
 from tracin_core.work.locking import project_locked
@@ -76,6 +76,7 @@ def import_project(
     strict: bool = False,
     planned: PlannedImport | None = None,
     kept_plan: Path | None = None,
+    seen: FileState | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> ImportReport:
     """Import data into a new project, or add what is new in it to one that exists.
@@ -90,7 +91,8 @@ def import_project(
         description: Of a new project.
         strict: Whether any problem stops the import.
         planned: What a preview in this process has planned.
-        kept_plan: What a preview in another process has planned, see ``kept_plans``.
+        kept_plan: Where a preview in another process has kept its plan, see ``kept_plans``.
+        seen: The file's state when it was shown, where there may be no plan.
         on_progress: Told about every step; what it raises ends the import.
 
     Returns:
@@ -104,36 +106,24 @@ def import_project(
     start = time.monotonic()
     check_slug(slug)
     workspace.prepare()
+    seen = seen if planned is None else planned.surveyed.state
     with sharing_files():
+        if seen is not None and read_state(expand_path(path)) != seen:
+            recalled = RecalledPlan(has_changed=True)
+        elif planned is None and kept_plan is not None:
+            known = find_project(engine, slug)
+            recalled = recall_plan(kept_plan, path, options, lambda by: open_for(known, path, by))
+        else:
+            recalled = RecalledPlan(planned)
         return _import(
             *(engine, workspace, slug, path, options),
-            _recall(engine, slug, path, options, planned, kept_plan),
+            recalled,
             on_progress,
             title=title,
             description=description,
             strict=strict,
             start=start,
         )
-
-
-def _recall(
-    engine: Engine,
-    slug: str,
-    path: Path,
-    options: ImportOptions,
-    planned: PlannedImport | None,
-    kept_plan: Path | None,
-) -> RecalledPlan:
-    """Return what was planned, if the file is still the one that was read."""
-    if kept_plan is not None:
-        project = find_project(engine, slug)
-        return recall_plan(kept_plan, path, options, lambda said: open_for(project, path, said))
-    if planned is None:
-        return RecalledPlan()
-    state = planned.surveyed.state
-    if state is not None and read_state(expand_path(path)) != state:
-        return RecalledPlan(has_changed=True)
-    return RecalledPlan(planned)
 
 
 def _import(

@@ -18,7 +18,7 @@ from tracin_core.importing.planned import PlannedImport, survey_data
 from tracin_core.sources.backups import BackupFoundError
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Column, Preview, PreviewRow, Problem
-from tracin_core.sources.shared_files import sharing_files
+from tracin_core.sources.shared_files import FileState, sharing_files
 from tracin_core.work.apart import run_apart
 
 
@@ -30,6 +30,7 @@ class Understood:
         preview: Of the data; for a project that exists, of what is new in it.
         num_known: Examples that the project has already; None for a new project.
         classes_added: Classes that are new to it.
+        state: Of the file that was read; None for a folder.
         kept: The plan for an import that follows, as long as this object lives; None where there
             is none.
     """
@@ -37,6 +38,7 @@ class Understood:
     preview: Preview
     num_known: int | None = None
     classes_added: tuple[str, ...] = ()
+    state: FileState | None = None
     kept: KeptPlan | None = field(default=None, compare=False)
 
 
@@ -75,6 +77,7 @@ def look_at(
         preview_from_json(answer["preview"]),
         answer["num_known"],
         tuple(answer["classes_added"]),
+        answer["state"] and FileState(**answer["state"]),
         kept if answer["is_kept"] else None,
     )
 
@@ -108,11 +111,12 @@ def preview_here(request: Mapping[str, Any]) -> dict[str, Any]:
             preview, planned = _plan_here(request, path, options)
     except BackupFoundError:
         return {"backup": True}
-    is_growing = "slug" in request
+    is_growing, state = "slug" in request, planned.surveyed.state
     return {
         "preview": preview_to_json(preview),
         "num_known": planned.plan.num_known if is_growing else None,
         "classes_added": list(planned.plan.classes_added),
+        "state": None if state is None else asdict(state),
         "is_kept": "keep" in request and keep_plan(planned, path, Path(request["keep"])),
     }
 
