@@ -19,7 +19,7 @@ from tests.importing.opens import counted_opens
 from tracin_core.config import REPOSITORY_ROOT, resolve_workspace
 from tracin_core.importing import importing
 from tracin_core.importing.importing import FILE_CHANGED, import_project
-from tracin_core.importing.kept_plans import KeptPlan, keep_plan, remove_abandoned_plans
+from tracin_core.importing.kept_plans import keep_plan, make_place, remove_abandoned_plans
 from tracin_core.importing.looking import look_at
 from tracin_core.importing.planned import survey_data
 from tracin_core.importing.surveying import preview_import, survey_for
@@ -293,6 +293,15 @@ def test_pictures_and_folders_keep_no_plan(tmp_path, own):
     assert not list((own.root / "plans").iterdir())
 
 
+def test_where_no_plan_can_be_kept_the_data_is_shown(tmp_path, own):
+    path = tmp_path / "data.csv"
+    write_csv(path, make_rows(60))
+    (own.root / "plans").write_text("a file in the place of the folder")
+    found = look_at(path, ImportOptions(), rows=1, keep_in=own)
+    assert found.kept is None
+    assert found.preview.num_usable == 60
+
+
 def test_a_kept_plan_goes_with_its_preview(tmp_path, own):
     path = tmp_path / "data.csv"
     write_csv(path, make_rows(60))
@@ -307,7 +316,8 @@ def test_a_kept_plan_goes_with_its_preview(tmp_path, own):
 
 
 def test_the_plans_of_killed_servers_are_removed(own):
-    plan = KeptPlan(own)
+    plan = make_place(own)
+    assert plan is not None
     folder = plan.path.parent
     (plan.path).write_bytes(b"left over")
     plan.remove.detach()[2][1].release()  # as the system releases a killed process's lock

@@ -48,13 +48,26 @@ class KeptPlan:
         path: The file, which whoever makes the plan writes.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
-        """Make the place, and remove those that killed processes have left."""
-        remove_abandoned_plans(workspace)
-        folder = workspace.root / FOLDER / secrets.token_hex(8)
-        folder.mkdir(parents=True)
+    def __init__(self, folder: Path) -> None:
+        """Hold a folder, which exists; ``make_place`` makes one."""
         self.path = folder / _FILE
         self.remove = weakref.finalize(self, _remove, folder, FolderHold(folder))
+
+
+def make_place(workspace: Workspace) -> KeptPlan | None:
+    """Make a place for a plan, and remove those that killed processes have left.
+
+    Returns:
+        The place, or None where nothing can be written, as on a full disk.
+    """
+    remove_abandoned_plans(workspace)
+    folder = workspace.root / FOLDER / secrets.token_hex(8)
+    try:
+        folder.mkdir(parents=True)
+        return KeptPlan(folder)
+    except OSError as error:
+        _LOGGER.warning("No plan is kept in %s: %s", folder.parent, error)
+        return None
 
 
 def remove_abandoned_plans(workspace: Workspace) -> list[Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tracin_core.config import Workspace
-from tracin_core.importing.kept_plans import KeptPlan, keep_plan
+from tracin_core.importing.kept_plans import KeptPlan, keep_plan, make_place
 from tracin_core.importing.planned import PlannedImport, survey_data
 from tracin_core.sources.backups import BackupFoundError
 from tracin_core.sources.options import ImportOptions
@@ -67,7 +67,7 @@ def look_at(
     if growing is not None:
         workspace, slug = growing
         request |= {"root": str(workspace.root), "url": workspace.database_url, "slug": slug}
-    kept = None if keep_in is None else KeptPlan(keep_in)
+    kept = None if keep_in is None else make_place(keep_in)
     if kept is not None:
         request["keep"] = str(kept.path)
     answer = run_apart(f"{__name__}:preview_here", request, what=str(path))

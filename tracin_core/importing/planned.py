@@ -96,5 +96,5 @@ def survey_data(
             survey,
             options,
             state=after if after == before else None,
-            encoding=guesses.find(path) if after is not None else None,
+            encoding=guesses.find(path),
         )

@@ -76,8 +76,8 @@ class EncodingGuesses:
             _GUESSES.reset(token)
 
     def find(self, path: Path) -> FoundEncoding | None:
-        """Return what was found of a file, if it was looked at."""
-        return self._found.get(_identify(path))
+        """Return what was found of a file, if it was looked at and is still there."""
+        return self._found.get(_identify(path)) if path.is_file() else None
 
     def remember(self, path: Path, found: FoundEncoding, *, is_sure: bool = True) -> None:
         """Note what was found of a file, or is supposed."""

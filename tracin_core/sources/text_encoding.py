@@ -102,7 +102,7 @@ def find_encoding(path: Path) -> FoundEncoding:
         InputError: If the file is empty, no text, or cannot be read.
     """
     guesses = current_guesses()
-    found = guesses.find(path) if guesses and path.is_file() else None
+    found = guesses.find(path) if guesses else None
     return found or _look_for_encoding(path, guesses)
 
 
