@@ -110,7 +110,7 @@ def _is_unreadable(path: Path, key: str) -> bool:
 
 
 def _is_backup(path: Path, key: str) -> bool:
-    """Tell whether the data is a backup of a project, by the reading that comes first anyway."""
+    """Return whether data is a backup of a project, by the reading that comes first anyway."""
     return _try_to_read(path, key) == "backup"
 
 

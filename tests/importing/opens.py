@@ -16,7 +16,11 @@ _EVENT = struct.Struct("iIII")
 
 
 class Opens:
-    """Attributes: count: Of the openings so far, complete when the block has ended."""
+    """How often a file was opened.
+
+    Attributes:
+        count: So far; complete when the block has ended.
+    """
 
     def __init__(self) -> None:
         self.count = 0

@@ -80,14 +80,14 @@ class EncodingGuesses:
         return self._found.get(_identify(path)) if path.is_file() else None
 
     def remember(self, path: Path, found: FoundEncoding, *, is_sure: bool = True) -> None:
-        """Note what was found of a file, or is supposed."""
+        """Keep what was found of a file, or is supposed."""
         identity = _identify(path)
         self._found[identity] = found
         if not is_sure:
             self._unproved.add(identity)
 
     def may_guess(self, path: Path) -> bool:
-        """Tell whether a file's beginning is enough."""
+        """Return whether a file's beginning is enough."""
         return _identify(path) not in self._to_read_whole
 
     def watch(self, path: Path, file: IO[bytes]) -> IO[bytes]:
