@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 # Files that are kept open at once: a table is one, a data set of many parts goes through them.
 _KEPT_OPEN = 8
@@ -63,7 +63,7 @@ def sharing_files() -> Iterator[None]:
 
 
 @contextmanager
-def open_file(path: Path) -> Iterator[io.BufferedReader]:
+def open_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file to read its bytes from the beginning, through the opening that is shared.
 
     Raises:
@@ -75,7 +75,7 @@ def open_file(path: Path) -> Iterator[io.BufferedReader]:
             yield file
         return
     with io.BufferedReader(_Reading(files.find(path))) as file:
-        yield file
+        yield cast("IO[bytes]", file)
 
 
 class _SharedFiles:
