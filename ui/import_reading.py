@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
@@ -38,6 +39,7 @@ def read_data(path: Path, options: ImportOptions, growing: Project | None) -> Un
         growing: The project that it is to be added to; None for a new one.
 
     Raises:
+        BackupFoundError: If it is a backup of a project.
         TracInError: If the data cannot be imported like that.
     """
     kept: dict[str, Understood] = st.session_state.setdefault(_PREVIEWS, {})
@@ -46,7 +48,10 @@ def read_data(path: Path, options: ImportOptions, growing: Project | None) -> Un
     mark = f"{name_data(path)} {into} {json.dumps(options.to_json(), sort_keys=True)}"
     if mark not in kept:
         place = (get_workspace(), growing.slug) if growing else None
-        kept[mark] = look_at(path, options, rows=_ROWS, growing=place)
+        found = look_at(path, options, rows=_ROWS, growing=place, keep_in=get_workspace())
+        # Of the plans, each with a hundred bytes an example on the disk, the last one is kept.
+        kept.update({name: replace(one, kept=None) for name, one in kept.items()})
+        kept[mark] = found
         while len(kept) > _KEPT:
             del kept[next(iter(kept))]
     return kept[mark]

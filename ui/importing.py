@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -14,7 +16,7 @@ from tracin_core.reviews.jobs import Job
 from tracin_core.reviews.project_management import list_projects
 from tracin_core.reviews.projects import Project
 from tracin_core.sources import ImportOptions, Preview
-from tracin_core.sources.backups import is_backup
+from tracin_core.sources.backups import BackupFoundError
 from tracin_core.sources.formats import IMPORTERS
 from ui.failures import told_on_page
 from ui.import_options import draw_meaning, draw_reading
@@ -45,14 +47,14 @@ def draw_data_import() -> Job | None:
     path = choose_data()
     if path is None:
         return None
-    if is_backup(path):
+    key = name_data(path)
+    if _is_backup(path, key):
         st.info(
             f"“{escape_markdown(path.name)}” is a backup of a project. It is not imported, it is "
             "restored: with its decisions, scores and checkpoints."
         )
         draw_restoration(path, "import")
         return None
-    key = name_data(path)
     growing = _choose_grown(key)
     understood = _draw_understanding(path, key, growing)
     return None if understood is None else _draw_import(path, understood, key, growing)
@@ -101,10 +103,32 @@ def _is_unreadable(path: Path, key: str) -> bool:
     """Tell whether the data cannot be read without a word from the person; found out once."""
     kept = f"{key}-unreadable"
     if kept not in st.session_state:
-        plain = ImportOptions()
-        is_read = _look(path, plain)[0] or describe_without_roles(path, plain)
-        st.session_state[kept] = is_read is None
+        is_read = _try_to_read(path, key) == "read"
+        st.session_state[kept] = (
+            not is_read and describe_without_roles(path, ImportOptions()) is None
+        )
     return bool(st.session_state[kept])
+
+
+def _is_backup(path: Path, key: str) -> bool:
+    """Return whether data is a backup of a project, by the reading that comes first anyway."""
+    return _try_to_read(path, key) == "backup"
+
+
+def _try_to_read(path: Path, key: str) -> str:
+    """Return what comes of data without a word from the person, found out once.
+
+    Returns:
+        "backup", "read", or "unreadable".
+    """
+    kept = f"{key}-first"
+    if kept not in st.session_state:
+        try:
+            found, _ = _look(path, ImportOptions())
+            st.session_state[kept] = "unreadable" if found is None else "read"
+        except BackupFoundError:
+            st.session_state[kept] = "backup"
+    return str(st.session_state[kept])
 
 
 def _look(
@@ -114,6 +138,8 @@ def _look(
     try:
         with st.spinner("Reading the data"):
             return read_data(path, options, growing), ""
+    except BackupFoundError:
+        raise
     except TracInError as error:
         return None, str(error)
 
@@ -133,9 +159,13 @@ def _draw_import(
     if not pressed or not slug:
         return None
     with told_on_page():
-        options = {"path": str(path), "options": preview.options.to_json()}
+        options: dict[str, Any] = {"path": str(path), "options": preview.options.to_json()}
         if title:
             options["title"] = title
+        if understood.state is not None:
+            options["seen"] = asdict(understood.state)
+        if understood.kept is not None:
+            options["kept_plan"] = str(understood.kept.path)
         job = start_job(get_engine(), get_workspace(), slug, "import", options)
         forget_upload("import")
         return job

@@ -116,6 +116,7 @@ def describe_import(job: Job) -> str:
     if result.get("classes_added") and not result.get("created", True):
         names = ", ".join(str(name)[:40] for name in list(result["classes_added"])[:10])
         said.append(f"New classes: {names}.")
+    said += [str(note) for note in result.get("notes") or ()]
     return " ".join(said)
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from tracin_core.config import Workspace
+    from tracin_core.importing.planned import PlannedImport
     from tracin_core.importing.report import ImportReport
-    from tracin_core.importing.surveying import SurveyedSource
     from tracin_core.jobs.kinds import Assignment
     from tracin_core.sources import ImportOptions
 
@@ -106,6 +106,7 @@ def run(options: argparse.Namespace) -> int:
     from tracin_core.importing.surveying import preview_import, survey_for
     from tracin_core.reviews.database import open_database
     from tracin_core.reviews.project_rules import check_slug
+    from tracin_core.sources.shared_files import sharing_files
     from tracin_core.work.memory import memory_bounded
 
     check_slug(options.project)
@@ -115,14 +116,15 @@ def run(options: argparse.Namespace) -> int:
     engine = open_database(workspace.database_url)
     _check_not_named(engine, options)
     place = (engine, options.project, options.path)
-    with show_progress(options.project) as report, memory_bounded(str(options.path)):
-        surveyed = survey_for(*place, said, rows=10, on_progress=report)
-    preview, plan = preview_import(engine, workspace, options.project, surveyed)
-    print_preview(preview, plan, options.project)
+    with sharing_files():
+        with show_progress(options.project) as report, memory_bounded(str(options.path)):
+            surveyed = survey_for(*place, said, rows=10, on_progress=report)
+        preview, planned = preview_import(engine, workspace, options.project, surveyed)
+    print_preview(preview, planned.plan, options.project)
     if options.preview or not _agreed(options):
         print("Nothing was imported.")
         return 0
-    done = _import_as_job(engine, workspace, options, said, surveyed)
+    done = _import_as_job(engine, workspace, options, said, planned)
     print(describe_report(done))
     return 0
 
@@ -150,9 +152,9 @@ def _import_as_job(
     workspace: Workspace,
     options: argparse.Namespace,
     said: ImportOptions,
-    surveyed: SurveyedSource,
+    planned: PlannedImport,
 ) -> ImportReport:
-    """Import what was read already, as a job that others see and may cancel."""
+    """Import what was read and planned already, as a job that others see and may cancel."""
     from tracin_core.commands.progress_display import show_progress
     from tracin_core.files import expand_path
     from tracin_core.importing.importing import import_project
@@ -171,7 +173,7 @@ def _import_as_job(
             path,
             said,
             **texts,
-            surveyed=surveyed,
+            planned=planned,
             on_progress=assignment.on_progress,
         )
         reports.append(report)
@@ -227,6 +229,7 @@ def describe_report(report: ImportReport) -> str:
         words.append(
             f"Left out: {report.num_refused:,} with problems, {report.duplicates:,} repeated."
         )
+    words += report.notes
     if report.classes_added:
         words.append(f"New classes: {', '.join(report.classes_added)}.")
     if train + test:

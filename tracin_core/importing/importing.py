@@ -1,7 +1,8 @@
 """Import data: a new project, or more examples for one that exists; all of it or nothing.
 
 The data is read twice: once to decide about every example by a few bytes of each, once to store
-those that are kept. Everything is written into a folder that nobody looks at; when it is whole,
+those that are kept. Where a preview has read it, its plan is carried out, unless the file was
+written to since. Everything is written into a folder that nobody looks at; when it is whole,
 pictures and truth take their places, and the examples enter the database unseen, to be shown by
 its last step. A process that is killed before that leaves a folder and rows that the next import
 removes.
@@ -19,13 +20,11 @@ from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
 from tracin_core.errors import InputError
-from tracin_core.files import disk_errors_explained
-from tracin_core.importing.growth import (
-    check_same_kind,
-    describe_columns,
-    read_known,
-)
+from tracin_core.files import disk_errors_explained, expand_path
+from tracin_core.importing.growth import check_same_kind, describe_columns
+from tracin_core.importing.kept_plans import RecalledPlan, recall_plan
 from tracin_core.importing.placing import place_known
+from tracin_core.importing.planned import PlannedImport, SurveyedSource
 from tracin_core.importing.report import ImportReport, make_report
 from tracin_core.importing.staging import (
     Staging,
@@ -37,7 +36,13 @@ from tracin_core.importing.staging import (
     staged,
 )
 from tracin_core.importing.storing import store_examples
-from tracin_core.importing.surveying import SurveyedSource, find_project, survey_for
+from tracin_core.importing.surveying import (
+    describe_target,
+    find_project,
+    open_for,
+    plan_import,
+    survey_for,
+)
 from tracin_core.numerals import counted
 from tracin_core.reviews.entering import NewProject, enter_growth, enter_project
 from tracin_core.reviews.grow import next_positions
@@ -45,13 +50,17 @@ from tracin_core.reviews.project_rules import check_slug
 from tracin_core.reviews.projects import Project
 from tracin_core.reviews.unseen import settle_entries
 from tracin_core.sources import ImportOptions
-from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import Plan
+from tracin_core.sources.shared_files import FileState, read_state, sharing_files
 from tracin_core.sources.survey import Survey
 from tracin_core.terms import Split
 from tracin_core.work.locking import project_locked
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
+FILE_CHANGED = (
+    "The file was written to after it had been shown, so it was read and planned anew: what was "
+    "imported may differ from what was shown."
+)
 WRITING, ENTERING = "writing the examples", "entering the examples"
 
 
@@ -65,7 +74,9 @@ def import_project(
     title: str | None = None,
     description: str = "",
     strict: bool = False,
-    surveyed: SurveyedSource | None = None,
+    planned: PlannedImport | None = None,
+    kept_plan: Path | None = None,
+    seen: FileState | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> ImportReport:
     """Import data into a new project, or add what is new in it to one that exists.
@@ -79,7 +90,9 @@ def import_project(
         title: Name for people of a new project; its slug by default.
         description: Of a new project.
         strict: Whether any problem stops the import.
-        surveyed: The data if it was read already.
+        planned: What a preview in this process has planned.
+        kept_plan: Where a preview in another process has kept its plan, see ``kept_plans``.
+        seen: The file's state when it was shown, where there may be no plan.
         on_progress: Told about every step; what it raises ends the import.
 
     Returns:
@@ -93,7 +106,46 @@ def import_project(
     start = time.monotonic()
     check_slug(slug)
     workspace.prepare()
-    surveyed = surveyed or survey_for(engine, slug, path, options, on_progress=on_progress)
+    seen = seen if planned is None else planned.surveyed.state
+    with sharing_files():
+        if seen is not None and read_state(expand_path(path)) != seen:
+            recalled = RecalledPlan(has_changed=True)
+        elif planned is None and kept_plan is not None:
+            known = find_project(engine, slug)
+            recalled = recall_plan(kept_plan, path, options, lambda by: open_for(known, path, by))
+        else:
+            recalled = RecalledPlan(planned)
+        return _import(
+            *(engine, workspace, slug, path, options),
+            recalled,
+            on_progress,
+            title=title,
+            description=description,
+            strict=strict,
+            start=start,
+        )
+
+
+def _import(
+    engine: Engine,
+    workspace: Workspace,
+    slug: str,
+    path: Path,
+    options: ImportOptions,
+    recalled: RecalledPlan,
+    on_progress: OnProgress,
+    *,
+    title: str | None,
+    description: str,
+    strict: bool,
+    start: float,
+) -> ImportReport:
+    planned = recalled.planned
+    surveyed = (
+        planned.surveyed
+        if planned is not None
+        else survey_for(engine, slug, path, options, on_progress=on_progress)
+    )
     waiting = Progress("waiting for another process that works on this project", 0, 1)
     with (
         disk_errors_explained(workspace.root),
@@ -103,8 +155,9 @@ def import_project(
         project = find_project(engine, slug)
         if project is not None:
             check_same_kind(project, surveyed.source)
-        known = None if project is None else read_known(engine, workspace, project)
-        plan = make_plan(surveyed.source, surveyed.survey, known)
+        if planned is None or planned.into != describe_target(project):
+            planned = plan_import(engine, workspace, project, surveyed)
+        plan = planned.plan
         if strict:
             _check_no_problems(surveyed.survey, plan)
         # Before anything is added: one that is cancelled here has added nothing.
@@ -114,7 +167,9 @@ def import_project(
             new = _describe_project(slug, title, description, surveyed, plan, path)
             _store(engine, workspace, project, new, surveyed, plan, on_progress)
     remove_killed_imports(engine, workspace)
-    return make_report(slug, project is None, surveyed.survey, plan, time.monotonic() - start)
+    seconds = time.monotonic() - start
+    notes = (FILE_CHANGED,) if recalled.has_changed else ()
+    return make_report(slug, project is None, surveyed.survey, plan, seconds, notes)
 
 
 def remove_killed_imports(engine: Engine, workspace: Workspace) -> list[str]:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from tracin_core.config import Workspace
+from tracin_core.importing.kept_plans import KeptPlan, keep_plan, make_place
+from tracin_core.importing.planned import PlannedImport, survey_data
+from tracin_core.sources.backups import BackupFoundError
 from tracin_core.sources.options import ImportOptions
 from tracin_core.sources.records import Column, Preview, PreviewRow, Problem
+from tracin_core.sources.shared_files import FileState, sharing_files
 from tracin_core.work.apart import run_apart
 
 
@@ -26,11 +30,16 @@ class Understood:
         preview: Of the data; for a project that exists, of what is new in it.
         num_known: Examples that the project has already; None for a new project.
         classes_added: Classes that are new to it.
+        state: Of the file that was read; None for a folder.
+        kept: The plan for an import that follows, as long as this object lives; None where there
+            is none.
     """
 
     preview: Preview
     num_known: int | None = None
     classes_added: tuple[str, ...] = ()
+    state: FileState | None = None
+    kept: KeptPlan | None = field(default=None, compare=False)
 
 
 def look_at(
@@ -39,6 +48,7 @@ def look_at(
     *,
     rows: int,
     growing: tuple[Workspace, str] | None = None,
+    keep_in: Workspace | None = None,
 ) -> Understood:
     """Return what an import would make of data.
 
@@ -47,19 +57,28 @@ def look_at(
         options: How it is to be understood.
         rows: Examples to show.
         growing: Workspace and slug of the project that it is to be added to.
+        keep_in: Where the plan is kept for the import; None to keep none.
 
     Raises:
+        BackupFoundError: If it is a backup of a project.
         TracInError: If the data cannot be imported like that, or needs too much memory.
     """
     request: dict[str, Any] = {"path": str(path), "options": options.to_json(), "rows": rows}
     if growing is not None:
         workspace, slug = growing
         request |= {"root": str(workspace.root), "url": workspace.database_url, "slug": slug}
+    kept = None if keep_in is None else make_place(keep_in)
+    if kept is not None:
+        request["keep"] = str(kept.path)
     answer = run_apart(f"{__name__}:preview_here", request, what=str(path))
+    if "backup" in answer:
+        raise BackupFoundError(path)
     return Understood(
         preview_from_json(answer["preview"]),
         answer["num_known"],
         tuple(answer["classes_added"]),
+        answer["state"] and FileState(**answer["state"]),
+        kept if answer["is_kept"] else None,
     )
 
 
@@ -87,16 +106,18 @@ def unpack_apart(path: Path, target: Path) -> Path:
 def preview_here(request: Mapping[str, Any]) -> dict[str, Any]:
     """Do what ``look_at`` asks for, in this process."""
     path, options = Path(request["path"]), ImportOptions.from_json(request["options"])
-    if "slug" in request:
-        look = _compare(request, path, options)
-    else:
-        from tracin_core.sources import open_source
-
-        look = Understood(open_source(path, options).preview(request["rows"]))
+    try:
+        with sharing_files():
+            preview, planned = _plan_here(request, path, options)
+    except BackupFoundError:
+        return {"backup": True}
+    is_growing, state = "slug" in request, planned.surveyed.state
     return {
-        "preview": preview_to_json(look.preview),
-        "num_known": look.num_known,
-        "classes_added": list(look.classes_added),
+        "preview": preview_to_json(preview),
+        "num_known": planned.plan.num_known if is_growing else None,
+        "classes_added": list(planned.plan.classes_added),
+        "state": None if state is None else asdict(state),
+        "is_kept": "keep" in request and keep_plan(planned, path, Path(request["keep"])),
     }
 
 
@@ -120,22 +141,30 @@ def unpack_here(request: Mapping[str, Any]) -> str:
     return str(found if found.is_file() else find_in_folder(found))
 
 
-def _compare(request: Mapping[str, Any], path: Path, options: ImportOptions) -> Understood:
+def _plan_here(
+    request: Mapping[str, Any], path: Path, options: ImportOptions
+) -> tuple[Preview, PlannedImport]:
+    """Read data and plan its import, into a new project or the one of the request."""
+    from tracin_core.sources import open_source
+    from tracin_core.sources.plan import make_plan
+    from tracin_core.sources.previewing import PREVIEW_MEGAPIXELS, describe_plan
+
+    how_much: Any = {"rows": request["rows"], "check_pixels": PREVIEW_MEGAPIXELS}
+    if "slug" not in request:
+        surveyed = survey_data(path, options, lambda: open_source(path, options), **how_much)
+        plan = make_plan(surveyed.source, surveyed.survey)
+        return describe_plan(surveyed.source, surveyed.survey, plan), PlannedImport(surveyed, plan)
+    # The database takes longer to load than most data to read, and only growth needs it.
     from tracin_core.importing.surveying import preview_import, survey_for
     from tracin_core.reviews.database import open_database
-    from tracin_core.sources.previewing import PREVIEW_MEGAPIXELS
 
     workspace = Workspace(root=Path(request["root"]), database_url=request["url"])
-    slug, rows = request["slug"], request["rows"]
     engine = open_database(workspace.database_url)
     try:
-        surveyed = survey_for(
-            engine, slug, path, options, rows=rows, check_pixels=PREVIEW_MEGAPIXELS
-        )
-        preview, plan = preview_import(engine, workspace, slug, surveyed)
+        surveyed = survey_for(engine, request["slug"], path, options, **how_much)
+        return preview_import(engine, workspace, request["slug"], surveyed)
     finally:
         engine.dispose()
-    return Understood(preview, plan.num_known, plan.classes_added)
 
 
 def preview_to_json(preview: Preview) -> dict[str, Any]:

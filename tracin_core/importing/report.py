@@ -29,6 +29,7 @@ class ImportReport:
         problem_counts: Number of problems by what is wrong.
         classes_added: New classes of a project that existed.
         num_planted: Labels or numbers that were made wrong on purpose.
+        notes: What a person should know of how it went.
         seconds: How long it took.
     """
 
@@ -43,6 +44,7 @@ class ImportReport:
     problem_counts: Mapping[str, int] = field(default_factory=dict)
     classes_added: tuple[str, ...] = ()
     num_planted: int = 0
+    notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -55,12 +57,18 @@ class ImportReport:
             "added": dict(self.added),
             "problem_counts": dict(self.problem_counts),
             "classes_added": list(self.classes_added),
+            "notes": list(self.notes),
         }
         return {**vars(self), "refused": problems, **plain}
 
 
 def make_report(
-    slug: str, created: bool, survey: Survey, plan: Plan, seconds: float
+    slug: str,
+    created: bool,
+    survey: Survey,
+    plan: Plan,
+    seconds: float,
+    notes: tuple[str, ...] = (),
 ) -> ImportReport:
     """Sum up an import."""
     counts = survey.problems.counts + plan.problems.counts
@@ -76,5 +84,6 @@ def make_report(
         problem_counts=dict(counts.most_common()),
         classes_added=plan.classes_added,
         num_planted=int((plan.ways != 0).sum()),
+        notes=notes,
         seconds=seconds,
     )

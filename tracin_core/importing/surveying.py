@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -11,32 +11,17 @@ from tracin_core.config import Workspace
 from tracin_core.errors import InputError, NotFoundError
 from tracin_core.files import expand_path
 from tracin_core.importing.growth import check_same_kind, read_known, recall_options
+from tracin_core.importing.planned import READING, PlannedImport, SurveyedSource, survey_data
 from tracin_core.reviews.projects import Project, get_project
 from tracin_core.sources import ImportOptions, Preview, Source, open_source
 from tracin_core.sources.accepted_options import check_split_options, drop_options, name_given
 from tracin_core.sources.options import OptionWithoutEffectError
 from tracin_core.sources.plan import make_plan
-from tracin_core.sources.plan_data import Plan
 from tracin_core.sources.previewing import describe_plan
-from tracin_core.sources.survey import Survey, survey_source
+from tracin_core.sources.survey import Survey
 from tracin_core.sources.values import ascii_escaped
 from tracin_core.storable import BROKEN, find_text_fault
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
-
-READING = "reading the data"
-
-
-@dataclass(frozen=True)
-class SurveyedSource:
-    """Data that was read once, so that the import need not do it again.
-
-    Attributes:
-        source: The data.
-        survey: What the reading found, every image looked into.
-    """
-
-    source: Source
-    survey: Survey
 
 
 def survey_for(
@@ -67,18 +52,19 @@ def survey_for(
     if options.image_root is not None:
         _check_is_text(Path(options.image_root))
     project = find_project(engine, slug)
-    source = _open(project, path, options)
-
-    def tell(done: int, total: int) -> None:
-        # A table's length is known at its end only.
-        on_progress(Progress(READING, done, max(total, done + 1)))
-
-    survey = survey_source(source, rows=rows, check_pixels=check_pixels, on_read=tell)
+    surveyed = survey_data(
+        path,
+        options,
+        lambda: open_for(project, path, options),
+        rows=rows,
+        check_pixels=check_pixels,
+        on_progress=on_progress,
+    )
     if project is not None:
-        _check_split_is_used(project, options, survey)
-    num_read = len(survey) + survey.problems.num_refused
+        _check_split_is_used(project, options, surveyed.survey)
+    num_read = len(surveyed.survey) + surveyed.survey.problems.num_refused
     on_progress(Progress(READING, num_read, num_read))
-    return SurveyedSource(source, survey)
+    return surveyed
 
 
 def _check_split_is_used(project: Project, options: ImportOptions, survey: Survey) -> None:
@@ -94,12 +80,27 @@ def _check_split_is_used(project: Project, options: ImportOptions, survey: Surve
 
 def preview_import(
     engine: Engine, workspace: Workspace, slug: str, surveyed: SurveyedSource
-) -> tuple[Preview, Plan]:
+) -> tuple[Preview, PlannedImport]:
     """Say what will become of data that was read, also where the project exists already."""
-    project = find_project(engine, slug)
+    planned = plan_import(engine, workspace, find_project(engine, slug), surveyed)
+    return describe_plan(surveyed.source, surveyed.survey, planned.plan), planned
+
+
+def plan_import(
+    engine: Engine, workspace: Workspace, project: Project | None, surveyed: SurveyedSource
+) -> PlannedImport:
+    """Decide what will become of data that was read, in a project or a new one."""
     known = None if project is None else read_known(engine, workspace, project)
     plan = make_plan(surveyed.source, surveyed.survey, known)
-    return describe_plan(surveyed.source, surveyed.survey, plan), plan
+    return PlannedImport(surveyed, plan, describe_target(project))
+
+
+def describe_target(project: Project | None) -> dict[str, Any] | None:
+    """Return what a plan depends on in a project, plain JSON: its imports alone add examples."""
+    if project is None:
+        return None
+    imports = [dict(entry) for entry in project.settings.get("imports", ())]
+    return {"id": project.id, "classes": list(project.classes), "imports": imports}
 
 
 def find_project(engine: Engine, slug: str) -> Project | None:
@@ -135,7 +136,8 @@ def _open_recalled(path: Path, said: ImportOptions, recalled: ImportOptions) -> 
         return _open_recalled(path, said, drop_options(recalled, recalled_only))
 
 
-def _open(project: Project | None, path: Path, options: ImportOptions) -> Source:
+def open_for(project: Project | None, path: Path, options: ImportOptions) -> Source:
+    """Open data as what a project, if there is one, says and remembers about it."""
     if project is None:
         return open_source(path, options)
     source = _open_recalled(path, options, recall_options(project, options))

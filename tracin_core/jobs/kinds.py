@@ -173,6 +173,7 @@ def _rescore(assignment: Assignment) -> dict[str, Any]:
 def _import(assignment: Assignment) -> dict[str, Any]:
     from tracin_core.importing.importing import import_project
     from tracin_core.sources import ImportOptions
+    from tracin_core.sources.shared_files import FileState
 
     options = assignment.options
     with memory_bounded(options["path"]):
@@ -185,6 +186,8 @@ def _import(assignment: Assignment) -> dict[str, Any]:
             title=options.get("title"),
             description=options.get("description", ""),
             strict=options.get("strict", False),
+            kept_plan=Path(kept) if (kept := options.get("kept_plan")) else None,
+            seen=FileState(**seen) if (seen := options.get("seen")) else None,
             on_progress=assignment.on_progress,
         )
     return report.to_json()

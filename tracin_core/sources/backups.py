@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tracin_core.archives import DAMAGED, open_zip
 from tracin_core.errors import InputError, TracInError
+from tracin_core.sources.shared_files import open_file
 
 # As `backup` writes them; the manifest begins with the format, and both names are in no other zip.
 _MANIFEST, _ROWS = "manifest.json", "rows/project.jsonl"
@@ -33,7 +34,7 @@ class BackupFoundError(InputError):
 def is_backup(path: Path) -> bool:
     """Tell whether a file is a backup of a project, whatever it is named; nothing is unpacked."""
     try:
-        if not path.is_file() or not zipfile.is_zipfile(path):
+        if not path.is_file() or not _is_zip(path):
             return False
         with open_zip(path) as archive:
             if not {_MANIFEST, _ROWS} <= set(archive.namelist()):
@@ -42,3 +43,8 @@ def is_backup(path: Path) -> bool:
                 return _FORMAT in file.read(_BEGINNING)
     except (TracInError, OSError, *DAMAGED):
         return False  # whoever opens it says what is wrong
+
+
+def _is_zip(path: Path) -> bool:
+    with open_file(path) as file:
+        return zipfile.is_zipfile(file)

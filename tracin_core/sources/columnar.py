@@ -25,6 +25,7 @@ from tracin_core.sources.parquet_bounds import (
 )
 from tracin_core.sources.records import Problem
 from tracin_core.sources.rows import Row, Schema, check_column_names, row_problem
+from tracin_core.sources.shared_files import open_file
 from tracin_core.sources.text_encoding import unreadable
 
 FileKind = Literal["parquet", "arrow"]
@@ -149,7 +150,7 @@ def _read_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
 def _open_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
     with _explained(path):
         if kind == "parquet":
-            with pq.ParquetFile(path) as file:
+            with open_file(path) as raw, pq.ParquetFile(raw) as file:
                 check_growth(path, file.metadata)
                 return file.schema_arrow, file.metadata.num_rows
         with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as reader:
@@ -165,11 +166,11 @@ def _read_batches(path: Path, kind: FileKind, columns: list[str]) -> Iterator[pa
 
 
 def _read_parquet(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as file:
+    with open_file(path) as raw, pq.ParquetFile(raw) as file:
         shared = find_shared(file.metadata)
         batch = choose_batch(file.metadata, shared)
     try:
-        with pq.ParquetFile(path, read_dictionary=shared) as file:
+        with open_file(path) as raw, pq.ParquetFile(raw, read_dictionary=shared) as file:
             yield from file.iter_batches(batch_size=batch, columns=columns)
     finally:
         # A table is read several times; what one reading took is not held for the next.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from tracin_core.sources.records import Problem
 
@@ -43,6 +45,23 @@ class ProblemLog:
     def kept(self) -> tuple[Problem, ...]:
         """Return the problems that were kept, in the order they were met."""
         return tuple(self._kept)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the problems that were kept, and how many there are, as plain JSON."""
+        return {
+            "kept": [asdict(problem) for problem in self._kept],
+            "counts": dict(self.counts),
+            "num_refused": self.num_refused,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ProblemLog:
+        """Return the log that ``to_json`` described."""
+        log = cls()
+        log._kept = [Problem(**problem) for problem in data["kept"]]
+        log.counts = Counter(data["counts"])
+        log.num_refused = int(data["num_refused"])
+        return log
 
 
 def choose_problems(problems: Sequence[Problem], number: int) -> list[Problem]:

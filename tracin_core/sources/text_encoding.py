@@ -8,12 +8,18 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
 from tracin_core.errors import InputError
+from tracin_core.sources.encoding_guesses import (
+    GUESSED_FROM,
+    EncodingGuesses,
+    FoundEncoding,
+    current_guesses,
+)
 from tracin_core.sources.legacy_encodings import SAMPLED, describe_legacy, find_legacy
+from tracin_core.sources.shared_files import open_file
 
 _GZIP = b"\x1f\x8b"
 _CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")
@@ -30,19 +36,6 @@ _BYTE_ORDER_MARKS = (
 )
 
 
-@dataclass(frozen=True)
-class FoundEncoding:
-    """How a file's bytes are to be read.
-
-    Attributes:
-        name: As Python calls it.
-        note: What a person should know about it; empty where it goes without saying.
-    """
-
-    name: str
-    note: str = ""
-
-
 @contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open a file, unpacking gzip whatever the file is called.
@@ -51,7 +44,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         InputError: If the file cannot be opened, or the gzip data is damaged.
     """
     try:
-        with path.open("rb") as raw:
+        with open_file(path) as raw:
             packed = raw.read(2) == _GZIP
             raw.seek(0)
             if packed:
@@ -103,9 +96,17 @@ def unreadable(path: Path, error: OSError) -> InputError:
 def find_encoding(path: Path) -> FoundEncoding:
     """Find a text file's encoding, by its mark, by trying UTF-8 on every line, or by its letters.
 
+    Within ``EncodingGuesses.run`` it is found once, and UTF-8 is supposed by a file's beginning.
+
     Raises:
         InputError: If the file is empty, no text, or cannot be read.
     """
+    guesses = current_guesses()
+    found = guesses.find(path) if guesses else None
+    return found or _look_for_encoding(path, guesses)
+
+
+def _look_for_encoding(path: Path, guesses: EncodingGuesses | None) -> FoundEncoding:
     with open_bytes(path) as file:
         start = file.read(4096)
     if not start.strip(b"\x00\r\n\t "):
@@ -126,16 +127,22 @@ def find_encoding(path: Path) -> FoundEncoding:
             f"{path} is no text file: it is full of control characters. Expected CSV, TSV or JSON "
             "lines, or a Parquet file. Export the table in one of these forms."
         )
-    return _try_utf_8(path)
+    return _try_utf_8(path, guesses)
 
 
-def _try_utf_8(path: Path) -> FoundEncoding:
+def _try_utf_8(path: Path, guesses: EncodingGuesses | None) -> FoundEncoding:
     """Count the pieces with foreign letters in valid UTF-8, and those that are not UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    valid = broken = 0
+    valid = broken = length = 0
     sample = b""
+    enough = GUESSED_FROM if guesses and guesses.may_guess(path) else None
     with open_bytes(path) as file:
         while piece := file.readline(1 << 20):
+            length += len(piece)
+            if guesses and enough and length > enough and not broken:
+                supposed = FoundEncoding("utf-8")
+                guesses.remember(path, supposed, is_sure=False)
+                return supposed
             if piece.isascii():
                 continue
             if len(sample) + len(piece) <= SAMPLED:
@@ -146,6 +153,14 @@ def _try_utf_8(path: Path) -> FoundEncoding:
             except UnicodeDecodeError:
                 decoder.reset()
                 broken += 1
+    found = _judge(valid, broken, sample)
+    if guesses:
+        guesses.remember(path, found)
+    return found
+
+
+def _judge(valid: int, broken: int, sample: bytes) -> FoundEncoding:
+    """Return the encoding by the pieces that are UTF-8, those that are not, and some of both."""
     if not broken:
         return FoundEncoding("utf-8")
     # A short word of two Chinese characters may happen to be valid UTF-8.
@@ -200,9 +215,11 @@ def open_text(path: Path, encoding: str) -> Iterator[TextIO]:
     """
     # UTF-16 has no single wrong bytes: where it breaks, everything after it is shifted.
     errors = "strict" if encoding.lower().startswith(("utf-16", "utf_16")) else "surrogateescape"
+    guesses = current_guesses()
     with open_bytes(path) as file:
+        watched = guesses.watch(path, file) if guesses and encoding == "utf-8" else file
         try:
-            yield io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
+            yield io.TextIOWrapper(watched, encoding=encoding, errors=errors, newline="")
         except UnicodeError as error:
             raise InputError(
                 f"{path} is not {encoding}: {error}. Save it as UTF-8, or name its encoding with "
