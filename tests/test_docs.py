@@ -25,7 +25,7 @@ def commands() -> list[str]:
         text=True,
         check=True,
     ).stdout
-    return re.findall(r"^    ([a-z]+) {2,}", shown, flags=re.MULTILINE)
+    return re.findall(r"^  ([a-z]+) {2,}(?=\S)", shown, flags=re.MULTILINE)
 
 
 def test_every_command_stands_in_the_readme():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -11,13 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.sources.builders import image_folder, pets, picture, texts
 from tracin_core.cli import main
-from tracin_core.commands import import_data
+from tracin_core.cli.imports import import_data
 from tracin_core.config import REPOSITORY_ROOT, Workspace, resolve_workspace
 from tracin_core.errors import InputError, WorkspaceError
 from tracin_core.examples.images import read_image
@@ -537,7 +537,9 @@ def test_bad_data_is_one_message(own, tmp_path, capsys):
 
 
 def test_the_formats_of_the_command_are_those_of_the_sources():
-    assert import_data._FORMATS == FORMATS
+    option = next(p for p in import_data.params if p.name == "format")
+    assert isinstance(option.type, click.Choice)
+    assert option.type.choices == FORMATS
 
 
 def test_hostile_names_cannot_steer_the_terminal(own, tmp_path, capsys):
@@ -552,12 +554,12 @@ def test_hostile_names_cannot_steer_the_terminal(own, tmp_path, capsys):
 
 
 def test_every_option_is_documented():
-    parser = argparse.ArgumentParser()
-    import_data.add_options(parser)
-    options = [a.option_strings[-1] for a in parser._actions if a.option_strings]
+    own_options = [p for p in import_data.params if isinstance(p, click.Option) and p.expose_value]
+    options = [option.opts[-1] for option in own_options]
+    assert "--truth" in options
     text = (REPOSITORY_ROOT / "docs" / "importing.md").read_text("utf-8")
     table = text[text.index("## All options") : text.index("## What is refused")]
-    assert [name for name in options if name != "--help" and f"`{name}`" not in table] == []
+    assert [name for name in options if f"`{name}`" not in table] == []
 
 
 def test_the_example_of_the_documentation_says_what_it_shows(own, tmp_path, capsys):

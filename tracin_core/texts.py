@@ -1,0 +1,25 @@
+"""Texts from data as a terminal may show them: short, on one line, steering nothing."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Return text of several lines in which nothing moves the cursor or turns the direction.
+
+    What an error names comes from data: a class called by an escape sequence would recolour the
+    terminal, and one with a change of the writing direction would turn the line round.
+    """
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1]
+        for character in text
+    )
+
+
+def excerpt(text: str, length: int = 60) -> str:
+    """Return the beginning of a text on one line, safe to print.
+
+    A text is data: escape sequences in it must not move the cursor or recolour the terminal.
+    """
+    line = " ".join(text[: 4 * length].split())
+    shown = "".join(character if character.isprintable() else "?" for character in line)
+    return shown if len(shown) <= length else shown[: length - 3] + "..."
