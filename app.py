@@ -25,6 +25,7 @@ from tracin_core.config import (
     DATABASE_VARIABLE,
     REPOSITORY_ROOT,
     WORKSPACE_VARIABLE,
+    describe_other_workspaces,
     resolve_workspace,
 )
 from tracin_core.errors import ConfigurationError, TracInError
@@ -75,6 +76,8 @@ def check_workspace() -> str:
         TracInError: If there is nothing that could be looked at.
     """
     workspace = resolve_workspace()
+    if note := describe_other_workspaces():  # `main` has chosen one; Streamlit's own start not
+        print(note, file=sys.stderr, flush=True)
     obstacle = workspace.prepare_to_look()
     engine = open_database(workspace.database_url, to_look=True)
     if is_read_only(engine):

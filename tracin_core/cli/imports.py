@@ -21,7 +21,6 @@ from tracin_core.importing.importing import import_project
 from tracin_core.importing.report import ImportReport
 from tracin_core.importing.surveying import (
     SurveyedSource,
-    find_project,
     preview_import,
     survey_for,
 )
@@ -30,6 +29,7 @@ from tracin_core.jobs.kinds import Assignment
 from tracin_core.numerals import counted
 from tracin_core.reviews.database import open_database
 from tracin_core.reviews.project_rules import check_slug
+from tracin_core.reviews.projects import find_project
 from tracin_core.sources import ImportOptions, Preview
 from tracin_core.sources.name_lists import split_names
 from tracin_core.sources.options import FORMATS

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,8 +16,11 @@ import click
 
 from tracin_core.config import (
     DATABASE_VARIABLE,
+    DEFAULT_WORKSPACE,
+    IS_CHECKOUT,
     WORKSPACE_VARIABLE,
     Workspace,
+    describe_other_workspaces,
     resolve_workspace,
 )
 from tracin_core.terms import LARGEST_NUMBER, LARGEST_SEED
@@ -33,7 +37,12 @@ class Location:
     database: str | None = None
 
     def resolve(self) -> Workspace:
-        """Return the workspace that the options and the environment name."""
+        """Return the workspace that the options and the environment name.
+
+        Where data lies in another place that was a default once, stderr says so.
+        """
+        if note := describe_other_workspaces(self.workspace):
+            print(note, file=sys.stderr)
         return resolve_workspace(self.workspace, self.database)
 
 
@@ -48,10 +57,11 @@ def command(function: Callable[..., int]) -> click.Command:
 
 def shared_options(target: Decorated) -> Decorated:
     """Add the options that may stand before or after the command; the later one counts."""
+    default = "data/workspace" if IS_CHECKOUT else DEFAULT_WORKSPACE
     workspace = click.option(
         "--workspace",
         metavar="DIR",
-        help=f"folder of all projects (default: {WORKSPACE_VARIABLE}, else data/workspace)",
+        help=f"folder of all projects (default: {WORKSPACE_VARIABLE}, else {default})",
         expose_value=False,
         callback=_keep,
     )

@@ -7,14 +7,13 @@ import sys
 
 import click
 
+from tracin_core.app_folder import find_app_folder
 from tracin_core.cli.parameters import Location, command
-from tracin_core.config import REPOSITORY_ROOT
 from tracin_core.errors import ConfigurationError
 from tracin_core.jobs.diagnosis import diagnose
 from tracin_core.texts import printable
 
 _MARKS = {"ok": "ok", "note": "note", "broken": "BROKEN"}
-_LAUNCHER = REPOSITORY_ROOT / "app.py"
 
 
 # Every option is the launcher's own, its help as well.
@@ -23,16 +22,17 @@ _LAUNCHER = REPOSITORY_ROOT / "app.py"
 @click.pass_obj
 def app(location: Location, arguments: tuple[str, ...]) -> int:
     """Become the server: Ctrl-C and the exit code are its own."""
-    if not _LAUNCHER.is_file():
+    launcher = find_app_folder() / "app.py"
+    if not launcher.is_file():
         raise ConfigurationError(
-            f"Found no {_LAUNCHER}. Expected the launcher beside the package. Start the app from "
-            "a checkout."
+            f"Found no {launcher}. Expected the screens with the package. Install tracin-relabel, "
+            "or start the app from a checkout."
         )
     places = {"--workspace": location.workspace, "--database": location.database}
     before = [word for name, value in places.items() if value for word in (name, value)]
     sys.stdout.flush()
     # What stands after the command comes later, and counts.
-    os.execv(sys.executable, [sys.executable, str(_LAUNCHER), *before, *arguments])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, str(launcher), *before, *arguments])  # noqa: S606
     return 0
 
 
