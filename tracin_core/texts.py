@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+_WHITESPACE = re.compile(r"\s+")
+
 
 def printable(text: str) -> str:
     """Return text of several lines in which nothing moves the cursor or turns the direction.
@@ -22,4 +26,10 @@ def excerpt(text: str, length: int = 60) -> str:
     """
     line = " ".join(text[: 4 * length].split())
     shown = "".join(character if character.isprintable() else "?" for character in line)
-    return shown if len(shown) <= length else shown[: length - 3] + "..."
+    return shorten(shown, length, "...")
+
+
+def shorten(text: str, length: int, ellipsis: str = "…") -> str:
+    """Return one line of at most ``length`` characters, with an ellipsis where it was cut."""
+    line = _WHITESPACE.sub(" ", text).strip()
+    return line if len(line) <= length else line[: length - len(ellipsis)].rstrip() + ellipsis

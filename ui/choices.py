@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from tracin_core.numerals import value_text
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
+from tracin_core.texts import shorten
 from ui.decisions import Verdict
 from ui.labels import is_regression, name_given, name_label
-from ui.plain_text import isolate, shorten
+from ui.plain_text import isolate
 
 MAX_DIGIT_CLASSES = 10
 _NAME_LENGTH = 28  # characters of a class name on a button

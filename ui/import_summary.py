@@ -5,7 +5,7 @@ from __future__ import annotations
 from tracin_core.importing.looking import Understood
 from tracin_core.numerals import counted
 from tracin_core.sources.records import Preview
-from ui.plain_text import shorten
+from tracin_core.texts import shorten
 from ui.wording import FORMAT_WORDS
 
 _NOUNS = {"image": "image", "text": "text", "table": "row"}

@@ -37,19 +37,19 @@ from tracin_core.importing.staging import (
     staged,
 )
 from tracin_core.importing.storing import store_examples
-from tracin_core.importing.surveying import SurveyedSource, find_project, survey_for
+from tracin_core.importing.surveying import SurveyedSource, survey_for
 from tracin_core.numerals import counted
 from tracin_core.reviews.entering import NewProject, enter_growth, enter_project
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.project_rules import check_slug
-from tracin_core.reviews.projects import Project
+from tracin_core.reviews.projects import Project, find_project
 from tracin_core.reviews.unseen import settle_entries
 from tracin_core.sources import ImportOptions
 from tracin_core.sources.plan import make_plan
 from tracin_core.sources.plan_data import Plan
 from tracin_core.sources.survey import Survey
 from tracin_core.terms import Split
-from tracin_core.work.locking import project_locked
+from tracin_core.work.locking import wait_for_project
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
 WRITING, ENTERING = "writing the examples", "entering the examples"
@@ -94,10 +94,9 @@ def import_project(
     check_slug(slug)
     workspace.prepare()
     surveyed = surveyed or survey_for(engine, slug, path, options, on_progress=on_progress)
-    waiting = Progress("waiting for another process that works on this project", 0, 1)
     with (
         disk_errors_explained(workspace.root),
-        project_locked(workspace.project_folder(slug), lambda: on_progress(waiting)),
+        wait_for_project(workspace, slug, on_progress),
     ):
         settle_entries(engine, slug)
         project = find_project(engine, slug)

@@ -8,10 +8,10 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
-from tracin_core.errors import InputError, NotFoundError
+from tracin_core.errors import InputError
 from tracin_core.files import expand_path
 from tracin_core.importing.growth import check_same_kind, read_known, recall_options
-from tracin_core.reviews.projects import Project, get_project
+from tracin_core.reviews.projects import Project, find_project
 from tracin_core.sources import ImportOptions, Preview, Source, open_source
 from tracin_core.sources.accepted_options import check_split_options, drop_options, name_given
 from tracin_core.sources.options import OptionWithoutEffectError
@@ -100,14 +100,6 @@ def preview_import(
     known = None if project is None else read_known(engine, workspace, project)
     plan = make_plan(surveyed.source, surveyed.survey, known)
     return describe_plan(surveyed.source, surveyed.survey, plan), plan
-
-
-def find_project(engine: Engine, slug: str) -> Project | None:
-    """Return a project, or None where there is none of this name yet."""
-    try:
-        return get_project(engine, slug)
-    except NotFoundError:
-        return None
 
 
 def _check_is_text(path: Path) -> None:
