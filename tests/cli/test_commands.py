@@ -110,9 +110,10 @@ def start_app(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_app_is_started_with_its_own_options(tmp_path, taken_port):  # noqa: F811
     (tmp_path / "file").touch()
-    shown = start_app("app", "--help")
-    assert shown.returncode == 0
-    assert "--origin URL" in shown.stdout
+    for word in ("--help", "-h"):
+        shown = start_app("app", word)
+        assert shown.returncode == 0
+        assert "--origin URL" in shown.stdout
     refused = start_app("--workspace", str(tmp_path / "new"), "app", "--port", str(taken_port))
     assert refused.returncode == 2
     assert f"Port {taken_port} on 127.0.0.1 cannot be used" in refused.stderr

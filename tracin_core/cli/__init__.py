@@ -16,7 +16,7 @@ from importlib import import_module
 import click
 
 from tracin_core import __version__
-from tracin_core.cli.parameters import Location, shared_options
+from tracin_core.cli.parameters import HELP, Location, shared_options
 from tracin_core.errors import TracInError
 from tracin_core.texts import printable
 
@@ -153,7 +153,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     entries=COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=HELP,
 )
 @shared_options
 @click.version_option(__version__, message="tracin_core %(version)s")

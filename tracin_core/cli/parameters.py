@@ -26,6 +26,7 @@ from tracin_core.config import (
 from tracin_core.terms import LARGEST_NUMBER, LARGEST_SEED
 
 _WHOLE = re.compile(r"\s*[+-]?\d{1,30}\s*", re.ASCII)
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
@@ -52,7 +53,7 @@ def command(function: Callable[..., int]) -> click.Command:
     Args:
         function: Takes a ``Location``, then its own options by their names; returns the exit code.
     """
-    return click.command()(shared_options(click.pass_obj(function)))
+    return click.command(context_settings=HELP)(shared_options(click.pass_obj(function)))
 
 
 def shared_options(target: Decorated) -> Decorated:
