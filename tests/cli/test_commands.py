@@ -47,6 +47,16 @@ def test_a_wrong_number_shows_the_usage_of_its_command(toy, capsys):
     assert "'--times': found '4', expected a whole number from 1 to 3" in said
 
 
+def test_an_unknown_command_names_the_known_ones(toy, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["greeet"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "There is no command called 'greeet'. Choose one of: app, demo, import" in said
+    assert "doctor, greet." in said
+    assert "work" not in said.split("Choose")[1]
+
+
 @pytest.mark.parametrize("words", [["greeet"], ["greet"], ["greet", "x", "--no\x1b[31m"]])
 def test_what_cannot_be_understood_is_said_without_steering_the_terminal(toy, words, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -143,6 +143,16 @@ class LazyGroup(click.Group):
         entry = self.entries.get(cmd_name)
         return None if entry is None else entry.load()
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is called, and what stands after its name."""
+        name = args[0]
+        if name not in self.entries and not name.startswith("-"):
+            known = ", ".join(self.list_commands(ctx))
+            ctx.fail(f"There is no command called {name!r}. Choose one of: {known}.")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table into the help; click would import every command for it."""
         names = self.list_commands(ctx)
