@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 import socket
@@ -17,13 +16,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
 import streamlit as st
 from starlette.middleware import Middleware
 
-from tracin_core.commands.numbers import whole
+from tracin_core.cli import run_command
+from tracin_core.cli.parameters import Location, command, whole
 from tracin_core.config import (
     DATABASE_VARIABLE,
     WORKSPACE_VARIABLE,
+    describe_other_workspaces,
     resolve_workspace,
 )
 from tracin_core.errors import ConfigurationError, TracInError
@@ -74,6 +76,8 @@ def check_workspace() -> str:
         TracInError: If there is nothing that could be looked at.
     """
     workspace = resolve_workspace()
+    if note := describe_other_workspaces():  # `main` has chosen one; Streamlit's own start not
+        print(note, file=sys.stderr, flush=True)
     obstacle = workspace.prepare_to_look()
     engine = open_database(workspace.database_url, to_look=True)
     if is_read_only(engine):
@@ -149,7 +153,7 @@ def read_origin(text: str) -> str:
     """Return an address that people open, without what follows its port.
 
     Raises:
-        argparse.ArgumentTypeError: If it is none.
+        click.BadParameter: If it is none.
     """
     try:
         parts = urlsplit(text)
@@ -157,47 +161,38 @@ def read_origin(text: str) -> str:
     except ValueError:
         is_sound = False
     if not is_sound:
-        raise argparse.ArgumentTypeError(
+        raise click.BadParameter(
             f"found {text!r}, expected an address such as https://labels.example.org"
         )
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description="Start the label review in a browser.")
-    parser.add_argument("--port", type=whole(1, 2**16 - 1), default=DEFAULT_PORT)
-    parser.add_argument(
-        "--address",
-        default=DEFAULT_ADDRESS,
-        help="where to listen; the default is this machine only, as the app has no login",
-    )
-    parser.add_argument(
-        "--origin",
-        action="append",
-        default=[],
-        type=read_origin,
-        metavar="URL",
-        help="address that people open, where a proxy stands before the app and changes its name "
-        "or port; may be given several times",
-    )
-    parser.add_argument("--workspace", help=f"folder of the projects (or {WORKSPACE_VARIABLE})")
-    parser.add_argument("--database", help=f"SQLAlchemy URL (or {DATABASE_VARIABLE})")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str]) -> int:
-    """Check, say the address, serve until interrupted.
-
-    Returns:
-        The exit status.
-    """
-    options = parse_arguments(arguments)
+@command
+@click.option(
+    "--port", type=whole(1, 2**16 - 1), default=DEFAULT_PORT, metavar="PORT", show_default=True
+)
+@click.option(
+    "--address",
+    default=DEFAULT_ADDRESS,
+    show_default=True,
+    metavar="ADDRESS",
+    help="where to listen; the default is this machine only, as the app has no login",
+)
+@click.option(
+    "--origin",
+    multiple=True,
+    type=read_origin,
+    metavar="URL",
+    help="address that people open, where a proxy stands before the app and changes its name "
+    "or port; may be given several times",
+)
+def start(location: Location, port: int, address: str, origin: Sequence[str]) -> int:
+    """Start the label review in a browser."""
     try:
-        workspace = resolve_workspace(options.workspace, options.database)
+        workspace = location.resolve()
         os.environ[WORKSPACE_VARIABLE] = str(workspace.root)
         os.environ[DATABASE_VARIABLE] = workspace.database_url
-        check_port(options.address, options.port)
+        check_port(address, port)
         obstacle = check_workspace()
     except TracInError as error:
         print(error, file=sys.stderr)
@@ -205,16 +200,28 @@ def main(arguments: list[str]) -> int:
     if obstacle:
         print(f"{obstacle} What is there can be looked at and exported.", file=sys.stderr)
     print(f"Reviewing the projects in {workspace.root}", flush=True)
-    print(f"Open http://{options.address}:{options.port} in a browser; Ctrl-C stops.", flush=True)
+    print(f"Open http://{address}:{port} in a browser; Ctrl-C stops.", flush=True)
     app.run(
         config={
-            "server.port": options.port,
-            "server.address": options.address,
-            "server.allowedHosts": allowed_hosts(options.address, options.origin),
-            "server.corsAllowedOrigins": options.origin,
+            "server.port": port,
+            "server.address": address,
+            "server.allowedHosts": allowed_hosts(address, origin),
+            "server.corsAllowedOrigins": list(origin),
         }
     )
     return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Check, say the address, serve until interrupted.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        SystemExit: With 2, if the options cannot be understood.
+    """
+    return run_command(start, "app.py", arguments)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tracin_core.config import REPOSITORY_ROOT
-from tracin_core.triage.signals import list_signals
 from tracin_core.exporters import EXPORTERS
 from tracin_core.sources.formats import IMPORTERS
+from tracin_core.triage.signals import list_signals
 from ui.navigation import PAGES
 
 README = (REPOSITORY_ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,7 +31,7 @@ def commands() -> list[str]:
         text=True,
         check=True,
     ).stdout
-    return re.findall(r"^    ([a-z]+) {2,}", shown, flags=re.MULTILINE)
+    return re.findall(r"^  ([a-z]+) {2,}(?=\S)", shown, flags=re.MULTILINE)
 
 
 def test_every_command_stands_in_the_readme():

@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
+
+from platformdirs import user_data_path
 
 from tracin_core.errors import WorkspaceError
 from tracin_core.files import expand_path
 
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
-DEFAULT_WORKSPACE = REPOSITORY_ROOT / "data" / "workspace"
+# A checkout keeps its data in it; an installed copy's environment may be made anew any day.
+IS_CHECKOUT = (REPOSITORY_ROOT / "pyproject.toml").is_file()
+_IN_CHECKOUT = REPOSITORY_ROOT / "data" / "workspace"
+DEFAULT_WORKSPACE = (
+    _IN_CHECKOUT if IS_CHECKOUT else user_data_path("tracin-relabel", appauthor=False) / "workspace"
+)
+DATABASE_FILE = "tracin.db"
 WORKSPACE_VARIABLE = "TRACIN_WORKSPACE"
 DATABASE_VARIABLE = "TRACIN_DATABASE_URL"
 
@@ -82,7 +91,10 @@ class Workspace:
 
 
 def resolve_workspace(folder: str | Path | None = None, database: str | None = None) -> Workspace:
-    """Choose the workspace: the argument, else the environment, else ``data/workspace``.
+    """Choose the workspace: the argument, else the environment, else the default.
+
+    The default of a checkout is its ``data/workspace``; of an installed copy, a folder among the
+    user's data, as the system names it.
 
     Args:
         folder: Workspace folder, as ``--workspace`` gives it.
@@ -96,5 +108,27 @@ def resolve_workspace(folder: str | Path | None = None, database: str | None = N
     """
     root = Path(folder or os.environ.get(WORKSPACE_VARIABLE) or DEFAULT_WORKSPACE)
     root = expand_path(root).resolve()
-    url = database or os.environ.get(DATABASE_VARIABLE) or f"sqlite:///{root / 'tracin.db'}"
+    url = database or os.environ.get(DATABASE_VARIABLE) or f"sqlite:///{root / DATABASE_FILE}"
     return Workspace(root=root, database_url=url)
+
+
+def describe_other_workspaces(folder: str | Path | None = None) -> str:
+    """Return where an installed copy's data may lie from before, and how to use it; else "".
+
+    Installed copies once kept their data inside the environment, and a person may have worked in a
+    checkout. Nothing is said where a workspace was chosen.
+
+    Args:
+        folder: As for ``resolve_workspace``.
+    """
+    if IS_CHECKOUT or folder or os.environ.get(WORKSPACE_VARIABLE):
+        return ""
+    places = (Path.cwd() / "data" / "workspace", _IN_CHECKOUT)
+    others = [place for place in dict.fromkeys(places) if (place / DATABASE_FILE).is_file()]
+    return "\n".join(
+        f"Note: {place} holds projects too, and is not used; this is {DEFAULT_WORKSPACE}. "
+        f"To use it, set {WORKSPACE_VARIABLE} or add --workspace {quote(str(place))}; to hear "
+        "no more of it, move it away or set the variable."
+        for place in others
+        if place.resolve() != DEFAULT_WORKSPACE.resolve()
+    )

@@ -47,3 +47,11 @@ def describe_bytes(number: int) -> str:
             break
         size /= 1000
     return f"{size:.1f} {unit}" if unit == "GB" and size < 100 else f"{size:.0f} {unit}"
+
+
+def describe_seconds(seconds: float) -> str:
+    """Return a duration as people say it: "4.2 s", "45 s", "12 min", "3 h 05 min"."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
+from tracin_core.texts import shorten
 from tracin_core.triage.signals import title_scores
-from ui.plain_text import escape_plotly, isolate, shorten
+from ui.plain_text import escape_plotly, isolate
 
 _NAME_LENGTH = 24  # characters; longer class names would push the chart off its own edge
 _BAR_HEIGHT = 26  # pixels

@@ -10,7 +10,7 @@ import streamlit as st
 from tracin_core.fitting.trainings import NETWORK_FILE, TrainingInfo
 from tracin_core.fitting.work_options import WorkOptions
 from tracin_core.models.own import needs_consent
-from tracin_core.numerals import counted, describe_bytes
+from tracin_core.numerals import counted, describe_bytes, describe_seconds
 from tracin_core.reviews.projects import Project, current_run
 from tracin_core.runs.folder import RunFolder
 from tracin_core.scoring.estimating import estimate_scoring
@@ -23,7 +23,6 @@ from ui.plain_text import escape_markdown
 from ui.segments import segment_words
 from ui.session import get_engine, get_workspace, run_folder
 from ui.unchanged import count_unranked, is_current_choice, labels_have_changed
-from ui.wording import duration
 
 RATES = {"ones": "All count the same", "recorded": "By their learning rates"}
 
@@ -161,7 +160,7 @@ def _tell_cost(project: Project, options: WorkOptions) -> str:
     time = (
         "a time not yet known"
         if estimate.seconds is None
-        else f"about {duration(estimate.seconds)}"
+        else f"about {describe_seconds(estimate.seconds)}"
     )
     told = (
         f"{counted(estimate.num_examples, 'example')} at "

@@ -10,9 +10,10 @@ from tracin_core.reviews.decision_kinds import DECISION_KINDS, KEEP, RELABEL, De
 from tracin_core.reviews.events import UNDECIDED
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
+from tracin_core.texts import shorten
 from ui.decisions import Verdict
 from ui.labels import is_regression, name_given, name_label
-from ui.plain_text import isolate, shorten
+from ui.plain_text import isolate
 
 MAX_DIGIT_CLASSES = 10
 _NAME_LENGTH = 28  # characters of a class name on a button

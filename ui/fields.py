@@ -12,8 +12,8 @@ from tracin_core.numerals import value_text
 from tracin_core.reviews.examples import find_by_positions
 from tracin_core.reviews.progress import count_reviewed
 from tracin_core.reviews.projects import Project
+from tracin_core.texts import shorten
 from ui.components.cards import CardField
-from ui.plain_text import shorten
 from ui.session import get_engine
 
 Fields = Mapping[str, Any]

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from tracin_core.reviews.examples import ExampleView
 from tracin_core.reviews.projects import Project
 from tracin_core.reviews.queue import QueueRow
+from tracin_core.texts import shorten
 from ui.components.cards import Card
 from ui.fields import Fields, card_fields, list_fields
 from ui.labels import given_tag, name_given, name_predicted, predicted_tag, status_tags
 from ui.media import thumbnail_address
-from ui.plain_text import shorten
 from ui.wording import STATUS_WORDS, score_text
 
 EXCERPT_LENGTH = 280  # characters

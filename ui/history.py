@@ -10,11 +10,11 @@ from tracin_core.reviews.decision_kinds import list_codes
 from tracin_core.reviews.history import HistoryRow
 from tracin_core.reviews.progress import review_progress
 from tracin_core.reviews.projects import Project
+from tracin_core.texts import shorten
 from ui.components.cards import Card, CardAction, Tag
 from ui.fields import card_fields
 from ui.labels import name_given, name_label
 from ui.media import thumbnail_address
-from ui.plain_text import shorten
 from ui.session import get_engine
 from ui.wording import ACTION_WORDS
 

@@ -12,7 +12,8 @@ import streamlit as st
 from tracin_core.sources.formats import IMPORTERS
 from tracin_core.sources.problems import choose_problems
 from tracin_core.sources.records import Preview, PreviewRow
-from ui.plain_text import escape_markdown, shorten
+from tracin_core.texts import shorten
+from ui.plain_text import escape_markdown
 from ui.wording import SPLIT_WORDS
 
 # "--label or --target says otherwise." and "with --label"

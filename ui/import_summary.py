@@ -6,7 +6,7 @@ from tracin_core.importing.looking import Understood
 from tracin_core.numerals import counted
 from tracin_core.sources.formats import IMPORTERS
 from tracin_core.sources.records import Preview
-from ui.plain_text import shorten
+from tracin_core.texts import shorten
 
 _NOUNS = {"image": "image", "text": "text", "table": "row"}
 

@@ -12,6 +12,7 @@ import streamlit as st
 from tracin_core.errors import JobError
 from tracin_core.jobs.cancelling import cancel_job
 from tracin_core.jobs.launching import retry_job
+from tracin_core.numerals import describe_seconds
 from tracin_core.reviews.dead_jobs import describe_silence
 from tracin_core.reviews.jobs import (
     ACTIVE,
@@ -26,7 +27,7 @@ from tracin_core.work.logs import read_log
 from ui.failures import told_on_page
 from ui.plain_text import escape_markdown
 from ui.session import get_engine, get_workspace
-from ui.wording import duration, moment_text, time_left
+from ui.wording import moment_text, time_left
 
 POLL_SECONDS = 1.0
 _LOG_LINES = 200
@@ -166,4 +167,4 @@ def draw_job_list(jobs: list[Job]) -> None:
 def _took(job: Job) -> str:
     if job.started_at is None or job.finished_at is None:
         return "–"
-    return duration((job.finished_at - job.started_at).total_seconds())
+    return describe_seconds((job.finished_at - job.started_at).total_seconds())

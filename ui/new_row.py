@@ -9,9 +9,10 @@ import streamlit as st
 from tracin_core.errors import InputError
 from tracin_core.reviews.examples import find_by_positions
 from tracin_core.reviews.projects import Project
+from tracin_core.texts import shorten
 from ui.fields import field_text
 from ui.numbers import read_number
-from ui.plain_text import escape_markdown, shorten
+from ui.plain_text import escape_markdown
 from ui.session import get_engine
 
 Row = dict[str, float | str | None]

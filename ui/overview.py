@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from tracin_core.numerals import counted, value_text
+from tracin_core.numerals import counted, describe_seconds, value_text
 from tracin_core.reviews.decision_kinds import PENDING, list_states
 from tracin_core.reviews.progress import Progress
 from tracin_core.reviews.projects import Project, Run
 from tracin_core.runs.config import CheckpointEntry, name_last_layer
 from tracin_core.runs.folder import RunFolder
 from tracin_core.terms import Layers
+from tracin_core.texts import shorten
 from ui.labels import is_regression
 from ui.layer_choice import layers_of
-from ui.plain_text import shorten
 from ui.session import run_folder
-from ui.wording import STATUS_WORDS, duration, moment_text, percent
+from ui.wording import STATUS_WORDS, moment_text, percent
 
 
 def count_decided(progress: Progress) -> int:
@@ -29,7 +29,7 @@ def count_decided(progress: Progress) -> int:
 def summarize(project: Project, run: Run, progress: Progress) -> None:
     """Draw the figures at the top of the page."""
     decided = count_decided(progress)
-    pace = "–" if progress.seconds_median is None else duration(progress.seconds_median)
+    pace = "–" if progress.seconds_median is None else describe_seconds(progress.seconds_median)
     with st.container(horizontal=True):
         st.metric("Train examples", f"{progress.total:,}", border=True)
         _show_quality(project, run)

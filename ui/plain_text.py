@@ -68,9 +68,3 @@ def contain_direction(text: str) -> str:
 def escape_plotly(text: str) -> str:
     """Return text that plotly shows letter by letter; it reads a subset of HTML otherwise."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def shorten(text: str, length: int) -> str:
-    """Return one line of at most ``length`` characters, with an ellipsis where it was cut."""
-    line = _WHITESPACE.sub(" ", text).strip()
-    return line if len(line) <= length else line[: length - 1].rstrip() + "…"

@@ -10,7 +10,7 @@ import streamlit as st
 from tracin_core.fitting.trainings import TrainingInfo, find_newest, list_trainings
 from tracin_core.jobs.launching import start_job
 from tracin_core.models.own import needs_consent
-from tracin_core.numerals import counted
+from tracin_core.numerals import counted, describe_seconds
 from tracin_core.reviews.decision_kinds import list_states
 from tracin_core.reviews.jobs import Job, active_job, list_jobs
 from tracin_core.reviews.progress import review_progress
@@ -25,7 +25,6 @@ from ui.own_model import agree_to_network
 from ui.plain_text import escape_markdown
 from ui.session import get_engine, get_workspace
 from ui.unchanged import count_unranked, labels_have_changed
-from ui.wording import duration
 
 _NO_EPOCH = "The curve begins with the first epoch."
 
@@ -129,7 +128,8 @@ def _tell_full_rescoring(project: Project) -> None:
     estimate = estimate_full_rescoring(get_engine(), project.slug)
     if estimate is None:
         return
-    time = "" if estimate.seconds is None else f" It takes about {duration(estimate.seconds)}."
+    seconds = estimate.seconds
+    time = "" if seconds is None else f" It takes about {describe_seconds(seconds)}."
     st.info(explain_full_rescoring(estimate) + time)
 
 

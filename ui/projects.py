@@ -15,11 +15,12 @@ from tracin_core.reviews.jobs import Job, active_job
 from tracin_core.reviews.progress import Progress, review_progress
 from tracin_core.reviews.project_management import list_projects
 from tracin_core.reviews.projects import Project, Run, current_run
+from tracin_core.texts import shorten
 from ui.failures import told_on_page
 from ui.jobs import kind_word
 from ui.navigation import open_page
 from ui.overview import count_decided
-from ui.plain_text import escape_markdown, shorten
+from ui.plain_text import escape_markdown
 from ui.project_actions import manage_project
 from ui.session import get_engine, get_workspace, select_project
 from ui.wording import KIND_WORDS, moment_text, percent

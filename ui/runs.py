@@ -8,15 +8,15 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from tracin_core.numerals import counted
+from tracin_core.numerals import counted, describe_seconds
 from tracin_core.reviews.projects import Project, Run, current_run
 from tracin_core.reviews.run_choice import list_runs, make_current
 from tracin_core.runs.config import name_last_layer
+from tracin_core.texts import shorten
 from ui.failures import told_on_page
 from ui.layer_choice import layers_of
-from ui.plain_text import shorten
 from ui.session import get_engine
-from ui.wording import duration, moment_text
+from ui.wording import moment_text
 
 RATE_WORDS = {"ones": "ignored", "recorded": "as recorded"}
 _NAME_LENGTH = 60  # characters
@@ -91,7 +91,7 @@ def _recall(run: Run) -> str:
 
 def _seconds(run: Run) -> str:
     timings = run.config.get("timings") or {}
-    return duration(sum(map(float, timings.values()))) if timings else "–"
+    return describe_seconds(sum(map(float, timings.values()))) if timings else "–"
 
 
 def _draw_choice(project: Project, others: Sequence[Run]) -> None:

@@ -10,8 +10,9 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from tracin_core.reviews.values import find_span
+from tracin_core.texts import shorten
 from ui.charts import LEGEND_ABOVE, MARGIN
-from ui.plain_text import escape_plotly, shorten
+from ui.plain_text import escape_plotly
 
 _HEIGHT = 320  # pixels
 _NAME_LENGTH = 40  # characters of the target's name

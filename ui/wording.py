@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from tracin_core.numerals import describe_seconds
 from tracin_core.reviews.decision_kinds import DECISION_KINDS, PENDING
-from ui.plain_text import isolate, shorten
+from tracin_core.texts import shorten
+from ui.plain_text import isolate
 
 _NAME_LENGTH = 60  # characters of a class name
 
@@ -44,14 +46,6 @@ def score_text(value: float) -> str:
     return f"{value:.3g}" if value == 0 or 1e-3 <= size < 1000 else f"{value:.2e}"
 
 
-def duration(seconds: float) -> str:
-    """Return a span of time as a person says it."""
-    if seconds < 90:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
-
-
 def time_left(seconds: float | None) -> str:
     """Return how long something still takes, roughly, or nothing where it is not known."""
     if seconds is None or seconds < 0:
@@ -59,7 +53,8 @@ def time_left(seconds: float | None) -> str:
     if seconds < 2:
         return "almost done"
     # Whole seconds: a decimal that changes every second only makes the line restless.
-    return f"about {seconds:.0f} s left" if seconds < 90 else f"about {duration(seconds)} left"
+    left = f"{seconds:.0f} s" if seconds < 90 else describe_seconds(seconds)
+    return f"about {left} left"
 
 
 def moment_text(moment: datetime) -> str:

@@ -16,9 +16,9 @@ from tests.cli.interruption import start_command
 from tests.jobs.workspaces import find_run, own_digits, replace_file
 from tracin_core import __version__
 from tracin_core.cli import main
-from tracin_core.commands.queue import excerpt
 from tracin_core.config import REPOSITORY_ROOT
 from tracin_core.reviews.database import open_database, writing
+from tracin_core.texts import excerpt
 
 
 def run_command(*arguments: str, **options) -> subprocess.CompletedProcess:

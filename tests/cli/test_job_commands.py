@@ -207,7 +207,8 @@ def test_the_workers_command_is_not_for_people():
     )
     assert "restore" in done.stdout
     assert "SUPPRESS" not in done.stdout
-    assert "\n    work " not in done.stdout
+    assert "\n  work " not in done.stdout
+    assert "\n  restore " in done.stdout
 
 
 def test_running_my_own_code_must_be_agreed_to(mine, tmp_path, capsys, engine):

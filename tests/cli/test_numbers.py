@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app import parse_arguments
+from app import main as start_app
 from tracin_core.cli import main
 from tracin_core.errors import ConfigurationError
 from tracin_core.fitting.work_options import WorkOptions
@@ -65,7 +65,7 @@ def test_a_share_is_from_none_to_all(capsys, command):
 @pytest.mark.parametrize("value", ["-1", "0", "65536", "nan", HUGE])
 def test_a_port_is_one(capsys, value):
     with pytest.raises(SystemExit):
-        parse_arguments([f"--port={value}"])
+        start_app([f"--port={value}"])
     assert "expected a whole number from 1 to 65535" in capsys.readouterr().err
 
 

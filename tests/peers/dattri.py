@@ -17,7 +17,7 @@ from tracin_core import Checkpoint, Projection
 from tracin_core.errors import TracInError
 from tracin_core.examples.label_noise import flip_labels
 from tracin_core.retrieval.exact import CosineSearch
-from tracin_core.scoring.evaluation import compute_auroc
+from tracin_core.scoring.evaluation import evaluate_detection
 
 DATTRI = "dattri"
 RATES = (0.5, 1.0)
@@ -214,7 +214,7 @@ def area_under_the_curve(wrong: tuple[int, int, float]) -> None:
     first, last, expected = wrong
     mask = np.zeros(100, dtype=bool)
     mask[first:last] = True
-    assert compute_auroc(np.arange(100, dtype=np.float64), mask) == pytest.approx(expected)
+    assert evaluate_detection("order", np.arange(100.0), mask).auroc == pytest.approx(expected)
 
 
 @restates(DATTRI, "label noise: others stay, none keeps its class, classes are met evenly", 1,

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.sources.builders import preview, read, texts
-from tracin_core.commands.import_data import NAME, add_options, read_options
+from tracin_core.cli.imports import import_data, read_options
 from tracin_core.errors import InputError
 from tracin_core.sources.opening import open_source
 
@@ -20,15 +20,14 @@ TEXTS = [f"the text of number {n} is this one" for n in range(60)]
 
 def follow(note, path):
     """Return the examples of an import as a note or a message says, typed as it stands there."""
-    import argparse
     import shlex
 
-    parser = argparse.ArgumentParser()
-    add_options(parser)
     said = re.findall(r"--merge-twins|--[a-z-]+ (?:'[^']*'|[^\s;:]+)", note)
     assert said, note
-    words = [NAME, str(path), *shlex.split(said[0])]
-    return open_source(path, read_options(parser.parse_args(words))).preview()
+    words = ["pets", str(path), *shlex.split(said[0])]
+    return open_source(
+        path, read_options(import_data.make_context("import", words).params)
+    ).preview()
 
 
 @pytest.fixture

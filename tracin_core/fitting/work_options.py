@@ -18,13 +18,13 @@ _CHOICES = {
     "rates": get_args(Rates),
     "labels": get_args(LabelChoice),
 }
-_MOST_EPOCHS = 1_000_000
+MOST_EPOCHS = 1_000_000
 _BOUNDS = {
-    "epochs": (1, _MOST_EPOCHS),
+    "epochs": (1, MOST_EPOCHS),
     "batch_size": (1, LARGEST_NUMBER),
     "seed": (0, LARGEST_SEED),
-    "num_checkpoints": (1, _MOST_EPOCHS),
-    "patience": (1, _MOST_EPOCHS),
+    "num_checkpoints": (1, MOST_EPOCHS),
+    "patience": (1, MOST_EPOCHS),
 }
 
 

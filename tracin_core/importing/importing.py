@@ -38,7 +38,6 @@ from tracin_core.importing.staging import (
 from tracin_core.importing.storing import store_examples
 from tracin_core.importing.surveying import (
     describe_target,
-    find_project,
     open_for,
     plan_import,
     survey_for,
@@ -47,14 +46,14 @@ from tracin_core.numerals import counted
 from tracin_core.reviews.entering import NewProject, enter_growth, enter_project
 from tracin_core.reviews.grow import next_positions
 from tracin_core.reviews.project_rules import check_slug
-from tracin_core.reviews.projects import Project
+from tracin_core.reviews.projects import Project, find_project
 from tracin_core.reviews.unseen import settle_entries
 from tracin_core.sources import ImportOptions
 from tracin_core.sources.plan_data import Plan
 from tracin_core.sources.shared_files import FileState, read_state, sharing_files
 from tracin_core.sources.survey import Survey
 from tracin_core.terms import Split
-from tracin_core.work.locking import project_locked
+from tracin_core.work.locking import wait_for_project
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
 FILE_CHANGED = (
@@ -146,10 +145,9 @@ def _import(
         if planned is not None
         else survey_for(engine, slug, path, options, on_progress=on_progress)
     )
-    waiting = Progress("waiting for another process that works on this project", 0, 1)
     with (
         disk_errors_explained(workspace.root),
-        project_locked(workspace.project_folder(slug), lambda: on_progress(waiting)),
+        wait_for_project(workspace, slug, on_progress),
     ):
         settle_entries(engine, slug)
         project = find_project(engine, slug)

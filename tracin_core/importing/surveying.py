@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
-from tracin_core.errors import InputError, NotFoundError
+from tracin_core.errors import InputError
 from tracin_core.files import expand_path
 from tracin_core.importing.growth import check_same_kind, read_known, recall_options
 from tracin_core.importing.planned import READING, PlannedImport, SurveyedSource, survey_data
-from tracin_core.reviews.projects import Project, get_project
+from tracin_core.reviews.projects import Project, find_project
 from tracin_core.sources import ImportOptions, Preview, Source, open_source
 from tracin_core.sources.accepted_options import check_split_options, drop_options, name_given
 from tracin_core.sources.options import OptionWithoutEffectError
@@ -101,14 +101,6 @@ def describe_target(project: Project | None) -> dict[str, Any] | None:
         return None
     imports = [dict(entry) for entry in project.settings.get("imports", ())]
     return {"id": project.id, "classes": list(project.classes), "imports": imports}
-
-
-def find_project(engine: Engine, slug: str) -> Project | None:
-    """Return a project, or None where there is none of this name yet."""
-    try:
-        return get_project(engine, slug)
-    except NotFoundError:
-        return None
 
 
 def _check_is_text(path: Path) -> None:

@@ -19,16 +19,15 @@ from tracin_core.jobs.demo_data import (
     DemoOptions,
     check_record,
     files_are_there,
-    find_project,
     prepare_demo,
 )
 from tracin_core.reviews.database import open_database
-from tracin_core.reviews.projects import current_run, get_project
+from tracin_core.reviews.projects import current_run, find_project, get_project
 from tracin_core.runs import RunFolder
 from tracin_core.scoring.pipeline import score_locked, train_locked
 from tracin_core.training.config import suggest_training
 from tracin_core.work.interruptions import interruptions_kept
-from tracin_core.work.locking import project_locked
+from tracin_core.work.locking import wait_for_project
 from tracin_core.work.progress import OnProgress, Progress, ignore_progress
 
 
@@ -77,11 +76,10 @@ def build_demo(
     start = time.monotonic()
     workspace.prepare()
     options = DemoOptions(seed, noise)
-    waiting = Progress("waiting for another process that builds this project", 0, 1)
     with (
         interruptions_kept(on_progress) as tell,
         disk_errors_explained(workspace.root),
-        project_locked(workspace.project_folder(name), lambda: tell(waiting)),
+        wait_for_project(workspace, name, tell),
     ):
         engine = open_database(workspace.database_url)
         try:

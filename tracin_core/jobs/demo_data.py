@@ -10,18 +10,18 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from tracin_core.config import Workspace
-from tracin_core.errors import ConfigurationError, NotFoundError
+from tracin_core.errors import ConfigurationError
 from tracin_core.examples import DemoData, DemoExample, load_demo
 from tracin_core.files import atomic_folder, write_text
 from tracin_core.fitting.stored_examples import count_examples, hash_examples
+from tracin_core.importing.truth import write_truth
 from tracin_core.reviews.projects import (
     NewExample,
     Project,
     add_examples,
     create_project,
-    get_project,
+    find_project,
 )
-from tracin_core.scoring.evaluation import write_truth
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,6 @@ def prepare_demo(name: str, workspace: Workspace, engine: Engine, options: DemoO
 def files_are_there(workspace: Workspace, slug: str) -> bool:
     """Tell whether the media folder and the truth are on disk."""
     return workspace.truth_path(slug).is_file() and workspace.media_folder(slug).is_dir()
-
-
-def find_project(engine: Engine, slug: str) -> Project | None:
-    """Return the project, or None where there is none of this name."""
-    try:
-        return get_project(engine, slug)
-    except NotFoundError:
-        return None
 
 
 def check_record(workspace: Workspace, project: Project, options: DemoOptions) -> DemoRecord:

@@ -122,3 +122,11 @@ def get_project_by_id(engine: Engine, project_id: int) -> Project:
     """
     with reading(engine) as connection:
         return project_in(connection, project_id)
+
+
+def find_project(engine: Engine, slug: str) -> Project | None:
+    """Return a project, or None where there is none of this name."""
+    try:
+        return get_project(engine, slug)
+    except NotFoundError:
+        return None

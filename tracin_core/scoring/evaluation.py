@@ -6,20 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tracin_core.errors import NotFoundError
-from tracin_core.importing.truth import read_truth, write_truth
-
-__all__ = [
-    "INSPECTED_SHARES",
-    "Detection",
-    "evaluate_detection",
-    "expect_from_chance",
-    "compute_auroc",
-    "compute_average_precision",
-    "write_truth",
-    "read_truth",
-]
 
 # Shares of the train examples inspected at which the errors found are counted.
 INSPECTED_SHARES = (0.05, 0.10, 0.20, 0.30)
@@ -67,33 +56,11 @@ def evaluate_detection(
     return Detection(
         signal=signal,
         found=tuple(float(found[count - 1]) for count in inspected),
-        auroc=compute_auroc(scores, wrong),
-        average_precision=compute_average_precision(scores, wrong),
+        auroc=float(roc_auc_score(wrong, scores)),
+        average_precision=float(average_precision_score(wrong, scores)),
     )
 
 
 def expect_from_chance(wrong: npt.NDArray[np.bool_]) -> Detection:
     """Return what a random order finds on average."""
     return Detection("random", INSPECTED_SHARES, 0.5, float(wrong.mean()))
-
-
-def compute_auroc(scores: npt.NDArray[np.float64], wrong: npt.NDArray[np.bool_]) -> float:
-    """Return the area under the ROC curve; equal scores count half."""
-    _, positions, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    mean_ranks = (ends - (counts - 1) / 2)[positions]
-    num_wrong = int(wrong.sum())
-    above = mean_ranks[wrong].sum() - num_wrong * (num_wrong + 1) / 2
-    return float(above / (num_wrong * (len(wrong) - num_wrong)))
-
-
-def compute_average_precision(
-    scores: npt.NDArray[np.float64], wrong: npt.NDArray[np.bool_]
-) -> float:
-    """Return the precision at each wrong label, averaged; equal scores enter together."""
-    order = np.argsort(-scores, kind="stable")
-    ordered = scores[order]
-    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
-    hits = np.cumsum(wrong[order])[ends]
-    gained = np.diff(hits, prepend=0)
-    return float((gained * hits / (ends + 1)).sum() / hits[-1])

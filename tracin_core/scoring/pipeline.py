@@ -19,8 +19,8 @@ from tracin_core.fitting.work_options import WorkOptions
 from tracin_core.reviews.projects import Project, Run, current_run, get_project
 from tracin_core.runs import RunFolder
 from tracin_core.scoring.estimating import Estimate, estimate_scoring
-from tracin_core.work.locking import project_locked
-from tracin_core.work.progress import OnProgress, Progress, ignore_progress
+from tracin_core.work.locking import wait_for_project
+from tracin_core.work.progress import OnProgress, ignore_progress
 
 if TYPE_CHECKING:
     from tracin_core.fitting.networks import TrainedNetwork
@@ -109,8 +109,7 @@ def score_project(
 def working_on(workspace: Workspace, slug: str, on_progress: OnProgress) -> Iterator[None]:
     """Hold the project's lock, and explain a full disk."""
     folder = workspace.project_folder(slug)
-    waiting = Progress("waiting for another process that works on this project", 0, 1)
-    with disk_errors_explained(folder), project_locked(folder, lambda: on_progress(waiting)):
+    with disk_errors_explained(folder), wait_for_project(workspace, slug, on_progress):
         yield
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tracin_core.config import Workspace
+from tracin_core.work.progress import OnProgress, Progress
 
 
 @contextmanager
@@ -21,13 +24,27 @@ def project_locked(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         on_wait: Called once if another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    lock = FileLock(folder / ".lock")
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock.acquire(blocking=False)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
+
+
+@contextmanager
+def wait_for_project(workspace: Workspace, slug: str, on_progress: OnProgress) -> Iterator[None]:
+    """Hold a project's lock; where another process has it, report that and wait.
+
+    Args:
+        workspace: Where the project is.
+        slug: The project, which need not exist yet.
+        on_progress: Told once if it has to wait.
+    """
+    waiting = Progress("waiting for another process that works on this project", 0, 1)
+    with project_locked(workspace.project_folder(slug), lambda: on_progress(waiting)):
+        yield

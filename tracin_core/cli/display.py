@@ -1,4 +1,4 @@
-"""Progress on stderr: moving bars for a person, plain lines for a log file."""
+"""What the terminal shows: tables on stdout; progress, warnings and questions on stderr."""
 
 from __future__ import annotations
 
@@ -7,12 +7,57 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich import progress as rich_progress
+from rich.console import Console
+from rich.table import Table
+
+from tracin_core.errors import ConfigurationError
 from tracin_core.work.progress import OnProgress, Progress
+
+WIDTH_IN_FILES = 140  # columns: a file has no width of its own, and must cut nothing off
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as the terminal, or wide enough for everything in a file."""
+    Console(width=None if sys.stdout.isatty() else WIDTH_IN_FILES).print(table)
+
+
+def print_warning(warning: str) -> None:
+    """Print a warning to stderr: what reads the answer must not stumble on it."""
+    print(f"Warning: {warning}", file=sys.stderr)
+
+
+def confirm(question: str, option: str) -> bool:
+    """Ask a question that is answered with yes or no; no by default.
+
+    Args:
+        question: What is asked.
+        option: What a script says instead, such as "--yes".
+
+    Raises:
+        ConfigurationError: If nobody can be asked.
+    """
+    return ask(f"{question} [y/N] ", option).strip().lower() in ("y", "yes")
+
+
+def ask(question: str, option: str) -> str:
+    """Ask a question and return the answer, "" where there is none.
+
+    Raises:
+        ConfigurationError: If nobody can be asked.
+    """
+    if not sys.stdin.isatty():
+        raise ConfigurationError(
+            f"This needs an answer: {question.strip()} Expected a person at the terminal; in a "
+            f"script, say {option}."
+        )
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().rstrip("\n")
 
 
 @contextmanager
 def show_progress(project: str) -> Iterator[OnProgress]:
-    """Yield a function that shows each report it is given.
+    """Yield a function that shows each report: moving bars for a person, lines for a log file.
 
     Args:
         project: Name that stands before each stage.
@@ -45,9 +90,6 @@ class _PlainLines:
 
 @contextmanager
 def _show_bars(project: str) -> Iterator[OnProgress]:
-    from rich import progress as rich_progress
-    from rich.console import Console
-
     bars = rich_progress.Progress(
         rich_progress.TextColumn("{task.description:<32}", markup=False),
         rich_progress.BarColumn(),

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+from rich.text import Text
 
-    from tracin_core.commands.opening import OpenedProject
-    from tracin_core.reviews.projects import Project
-    from tracin_core.scoring.evaluation import Detection
+from tracin_core.cli.context import OpenedProject, open_project
+from tracin_core.cli.display import print_table
+from tracin_core.cli.parameters import Location, command, format_option, project_argument
+from tracin_core.cli.queue import print_model_warnings
+from tracin_core.errors import NotFoundError
+from tracin_core.importing.truth import read_true_values, read_truth
+from tracin_core.reviews.all_scores import stream_scores
+from tracin_core.reviews.projects import Project
+from tracin_core.scoring.evaluation import (
+    INSPECTED_SHARES,
+    Detection,
+    evaluate_detection,
+    expect_from_chance,
+)
+from tracin_core.triage.signals import list_signals
 
-NAME = "evaluate"
-SUMMARY = "Compare the signals where the truth is known: demos, planted errors, --truth."
 
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the project and the form of the answer."""
-    parser.add_argument("project", metavar="NAME", help="project")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
-
-
-def run(options: argparse.Namespace) -> int:
+@command
+@project_argument
+@format_option
+def evaluate(location: Location, project: str, format: str) -> int:
     """Print one row a signal, and chance beside them."""
-    from tracin_core.commands.doing import tell_model
-    from tracin_core.commands.opening import open_project
-    from tracin_core.scoring.evaluation import evaluate_detection, expect_from_chance
-    from tracin_core.triage.signals import list_signals
-
-    opened = open_project(options, "look")
+    opened = open_project(location, project, "look")
     ranked = _read_scores(opened)
     known, wrong = _find_wrong(opened, ranked)
     detections = [
@@ -43,13 +43,13 @@ def run(options: argparse.Namespace) -> int:
     ]
     detections.append(expect_from_chance(wrong))
     counts = {"examples": len(wrong), "wrong": int(wrong.sum()), "unknown": int((~known).sum())}
-    if options.format == "json":
+    if format == "json":
         signals = [asdict(entry) for entry in detections]
         answer = {"project": opened.project.slug, **counts, "signals": signals}
         print(json.dumps(answer, indent=2))
     else:
         _print_table(opened.project, detections, counts)
-    tell_model(opened, opened.current_run())
+    print_model_warnings(opened, opened.current_run())
     return 0
 
 
@@ -69,9 +69,6 @@ class _Ranked:
 
 
 def _read_scores(opened: OpenedProject) -> _Ranked:
-    import numpy as np
-
-    from tracin_core.reviews.all_scores import stream_scores
 
     run = opened.current_run()
     keys = [""] * run.num_ranked
@@ -94,11 +91,6 @@ def _find_wrong(
     Raises:
         NotFoundError: If the truth of no train example is known.
     """
-    import numpy as np
-
-    from tracin_core.errors import NotFoundError
-    from tracin_core.importing.truth import read_true_values, read_truth
-
     path = opened.workspace.truth_path(opened.project.slug)
     is_regression = opened.project.task == "regression"
     truth = read_true_values(path) if is_regression else read_truth(path)
@@ -116,11 +108,6 @@ def _find_wrong(
 def _print_table(
     project: Project, detections: Sequence[Detection], counts: Mapping[str, int]
 ) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from tracin_core.commands.tables import print_table
-    from tracin_core.scoring.evaluation import INSPECTED_SHARES
 
     answers = "numbers" if project.task == "regression" else "labels"
     caption = (

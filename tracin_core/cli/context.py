@@ -1,19 +1,17 @@
-"""What a command needs first: the workspace, the database, a project and its current run."""
+"""What a command opens first: the workspace with its database, a project, its current run."""
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from tracin_core.config import Workspace, resolve_workspace
+from sqlalchemy import Engine
+
+from tracin_core.cli.parameters import Location
+from tracin_core.config import Workspace
 from tracin_core.errors import DatabaseFullError, NotFoundError
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from tracin_core.reviews.projects import Project, Run
-
+from tracin_core.reviews.database import open_database
+from tracin_core.reviews.projects import Project, Run, current_run, get_project, list_projects
 
 Use = Literal["work", "look", "delete"]
 
@@ -38,8 +36,6 @@ class OpenedProject(OpenedWorkspace):
         Raises:
             NotFoundError: If it has not been scored yet.
         """
-        from tracin_core.reviews.projects import current_run
-
         run = current_run(self.engine, self.project.id)
         if run is None:
             raise NotFoundError(
@@ -49,25 +45,18 @@ class OpenedProject(OpenedWorkspace):
         return run
 
 
-def choose_workspace(options: argparse.Namespace) -> Workspace:
-    """Return the workspace that the options and the environment name."""
-    return resolve_workspace(options.workspace, options.database)
-
-
-def open_workspace(options: argparse.Namespace, use: Use = "work") -> OpenedWorkspace:
+def open_workspace(location: Location, use: Use = "work") -> OpenedWorkspace:
     """Open the workspace and its database.
 
     Args:
-        options: What was said on the command line.
+        location: What was said on the command line.
         use: "work" needs to be allowed to write and some room, "look" neither, "delete" no room.
 
     Raises:
         WorkspaceError: If the workspace cannot be used.
         DatabaseError: If the database cannot be used.
     """
-    from tracin_core.reviews.database import open_database
-
-    workspace = choose_workspace(options)
+    workspace = location.resolve()
     if use == "work":
         workspace.prepare()
     else:
@@ -82,25 +71,23 @@ def open_workspace(options: argparse.Namespace, use: Use = "work") -> OpenedWork
     return OpenedWorkspace(workspace, engine)
 
 
-def open_project(options: argparse.Namespace, use: Use = "work") -> OpenedProject:
-    """Open the project called ``options.project``; ``use`` as in ``open_workspace``.
+def open_project(location: Location, name: str, use: Use = "work") -> OpenedProject:
+    """Open a project by its name; ``use`` as in ``open_workspace``.
 
     Raises:
         WorkspaceError: If the workspace cannot be used.
         DatabaseError: If the database cannot be used.
         NotFoundError: If there is no such project; the message names those there are.
     """
-    from tracin_core.reviews.projects import get_project, list_projects
-
-    opened = open_workspace(options, use)
+    opened = open_workspace(location, use)
     workspace, engine = opened.workspace, opened.engine
     try:
-        project = get_project(engine, options.project)
+        project = get_project(engine, name)
     except NotFoundError as error:
         slugs = [project.slug for project in list_projects(engine)]
         known = f"It holds: {', '.join(slugs)}." if slugs else "It holds no project yet."
         raise NotFoundError(
-            f"There is no project called {options.project!r} in {workspace.root}. {known} "
+            f"There is no project called {name!r} in {workspace.root}. {known} "
             "Bring your data with `python -m tracin_core import`, make the demo projects with "
             "`python -m tracin_core demo`, or choose another workspace with --workspace."
         ) from error

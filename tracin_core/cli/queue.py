@@ -2,64 +2,72 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
-from tracin_core.commands.numbers import whole
+import click
+from rich.table import Table
+from rich.text import Text
+
+from tracin_core.cli.context import OpenedProject, open_project
+from tracin_core.cli.display import print_table, print_warning
+from tracin_core.cli.parameters import Location, command, format_option, project_argument, whole
+from tracin_core.errors import ConfigurationError
 from tracin_core.numerals import residual_text, value_text
+from tracin_core.reviews.projects import Project, Run
+from tracin_core.reviews.queue import QueueRow, fetch_page
+from tracin_core.texts import excerpt
+from tracin_core.triage.model_quality import judge_run
+from tracin_core.triage.signals import choose_default_signal, list_signals
 
-if TYPE_CHECKING:
-    from tracin_core.reviews.projects import Project
-    from tracin_core.reviews.queue import QueueRow
-
-NAME = "queue"
-SUMMARY = "Show the train examples whose labels are most suspect."
 EXCERPT_LENGTH = 60  # characters: with the other columns about 120, a common terminal width
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare how many suspects, by which signal, in which form."""
-    parser.add_argument("project", metavar="NAME", help="project")
-    parser.add_argument(
-        "--top", type=whole(1, 1000), default=20, metavar="N", help="at most 1000; default: 20"
-    )
-    parser.add_argument(
-        "--by",
-        "--signal",
-        dest="signal",
-        metavar="SIGNAL",
-        help="ranked by (default: the first signal of the run's attribution method)",
-    )
-    parser.add_argument("--format", choices=("table", "json"), default="table")
-
-
-def run(options: argparse.Namespace) -> int:
+@command
+@project_argument
+@click.option(
+    "--top",
+    type=whole(1, 1000),
+    default=20,
+    metavar="N",
+    show_default=True,
+    help="at most 1000",
+)
+@click.option(
+    "--by",
+    "--signal",
+    "signal",
+    metavar="SIGNAL",
+    help="ranked by (default: the first signal of the run's attribution method)",
+)
+@format_option
+def queue(location: Location, project: str, top: int, signal: str | None, format: str) -> int:
     """Print the suspects."""
-    from tracin_core.commands.doing import tell_model
-    from tracin_core.commands.opening import open_project
-    from tracin_core.errors import ConfigurationError
-    from tracin_core.reviews.queue import fetch_page
-    from tracin_core.triage.signals import choose_default_signal, list_signals
-
     signals = list_signals()
-    if options.signal is not None and options.signal not in signals:
+    if signal is not None and signal not in signals:
         raise ConfigurationError(
-            f"There is no signal called {options.signal!r}. Choose one of: {', '.join(signals)}."
+            f"There is no signal called {signal!r}. Choose one of: {', '.join(signals)}."
         )
-    opened = open_project(options, "look")
+    opened = open_project(location, project, "look")
     run = opened.current_run()
-    signal = options.signal or choose_default_signal(run.signals)
-    page = fetch_page(opened.engine, run.id, signal=signal, page_size=options.top)
-    if options.format == "json":
+    signal = signal or choose_default_signal(run.signals)
+    page = fetch_page(opened.engine, run.id, signal=signal, page_size=top)
+    if format == "json":
         rows = [describe_row(row, opened.project) for row in page.rows]
         answer = {"project": opened.project.slug, "run": run.key, "signal": signal}
         print(json.dumps(answer | {"total": page.total, "suspects": rows}, indent=2))
     else:
         caption = f"{signals[signal].title}, {page.total:,} ranked"
         _print_table(opened.project, page.rows, caption)
-    tell_model(opened, run)
+    print_model_warnings(opened, run)
     return 0
+
+
+def print_model_warnings(opened: OpenedProject, run: Run) -> None:
+    """Print what is wrong with the model of a run, if anything is."""
+    for warning in judge_run(opened.engine, opened.project, run).warnings:
+        print_warning(warning)
 
 
 def describe_row(row: QueueRow, project: Project) -> dict[str, Any]:
@@ -84,23 +92,13 @@ def describe_row(row: QueueRow, project: Project) -> dict[str, Any]:
     return about | says | place | {"source_place": row.source_place}
 
 
-def excerpt(text: str, length: int = EXCERPT_LENGTH) -> str:
-    """Return the beginning of a text on one line, safe to print.
+def _print_table(project: Project, rows: Iterable[QueueRow], caption: str) -> None:
 
-    A text is data: escape sequences in it must not move the cursor or recolour the terminal.
-    """
-    line = " ".join(text[: 4 * length].split())
-    printable = "".join(character if character.isprintable() else "?" for character in line)
-    return printable if len(printable) <= length else printable[: length - 3] + "..."
-
-
-def _print_table(project: Project, rows: Any, caption: str) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from tracin_core.commands.tables import print_table
-
-    table = Table(title=Text(excerpt(project.title)), caption=Text(caption), title_justify="left")
+    table = Table(
+        title=Text(excerpt(project.title, EXCERPT_LENGTH)),
+        caption=Text(caption),
+        title_justify="left",
+    )
     table.add_column("rank", justify="right")
     heads = {"image": "key", "text": "text", "table": "row"}
     table.add_column(heads.get(project.kind, "key"), max_width=EXCERPT_LENGTH)
