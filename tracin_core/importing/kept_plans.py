@@ -227,7 +227,7 @@ def _read_survey(plain: Mapping[str, Any], arrays: _Arrays) -> Survey:
 
 
 def _read_plan(plain: Mapping[str, Any], arrays: _Arrays) -> Plan:
-    found = {name: arrays[f"plan-{name}"] for name in _names_of(arrays, "plan-")}
+    found: dict[str, Any] = {name: arrays[f"plan-{name}"] for name in _names_of(arrays, "plan-")}
     plan = Plan(**found, **{**plain, "problems": ProblemLog.from_json(plain["problems"])})
     return replace(
         plan,
