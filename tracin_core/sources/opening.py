@@ -105,9 +105,11 @@ def _find_claiming(options: ImportOptions) -> Importer | None:
 
 def _open_as(importer: Importer, path: Path, options: ImportOptions) -> Source:
     """Open data whose kind is known; a table, whose pictures may lie elsewhere, with them."""
-    reader = importer.read_rows(path, options) if importer.layout == "rows" else None
+    reader = importer.read_rows(path, options)
     if reader is None:
         return importer.open(path, options)
+    if importer.layout != "rows":
+        return TableSource(reader, options, importer.name)
     table = find_pictures_of(path, reader, options)
     if table is not None:
         return _open_found(table, path.parent, options)

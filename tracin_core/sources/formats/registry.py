@@ -96,17 +96,12 @@ class Importer(ABC):
         return None
 
     def open(self, path: Path, options: ImportOptions) -> Source:
-        """Open the data; for "rows" this is a table of what ``read_rows`` returns.
+        """Open the data; asked only where ``read_rows`` returns None, as rows make a table.
 
         Raises:
             InputError: If the data cannot be read, or is not what the options say.
         """
-        from tracin_core.sources.table import TableSource
-
-        reader = self.read_rows(path, options)
-        if reader is None:
-            raise NotImplementedError(f"The importer {self.name} neither opens data nor has rows.")
-        return TableSource(reader, options, self.name)
+        raise NotImplementedError(f"The importer {self.name} neither opens data nor has rows.")
 
 
 # By name, in the order in which they are listed.
