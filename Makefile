@@ -32,7 +32,7 @@ app: demo
 	@$(BIN)/python app.py --port $(PORT)
 
 demo: $(VENV)/.app-ready
-	@$(BIN)/python -m tracin_core demo all
+	@$(BIN)/python -m relabel demo all
 
 # Every check and test, also those that a plain pytest leaves out.
 test: $(VENV)/.dev-ready

@@ -20,24 +20,23 @@ import click
 import streamlit as st
 from starlette.middleware import Middleware
 
-from tracin_core.cli import run_command
-from tracin_core.cli.parameters import Location, command, whole
-from tracin_core.config import (
+from relabel.cli import run_command
+from relabel.cli.parameters import Location, command, whole
+from relabel.db.engine import is_read_only, open_database
+from relabel.db.jobs import fail_dead_jobs
+from relabel.projects.delete import finish_removals, remove_abandoned
+from relabel.workspace import (
     DATABASE_VARIABLE,
     WORKSPACE_VARIABLE,
     describe_other_workspaces,
     resolve_workspace,
 )
 from tracin_core.errors import ConfigurationError, TracInError
-from tracin_core.housekeeping.deleting import finish_removals
-from tracin_core.housekeeping.leftovers import remove_abandoned
-from tracin_core.reviews.database import is_read_only, open_database
-from tracin_core.reviews.jobs import fail_dead_jobs
-from ui.addresses import ADDRESSES
+from ui.examples import ROUTES
 from ui.failures import tell_bug
-from ui.guard import Guard
-from ui.media import ROUTES
-from ui.shell import SHELLS
+from ui.server.addresses import ADDRESSES
+from ui.server.guard import Guard
+from ui.server.shell import SHELLS
 
 DEFAULT_PORT = 8501
 DEFAULT_ADDRESS = "127.0.0.1"
@@ -45,7 +44,7 @@ DEFAULT_ADDRESS = "127.0.0.1"
 
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
-    """See that the workspace can be used, and close the books on jobs that died with a server."""
+    """Check that the workspace can be used, and close the books on jobs that died with a server."""
     try:
         check_workspace()
     except TracInError as error:
@@ -101,7 +100,7 @@ def remove_leftovers() -> None:
 
 
 def check_port(address: str, port: int) -> None:
-    """See that the port is free.
+    """Check that the port is free.
 
     Raises:
         ConfigurationError: If another program listens there, or the address is not ours.

@@ -20,11 +20,15 @@ import numpy.typing as npt
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from relabel.demos import load_demo
+from relabel.features.datasets import EncodedDataset, encode_examples
+from relabel.features.encoding import fit_encoder
+from relabel.features.records import DemoData
+from relabel.models.build import build_model
+from relabel.models.builtin import suggest_model
+from relabel.training.config import suggest_training
+from relabel.training.loop import train
 from tracin_core import Checkpoint, TracIn
-from tracin_core.examples import DemoData, fit_encoder, load_demo
-from tracin_core.examples.datasets import EncodedDataset, encode_examples
-from tracin_core.models import build_model, suggest_model
-from tracin_core.training import suggest_training, train
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

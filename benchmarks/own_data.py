@@ -51,7 +51,7 @@ class Step:
 
 def run_step(workspace: Path, *words: str) -> Step:
     """Run one command of the terminal and measure its process."""
-    command = [sys.executable, "-m", "tracin_core", *words, "--workspace", str(workspace)]
+    command = [sys.executable, "-m", "relabel", *words, "--workspace", str(workspace)]
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as printed:
         child = subprocess.Popen(
@@ -70,7 +70,7 @@ def run_step(workspace: Path, *words: str) -> Step:
 
 def read_detection(workspace: Path, name: str) -> dict[str, object]:
     """Return what ``evaluate`` says as JSON."""
-    command = [sys.executable, "-m", "tracin_core", "evaluate", name, "--format", "json"]
+    command = [sys.executable, "-m", "relabel", "evaluate", name, "--format", "json"]
     done = subprocess.run(
         [*command, "--workspace", str(workspace)], check=True, stdout=subprocess.PIPE, text=True
     )

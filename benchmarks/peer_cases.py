@@ -16,8 +16,7 @@ from collections.abc import Mapping
 
 import torch
 
-from tests.peers.everything import CASES, FAMILIES
-from tests.peers.families import Family, cases_of
+from tests.tracin_core.peers.families import CASES, FAMILIES, Family, cases_of
 
 Failed = Mapping[str, str]
 

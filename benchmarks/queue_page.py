@@ -19,17 +19,18 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Engine, insert, select
 
-from tracin_core.reviews.database import open_database, reading, writing
-from tracin_core.reviews.decisions import NewDecision, record_decision
-from tracin_core.reviews.examples import get_example
-from tracin_core.reviews.history import fetch_history, review_progress
-from tracin_core.reviews.projects import NewExample, add_examples, create_project, register_run
-from tracin_core.reviews.queue import QueueFilter, adjacent, fetch_page, next_suspect
-from tracin_core.reviews.reviewers import ensure_reviewer
-from tracin_core.reviews.run_rows import scoring_of
-from tracin_core.reviews.schema import DecisionRow, ScoreRow, utc_now
-from tracin_core.reviews.totals import forget_totals
-from tracin_core.triage.signals import SIGNALS
+from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.engine import open_database, reading, writing
+from relabel.db.examples import NewExample, add_examples, get_example
+from relabel.db.history import fetch_history
+from relabel.db.projects import create_project
+from relabel.db.queue import QueueFilter, adjacent, fetch_page, forget_totals, next_suspect
+from relabel.db.registration import register_run
+from relabel.db.reviewers import ensure_reviewer
+from relabel.db.runs import scoring_of
+from relabel.db.schema import DecisionRow, ScoreRow, utc_now
+from relabel.db.stats import review_progress
+from relabel.triage.signals import SIGNALS
 
 NUM_CLASSES = 10
 NUM_DECISIONS = 5000

@@ -26,13 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from relabel.fitting.data import SplitSource
+from relabel.runs.config import ProjectionEntry
+from relabel.runs.folder import DIGEST_BYTES, RunFolder
+from relabel.runs.shards import UnfinishedRun
+from relabel.scoring.shards import ShardScorer
 from tracin_core import Checkpoint, TracIn
-from tracin_core.fitting.example_source import SplitSource
-from tracin_core.influence.attributor import DEFAULT_METHOD, AttributionSetup, get_method
-from tracin_core.runs import ProjectionEntry, RunFolder
-from tracin_core.runs.digests import DIGEST_BYTES
-from tracin_core.runs.shards import UnfinishedRun
-from tracin_core.scoring.sharding import ShardScorer
+from tracin_core.attribution import DEFAULT_METHOD, AttributionSetup, get_method
 
 FEATURES, WIDE, NARROW, CLASSES, CHECKPOINTS = 64, 128, 32, 10, 3
 DIMENSIONS = 64

@@ -47,7 +47,7 @@ from benchmarks.networks import (
 )
 from benchmarks.peers import CAPTUM_MODES, Run, find_peers
 from tracin_core import Checkpoint, Projection, TracIn
-from tracin_core.influence.joining import Sizes, choose_budget
+from tracin_core.capture.batch_size import BatchSizes, choose_budget
 
 # Largest relative error that scores in single precision are to have.
 PROMISED = 1e-5
@@ -179,7 +179,7 @@ def find_pass(tracin: TracIn, batch_size: int) -> int:
     """Return how many examples go through a pass together."""
     plan = next(iter(tracin._plans.values()))
     budget = choose_budget(tracin.device)
-    return Sizes(tracin.model, plan, batch_size, 0, budget).full_pass
+    return BatchSizes(tracin.model, plan, batch_size, 0, budget).full_pass
 
 
 def choose_clock(options: argparse.Namespace) -> Callable[[], float]:

@@ -6,14 +6,19 @@ import math
 
 import streamlit as st
 
-from tracin_core.numerals import counted
-from tracin_core.reviews.history import HistoryRow, fetch_history
-from tracin_core.reviews.paging import Page
+from relabel.db.history import HistoryRow, fetch_history
+from relabel.db.paging import Page
+from relabel.text import counted
 from ui.components.cards import show_cards
-from ui.decisions import draw_message, undo
-from ui.exports import draw_export
-from ui.history import EVERYTHING, HistoryView, draw_history_filters, history_card
+from ui.history.table import (
+    EVERYTHING,
+    HistoryView,
+    draw_export,
+    draw_history_filters,
+    history_card,
+)
 from ui.navigation import open_page
+from ui.review.decisions import draw_message, undo
 from ui.session import get_engine, require_project
 
 PAGE_SIZE = 50

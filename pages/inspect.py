@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui.browse import draw_test_examples
-from ui.inspection import draw_modes, draw_stored_example, requested_example
+from ui.galleries import draw_test_examples
+from ui.inspect.example import draw_modes, draw_stored_example, requested_example
+from ui.inspect.new_example import draw_new_example
 from ui.navigation import open_page
-from ui.new_example import draw_new_example
 from ui.session import require_project, require_run
 
 MODES = {"stored": "An example", "test": "Test examples", "new": "A new example"}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tracin_core.reviews.progress import review_progress
-from ui.label_charts import draw_disagreement, draw_labels_held
+from relabel.db.stats import review_progress
 from ui.model_quality import draw_model_remark, draw_model_warnings
 from ui.navigation import open_page
-from ui.overview import describe_run, draw_next_step, summarize
-from ui.plain_text import escape_markdown
+from ui.overview.label_charts import draw_disagreement, draw_labels_held
+from ui.overview.summary import describe_run, draw_next_step, summarize
 from ui.session import get_engine, require_project, require_run
+from ui.wording import escape_markdown
 
 project = require_project()
 st.title(escape_markdown(project.title), anchor=False)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tracin_core.housekeeping.uploads import tidy_uploads
-from tracin_core.reviews.jobs import ACTIVE
-from tracin_core.reviews.project_management import list_projects
+from relabel.db.jobs import ACTIVE
+from relabel.db.projects import list_projects
+from relabel.projects.uploads import tidy_uploads
 from ui.address import choose_mode
-from ui.failures import told_on_page
-from ui.importing import draw_data_import
+from ui.failures import report_errors
 from ui.navigation import open_page
-from ui.project_jobs import PARAMETER, draw_project_jobs, read_project_jobs
-from ui.projects import draw_projects
-from ui.restoring import draw_restore
+from ui.projects.import_form import draw_data_import, draw_restore
+from ui.projects.list import draw_projects
+from ui.runs.jobs import PARAMETER, draw_project_jobs, read_project_jobs
 from ui.session import get_engine, get_workspace
 
 MODES = {"list": "All projects", "new": "Import data", "restore": "Restore a backup"}
@@ -32,7 +31,7 @@ mode = choose_mode(
     key=f"projects-show-{st.query_params.get(PARAMETER)}",
 )
 draw_project_jobs(jobs)
-with told_on_page():
+with report_errors():
     if mode == "new":
         started = draw_data_import()
         if started is not None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tracin_core.reviews.projects import Project, Run
-from ui.decision_form import draw_form, draw_keys_without_example, draw_undo
-from ui.decisions import draw_message, remember_shown
-from ui.evidence import draw_evidence_options, draw_neighbours, draw_suggestion
+from relabel.db.project_rules import Project
+from relabel.db.runs import Run
 from ui.examples import draw_example, draw_labels, draw_source_place
-from ui.failures import told_on_page
-from ui.filters import QueueView, describe_filters, draw_filters
+from ui.failures import report_errors
+from ui.inspect.evidence import draw_evidence_options, draw_neighbours, draw_suggestion
 from ui.model_quality import draw_model_warnings
 from ui.navigation import open_page
-from ui.review import Suspect, choose_suspect, draw_keys, draw_place, rank_classes
+from ui.queue.filters import QueueView, describe_filters, draw_filters
+from ui.review.decision_form import draw_form, draw_keys_without_example, draw_undo
+from ui.review.decisions import draw_message, remember_shown
+from ui.review.suspect import Suspect, choose_suspect, draw_keys, draw_place, rank_classes
 from ui.session import require_project, require_run
 
 WATCHED = "suspect"
@@ -31,9 +32,9 @@ def draw_suspect(project: Project, run: Run, suspect: Suspect, told: set[str]) -
     draw_source_place(view)
     suggestion, likeliest = None, list[int]()
     # Decisions need neither, so a damaged run must not stop them.
-    with told_on_page(told, without=WITHOUT_EVIDENCE):
+    with report_errors(told, without=WITHOUT_EVIDENCE):
         suggestion = draw_suggestion(project, run, view)
-    with told_on_page(told, without=WITHOUT_EVIDENCE):
+    with report_errors(told, without=WITHOUT_EVIDENCE):
         likeliest = rank_classes(project, run, view)
     draw_form(
         project,
@@ -70,7 +71,7 @@ def draw_evidence(project: Project, run: Run, suspect: Suspect) -> None:
 @st.fragment
 def draw_review(project: Project, run: Run, queue: QueueView) -> None:
     told: set[str] = set()
-    with told_on_page(told):
+    with report_errors(told):
         suspect = choose_suspect(project, run, queue)
         left, right = st.columns(2, gap="large")
         with left:
@@ -83,7 +84,7 @@ def draw_review(project: Project, run: Run, queue: QueueView) -> None:
             else:
                 draw_suspect(project, run, suspect, told)
             draw_keys(project)
-        with right, told_on_page(told, without=WITHOUT_EVIDENCE):
+        with right, report_errors(told, without=WITHOUT_EVIDENCE):
             if suspect is not None:
                 draw_evidence(project, run, suspect)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from relabel.workspace import REPOSITORY_ROOT
 from scripts.serving import Server, launch_browser, wait_until_idle
-from tracin_core.config import REPOSITORY_ROOT
 
 FOLDER = REPOSITORY_ROOT / "docs" / "screenshots"
 SIZE = {"width": 1360, "height": 900}
@@ -48,7 +48,7 @@ def main() -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         server = Server(Path(folder) / "workspace", reviewer="Ada")
-        build = [sys.executable, "-m", "tracin_core", "--workspace", str(server.workspace)]
+        build = [sys.executable, "-m", "relabel", "--workspace", str(server.workspace)]
         environment = {k: v for k, v in os.environ.items() if k != "TRACIN_DATABASE_URL"}
         subprocess.run([*build, "demo", "all"], check=True, env=environment)  # noqa: S603
         with launch_browser(playwright) as browser, server:

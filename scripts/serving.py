@@ -18,7 +18,7 @@ from urllib.error import URLError
 
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
-from tracin_core.config import REPOSITORY_ROOT
+from relabel.workspace import REPOSITORY_ROOT
 
 # How often, and how far apart, the page must be seen idle.
 QUIET_LOOKS, LOOK_MILLISECONDS = 3, 60

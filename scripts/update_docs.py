@@ -12,16 +12,16 @@ import shlex
 import subprocess
 import sys
 
-from tracin_core.config import REPOSITORY_ROOT
+from relabel.workspace import REPOSITORY_ROOT
 
 README = REPOSITORY_ROOT / "README.md"
 BLOCK = re.compile(r"(<!-- output: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def run_command(arguments: str) -> str:
-    """Return what ``python -m tracin_core ARGUMENTS`` prints, 100 columns wide."""
+    """Return what ``python -m relabel ARGUMENTS`` prints, 100 columns wide."""
     done = subprocess.run(  # noqa: S603 - commands from our own README
-        [sys.executable, "-m", "tracin_core", *shlex.split(arguments)],
+        [sys.executable, "-m", "relabel", *shlex.split(arguments)],
         cwd=REPOSITORY_ROOT,
         env=os.environ | {"COLUMNS": "100"},
         capture_output=True,

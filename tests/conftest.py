@@ -13,10 +13,10 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
+from relabel.db.engine import open_database
+from relabel.workspace import REPOSITORY_ROOT, Workspace, resolve_workspace
 from tests.demo_cache import digest_sources, keep_copy, take_copy
 from tests.houses import build_houses
-from tracin_core.config import REPOSITORY_ROOT, Workspace, resolve_workspace
-from tracin_core.reviews.database import open_database
 
 # A developer's own settings, which must not reach the tests.
 _SETTINGS = ("TRACIN_WORKSPACE", "TRACIN_DATABASE_URL", "TRACIN_REVIEWER")
@@ -74,7 +74,7 @@ def _provide_demos(root: Path, config: pytest.Config) -> None:
     if cache and take_copy(cache, digest, root):
         return
     subprocess.run(
-        [sys.executable, "-m", "tracin_core", "--workspace", str(root), "demo", "all"],
+        [sys.executable, "-m", "relabel", "--workspace", str(root), "demo", "all"],
         cwd=REPOSITORY_ROOT,
         check=True,
         capture_output=True,

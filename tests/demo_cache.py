@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tracin_core.config import REPOSITORY_ROOT
+from relabel.workspace import REPOSITORY_ROOT
 
 # Whatever takes part in a build or could: another line in any of it makes them be built again.
 _PACKAGES = ("tracin_core", "relabel")

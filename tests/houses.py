@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tracin_core.cli import main
+from relabel.cli import main
 
 ROWS = 400
 SLUG = "houses"

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tracin_core.config import REPOSITORY_ROOT
+from relabel.workspace import REPOSITORY_ROOT
 
 Load = Callable[[Iterable[str]], None]
 
@@ -36,7 +36,7 @@ import importlib, sys
 package = importlib.import_module(sys.argv[1])
 package.__path__.append(sys.argv[2])
 getattr(importlib.import_module(f"{sys.argv[1]}.registry"), sys.argv[3])(package.__path__)
-from tracin_core.cli import main
+from relabel.cli import main
 sys.exit(main(sys.argv[4:]))
 """
 

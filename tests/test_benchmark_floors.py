@@ -9,14 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.floors import (
-    FORWARD,
-    TRAINING,
-    float32,
-    make_floors,
-    run_forward,
-    run_training,
-)
+from benchmarks.floors import FORWARD, TRAINING, float32, make_floors, run_forward, run_training
 from tracin_core import Checkpoint
 
 

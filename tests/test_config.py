@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tracin_core.config import (
+from relabel.workspace import (
     DEFAULT_WORKSPACE,
     REPOSITORY_ROOT,
     describe_other_workspaces,
@@ -33,7 +33,7 @@ def list_projects(site: Path, folder: Path, *words: str, **environment: str):
     own |= {"XDG_DATA_HOME": str(folder / "share")}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TRACIN_")}
     return subprocess.run(
-        [sys.executable, "-m", "tracin_core", "projects", *words],
+        [sys.executable, "-m", "relabel", "projects", *words],
         cwd=folder,
         env=kept | own | environment,
         capture_output=True,

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tracin_core.config import Workspace, resolve_workspace
+from relabel.demos.build import read_record
+from relabel.fitting.saved import COURSE_FILE, NETWORK_FILE, list_trainings
+from relabel.importers.detect import open_source
+from relabel.importers.ingest.staging import STAGING, remove_leftovers
+from relabel.importers.options import ImportOptions
+from relabel.runs.shards import Journal
+from relabel.training.storage import load_json
+from relabel.workspace import Workspace, resolve_workspace
+from tracin_core.checkpoints.formats import read_json
 from tracin_core.errors import TracInError
-from tracin_core.fitting.trainings import COURSE_FILE, NETWORK_FILE, list_trainings
-from tracin_core.importing.staging import STAGING, remove_leftovers
-from tracin_core.influence.checkpoint_files import read_json
-from tracin_core.jobs.demo_data import read_record
-from tracin_core.runs.journal import Journal
-from tracin_core.sources import ImportOptions
-from tracin_core.sources.opening import open_source
-from tracin_core.training.storage import load_json
 
 DEEP = ['{"a":' * 100_000 + "1" + "}" * 100_000, "[" * 100_000]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tracin_core.config import REPOSITORY_ROOT
-from tracin_core.exporters import EXPORTERS
-from tracin_core.sources.formats import IMPORTERS
-from tracin_core.triage.signals import list_signals
+from relabel.exporters.registry import EXPORTERS
+from relabel.importers.formats.registry import IMPORTERS
+from relabel.triage.signals import list_signals
+from relabel.workspace import REPOSITORY_ROOT
 from ui.navigation import PAGES
 
 README = (REPOSITORY_ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ DOCUMENTS = [
 
 def commands() -> list[str]:
     shown = subprocess.run(
-        [sys.executable, "-m", "tracin_core", "--help"],
+        [sys.executable, "-m", "relabel", "--help"],
         cwd=REPOSITORY_ROOT,
         capture_output=True,
         text=True,
@@ -35,7 +35,7 @@ def commands() -> list[str]:
 
 
 def test_every_command_stands_in_the_readme():
-    missing = [name for name in commands() if f"tracin_core {name}" not in README]
+    missing = [name for name in commands() if f"relabel {name}" not in README]
     assert missing == []
 
 
@@ -46,7 +46,7 @@ def test_every_signal_stands_in_the_table():
 
 
 def test_every_command_of_the_readme_exists():
-    named = set(re.findall(r"python -m tracin_core ([a-z]+)", README))
+    named = set(re.findall(r"python -m relabel ([a-z]+)", README))
     assert named <= set(commands())
 
 

@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tracin_core.config import REPOSITORY_ROOT, Workspace
-from tracin_core.errors import WorkspaceError
-from tracin_core.files import atomic_file, disk_errors_explained, naming
-from tracin_core.reviews.database import open_database
-from tracin_core.reviews.projects import NewExample, add_examples, create_project, list_projects
+from relabel.db.engine import open_database
+from relabel.db.examples import NewExample, add_examples
+from relabel.db.projects import create_project, list_projects
+from relabel.errors import WorkspaceError
+from relabel.files import explain_disk_errors
+from relabel.workspace import REPOSITORY_ROOT, Workspace
+from tracin_core.files import atomic_file, naming
 
 LIMITED = """
 import resource, sys
 limit = int(sys.argv[1])
-from tracin_core.cli import main
+from relabel.cli import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 sys.exit(main(sys.argv[2:]))
 """
@@ -112,7 +114,7 @@ def test_without_a_limit_of_the_process_it_is_the_file_systems(tmp_path):
     path = tmp_path / "vectors.npy"
     with (
         pytest.raises(WorkspaceError, match=r"vectors\.npy: .*on FAT32 it is 4 GB"),
-        disk_errors_explained(tmp_path),
+        explain_disk_errors(tmp_path),
         atomic_file(path),
     ):
         raise OSError(errno.EFBIG, "File too large")
@@ -124,7 +126,7 @@ def test_without_a_limit_of_the_process_it_is_the_file_systems(tmp_path):
 def test_libraries_that_tell_it_in_words_are_understood(tmp_path, words):
     with (
         pytest.raises(WorkspaceError, match="Raise the limit"),
-        disk_errors_explained(tmp_path),
+        explain_disk_errors(tmp_path),
         naming(tmp_path / "band.ann"),
     ):
         raise OSError(words)

@@ -6,8 +6,9 @@ import errno
 
 import pytest
 
-from tracin_core.errors import WorkspaceError
-from tracin_core.files import atomic_file, atomic_folder, disk_errors_explained, write_text
+from relabel.errors import WorkspaceError
+from relabel.files import explain_disk_errors
+from tracin_core.files import atomic_file, atomic_folder, write_text
 
 
 def write_half_a_file(path):
@@ -59,7 +60,7 @@ def test_a_folder_half_made_by_a_killed_process_is_made_again(tmp_path):
 def test_disk_errors_say_what_to_do(tmp_path, number, advice):
     with (
         pytest.raises(WorkspaceError, match=advice) as caught,
-        disk_errors_explained(tmp_path),
+        explain_disk_errors(tmp_path),
     ):
         raise OSError(number, "reason", str(tmp_path / "run.json"))
     assert "run.json" in str(caught.value)
@@ -67,10 +68,10 @@ def test_disk_errors_say_what_to_do(tmp_path, number, advice):
 
 
 def test_numpys_words_for_a_full_disk_are_understood(tmp_path):
-    with pytest.raises(WorkspaceError, match="disk is full"), disk_errors_explained(tmp_path):
+    with pytest.raises(WorkspaceError, match="disk is full"), explain_disk_errors(tmp_path):
         raise OSError("Not enough free space to write 29910400 bytes after offset 128")
 
 
 def test_other_errors_pass(tmp_path):
-    with pytest.raises(FileNotFoundError), disk_errors_explained(tmp_path):
+    with pytest.raises(FileNotFoundError), explain_disk_errors(tmp_path):
         (tmp_path / "missing").read_bytes()

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tracin_core.config import REPOSITORY_ROOT
-from tracin_core.errors import InputError
-from tracin_core.files import atomic_file, exported_file
-from tracin_core.holding import (
+from relabel.files import exported_file
+from relabel.importers.detect import open_source
+from relabel.importers.options import ImportOptions
+from relabel.locks import (
     HOLD,
     FolderHold,
     make_unpacking_folder,
@@ -24,13 +24,14 @@ from tracin_core.holding import (
     remove_abandoned_temporaries,
     remove_abandoned_unpackings,
 )
-from tracin_core.sources import ImportOptions
-from tracin_core.sources.opening import open_source
+from relabel.workspace import REPOSITORY_ROOT
+from tracin_core.errors import InputError
+from tracin_core.files import atomic_file
 
 DIE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from tracin_core.files import exported_file
+from relabel.files import exported_file
 with exported_file(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()
@@ -39,8 +40,8 @@ with exported_file(Path(sys.argv[1])) as file:
 DIE_IMPORTING = """
 import os, signal, sys
 from pathlib import Path
-from tracin_core.sources import ImportOptions
-from tracin_core.sources.opening import open_source
+from relabel.importers.options import ImportOptions
+from relabel.importers.detect import open_source
 source = open_source(Path(sys.argv[1]), ImportOptions())
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tracin_core.config import REPOSITORY_ROOT
+from relabel.workspace import REPOSITORY_ROOT
 
 # Notes what it is asked, and ends badly where it is told to.
 TOOL = """#!/bin/sh

@@ -15,17 +15,17 @@ import pytest
 from sqlalchemy import update
 
 from app import check_workspace, main, remove_leftovers
-from scripts.serving import free_port
-from tracin_core.config import (
+from relabel.db.engine import open_database, writing
+from relabel.db.jobs import claim_job, create_job, get_job
+from relabel.db.schema import JobRow
+from relabel.projects.delete import mark_unfinished
+from relabel.workspace import (
     DATABASE_VARIABLE,
     REPOSITORY_ROOT,
     WORKSPACE_VARIABLE,
     resolve_workspace,
 )
-from tracin_core.housekeeping.marks import mark_unfinished
-from tracin_core.reviews.database import open_database, writing
-from tracin_core.reviews.jobs import claim_job, create_job, get_job
-from tracin_core.reviews.schema import JobRow
+from scripts.serving import free_port
 
 # All that scripts/install.sh calls before it asks for a compiler.
 _TOOLS = ("bash", "dirname", "env")

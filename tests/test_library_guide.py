@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 import tracin_core
-from tracin_core import engine_errors
-from tracin_core.config import REPOSITORY_ROOT
+from relabel.workspace import REPOSITORY_ROOT
+from tracin_core import errors as errors_module
 
 safetensors = pytest.importorskip("safetensors.torch")
 GUIDE = (REPOSITORY_ROOT / "docs" / "library.md").read_text(encoding="utf-8")
@@ -66,7 +66,7 @@ def test_every_public_name_is_documented() -> None:
     missing = [name for name in tracin_core.__all__ if f"`{name}" not in GUIDE]
     assert missing == ["__version__"]
     assert all(getattr(tracin_core, name) is not None for name in tracin_core.__all__)
-    errors = {n for n in dir(engine_errors) if n.endswith("Error")}
+    errors = {n for n in dir(errors_module) if n.endswith("Error")}
     assert errors
     assert errors <= set(tracin_core.__all__)
 
@@ -120,7 +120,7 @@ def test_half_precision_is_as_near_as_the_text_says(finished: dict[str, Any]) ->
 
 
 def test_the_table_of_errors_is_the_one_that_is_measured() -> None:
-    from tests.influence.test_projections import MEASURED
+    from tests.tracin_core.capture.test_projections import MEASURED
 
     rows = re.findall(
         r"^\| `(?:Projection\(\)|form=\"(\w+)\").*?\| [\d.]+ \| ([\d.]+) \|", GUIDE, re.M

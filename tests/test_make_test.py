@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tracin_core.config import REPOSITORY_ROOT
+from relabel.workspace import REPOSITORY_ROOT
 
 TOOLS = (".venv/bin/ruff", ".venv/bin/mypy", ".venv/bin/pytest", "scripts/install_browser.sh")
 

@@ -16,12 +16,14 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits, load_wine
 
+from relabel.db.engine import open_database
+from relabel.db.project_rules import Project
+from relabel.db.projects import get_project
+from relabel.db.queue import QueueRow, fetch_page
+from relabel.db.runs import current_run
+from relabel.runs.folder import RunFolder
+from relabel.workspace import REPOSITORY_ROOT, resolve_workspace
 from tests.forking import run_python, start_forking
-from tracin_core.config import REPOSITORY_ROOT, resolve_workspace
-from tracin_core.reviews.database import open_database
-from tracin_core.reviews.projects import Project, current_run, get_project
-from tracin_core.reviews.queue import QueueRow, fetch_page
-from tracin_core.runs import RunFolder
 
 DOCS = REPOSITORY_ROOT / "docs"
 GUIDE = (DOCS / "your-own-model.md").read_text(encoding="utf-8")
@@ -162,9 +164,9 @@ def test_the_commands_lead_to_a_queue_that_begins_with_wrong_labels(
 @pytest.mark.slow
 def test_without_consent_nothing_is_run(folder: Folder):
     (folder.root / "trace_model.py").write_text("open('ran', 'w').close()\ndef build(): pass\n")
-    done = folder.run("python -m tracin_core import traced messages.csv --text message --yes")
+    done = folder.run("python -m relabel import traced messages.csv --text message --yes")
     done = folder.run(
-        "python -m tracin_core score traced --model trace_model.py:build --checkpoints runs"
+        "python -m relabel score traced --model trace_model.py:build --checkpoints runs"
     )
     assert done.returncode != 0
     assert "--run-my-code" in done.stderr

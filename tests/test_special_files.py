@@ -7,15 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tracin_core.errors import (
-    CheckpointError,
-    ConfigurationError,
-    DatabaseError,
-    InputError,
-    TracInError,
-    WorkspaceError,
-)
-from tracin_core.files import check_ordinary, describe_special, expand_path, exported_file
+from relabel.errors import DatabaseError, WorkspaceError
+from relabel.files import exported_file
+from tracin_core.errors import CheckpointError, ConfigurationError, InputError, TracInError
+from tracin_core.files import check_ordinary, describe_special, expand_path
 
 
 @pytest.fixture(params=["pipe", "device", "link to a pipe"])
@@ -44,8 +39,8 @@ def test_a_special_file_is_named_with_the_way_out(special):
 
 
 def test_a_checkpoint_that_is_none_is_refused_at_once(special, tmp_path):
-    from tracin_core.influence.checkpoint_files import read_content
-    from tracin_core.influence.checkpoint_folders import find_checkpoints
+    from tracin_core.checkpoints import find_checkpoints
+    from tracin_core.checkpoints.formats import read_content
 
     for read in (read_content, find_checkpoints):
         with pytest.raises(CheckpointError, match="which is not read"):
@@ -55,14 +50,14 @@ def test_a_checkpoint_that_is_none_is_refused_at_once(special, tmp_path):
 
 
 def test_a_models_file_that_is_none_is_refused_at_once(special):
-    from tracin_core.models.own import read_source
+    from relabel.models.user.config import read_source
 
     with pytest.raises(ConfigurationError, match="which is not read"):
         read_source(special)
 
 
 def test_a_database_that_is_none_is_refused_at_once(special):
-    from tracin_core.reviews.database import open_database
+    from relabel.db.engine import open_database
 
     with pytest.raises(DatabaseError, match="which is not read"):
         open_database(f"sqlite:///{special}")
@@ -76,7 +71,7 @@ def test_an_export_never_takes_the_place_of_a_device(special):
 
 @pytest.mark.parametrize("command", [["import", "p"], ["restore"]])
 def test_the_terminal_says_it(special, command, capsys):
-    from tracin_core.cli import main
+    from relabel.cli import main
 
     workspace = special.parent / "workspace"
     assert main([*command, str(special), "--workspace", str(workspace)]) == 2
@@ -85,7 +80,7 @@ def test_the_terminal_says_it(special, command, capsys):
 
 @pytest.mark.parametrize("path", ["~nobody-has-this-account/x", "/a\0b", f"/{'x' * 256}"])
 def test_a_path_that_cannot_be_is_said_and_nothing_happens(path, capsys):
-    from tracin_core.cli import main
+    from relabel.cli import main
 
     with pytest.raises(TracInError):
         expand_path(path)

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tracin_core.errors import InputError, InvalidDecisionError
-from tracin_core.housekeeping import backup_rows
-from tracin_core.reviews.decision_rules import check_note
-from tracin_core.reviews.project_rules import check_storable
-from tracin_core.sources.values import RefusedError, check_text
-from tracin_core.storable import find_text_fault
+from relabel.db.decisions import check_note
+from relabel.db.project_rules import check_storable
+from relabel.errors import InvalidDecisionError
+from relabel.importers.columns.values import RefusedError, check_text
+from relabel.projects import backup
+from relabel.text import find_text_fault
+from tracin_core.errors import InputError
 
 TEXTS = st.text(st.characters(codec=None, exclude_categories=()), max_size=20)
 
@@ -49,7 +50,7 @@ def test_all_who_store_texts_refuse_the_same(text: str) -> None:
     with pytest.raises(RefusedError):
         check_text(text, "It")
     with pytest.raises(InputError, match="Expected plain text"):
-        backup_rows._text(text)
+        backup._text(text)
 
 
 @pytest.mark.parametrize("text", ["plain words " * 30, "Wörter, größer " * 30])

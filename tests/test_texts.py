@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracin_core.numerals import describe_seconds
-from tracin_core.texts import excerpt, printable, shorten
+from relabel.text import describe_seconds, excerpt, printable, shorten
 
 
 @pytest.mark.parametrize(

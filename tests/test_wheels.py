@@ -22,10 +22,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from playwright.sync_api import expect, sync_playwright
 
+from relabel.doctor import diagnose
+from relabel.workspace import find_app_folder
 from scripts.serving import Server, free_port, launch_browser
 from tracin_core import __version__
-from tracin_core.app_folder import find_app_folder
-from tracin_core.jobs.diagnosis import diagnose
 
 ROOT = Path(__file__).resolve().parent.parent
 # What lies in site-packages; the screens have a folder of their own in the last one.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tracin_core.engine_errors import (
+from tracin_core.errors import (
     CheckpointError,
     ConfigurationError,
     GradientError,
@@ -20,38 +20,36 @@ from tracin_core.engine_errors import (
 )
 
 if TYPE_CHECKING:
-    from tracin_core.gradients.contributions import Contribution, Dense, Outer
-    from tracin_core.gradients.coverage import Coverage, ParameterCoverage
-    from tracin_core.gradients.projection import Projection
-    from tracin_core.gradients.registry import UnsupportedUseError, gradient_rule
+    from tracin_core.capture.signals import Capture
+    from tracin_core.checkpoints import Checkpoint, find_checkpoints
+    from tracin_core.gradients.factored import Contribution, Dense, Outer
+    from tracin_core.gradients.plan import Coverage, ParameterCoverage
     from tracin_core.gradients.rule_check import check_gradient_rule
-    from tracin_core.influence.checkpoint_folders import find_checkpoints
-    from tracin_core.influence.checkpoints import Checkpoint
-    from tracin_core.influence.signals import Capture
-    from tracin_core.influence.tracin import TracIn
+    from tracin_core.gradients.rules.registry import UnsupportedUseError, gradient_rule
     from tracin_core.own_model import OwnModel
-    from tracin_core.retrieval.index import Index, open_index
-    from tracin_core.retrieval.index_build import build_index
+    from tracin_core.projection.config import Projection
+    from tracin_core.retrieval.index import Index, build_index, open_index
+    from tracin_core.tracin import TracIn
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Capture": "tracin_core.influence.signals",
-    "Checkpoint": "tracin_core.influence.checkpoints",
-    "Contribution": "tracin_core.gradients.contributions",
-    "Coverage": "tracin_core.gradients.coverage",
-    "Dense": "tracin_core.gradients.contributions",
+    "Capture": "tracin_core.capture.signals",
+    "Checkpoint": "tracin_core.checkpoints",
+    "Contribution": "tracin_core.gradients.factored",
+    "Coverage": "tracin_core.gradients.plan",
+    "Dense": "tracin_core.gradients.factored",
     "Index": "tracin_core.retrieval.index",
-    "Outer": "tracin_core.gradients.contributions",
+    "Outer": "tracin_core.gradients.factored",
     "OwnModel": "tracin_core.own_model",
-    "ParameterCoverage": "tracin_core.gradients.coverage",
-    "Projection": "tracin_core.gradients.projection",
-    "TracIn": "tracin_core.influence.tracin",
-    "UnsupportedUseError": "tracin_core.gradients.registry",
-    "build_index": "tracin_core.retrieval.index_build",
+    "ParameterCoverage": "tracin_core.gradients.plan",
+    "Projection": "tracin_core.projection.config",
+    "TracIn": "tracin_core.tracin",
+    "UnsupportedUseError": "tracin_core.gradients.rules.registry",
+    "build_index": "tracin_core.retrieval.index",
     "check_gradient_rule": "tracin_core.gradients.rule_check",
-    "find_checkpoints": "tracin_core.influence.checkpoint_folders",
-    "gradient_rule": "tracin_core.gradients.registry",
+    "find_checkpoints": "tracin_core.checkpoints",
+    "gradient_rule": "tracin_core.gradients.rules.registry",
     "open_index": "tracin_core.retrieval.index",
 }
 

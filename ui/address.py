@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import streamlit as st
 
-from ui.segments import segment_words
+from ui.wording import segment_words
 
 
 def read_choice(name: str, options: Mapping[str, str], default: str) -> str:

@@ -8,15 +8,16 @@ from contextlib import contextmanager
 
 import streamlit as st
 
-from tracin_core.errors import RunFolderError, TracInError
+from relabel.errors import RunFolderError
+from tracin_core.errors import TracInError
 from ui.navigation import make_page
-from ui.plain_text import escape_markdown
+from ui.wording import escape_markdown
 
 _LOG = logging.getLogger(__name__)
 
 
 @contextmanager
-def told_on_page(told: set[str] | None = None, *, without: str = "") -> Iterator[None]:
+def report_errors(told: set[str] | None = None, *, without: str = "") -> Iterator[None]:
     """Show an error a person can act on in its place, and go on with the rest of the page.
 
     A fragment runs by itself, so what it raises never reaches the frame around the page.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tracin_core.numerals import residual_text, value_text
-from tracin_core.reviews.decision_kinds import PENDING, list_states
-from tracin_core.reviews.examples import ExampleView
-from tracin_core.reviews.history import HistoryRow
-from tracin_core.reviews.projects import Project
-from tracin_core.reviews.queue import QueueRow
+from relabel.db.decision_kinds import PENDING, list_states
+from relabel.db.examples import ExampleView
+from relabel.db.history import HistoryRow
+from relabel.db.project_rules import Project
+from relabel.db.queue import QueueRow
+from relabel.text import residual_text, value_text
 from ui.components.cards import Tag, Tone
 from ui.wording import STATUS_WORDS, class_name, percent
 
@@ -17,7 +17,7 @@ Reviewed = ExampleView | QueueRow
 
 
 def is_regression(project: Project) -> bool:
-    """Tell whether an example's label is a number."""
+    """Return whether an example's label is a number."""
     return project.task == "regression"
 
 
@@ -46,7 +46,7 @@ def name_current(project: Project, example: Reviewed) -> str:
 
 
 def agrees(project: Project, example: Reviewed) -> bool:
-    """Tell whether the model predicts the given class; two numbers are never quite the same."""
+    """Return whether the model predicts the given class; two numbers are never quite the same."""
     return not is_regression(project) and example.predicted_label == example.given_label
 
 

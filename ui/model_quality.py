@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tracin_core.reviews.projects import Project, Run
-from tracin_core.triage.model_quality import ModelJudgement, judge_run
-from ui.plain_text import escape_markdown
+from relabel.db.project_rules import Project
+from relabel.db.runs import Run
+from relabel.triage.model_quality import ModelJudgement, judge_run
 from ui.session import get_engine, get_workspace
+from ui.wording import escape_markdown
 
 
 def judge_model(project: Project, run: Run) -> ModelJudgement:
@@ -25,14 +26,14 @@ def _judge(
 
 
 def draw_model_warnings(project: Project, run: Run, *, all_of_them: bool = False) -> None:
-    """Say what is wrong with the run's model: the gravest thing, or all; nothing of a good one."""
+    """Describe faults with the run's model: the gravest thing, or all; nothing of a good one."""
     warnings = judge_model(project, run).warnings
     for warning in warnings if all_of_them else warnings[:1]:
         st.warning(escape_markdown(warning))
 
 
 def draw_model_remark(project: Project, run: Run) -> None:
-    """Say what else is worth knowing about the figures of the run's model."""
+    """Describe what else is worth knowing about the figures of the run's model."""
     remark = judge_model(project, run).remark
     if remark:
         st.caption(escape_markdown(remark))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-from ui.plain_text import escape_markdown
+from ui.wording import escape_markdown
 
 _UNKNOWN = "unknown-page"
 _PAGES_FOLDER = Path(__file__).resolve().parent.parent / "pages"

@@ -13,7 +13,7 @@ if _ROOT not in sys.path:
 import streamlit as st  # noqa: E402
 
 from ui.components.steps import limit_steps  # noqa: E402
-from ui.failures import told_on_page  # noqa: E402
+from ui.failures import report_errors  # noqa: E402
 from ui.navigation import PAGES, make_home, make_page, tell_unknown_page  # noqa: E402
 from ui.session import choose_project, choose_reviewer  # noqa: E402
 
@@ -22,7 +22,7 @@ st.set_page_config(page_title="TracIn Relabel", layout="wide", initial_sidebar_s
 page = st.navigation([make_home(), *(make_page(name) for name in PAGES)])
 with st.sidebar:
     limit_steps({"inspect": "example"}, key="steps")
-with told_on_page():
+with report_errors():
     choose_project()
     choose_reviewer()
     tell_unknown_page()

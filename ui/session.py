@@ -12,14 +12,16 @@ from pathlib import Path
 import streamlit as st
 from sqlalchemy import Engine
 
-from tracin_core.config import Workspace, resolve_workspace
-from tracin_core.reviews.database import is_read_only, open_database
-from tracin_core.reviews.jobs import ACTIVE, list_jobs
-from tracin_core.reviews.projects import Project, Run, current_run, get_project, list_projects
+from relabel.db.engine import is_read_only, open_database
+from relabel.db.jobs import ACTIVE, list_jobs
+from relabel.db.project_rules import Project
+from relabel.db.projects import get_project, list_projects
+from relabel.db.runs import Run, current_run
+from relabel.workspace import Workspace, resolve_workspace
 from ui.address import read_choice, write_choice
 from ui.components.memory import recall, remember
 from ui.navigation import open_page
-from ui.plain_text import escape_markdown
+from ui.wording import escape_markdown
 
 REVIEWER_COOKIE = "tracin_reviewer"
 REVIEWER_VARIABLE = "TRACIN_REVIEWER"

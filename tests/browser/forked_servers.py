@@ -18,7 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO
 
-from tracin_core.config import REPOSITORY_ROOT
+from relabel.workspace import REPOSITORY_ROOT
 
 CAN_FORK = hasattr(os, "pidfd_open")
 # What the app and its pages import; torch stays out, as it does of a server.

@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Request, expect
 
+from relabel.db.engine import open_database
+from relabel.db.examples import NewExample, add_examples
+from relabel.db.projects import create_project
+from relabel.db.registration import register_run
+from relabel.workspace import resolve_workspace
 from scripts.serving import Server, wait_until_idle
 from tests.conftest import copy_workspace
-from tracin_core.config import resolve_workspace
-from tracin_core.reviews.database import open_database
-from tracin_core.reviews.projects import NewExample, add_examples, create_project, register_run
 
 pytestmark = pytest.mark.browser
 
@@ -167,7 +169,7 @@ def test_a_damaged_run_is_told_and_the_queue_goes_on(
     with serve(private_workspace, port) as running:
         page.goto(f"{running.url}/inspect?project=digits")
         expect(page.get_by_role("alert")).to_contain_text(file)
-        expect(page.get_by_role("alert")).to_contain_text("python -m tracin_core score digits")
+        expect(page.get_by_role("alert")).to_contain_text("python -m relabel score digits")
         no_crash(page)
         page.goto(f"{running.url}/queue?project=digits")
         expect(page.get_by_role("button", name="Suspect 1: ")).to_be_visible()

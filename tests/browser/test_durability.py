@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from relabel.db.engine import open_database
+from relabel.db.history import fetch_history
+from relabel.db.projects import get_project
 from scripts.serving import Server, wait_until_idle
 from tests.browser.presses import wait_for_example
-from tracin_core.reviews.database import open_database
-from tracin_core.reviews.history import fetch_history
-from tracin_core.reviews.projects import get_project
 
 pytestmark = pytest.mark.browser
 

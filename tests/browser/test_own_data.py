@@ -17,20 +17,14 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, Page, Request, expect
 from sqlalchemy import Engine
 
+from relabel.db.engine import open_database
+from relabel.db.examples import NewExample, add_examples
+from relabel.db.jobs import Job, active_job, list_jobs, process_is_alive
+from relabel.db.projects import create_project, get_project, list_projects
+from relabel.db.queue import fetch_page
+from relabel.db.runs import current_run
+from relabel.workspace import resolve_workspace
 from scripts.serving import Server, wait_until_idle
-from tracin_core.config import resolve_workspace
-from tracin_core.reviews.database import open_database
-from tracin_core.reviews.jobs import Job, active_job, list_jobs
-from tracin_core.reviews.processes import process_is_alive
-from tracin_core.reviews.projects import (
-    NewExample,
-    add_examples,
-    create_project,
-    current_run,
-    get_project,
-    list_projects,
-)
-from tracin_core.reviews.queue import fetch_page
 
 pytestmark = pytest.mark.browser
 

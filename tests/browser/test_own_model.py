@@ -14,13 +14,13 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import Engine
 from torch import nn
 
+from relabel.cli import main
+from relabel.db.engine import open_database
+from relabel.db.jobs import list_jobs, process_is_alive
+from relabel.db.projects import get_project
+from relabel.db.runs import current_run
+from relabel.models.user.config import hash_source
 from scripts.serving import Server, wait_until_idle
-from tracin_core.cli import main
-from tracin_core.models.own import hash_source
-from tracin_core.reviews.database import open_database
-from tracin_core.reviews.jobs import list_jobs
-from tracin_core.reviews.processes import process_is_alive
-from tracin_core.reviews.projects import current_run, get_project
 
 pytestmark = pytest.mark.browser
 

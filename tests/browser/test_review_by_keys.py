@@ -9,6 +9,10 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page
 
+from relabel.db.engine import open_database
+from relabel.db.examples import get_example
+from relabel.db.history import fetch_history
+from relabel.db.projects import get_project
 from scripts.serving import Server, wait_until_idle
 from tests.browser.presses import (
     Press,
@@ -18,10 +22,6 @@ from tests.browser.presses import (
     wait_for_example,
     wait_until_shown,
 )
-from tracin_core.reviews.database import open_database
-from tracin_core.reviews.examples import get_example
-from tracin_core.reviews.history import fetch_history
-from tracin_core.reviews.projects import get_project
 
 pytestmark = pytest.mark.browser
 
@@ -80,7 +80,7 @@ def possible_outcomes(server: Server, presses: list[Press]) -> dict[int, set[Out
 
 
 def _run_id(engine) -> int:
-    from tracin_core.reviews.projects import current_run
+    from relabel.db.runs import current_run
 
     run = current_run(engine, get_project(engine, "digits").id)
     assert run is not None

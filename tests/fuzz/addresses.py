@@ -9,13 +9,13 @@ from urllib.parse import quote
 
 from starlette.testclient import TestClient
 
+from relabel.db.engine import open_database
+from relabel.workspace import DATABASE_VARIABLE, WORKSPACE_VARIABLE, resolve_workspace
 from tests.fuzz.changes import TOKENS, change_bytes
 from tests.fuzz.watching import Figures, draw_for, watch
-from tests.reviews.builders import build_scene
-from tests.sources.builders import picture
-from tracin_core.config import DATABASE_VARIABLE, WORKSPACE_VARIABLE, resolve_workspace
+from tests.relabel.db.builders import build_scene
+from tests.relabel.importers.builders import picture
 from tracin_core.errors import InputError
-from tracin_core.reviews.database import open_database
 
 PART = "addresses"
 SECRET = b"what no address may show"

@@ -9,20 +9,22 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from relabel.db.engine import open_database
+from relabel.db.history import fetch_history
+from relabel.db.projects import list_projects
+from relabel.db.queue import fetch_page
+from relabel.db.runs import current_run
+from relabel.db.stats import review_progress
+from relabel.export import export_labels
+from relabel.projects.backup import backup_project
+from relabel.projects.backup_file import MANIFEST
+from relabel.projects.delete import finish_removals, remove_project
+from relabel.projects.restore import restore_project
+from relabel.workspace import Workspace, resolve_workspace
 from tests.fuzz.changes import change_archive, change_bytes, change_json
 from tests.fuzz.watching import Figures, draw_for, list_left, watch
-from tests.reviews.builders import build_scene
-from tests.sources.builders import picture
-from tracin_core.config import Workspace, resolve_workspace
-from tracin_core.housekeeping.backup import backup_project
-from tracin_core.housekeeping.backup_file import MANIFEST
-from tracin_core.housekeeping.deleting import finish_removals, remove_project
-from tracin_core.housekeeping.restoring import restore_project
-from tracin_core.reviews.database import open_database
-from tracin_core.reviews.export import export_labels
-from tracin_core.reviews.history import fetch_history, review_progress
-from tracin_core.reviews.projects import current_run, list_projects
-from tracin_core.reviews.queue import fetch_page
+from tests.relabel.db.builders import build_scene
+from tests.relabel.importers.builders import picture
 
 PART = "backups"
 

@@ -7,15 +7,16 @@ import random
 import shutil
 from pathlib import Path
 
+from relabel.db.engine import open_database
+from relabel.db.projects import get_project
+from relabel.importers.detect import open_source
+from relabel.importers.ingest.project import import_project
+from relabel.importers.options import ImportOptions
+from relabel.projects.delete import remove_project
+from relabel.workspace import resolve_workspace
 from tests.fuzz.changes import change_archive, change_bytes
 from tests.fuzz.sound_data import make_sound_data
 from tests.fuzz.watching import Figures, draw_for, list_left, watch
-from tracin_core.config import resolve_workspace
-from tracin_core.housekeeping.deleting import remove_project
-from tracin_core.importing.importing import import_project
-from tracin_core.reviews.database import open_database
-from tracin_core.reviews.projects import get_project
-from tracin_core.sources import ImportOptions, open_source
 
 PART = "imports"
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.sources.builders import make_tar, make_zip, pets, picture
+from tests.relabel.importers.builders import make_tar, make_zip, pets, picture
 
 ROWS = 24
 SENTENCES = [f"text number {n} says é, “this” and\tthat" for n in range(ROWS)]

@@ -20,8 +20,8 @@ from torch.utils.data import TensorDataset
 
 from tests import oracles
 from tracin_core import Checkpoint, Projection, TracIn
-from tracin_core.gradients import capture
-from tracin_core.influence.work import Work
+from tracin_core.capture.runner import RunContext
+from tracin_core.gradients import hooks
 from tracin_core.retrieval import build_index
 
 pytestmark = [
@@ -147,9 +147,9 @@ def test_the_inner_loop_never_waits_for_the_device(
     model, checkpoints, examples = make(name)
     tracin = TracIn(model, checkpoints, device="cuda", batch_size=4)
     expected = tracin.self_influence(examples)  # weights are there from now on
-    run_batch = Work._run_batch
+    run_batch = RunContext._run_batch
 
-    def watch(self: Work, *arguments: Any) -> None:
+    def watch(self: RunContext, *arguments: Any) -> None:
         complain_of_waits("error")
         try:
             run_batch(self, *arguments)
@@ -157,8 +157,8 @@ def test_the_inner_loop_never_waits_for_the_device(
             complain_of_waits("default")
 
     # Now and then a batch is compared with its halves, and that is looked at at once.
-    monkeypatch.setattr(capture, "refuse_company", lambda *arguments: None)
-    monkeypatch.setattr(Work, "_run_batch", watch)
+    monkeypatch.setattr(hooks, "refuse_company", lambda *arguments: None)
+    monkeypatch.setattr(RunContext, "_run_batch", watch)
     torch.testing.assert_close(tracin.self_influence(examples), expected)
 
 

@@ -9,8 +9,8 @@ import streamlit as st
 from sqlalchemy import Engine
 from streamlit.testing.v1 import AppTest
 
-from tracin_core.config import REPOSITORY_ROOT, Workspace
-from tracin_core.reviews.database import open_database
+from relabel.db.engine import open_database
+from relabel.workspace import REPOSITORY_ROOT, Workspace
 
 ROUTER = REPOSITORY_ROOT / "ui" / "router.py"
 

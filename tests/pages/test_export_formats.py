@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.exporters.toy import added_exporter
+from tests.relabel.exporters.toy import added_exporter
 
 
 def formats_of(app):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.sources.toy_format import added_importer, write_data
-from tracin_core.config import REPOSITORY_ROOT, Workspace, resolve_workspace
-from tracin_core.sources.formats import IMPORTERS
+from relabel.importers.formats.registry import IMPORTERS
+from relabel.workspace import REPOSITORY_ROOT, Workspace, resolve_workspace
+from tests.relabel.importers.toy_format import added_importer, write_data
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def test_the_page_says_what_can_be_imported(open_app):
 AT_THE_START = """
 import sys
 sys.path.append({root!r})
-from tracin_core.sources import formats
-from tracin_core.sources.formats.registry import load_importers
+from relabel.importers import formats
+from relabel.importers.formats.registry import load_importers
 formats.__path__.append({folder!r})
 load_importers(formats.__path__)
 """

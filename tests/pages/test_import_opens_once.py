@@ -10,15 +10,14 @@ import pytest
 from sqlalchemy import Engine
 from streamlit.testing.v1 import AppTest
 
-from tests.importing.opens import counted_opens
-from tracin_core.config import Workspace, resolve_workspace
-from tracin_core.importing.importing import FILE_CHANGED
-from tracin_core.jobs.carrying_out import carry_out
-from tracin_core.jobs.launching import queue_job
-from tracin_core.reviews.job_rows import Job
-from tracin_core.reviews.jobs import claim_job, list_jobs
-from tracin_core.work.progress import ignore_progress
-from ui.project_jobs import describe_import
+from relabel.db.jobs import Job, claim_job, list_jobs
+from relabel.importers.ingest.project import FILE_CHANGED
+from relabel.jobs.execute import execute_job
+from relabel.jobs.launch import queue_job
+from relabel.progress import ignore_progress
+from relabel.workspace import Workspace, resolve_workspace
+from tests.relabel.importers.ingest.opens import counted_opens
+from ui.runs.jobs import describe_import
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linu
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("TRACIN_WORKSPACE", str(tmp_path / "workspace"))
     # The job waits until the test does it, as a process of its own would.
-    monkeypatch.setattr("ui.importing.start_job", queue_job)
+    monkeypatch.setattr("ui.projects.import_form.start_job", queue_job)
     made = resolve_workspace()
     made.prepare()
     return made
@@ -54,7 +53,7 @@ def show(app: AppTest, path: Path) -> AppTest:
 def do(engine: Engine, workspace: Workspace) -> Job:
     """Do the job that the page has started."""
     job = list_jobs(engine)[0]
-    return carry_out(engine, workspace, claim_job(engine, job.id), ignore_progress)
+    return execute_job(engine, workspace, claim_job(engine, job.id), ignore_progress)
 
 
 def test_a_table_is_opened_once_to_show_and_once_to_import(open_app, engine, workspace, table):

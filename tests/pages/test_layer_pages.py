@@ -7,16 +7,16 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.scoring import small_projects
-from tracin_core.config import resolve_workspace
-from tracin_core.fitting.trainings import find_newest
-from tracin_core.fitting.work_options import WorkOptions
-from tracin_core.reviews.database import open_database
-from tracin_core.reviews.projects import get_project
-from tracin_core.reviews.run_choice import list_runs, make_current
-from tracin_core.scoring import vector_choice
-from tracin_core.scoring.pipeline import score_project, train_project
-from tracin_core.triage.signals import SIGNALS
+from relabel.db.engine import open_database
+from relabel.db.projects import get_project
+from relabel.db.runs import list_runs, make_current
+from relabel.fitting.options import WorkOptions
+from relabel.fitting.saved import find_newest
+from relabel.scoring import estimate
+from relabel.scoring.project import score_project, train_project
+from relabel.triage.signals import SIGNALS
+from relabel.workspace import resolve_workspace
+from tests.relabel.scoring import small_projects
 
 REASON = "scored over the last layer alone"
 
@@ -189,9 +189,9 @@ def test_the_chosen_layers_are_those_of_the_job(workspace, show, layers):
 def draw_scoring():
     import streamlit as st
 
-    from tracin_core.fitting.trainings import find_newest
-    from tracin_core.reviews.projects import get_project
-    from ui.checkpoint_choice import draw_checkpoint_choice
+    from relabel.db.projects import get_project
+    from relabel.fitting.saved import find_newest
+    from ui.runs.checkpoints import draw_checkpoint_choice
     from ui.session import get_engine, get_workspace
 
     training = find_newest(get_workspace(), "weather")
@@ -203,9 +203,9 @@ def draw_scoring():
 def draw_training():
     import streamlit as st
 
-    from tracin_core.reviews.projects import get_project
+    from relabel.db.projects import get_project
+    from ui.runs.training_form import draw_training_form
     from ui.session import get_engine
-    from ui.training_form import draw_training_form
 
     wanted = draw_training_form(get_project(get_engine(), "weather"))
     if wanted is not None:
@@ -219,7 +219,7 @@ def test_it_is_said_where_vectors_are_projected_and_all_is_computed_again(
     app = open_app("runs", project="weather")
     assert "They become projected ones" not in said(app)
     assert "are projected" not in cost(app)
-    monkeypatch.setattr(vector_choice, "EXACT_BYTES", 80 * 4 * 520 - 1)
+    monkeypatch.setattr(estimate, "EXACT_BYTES", 80 * 4 * 520 - 1)
     app = open_app("runs", project="weather")
     assert "exact vectors of 80 examples would take 166 kB" in said(app)
     assert "They become projected ones, so every example is computed again. It takes" in said(app)

@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from relabel.db.examples import ExampleView, get_example
+from relabel.db.history import fetch_history
+from relabel.db.projects import get_project
+from relabel.db.queue import next_suspect
+from relabel.db.runs import current_run
+from relabel.runs.folder import RunFolder
+from relabel.workspace import Workspace, resolve_workspace
 from tests.conftest import copy_workspace
 from tests.houses import run_command
-from tracin_core.config import Workspace, resolve_workspace
-from tracin_core.reviews.examples import ExampleView, get_example
-from tracin_core.reviews.history import fetch_history
-from tracin_core.reviews.projects import current_run, get_project
-from tracin_core.reviews.queue import next_suspect
-from tracin_core.runs.folder import RunFolder
 
 NUM_CLASSES = 14
 

@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from tests.scoring import small_projects
-from tracin_core.config import resolve_workspace
-from tracin_core.reviews.database import writing
-from tracin_core.reviews.examples import get_example
-from tracin_core.reviews.projects import current_run, get_project
-from tracin_core.reviews.queue import fetch_page
-from tracin_core.reviews.schema import RunRow
-from tracin_core.scoring.pipeline import WorkOptions, score_project, train_project
-from tracin_core.triage.model_quality import judge_run
-from ui.choices import explain_idle_keys, list_classes, list_verdicts
+from relabel.db.engine import writing
+from relabel.db.examples import get_example
+from relabel.db.projects import get_project
+from relabel.db.queue import fetch_page
+from relabel.db.runs import current_run
+from relabel.db.schema import RunRow
+from relabel.fitting.options import WorkOptions
+from relabel.scoring.project import score_project, train_project
+from relabel.triage.model_quality import judge_run
+from relabel.workspace import resolve_workspace
+from tests.relabel.scoring import small_projects
 from ui.galleries import place
+from ui.review.decision_form import explain_idle_keys, list_classes, list_verdicts
 
 WEAK = "The model is little better than guessing"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.models.toy_network import NAME, TITLE, toy_network_added
-from tracin_core.config import Workspace
-from tracin_core.reviews.projects import create_project
+from relabel.db.projects import create_project
+from relabel.workspace import Workspace
+from tests.relabel.models.toy_network import NAME, TITLE, toy_network_added
 
 
 @pytest.fixture

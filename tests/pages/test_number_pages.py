@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from relabel.db.examples import get_example
+from relabel.db.history import fetch_history
+from relabel.db.projects import get_project
+from relabel.db.queue import next_suspect
+from relabel.db.runs import current_run
+from relabel.export import export_labels
+from relabel.workspace import Workspace, resolve_workspace
 from tests.conftest import copy_workspace
-from tracin_core.config import Workspace, resolve_workspace
-from tracin_core.reviews.examples import get_example
-from tracin_core.reviews.export import export_labels
-from tracin_core.reviews.history import fetch_history
-from tracin_core.reviews.projects import current_run, get_project
-from tracin_core.reviews.queue import next_suspect
-from ui.coordinates import find_coordinates
+from ui.queue.map import find_coordinates
 
 
 @pytest.fixture

@@ -10,26 +10,26 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from tests.scoring import small_projects
-from tracin_core.cli import main
-from tracin_core.config import Workspace
-from tracin_core.errors import ConfigurationError, GradientError
-from tracin_core.fitting.work_options import WorkOptions
-from tracin_core.influence.attributor import (
+from relabel.cli import main
+from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.projects import get_project
+from relabel.db.queue import fetch_page
+from relabel.db.runs import Run, current_run
+from relabel.fitting.options import WorkOptions
+from relabel.runs.folder import RunFolder
+from relabel.scoring.project import rescore_project, score_project, train_project
+from relabel.triage.signals import SIGNALS, Signal, choose_default_signal, list_signals
+from relabel.workspace import Workspace
+from tests.relabel.scoring import small_projects
+from tracin_core.attribution import (
     Attributor,
     get_method,
     list_methods,
     register_attributor,
     register_temporarily,
 )
-from tracin_core.influence.tracincp import TracInCP
-from tracin_core.reviews.decisions import NewDecision, record_decision
-from tracin_core.reviews.projects import Run, current_run, get_project
-from tracin_core.reviews.queue import fetch_page
-from tracin_core.runs import RunFolder
-from tracin_core.scoring.pipeline import score_project, train_project
-from tracin_core.scoring.rescoring import rescore_project
-from tracin_core.triage.signals import SIGNALS, Signal, choose_default_signal, list_signals
+from tracin_core.attribution.tracincp import TracInCP
+from tracin_core.errors import ConfigurationError, GradientError
 
 
 class WordCount:

@@ -58,8 +58,8 @@ def test_a_page_number_beyond_the_queue_shows_a_page_that_exists(
 
 
 def test_an_example_of_another_project_is_explained(open_app, engine):
-    from tracin_core.reviews.examples import find_by_positions
-    from tracin_core.reviews.projects import get_project
+    from relabel.db.examples import find_by_positions
+    from relabel.db.projects import get_project
 
     other = find_by_positions(engine, get_project(engine, "docs").id, None, "train", [0])[0]
     app = open_app("inspect", project="digits", example=str(other.id))

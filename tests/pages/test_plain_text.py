@@ -7,14 +7,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.plain_text import (
-    WORD_JOINER,
-    contain_direction,
-    escape_markdown,
-    escape_plotly,
-    isolate,
-    shorten,
-)
+from ui.plain_text import shorten
+from ui.wording import WORD_JOINER, contain_direction, escape_markdown, escape_plotly, isolate
 
 _SPECIAL = set("\\`*_{}[]()#+-.!|<>~$:&")
 

@@ -10,21 +10,17 @@ from sqlalchemy import Engine
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Expander
 
-from tests.sources.builders import image_folder
-from tests.sources.builders import pets as pictures_of_pets
-from tracin_core.config import Workspace, resolve_workspace
-from tracin_core.importing.importing import import_project
-from tracin_core.reviews.jobs import claim_job, create_job, finish_job, heartbeat, list_jobs
-from tracin_core.reviews.projects import (
-    NewExample,
-    add_examples,
-    create_project,
-    list_projects,
-)
-from tracin_core.sources import ImportOptions
-from tracin_core.sources.table_columns import list_columns
-from ui.import_preview import without_switches
-from ui.importing import suggest_slug
+from relabel.db.examples import NewExample, add_examples
+from relabel.db.jobs import claim_job, create_job, finish_job, heartbeat, list_jobs
+from relabel.db.projects import create_project, list_projects
+from relabel.importers.detect import list_columns
+from relabel.importers.ingest.project import import_project
+from relabel.importers.options import ImportOptions
+from relabel.workspace import Workspace, resolve_workspace
+from tests.relabel.importers.builders import image_folder
+from tests.relabel.importers.builders import pets as pictures_of_pets
+from ui.projects.import_preview import without_switches
+from ui.wording import suggest_slug
 
 HOSTILE = "<b>T</b> :red[x] ![a](http://example.com/x.png)"
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.reviews.builders import build_scene
-from tracin_core.config import Workspace
-from tracin_core.housekeeping.backup import backup_project
-from tracin_core.housekeeping.deleting import remove_project
-from tracin_core.reviews.history import fetch_history
-from tracin_core.reviews.jobs import ACTIVE, list_jobs
-from tracin_core.reviews.projects import get_project
+from relabel.db.history import fetch_history
+from relabel.db.jobs import ACTIVE, list_jobs
+from relabel.db.projects import get_project
+from relabel.projects.backup import backup_project
+from relabel.projects.delete import remove_project
+from relabel.workspace import Workspace
+from tests.relabel.db.builders import build_scene
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from sqlalchemy import update
 
-from tracin_core.reviews.database import writing
-from tracin_core.reviews.decisions import NewDecision, record_decision
-from tracin_core.reviews.examples import get_example
-from tracin_core.reviews.history import fetch_history
-from tracin_core.reviews.projects import current_run, get_project
-from tracin_core.reviews.queue import QueueFilter, fetch_page, next_suspect
-from tracin_core.reviews.schema import ExampleRow, ProjectRow
+from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.engine import writing
+from relabel.db.examples import get_example
+from relabel.db.history import fetch_history
+from relabel.db.projects import get_project
+from relabel.db.queue import QueueFilter, fetch_page, next_suspect
+from relabel.db.runs import current_run
+from relabel.db.schema import ExampleRow, ProjectRow
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_a_decided_example_can_be_decided_again_from_its_address(open_app, engin
 
 
 def test_an_address_of_a_test_example_is_refused_in_words(open_app, engine, digits):
-    from tracin_core.reviews.browse import fetch_test_page
+    from relabel.db.examples import fetch_test_page
 
     _project, run = digits
     test_example = fetch_test_page(engine, run.id).rows[0]

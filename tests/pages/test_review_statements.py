@@ -14,14 +14,15 @@ import pytest
 from sqlalchemy import Engine, event
 from streamlit.testing.v1 import AppTest
 
-from tests.reviews.conftest import new_postgresql_database, postgresql_server  # noqa: F401
-from tracin_core.config import Workspace
-from tracin_core.housekeeping.backup import backup_project
-from tracin_core.housekeeping.restoring import restore_project
-from tracin_core.reviews.database import open_database
-from tracin_core.reviews.history import fetch_history
-from tracin_core.reviews.projects import current_run, get_project
-from tracin_core.reviews.queue import next_suspect
+from relabel.db.engine import open_database
+from relabel.db.history import fetch_history
+from relabel.db.projects import get_project
+from relabel.db.queue import next_suspect
+from relabel.db.runs import current_run
+from relabel.projects.backup import backup_project
+from relabel.projects.restore import restore_project
+from relabel.workspace import Workspace
+from tests.relabel.conftest import new_postgresql_database, postgresql_server  # noqa: F401
 from ui.session import get_engine
 
 # What a press may ask; 57 were asked when every neighbour came with its scores.

@@ -8,17 +8,14 @@ import pytest
 from sqlalchemy import update
 from streamlit.testing.v1 import AppTest
 
-from tests.reviews.builders import build_scene, score
-from tracin_core.config import resolve_workspace
-from tracin_core.reviews.jobs import claim_job, create_job, finish_job, get_job, heartbeat
-from tracin_core.reviews.projects import (
-    NewExample,
-    add_examples,
-    create_project,
-    current_run,
-)
-from tracin_core.reviews.schema import JobRow
-from ui.curves import describe_epoch
+from relabel.db.examples import NewExample, add_examples
+from relabel.db.jobs import claim_job, create_job, finish_job, get_job, heartbeat
+from relabel.db.projects import create_project
+from relabel.db.runs import current_run
+from relabel.db.schema import JobRow
+from relabel.workspace import resolve_workspace
+from tests.relabel.db.builders import build_scene, score
+from ui.charts import describe_epoch
 
 BUILDING = "import torch\n\ndef build(num_classes):\n    return torch.nn.Linear(4, num_classes)\n"
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from relabel.db.history import fetch_history
+from relabel.db.projects import archive_project, get_project
+from relabel.db.queue import next_suspect
+from relabel.db.runs import current_run
+from relabel.workspace import Workspace, resolve_workspace
 from tests.conftest import copy_workspace
-from tracin_core.config import Workspace, resolve_workspace
-from tracin_core.reviews.history import fetch_history
-from tracin_core.reviews.project_management import archive_project
-from tracin_core.reviews.projects import current_run, get_project
-from tracin_core.reviews.queue import next_suspect
 
 
 def said(app: AppTest) -> str:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tracin_core.config import REPOSITORY_ROOT
+from relabel.workspace import REPOSITORY_ROOT
 
 
 def test_a_kind_that_is_added_to_the_table_is_everywhere(tmp_path: Path) -> None:

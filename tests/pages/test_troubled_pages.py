@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import streamlit as st
 
+from relabel.db.engine import open_database
+from relabel.db.examples import get_example
+from relabel.db.projects import hide_project, list_hidden_projects
+from relabel.db.runs import current_run
+from relabel.workspace import Workspace
 from tests.full_disks import small_disk
-from tests.reviews.builders import build_scene
-from tracin_core.config import Workspace
-from tracin_core.reviews.database import open_database
-from tracin_core.reviews.deleting import hide_project, list_hidden_projects
-from tracin_core.reviews.examples import get_example
-from tracin_core.reviews.projects import current_run
+from tests.relabel.db.builders import build_scene
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_decisions_go_on_without_evidence_whatever_is_wrong_with_it(
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("ui.evidence.get_evidence", fail)
+    monkeypatch.setattr("ui.inspect.evidence.get_evidence", fail)
     example_id = scene.by_rank(1)
     app = open_app("review", project=scene.project.slug)
     assert not app.exception

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tracin_core.reviews.decision_kinds import DECISION_KINDS, UNDO, DecisionKind
+from relabel.db.decision_kinds import DECISION_KINDS, UNDO, DecisionKind
 
 TOY = DecisionKind(
     code="crop",
@@ -29,18 +29,19 @@ import streamlit as st
 from sqlalchemy import Engine, create_engine, text
 from streamlit.testing.v1 import AppTest
 
-from tests.reviews.builders import build_scene
-from tracin_core.config import REPOSITORY_ROOT, resolve_workspace
-from tracin_core.housekeeping.backup import backup_project
-from tracin_core.housekeeping.restoring import restore_project
-from tracin_core.reviews.database import migrations_folder, open_database
-from tracin_core.reviews.export import export_labels
-from tracin_core.reviews.history import fetch_history, review_progress
-from tracin_core.reviews.ledger import describe
-from tracin_core.reviews.queue import QueueFilter, fetch_page
-from tracin_core.reviews.schema import SCHEMA_REVISION, Base
-from ui import decision_form
+from relabel.db.decisions import describe
+from relabel.db.engine import migrations_folder, open_database
+from relabel.db.history import fetch_history
+from relabel.db.queue import QueueFilter, fetch_page
+from relabel.db.schema import SCHEMA_REVISION, Base
+from relabel.db.stats import review_progress
+from relabel.export import export_labels
+from relabel.projects.backup import backup_project
+from relabel.projects.restore import restore_project
+from relabel.workspace import REPOSITORY_ROOT, resolve_workspace
+from tests.relabel.db.builders import build_scene
 from ui.components.keyboard import Press
+from ui.review import decision_form
 
 
 def make_database(url: str) -> Engine:

@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.routing import Match, Mount
 from starlette.testclient import TestClient
 
-from ui.addresses import ADDRESSES
+from ui.server.addresses import ADDRESSES
 
 
 @pytest.mark.parametrize("below", ["", "/tools/review"])

@@ -18,8 +18,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app import allowed_hosts, read_origin
 from scripts.serving import Server
-from ui import guard
-from ui.guard import HEADERS, Guard, is_own_origin
+from ui.server import guard
+from ui.server.guard import HEADERS, Guard, is_own_origin
 
 HOST = "127.0.0.1:8501"
 

@@ -11,12 +11,12 @@ from sqlalchemy import update
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from tracin_core.config import Workspace
-from tracin_core.reviews.database import open_database
-from tracin_core.reviews.examples import get_example
-from tracin_core.reviews.projects import NewExample, add_examples, create_project
-from tracin_core.reviews.schema import ExampleRow
-from ui.media import (
+from relabel.db.engine import open_database
+from relabel.db.examples import NewExample, add_examples, get_example
+from relabel.db.projects import create_project
+from relabel.db.schema import ExampleRow
+from relabel.workspace import Workspace
+from ui.examples import (
     ROUTES,
     THUMBNAIL_EDGE,
     is_allowed_host,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracin_core.numerals import counted, residual_text, value_text
+from relabel.text import counted, residual_text, value_text
 from ui.fields import card_fields, differ, field_text
-from ui.numbers import read_number
+from ui.wording import read_number
 
 
 @pytest.mark.parametrize(

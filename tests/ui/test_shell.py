@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from ui.navigation import PAGES
-from ui.shell import SHELLS, read_shell
+from ui.server.shell import SHELLS, read_shell
 
 
 @pytest.mark.parametrize("name", PAGES)

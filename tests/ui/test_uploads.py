@@ -10,9 +10,9 @@ import zipfile
 
 import pytest
 
-from tracin_core.config import Workspace
+from relabel.projects.uploads import remove_upload, sweep_uploads, upload_folder
+from relabel.workspace import Workspace
 from tracin_core.errors import InputError
-from tracin_core.housekeeping.uploads import remove_upload, sweep_uploads, upload_folder
 from ui.uploads import hold_upload, receive_upload, safe_name
 
 

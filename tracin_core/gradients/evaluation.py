@@ -20,20 +20,18 @@ import torch
 from torch import Tensor, nn
 
 from tracin_core.errors import GradientError
-from tracin_core.gradients.graph import survey_graph
+from tracin_core.gradients.graph.survey import survey_graph
 from tracin_core.gradients.module_states import (
     ModuleStates,
+    WeightSlots,
     empty,
+    evaluation_mode,
     find_cached_functions,
+    find_switching,
     holds_tensors,
     read_kept,
 )
-from tracin_core.gradients.structure import call_model, find_tensors
-from tracin_core.gradients.weights import (
-    WeightSlots,
-    evaluation_mode,
-    find_switching,
-)
+from tracin_core.gradients.nested import call_model, find_tensors
 
 # Largest disagreement between two ways to the same outputs, relative to the largest output.
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -299,7 +297,7 @@ class Evaluation:
         return bool(names) and not agree(self._reference(moved, inputs), right)
 
     def _tell(self, trained: frozenset[str]) -> None:
-        """Say what gradients reach in training mode only."""
+        """Describe what gradients reach in training mode only."""
         self.training_only = trained
         if trained:
             warnings.warn(

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tracin_core.errors import GradientError
-from tracin_core.gradients.capture import Objective
-from tracin_core.gradients.graph import find_parameter_uses
+from tracin_core.gradients.graph.survey import find_parameter_uses
+from tracin_core.gradients.hooks import Objective
 from tracin_core.gradients.inspection import first_tensor
-from tracin_core.gradients.structure import call_model, find_tensors
+from tracin_core.gradients.nested import call_model, find_tensors
 
 # Operations that map features to others by a matrix, as ATen calls them.
 PRODUCTS = frozenset(

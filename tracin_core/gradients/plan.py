@@ -5,31 +5,37 @@ the parameter beside the calls the hooks saw (a weight read functionally, as
 ``nn.MultiheadAttention`` does with its output layer). Where the examples lie must be provable, as
 in every batch later (``owners``). And the objective of each example alone is differentiated: what
 the rule gives for that example must agree with autograd.
+
+Which parameters are covered, by which rule or by the fallback, and which are left out.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from tracin_core.errors import GradientError
-from tracin_core.gradients.agreement import TRIAL_SIZE, ReferenceGradients
-from tracin_core.gradients.bare import (
-    Known,
-    KnownRead,
+from tracin_core.gradients.factored import Contribution, combine, instantiate_chunks
+from tracin_core.gradients.functorch import FallbackMethod, fallback_gradients
+from tracin_core.gradients.graph.free_parameters import (
+    FreeParameters,
+    FreeParameterUse,
     Opened,
+    Proofs,
     describe_reads,
     differentiate_reads,
     learn_layouts,
     open_candidates,
     take_each,
 )
-from tracin_core.gradients.capture import (
+from tracin_core.gradients.graph.ownership import MarkedGradients, differentiate_marked
+from tracin_core.gradients.graph.survey import survey_graph
+from tracin_core.gradients.hooks import (
     CoveredLayer,
     Objective,
     apply_rules,
@@ -38,14 +44,9 @@ from tracin_core.gradients.capture import (
     prove_placement,
     record_uses,
 )
-from tracin_core.gradients.contributions import Contribution
-from tracin_core.gradients.fallback import FallbackMethod, fallback_gradients
-from tracin_core.gradients.graph import survey_graph
-from tracin_core.gradients.owners import MarkedGradients, differentiate_marked
-from tracin_core.gradients.proofs import Proofs
-from tracin_core.gradients.registry import UnsupportedUseError, find_rule
-from tracin_core.gradients.structure import call_model
-from tracin_core.gradients.uses import combine, instantiate_chunks
+from tracin_core.gradients.inspection import TRIAL_SIZE, ReferenceGradients
+from tracin_core.gradients.nested import call_model
+from tracin_core.gradients.rules.registry import UnsupportedUseError, find_rule
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Plan:
     layers: tuple[CoveredLayer, ...]
     fallback: Mapping[str, str] = field(default_factory=dict)
     method: FallbackMethod = "torch.func"
-    known: Known = field(default_factory=dict)
+    known: FreeParameters = field(default_factory=dict)
     head: CoveredLayer | None = None
     held_bytes: int = 0
     proofs: Proofs = field(default_factory=Proofs, compare=False)
@@ -165,7 +166,7 @@ def confirm_plan(
                 reasons[name] = _explain_disagreement(plan, name)
         ways = [way for way in ways if _agrees(way.found, row, way.name, truths)]
     plan = drop_parameters(plan, reasons)
-    known: dict[str, Sequence[KnownRead]] = {}
+    known: dict[str, Sequence[FreeParameterUse]] = {}
     for way in ways:
         if way.name in plan.fallback:
             known.setdefault(way.name, way.reads)
@@ -195,7 +196,7 @@ class _Way:
     """One way in which operations' rules may cover a parameter."""
 
     name: str
-    reads: Sequence[KnownRead]
+    reads: Sequence[FreeParameterUse]
     found: Sequence[Contribution] | None
 
 
@@ -306,3 +307,69 @@ def _choose_fallback(
         f"({problem}). Expected a model that accepts a batch of one example and gives it the "
         "same output as in a larger batch. Choose other `layers`, or mend the model's forward."
     )
+
+
+CoverageMethod = Literal["rule", "torch.func", "one example at a time", "frozen", "not chosen"]
+COVERED: tuple[CoverageMethod, ...] = ("rule", "torch.func", "one example at a time")
+
+
+@dataclass(frozen=True)
+class ParameterCoverage:
+    """How one parameter is treated.
+
+    Attributes:
+        name: As in ``model.named_parameters()``.
+        size: Numbers in it.
+        method: A rule, one of the two fallbacks, or why it is left out: it is frozen
+            (``requires_grad`` is false), or it belongs to no chosen layer.
+        reason: The rule's layer type, or why no rule applies.
+    """
+
+    name: str
+    size: int
+    method: CoverageMethod
+    reason: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How every parameter of a model is treated.
+
+    Attributes:
+        parameters: One entry for each parameter, in the model's order.
+        confirmed: Whether this was checked on examples (against autograd, one example at a
+            time). Before the first examples it is what the layers' types promise.
+    """
+
+    parameters: tuple[ParameterCoverage, ...]
+    confirmed: bool
+
+    def __iter__(self) -> Iterator[ParameterCoverage]:
+        return iter(self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def __getitem__(self, name: str) -> ParameterCoverage:
+        for entry in self.parameters:
+            if entry.name == name:
+                return entry
+        raise KeyError(name)
+
+    @property
+    def covered(self) -> tuple[str, ...]:
+        """Names of the parameters that the scores stand on."""
+        return tuple(entry.name for entry in self.parameters if entry.method in COVERED)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the parameters that the scores know nothing of."""
+        return tuple(entry.name for entry in self.parameters if entry.method not in COVERED)
+
+    def __str__(self) -> str:
+        width = max((len(entry.name) for entry in self.parameters), default=0)
+        lines = [
+            f"{entry.name:{width}}  {entry.size:>12,}  {entry.method}: {entry.reason}"
+            for entry in self.parameters
+        ]
+        return "\n".join(lines)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tracin_core.gradients.structure import map_tensors
+from tracin_core.gradients.nested import map_tensors
 
 HALF = (torch.bfloat16, torch.float16)
 

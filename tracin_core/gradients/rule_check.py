@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tracin_core.errors import GradientError
-from tracin_core.gradients.agreement import ReferenceGradients
-from tracin_core.gradients.registry import find_rule
+from tracin_core.gradients.inspection import ReferenceGradients
+from tracin_core.gradients.rules.registry import find_rule
 
 
 def check_gradient_rule(layer: nn.Module, *inputs: Tensor, seed: int = 0) -> None:

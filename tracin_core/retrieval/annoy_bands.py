@@ -4,23 +4,319 @@ Annoy's own ``dot`` metric fails on gradient vectors, whose norms are heavy-tail
 band of similar norms the order by dot product is nearly the order by angle, which Annoy is good
 at. A query walks the bands from the largest norms down, scores each band's candidates exactly,
 and stops when ``largest norm of the band * |query|`` cannot beat its k-th score.
+
+A band of vectors with similar norms, scanned exactly or indexed by Annoy.
+
+Where vectors sorted by norm are cut, so that within a band the angle decides.
+
+Looking at vectors one by one, from the longest down, as far as one can still win.
+
+One query through the bands, in as few steps as will do.
+
+A person waits for it, and what came before has left the processor's caches cold: each of the
+steps that hundreds of queries share costs a single one microseconds, together more than the
+vectors it looks at.
 """
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tracin_core.retrieval.band import CALIBRATED_K, AnnoyLike, Band, Effort
-from tracin_core.retrieval.best import Best
-from tracin_core.retrieval.directions import Directions, find_largest, scale_one
-from tracin_core.retrieval.queries import Found, Side, as_queries, check_wish, search_in_parts
-from tracin_core.retrieval.scan import BOUND_SLACK
-from tracin_core.retrieval.single import walk_bands
-from tracin_core.retrieval.vectors import Matrix, Numbers, Positions, compute_scores
+from tracin_core.retrieval.exact import (
+    Direction,
+    Directions,
+    Matrix,
+    Numbers,
+    Positions,
+    SearchResult,
+    Side,
+    TopK,
+    as_queries,
+    compute_scores,
+    find_kth_largest,
+    find_largest,
+    multiply,
+    rounding_error,
+    scale_one,
+    search_in_parts,
+    thin,
+    validate_k_and_side,
+)
+
+# The 4% with the largest norms hold nearly every neighbour when norms are heavy-tailed; to look
+# at all of them costs 1/25 of an exact search.
+_HEAD_SHARE = 25
+_FEWEST_ROWS = 512
+_TAIL_BANDS = 12
+# Narrower bands would cost queries and prune nothing.
+_SMALLEST_RATIO = 1.1
+# The smallest norms can be absurdly small (fitted examples); geometric bands over all of them
+# would leave the rest in one.
+_FLOOR_QUANTILE = 0.01
+
+
+class Cut(NamedTuple):
+    """One band, as a range of the sorted vectors; ``scanned`` if it is looked at exactly."""
+
+    start: int
+    stop: int
+    scanned: bool
+
+
+def cut_bands(norms: Numbers, scanned_rows: int) -> list[Cut]:
+    """Cut norms sorted from large to small into bands.
+
+    The head is scanned exactly. What follows is cut where the norm has fallen by a constant
+    ratio, and bands of few rows are scanned too; scanned neighbours are one band, because a scan
+    stops by itself where the norms are too small. Zero vectors are a band of their own.
+
+    Args:
+        norms: Descending, shape ``(N,)``.
+        scanned_rows: Up to so many rows a band is scanned.
+
+    Returns:
+        The bands in order and without gaps.
+    """
+    total, positive = len(norms), int(np.count_nonzero(norms))
+    head = min(positive, max(_FEWEST_ROWS, total // _HEAD_SHARE))
+    edges = {0, head, positive, total}
+    if positive > head:
+        edges.update(_cut_tail(norms[:positive], head))
+    cuts: list[Cut] = []
+    for start, stop in pairwise(sorted(edges)):
+        scanned = start < positive and (stop <= head or stop - start <= scanned_rows)
+        first = cuts.pop().start if scanned and cuts and cuts[-1].scanned else start
+        cuts.append(Cut(first, stop, scanned))
+    return cuts
+
+
+def _cut_tail(norms: Numbers, head: int) -> list[int]:
+    """Return the geometric cuts between the head and the end of the positive norms."""
+    largest = norms[head]
+    smallest = max(norms[-1 - int(_FLOOR_QUANTILE * len(norms))], np.finfo(np.float32).tiny)
+    ratio = max((largest / smallest) ** (1 / _TAIL_BANDS), _SMALLEST_RATIO)
+    edges = largest / ratio ** np.arange(1, _TAIL_BANDS)
+    # Ascending search on the negated, hence ascending, norms.
+    cuts = np.unique(np.searchsorted(-norms, -edges, side="right"))
+    kept = [head]
+    for cut in cuts.tolist():
+        if cut - kept[-1] >= _FEWEST_ROWS and len(norms) - cut >= _FEWEST_ROWS:
+            kept.append(cut)
+    return kept[1:]
+
+
+# So many of the longest come first: their k-th score tells how far into the rest to look.
+_FIRST_ROWS = 512
+# Larger than any rounding of a bound, so that a tie is looked at rather than missed.
+BOUND_SLACK = 1 + 1e-6
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Vectors that are scanned exactly, largest norm first.
+
+    Attributes:
+        rows: Shape ``(n, D)``, side by side in memory.
+        norms: Shape ``(n,)``.
+    """
+
+    rows: Matrix
+    norms: Numbers
+
+    def find_candidates(
+        self, directions: Directions, floors: Numbers, k: int
+    ) -> tuple[Positions, Positions]:
+        """Find the rows that can be among the k best of each query.
+
+        Args:
+            directions: M queries.
+            floors: Exact k-th score so far, shape ``(M,)``; minus infinity where there is none.
+            k: Number of neighbours.
+
+        Returns:
+            Queries and rows, each of shape ``(n,)``; every true one of the k best is among them.
+        """
+        width = _count_first(k) if floors.min() == -np.inf else 0
+        first = multiply(directions.narrow, self.rows[:width])
+        width = first.shape[1]
+        if width >= k:
+            surely = find_kth_largest(first - self._margins[:width], k)
+            floors = np.maximum(floors, surely)
+        reached = self._count_down_to((floors / directions.lengths).min() / BOUND_SLACK)
+        block = first
+        if reached > width:
+            rest = multiply(directions.narrow, self.rows[width:reached])
+            block = np.concatenate([first, rest], axis=1)
+        margins = self._margins[: block.shape[1]]
+        cells = (block + margins >= floors.astype(np.float32)[:, None]).ravel().nonzero()[0]
+        # Far faster than to ask for the nonzero cells of a matrix.
+        queries, rows = np.divmod(cells, block.shape[1])
+        return thin(block, queries, rows, k, margins)
+
+    def find_for_one(self, direction: Direction, floor: float, k: int) -> Positions:
+        """Find the rows that can be among the k best of a single query, in fewer steps.
+
+        Args:
+            direction: The query.
+            floor: Exact k-th score so far; minus infinity where there is none.
+            k: Number of neighbours.
+
+        Returns:
+            Shape ``(n,)``; every true one of the k best is among them.
+        """
+        scores = np.empty(len(self.rows), dtype=np.float32)
+        width = _count_first(k) if floor == -np.inf else 0
+        first = np.vecdot(self.rows[:width], direction.narrow, out=scores[:width])
+        if len(first) >= k:
+            surely = first - self._margins[: len(first)]
+            surely.partition(len(first) - k)
+            floor = max(floor, float(surely[-k]))
+        reached = self._count_down_to(floor / direction.length / BOUND_SLACK)
+        np.vecdot(self.rows[width:reached], direction.narrow, out=scores[width:reached])
+        scores = scores[: max(width, reached)]
+        margins = self._margins[: len(scores)]
+        items: Positions = (scores + margins >= floor).nonzero()[0]
+        which = np.zeros_like(items)
+        return thin(scores[None], which, items, k, margins)[1]
+
+    def _count_down_to(self, norm: float) -> int:
+        """Return how many rows have at least this norm: no other can win."""
+        return int(self._negated_norms.searchsorted(-norm, side="right"))
+
+    @cached_property
+    def _negated_norms(self) -> Numbers:
+        return -self.norms
+
+    @cached_property
+    def _margins(self) -> Matrix:
+        """Largest error of each row's float32 scores, shape ``(n,)``.
+
+        Row by row, so that one vector of an absurd norm does not make all others candidates.
+        """
+        dimensions = self.rows.shape[1]
+        underflow = dimensions * float(np.finfo(np.float32).smallest_subnormal)
+        margins: Matrix = (rounding_error(dimensions) * self.norms + underflow).astype(np.float32)
+        return margins
+
+
+def _count_first(k: int) -> int:
+    return max(_FIRST_ROWS, 2 * k)
+
+
+# Candidates are asked for in proportion to k, from this k on.
+CALIBRATED_K = 10
+
+
+class AnnoyLike(Protocol):
+    """What is used of ``annoy.AnnoyIndex``."""
+
+    def set_seed(self, seed: int, /) -> None: ...  # noqa: D102
+    def add_item(self, position: int, vector: list[float], /) -> None: ...  # noqa: D102
+    def build(self, trees: int, n_jobs: int = -1) -> bool: ...  # noqa: D102
+    def save(self, path: str, /) -> bool: ...  # noqa: D102
+    def load(self, path: str, /) -> bool: ...  # noqa: D102
+    def get_nns_by_vector(  # noqa: D102
+        self, vector: list[float], n: int, search_k: int = -1
+    ) -> list[int]: ...
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard each band is searched: candidates taken, and tree nodes looked at for them."""
+
+    candidates: int
+    search_k: int
+
+    def scale_to(self, k: int) -> Effort:
+        """Return the effort for k neighbours."""
+        share = max(1.0, k / CALIBRATED_K)
+        return Effort(int(self.candidates * share), int(self.search_k * share))
+
+
+@dataclass(frozen=True)
+class Band:
+    """Train vectors of similar norms.
+
+    Attributes:
+        largest_norm: No vector of this or a later band is longer.
+        positions: Their train positions, shape ``(n,)``.
+        scan: What is looked at where the band is scanned exactly, else None.
+        annoy: Their index where it is not; None for zero vectors too.
+    """
+
+    largest_norm: float
+    positions: Positions
+    scan: Scan | None = None
+    annoy: AnnoyLike | None = None
+
+
+def walk_bands(
+    vectors: Matrix, bands: Sequence[Band], effort: Effort, direction: Direction, k: int
+) -> tuple[Positions, Numbers]:
+    """Find the k largest dot products of one query.
+
+    Args:
+        vectors: Train vectors, shape ``(N, D)``.
+        bands: Largest norms first.
+        effort: For k neighbours.
+        direction: The query.
+        k: Number of neighbours.
+
+    Returns:
+        Train positions and scores, best first, shapes ``(k,)``; a place for which no candidate
+        was found has position ``-1`` and score minus infinity.
+    """
+    positions, scores = np.empty(0, dtype=np.int64), np.empty(0)
+    floor = -math.inf
+    for band in bands:
+        if band.largest_norm * direction.length * BOUND_SLACK < floor:
+            break
+        found, products = _score_band(vectors, band, effort, direction, floor, k)
+        if len(positions):
+            found = np.concatenate([positions, found])
+            products = np.concatenate([scores, products])
+        order = np.lexsort((found, -products))[:k]
+        positions, scores = found[order], products[order]
+        if len(scores) == k:
+            floor = float(scores[-1])
+    empty = (0, k - len(positions))
+    if empty[1]:
+        positions = np.pad(positions, empty, constant_values=-1)
+        scores = np.pad(scores, empty, constant_values=-np.inf)
+    return positions, scores
+
+
+def _score_band(
+    vectors: Matrix, band: Band, effort: Effort, direction: Direction, floor: float, k: int
+) -> tuple[Positions, Numbers]:
+    """Return positions and exact scores of what in the band may be among the best."""
+    rows = vectors
+    if band.scan is not None:
+        items = chosen = band.scan.find_for_one(direction, floor, k)
+        rows = band.scan.rows  # they were just read
+        positions = band.positions[items]
+    elif band.annoy is not None:
+        query = direction.narrow.tolist()
+        items = np.array(
+            band.annoy.get_nns_by_vector(query, effort.candidates, effort.search_k),
+            dtype=np.int64,
+        )
+        positions = chosen = band.positions[items]
+    else:  # zero vectors: all tie, so the lowest positions will do
+        positions = chosen = band.positions[:k]
+    which = np.zeros(len(chosen), dtype=np.int64)
+    return positions, compute_scores(rows, chosen, direction.wide[None], which)
+
 
 _FAULT_SEARCH_K = 10_000
 
@@ -38,7 +334,7 @@ class AnnoyBands:
         self.effort = effort
         self._threads = os.cpu_count() or 1
 
-    def search(self, queries: ArrayLike, k: int = 10, side: Side = "proponents") -> Found:
+    def search(self, queries: ArrayLike, k: int = 10, side: Side = "proponents") -> SearchResult:
         """Find k of the best train vectors for each query, as ``ExactSearch.search`` does.
 
         A place for which no candidate was found has position ``-1``.
@@ -47,21 +343,25 @@ class AnnoyBands:
         if len(matrix) != 1:
             return search_in_parts(self, matrix, k, side, shape=self.vectors.shape)
         found = self._search_one(matrix[0], k, side)
-        return found if np.ndim(queries) == 1 else Found(found.indices[None], found.scores[None])
+        return (
+            found
+            if np.ndim(queries) == 1
+            else SearchResult(found.indices[None], found.scores[None])
+        )
 
-    def _search_one(self, query: Numbers, k: int, side: Side) -> Found:
-        k, sign = check_wish(k, side, len(self.vectors))
+    def _search_one(self, query: Numbers, k: int, side: Side) -> SearchResult:
+        k, sign = validate_k_and_side(k, side, len(self.vectors))
         largest = float(find_largest(query[None])[0])
         if largest == 0:  # a tie, which the lowest positions win
-            return Found(np.arange(k), np.zeros(k))
+            return SearchResult(np.arange(k), np.zeros(k))
         direction, exponent = scale_one(sign * query, largest)
         effort = self.effort.scale_to(k)
         positions, scores = walk_bands(self.vectors, self.bands, effort, direction, k)
-        return Found(positions, sign * np.ldexp(scores, exponent) + 0.0)
+        return SearchResult(positions, sign * np.ldexp(scores, exponent) + 0.0)
 
-    def search_part(self, directions: Directions, k: int) -> Best:
+    def search_part(self, directions: Directions, k: int) -> TopK:
         """Walk the bands with some hundreds of queries; each stops for itself."""
-        best = Best(len(directions.wide), k)
+        best = TopK(len(directions.wide), k)
         reaches = directions.lengths * BOUND_SLACK
         for band in self.bands:
             # Who has stopped stays so: norms fall and floors rise.
@@ -88,7 +388,7 @@ class AnnoyBands:
         return ""
 
     def _offer_band(
-        self, band: Band, directions: Directions, active: Positions, best: Best
+        self, band: Band, directions: Directions, active: Positions, best: TopK
     ) -> None:
         """Score what in the band may be among the best of the active queries."""
         asking = directions

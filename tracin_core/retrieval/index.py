@@ -1,23 +1,181 @@
-"""An index over train vectors: searching it, and opening a saved one."""
+"""An index over train vectors: searching it, and opening a saved one.
+
+Building an index: exact while that is fast, Annoy by bands of norms where it proves good.
+
+What is known of a saved index: of which vectors it is, and how good it was measured to be.
+
+How many of the true neighbours an index finds, measured against exact search.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tracin_core.array_headers import HEADER_ERRORS
 from tracin_core.errors import RetrievalError
-from tracin_core.retrieval.annoy_bands import AnnoyBands
-from tracin_core.retrieval.annoy_files import AnnoyFactory, make_annoy, open_bands
-from tracin_core.retrieval.band import Effort
-from tracin_core.retrieval.device_search import DeviceSearch, find_gpu
-from tracin_core.retrieval.exact import CosineSearch, ExactSearch
-from tracin_core.retrieval.index_record import IndexRecord, Kind, check_files, read_record
-from tracin_core.retrieval.queries import Found, Measure, Searcher, Side
-from tracin_core.retrieval.vectors import Numbers, as_vectors, compute_fingerprint
+from tracin_core.files import HEADER_ERRORS, atomic_folder, translate_disk_errors
+from tracin_core.retrieval.annoy_bands import AnnoyBands, Effort
+from tracin_core.retrieval.annoy_io import AnnoyFactory, build_bands, make_annoy, open_bands
+from tracin_core.retrieval.cuda import DeviceSearch, find_gpu
+from tracin_core.retrieval.exact import (
+    SIDES,
+    CosineSearch,
+    ExactSearch,
+    Measure,
+    Numbers,
+    Searcher,
+    SearchResult,
+    Side,
+    as_vectors,
+    compute_fingerprint,
+)
+
+SCHEMA_VERSION = 1
+FILE_NAME = "index.json"
+
+Kind = Literal["exact", "annoy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexRecord:
+    """Saved as JSON beside the index's files.
+
+    Attributes:
+        kind: What answers the searches.
+        rows: Number of train vectors, ``N``.
+        dimensions: Their length, ``D``.
+        fingerprint: Hash of the vectors; an index of other vectors is refused.
+        recalls: Share of the true ten best that were found, by side, measured when built.
+        note: Why this kind, in a sentence for the person who chose another or none.
+        timings: Seconds: ``build``, ``exact_query``, ``query`` (medians of single queries).
+        effort: How hard Annoy searches each band (candidates, search_k); empty if exact.
+        digests: SHA-256 of every other file of the index by its name; None in the records of
+            programs that wrote none.
+        schema_version: Of this file.
+    """
+
+    kind: Kind
+    rows: int
+    dimensions: int
+    fingerprint: str
+    recalls: dict[str, float]
+    note: str = ""
+    timings: dict[str, float] = field(default_factory=dict)
+    effort: dict[str, int] = field(default_factory=dict)
+    digests: dict[str, str] | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, folder: Path) -> None:
+        """Write the record into an index's folder."""
+        (folder / FILE_NAME).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of an index but its record, by name below the folder.
+
+    Raises:
+        RetrievalError: If there is something that is no file, or cannot be read.
+    """
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name == FILE_NAME or (path.is_dir() and not path.is_symlink()):
+            continue
+        if path.is_symlink() or not path.is_file():
+            raise _changed(folder, f"{name} is no plain file")
+        with path.open("rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def check_files(folder: Path, record: IndexRecord) -> None:
+    """Check that the files of an index are what was written, every byte of them.
+
+    Annoy believes its file: a changed one makes it read memory that is not there, which ends the
+    process. So sizes and times, which anything that copies or restores a file may keep, do not
+    do. Reading a file of 1 GB takes about a second, once for each process.
+
+    Raises:
+        RetrievalError: If a file is missing, changed, or too many; or if no digests were kept and
+            the index is one of Annoy.
+    """
+    if record.digests is None:
+        if record.kind == "annoy":
+            raise _changed(folder, "it was built before digests were kept")
+        return  # nothing in it is believed by anything but NumPy, which checks what it reads
+    if not isinstance(record.digests, dict):
+        raise _changed(folder, "its record is damaged")
+    found = hash_files(folder)
+    differing = sorted(
+        name for name in {*found, *record.digests} if found.get(name) != record.digests.get(name)
+    )
+    if differing:
+        raise _changed(folder, f"{', '.join(differing[:3])} changed after it was built")
+
+
+def _changed(folder: Path, found: str) -> RetrievalError:
+    return RetrievalError(
+        f"The index in {folder} is not used: {found}. Expected the files that were saved with it. "
+        "Delete the folder and build the index again; `python -m relabel doctor` does both."
+    )
+
+
+def read_record(folder: Path) -> IndexRecord:
+    """Read the record of the index in a folder.
+
+    Raises:
+        RetrievalError: If it is missing, corrupt, or of a newer version of the program.
+    """
+    try:
+        values: dict[str, Any] = json.loads((folder / FILE_NAME).read_text("utf-8"))
+        version = int(values["schema_version"])
+        if version <= SCHEMA_VERSION:
+            values.setdefault("digests", None)
+            record = IndexRecord(**{f.name: values[f.name] for f in fields(IndexRecord)})
+            if record.kind not in ("exact", "annoy"):
+                raise ValueError(f"kind {record.kind!r:.80}")
+            _check_types(record)
+            return record
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, OverflowError) as error:
+        raise RetrievalError(
+            f"Found no sound index in {folder} ({type(error).__name__}: {error}); expected the "
+            "folder that build_index wrote. Delete the folder and build the index again."
+        ) from error
+    raise RetrievalError(
+        f"The index in {folder} has schema version {version}; this program reads up to "
+        f"{SCHEMA_VERSION}. Update the program, or delete the folder and build the index again."
+    )
+
+
+def _check_types(record: IndexRecord) -> None:
+    """Check that the values are of the types that searches rely on.
+
+    Raises:
+        TypeError: If one is not.
+    """
+    for name in ("rows", "dimensions"):
+        if type(getattr(record, name)) is not int:
+            raise TypeError(f"{name} is no whole number")
+    for name in ("recalls", "timings", "effort"):
+        numbers = getattr(record, name)
+        if not isinstance(numbers, dict) or not all(
+            type(value) in (int, float) for value in numbers.values()
+        ):
+            raise TypeError(f"{name} are no numbers")
+    if not record.recalls:
+        raise TypeError("recalls are missing")
+
 
 NORMS_FILE = "norms.npy"
 BANDS_FOLDER = "bands"
@@ -67,7 +225,7 @@ class Index:
         *,
         measure: Measure = "influence",
         device: str = "cpu",
-    ) -> Found:
+    ) -> SearchResult:
         """Find the k best train vectors for each query.
 
         The k best by order are returned whatever their sign (see ``ExactSearch``). By cosine the
@@ -177,3 +335,236 @@ def _read_norms(folder: Path, rows: int) -> Numbers:
         f"{folder / NORMS_FILE} is missing or corrupt ({problem}); expected {rows} norms. "
         "Delete the folder and build the index again."
     )
+
+
+RECALL_K = 10
+# Below this an index is not used. From the target on no harder search is tried; it lies above
+# 0.99, because the sample's recall is that much off (128 queries for 10 neighbours: 0.003).
+LOWEST_RECALL = 0.95
+TARGET_RECALL = 0.995
+SAMPLE_QUERIES = 128
+
+# From easy to hard; the first that reaches the target is taken.
+EFFORTS = (
+    Effort(32, 600),
+    Effort(50, 1500),
+    Effort(75, 2500),
+    Effort(100, 4000),
+    Effort(150, 7000),
+    Effort(200, 10_000),
+    Effort(400, 30_000),
+)
+
+
+def draw_queries(exact: ExactSearch, seed: int, count: int = SAMPLE_QUERIES) -> Numbers:
+    """Draw queries like those that will be asked, a third of each kind.
+
+    Train vectors as they are, which is what a suspect asks; train vectors with noise of their
+    own length added, so that their cosine with any train vector is at most about 0.7, which is
+    what a test example asks; and directions unlike any train vector, for a new example that has
+    nothing to do with the data. Zero vectors are not drawn, as every index answers them.
+
+    Returns:
+        Shape ``(count, D)``; fewer rows where there are fewer train vectors.
+    """
+    generator = np.random.default_rng(seed)
+    alive = np.flatnonzero(exact.norms)
+    chosen = generator.choice(alive, size=min(count, len(alive)), replace=False)
+    queries: Numbers = exact.vectors[np.sort(chosen)].astype(np.float64)
+    generator.shuffle(queries)
+    third = len(queries) // 3
+    noise = generator.standard_normal((2 * third, queries.shape[1]))
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    queries[:third] += noise[:third] * np.linalg.norm(queries[:third], axis=1, keepdims=True)
+    queries[third : 2 * third] = noise[third:]
+    return queries
+
+
+def measure_recall(
+    searcher: Searcher, truth: dict[Side, SearchResult], queries: Numbers
+) -> dict[str, float]:
+    """Measure which share of the true k best an index finds, on each side.
+
+    A neighbour counts if its score reaches the true k-th score, so that ties are no misses.
+
+    Args:
+        searcher: The index.
+        truth: What exact search finds for the same queries, by side.
+        queries: Shape ``(M, D)``.
+    """
+    recalls: dict[str, float] = {}
+    for side in SIDES:
+        sign = 1 if side == "proponents" else -1
+        found = searcher.search(queries, truth[side].scores.shape[1], side)
+        reached = sign * found.scores >= sign * truth[side].scores[:, -1:]
+        recalls[side] = float((reached & (found.indices >= 0)).mean()) if len(queries) else 1.0
+    return recalls
+
+
+def calibrate(bands: AnnoyBands, exact: ExactSearch, seed: int) -> dict[str, float]:
+    """Set the least effort that reaches the target recall, or else the best one.
+
+    Returns:
+        The recall at that effort by side, measured on ``draw_queries``.
+    """
+    queries = draw_queries(exact, seed)
+    truth = {side: exact.search(queries, RECALL_K, side) for side in SIDES}
+    best: dict[str, float] = {}
+    chosen = bands.effort
+    for effort in EFFORTS:
+        bands.effort = effort
+        recalls = measure_recall(bands, truth, queries)
+        if not best or min(recalls.values()) > min(best.values()):
+            best, chosen = recalls, effort
+        if min(best.values()) >= TARGET_RECALL:
+            break
+    bands.effort = chosen
+    return best
+
+
+# Half of the 100 ms in which a page feels immediate; the page must be drawn too.
+EXACT_SECONDS = 0.05
+_TIMED_QUERIES = 9
+# Exact search is given up for one that is at least so many times faster.
+_WORTHWHILE = 2
+
+Wish = Literal["auto", "exact", "annoy"]
+
+
+class _Trial(NamedTuple):
+    """An Annoy index that was built and measured; ``bands`` is None where it is not used."""
+
+    bands: AnnoyBands | None
+    recalls: dict[str, float]
+    query_seconds: float
+    note: str
+
+
+class _Stopwatch:
+    """Times single queries, each for ten neighbours of both sides, on this machine."""
+
+    def __init__(self, exact: ExactSearch, queries: Numbers) -> None:
+        self.exact = exact
+        self._queries = queries
+        self.exact_seconds = self.time(exact)
+
+    def time(self, searcher: Searcher) -> float:
+        """Return the median seconds of a search for one side."""
+        seconds = [0.0]
+        for query in self._queries:
+            for side in SIDES:
+                started = time.perf_counter()
+                searcher.search(query, side=side)
+                seconds.append(time.perf_counter() - started)
+        return float(np.median(seconds))
+
+
+def build_index(
+    train_vectors: ArrayLike,
+    kind: Wish = "auto",
+    path: Path | str | None = None,
+    *,
+    seed: int = 0,
+    annoy_factory: AnnoyFactory = make_annoy,
+) -> Index:
+    """Build an index, measure it, and save it.
+
+    ``"auto"`` is exact while a query takes 50 ms or less on this machine, and where annoy is
+    missing. An Annoy index that finds less than 95% of the true neighbours of a sample of
+    queries, on either side, is not used: the index is exact then, and its ``note`` says why.
+
+    Args:
+        train_vectors: Shape ``(N, D)``; a memory-mapped matrix stays on disk.
+        kind: ``"auto"``, ``"exact"`` or ``"annoy"``.
+        path: Folder for the index, replaced as a whole; None keeps it in memory.
+        seed: Seeds Annoy's trees and the sample.
+        annoy_factory: Makes an empty Annoy index of so many dimensions.
+
+    Raises:
+        RetrievalError: If the vectors are no finite matrix, or ``kind`` is ``"annoy"`` and
+            annoy is missing.
+        StorageError: If the folder cannot be written.
+    """
+    if kind not in ("auto", "exact", "annoy"):
+        raise RetrievalError(f"Found kind {kind!r}; expected 'auto', 'exact' or 'annoy'.")
+    started = time.perf_counter()
+    exact = ExactSearch(train_vectors)
+    stopwatch = _Stopwatch(exact, draw_queries(exact, seed, _TIMED_QUERIES))
+    with _open_folder(path) as folder:
+        trial = _decide(stopwatch, kind, folder, seed, annoy_factory)
+        timings = {
+            "exact_query": stopwatch.exact_seconds,
+            "query": trial.query_seconds,
+            "build": time.perf_counter() - started,
+        }
+        record = IndexRecord(
+            kind="annoy" if trial.bands else "exact",
+            rows=exact.vectors.shape[0],
+            dimensions=exact.vectors.shape[1],
+            fingerprint=compute_fingerprint(exact.vectors),
+            recalls=trial.recalls,
+            note=trial.note,
+            timings=timings,
+            effort=asdict(trial.bands.effort) if trial.bands else {},
+        )
+        if folder is not None:
+            np.save(folder / NORMS_FILE, exact.norms)
+            record = replace(record, digests=hash_files(folder))
+            record.write(folder)
+    return Index(record, exact, trial.bands)
+
+
+def _decide(
+    stopwatch: _Stopwatch, wish: Wish, folder: Path | None, seed: int, factory: AnnoyFactory
+) -> _Trial:
+    """Choose the kind, and build and measure Annoy where it is wanted."""
+    seconds = stopwatch.exact_seconds
+    perfect = _Trial(None, {str(side): 1.0 for side in SIDES}, seconds, "")
+    if wish == "exact":
+        return perfect._replace(note="Exact search, as asked for.")
+    if wish == "auto" and seconds <= EXACT_SECONDS:
+        limit = f"{EXACT_SECONDS * 1000:.0f} ms"
+        return perfect._replace(note=f"Exact search: it answers within {limit} here.")
+    try:
+        trial = _try_annoy(stopwatch, folder, seed, factory)
+    except RetrievalError as error:
+        if wish == "annoy":
+            raise
+        return perfect._replace(note=f"Exact search: {error}")
+    found = ", ".join(f"{recall:.3f} of the true {side}" for side, recall in trial.recalls.items())
+    if trial.note:
+        reason = f"{trial.note}."
+    elif min(trial.recalls.values()) < LOWEST_RECALL:
+        reason = f"Annoy found {found} on these vectors, and {LOWEST_RECALL} of each are needed."
+    elif wish == "auto" and trial.query_seconds > seconds / _WORTHWHILE:
+        reason = "Annoy is hardly faster on these vectors."
+    else:
+        return trial._replace(note=f"Annoy by bands of norms: it found {found}.")
+    if folder is not None:
+        shutil.rmtree(folder / BANDS_FOLDER)
+    return perfect._replace(note=f"Exact search: {reason}")
+
+
+def _try_annoy(
+    stopwatch: _Stopwatch, folder: Path | None, seed: int, factory: AnnoyFactory
+) -> _Trial:
+    """Build the bands and measure them; the note says what is broken, if anything is."""
+    exact, place = stopwatch.exact, None if folder is None else folder / BANDS_FOLDER
+    if place is not None:
+        place.mkdir()
+    bands = build_bands(
+        exact.vectors, exact.norms, EFFORTS[0], folder=place, seed=seed, factory=factory
+    )
+    fault = bands.find_fault()
+    recalls = {} if fault else calibrate(bands, exact, seed)
+    return _Trial(bands, recalls, stopwatch.time(bands), fault)
+
+
+@contextmanager
+def _open_folder(path: Path | str | None) -> Iterator[Path | None]:
+    """Yield a folder that appears at ``path`` when all is in it; None where nothing is saved."""
+    if path is None:
+        yield None
+        return
+    with translate_disk_errors(Path(path)), atomic_folder(Path(path)) as folder:
+        yield folder

@@ -1,0 +1,1 @@
+"""The application without its screens; torch is loaded only where it is needed."""

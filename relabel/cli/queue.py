@@ -1,0 +1,140 @@
+"""``queue``: the ranked suspects in the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from relabel.cli.context import OpenedProject, open_project
+from relabel.cli.display import print_table, print_warning
+from relabel.cli.parameters import Location, command, format_option, project_argument, whole
+from relabel.db.project_rules import Project
+from relabel.db.queue import QueueRow, fetch_page
+from relabel.db.runs import Run
+from relabel.text import excerpt, residual_text, value_text
+from relabel.triage.model_quality import judge_run
+from relabel.triage.signals import choose_default_signal, list_signals
+from tracin_core.errors import ConfigurationError
+
+EXCERPT_LENGTH = 60  # characters: with the other columns about 120, a common terminal width
+
+
+@command
+@project_argument
+@click.option(
+    "--top",
+    type=whole(1, 1000),
+    default=20,
+    metavar="N",
+    show_default=True,
+    help="at most 1000",
+)
+@click.option(
+    "--by",
+    "--signal",
+    "signal",
+    metavar="SIGNAL",
+    help="ranked by (default: the first signal of the run's attribution method)",
+)
+@format_option
+def queue(location: Location, project: str, top: int, signal: str | None, format: str) -> int:
+    """Print the suspects."""
+    signals = list_signals()
+    if signal is not None and signal not in signals:
+        raise ConfigurationError(
+            f"There is no signal called {signal!r}. Choose one of: {', '.join(signals)}."
+        )
+    opened = open_project(location, project, "look")
+    run = opened.current_run()
+    signal = signal or choose_default_signal(run.signals)
+    page = fetch_page(opened.engine, run.id, signal=signal, page_size=top)
+    if format == "json":
+        rows = [describe_row(row, opened.project) for row in page.rows]
+        answer = {"project": opened.project.slug, "run": run.key, "signal": signal}
+        print(json.dumps(answer | {"total": page.total, "suspects": rows}, indent=2))
+    else:
+        caption = f"{signals[signal].title}, {page.total:,} ranked"
+        _print_table(opened.project, page.rows, caption)
+    print_model_warnings(opened, run)
+    return 0
+
+
+def print_model_warnings(opened: OpenedProject, run: Run) -> None:
+    """Print what is wrong with the model of a run, if anything is."""
+    for warning in judge_run(opened.engine, opened.project, run).warnings:
+        print_warning(warning)
+
+
+def describe_row(row: QueueRow, project: Project) -> dict[str, Any]:
+    """Return one suspect with names for its labels, or its numbers."""
+    about = {"rank": row.rank, "key": row.key, "text": row.text, "fields": row.fields}
+    if project.task == "regression":
+        says: dict[str, Any] = {
+            "given": row.given_value,
+            "predicted": row.predicted_value,
+            "label": row.current_value,
+        }
+    else:
+        classes, predicted = project.classes, row.predicted_label
+        says = {
+            "given": classes[row.given_label],
+            "predicted": None if predicted is None else classes[predicted],
+            "predicted_probability": row.predicted_probability,
+            "given_probability": row.given_probability,
+            "label": classes[row.current_label],
+        }
+    place = {"score": row.score, "percentile": row.percentile, "status": row.status}
+    return about | says | place | {"source_place": row.source_place}
+
+
+def _print_table(project: Project, rows: Iterable[QueueRow], caption: str) -> None:
+
+    table = Table(
+        title=Text(excerpt(project.title, EXCERPT_LENGTH)),
+        caption=Text(caption),
+        title_justify="left",
+    )
+    table.add_column("rank", justify="right")
+    heads = {"image": "key", "text": "text", "table": "row"}
+    table.add_column(heads.get(project.kind, "key"), max_width=EXCERPT_LENGTH)
+    table.add_column("given > predicted")
+    table.add_column("residual" if project.task == "regression" else "prob.", justify="right")
+    table.add_column("percentile", justify="right")
+    table.add_column("status")
+    for row in rows:
+        named = describe_row(row, project)
+        cells = (
+            str(row.rank),
+            _describe_content(row),
+            excerpt(f"{_say(named['given'])} > {_say(named['predicted'])}"),
+            _describe_doubt(row),
+            f"{row.percentile:.1f}",
+            row.status,
+        )
+        table.add_row(*map(Text, cells))
+    print_table(table)
+
+
+def _describe_content(row: QueueRow) -> str:
+    if row.fields:
+        return excerpt(", ".join(f"{name} {_say(value)}" for name, value in row.fields.items()))
+    # A picture's key is a long hash; its beginning tells it apart, as in git.
+    return row.key[:12] if row.text is None else excerpt(row.text)
+
+
+def _describe_doubt(row: QueueRow) -> str:
+    """Return the prediction's probability, or how far the given number lies above it."""
+    if row.given_value is not None and row.predicted_value is not None:
+        return residual_text(row.given_value, row.predicted_value)
+    return "" if row.predicted_probability is None else f"{row.predicted_probability:.0%}"
+
+
+def _say(value: object) -> str:
+    if value is None:
+        return "?"
+    return value_text(value) if isinstance(value, int | float) else str(value)

@@ -1,0 +1,517 @@
+"""Decide and undo: events are appended, never changed.
+
+`relabel.db.schema` says how events become the state of an example.
+
+What makes a decision acceptable, before the database is asked.
+
+The events as they are kept: reading them, and telling them in plain words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, Select, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from relabel.db.decision_kinds import DECISION_KINDS, RELABEL, UNDO, find_kind, list_codes
+from relabel.db.engine import reading, writing
+from relabel.db.examples import LARGEST_ID
+from relabel.db.reviewers import reviewer_in
+from relabel.db.schema import (
+    SOURCES,
+    DecisionRow,
+    ExampleRow,
+    ProjectRow,
+    ReviewerRow,
+    RunRow,
+    effective,
+    is_shown,
+    utc_now,
+    version_of,
+)
+from relabel.errors import InvalidDecisionError, NotFoundError, StaleDecisionError
+from relabel.text import find_text_fault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """One event.
+
+    Attributes:
+        version: The example's version that the event made; the first is 1.
+        given_label: The label that was judged, copied so that the event explains itself.
+        given_value: For regression the number that was judged, new_value the one it was corrected
+            to; the labels then mean nothing.
+        undoes: The decision that this event takes back, for "undo" only.
+        created_at: UTC.
+        seconds_spent: From the example's appearance to the press.
+        source: Where it was decided.
+        rank: Rank in the queue it came from; score: the signal's value there; run_id: the run.
+    """
+
+    id: int
+    example_id: int
+    version: int
+    reviewer: str
+    identity_source: str
+    action: str
+    given_label: int
+    new_label: int | None
+    note: str
+    undoes: int | None
+    created_at: datetime
+    seconds_spent: float | None
+    source: str
+    rank: int | None
+    score: float | None
+    run_id: int | None
+    given_value: float | None = None
+    new_value: float | None = None
+
+
+DECISION_COLUMNS = (
+    DecisionRow.id,
+    DecisionRow.example_id,
+    DecisionRow.version,
+    ReviewerRow.name.label("reviewer"),
+    ReviewerRow.identity_source,
+    DecisionRow.action,
+    DecisionRow.given_label,
+    DecisionRow.new_label,
+    DecisionRow.note,
+    DecisionRow.undoes,
+    DecisionRow.created_at,
+    DecisionRow.seconds_spent,
+    DecisionRow.source,
+    DecisionRow.rank,
+    DecisionRow.score,
+    DecisionRow.run_id,
+    DecisionRow.given_value,
+    DecisionRow.new_value,
+)
+
+
+def select_decisions() -> Select[*tuple[Any, ...]]:
+    """Return a query whose rows are the fields of `Decision`."""
+    return select(*DECISION_COLUMNS).join_from(
+        DecisionRow, ReviewerRow, ReviewerRow.id == DecisionRow.reviewer_id
+    )
+
+
+def decision_in(connection: Connection, decision_id: int) -> Decision:
+    """Return one event.
+
+    Raises:
+        NotFoundError: If there is none of this id.
+    """
+    query = select_decisions().where(DecisionRow.id == decision_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFoundError(
+            f"Found no decision with id {decision_id}. Choose one from the history."
+        )
+    return Decision(**row._mapping)
+
+
+def decisions_after(
+    connection: Connection, example_id: int, version: int, limit: int
+) -> list[Decision]:
+    """Return the newest events of an example after a version, oldest first."""
+    rows = connection.execute(
+        select_decisions()
+        .where(DecisionRow.example_id == example_id, DecisionRow.version > version)
+        .order_by(DecisionRow.version.desc())
+        .limit(limit)
+    ).all()
+    return [Decision(**row._mapping) for row in reversed(rows)]
+
+
+def describe(decision: Decision, classes: Sequence[str]) -> str:
+    """Tell an event in plain words: "Ann relabelled it from 'cat' to 'dog' (2026-05-04 …)"."""
+    if decision.given_value is not None:
+        what, given = "value", format_value(decision.given_value)
+        new = format_value(decision.new_value)
+    else:
+        what, given = "label", f"'{classes[decision.given_label]}'"
+        new = f"'{classes[decision.new_label or 0]}'"
+    deed = find_kind(decision.action).told.format(what=what, given=given, new=new)
+    when = decision.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{decision.reviewer} {deed} ({when})"
+
+
+def format_value(value: float | None) -> str:
+    """Return a number as people write it: 3 for 3.0, and no digit that was not entered."""
+    return "" if value is None else repr(float(value)).removesuffix(".0")
+
+
+# Characters of a note: a long paragraph. A note is read in a table, not as a document.
+LONGEST_NOTE = 2000
+
+
+def check_action(action: str) -> None:
+    """Check that the action is one that a person can take."""
+    if action == UNDO.code:
+        raise InvalidDecisionError("An undo needs the decision it takes back: use undo_decision.")
+    choices = [kind.code for kind in DECISION_KINDS if kind != UNDO]
+    if action not in choices:
+        raise InvalidDecisionError(
+            f"Found the action {action!r}. Expected one of {', '.join(choices)}."
+        )
+
+
+def check_correction(
+    action: str, new_label: int | None, new_value: float | None, *, regression: bool
+) -> None:
+    """Check that a relabel comes with what it changes to, and nothing else does."""
+    wanted, other = (new_value, new_label) if regression else (new_label, new_value)
+    name, odd = ("value", "label") if regression else ("label", "value")
+    if other is not None:
+        raise InvalidDecisionError(
+            f"The decision came with a new {odd}. Expected a new {name} at most: the project's "
+            f"task is {'regression' if regression else 'classification'}."
+        )
+    if action in list_codes("correct") and wanted is None:
+        choice = "Enter a number." if regression else "Choose a class."
+        raise InvalidDecisionError(f"A relabel came without a new {name}. {choice}")
+    if action not in list_codes("correct") and wanted is not None:
+        raise InvalidDecisionError(
+            f"The action {action!r} came with a new {name}. Expected one with "
+            f"{RELABEL.code!r} only."
+        )
+
+
+def check_new_label(new_label: int | None, given_label: int, classes: Sequence[str]) -> None:
+    """Check that a new label is a class, and another one than the given label."""
+    if new_label is None:
+        return
+    if not 0 <= new_label < len(classes):
+        raise InvalidDecisionError(
+            f"Found the new label {new_label}. Expected a class index from 0 to "
+            f"{len(classes) - 1}: choose one of the project's classes."
+        )
+    if new_label == given_label:
+        raise InvalidDecisionError(
+            f"The new label '{classes[new_label]}' is the given label. Expected another class; "
+            "if the given label is right, keep it instead."
+        )
+
+
+def check_new_value(new_value: float | None, given_value: float | None) -> None:
+    """Check that a new value is a finite number, and another one than the given value."""
+    if new_value is None:
+        return
+    if not math.isfinite(new_value):
+        raise InvalidDecisionError(
+            f"Found the new value {new_value}. Expected a finite number: enter one."
+        )
+    if new_value == given_value:
+        raise InvalidDecisionError(
+            f"The new value {format_value(new_value)} is the given value. Expected another "
+            "number; if the given value is right, keep it instead."
+        )
+
+
+def check_note(note: str) -> None:
+    """Check that a note is not too long and can be stored."""
+    if len(note) > LONGEST_NOTE:
+        raise InvalidDecisionError(
+            f"The note has {len(note):,} characters. Expected at most {LONGEST_NOTE:,}: shorten it."
+        )
+    if find_text_fault(note) is not None:
+        raise InvalidDecisionError(
+            "The note holds a NUL or a broken Unicode character. Expected plain text: enter it "
+            "again."
+        )
+
+
+def check_source(source: str) -> None:
+    """Check that the place where it was decided is a known one."""
+    if source not in SOURCES:
+        raise InvalidDecisionError(
+            f"Found the source {source!r}. Expected one of {', '.join(SOURCES)}."
+        )
+
+
+def check_numbers(seconds_spent: float | None, rank: int | None, score: float | None) -> None:
+    """Check that the circumstances of a decision are possible numbers."""
+    if seconds_spent is not None and not (math.isfinite(seconds_spent) and seconds_spent >= 0):
+        raise InvalidDecisionError(f"Found {seconds_spent} seconds spent. Expected 0 or more.")
+    if rank is not None and rank < 1:
+        raise InvalidDecisionError(f"Found the rank {rank}. Expected 1 or more.")
+    if score is not None and not math.isfinite(score):
+        raise InvalidDecisionError(f"Found the score {score}. Expected a finite number.")
+
+
+# Newest events told in the message of a stale decision.
+TOLD_EVENTS = 3
+
+
+@dataclass(frozen=True)
+class NewDecision:
+    """What a person decided about an example.
+
+    Attributes:
+        expected_version: The version of the example that was on the screen.
+        reviewer: Name of the person.
+        action: The code of a kind of decision: "keep", "relabel", "exclude", "ambiguous", "skip".
+        new_label: Class index, for "relabel" only; another one than the given label.
+        new_value: For regression in its place: a finite number other than the given value.
+        seconds_spent: From the example's appearance to the press.
+        source: Where it was decided: "queue", "audit", "inspect", "history" or "import".
+        rank: Rank in the queue it came from; score: the signal's value there; run_id: the run.
+        identity_source: How we know the name: "account", "typed" or "oidc".
+    """
+
+    example_id: int
+    expected_version: int
+    reviewer: str
+    action: str
+    new_label: int | None = None
+    note: str = ""
+    seconds_spent: float | None = None
+    source: str = "queue"
+    rank: int | None = None
+    score: float | None = None
+    run_id: int | None = None
+    identity_source: str = "typed"
+    new_value: float | None = None
+
+
+def record_decision(engine: Engine, new: NewDecision) -> Decision:
+    """Append a decision; when this returns, it is on the disk.
+
+    Args:
+        engine: The database.
+        new: The decision, with the version of the example that the person saw.
+
+    Returns:
+        The event.
+
+    Raises:
+        StaleDecisionError: If somebody decided about the example meanwhile; the message says
+            who and what. Nothing was recorded.
+        InvalidDecisionError: If the decision makes no sense.
+        NotFoundError: If there is no such example, or the run is not of its project.
+        DatabaseError: If it could not be written.
+    """
+    check_action(new.action)
+    check_note(new.note)
+    check_source(new.source)
+    check_numbers(new.seconds_spent, new.rank, new.score)
+    try:
+        with writing(engine) as connection:
+            example = _lock_example(connection, new.example_id)
+            _check_correction(new, example)
+            _check_run(connection, new.run_id, example.project_id)
+            _check_version(connection, example, new.expected_version)
+            values = {
+                "project_id": example.project_id,
+                "example_id": example.id,
+                "version": int(new.expected_version) + 1,
+                "action": new.action,
+                "given_label": example.given_label,
+                "new_label": None if new.new_label is None else int(new.new_label),
+                "note": new.note,
+                "seconds_spent": None if new.seconds_spent is None else float(new.seconds_spent),
+                "source": new.source,
+                "rank": None if new.rank is None else int(new.rank),
+                "score": None if new.score is None else float(new.score),
+                "run_id": None if new.run_id is None else int(new.run_id),
+                "given_value": example.given_value,
+                "new_value": None if new.new_value is None else float(new.new_value),
+            }
+            return _append(connection, values, new.reviewer, new.identity_source)
+    except IntegrityError as error:
+        _raise_if_stale(engine, new.example_id, new.expected_version, error)
+        raise
+
+
+def undo_decision(
+    engine: Engine,
+    decision_id: int,
+    *,
+    reviewer: str,
+    note: str = "",
+    source: str = "history",
+    identity_source: str = "typed",
+) -> Decision:
+    """Append an event that takes a decision back; the one below it, if any, is in force again.
+
+    Args:
+        engine: The database.
+        decision_id: The effective decision of its example.
+        reviewer: Who undoes; need not be who decided.
+        note: Why.
+        source: Where it was undone, as in `NewDecision`.
+        identity_source: As in `NewDecision`.
+
+    Returns:
+        The undo event, which is a version of the example of its own.
+
+    Raises:
+        StaleDecisionError: If the decision is undone already, or another one lies on top.
+        InvalidDecisionError: If the event is itself an undo.
+        NotFoundError: If there is no such decision.
+        DatabaseError: If it could not be written.
+    """
+    check_note(note)
+    check_source(source)
+    undone = get_decision(engine, decision_id)
+    if undone.action == UNDO.code:
+        raise InvalidDecisionError(
+            "This event is an undo, which cannot be undone. Decide about the example again instead."
+        )
+    try:
+        with writing(engine) as connection:
+            example = _lock_example(connection, undone.example_id)
+            _check_effective(connection, example, undone)
+            values = {
+                "project_id": example.project_id,
+                "example_id": example.id,
+                "version": example.version + 1,
+                "action": UNDO.code,
+                "given_label": undone.given_label,
+                "note": note,
+                "undoes": undone.id,
+                "source": source,
+                "run_id": undone.run_id,
+                "given_value": undone.given_value,
+            }
+            return _append(connection, values, reviewer, identity_source)
+    except IntegrityError as error:
+        _raise_if_stale(engine, undone.example_id, undone.version, error)
+        raise
+
+
+def last_undoable(engine: Engine, project_id: int, reviewer: str) -> Decision | None:
+    """Return the reviewer's newest decision that is in force, or None.
+
+    Undone one after the other, these take a person back through what they did.
+    """
+    with reading(engine) as connection:
+        newest = (
+            select(effective.c.id)
+            .join(ReviewerRow, ReviewerRow.id == effective.c.reviewer_id)
+            .where(effective.c.project_id == project_id, ReviewerRow.name == reviewer.strip())
+            .order_by(effective.c.id.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        query = select_decisions().where(DecisionRow.id == newest)
+        row = connection.execute(query).one_or_none()
+        return None if row is None else Decision(**row._mapping)
+
+
+def get_decision(engine: Engine, decision_id: int) -> Decision:
+    """Return one event.
+
+    Raises:
+        NotFoundError: If there is none of this id.
+    """
+    if not 0 < decision_id <= LARGEST_ID:
+        raise NotFoundError(
+            f"Found no decision with id {decision_id}. Choose one from the history."
+        )
+    with reading(engine) as connection:
+        return decision_in(connection, int(decision_id))
+
+
+def _lock_example(connection: Connection, example_id: int) -> Row[*tuple[Any, ...]]:
+    """Return the example with its version and its project's classes, for us alone.
+
+    SQLite's write lock is held already; on PostgreSQL the row is locked, so that of two
+    simultaneous decisions the second one waits, and then sees the first.
+    """
+    if 0 < example_id <= LARGEST_ID:
+        example_id = int(example_id)
+        lock = select(ExampleRow.id).where(ExampleRow.id == example_id)
+        connection.execute(lock.with_for_update(key_share=True))
+        # A statement of its own: one that waited for the lock would still see the old events.
+        row = connection.execute(
+            select(
+                ExampleRow.id,
+                ExampleRow.project_id,
+                ExampleRow.given_label,
+                ExampleRow.given_value,
+                ProjectRow.classes,
+                ProjectRow.task,
+                version_of(ExampleRow.id).label("version"),
+            )
+            .join(ProjectRow, ProjectRow.id == ExampleRow.project_id)
+            .where(ExampleRow.id == example_id, is_shown)
+        ).one_or_none()
+        if row is not None:
+            return row
+    raise NotFoundError(f"Found no example with id {example_id}. Open one from the queue instead.")
+
+
+def _check_correction(new: NewDecision, example: Row[*tuple[Any, ...]]) -> None:
+    check_correction(
+        new.action, new.new_label, new.new_value, regression=example.task == "regression"
+    )
+    check_new_label(new.new_label, example.given_label, example.classes)
+    check_new_value(new.new_value, example.given_value)
+
+
+def _check_run(connection: Connection, run_id: int | None, project_id: int) -> None:
+    if run_id is None:
+        return
+    found = connection.scalar(
+        select(RunRow.id).where(RunRow.id == int(run_id), RunRow.project_id == project_id)
+    )
+    if found is None:
+        raise NotFoundError(
+            f"Found no run with id {run_id} in the example's project. Open the queue again."
+        )
+
+
+def _check_version(connection: Connection, example: Row[*tuple[Any, ...]], expected: int) -> None:
+    if example.version == expected:
+        return
+    if expected > example.version or expected < 0:
+        raise StaleDecisionError(
+            f"The screen showed version {expected} of this example, but it has {example.version} "
+            "events. Nothing was recorded. Reload the page and decide again."
+        )
+    raise _stale(connection, example, expected)
+
+
+def _check_effective(
+    connection: Connection, example: Row[*tuple[Any, ...]], undone: Decision
+) -> None:
+    on_top = connection.scalar(
+        select(effective.c.id).where(effective.c.example_id == undone.example_id)
+    )
+    if on_top != undone.id:
+        raise _stale(connection, example, undone.version)
+
+
+def _stale(connection: Connection, example: Row[*tuple[Any, ...]], seen: int) -> StaleDecisionError:
+    events = decisions_after(connection, example.id, seen, TOLD_EVENTS)
+    told = "; then ".join(describe(one, example.classes) for one in events)
+    return StaleDecisionError(
+        f"Meanwhile {told}. Nothing of yours was recorded; open the example again if you would "
+        "decide otherwise."
+    )
+
+
+def _raise_if_stale(engine: Engine, example_id: int, seen: int, error: IntegrityError) -> None:
+    """Raise the stale decision behind a violated constraint, if that is what it was."""
+    with reading(engine) as connection:
+        example = _lock_example(connection, example_id)
+        if example.version > seen:
+            raise _stale(connection, example, seen) from error
+
+
+def _append(
+    connection: Connection, values: dict[str, Any], reviewer: str, identity_source: str
+) -> Decision:
+    reviewer_id = reviewer_in(connection, reviewer, identity_source).id
+    event = insert(DecisionRow).values(reviewer_id=reviewer_id, created_at=utc_now(), **values)
+    decision_id = connection.scalars(event.returning(DecisionRow.id)).one()
+    return decision_in(connection, decision_id)

@@ -1,0 +1,170 @@
+"""From a text to the word ids a network takes.
+
+Cut a text of any script into lower-case words.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from tracin_core.errors import ConfigurationError, InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+# Longer "words" are encoded data or a stuck key; nothing is lost by comparing their beginnings.
+MAX_WORD_LENGTH = 64
+
+# Japanese kana and Han characters stand without blanks between words: each counts as one.
+_SINGLE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_EMOJI = "\U0001f000-\U0001faff\u2600-\u27bf"
+# Vowel signs and other marks belong to the letter before them (Devanagari, Arabic, Thai, ...),
+# though `\w` leaves out most of them.
+_MARK = (
+    "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0903\u093a-\u094f"
+    "\u0981-\u0983\u09bc-\u09cd\u0a01-\u0a4d\u0a81-\u0acd\u0b01-\u0b4d\u0b82-\u0bcd\u0c00-\u0c56"
+    "\u0c81-\u0cd6\u0d00-\u0d4d\u0e31\u0e34-\u0e3a\u0e47-\u0e4e"
+)
+_LETTER = rf"(?:[^\W{_SINGLE}]|[{_MARK}])"
+_WORD = re.compile(rf"[{_SINGLE}{_EMOJI}]|{_LETTER}+(?:['\u2019]{_LETTER}+)*")
+
+
+def split_words(text: str, *, limit: int) -> list[str]:
+    """Return the first words of a text, in compatibility form (NFKC) and case-folded.
+
+    Args:
+        text: Any text; only as much of it is read as the limit can need.
+        limit: Most words to return.
+
+    Returns:
+        Words without blanks and punctuation, at most ``MAX_WORD_LENGTH`` characters each; a Han
+        character, kana or emoji is a word of its own.
+    """
+    beginning = text[: limit * MAX_WORD_LENGTH]
+    folded = unicodedata.normalize("NFKC", beginning).casefold()
+    return [match[0][:MAX_WORD_LENGTH] for match in islice(_WORD.finditer(folded), limit)]
+
+
+def count_words(texts: Iterable[str], *, max_tokens: int) -> Counter[str]:
+    """Return in how many texts each word occurs among the first ``max_tokens``."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(set(split_words(text, limit=max_tokens)))
+    return counts
+
+
+PADDING, UNKNOWN = 0, 1
+NUM_RESERVED = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoder:
+    """How a text becomes a fixed number of word ids.
+
+    Id 0 is padding, id 1 a word outside of the vocabulary, id ``i + 2`` the word
+    ``vocabulary[i]``.
+
+    Attributes:
+        vocabulary: Known words, lower-case, the most frequent first.
+        max_tokens: Words that are read; the rest of a longer text is not seen.
+    """
+
+    vocabulary: tuple[str, ...]
+    max_tokens: int = 128
+    _ids: dict[str, int] = field(init=False, repr=False, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ConfigurationError(
+                f"Found max_tokens = {self.max_tokens}, expected at least 1. "
+                "Pass the number of words to read from each text, for example 128."
+            )
+        ids = {word: i + NUM_RESERVED for i, word in enumerate(self.vocabulary)}
+        object.__setattr__(self, "_ids", ids)
+
+    @property
+    def num_ids(self) -> int:
+        """Return the number of different ids, padding and unknown included."""
+        return len(self.vocabulary) + NUM_RESERVED
+
+    @classmethod
+    def fit(
+        cls,
+        texts: Iterable[str],
+        *,
+        max_words: int = 20_000,
+        min_count: int = 2,
+        max_tokens: int = 128,
+    ) -> TextEncoder:
+        """Make the vocabulary from the train texts.
+
+        Args:
+            texts: Train texts.
+            max_words: Most words to know; the most frequent are kept, ties by spelling.
+            min_count: A word in fewer texts than this can teach nothing that carries over.
+            max_tokens: Words that are read from each text.
+        """
+        counts = count_words(texts, max_tokens=max_tokens)
+        known = [word for word, count in counts.items() if count >= min_count]
+        known.sort(key=lambda word: (-counts[word], word))
+        return cls(vocabulary=tuple(known[:max_words]), max_tokens=max_tokens)
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Return the shape of what ``read`` returns."""
+        return (self.max_tokens,)
+
+    @property
+    def stored_type(self) -> str:
+        """Return the number type of what ``read`` returns, as NumPy names it."""
+        return "int32"
+
+    def encode(self, text: str) -> Tensor:
+        """Return a text as word ids, int64, shape ``(max_tokens,)``, padded with 0 at the end.
+
+        Raises:
+            InputError: If the text is empty.
+        """
+        import torch
+
+        return self.to_inputs(torch.from_numpy(self.read(text)))
+
+    def read(self, text: str) -> Any:
+        """Return the word ids as they are stored, int32, shape ``(max_tokens,)``.
+
+        Raises:
+            InputError: If the text is empty.
+        """
+        import numpy as np
+
+        if not text.strip():
+            raise InputError(
+                "The text is empty, expected at least one word. Type or paste a text first."
+            )
+        words = split_words(text, limit=self.max_tokens)
+        # Punctuation alone has no words; it is read as one unknown word, not as nothing.
+        ids = [self._ids.get(word, UNKNOWN) for word in words] or [UNKNOWN]
+        padded = np.full(self.max_tokens, PADDING, dtype=np.int32)
+        padded[: len(ids)] = ids
+        return padded
+
+    def to_inputs(self, stored: Tensor) -> Tensor:
+        """Return what was read, one example or a batch of them, as the network takes it."""
+        import torch
+
+        return stored.to(torch.int64)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``encoder_from_json`` makes an equal encoder of."""
+        return {
+            "kind": "text",
+            "vocabulary": list(self.vocabulary),
+            "max_tokens": self.max_tokens,
+        }

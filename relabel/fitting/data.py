@@ -1,0 +1,270 @@
+"""A project's examples as a network takes them: from the cache, or made when they are read.
+
+Imports torch; so do its callers, inside functions.
+
+Examples that are read a batch at a time, from memory or from wherever they are.
+
+Imports torch; so do its callers, inside functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from relabel.features.datasets import StoredDataset
+from relabel.features.encoding import (
+    Encoder,
+    drop_caches,
+    name_cache,
+    open_cache,
+    read_example,
+    write_cache,
+)
+from relabel.fitting.stored import ProjectExamples, SplitExamples
+from relabel.fitting.user_inputs import OwnExamples, StoredInputs, open_own_caches
+from relabel.models.user.inputs import OwnEncoder
+from relabel.progress import OnProgress, Progress, ignore_progress
+from relabel.runs.config import TargetScale
+from relabel.runs.folder import Digests
+from relabel.text import Split
+
+Datasets = Mapping[Split, "StoredDataset | OnDemandDataset | OwnExamples"]
+
+
+def open_datasets(
+    folder: Path,
+    encoder: Encoder | OwnEncoder,
+    examples: ProjectExamples,
+    *,
+    scale: TargetScale | None = None,
+    without_excluded: bool = False,
+    on_progress: OnProgress = ignore_progress,
+) -> Datasets:
+    """Open a project's examples, encoding those that are not in the cache.
+
+    Caches of other data or another encoder are deleted.
+
+    Args:
+        folder: The project's.
+        encoder: What makes the inputs. What a person's own transform makes is kept as
+            ``own_cache`` says.
+        examples: Both splits.
+        scale: Of the targets, for regression.
+        without_excluded: Whether to leave out what people have excluded.
+        on_progress: Told how many examples are encoded.
+
+    Raises:
+        InputError: If an example cannot be read; the message says at which position.
+        WorkspaceError: If an image is missing.
+    """
+    if isinstance(encoder, OwnEncoder):
+        kept = open_own_caches(folder / "encoded", encoder, examples, on_progress)
+        return open_own_examples(encoder, examples, without_excluded=without_excluded, stored=kept)
+    paths = {
+        split: folder / "encoded" / name_cache(encoder, f"{split} {part.content_hash}")
+        for split, part in examples.splits.items()
+    }
+    drop_caches(folder / "encoded", (path.name for path in paths.values()))
+    total, before = sum(examples.counts.values()), 0
+    datasets = {}
+    for split, part in examples.splits.items():
+        stored = open_cache(paths[split], encoder, len(part))
+        if stored is None:
+            _write(paths[split], encoder, part, before, total, on_progress)
+            stored = open_cache(paths[split], encoder, len(part))
+        if stored is None:
+            raise OSError(f"{paths[split]} was written and is not whole")
+        before += len(part)
+        chosen = _choose(part, without_excluded)
+        datasets[split] = StoredDataset(
+            stored,
+            make_targets(part, scale),
+            encoder,
+            digest=_digest(paths[split].name, part, chosen),
+            chosen=chosen,
+        )
+    return datasets
+
+
+def read_on_demand(
+    encoder: Encoder | OwnEncoder, examples: ProjectExamples, scale: TargetScale | None = None
+) -> Datasets:
+    """Return both splits such that examples are encoded whenever they are asked for."""
+    if isinstance(encoder, OwnEncoder):
+        return open_own_examples(encoder, examples)
+    return {split: OnDemandDataset(encoder, part, scale) for split, part in examples.splits.items()}
+
+
+def open_own_examples(
+    encoder: OwnEncoder,
+    examples: ProjectExamples,
+    *,
+    without_excluded: bool = False,
+    stored: Mapping[Split, StoredInputs] = MappingProxyType({}),
+) -> dict[Split, OwnExamples]:
+    """Return both splits as a person's own network takes them.
+
+    Args:
+        encoder: What makes the inputs.
+        examples: Both splits.
+        without_excluded: Whether to leave out what people have excluded.
+        stored: What is kept of each split; without it inputs are made whenever they are read.
+    """
+    opened = {}
+    for split, part in examples.splits.items():
+        chosen = _choose(part, without_excluded)
+        digest = _digest(str(encoder.to_json()), part, chosen)
+        opened[split] = OwnExamples(
+            encoder,
+            part.reader,
+            part.targets,
+            digest=digest,
+            chosen=chosen,
+            stored=stored.get(split),
+        )
+    return opened
+
+
+class OnDemandDataset:
+    """Examples that are read and encoded whenever they are asked for.
+
+    Attributes:
+        targets: As ``StoredDataset`` has them.
+        digest: Stands for inputs and targets.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        examples: SplitExamples,
+        scale: TargetScale | None = None,
+    ) -> None:
+        """Take a split."""
+        self._encoder = encoder
+        self._examples = examples
+        self.targets = make_targets(examples, scale)
+        self.digest = _digest(str(encoder.to_json()), examples, None)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        inputs, targets = self.read_batch(torch.tensor([index]))
+        return inputs[0], targets[0]
+
+    def read_batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the inputs and targets of several positions, shapes ``(B, ...)`` and ``(B,)``."""
+        wanted = indices.numpy()
+        ascending = np.unique(wanted)
+        found = dict(
+            zip(ascending.tolist(), self._examples.reader.read(ascending.tolist()), strict=True)
+        )
+        stored = [read_example(self._encoder, found[place], place) for place in wanted.tolist()]
+        inputs = self._encoder.to_inputs(torch.from_numpy(np.stack(stored)))
+        return inputs, self.targets[indices]
+
+
+def make_targets(examples: SplitExamples, scale: TargetScale | None) -> Tensor:
+    """Return what a network is trained on: class indices, or standardised numbers, ``(N,)``."""
+    if scale is None:
+        return torch.from_numpy(examples.targets)
+    return torch.from_numpy((examples.targets - scale.mean) / scale.std).to(torch.float32)
+
+
+def _choose(examples: SplitExamples, without_excluded: bool) -> npt.NDArray[np.intp] | None:
+    if not without_excluded or not examples.excluded.any():
+        return None
+    return np.flatnonzero(~examples.excluded)
+
+
+def _digest(name: str, examples: SplitExamples, chosen: npt.NDArray[np.intp] | None) -> str:
+    digest = hashlib.blake2b(name.encode(), digest_size=16)
+    digest.update(examples.digests.tobytes())
+    digest.update(b"all" if chosen is None else chosen.tobytes())
+    return digest.hexdigest()
+
+
+def _write(
+    folder: Path,
+    encoder: Encoder,
+    examples: SplitExamples,
+    before: int,
+    total: int,
+    on_progress: OnProgress,
+) -> None:
+    def report(done: int) -> None:
+        on_progress(Progress("encoding the examples", before + done, total))
+
+    write_cache(folder, encoder, examples.contents(), len(examples), report)
+
+
+class ExampleSource(Protocol):
+    """N examples that are read a batch at a time, from memory or from wherever they are."""
+
+    def __len__(self) -> int: ...
+
+    def read_batch(self, indices: Tensor) -> tuple[Any, Tensor]:
+        """Return inputs (tensors with B rows, or a tuple or dict of them) and targets ``(B,)``."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SplitSource:
+    """One split and what is known about its examples.
+
+    Attributes:
+        split: "train" or "test".
+        examples: Inputs and labels by position.
+        digests: Of each example's target and content, shape ``(N, 16)``.
+    """
+
+    split: Split
+    examples: ExampleSource
+    digests: Digests
+
+
+def read_in_batches(
+    examples: ExampleSource, positions: npt.NDArray[np.intp], batch_size: int
+) -> DataLoader[Any]:
+    """Return what reads some positions of a source in whole batches, in order."""
+    rows = _Rows(examples, positions)
+    return DataLoader(rows, batch_size=batch_size, collate_fn=_as_it_is)
+
+
+class _Rows(Dataset[tuple[Any, Tensor]]):
+    """Some positions of a source as a data set of their own, read in whole batches."""
+
+    def __init__(self, examples: ExampleSource, positions: npt.NDArray[np.intp]) -> None:
+        self._examples = examples
+        self._positions = torch.from_numpy(positions)
+        self._targets: list[Tensor] = []
+
+    @property
+    def targets(self) -> Tensor:
+        """Return the targets of all positions, which have been read in order."""
+        # The first batch is read twice, to see what it holds.
+        return torch.cat(self._targets)[-len(self._positions) :]
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Any, Tensor]:
+        inputs, targets = self._examples.read_batch(self._positions[torch.as_tensor(indices)])
+        self._targets.append(targets)
+        return inputs, targets
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Return what ``__getitems__`` read: a batch already, not a list to collate."""
+    return batch

@@ -1,0 +1,1 @@
+"""A person's own data: what it is, what is wrong with it, how it becomes a project."""

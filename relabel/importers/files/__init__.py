@@ -1,0 +1,1 @@
+"""Files before their format matters: archives, encodings, images, where they lie."""

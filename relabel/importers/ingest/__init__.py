@@ -1,0 +1,1 @@
+"""Data that was understood becomes a project, or makes one grow."""

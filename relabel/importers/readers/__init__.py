@@ -1,0 +1,1 @@
+"""The readers of the formats: from files to examples, as a stream."""

@@ -1,0 +1,1 @@
+"""A person's own network: its file, its agreement, its inputs."""

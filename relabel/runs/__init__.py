@@ -1,0 +1,1 @@
+"""One run's folder on disk: configuration, signals, vectors; read without torch."""

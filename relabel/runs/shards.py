@@ -1,0 +1,223 @@
+"""A run's folder in the making: written shard by shard, continued after a kill.
+
+While it is unfinished it has another name and a folder ``shards`` with the journal and the
+signals' parts. It takes the run's name when everything is in it.
+
+Which shards of a run are finished: one flushed line each, so that a kill loses none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from relabel.runs.folder import RunFolder, create_array, write_rows
+from relabel.runs.signals import Signals, merge_signals, write_signals
+from relabel.text import Layers, Split
+from tracin_core.files import naming, replace_folder, write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedShard:
+    """Consecutive examples whose numbers are on the disk.
+
+    Attributes:
+        split: "train" or "test".
+        start: Position of the first.
+        stop: Position after the last.
+        computed: How many were computed rather than taken from an earlier run.
+        seconds: How long it took.
+    """
+
+    split: Split
+    start: int
+    stop: int
+    computed: int
+    seconds: float
+
+
+class Journal:
+    """The finished shards of one run, in memory as on disk.
+
+    The first line says what the run is made from; a journal of another making is not used.
+    """
+
+    def __init__(self, path: Path, shards: list[FinishedShard]) -> None:
+        self._path = path
+        self._shards = shards
+
+    @classmethod
+    def begin(cls, path: Path, made_from: str) -> Journal:
+        """Start an empty journal."""
+        write_text(path, json.dumps({"made_from": made_from}) + "\n")
+        return cls(path, [])
+
+    @classmethod
+    def resume(cls, path: Path, made_from: str) -> Journal | None:
+        """Open a journal of the same making; None where there is none.
+
+        A last line that a kill has cut off is taken away: its shard will be done again.
+        """
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        whole = content[: content.rfind(b"\n") + 1]
+        try:
+            head, *lines = [json.loads(line) for line in whole.splitlines()]
+            shards = [FinishedShard(**line) for line in lines]
+        except (ValueError, TypeError, RecursionError):
+            return None
+        if head != {"made_from": made_from}:
+            return None
+        if len(whole) < len(content):
+            os.truncate(path, len(whole))
+        return cls(path, shards)
+
+    def record(self, shard: FinishedShard) -> None:
+        """Note a shard whose numbers are on the disk already."""
+        with naming(self._path), self._path.open("ab") as file:
+            file.write(json.dumps(asdict(shard)).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._shards.append(shard)
+
+    def of_split(self, split: Split) -> list[FinishedShard]:
+        """Return a split's finished shards, by position."""
+        return sorted(
+            (shard for shard in self._shards if shard.split == split),
+            key=lambda shard: shard.start,
+        )
+
+    def count_computed(self, split: Split) -> int:
+        """Return how many examples of the split's finished shards were computed."""
+        return sum(shard.computed for shard in self.of_split(split))
+
+
+_SHARDS = "shards"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shard:
+    """Everything that is stored about B examples.
+
+    Attributes:
+        signals: Arrays of shape ``(C, B)``.
+        probabilities: Class probabilities at the last checkpoint as they are stored, shape
+            ``(B, K)``, or ``(B, 128)`` for many classes, or ``(B, 0)`` for regression.
+        vectors: Gradient vectors of each layers that are scored, shape ``(B, D)``.
+    """
+
+    signals: Signals
+    probabilities: npt.NDArray[np.float32]
+    vectors: Mapping[Layers, npt.NDArray[np.float32]]
+
+    def replace_rows(self, rows: npt.NDArray[np.intp], other: Shard) -> Shard:
+        """Return the shard with some examples' numbers taken from another, row by row."""
+        return Shard(
+            signals=self.signals.replace_examples(rows, other.signals),
+            probabilities=_replace(self.probabilities, rows, other.probabilities),
+            vectors={
+                layers: _replace(values, rows, other.vectors[layers])
+                for layers, values in self.vectors.items()
+            },
+        )
+
+
+class UnfinishedRun:
+    """A run that is being written.
+
+    Attributes:
+        folder: Where its files lie until it is finished.
+        journal: Its finished shards.
+    """
+
+    def __init__(self, root: Path, journal: Journal) -> None:
+        self.folder = RunFolder(root)
+        self.journal = journal
+
+    @classmethod
+    def open(
+        cls, root: Path, made_from: str, prepare: Callable[[RunFolder], None]
+    ) -> UnfinishedRun:
+        """Go on with a run, or begin it where there is none of the same making.
+
+        Args:
+            root: The unfinished folder; one of another making is thrown away. The caller sees
+                to it that one process at a time works on it.
+            made_from: Digest of everything that decides the numbers.
+            prepare: Puts into a new folder what shards need.
+        """
+        path = root / _SHARDS / "journal.jsonl"
+        journal = Journal.resume(path, made_from)
+        if journal is None:
+            if root.exists():
+                shutil.rmtree(root)
+            path.parent.mkdir(parents=True)
+            prepare(RunFolder(root))
+            journal = Journal.begin(path, made_from)
+        return cls(root, journal)
+
+    def write_shard(
+        self, split: Split, start: int, total: int, shard: Shard, *, computed: int, seconds: float
+    ) -> None:
+        """Put a shard's numbers on the disk, and then into the journal.
+
+        Args:
+            split: Which examples.
+            start: Position of its first example.
+            total: Examples in the split.
+            shard: The numbers.
+            computed: Examples that were computed for it.
+            seconds: How long that took.
+        """
+        arrays = {self.folder.probabilities_path(split): shard.probabilities}
+        for layers, vectors in shard.vectors.items():
+            arrays[self.folder.vectors_path(layers, split)] = vectors
+        for path, rows in arrays.items():
+            if not rows.shape[1]:
+                continue
+            if not path.exists():
+                create_array(path, (total, rows.shape[1]))
+            write_rows(path, start, rows)
+        write_signals(self._part(split, start), shard.signals, first_position=start)
+        stop = start + len(shard.probabilities)
+        self.journal.record(
+            FinishedShard(split=split, start=start, stop=stop, computed=computed, seconds=seconds)
+        )
+
+    def finish_split(self, split: Split) -> None:
+        """Join the parts of a split's signals, all of which must be there."""
+        path = self.folder.signals_path(split)
+        if not path.exists():
+            parts = [self._part(split, shard.start) for shard in self.journal.of_split(split)]
+            merge_signals(path, parts)
+
+    def publish(self, root: Path) -> RunFolder:
+        """Give the finished folder its name, in place of one that had it."""
+        replace_folder(self.folder.root, root)
+        remove_leftovers(root)
+        return RunFolder(root)
+
+    def _part(self, split: Split, start: int) -> Path:
+        return self.folder.root / _SHARDS / f"signals-{split}-{start:010d}.parquet"
+
+
+def remove_leftovers(root: Path) -> None:
+    """Take away what only an unfinished run needs; a kill may have left it."""
+    shutil.rmtree(root / _SHARDS, ignore_errors=True)
+
+
+def _replace(
+    values: npt.NDArray[np.float32], rows: npt.NDArray[np.intp], other: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    replaced = np.array(values)
+    replaced[rows] = other
+    return replaced

@@ -1,0 +1,156 @@
+"""The last steps of every scoring of a project: compute, then enter. Imports torch.
+
+From a scored run on disk to the database: the queue's rankings and the predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Engine
+
+from relabel.db.project_rules import Project
+from relabel.db.registration import register_run
+from relabel.db.runs import Run
+from relabel.fitting.data import Datasets, SplitSource
+from relabel.fitting.network import TrainedNetwork
+from relabel.fitting.stored import ProjectExamples
+from relabel.progress import OnProgress, Progress
+from relabel.runs.config import Rates, RunConfig
+from relabel.runs.folder import RunFolder
+from relabel.scoring.run import ScoredRun, score_run
+from relabel.scoring.spec import NO_OPTIONS
+from relabel.text import SPLITS, LayerChoice, Split
+from relabel.triage.signals import compute_signals
+from tracin_core.attribution import DEFAULT_METHOD
+
+# What the screens read is in the run's folder; the database keeps what identifies the run.
+_CONFIG_FIELDS = (
+    "kind",
+    "task",
+    "target",
+    "target_scale",
+    "counts",
+    "num_computed",
+    "layers",
+    "rates",
+    "projection",
+    "method",
+    "method_configuration",
+    "last_numbers",
+    "indexes",
+    "timings",
+    "quality",
+)
+
+
+def register_scored_run(engine: Engine, project_id: int, folder: RunFolder) -> Run:
+    """Make a scored run the current one of its project, in one transaction.
+
+    Args:
+        engine: The database.
+        project_id: The project, which has its examples.
+        folder: The run's folder, complete.
+
+    Raises:
+        RunFolderError: If a file of the run is missing or damaged.
+        InputError: If the run does not fit the project's examples.
+    """
+    config = folder.read_config()
+    rates = [entry.learning_rate for entry in config.checkpoints]
+    return register_run(
+        engine,
+        project_id,
+        key=config.key,
+        folder=f"runs/{config.key}",
+        config=describe_for_database(config),
+        checkpoints=[asdict(entry) for entry in config.checkpoints],
+        scores=compute_signals(folder.read_all_signals("train"), rates),
+        predictions={split: _read_predictions(folder, split) for split in SPLITS},
+    )
+
+
+def describe_for_database(config: RunConfig) -> dict[str, object]:
+    """Return the run's configuration without the long parts (vocabulary, classes)."""
+    values = asdict(config)
+    chosen = {name: values[name] for name in _CONFIG_FIELDS}
+    model = {name: value for name, value in config.model.items() if name != "classes"}
+    hashes = {"data_hash": config.data_hash, "code_version": config.code_version}
+    return chosen | hashes | {"model": model, "training": dict(config.training)}
+
+
+def _read_predictions(
+    folder: RunFolder, split: Split
+) -> tuple[npt.NDArray[np.integer | np.floating], ...]:
+    """Return predicted class, its probability and that of the given label; or the number."""
+    signals = folder.read_all_signals(split)
+    if signals.predicted_value is not None:
+        return (signals.predicted_value[-1],)
+    return (
+        signals.predicted[-1],
+        folder.largest_probabilities(split),
+        signals.given_probability[-1],
+    )
+
+
+def score_and_enter(
+    engine: Engine,
+    project: Project,
+    folder: Path,
+    network: TrainedNetwork,
+    examples: ProjectExamples,
+    datasets: Datasets,
+    *,
+    base: RunFolder | None,
+    layers: LayerChoice,
+    rates: Rates,
+    method: str = DEFAULT_METHOD,
+    method_options: Mapping[str, Any] = NO_OPTIONS,
+    device: str = "auto",
+    on_progress: OnProgress,
+) -> tuple[Run, ScoredRun]:
+    """Score a project's examples and make the result its current run.
+
+    Args:
+        engine: The database.
+        project: The project.
+        folder: Its folder, whose lock is held.
+        network: What it is scored with.
+        examples: What is known about each example.
+        datasets: Their inputs and targets, by split.
+        base: An earlier run whose rows are taken where nothing has changed.
+        layers: Whose norms and vectors are computed.
+        rates: Weight of each checkpoint in the vectors.
+        method: Name of the attribution method.
+        method_options: Its own options, by name.
+        device: Where to compute.
+        on_progress: Told about every batch.
+
+    Returns:
+        The run as it is in the database, and what it took.
+    """
+    scored = score_run(
+        folder / "runs",
+        network,
+        [
+            SplitSource(split=split, examples=datasets[split], digests=part.digests)
+            for split, part in examples.splits.items()
+        ],
+        data_hash=examples.data_hash,
+        base=base,
+        layers=layers,
+        rates=rates,
+        method=method,
+        method_options=method_options,
+        device=device,
+        on_progress=on_progress,
+    )
+    on_progress(Progress("entering the results", 0, 1))
+    run = register_scored_run(engine, project.id, scored.folder)
+    on_progress(Progress("entering the results", 1, 1))
+    return run, scored

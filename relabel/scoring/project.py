@@ -1,0 +1,297 @@
+"""Train and score any project in the database; torch is imported inside the functions.
+
+Score a project again after labels have changed: only the changed examples are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
+
+from relabel.db.project_rules import Project
+from relabel.db.projects import get_project
+from relabel.db.runs import Run, current_run
+from relabel.errors import NotFoundError
+from relabel.files import explain_disk_errors
+from relabel.fitting.options import WorkOptions
+from relabel.fitting.saved import find_newest
+from relabel.fitting.stored import ProjectExamples, read_project
+from relabel.locks import wait_for_project
+from relabel.models.user.config import Consent
+from relabel.progress import OnProgress, ignore_progress
+from relabel.runs.folder import RunFolder
+from relabel.workspace import Workspace
+
+if TYPE_CHECKING:
+    from relabel.fitting.network import TrainedNetwork
+
+
+def train_project(
+    engine: Engine,
+    workspace: Workspace,
+    slug: str,
+    options: WorkOptions,
+    on_progress: OnProgress = ignore_progress,
+) -> Path:
+    """Train the network that suits a project, or the one that was chosen.
+
+    Killed at any moment, the same call goes on from the last finished epoch and ends with the
+    same weights; a finished training is found again.
+
+    Args:
+        engine: The database.
+        workspace: Where the project's files are.
+        slug: The project.
+        options: What the person chose.
+        on_progress: Told about every step; what it raises ends the work.
+
+    Returns:
+        The training's folder.
+
+    Raises:
+        NotFoundError: If there is no such project.
+        ConfigurationError: If there is nothing to learn, or an option cannot work.
+        InputError: If an example cannot be read.
+        WorkspaceError: If an image is missing, or the disk is full.
+    """
+    with working_on(workspace, slug, on_progress):
+        return train_locked(engine, workspace, slug, options, on_progress)
+
+
+def score_project(
+    engine: Engine,
+    workspace: Workspace,
+    slug: str,
+    options: WorkOptions,
+    on_progress: OnProgress = ignore_progress,
+) -> Run:
+    """Score all examples of a project and make the result its current run.
+
+    The checkpoints are those in ``options.checkpoints``, else of the newest finished training,
+    else of the current run. Examples that an earlier run of the same making has scored are
+    taken from it; killed at any moment, the same call goes on after the last finished shard and
+    ends with the same numbers.
+
+    Args:
+        engine: The database.
+        workspace: Where the project's files are.
+        slug: The project.
+        options: What the person chose.
+        on_progress: Told about every step; what it raises ends the work.
+
+    Returns:
+        The run as it is in the database.
+
+    Raises:
+        NotFoundError: If there is no such project, nothing is trained yet, or a chosen step has
+            no checkpoint.
+        ConfigurationError: If an option cannot work.
+        CheckpointError: If a checkpoint cannot be loaded or does not fit the network.
+        GradientError: If a gradient is not finite.
+        InputError: If an example cannot be read.
+        WorkspaceError: If an image is missing, or the disk is full.
+    """
+    with working_on(workspace, slug, on_progress):
+        return score_locked(engine, workspace, slug, options, on_progress)
+
+
+@contextmanager
+def working_on(workspace: Workspace, slug: str, on_progress: OnProgress) -> Iterator[None]:
+    """Hold the project's lock, and explain a full disk."""
+    folder = workspace.project_folder(slug)
+    with explain_disk_errors(folder), wait_for_project(workspace, slug, on_progress):
+        yield
+
+
+def train_locked(
+    engine: Engine,
+    workspace: Workspace,
+    slug: str,
+    options: WorkOptions,
+    on_progress: OnProgress = ignore_progress,
+) -> Path:
+    """Do what ``train_project`` does, for a caller that holds the project's lock."""
+    project = get_project(engine, slug)
+    examples = _read(engine, workspace, project, options, on_progress)
+    # torch, four seconds of it, is needed only from here on.
+    from relabel.fitting.training import train_network
+
+    folder = workspace.project_folder(slug)
+    return train_network(folder, project, examples, options, on_progress)
+
+
+def score_locked(
+    engine: Engine,
+    workspace: Workspace,
+    slug: str,
+    options: WorkOptions,
+    on_progress: OnProgress = ignore_progress,
+) -> Run:
+    """Do what ``score_project`` does, for a caller that holds the project's lock."""
+    project = get_project(engine, slug)
+    folder = workspace.project_folder(slug)
+    current = current_run(engine, project.id)
+    base = None if current is None else RunFolder(folder / current.folder)
+    examples = _read(engine, workspace, project, options, on_progress)
+    network = _choose_network(workspace, project, examples, options, base, on_progress)
+    if options.last_layer is not None:
+        network = replace(network, last_layer=options.last_layer)
+
+    from relabel.fitting.data import open_datasets
+    from relabel.scoring.entry import score_and_enter
+
+    datasets = open_datasets(
+        folder, network.encoder, examples, scale=network.target_scale, on_progress=on_progress
+    )
+    run, _ = score_and_enter(
+        engine,
+        project,
+        folder,
+        network,
+        examples,
+        datasets,
+        base=base,
+        layers=options.layers,
+        rates=options.rates,
+        method=options.method,
+        device=options.device,
+        on_progress=on_progress,
+    )
+    return run
+
+
+def _read(
+    engine: Engine,
+    workspace: Workspace,
+    project: Project,
+    options: WorkOptions,
+    on_progress: OnProgress,
+) -> ProjectExamples:
+    media = workspace.media_folder(project.slug)
+    return read_project(engine, project, media, options.labels, on_progress)
+
+
+def _choose_network(
+    workspace: Workspace,
+    project: Project,
+    examples: ProjectExamples,
+    options: WorkOptions,
+    base: RunFolder | None,
+    on_progress: OnProgress,
+) -> TrainedNetwork:
+    """Return the network whose checkpoints are to be scored with."""
+    from relabel.fitting.network import open_network, open_training
+
+    if options.checkpoints is not None:
+        from relabel.fitting.data import open_own_examples
+        from relabel.fitting.training import describe_own
+        from relabel.fitting.user_network import network_from_checkpoints
+
+        encoder = describe_own(project, examples, options)
+        return network_from_checkpoints(
+            workspace.project_folder(project.slug) / "own",
+            encoder,
+            open_own_examples(encoder, examples),
+            options,
+            data_hash=examples.data_hash,
+            target=project.target,
+            on_progress=on_progress,
+        )
+    newest = find_newest(workspace, project.slug)
+    if newest is not None:
+        return open_training(newest, options.steps, run_my_code=options.run_my_code)
+    if base is not None and options.steps is None:
+        return open_network(base, run_my_code=options.run_my_code)
+    raise NotFoundError(
+        f"The project {project.slug} has no finished training; expected checkpoints to score "
+        f"with. Train it first: python -m relabel train {project.slug}"
+    )
+
+
+@dataclass(frozen=True)
+class RescoredProject:
+    """A project's new current run.
+
+    Attributes:
+        run: As it is in the database.
+        examples_computed: Examples whose label or content had changed.
+        rows_computed: The same times the checkpoints.
+    """
+
+    run: Run
+    examples_computed: int
+    rows_computed: int
+
+
+def rescore_project(
+    engine: Engine,
+    workspace: Workspace,
+    slug: str,
+    *,
+    run_my_code: Consent = False,
+    on_progress: OnProgress = ignore_progress,
+) -> RescoredProject:
+    """Bring a project's scores up to the labels that are in force after the decisions.
+
+    The checkpoints stay as they are, and with them the numbers of all examples whose label has
+    not changed; those are taken from the current run. If that one is damaged or was made by
+    a program that computes other numbers, every example is computed.
+
+    Args:
+        engine: The database.
+        workspace: Where the project's files are.
+        slug: The project.
+        run_my_code: Whether the person has agreed to run the file of their own network, or the
+            digest of the file that they agreed to.
+        on_progress: Told about every batch.
+
+    Returns:
+        The run with the new scores, which is now the current one.
+
+    Raises:
+        NotFoundError: If there is no such project, or it has no run yet.
+        RunFolderError: If the current run's ``run.json`` is damaged.
+        WorkspaceError: If an image is missing, or the disk is full.
+    """
+    project = get_project(engine, slug)
+    folder = workspace.project_folder(slug)
+    with working_on(workspace, slug, on_progress):
+        current = current_run(engine, project.id)
+        if current is None:
+            raise NotFoundError(
+                f"The project {slug} has no scores yet; expected a run whose checkpoints can be "
+                "used. Score it first."
+            )
+        examples = read_project(
+            engine, project, workspace.media_folder(slug), "current", on_progress
+        )
+        # torch, four seconds of it, is needed only here.
+        from relabel.fitting.data import read_on_demand
+        from relabel.fitting.network import open_network
+        from relabel.scoring.entry import score_and_enter
+
+        base = RunFolder(folder / current.folder)
+        config = base.read_config()
+        network = open_network(base, run_my_code=run_my_code)
+        # Encoded when they are read: of most, only the digest is needed.
+        datasets = read_on_demand(network.encoder, examples, network.target_scale)
+        run, scored = score_and_enter(
+            engine,
+            project,
+            folder,
+            network,
+            examples,
+            datasets,
+            base=base,
+            layers=config.layer_choice,
+            rates=config.rates,
+            method=config.method,
+            method_options=config.method_configuration,
+            on_progress=on_progress,
+        )
+    return RescoredProject(run, sum(scored.num_computed.values()), scored.rows_computed)

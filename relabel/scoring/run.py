@@ -1,0 +1,285 @@
+"""From a trained network to a scored run on disk, resumable and shard by shard.
+
+Imports torch; so do its callers, inside functions.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from relabel.fitting.data import SplitSource, read_in_batches
+from relabel.fitting.network import TrainedNetwork, list_checkpoints
+from relabel.models.user.code import explained_for
+from relabel.progress import OnProgress, Progress, ignore_progress
+from relabel.runs.config import IndexEntry, Rates, RunConfig, hash_json, make_run_key
+from relabel.runs.folder import RunFolder, write_digests
+from relabel.runs.scoring_version import describe_program
+from relabel.runs.shards import UnfinishedRun, remove_leftovers
+from relabel.scoring.shards import SHARD_EXAMPLES, ReusableRun, ShardScorer, find_reusable
+from relabel.scoring.spec import (
+    NO_OPTIONS,
+    RunSpec,
+    make_attributor,
+    name_layers,
+    resolve_spec,
+    take_first,
+)
+from relabel.text import SPLITS, LayerChoice, Split
+from relabel.training.threads import threads_limited_for
+from tracin_core.attribution import DEFAULT_METHOD, FittedAttributor
+from tracin_core.retrieval import build_index
+from tracin_core.tracin import TracIn
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRun:
+    """A complete run and what it took.
+
+    Attributes:
+        folder: The run's folder.
+        num_computed: Examples of each split that were computed; the others were taken from an
+            earlier run, or the whole run was there.
+        num_checkpoints: Rows that each of them took.
+    """
+
+    folder: RunFolder
+    num_computed: Mapping[Split, int]
+    num_checkpoints: int
+
+    @property
+    def rows_computed(self) -> int:
+        """Pairs of an example and a checkpoint that were computed."""
+        return sum(self.num_computed.values()) * self.num_checkpoints
+
+
+def score_run(
+    runs_folder: Path,
+    network: TrainedNetwork,
+    sources: Sequence[SplitSource],
+    *,
+    data_hash: str,
+    base: RunFolder | None = None,
+    layers: LayerChoice = "both",
+    rates: Rates = "ones",
+    method: str = DEFAULT_METHOD,
+    method_options: Mapping[str, Any] = NO_OPTIONS,
+    device: str = "auto",
+    shard_examples: int = SHARD_EXAMPLES,
+    exact_bytes: int | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> ScoredRun:
+    """Score every example and write the run's folder, which appears when it is complete.
+
+    A complete folder of the same data, checkpoints, options and scoring version is used as it
+    is; an unfinished one is continued after its last finished shard, with the numbers it would
+    have had. One process at a time works on ``runs_folder``.
+
+    Args:
+        runs_folder: ``projects/<slug>/runs``.
+        network: The trained network.
+        sources: Examples of both splits.
+        data_hash: Digest of the examples.
+        base: An earlier run. Where it was made with the same checkpoints, options and scoring
+            version, only examples whose label or content has changed since are computed.
+        layers: Whose norms and vectors are computed: both sorts, or the last layer's alone, which
+            takes little more than a forward pass.
+        rates: Whether vectors carry the recorded learning rates or ones. Ones, because that
+            is what the queue's ranking uses: both then tell the same story.
+        method: Name of the attribution method, whose scores are stored beside what the capture
+            pass measures.
+        method_options: Its own options, by name.
+        device: "auto", or a device as torch names it.
+        shard_examples: Examples that are in memory at a time.
+        exact_bytes: What exact last-layer vectors of all examples may take on the disk, None for
+            the usual; where they would take more, they are projected.
+        on_progress: Told about every batch.
+
+    Raises:
+        GradientError: If a gradient is not finite or a layer is not covered.
+        CheckpointError: If a checkpoint cannot be loaded.
+    """
+    with threads_limited_for(network.model), explained_for(network.own_file, "The network"):
+        making = resolve_spec(
+            network,
+            sources,
+            layers=layers,
+            rates=rates,
+            method=method,
+            method_options=method_options,
+            device=device,
+            exact_bytes=exact_bytes,
+        )
+    created_at = datetime.now(UTC)
+    digest = making.hash_with(data_hash)
+    root = _find_run(runs_folder, digest) or runs_folder / make_run_key(digest, created_at)
+    if root.exists() and not list(RunFolder(root).find_problems()):
+        remove_leftovers(root)
+        none = {source.split: 0 for source in sources}
+        return ScoredRun(
+            folder=RunFolder(root), num_computed=none, num_checkpoints=len(making.checkpoints)
+        )
+    reusable = None if base is None else find_reusable(base, making.scoring_hash)
+    run = _open_unfinished(runs_folder, digest, network, reusable, shard_examples)
+    work = _Scoring(run, making, device, on_progress)
+    with threads_limited_for(network.model), explained_for(network.own_file, "The network"):
+        work.score(sources, reusable, shard_examples)
+    config = work.describe(
+        key=root.name,
+        counts={source.split: len(source.examples) for source in sources},
+        data_hash=data_hash,
+        created_at=created_at,
+    )
+    run.folder.write_config(config)
+    return ScoredRun(
+        folder=run.publish(root),
+        num_computed={source.split: run.journal.count_computed(source.split) for source in sources},
+        num_checkpoints=len(making.checkpoints),
+    )
+
+
+class _Scoring:
+    """One run in the making, in a folder that nobody reads yet."""
+
+    def __init__(
+        self,
+        run: UnfinishedRun,
+        making: RunSpec,
+        device: str,
+        on_progress: OnProgress,
+    ) -> None:
+        self._run = run
+        self._making = making
+        self._on_progress = on_progress
+        network = making.network
+        checkpoints = list_checkpoints(run.folder, making.checkpoints)
+        self._tracin = TracIn(
+            network.model,
+            checkpoints,
+            network.loss,
+            layers="all" if "all" in making.layers else "last",
+            device=device,
+            rates=making.rates,
+            last_layer=making.last_layer,
+        )
+        self._attributor = make_attributor(
+            making.method,
+            self._tracin,
+            making.rates,
+            making.projection,
+            making.method_configuration,
+        )
+        self._seconds: dict[str, float] = {}
+        self._indexes: dict[str, IndexEntry] = {}
+        self._layers: dict[str, tuple[str, ...]] = {"last": making.last_layer}
+
+    def score(
+        self, sources: Sequence[SplitSource], base: ReusableRun | None, shard_examples: int
+    ) -> None:
+        """Write signals, probabilities, vectors, digests and indexes."""
+        # First, also when it goes on in the middle: how gradients are computed is decided on
+        # the first examples, and must not depend on where an earlier process was killed.
+        covered = self._tracin.examine(take_first(sources))
+        if "all" in self._making.layers:
+            self._layers = {"all": name_layers(covered), **self._layers}
+        if "whole train set" in self._attributor.needs:
+            base = None
+        if isinstance(self._attributor, FittedAttributor):
+            train = next(source for source in sources if source.split == "train").examples
+            everything = np.arange(len(train))
+            self._attributor.fit(read_in_batches(train, everything, self._tracin.batch_size))
+        scorer = ShardScorer(
+            tracin=self._tracin,
+            attributor=self._attributor,
+            projection=self._making.projection,
+            scale=self._making.network.target_scale,
+            shard_examples=shard_examples,
+            on_progress=self._on_progress,
+        )
+        for source in sources:
+            scorer.score(self._run, source, base)
+            write_digests(self._run.folder.digests_path(source.split), source.digests)
+            shards = self._run.journal.of_split(source.split)
+            self._seconds[f"score_{source.split}"] = sum(shard.seconds for shard in shards)
+        self._build_indexes()
+
+    def describe(
+        self,
+        *,
+        key: str,
+        counts: Mapping[str, int],
+        data_hash: str,
+        created_at: datetime,
+    ) -> RunConfig:
+        """Return what ``run.json`` is to hold."""
+        making, network = self._making, self._making.network
+        return RunConfig(
+            key=key,
+            kind=network.kind,
+            classes=network.classes,
+            model=network.model_config.to_json(),
+            encoder=network.encoder.to_json(),
+            training=network.training,
+            epochs=network.epochs,
+            checkpoints=making.checkpoints,
+            counts=counts,
+            layers=self._layers,
+            rates=making.rates,
+            projection=dict(making.projection.items()),
+            method=making.method,
+            method_configuration=making.method_configuration,
+            scores=self._run.folder.list_scores("train"),
+            last_numbers=making.last_numbers,
+            last_layer=network.last_layer,
+            indexes=self._indexes,
+            num_computed={split: self._run.journal.count_computed(split) for split in SPLITS},
+            data_hash=data_hash,
+            scoring_hash=making.scoring_hash,
+            code_version=describe_program(),
+            created_at=created_at.isoformat(timespec="seconds"),
+            timings={step: round(seconds, 3) for step, seconds in self._seconds.items()},
+            task=network.task,
+            target=network.target,
+            target_scale=network.target_scale,
+            quality=dict(network.quality),
+        )
+
+    def _build_indexes(self) -> None:
+        start, folder = time.perf_counter(), self._run.folder
+        every = self._making.layers
+        for number, layers in enumerate(every, start=1):
+            vectors = np.load(folder.vectors_path(layers, "train"), mmap_mode="r")
+            index = build_index(vectors, kind="auto", path=folder.index_path(layers))
+            self._indexes[layers] = IndexEntry(kind=index.kind, recall=float(index.recall))
+            self._on_progress(Progress("building the indexes", number, len(every)))
+        self._seconds["build_indexes"] = time.perf_counter() - start
+
+
+def _find_run(runs_folder: Path, digest: str) -> Path | None:
+    """Return the folder of a run of the same making, from whatever day."""
+    return next(iter(sorted(runs_folder.glob(f"*-{digest[:8]}"))), None)
+
+
+def _open_unfinished(
+    runs_folder: Path,
+    digest: str,
+    network: TrainedNetwork,
+    base: ReusableRun | None,
+    shard_examples: int,
+) -> UnfinishedRun:
+    """Go on with the unfinished run of this making; one of another will not be finished."""
+    root = runs_folder / f".{digest[:8]}.unfinished"
+    for other in runs_folder.glob(".*.unfinished"):
+        if other != root:
+            shutil.rmtree(other)
+    # Rows of an earlier run, or batches cut elsewhere, may differ in their last digit: an
+    # unfinished run goes on only as it began.
+    begun_as = {"run": digest, "base": base.key if base else "", "shard": shard_examples}
+    return UnfinishedRun.open(root, hash_json(begun_as), network.link_checkpoints)

@@ -1,0 +1,1 @@
+"""The loop that trains a network and writes checkpoints with their learning rates."""

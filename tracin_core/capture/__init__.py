@@ -1,0 +1,1 @@
+"""The one pass over the examples that feeds everything: batches, signals, vectors."""

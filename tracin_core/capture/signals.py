@@ -1,0 +1,470 @@
+"""What one pass over the examples gives, for each checkpoint.
+
+Turn passes into results: scores, vectors, and everything at once.
+
+Signals of all examples at all checkpoints, filled pass by pass.
+
+Vectors of all examples, filled pass by pass.
+
+Squared gradient norms of one pass, by parameter and added up.
+
+Exact influence between two sets of examples, in memory that does not grow with them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tracin_core.capture.batching import Batch, is_labelled, read_batches
+from tracin_core.capture.runner import ExamplePass, RunContext
+from tracin_core.capture.targets import Predictions, read_predictions
+from tracin_core.capture.transfer import ResultBuffer
+from tracin_core.checkpoints.learning_rates import Rates, add_up
+from tracin_core.errors import ConfigurationError
+from tracin_core.gradients.factored import dot_products, instantiate_chunks, measure
+from tracin_core.gradients.hooks import Gradients
+from tracin_core.losses import Loss
+from tracin_core.projection import EXACT_LAST_NUMBERS
+from tracin_core.projection.config import Projection
+from tracin_core.projection.projector import Projector
+from tracin_core.projection.sketch import Sketch
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Signals and vectors of N examples at C checkpoints; all tensors are on the CPU.
+
+    Norms, losses and margins are per checkpoint and not multiplied by learning rates. Rows
+    are examples in the order they were given.
+
+    Attributes:
+        squared_norms_all: Squared gradient norm over the chosen layers, shape ``(C, N)``.
+        squared_norms_last: The same over the last layer, shape ``(C, N)``.
+        losses: Loss (nats for cross-entropy), shape ``(C, N)``; NaN without a label.
+        margins: Logit of the given label minus the best other, ``(C, N)``; NaN for regression,
+            and for a label that a loss of one's own ignores.
+        predicted: Predicted class, shape ``(C, N)``, int64; the output itself for regression.
+            Under a loss of one's own the first output where targets are numbers, and NaN where
+            they are neither numbers nor class indices.
+        given_probability: Probability of the given label, ``(C, N)``; NaN where margins are.
+        probabilities: Class probabilities at the last checkpoint, shape ``(N, K)``; the outputs
+            themselves where they are no classes.
+        vectors: Projected gradients of the chosen layers, shape ``(N, D)``, if asked for.
+        last_vectors: Exact last-layer gradients of all checkpoints end to end, shape
+            ``(N, C * P_last)``, or projected ones, shape ``(N, D)``, if asked for.
+        rates: Rates the vectors are weighted with, shape ``(C,)``; NaN at a checkpoint whose
+            parameters have different rates.
+        rated_norms_all: ``sum_p rate_p |gradient_p|^2`` over the chosen layers, shape
+            ``(C, N)``, where at some checkpoint parameters have different rates; else ``None``,
+            because ``rates`` times the norms says it.
+        rated_norms_last: The same over the last layer.
+    """
+
+    squared_norms_all: Tensor
+    squared_norms_last: Tensor
+    losses: Tensor
+    margins: Tensor
+    predicted: Tensor
+    given_probability: Tensor
+    probabilities: Tensor
+    vectors: Tensor | None
+    last_vectors: Tensor | None
+    rates: Tensor
+    rated_norms_all: Tensor | None = None
+    rated_norms_last: Tensor | None = None
+
+    def self_influence(self, layers: str = "all") -> Tensor:
+        """Return ``sum_i sum_p rate_ip |gradient_ip|^2``, shape ``(N,)``.
+
+        Args:
+            layers: Over "all" chosen layers, or the "last" one.
+        """
+        is_last = layers == "last"
+        rated = self.rated_norms_last if is_last else self.rated_norms_all
+        if rated is not None:
+            return rated.sum(0, dtype=torch.float64).to(rated.dtype)
+        norms = self.squared_norms_last if is_last else self.squared_norms_all
+        return (self.rates.double().unsqueeze(1) * norms).sum(0).to(norms.dtype)
+
+
+def measure_pass(
+    step: ExamplePass,
+    names: Sequence[str],
+    sketch: Sketch | None = None,
+    sketched: Sequence[str] = (),
+) -> dict[str, Tensor]:
+    """Return each parameter's squared gradient norms ``(B,)``, and fill a sketch on the way."""
+    wanted = set(sketched)
+    with torch.no_grad():
+        return {
+            name: measure(uses, sketch if name in wanted else None, name)
+            for name, uses in step.captured.gradients.items()
+            if name in names
+        }
+
+
+def sum_norms(
+    norms: Mapping[str, Tensor],
+    names: Sequence[str],
+    step: ExamplePass,
+    rates: Rates | None = None,
+) -> Tensor:
+    """Return ``sum_p rate_p |gradient_p|^2`` over some parameters, shape ``(B,)``.
+
+    Args:
+        norms: What ``measure_pass`` returned; a parameter that nothing reaches is not there.
+        names: The parameters.
+        step: The pass.
+        rates: What norms are multiplied by; ``None`` for one.
+    """
+    found = {name: norms[name] for name in names if name in norms}
+    if not found:
+        return torch.zeros_like(step.captured.values)
+    return add_up(found.values()) if rates is None else rates.weigh(step.checkpoint, found)
+
+
+def rows_of(step: ExamplePass) -> slice:
+    """Return where the examples of a pass stand in the results."""
+    return slice(step.batch.start, step.batch.start + step.batch.size)
+
+
+class SignalBuilder:
+    """Keeps the signals of a capture pass.
+
+    Args:
+        work: The run.
+        rates: Of each parameter at each checkpoint.
+        loss: Which tells a regression from a classifier.
+    """
+
+    def __init__(self, work: RunContext, rates: Rates, loss: Loss) -> None:
+        self._work, self._rates, self._loss = work, rates, loss
+        self._names = ["all", "last", "losses", "margins", "given"]
+        self._names += [] if rates.are_common else ["rated all", "rated last"]
+        shape = (len(self._names), work.num_checkpoints, work.total)
+        self._signals = torch.full(shape, torch.nan, dtype=work.dtype)
+        self._predicted = torch.full(shape[1:], torch.nan, dtype=work.dtype)
+        self._are_classes, self._are_strange = True, False
+        self._probabilities = torch.zeros(0, 0)
+
+    def add(self, step: ExamplePass, norms: Mapping[str, Tensor], outbox: ResultBuffer) -> None:
+        """Lay out the signals of one pass, whose squared gradient norms are ``norms``."""
+        work, rows, at = self._work, rows_of(step), step.checkpoint
+        batch = step.batch
+        says = read_predictions(step.captured.outputs, batch.targets, self._loss, batch.size)
+        found = [
+            sum_norms(norms, work.chosen, step),
+            sum_norms(norms, work.last, step),
+            self._find_losses(step),
+            says.margins,
+            says.given_probability,
+        ]
+        if batch.missing:
+            # Stand-ins for targets that are not there say nothing.
+            found[2:] = [_leave_out(values, batch.missing) for values in found[2:]]
+        if not self._rates.are_common:
+            found += [sum_norms(norms, of, step, self._rates) for of in (work.chosen, work.last)]
+        outbox.put(
+            self._signals[:, at, rows],
+            torch.stack(found),
+            lambda values: work.check_finite(values[:2].T, step),
+        )
+        if not self._probabilities.numel():
+            self._prepare(says)
+        self._are_classes &= not says.predicted.is_floating_point()
+        outbox.put(self._predicted[at, rows], says.predicted)
+        if says.strange is not None:
+            outbox.check(says.strange, self._note_strange)
+        if at == work.num_checkpoints - 1:
+            outbox.put(self._probabilities[rows], says.probabilities)
+
+    def finish(self, vectors: Tensor | None, last_vectors: Tensor | None) -> Capture:
+        """Return the signals together with the vectors that were asked for."""
+        signals = dict(zip(self._names, self._signals, strict=True))
+        predicted = self._predicted
+        if self._are_strange:
+            # A label that is no class shows that no other is one either.
+            for values in (
+                *(predicted, self._probabilities, signals["margins"]),
+                signals["given"],
+            ):
+                values.fill_(torch.nan)
+        elif self._are_classes:
+            predicted = predicted.to(torch.int64)
+        return Capture(
+            squared_norms_all=signals["all"],
+            squared_norms_last=signals["last"],
+            losses=signals["losses"],
+            margins=signals["margins"],
+            predicted=predicted,
+            given_probability=signals["given"],
+            probabilities=self._probabilities,
+            vectors=vectors,
+            last_vectors=last_vectors,
+            rates=self._rates.as_tensor(self._work.dtype),
+            rated_norms_all=signals.get("rated all"),
+            rated_norms_last=signals.get("rated last"),
+        )
+
+    def _prepare(self, says: Predictions) -> None:
+        """Make room for probabilities, as many as the first pass shows."""
+        shape = (self._work.total, says.probabilities.shape[1])
+        self._probabilities = torch.zeros(shape, dtype=self._work.dtype)
+
+    def _note_strange(self, found: Tensor) -> None:
+        self._are_strange |= bool(found)
+
+    def _find_losses(self, step: ExamplePass) -> Tensor:
+        if self._work.objective is self._work.loss:
+            return step.captured.values
+        if not is_labelled(step.batch.targets):
+            return torch.full_like(step.captured.values, torch.nan)
+        with torch.no_grad():
+            losses: Tensor = self._work.loss(step.captured.outputs, step.batch.targets)
+            return losses
+
+
+def _leave_out(values: Tensor, places: tuple[int, ...]) -> Tensor:
+    left = values.clone()
+    left[list(places)] = torch.nan
+    return left
+
+
+class VectorBuilder:
+    """Sums the vectors of all examples, ``G sqrt(rate_i) gradient_i``, over checkpoints.
+
+    Args:
+        work: The run.
+        names: Parameters that make the vectors.
+        rates: Of each parameter at each checkpoint.
+        projection: How, or ``None`` for exact blocks end to end.
+        checks: Whether numbers are seen to be finite; not where the norms are looked at anyway.
+
+    Attributes:
+        result: The vectors, shape ``(N, D)``.
+    """
+
+    def __init__(
+        self,
+        work: RunContext,
+        names: tuple[str, ...],
+        rates: Rates,
+        projection: Projection | None,
+        *,
+        checks: bool = False,
+    ) -> None:
+        self._checks = checks
+        self._work, self._names, self._projection = work, names, projection
+        self._rates = rates
+        self._numbers = work.count_numbers(names)
+        width = projection.dim if projection else work.num_checkpoints * self._numbers
+        self.result = torch.zeros(work.total, width, dtype=work.dtype)
+        self._projectors: dict[int, Projector] = {}
+
+    def add(self, step: ExamplePass, outbox: ResultBuffer) -> None:
+        """Add one pass to the vectors of its examples."""
+        if self._projection is None:
+            self._add_exact(step, outbox)
+            return
+        sketch = self.open(step)
+        for name in self._names:
+            for contribution in step.captured.gradients.get(name, ()):
+                contribution.add_to_sketch(sketch, name)
+        self.close(step, sketch, outbox)
+
+    def open(self, step: ExamplePass) -> Sketch:
+        """Return an empty sketch for one pass."""
+        assert self._projection is not None  # noqa: S101 - only projected vectors are opened
+        at = step.checkpoint
+        if at not in self._projectors:
+            self._projectors[at] = self._make_projector(self._projection, at)
+        return self._projectors[at].open(step.batch.size)
+
+    def close(self, step: ExamplePass, sketch: Sketch, outbox: ResultBuffer) -> None:
+        """Add a filled sketch to the vectors of its examples."""
+        block = sketch.finish()
+        if block is None:
+            return
+        common = self._rates.common(step.checkpoint)
+        if common is not None:  # else each parameter's map is scaled by its own rate
+            block = block * math.sqrt(common)
+        target = self.result[rows_of(step)]
+        outbox.add(target, block, self._make_check(step))
+
+    def _make_projector(self, projection: Projection, at: int) -> Projector:
+        runner = self._work.runner
+        shapes = {name: runner.trainable[name] for name in self._names}
+        scales = None
+        if self._rates.common(at) is None:
+            scales = {name: math.sqrt(self._rates.of(at, name)) for name in self._names}
+        return Projector(projection, at, shapes, runner.device, self._work.dtype, scales)
+
+    def _add_exact(self, step: ExamplePass, outbox: ResultBuffer) -> None:
+        at = step.checkpoint * self._numbers
+        rows = self.result[rows_of(step)]
+        for name in self._names:
+            size = self._work.runner.trainable[name].numel()
+            uses = step.captured.gradients.get(name)
+            first = 0
+            for part in instantiate_chunks(uses) if uses else ():
+                scaled = part.reshape(len(part), -1) * math.sqrt(
+                    self._rates.of(step.checkpoint, name)
+                )
+                target = rows[first : first + len(part), at : at + size]
+                outbox.put(target, scaled, self._make_check(step))
+                first += len(part)
+            at += size
+
+    def _make_check(self, step: ExamplePass) -> Callable[[Tensor], None] | None:
+        return partial(self._work.check_finite, step=step) if self._checks else None
+
+
+# No, yes (exact where they are short), or how whatever their length.
+LastVectors = bool | Literal["exact"] | Projection
+
+
+def collect_self_influence(work: RunContext, rates: Rates) -> Tensor:
+    """Return ``sum_i sum_p rate_ip |gradient_ip|^2`` over the chosen layers, shape ``(N,)``."""
+    scores = torch.zeros(work.num_checkpoints, work.total, dtype=work.dtype)
+
+    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
+        found = sum_norms(measure_pass(step, work.chosen), work.chosen, step, rates)
+        target = scores[step.checkpoint, rows_of(step)]
+        outbox.put(target, found, lambda values: work.check_finite(values, step))
+
+    work.run(consume)
+    return scores.sum(0, dtype=torch.float64).to(work.dtype)
+
+
+def collect_vectors(work: RunContext, rates: Rates, projection: Projection | None) -> Tensor:
+    """Return projected or exact gradients of the chosen layers, shape ``(N, D)``."""
+    vectors = VectorBuilder(work, work.chosen, rates, projection, checks=True)
+    work.run(vectors.add)
+    return vectors.result
+
+
+def collect_capture(
+    work: RunContext,
+    rates: Rates,
+    projection: Projection | None,
+    last_layer_vectors: LastVectors,
+    loss: Loss,
+) -> Capture:
+    """Return every signal from one pass per batch and checkpoint."""
+    signals = SignalBuilder(work, rates, loss)
+    vectors = VectorBuilder(work, work.chosen, rates, projection) if projection else None
+    last_vectors = None
+    if last_layer_vectors is not False:
+        how = _choose_last_projection(work, projection, last_layer_vectors)
+        last_vectors = VectorBuilder(work, work.last, rates, how)
+
+    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
+        sketch = vectors.open(step) if vectors else None
+        norms = measure_pass(step, work.names, sketch, work.chosen)
+        signals.add(step, norms, outbox)
+        if vectors and sketch:
+            vectors.close(step, sketch, outbox)
+        if last_vectors:
+            last_vectors.add(step, outbox)
+
+    work.run(consume)
+    return signals.finish(
+        vectors.result if vectors else None, last_vectors.result if last_vectors else None
+    )
+
+
+def _choose_last_projection(
+    work: RunContext, projection: Projection | None, wanted: LastVectors
+) -> Projection | None:
+    """Return how last-layer vectors are projected; ``None`` for exact ones."""
+    if isinstance(wanted, Projection):
+        return wanted
+    if wanted not in (True, "exact"):
+        raise ConfigurationError(
+            f"Found last_layer_vectors={wanted!r}; expected True, False, 'exact' or a Projection. "
+            "Use True, which keeps them exact where they are short."
+        )
+    numbers = work.num_checkpoints * work.count_numbers(work.last)
+    exact = wanted == "exact" or numbers <= EXACT_LAST_NUMBERS
+    return None if exact else projection or Projection()
+
+
+# Gradients of test examples held at once, counted as if they were whole: 128 million numbers
+# are 512 MB in single precision, and factored ones take less.
+HELD_NUMBERS = 128_000_000
+
+
+def collect_influence(train: RunContext, test: RunContext, rates: Rates) -> Tensor:
+    """Return ``sum_i sum_p rate_ip <gradient_ip(train), gradient_ip(test)>``, ``(N, M)``.
+
+    A block of test examples keeps its gradients at all checkpoints while the train examples
+    pass by once.
+
+    Args:
+        train: The run over N train examples.
+        test: The run over M test examples.
+        rates: Of each parameter at each checkpoint.
+    """
+    scores = torch.zeros(train.total, test.total, dtype=train.dtype)
+    numbers = test.num_checkpoints * test.count_numbers(test.chosen)
+    block_size = min(test.batch_size, max(1, HELD_NUMBERS // max(1, numbers)))
+    if not train.total or not test.total:
+        return scores
+    for whole in read_batches(test.examples, block_size, test.offset):
+        for block in whole.split(block_size):
+            columns = slice(block.start, block.start + block.size)
+            # Single precision would lose a digit over a hundred checkpoints.
+            sums = torch.zeros(train.total, block.size, dtype=torch.float64)
+            _add_block(train, _hold(test, block), rates, sums)
+            scores[:, columns] = sums
+    return scores
+
+
+def _hold(test: RunContext, block: Batch) -> list[list[tuple[slice, Gradients]]]:
+    """Return a block's gradients by checkpoint, with the columns that they belong to."""
+    held: list[list[tuple[slice, Gradients]]] = [[] for _ in range(test.num_checkpoints)]
+
+    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
+        _check(test, step, outbox)
+        first = step.batch.start - block.start
+        columns = slice(first, first + step.batch.size)
+        held[step.checkpoint].append((columns, step.captured.gradients))
+
+    test.run_over(block, consume)
+    return held
+
+
+def _add_block(
+    train: RunContext,
+    held: list[list[tuple[slice, Gradients]]],
+    rates: Rates,
+    scores: Tensor,
+) -> None:
+    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
+        _check(train, step, outbox)
+        rows = rows_of(step)
+        for columns, gradients in held[step.checkpoint]:
+            products = _dot_each(train.chosen, step.captured.gradients, gradients)
+            if products:
+                outbox.add(scores[rows, columns], rates.weigh(step.checkpoint, products))
+
+    train.run(consume)
+
+
+@torch.no_grad()
+def _dot_each(names: Iterable[str], left: Gradients, right: Gradients) -> dict[str, Tensor]:
+    """Return each parameter's dot products, shape ``(n, m)``."""
+    common = [name for name in names if name in left and name in right]
+    return {name: dot_products(left[name], right[name]) for name in common}
+
+
+def _check(work: RunContext, step: ExamplePass, outbox: ResultBuffer) -> None:
+    norms = sum_norms(measure_pass(step, work.chosen), work.chosen, step)
+    outbox.check(norms, lambda values: work.check_finite(values, step))

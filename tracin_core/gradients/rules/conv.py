@@ -1,0 +1,160 @@
+"""Per-example gradients of convolutions in one, two and three dimensions.
+
+The gradient of an example's kernel is one matrix product between the gradients at its outputs
+and the patches that produced them. Stride, dilation, groups and every padding mode only change
+how the patches are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tracin_core.gradients.factored import Contribution, Dense, choose_chunks
+from tracin_core.gradients.precision import add_wide, match, multiply_wide
+from tracin_core.gradients.rules.registry import UnsupportedUseError, gradient_rule
+
+if TYPE_CHECKING:
+    from tracin_core.projection.sketch import Sketch
+
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+
+@dataclass(frozen=True)
+class Kernel(Contribution):
+    """A convolution kernel's gradients, not yet computed.
+
+    Attributes:
+        inputs: Shape ``(B, channels, *space)``; padded a few examples at a time.
+        deltas: Gradients at the outputs, shape ``(B, O, *output_space)``.
+        layer: The convolution, for its stride, dilation, groups and padding.
+        shape: Shape of the kernel, ``(O, channels / groups, *kernel)``.
+    """
+
+    inputs: Tensor
+    deltas: Tensor
+    layer: Convolution
+    shape: torch.Size
+
+    @property
+    def is_factored(self) -> bool:
+        """Whether ``L x L`` Gram matrices of L positions need less work than the kernel."""
+        rows, columns = self._matrix
+        return self._positions * (rows + columns) < rows * columns
+
+    @property
+    def _matrix(self) -> tuple[int, int]:
+        """Shape of one group's kernel as a matrix."""
+        return self.shape[0] // self.layer.groups, self.shape[1:].numel()
+
+    @property
+    def _positions(self) -> int:
+        return self.deltas.shape[2:].numel()
+
+    def narrow(self, start: int, stop: int) -> Kernel:
+        """Return the same for the examples ``start`` to ``stop``."""
+        return Kernel(self.inputs[start:stop], self.deltas[start:stop], self.layer, self.shape)
+
+    def instantiate(self) -> Tensor:
+        """Return the whole gradients, shape ``(B, *shape)``."""
+        kernels = [multiply_wide(deltas, patches.mT) for deltas, patches in self._factors()]
+        whole = kernels[0] if len(kernels) == 1 else torch.cat(kernels)
+        return whole.reshape(self.batch_size, *self.shape)
+
+    def add_to_sketch(self, sketch: Sketch, name: str) -> None:
+        """Add the projection of every example's gradient to ``sketch``."""
+        if self.layer.groups > 1 or not sketch.prefers_transform(name, self._positions):
+            super().add_to_sketch(sketch, name)
+            return
+        first = 0
+        for deltas, patches in self._factors():
+            sketch.add_outer(name, deltas.mT, patches.mT, first)
+            first += len(deltas)
+
+    def squared_norms(self) -> Tensor:
+        """Return each example's squared norm, shape ``(B,)``, the cheaper way."""
+        if not self.is_factored:
+            return super().squared_norms()
+        norms = [
+            (multiply_wide(deltas.mT, deltas) * multiply_wide(patches.mT, patches)).sum((1, 2))
+            for deltas, patches in self._factors()
+        ]
+        # Rounding can make a Gram product negative, which a squared norm is not.
+        return torch.cat(norms).reshape(self.batch_size, -1).sum(1).clamp_min(0)
+
+    def _factors(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield ``(b * groups, O / groups, L)`` and ``(b * groups, K, L)`` for a few examples."""
+        rows, columns = self._matrix
+        positions = self._positions
+        most = choose_chunks(self.device).patches
+        step = max(1, most // max(1, self.layer.groups * columns * positions))
+        for start in range(0, self.batch_size, step):
+            part = self.narrow(start, start + step)
+            inputs = pad_inputs(self.layer, part.inputs)
+            patches = cut_patches(self.layer, inputs, part.deltas.shape[2:])
+            yield (
+                part.deltas.reshape(-1, rows, positions),
+                patches.reshape(-1, columns, positions),
+            )
+
+
+def pad_inputs(layer: Convolution, inputs: Tensor) -> Tensor:
+    """Return inputs ``(B, channels, *space)`` as the layer pads them."""
+    padding = layer._reversed_padding_repeated_twice
+    if not any(padding):
+        return inputs
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return F.pad(inputs, padding, mode=mode)
+
+
+def cut_patches(layer: Convolution, inputs: Tensor, output_space: torch.Size) -> Tensor:
+    """Return a view of every patch the kernel saw.
+
+    Args:
+        layer: The convolution.
+        inputs: Padded inputs, shape ``(B, channels, *space)``.
+        output_space: Spatial shape of the outputs.
+
+    Returns:
+        Shape ``(B, channels, *kernel, *output_space)``, sharing memory with ``inputs``.
+    """
+    strides = inputs.stride()
+    kernel_strides = [s * d for s, d in zip(strides[2:], layer.dilation, strict=True)]
+    output_strides = [s * d for s, d in zip(strides[2:], layer.stride, strict=True)]
+    return inputs.as_strided(
+        (*inputs.shape[:2], *layer.kernel_size, *output_space),
+        (*strides[:2], *kernel_strides, *output_strides),
+    )
+
+
+@gradient_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d, takes_half=True)
+def convolution_gradients(
+    layer: Convolution, arguments: tuple[Any, ...], output_gradients: Tensor
+) -> dict[str, Contribution]:
+    """Return the gradients of a convolution's kernel and bias.
+
+    Args:
+        layer: The convolution.
+        arguments: The input, shape ``(B, channels, *space)``.
+        output_gradients: Shape ``(B, O, *output_space)``.
+
+    Returns:
+        ``weight``, computed when asked for, and ``bias``, shape ``(B, O)``.
+
+    Raises:
+        UnsupportedUseError: If the input has no batch axis.
+    """
+    inputs = match(arguments[0], output_gradients)
+    if inputs.dim() != len(layer.kernel_size) + 2:
+        raise UnsupportedUseError("a convolution of an input without a batch axis")
+    kernel = Kernel(inputs, output_gradients, layer, layer.weight.shape)
+    gradients: dict[str, Contribution] = {"weight": kernel}
+    if layer.bias is not None:
+        bias = add_wide(output_gradients.flatten(2), 2)
+        gradients["bias"] = Dense(bias, layer.bias.shape)
+    return gradients

@@ -1,1 +1,0 @@
-"""A person's data becomes a project, or makes one grow: all of it or nothing."""

@@ -1,1 +1,0 @@
-"""TracIn and the cheap signals that come from the same pass."""

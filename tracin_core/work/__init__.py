@@ -1,1 +1,0 @@
-"""What all long work shares: its progress, its log, its lock, its threads."""

@@ -1,0 +1,237 @@
+"""Proponents and opponents of an example, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from relabel.db.examples import ExampleView, find_by_positions
+from relabel.db.project_rules import Project
+from relabel.db.runs import Run
+from relabel.text import Layers
+from relabel.triage.evidence import Evidence, Neighbour, Suggestion, open_evidence, suggest_label
+from ui.components.cards import Layout, show_cards
+from ui.fields import Fields, draw_missing_layers, layers_of, read_spreads
+from ui.galleries import neighbour_card
+from ui.labels import is_regression
+from ui.session import get_engine, run_folder
+from ui.wording import class_name, escape_markdown, segment_words
+
+Measure = Literal["influence", "cosine"]
+
+_LAYER_WORDS: dict[Layers, str] = {"all": "All layers", "last": "Last layer"}
+_MEASURE_WORDS: dict[Measure, str] = {"cosine": "Cosine", "influence": "Influence"}
+_VOTERS = 10  # opponents that are asked for their label
+_CAPTIONS = {
+    "proponents": "Training on these lowered this example's loss.",
+    "opponents": "Training on these raised this example's loss.",
+}
+_SCORE_CAPTIONS = {
+    "proponents": "Training on these raised the score of the predicted class.",
+    "opponents": "Training on these lowered the score of the predicted class.",
+}
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _open(folder: Path, run_key: str) -> Evidence:
+    """Open a run's vectors once a process; the key makes a new run a new entry."""
+    return open_evidence(folder)
+
+
+def get_evidence(project: Project, run: Run) -> Evidence:
+    """Return the run's vectors, ready to be searched.
+
+    Raises:
+        RunFolderError: If they are missing or corrupt.
+    """
+    return _open(run_folder(project, run), run.key)
+
+
+def draw_evidence_options(run: Run) -> tuple[Layers, Measure]:
+    """Draw the choice of layers, where the run has several, and of the measure; return both."""
+    offered = layers_of(run)
+    layers: Layers | None = offered[0]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if len(offered) > 1:
+            layers = st.segmented_control(
+                "Gradients of",
+                offered,
+                format_func=lambda name: segment_words(_LAYER_WORDS[name]),
+                default=offered[0],
+                required=True,
+                key="evidence-layers",
+                persist_state="session",
+            )
+        measure = st.segmented_control(
+            "Ranked by",
+            list(_MEASURE_WORDS),
+            format_func=lambda name: segment_words(_MEASURE_WORDS[name]),
+            default="cosine",
+            required=True,
+            key="evidence-measure",
+            persist_state="session",
+            help="Influence is TracIn's sum of gradient products. A few train examples with huge "
+            "gradients then stand in everybody's list. The cosine leaves their size out, and its "
+            "opponents name the true label of a wrong one more often.",
+        )
+    draw_missing_layers(run)
+    return layers or offered[0], measure or "cosine"
+
+
+def draw_suggestion(project: Project, run: Run, view: ExampleView) -> Suggestion | None:
+    """Draw what the example's opponents are labelled, and return it; nothing for a regression.
+
+    Always by the cosine over all layers where the run has them, whatever the galleries show: on
+    the demos its opponents named the true label of a wrong one most often (docs/benchmarks.md).
+    """
+    if is_regression(project):
+        return None
+    found = get_evidence(project, run).neighbours(
+        view.split, view.position, side="opponents", k=_VOTERS, measure="cosine"
+    )
+    views = find_by_positions(
+        get_engine(), project.id, run.id, "train", [item.position for item in found]
+    )
+    suggestion = suggest_label([one.current_label for one in views], view.given_label)
+    if suggestion is not None:
+        name = escape_markdown(class_name(project.classes, suggestion.label))
+        st.caption(f"{suggestion.votes} of its {suggestion.of} nearest opponents are {name}\\.")
+    return suggestion
+
+
+def draw_neighbours(
+    project: Project,
+    run: Run,
+    view: ExampleView,
+    *,
+    layers: Layers,
+    measure: Measure,
+    count: int,
+    image_size: int,
+    layout: Layout = "grid",
+    key: str,
+) -> int | None:
+    """Draw the proponents and opponents of a stored example.
+
+    Returns:
+        The number of the example that was clicked, or None.
+    """
+    evidence = get_evidence(project, run)
+    _tell_index_fault(evidence, layers, measure)
+
+    def search(side: Literal["proponents", "opponents"]) -> list[Neighbour]:
+        return evidence.neighbours(
+            view.split, view.position, side=side, k=count, layers=layers, measure=measure
+        )
+
+    return _draw_both(
+        project,
+        run,
+        search("proponents"),
+        search("opponents"),
+        _CAPTIONS,
+        image_size,
+        layout,
+        key,
+        beside=view.fields,
+    )
+
+
+def draw_neighbours_of_vector(
+    project: Project,
+    run: Run,
+    vectors: dict[str, NDArray[np.float32]],
+    *,
+    layers: Layers,
+    measure: Measure,
+    count: int,
+    image_size: int,
+    layout: Layout = "grid",
+    key: str,
+    beside: Fields | None = None,
+) -> int | None:
+    """Draw the proponents and opponents of a new example's prediction.
+
+    Args:
+        project: The project.
+        run: Its run.
+        vectors: Gradient vectors by layers, each of shape ``(D,)``.
+        layers: Which of them to use.
+        measure: How to rank.
+        count: Neighbours a side.
+        image_size: Edge of the pictures, in CSS pixels.
+        layout: How the cards lie.
+        key: Widget key.
+        beside: The example's row, for tables.
+
+    Returns:
+        The number of the example that was clicked, or None.
+    """
+    evidence = get_evidence(project, run)
+    _tell_index_fault(evidence, layers, measure)
+
+    def search(side: Literal["proponents", "opponents"]) -> list[Neighbour]:
+        return evidence.neighbours_of_vector(
+            vectors[layers], side=side, k=count, layers=layers, measure=measure
+        )
+
+    return _draw_both(
+        project,
+        run,
+        search("proponents"),
+        search("opponents"),
+        _SCORE_CAPTIONS,
+        image_size,
+        layout,
+        key,
+        beside=beside,
+    )
+
+
+def _tell_index_fault(evidence: Evidence, layers: Layers, measure: Measure) -> None:
+    """Describe why a search takes longer than it should; by the cosine none uses an index."""
+    fault = evidence.index_fault(layers) if measure == "influence" else ""
+    if fault:
+        st.caption(escape_markdown(fault))
+
+
+def _draw_both(
+    project: Project,
+    run: Run,
+    proponents: Sequence[Neighbour],
+    opponents: Sequence[Neighbour],
+    captions: dict[str, str],
+    image_size: int,
+    layout: Layout,
+    key: str,
+    beside: Fields | None = None,
+) -> int | None:
+    opened = None
+    spreads = read_spreads(project)
+    for side, neighbours in (("proponents", proponents), ("opponents", opponents)):
+        st.subheader(side.capitalize(), anchor=False)
+        st.caption(captions[side])
+        if not neighbours:
+            st.caption(f"There are no {side}: no train example pulled that way.")
+            continue
+        views = find_by_positions(
+            get_engine(), project.id, run.id, "train", [item.position for item in neighbours]
+        )
+        cards = [
+            neighbour_card(project, view, item.score, beside=beside, spreads=spreads)
+            for view, item in zip(views, neighbours, strict=True)
+        ]
+        event = show_cards(
+            cards,
+            key=f"{key}-{side}",
+            label=side.capitalize(),
+            layout=layout,
+            image_size=image_size,
+        )
+        opened = event.opened if event.opened is not None else opened
+    return opened

@@ -1,0 +1,170 @@
+"""A stored example with everything that is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import streamlit as st
+
+from relabel.db.examples import ExampleView, get_example
+from relabel.db.project_rules import Project
+from relabel.db.queue import adjacent, draw_next_suspect
+from relabel.db.runs import Run
+from relabel.errors import NotFoundError
+from relabel.runs.folder import RunFolder
+from relabel.triage.signals import choose_default_signal, describe_quantity, describe_scores
+from ui.address import read_choice, write_choice
+from ui.charts import draw_checkpoints, draw_prediction_course, draw_probabilities
+from ui.examples import draw_example, draw_labels, draw_source_place
+from ui.galleries import place
+from ui.inspect.evidence import draw_evidence_options, draw_neighbours
+from ui.labels import is_regression
+from ui.navigation import open_page
+from ui.session import get_engine, run_folder
+from ui.wording import SPLIT_WORDS, escape_markdown, score_text, segment_words
+
+_NEIGHBOURS = 10
+_NEIGHBOUR_IMAGE = 96  # CSS pixels
+
+
+def draw_modes(modes: Mapping[str, str]) -> str:
+    """Draw the choice of what to inspect, and return it; the address holds it too.
+
+    The example that the address names is part of the widget's key: opening another one from
+    wherever starts from the address again.
+    """
+    default = next(iter(modes))
+    key = f"show-{st.query_params.get('example')}"
+    if key not in st.session_state:
+        st.session_state[key] = read_choice("show", modes, default)
+    mode = st.segmented_control(
+        "What to inspect",
+        list(modes),
+        format_func=lambda name: segment_words(modes[name]),
+        required=True,
+        key=key,
+        label_visibility="collapsed",
+    )
+    write_choice("show", mode or default, default)
+    return mode or default
+
+
+def requested_example(project: Project, run: Run) -> ExampleView | None:
+    """Return the example the address names, or the most suspect one if it names none."""
+    requested = st.query_params.get("example")
+    if requested is None:
+        drawn = draw_next_suspect(get_engine(), run.id, signal=choose_default_signal(run.signals))
+        return None if drawn is None else drawn.view
+    try:
+        if not requested.isdecimal() or len(requested) > 18:
+            raise NotFoundError(f"“{requested[:40]}” is not the number of an example.")
+        view = get_example(get_engine(), int(requested), run.id)
+        if view.project_id != project.id:
+            raise NotFoundError(f"Example {requested} belongs to another project.")
+    except NotFoundError as error:
+        st.error(escape_markdown(str(error)))
+        st.caption("Open an example from the queue, or look at the most suspect one.")
+        if st.button("Open the queue", type="primary", key="to-queue"):
+            open_page("queue")
+        st.stop()
+    return view
+
+
+def draw_stored_example(project: Project, run: Run, view: ExampleView | None) -> int | None:
+    """Draw the example, its numbers, its proponents and opponents.
+
+    Returns:
+        The number of another example that was asked for, or None.
+    """
+    if view is None:
+        st.info("Every train example has been reviewed. Open one from the queue to look at it.")
+        return None
+    moved = _draw_moves(run, view)
+    shown, thinks, course = st.columns([4, 4, 4], gap="medium")
+    with shown:
+        draw_example(project, view, key="inspected")
+        draw_labels(project, view)
+        _draw_place(run, view)
+        draw_source_place(view)
+        if view.split == "train" and st.button("Review this example", key="review-this"):
+            open_page("review", example=view.id)
+    with thinks:
+        _draw_thoughts(project, run, view)
+    with course:
+        _draw_course(project, run, view)
+    layers, measure = draw_evidence_options(run)
+    opened = draw_neighbours(
+        project,
+        run,
+        view,
+        layers=layers,
+        measure=measure,
+        count=_NEIGHBOURS,
+        image_size=_NEIGHBOUR_IMAGE,
+        key=f"inspect-{view.id}-{layers}-{measure}",
+    )
+    return moved if opened is None else opened
+
+
+def _draw_moves(run: Run, view: ExampleView) -> int | None:
+    """Draw previous and next in the order of the queue; a test example has no place in it."""
+    if view.split != "train":
+        return None
+    before, after = adjacent(
+        get_engine(), run.id, signal=choose_default_signal(run.signals), example_id=view.id
+    )
+    moved = None
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Previous", key="previous", shortcut="Left", disabled=before is None):
+            moved = before
+        if st.button("Next", key="next", shortcut="Right", disabled=after is None):
+            moved = after
+    return moved
+
+
+def _draw_place(run: Run, view: ExampleView) -> None:
+    split = SPLIT_WORDS[view.split]
+    signal = choose_default_signal(run.signals)
+    score = view.scores.get(signal)
+    if score is None:
+        st.caption(f"{split} example {view.position + 1:,}")
+        return
+    st.caption(
+        f"{split} example {view.position + 1:,} · suspect {score.rank:,} of "
+        f"{run.num_ranked:,}, {escape_markdown(place(score.rank, run.num_ranked))} · "
+        f"{describe_quantity(signal)} {escape_markdown(score_text(score.value))}"
+    )
+
+
+def _draw_thoughts(project: Project, run: Run, view: ExampleView) -> None:
+    st.subheader("What the model thinks", anchor=False)
+    folder = RunFolder(run_folder(project, run))
+    if is_regression(project):
+        predicted = folder.read_signals(view.split, view.position).predicted_value
+        draw_prediction_course(
+            [] if predicted is None else predicted.tolist(),
+            [int(item["step"]) for item in run.checkpoints],
+            view.given_value or 0.0,
+            target=project.target,
+            key=f"predictions-{view.id}",
+        )
+        return
+    draw_probabilities(
+        folder.read_probabilities(view.split, view.position),
+        project.classes,
+        given=view.given_label,
+        key=f"probabilities-{view.id}",
+        limit=6,
+    )
+
+
+def _draw_course(project: Project, run: Run, view: ExampleView) -> None:
+    folder = RunFolder(run_folder(project, run))
+    steps = [int(item["step"]) for item in run.checkpoints]
+    scores = folder.read_signals(view.split, view.position).scores
+    quantity = describe_scores(scores)
+    st.subheader(f"{quantity.capitalize()} at each checkpoint", anchor=False)
+    if not scores:
+        st.caption("The run's attribution method scores train examples only.")
+        return
+    draw_checkpoints(scores, steps, quantity=quantity, key=f"checkpoints-{view.id}")

@@ -1,0 +1,1 @@
+"""Parts of the page of projects: list, import, restoration."""

@@ -1,0 +1,1 @@
+"""Parts of the ranked queue: filters and the map."""

@@ -1,0 +1,1 @@
+"""Parts of the review: the suspect, and what is decided about it."""

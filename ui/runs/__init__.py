@@ -1,0 +1,1 @@
+"""Parts of the page that trains, scores and watches jobs."""
