@@ -7,8 +7,9 @@ import torch
 
 from benchmarks.evaluation import evaluate_as_trained
 from benchmarks.hostile.cached import MIXING
-from benchmarks.hostile.draw import KINDS, Draw
+from benchmarks.hostile.draw import Draw
 from benchmarks.hostile.judge import judge
+from benchmarks.hostile.kinds import KINDS
 from benchmarks.hostile_models import make_table
 
 COUNT = 13
@@ -22,6 +23,12 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def test_each_file_of_kinds_is_among_them() -> None:
+    """Else nothing below is tried: a kind is registered when its file is imported."""
+    files = {build.__module__.rpartition(".")[2] for _, build in KINDS.values()}
+    assert files == {"cached", "orders", "paths", "ragged", "recurrent", "routed"}
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")

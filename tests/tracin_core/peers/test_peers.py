@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.peer_cases import make_table
 from benchmarks.report import PAGE
-from tests.tracin_core.peers.families import CASES, FAMILIES, cases_of
+from tests.tracin_core.peers.everything import CASES, FAMILIES
+from tests.tracin_core.peers.families import cases_of
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +28,7 @@ def test_it_holds_here(case) -> None:
 
 
 def test_every_family_has_cases_or_a_reason() -> None:
+    assert {family.peer for family in FAMILIES} == {"captum", "dattri", "kronfluence"}
     for family in FAMILIES:
         assert bool(list(cases_of(family))) == bool(family.ending), family
         assert bool(family.reason) != bool(family.ending), family
