@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-# Files with registrations; after them every file of the folder below.
-_FILES = ("image_configs", "text_configs", "table_configs")
+# Every file of this folder is imported, and registers what it holds.
 _FOLDER = "relabel.models.networks"
 
 
@@ -218,8 +217,6 @@ def find_network(name: str) -> Network | None:
 @cache
 def _load() -> None:
     """Import every file that registers networks."""
-    for name in _FILES:
-        import_module(f"relabel.models.{name}")
     folder = import_module(_FOLDER)
     for module in sorted(each.name for each in iter_modules(folder.__path__)):
         import_module(f"{_FOLDER}.{module}")
