@@ -48,7 +48,7 @@ def test_the_guide_shows_the_files_that_lie_beside_it():
 def test_every_example_has_its_commands():
     assert COMMANDS[0] == "python make_data.py"
     for project, block in zip(PROJECTS, COMMANDS[1:], strict=True):
-        steps = [re.sub(r"^python (-m tracin_core )?", "", line) for line in block.splitlines()]
+        steps = [re.sub(r"^python (-m relabel )?", "", line) for line in block.splitlines()]
         assert [step.split()[0].split("_")[-1] for step in steps] == [
             "train.py",
             "import",
