@@ -1,8 +1,9 @@
-"""Files and folders that are there whole or not at all, whenever the process is killed.
+"""Paths and files of the engine: checked before they are opened, written whole or not at all.
 
-Which paths can be read: written out, possible, and no pipe, device or socket.
-
-What NumPy answers the header of an ``.npy`` file with that is not as it wrote it.
+What is written appears under its name when it is complete, whenever the process is killed, and a
+full disk or a missing permission is an error with its next step. What is read must be possible as
+a path and no pipe, device or socket; ``HEADER_ERRORS`` is what NumPy raises for a broken ``.npy``
+header.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which parameters a choice of layers means."""
+"""The parameters that a choice of layers stands for: "all", "last", names or modules."""
 
 from __future__ import annotations
 

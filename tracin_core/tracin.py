@@ -1,12 +1,11 @@
-"""TracIn: what each training example did to the loss of another, or to its own.
+"""TracIn: what each train example did to the loss of another, or to its own.
 
 TracInCP (Pruthi et al. 2020, arXiv:2002.08484v3, Sec. 3.2)::
 
     influence(z, z') = sum_i rate_i * gradient(weights_i, z) . gradient(weights_i, z')
 
-Describe how every parameter of a model is treated.
-
-Models whose weights cannot be put in place one checkpoint after the other: told at once.
+``describe_coverage`` reports how every parameter is treated. Models whose weights cannot be
+exchanged one checkpoint after the other (exported, quantised, complex) are refused at once.
 """
 
 from __future__ import annotations
@@ -45,117 +44,6 @@ from tracin_core.gradients.precision import full_precision
 from tracin_core.layers import LayerSelection, choose_last, find_parameters, name_choice
 from tracin_core.losses import Loss, choose_loss, negative_binary_score, negative_score
 from tracin_core.projection.config import Projection
-
-
-def describe_coverage(
-    model: nn.Module,
-    layers: str | Sequence[str],
-    confirmed: tuple[tuple[str, ...], Plan] | None,
-    training_only: Collection[str] = (),
-) -> Coverage:
-    """Describe a confirmed plan, or before there is one what the layers' types promise.
-
-    Args:
-        model: The model.
-        layers: The chosen layers. Which layer is the last is known from examples only; before,
-            "last" is described as "all".
-        confirmed: Chosen parameters and the plan that was checked on examples.
-        training_only: Parameters that reach the outputs in training mode only.
-    """
-    if confirmed is None:
-        chosen = find_parameters(model, "all" if layers == "last" else layers)
-        plan = draft_plan(model, chosen)
-    else:
-        chosen, plan = confirmed
-    entries = [
-        _describe(name, value, name in chosen, plan) for name, value in model.named_parameters()
-    ]
-    entries = [
-        replace(entry, reason=f"{entry.reason}; reaches the outputs in training mode only")
-        if entry.name in training_only and entry.method in COVERED
-        else entry
-        for entry in entries
-    ]
-    return Coverage(tuple(entries), confirmed is not None)
-
-
-def _describe(name: str, value: nn.Parameter, is_chosen: bool, plan: Plan) -> ParameterCoverage:
-    size = value.numel()
-    if not value.requires_grad:
-        return ParameterCoverage(name, size, "frozen", "requires_grad is false")
-    if not is_chosen:
-        return ParameterCoverage(name, size, "not chosen", "it belongs to no chosen layer")
-    if name in plan.fallback:
-        return ParameterCoverage(name, size, plan.method, plan.fallback[name])
-    reason = plan.rule_of(name) or "not used by any layer"
-    if name in plan.proofs.notes:
-        reason += f"; in some batches one example at a time, because {plan.proofs.notes[name]}"
-    return ParameterCoverage(name, size, "rule", reason)
-
-
-QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
-
-
-def open_model(model: Any) -> nn.Module:
-    """Return the module that a model is, without the wrapper of ``torch.compile``.
-
-    Args:
-        model: What the caller has passed.
-
-    Raises:
-        ConfigurationError: If it is no module, a program without one, or not ready.
-    """
-    if not isinstance(model, nn.Module):
-        raise ConfigurationError(
-            f"Found a model of type {type(model).__name__}; expected a torch.nn.Module. Pass the "
-            "module that was trained; of an exported program, the one that it was made from."
-        )
-    if type(model).__name__ == "OptimizedModule" and isinstance(model._orig_mod, nn.Module):
-        inner: nn.Module = model._orig_mod
-        model = inner
-    for name, module in model.named_modules():
-        what = _find_kind(module)
-        if what is not None:
-            place = f"Layer {name!r}" if name else "The model"
-            raise ConfigurationError(
-                f"{place} is {what}; expected modules whose weights can be exchanged and that "
-                "say what each layer was given. Pass the torch.nn.Module that it was made from: "
-                "checkpoints are read into it by the names of their weights."
-            )
-    waiting = [name for name, value in model.named_parameters() if is_lazy(value)]
-    if waiting:
-        raise ConfigurationError(
-            f"The parameter {waiting[0]!r} has no shape yet, as those of lazy layers; expected a "
-            "model that has seen inputs. Call model(inputs) once with a batch before."
-        )
-    opened: nn.Module = model
-    return opened
-
-
-def refuse_complex(model: nn.Module, names: Iterable[str]) -> None:
-    """Refuse complex parameters among those whose gradients are wanted.
-
-    Raises:
-        ConfigurationError: If there is one.
-    """
-    weights = dict(model.named_parameters())
-    found = [name for name in names if weights[name].is_complex()]
-    if found:
-        raise ConfigurationError(
-            f"The parameter {found[0]!r} is complex ({weights[found[0]].dtype}); expected real "
-            "ones, because influences are products of real gradients. Keep it in the model as a "
-            "real parameter and read it with torch.view_as_complex(self.NAME), which has the "
-            "same gradients (load it with torch.view_as_real); or choose layers without it."
-        )
-
-
-def _find_kind(module: nn.Module) -> str | None:
-    if isinstance(module, torch.fx.GraphModule) and "train" in vars(module):
-        return "an exported program (torch.export)"
-    if type(module).__module__.startswith(QUANTISED):
-        return f"quantised ({type(module).__name__}), and its weights have no gradients"
-    return None
-
 
 Explain = Literal["loss", "score"]
 Precision = Literal["float32", "bfloat16"]
@@ -466,3 +354,113 @@ def _check_options(
             f"Found precision={precision!r}; expected 'float32' or 'bfloat16'. Use 'float32', "
             "which computes in the model's own number type."
         )
+
+
+def describe_coverage(
+    model: nn.Module,
+    layers: str | Sequence[str],
+    confirmed: tuple[tuple[str, ...], Plan] | None,
+    training_only: Collection[str] = (),
+) -> Coverage:
+    """Describe a confirmed plan, or before there is one what the layers' types promise.
+
+    Args:
+        model: The model.
+        layers: The chosen layers. Which layer is the last is known from examples only; before,
+            "last" is described as "all".
+        confirmed: Chosen parameters and the plan that was checked on examples.
+        training_only: Parameters that reach the outputs in training mode only.
+    """
+    if confirmed is None:
+        chosen = find_parameters(model, "all" if layers == "last" else layers)
+        plan = draft_plan(model, chosen)
+    else:
+        chosen, plan = confirmed
+    entries = [
+        _describe(name, value, name in chosen, plan) for name, value in model.named_parameters()
+    ]
+    entries = [
+        replace(entry, reason=f"{entry.reason}; reaches the outputs in training mode only")
+        if entry.name in training_only and entry.method in COVERED
+        else entry
+        for entry in entries
+    ]
+    return Coverage(tuple(entries), confirmed is not None)
+
+
+def _describe(name: str, value: nn.Parameter, is_chosen: bool, plan: Plan) -> ParameterCoverage:
+    size = value.numel()
+    if not value.requires_grad:
+        return ParameterCoverage(name, size, "frozen", "requires_grad is false")
+    if not is_chosen:
+        return ParameterCoverage(name, size, "not chosen", "it belongs to no chosen layer")
+    if name in plan.fallback:
+        return ParameterCoverage(name, size, plan.method, plan.fallback[name])
+    reason = plan.rule_of(name) or "not used by any layer"
+    if name in plan.proofs.notes:
+        reason += f"; in some batches one example at a time, because {plan.proofs.notes[name]}"
+    return ParameterCoverage(name, size, "rule", reason)
+
+
+QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+
+
+def open_model(model: Any) -> nn.Module:
+    """Return the module that a model is, without the wrapper of ``torch.compile``.
+
+    Args:
+        model: What the caller has passed.
+
+    Raises:
+        ConfigurationError: If it is no module, a program without one, or not ready.
+    """
+    if not isinstance(model, nn.Module):
+        raise ConfigurationError(
+            f"Found a model of type {type(model).__name__}; expected a torch.nn.Module. Pass the "
+            "module that was trained; of an exported program, the one that it was made from."
+        )
+    if type(model).__name__ == "OptimizedModule" and isinstance(model._orig_mod, nn.Module):
+        inner: nn.Module = model._orig_mod
+        model = inner
+    for name, module in model.named_modules():
+        what = _find_kind(module)
+        if what is not None:
+            place = f"Layer {name!r}" if name else "The model"
+            raise ConfigurationError(
+                f"{place} is {what}; expected modules whose weights can be exchanged and that "
+                "say what each layer was given. Pass the torch.nn.Module that it was made from: "
+                "checkpoints are read into it by the names of their weights."
+            )
+    waiting = [name for name, value in model.named_parameters() if is_lazy(value)]
+    if waiting:
+        raise ConfigurationError(
+            f"The parameter {waiting[0]!r} has no shape yet, as those of lazy layers; expected a "
+            "model that has seen inputs. Call model(inputs) once with a batch before."
+        )
+    opened: nn.Module = model
+    return opened
+
+
+def refuse_complex(model: nn.Module, names: Iterable[str]) -> None:
+    """Refuse complex parameters among those whose gradients are wanted.
+
+    Raises:
+        ConfigurationError: If there is one.
+    """
+    weights = dict(model.named_parameters())
+    found = [name for name in names if weights[name].is_complex()]
+    if found:
+        raise ConfigurationError(
+            f"The parameter {found[0]!r} is complex ({weights[found[0]].dtype}); expected real "
+            "ones, because influences are products of real gradients. Keep it in the model as a "
+            "real parameter and read it with torch.view_as_complex(self.NAME), which has the "
+            "same gradients (load it with torch.view_as_real); or choose layers without it."
+        )
+
+
+def _find_kind(module: nn.Module) -> str | None:
+    if isinstance(module, torch.fx.GraphModule) and "train" in vars(module):
+        return "an exported program (torch.export)"
+    if type(module).__module__.startswith(QUANTISED):
+        return f"quantised ({type(module).__name__}), and its weights have no gradients"
+    return None

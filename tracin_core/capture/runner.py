@@ -1,6 +1,8 @@
-"""Run the model over examples at every checkpoint and hand out per-example gradients.
+"""Passes of a model over N examples at C checkpoints, which give every example's gradients.
 
-One run over a set of examples: what is to be computed, and how.
+A ``Runner`` holds the model with its checkpoints' weights and gives it back as it was; a
+``RunContext`` is one run over a set of examples: what is to be computed, how, and in which
+batches.
 """
 
 from __future__ import annotations

@@ -1,14 +1,8 @@
-"""What one pass over the examples gives, for each checkpoint.
+"""Scores, signals and vectors of N examples at C checkpoints, filled pass by pass.
 
-Turn passes into results: scores, vectors, and everything at once.
-
-Signals of all examples at all checkpoints, filled pass by pass.
-
-Vectors of all examples, filled pass by pass.
-
-Squared gradient norms of one pass, by parameter and added up.
-
-Exact influence between two sets of examples, in memory that does not grow with them.
+The ``collect_`` functions turn a run's passes into one result each: self-influence ``(N,)``,
+projected or exact vectors ``(N, D)``, influence ``(N, M)`` in memory that does not grow with the
+two sets, or a ``Capture`` with every signal from one pass. All results are on the CPU.
 """
 
 from __future__ import annotations
@@ -94,45 +88,105 @@ class Capture:
         return (self.rates.double().unsqueeze(1) * norms).sum(0).to(norms.dtype)
 
 
-def measure_pass(
-    step: ExamplePass,
-    names: Sequence[str],
-    sketch: Sketch | None = None,
-    sketched: Sequence[str] = (),
-) -> dict[str, Tensor]:
-    """Return each parameter's squared gradient norms ``(B,)``, and fill a sketch on the way."""
-    wanted = set(sketched)
-    with torch.no_grad():
-        return {
-            name: measure(uses, sketch if name in wanted else None, name)
-            for name, uses in step.captured.gradients.items()
-            if name in names
-        }
+# No, yes (exact where they are short), or how whatever their length.
+LastVectors = bool | Literal["exact"] | Projection
 
 
-def sum_norms(
-    norms: Mapping[str, Tensor],
-    names: Sequence[str],
-    step: ExamplePass,
-    rates: Rates | None = None,
-) -> Tensor:
-    """Return ``sum_p rate_p |gradient_p|^2`` over some parameters, shape ``(B,)``.
+def collect_capture(
+    work: RunContext,
+    rates: Rates,
+    projection: Projection | None,
+    last_layer_vectors: LastVectors,
+    loss: Loss,
+) -> Capture:
+    """Return every signal from one pass per batch and checkpoint."""
+    signals = SignalBuilder(work, rates, loss)
+    vectors = VectorBuilder(work, work.chosen, rates, projection) if projection else None
+    last_vectors = None
+    if last_layer_vectors is not False:
+        how = _choose_last_projection(work, projection, last_layer_vectors)
+        last_vectors = VectorBuilder(work, work.last, rates, how)
+
+    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
+        sketch = vectors.open(step) if vectors else None
+        norms = measure_pass(step, work.names, sketch, work.chosen)
+        signals.add(step, norms, outbox)
+        if vectors and sketch:
+            vectors.close(step, sketch, outbox)
+        if last_vectors:
+            last_vectors.add(step, outbox)
+
+    work.run(consume)
+    return signals.finish(
+        vectors.result if vectors else None, last_vectors.result if last_vectors else None
+    )
+
+
+def collect_self_influence(work: RunContext, rates: Rates) -> Tensor:
+    """Return ``sum_i sum_p rate_ip |gradient_ip|^2`` over the chosen layers, shape ``(N,)``."""
+    scores = torch.zeros(work.num_checkpoints, work.total, dtype=work.dtype)
+
+    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
+        found = sum_norms(measure_pass(step, work.chosen), work.chosen, step, rates)
+        target = scores[step.checkpoint, rows_of(step)]
+        outbox.put(target, found, lambda values: work.check_finite(values, step))
+
+    work.run(consume)
+    return scores.sum(0, dtype=torch.float64).to(work.dtype)
+
+
+def collect_vectors(work: RunContext, rates: Rates, projection: Projection | None) -> Tensor:
+    """Return projected or exact gradients of the chosen layers, shape ``(N, D)``."""
+    vectors = VectorBuilder(work, work.chosen, rates, projection, checks=True)
+    work.run(vectors.add)
+    return vectors.result
+
+
+# Gradients of test examples held at once, counted as if they were whole: 128 million numbers
+# are 512 MB in single precision, and factored ones take less.
+HELD_NUMBERS = 128_000_000
+
+
+def collect_influence(train: RunContext, test: RunContext, rates: Rates) -> Tensor:
+    """Return ``sum_i sum_p rate_ip <gradient_ip(train), gradient_ip(test)>``, ``(N, M)``.
+
+    A block of test examples keeps its gradients at all checkpoints while the train examples
+    pass by once.
 
     Args:
-        norms: What ``measure_pass`` returned; a parameter that nothing reaches is not there.
-        names: The parameters.
-        step: The pass.
-        rates: What norms are multiplied by; ``None`` for one.
+        train: The run over N train examples.
+        test: The run over M test examples.
+        rates: Of each parameter at each checkpoint.
     """
-    found = {name: norms[name] for name in names if name in norms}
-    if not found:
-        return torch.zeros_like(step.captured.values)
-    return add_up(found.values()) if rates is None else rates.weigh(step.checkpoint, found)
+    scores = torch.zeros(train.total, test.total, dtype=train.dtype)
+    numbers = test.num_checkpoints * test.count_numbers(test.chosen)
+    block_size = min(test.batch_size, max(1, HELD_NUMBERS // max(1, numbers)))
+    if not train.total or not test.total:
+        return scores
+    for whole in read_batches(test.examples, block_size, test.offset):
+        for block in whole.split(block_size):
+            columns = slice(block.start, block.start + block.size)
+            # Single precision would lose a digit over a hundred checkpoints.
+            sums = torch.zeros(train.total, block.size, dtype=torch.float64)
+            _add_block(train, _hold(test, block), rates, sums)
+            scores[:, columns] = sums
+    return scores
 
 
-def rows_of(step: ExamplePass) -> slice:
-    """Return where the examples of a pass stand in the results."""
-    return slice(step.batch.start, step.batch.start + step.batch.size)
+def _choose_last_projection(
+    work: RunContext, projection: Projection | None, wanted: LastVectors
+) -> Projection | None:
+    """Return how last-layer vectors are projected; ``None`` for exact ones."""
+    if isinstance(wanted, Projection):
+        return wanted
+    if wanted not in (True, "exact"):
+        raise ConfigurationError(
+            f"Found last_layer_vectors={wanted!r}; expected True, False, 'exact' or a Projection. "
+            "Use True, which keeps them exact where they are short."
+        )
+    numbers = work.num_checkpoints * work.count_numbers(work.last)
+    exact = wanted == "exact" or numbers <= EXACT_LAST_NUMBERS
+    return None if exact else projection or Projection()
 
 
 class SignalBuilder:
@@ -231,12 +285,6 @@ class SignalBuilder:
             return losses
 
 
-def _leave_out(values: Tensor, places: tuple[int, ...]) -> Tensor:
-    left = values.clone()
-    left[list(places)] = torch.nan
-    return left
-
-
 class VectorBuilder:
     """Sums the vectors of all examples, ``G sqrt(rate_i) gradient_i``, over checkpoints.
 
@@ -326,105 +374,51 @@ class VectorBuilder:
         return partial(self._work.check_finite, step=step) if self._checks else None
 
 
-# No, yes (exact where they are short), or how whatever their length.
-LastVectors = bool | Literal["exact"] | Projection
+def measure_pass(
+    step: ExamplePass,
+    names: Sequence[str],
+    sketch: Sketch | None = None,
+    sketched: Sequence[str] = (),
+) -> dict[str, Tensor]:
+    """Return each parameter's squared gradient norms ``(B,)``, and fill a sketch on the way."""
+    wanted = set(sketched)
+    with torch.no_grad():
+        return {
+            name: measure(uses, sketch if name in wanted else None, name)
+            for name, uses in step.captured.gradients.items()
+            if name in names
+        }
 
 
-def collect_self_influence(work: RunContext, rates: Rates) -> Tensor:
-    """Return ``sum_i sum_p rate_ip |gradient_ip|^2`` over the chosen layers, shape ``(N,)``."""
-    scores = torch.zeros(work.num_checkpoints, work.total, dtype=work.dtype)
-
-    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
-        found = sum_norms(measure_pass(step, work.chosen), work.chosen, step, rates)
-        target = scores[step.checkpoint, rows_of(step)]
-        outbox.put(target, found, lambda values: work.check_finite(values, step))
-
-    work.run(consume)
-    return scores.sum(0, dtype=torch.float64).to(work.dtype)
-
-
-def collect_vectors(work: RunContext, rates: Rates, projection: Projection | None) -> Tensor:
-    """Return projected or exact gradients of the chosen layers, shape ``(N, D)``."""
-    vectors = VectorBuilder(work, work.chosen, rates, projection, checks=True)
-    work.run(vectors.add)
-    return vectors.result
-
-
-def collect_capture(
-    work: RunContext,
-    rates: Rates,
-    projection: Projection | None,
-    last_layer_vectors: LastVectors,
-    loss: Loss,
-) -> Capture:
-    """Return every signal from one pass per batch and checkpoint."""
-    signals = SignalBuilder(work, rates, loss)
-    vectors = VectorBuilder(work, work.chosen, rates, projection) if projection else None
-    last_vectors = None
-    if last_layer_vectors is not False:
-        how = _choose_last_projection(work, projection, last_layer_vectors)
-        last_vectors = VectorBuilder(work, work.last, rates, how)
-
-    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
-        sketch = vectors.open(step) if vectors else None
-        norms = measure_pass(step, work.names, sketch, work.chosen)
-        signals.add(step, norms, outbox)
-        if vectors and sketch:
-            vectors.close(step, sketch, outbox)
-        if last_vectors:
-            last_vectors.add(step, outbox)
-
-    work.run(consume)
-    return signals.finish(
-        vectors.result if vectors else None, last_vectors.result if last_vectors else None
-    )
-
-
-def _choose_last_projection(
-    work: RunContext, projection: Projection | None, wanted: LastVectors
-) -> Projection | None:
-    """Return how last-layer vectors are projected; ``None`` for exact ones."""
-    if isinstance(wanted, Projection):
-        return wanted
-    if wanted not in (True, "exact"):
-        raise ConfigurationError(
-            f"Found last_layer_vectors={wanted!r}; expected True, False, 'exact' or a Projection. "
-            "Use True, which keeps them exact where they are short."
-        )
-    numbers = work.num_checkpoints * work.count_numbers(work.last)
-    exact = wanted == "exact" or numbers <= EXACT_LAST_NUMBERS
-    return None if exact else projection or Projection()
-
-
-# Gradients of test examples held at once, counted as if they were whole: 128 million numbers
-# are 512 MB in single precision, and factored ones take less.
-HELD_NUMBERS = 128_000_000
-
-
-def collect_influence(train: RunContext, test: RunContext, rates: Rates) -> Tensor:
-    """Return ``sum_i sum_p rate_ip <gradient_ip(train), gradient_ip(test)>``, ``(N, M)``.
-
-    A block of test examples keeps its gradients at all checkpoints while the train examples
-    pass by once.
+def sum_norms(
+    norms: Mapping[str, Tensor],
+    names: Sequence[str],
+    step: ExamplePass,
+    rates: Rates | None = None,
+) -> Tensor:
+    """Return ``sum_p rate_p |gradient_p|^2`` over some parameters, shape ``(B,)``.
 
     Args:
-        train: The run over N train examples.
-        test: The run over M test examples.
-        rates: Of each parameter at each checkpoint.
+        norms: What ``measure_pass`` returned; a parameter that nothing reaches is not there.
+        names: The parameters.
+        step: The pass.
+        rates: What norms are multiplied by; ``None`` for one.
     """
-    scores = torch.zeros(train.total, test.total, dtype=train.dtype)
-    numbers = test.num_checkpoints * test.count_numbers(test.chosen)
-    block_size = min(test.batch_size, max(1, HELD_NUMBERS // max(1, numbers)))
-    if not train.total or not test.total:
-        return scores
-    for whole in read_batches(test.examples, block_size, test.offset):
-        for block in whole.split(block_size):
-            columns = slice(block.start, block.start + block.size)
-            # Single precision would lose a digit over a hundred checkpoints.
-            sums = torch.zeros(train.total, block.size, dtype=torch.float64)
-            _add_block(train, _hold(test, block), rates, sums)
-            scores[:, columns] = sums
-    return scores
+    found = {name: norms[name] for name in names if name in norms}
+    if not found:
+        return torch.zeros_like(step.captured.values)
+    return add_up(found.values()) if rates is None else rates.weigh(step.checkpoint, found)
+
+
+def rows_of(step: ExamplePass) -> slice:
+    """Return where the examples of a pass stand in the results."""
+    return slice(step.batch.start, step.batch.start + step.batch.size)
+
+
+def _leave_out(values: Tensor, places: tuple[int, ...]) -> Tensor:
+    left = values.clone()
+    left[list(places)] = torch.nan
+    return left
 
 
 def _hold(test: RunContext, block: Batch) -> list[list[tuple[slice, Gradients]]]:

@@ -1,8 +1,9 @@
-"""Whether targets are what a named loss reads; looked at batch by batch, on the CPU.
+"""The targets and outputs of a batch: checked for a named loss, read as predictions and margins.
 
-A model that cannot take the number type of its inputs says so with both types named.
-
-What a batch's outputs say beside the loss: predictions, probabilities, margins.
+Targets ``(B, ...)`` that a loss would read as something else are refused on the CPU, batch by
+batch, before any gradient. A model that cannot take the number type of its inputs says so with
+both types named. What outputs say beside the loss (class, probabilities, margin) has shapes
+``(B,)``, ``(B, K)``.
 """
 
 from __future__ import annotations

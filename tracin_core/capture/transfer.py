@@ -1,10 +1,8 @@
-"""Results on their way from the device to the CPU.
+"""Batches on their way to the device, and results on their way back, without waiting for either.
 
 A copy from an accelerator waits until all work queued there is done. So results are laid aside
 while a batch goes through its checkpoints; then their copies are queued behind its work, and are
 delivered when the device is busy with the next batch.
-
-Bring batches to the device without waiting for them to arrive.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Checkpoints: saved weights, and the learning rate in force where they were saved.
 
-Find the checkpoints that a training left in a folder, in the order of its steps.
+A ``Checkpoint`` is a file or a state dict; ``find_checkpoints`` lists those that a training left
+in a folder, in the order of its steps; ``read_weights`` and ``read_rate`` read one of them.
 """
 
 from __future__ import annotations

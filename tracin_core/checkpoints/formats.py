@@ -1,8 +1,8 @@
-"""Read what a checkpoint file holds, whoever wrote it; nothing is ever unpickled.
+"""Read checkpoint files and folders, whoever wrote them; nothing is ever unpickled.
 
-Find the weights in what a checkpoint file holds, wherever the training program put them.
-
-Describe why a file that ``torch.load(weights_only=True)`` refuses is refused, and the way out.
+Files of torch and safetensors, sharded or not, and folders of ``transformers`` give plain values
+and tensors; in these the model's weights are found wherever the training program put them. Of a
+file that ``torch.load(weights_only=True)`` refuses, the error names the cause and the way out.
 """
 
 from __future__ import annotations
@@ -30,152 +30,6 @@ from tracin_core.checkpoints.safe_globals import (
 )
 from tracin_core.errors import CheckpointError
 from tracin_core.files import check_ordinary
-
-# Where training programs put the state dict.
-NESTED_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module")
-
-# What modules add to a state dict by get_extra_state(): of any kind, and no weight.
-EXTRA_STATE = "_extra_state"
-
-
-def find_state(content: Mapping[str, Any], title: str) -> dict[str, Tensor]:
-    """Return the tensors by name, wherever the file keeps them.
-
-    Args:
-        content: What the file holds.
-        title: How messages name the checkpoint.
-
-    Returns:
-        The state dict; where there are several under names of their own, such as a generator's
-        and a discriminator's, all of them with these names as prefixes.
-
-    Raises:
-        CheckpointError: If there are none.
-    """
-    state = _collect(content)
-    if not state:
-        keys = ", ".join(map(str, list(content)[:5])) or "nothing"
-        raise CheckpointError(
-            f"Checkpoint {title} holds {keys} but no weights; expected a state dict of tensors "
-            f"(NumPy arrays are not read), or one under {', '.join(NESTED_KEYS)}. Save it as "
-            "torch.save(model.state_dict(), path), or move the file out of the folder."
-        )
-    return state
-
-
-def holds_no_model(content: Mapping[str, Any]) -> bool:
-    """Return whether a file is an optimizer's or a schedule's, saved beside the weights."""
-    return {"state", "param_groups"} <= content.keys() or {"last_epoch", "_last_lr"} <= (
-        content.keys()
-    )
-
-
-def _collect(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    content = {k: v for k, v in content.items() if str(k).rpartition(".")[2] != EXTRA_STATE}
-    for key in NESTED_KEYS:
-        inner = content.get(key)
-        # A network's options may stand under such a name, too.
-        if isinstance(inner, Mapping) and (state := _collect(inner)):
-            return state
-    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    parts = {
-        f"{key}.{name}": value
-        for key, inner in content.items()
-        if isinstance(inner, Mapping) and all(isinstance(v, Tensor) for v in inner.values())
-        for name, value in inner.items()
-    }
-    # Beside several state dicts, single numbers are records, such as the best accuracy so far.
-    return parts | {name: value for name, value in tensors.items() if value.ndim or not parts}
-
-
-# What torch raises for a type that is not allowed, and for bytes that are damaged.
-UNREADABLE = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    struct.error,
-)
-# As torch's message names the first type that it does not know.
-UNKNOWN_TYPE = re.compile(r"GLOBAL (\S+) was not an allowed")
-# What no training program saves: torch lets nobody allow the modules os, sys and their like.
-BLOCKED = re.compile(r"GLOBAL (\S+) whose module \S+ is blocked")
-CAUSE = re.compile(r"WeightsUnpickler error: (.+)")
-MOST_NAMED = 4
-
-
-def explain_refusal(path: Path, error: Exception) -> CheckpointError:
-    """Return the error with what stood in the way of reading a file.
-
-    Args:
-        path: The file.
-        error: What torch raised.
-    """
-    start = f"Checkpoint file {path} cannot be read safely: "
-    called = _find_call(str(error))
-    if called is not None:
-        return CheckpointError(
-            f"{start}it would run {called} on your machine. Expected tensors and plain values "
-            "only. Do not open it in another way; get the file anew from somebody you trust, "
-            "saved as model.state_dict()."
-        )
-    types = _list_types(path, error)
-    if types:
-        shown = ", ".join(types[:MOST_NAMED]) + (", ..." if len(types) > MOST_NAMED else "")
-        return CheckpointError(
-            f"{start}it holds {shown}. Expected tensors and plain values only, because making "
-            "other objects from a file may run code. Save model.state_dict() and "
-            "optimizer.state_dict() instead of objects. If you trust a file that you already "
-            "have, open it in a program of your own with torch.load(path, weights_only=False) and "
-            "torch.save its state dict; or allow what it holds, at the top of your model's file, "
-            "with torch.serialization.add_safe_globals([TheType])."
-        )
-    if "TorchScript" in str(error):
-        return CheckpointError(
-            f"{start}it is a TorchScript program. Expected a state dict. Save it from there: "
-            "torch.save(torch.jit.load(path).state_dict(), new_path)."
-        )
-    if "Unsupported operand" in str(error):
-        return CheckpointError(
-            f"{start}it was written by pickle itself, or by torch.save with a pickle_protocol. "
-            "Expected torch.save(model.state_dict(), path) without one. If you trust the file, "
-            "open it in a program of your own and save it again so."
-        )
-    found = CAUSE.search(str(error))
-    cause = found[1] if found else (str(error).splitlines() or [type(error).__name__])[0]
-    return CheckpointError(
-        f"{start}{cause.strip()[:200]}. Expected a whole file with tensors "
-        "and plain values only. Copy it again, or save model.state_dict() with torch.save again."
-    )
-
-
-def _find_call(message: str) -> str | None:
-    """Return a function of the system or of Python itself, which torch names without a module."""
-    blocked = BLOCKED.search(message)
-    if blocked is not None:
-        return blocked[1]
-    found = UNKNOWN_TYPE.search(message)
-    known = None if found is None else getattr(builtins, found[1], None)
-    return found[1] if found and callable(known) and not isinstance(known, type) else None
-
-
-def _list_types(path: Path, error: Exception) -> list[str]:
-    """Return the types that are not allowed, the one that torch met first in front."""
-    found = UNKNOWN_TYPE.search(str(error))
-    if found is None:
-        return []
-    try:
-        with stand_ins_allowed():
-            names = set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except UNREADABLE:
-        names = set()  # damaged, or from before the zip format, of which torch lists none
-    return [found[1], *sorted(names - {found[1], f"builtins.{found[1]}"})]
-
 
 # What transformers' save_pretrained writes, in the order in which it looks for them.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -384,3 +238,149 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             f"Checkpoint file {path} is no sound safetensors file ({error}). Expected a whole "
             "file. Copy or save it again."
         ) from error
+
+
+# Where training programs put the state dict.
+NESTED_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module")
+
+# What modules add to a state dict by get_extra_state(): of any kind, and no weight.
+EXTRA_STATE = "_extra_state"
+
+
+def find_state(content: Mapping[str, Any], title: str) -> dict[str, Tensor]:
+    """Return the tensors by name, wherever the file keeps them.
+
+    Args:
+        content: What the file holds.
+        title: How messages name the checkpoint.
+
+    Returns:
+        The state dict; where there are several under names of their own, such as a generator's
+        and a discriminator's, all of them with these names as prefixes.
+
+    Raises:
+        CheckpointError: If there are none.
+    """
+    state = _collect(content)
+    if not state:
+        keys = ", ".join(map(str, list(content)[:5])) or "nothing"
+        raise CheckpointError(
+            f"Checkpoint {title} holds {keys} but no weights; expected a state dict of tensors "
+            f"(NumPy arrays are not read), or one under {', '.join(NESTED_KEYS)}. Save it as "
+            "torch.save(model.state_dict(), path), or move the file out of the folder."
+        )
+    return state
+
+
+def holds_no_model(content: Mapping[str, Any]) -> bool:
+    """Return whether a file is an optimizer's or a schedule's, saved beside the weights."""
+    return {"state", "param_groups"} <= content.keys() or {"last_epoch", "_last_lr"} <= (
+        content.keys()
+    )
+
+
+def _collect(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    content = {k: v for k, v in content.items() if str(k).rpartition(".")[2] != EXTRA_STATE}
+    for key in NESTED_KEYS:
+        inner = content.get(key)
+        # A network's options may stand under such a name, too.
+        if isinstance(inner, Mapping) and (state := _collect(inner)):
+            return state
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    parts = {
+        f"{key}.{name}": value
+        for key, inner in content.items()
+        if isinstance(inner, Mapping) and all(isinstance(v, Tensor) for v in inner.values())
+        for name, value in inner.items()
+    }
+    # Beside several state dicts, single numbers are records, such as the best accuracy so far.
+    return parts | {name: value for name, value in tensors.items() if value.ndim or not parts}
+
+
+# What torch raises for a type that is not allowed, and for bytes that are damaged.
+UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
+# As torch's message names the first type that it does not know.
+UNKNOWN_TYPE = re.compile(r"GLOBAL (\S+) was not an allowed")
+# What no training program saves: torch lets nobody allow the modules os, sys and their like.
+BLOCKED = re.compile(r"GLOBAL (\S+) whose module \S+ is blocked")
+CAUSE = re.compile(r"WeightsUnpickler error: (.+)")
+MOST_NAMED = 4
+
+
+def explain_refusal(path: Path, error: Exception) -> CheckpointError:
+    """Return the error with what stood in the way of reading a file.
+
+    Args:
+        path: The file.
+        error: What torch raised.
+    """
+    start = f"Checkpoint file {path} cannot be read safely: "
+    called = _find_call(str(error))
+    if called is not None:
+        return CheckpointError(
+            f"{start}it would run {called} on your machine. Expected tensors and plain values "
+            "only. Do not open it in another way; get the file anew from somebody you trust, "
+            "saved as model.state_dict()."
+        )
+    types = _list_types(path, error)
+    if types:
+        shown = ", ".join(types[:MOST_NAMED]) + (", ..." if len(types) > MOST_NAMED else "")
+        return CheckpointError(
+            f"{start}it holds {shown}. Expected tensors and plain values only, because making "
+            "other objects from a file may run code. Save model.state_dict() and "
+            "optimizer.state_dict() instead of objects. If you trust a file that you already "
+            "have, open it in a program of your own with torch.load(path, weights_only=False) and "
+            "torch.save its state dict; or allow what it holds, at the top of your model's file, "
+            "with torch.serialization.add_safe_globals([TheType])."
+        )
+    if "TorchScript" in str(error):
+        return CheckpointError(
+            f"{start}it is a TorchScript program. Expected a state dict. Save it from there: "
+            "torch.save(torch.jit.load(path).state_dict(), new_path)."
+        )
+    if "Unsupported operand" in str(error):
+        return CheckpointError(
+            f"{start}it was written by pickle itself, or by torch.save with a pickle_protocol. "
+            "Expected torch.save(model.state_dict(), path) without one. If you trust the file, "
+            "open it in a program of your own and save it again so."
+        )
+    found = CAUSE.search(str(error))
+    cause = found[1] if found else (str(error).splitlines() or [type(error).__name__])[0]
+    return CheckpointError(
+        f"{start}{cause.strip()[:200]}. Expected a whole file with tensors "
+        "and plain values only. Copy it again, or save model.state_dict() with torch.save again."
+    )
+
+
+def _find_call(message: str) -> str | None:
+    """Return a function of the system or of Python itself, which torch names without a module."""
+    blocked = BLOCKED.search(message)
+    if blocked is not None:
+        return blocked[1]
+    found = UNKNOWN_TYPE.search(message)
+    known = None if found is None else getattr(builtins, found[1], None)
+    return found[1] if found and callable(known) and not isinstance(known, type) else None
+
+
+def _list_types(path: Path, error: Exception) -> list[str]:
+    """Return the types that are not allowed, the one that torch met first in front."""
+    found = UNKNOWN_TYPE.search(str(error))
+    if found is None:
+        return []
+    try:
+        with stand_ins_allowed():
+            names = set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except UNREADABLE:
+        names = set()  # damaged, or from before the zip format, of which torch lists none
+    return [found[1], *sorted(names - {found[1], f"builtins.{found[1]}"})]

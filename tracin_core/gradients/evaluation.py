@@ -1,10 +1,11 @@
-"""Evaluation mode of models whose modules keep results of their weights.
+"""Evaluation mode, also of models whose modules cache results of their weights.
 
 Some modules compute something of their weights once, when evaluation mode begins or in the first
-pass after it (attention biases of LeViT, merged LoRA matrices, a normalised weight), and go on with
-that. Other weights in place would then change nothing, and their gradients would be zero. Which
-modules do so, and how they compute the same from the weights that are in place, is found by trying:
-the model as it is after ``train()``, the new weights and ``eval()`` says what is right.
+pass after it (attention biases of LeViT, merged LoRA matrices, a normalised weight), and go on
+with that. Other weights in place would then change nothing, and their gradients would be zero.
+Which modules do so, and how they compute the same from the weights that are in place, is found by
+trying: the model as it is after ``train()``, the new weights and ``eval()`` gives the right
+outputs.
 """
 
 from __future__ import annotations

@@ -1,21 +1,16 @@
-"""One use of a parameter, as its per-example gradient: whole or factored.
+"""Per-example gradients of a parameter, whole or factored: norms, dot products, projections.
 
 A layer's per-example weight gradient is a sum of outer products over positions. Keeping the
-factors is often far cheaper than the gradient itself; each class below knows how to give its
-squared norm, its sketch and the whole gradient, and picks the cheaper way for its own shape.
+factors is often far cheaper than the gradient itself; ``Dense``, ``Outer`` and the gradients of
+tables of rows (embeddings), which reach only the rows that were looked up, each compute their
+squared norm, sketch and whole gradient in the cheaper way for their shape. All uses of one
+parameter are summed before a norm is taken.
 
-How many numbers are held at once on the way to a norm or a projection.
-
-A processor wants them in its cache: of convolutions from 28 x 28 down to 7 x 7, patches of 1
-million numbers (4 MB) were fastest of 0.25 to 8 million on two cores, and past the last-level
-cache of most processors larger chunks of gradients gain nothing. A GPU wants long operations:
-its cache holds no batch anyway, and each one that it is given costs some microseconds.
-
-Gradients of tables of rows (embeddings), which reach only the rows that were looked up.
-
-All uses of one parameter: joined, measured, and summed before a norm is taken.
-
-Exact dot products between the gradients of two sets of examples.
+``Chunks`` bounds how many numbers are held at once on the way. A processor wants them in its
+cache: of convolutions from 28 x 28 down to 7 x 7, patches of 1 million numbers (4 MB) were fastest
+of 0.25 to 8 million on two cores, and past the last-level cache of most processors larger chunks
+of gradients gain nothing. A GPU wants long operations: its cache holds no batch anyway, and each
+one that it is given costs some microseconds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Per-example gradients of whatever no rule covers: slower, and always right.
+"""Per-example gradients by ``torch.func`` of whatever no rule covers: slower, and always right.
 
-``torch.func`` differentiates one example's objective and maps it over the batch. Models that
-cannot be mapped (data-dependent control flow, some recurrent kernels) go one example at a time.
+One example's objective is differentiated and mapped over the batch. Models that cannot be mapped
+(data-dependent control flow, some recurrent kernels) go one example at a time.
 """
 
 from __future__ import annotations

@@ -119,35 +119,6 @@ class CapturedPass:
         return CapturedPass(outputs, lambda: self.evaluate()[:1], gradients, self.missing)
 
 
-@contextmanager
-def record_uses(layers: Sequence[CoveredLayer]) -> Iterator[list[LayerUse]]:
-    """Collect every call of the layers while the context is open."""
-    uses: list[LayerUse] = []
-    handles = [
-        covered.layer.register_forward_hook(_make_hook(covered, uses), with_kwargs=True)
-        for covered in layers
-    ]
-    try:
-        yield uses
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _make_hook(covered: CoveredLayer, uses: list[LayerUse]) -> Callable[..., None]:
-    def keep(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        # Without a graph behind it (inside torch.no_grad()) no gradient flows to this use.
-        if isinstance(output, Tensor) and output.requires_grad:
-            if kwargs:
-                bound = inspect.signature(layer.forward).bind(*args, **kwargs)
-                bound.apply_defaults()
-                args = bound.args
-            edge = get_gradient_edge(output)
-            uses.append(LayerUse(covered, args, _count_changes(args), edge))
-
-    return keep
-
-
 def capture_pass(
     model: nn.Module,
     layers: Sequence[CoveredLayer],
@@ -212,6 +183,35 @@ def capture_pass(
         missing[name] = "it is read by operations without a rule"
     combined = {name: combine(items) for name, items in gradients.items() if items}
     return CapturedPass(outputs, values.detach, combined, missing)
+
+
+@contextmanager
+def record_uses(layers: Sequence[CoveredLayer]) -> Iterator[list[LayerUse]]:
+    """Collect every call of the layers while the context is open."""
+    uses: list[LayerUse] = []
+    handles = [
+        covered.layer.register_forward_hook(_make_hook(covered, uses), with_kwargs=True)
+        for covered in layers
+    ]
+    try:
+        yield uses
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _make_hook(covered: CoveredLayer, uses: list[LayerUse]) -> Callable[..., None]:
+    def keep(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        # Without a graph behind it (inside torch.no_grad()) no gradient flows to this use.
+        if isinstance(output, Tensor) and output.requires_grad:
+            if kwargs:
+                bound = inspect.signature(layer.forward).bind(*args, **kwargs)
+                bound.apply_defaults()
+                args = bound.args
+            edge = get_gradient_edge(output)
+            uses.append(LayerUse(covered, args, _count_changes(args), edge))
+
+    return keep
 
 
 def _sign(survey: GraphSurvey, uses: Sequence[LayerUse], opened: Opened) -> Hashable | None:

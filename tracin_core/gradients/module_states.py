@@ -1,8 +1,9 @@
-"""What modules hold beside their weights, such as results that they keep: compared, put back.
+"""The state of a model's modules: saved, exchanged for other weights, and restored as it was.
 
-Run code with other weights in place of a model's own, which stay untouched.
-
-Blocks that throw their results away and compute them again in the backward pass.
+``ModuleStates`` compares and restores what modules hold beside their weights, such as cached
+results; ``WeightSlots`` runs code with other weights in place of a model's own, which stay
+untouched; ``evaluation_mode`` and ``computed_once`` restore the mode and the random state, and run
+blocks under ``checkpoint``, which would throw their results away, without recomputing them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decide, for each chosen parameter, between its layer's rule and the fallback; and check it.
+"""The plan of a model's gradients: for each parameter its layer's rule or the fallback, checked.
 
 A rule is trusted only after a trial on three examples. The gradient graph must show no use of
 the parameter beside the calls the hooks saw (a weight read functionally, as
@@ -6,7 +6,8 @@ the parameter beside the calls the hooks saw (a weight read functionally, as
 in every batch later (``owners``). And the objective of each example alone is differentiated: what
 the rule gives for that example must agree with autograd.
 
-Which parameters are covered, by which rule or by the fallback, and which are left out.
+``Coverage`` reports the plan to a person: which parameters are covered, by which rule or by the
+fallback, and which are left out.
 """
 
 from __future__ import annotations
@@ -47,6 +48,71 @@ from tracin_core.gradients.hooks import (
 from tracin_core.gradients.inspection import TRIAL_SIZE, ReferenceGradients
 from tracin_core.gradients.nested import call_model
 from tracin_core.gradients.rules.registry import UnsupportedUseError, find_rule
+
+CoverageMethod = Literal["rule", "torch.func", "one example at a time", "frozen", "not chosen"]
+COVERED: tuple[CoverageMethod, ...] = ("rule", "torch.func", "one example at a time")
+
+
+@dataclass(frozen=True)
+class ParameterCoverage:
+    """How one parameter is treated.
+
+    Attributes:
+        name: As in ``model.named_parameters()``.
+        size: Numbers in it.
+        method: A rule, one of the two fallbacks, or why it is left out: it is frozen
+            (``requires_grad`` is false), or it belongs to no chosen layer.
+        reason: The rule's layer type, or why no rule applies.
+    """
+
+    name: str
+    size: int
+    method: CoverageMethod
+    reason: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How every parameter of a model is treated.
+
+    Attributes:
+        parameters: One entry for each parameter, in the model's order.
+        confirmed: Whether this was checked on examples (against autograd, one example at a
+            time). Before the first examples it is what the layers' types promise.
+    """
+
+    parameters: tuple[ParameterCoverage, ...]
+    confirmed: bool
+
+    def __iter__(self) -> Iterator[ParameterCoverage]:
+        return iter(self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def __getitem__(self, name: str) -> ParameterCoverage:
+        for entry in self.parameters:
+            if entry.name == name:
+                return entry
+        raise KeyError(name)
+
+    @property
+    def covered(self) -> tuple[str, ...]:
+        """Names of the parameters that the scores stand on."""
+        return tuple(entry.name for entry in self.parameters if entry.method in COVERED)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the parameters that the scores know nothing of."""
+        return tuple(entry.name for entry in self.parameters if entry.method not in COVERED)
+
+    def __str__(self) -> str:
+        width = max((len(entry.name) for entry in self.parameters), default=0)
+        lines = [
+            f"{entry.name:{width}}  {entry.size:>12,}  {entry.method}: {entry.reason}"
+            for entry in self.parameters
+        ]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -307,69 +373,3 @@ def _choose_fallback(
         f"({problem}). Expected a model that accepts a batch of one example and gives it the "
         "same output as in a larger batch. Choose other `layers`, or mend the model's forward."
     )
-
-
-CoverageMethod = Literal["rule", "torch.func", "one example at a time", "frozen", "not chosen"]
-COVERED: tuple[CoverageMethod, ...] = ("rule", "torch.func", "one example at a time")
-
-
-@dataclass(frozen=True)
-class ParameterCoverage:
-    """How one parameter is treated.
-
-    Attributes:
-        name: As in ``model.named_parameters()``.
-        size: Numbers in it.
-        method: A rule, one of the two fallbacks, or why it is left out: it is frozen
-            (``requires_grad`` is false), or it belongs to no chosen layer.
-        reason: The rule's layer type, or why no rule applies.
-    """
-
-    name: str
-    size: int
-    method: CoverageMethod
-    reason: str
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """How every parameter of a model is treated.
-
-    Attributes:
-        parameters: One entry for each parameter, in the model's order.
-        confirmed: Whether this was checked on examples (against autograd, one example at a
-            time). Before the first examples it is what the layers' types promise.
-    """
-
-    parameters: tuple[ParameterCoverage, ...]
-    confirmed: bool
-
-    def __iter__(self) -> Iterator[ParameterCoverage]:
-        return iter(self.parameters)
-
-    def __len__(self) -> int:
-        return len(self.parameters)
-
-    def __getitem__(self, name: str) -> ParameterCoverage:
-        for entry in self.parameters:
-            if entry.name == name:
-                return entry
-        raise KeyError(name)
-
-    @property
-    def covered(self) -> tuple[str, ...]:
-        """Names of the parameters that the scores stand on."""
-        return tuple(entry.name for entry in self.parameters if entry.method in COVERED)
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """Names of the parameters that the scores know nothing of."""
-        return tuple(entry.name for entry in self.parameters if entry.method not in COVERED)
-
-    def __str__(self) -> str:
-        width = max((len(entry.name) for entry in self.parameters), default=0)
-        lines = [
-            f"{entry.name:{width}}  {entry.size:>12,}  {entry.method}: {entry.reason}"
-            for entry in self.parameters
-        ]
-        return "\n".join(lines)

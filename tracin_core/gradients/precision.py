@@ -1,4 +1,4 @@
-"""Half precision where it saves time, single precision wherever numbers are added up."""
+"""Half precision where it saves time, single and double precision wherever numbers are added up."""
 
 from __future__ import annotations
 

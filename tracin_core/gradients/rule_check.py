@@ -1,4 +1,4 @@
-"""Check a rule alone: a layer, some inputs, and what autograd says of each example."""
+"""Check a gradient rule alone: a layer, some inputs, and autograd's gradients of each example."""
 
 from __future__ import annotations
 

@@ -1,21 +1,15 @@
 """Approximate search by dot product: one angular Annoy index for each band of norms.
 
-Annoy's own ``dot`` metric fails on gradient vectors, whose norms are heavy-tailed. Within a
-band of similar norms the order by dot product is nearly the order by angle, which Annoy is good
-at. A query walks the bands from the largest norms down, scores each band's candidates exactly,
-and stops when ``largest norm of the band * |query|`` cannot beat its k-th score.
+Annoy's own ``dot`` metric fails on gradient vectors, whose norms are heavy-tailed. Within a band
+of similar norms the order by dot product is nearly the order by angle, which Annoy is good at. A
+query walks the bands from the largest norms down, scores each band's candidates exactly, and stops
+when ``largest norm of the band * |query|`` cannot beat its k-th score. ``cut_bands`` chooses the
+bands; those of few vectors are scanned exactly, from the longest vector down, as far as one can
+still win.
 
-A band of vectors with similar norms, scanned exactly or indexed by Annoy.
-
-Where vectors sorted by norm are cut, so that within a band the angle decides.
-
-Looking at vectors one by one, from the longest down, as far as one can still win.
-
-One query through the bands, in as few steps as will do.
-
-A person waits for it, and what came before has left the processor's caches cold: each of the
+A person waits for a query, and what came before has left the processor's caches cold: each of the
 steps that hundreds of queries share costs a single one microseconds, together more than the
-vectors it looks at.
+vectors it looks at. So a single query goes by as few steps as will do.
 """
 
 from __future__ import annotations
@@ -52,166 +46,6 @@ from tracin_core.retrieval.exact import (
     thin,
     validate_k_and_side,
 )
-
-# The 4% with the largest norms hold nearly every neighbour when norms are heavy-tailed; to look
-# at all of them costs 1/25 of an exact search.
-_HEAD_SHARE = 25
-_FEWEST_ROWS = 512
-_TAIL_BANDS = 12
-# Narrower bands would cost queries and prune nothing.
-_SMALLEST_RATIO = 1.1
-# The smallest norms can be absurdly small (fitted examples); geometric bands over all of them
-# would leave the rest in one.
-_FLOOR_QUANTILE = 0.01
-
-
-class Cut(NamedTuple):
-    """One band, as a range of the sorted vectors; ``scanned`` if it is looked at exactly."""
-
-    start: int
-    stop: int
-    scanned: bool
-
-
-def cut_bands(norms: Numbers, scanned_rows: int) -> list[Cut]:
-    """Cut norms sorted from large to small into bands.
-
-    The head is scanned exactly. What follows is cut where the norm has fallen by a constant
-    ratio, and bands of few rows are scanned too; scanned neighbours are one band, because a scan
-    stops by itself where the norms are too small. Zero vectors are a band of their own.
-
-    Args:
-        norms: Descending, shape ``(N,)``.
-        scanned_rows: Up to so many rows a band is scanned.
-
-    Returns:
-        The bands in order and without gaps.
-    """
-    total, positive = len(norms), int(np.count_nonzero(norms))
-    head = min(positive, max(_FEWEST_ROWS, total // _HEAD_SHARE))
-    edges = {0, head, positive, total}
-    if positive > head:
-        edges.update(_cut_tail(norms[:positive], head))
-    cuts: list[Cut] = []
-    for start, stop in pairwise(sorted(edges)):
-        scanned = start < positive and (stop <= head or stop - start <= scanned_rows)
-        first = cuts.pop().start if scanned and cuts and cuts[-1].scanned else start
-        cuts.append(Cut(first, stop, scanned))
-    return cuts
-
-
-def _cut_tail(norms: Numbers, head: int) -> list[int]:
-    """Return the geometric cuts between the head and the end of the positive norms."""
-    largest = norms[head]
-    smallest = max(norms[-1 - int(_FLOOR_QUANTILE * len(norms))], np.finfo(np.float32).tiny)
-    ratio = max((largest / smallest) ** (1 / _TAIL_BANDS), _SMALLEST_RATIO)
-    edges = largest / ratio ** np.arange(1, _TAIL_BANDS)
-    # Ascending search on the negated, hence ascending, norms.
-    cuts = np.unique(np.searchsorted(-norms, -edges, side="right"))
-    kept = [head]
-    for cut in cuts.tolist():
-        if cut - kept[-1] >= _FEWEST_ROWS and len(norms) - cut >= _FEWEST_ROWS:
-            kept.append(cut)
-    return kept[1:]
-
-
-# So many of the longest come first: their k-th score tells how far into the rest to look.
-_FIRST_ROWS = 512
-# Larger than any rounding of a bound, so that a tie is looked at rather than missed.
-BOUND_SLACK = 1 + 1e-6
-
-
-@dataclass(frozen=True)
-class Scan:
-    """Vectors that are scanned exactly, largest norm first.
-
-    Attributes:
-        rows: Shape ``(n, D)``, side by side in memory.
-        norms: Shape ``(n,)``.
-    """
-
-    rows: Matrix
-    norms: Numbers
-
-    def find_candidates(
-        self, directions: Directions, floors: Numbers, k: int
-    ) -> tuple[Positions, Positions]:
-        """Find the rows that can be among the k best of each query.
-
-        Args:
-            directions: M queries.
-            floors: Exact k-th score so far, shape ``(M,)``; minus infinity where there is none.
-            k: Number of neighbours.
-
-        Returns:
-            Queries and rows, each of shape ``(n,)``; every true one of the k best is among them.
-        """
-        width = _count_first(k) if floors.min() == -np.inf else 0
-        first = multiply(directions.narrow, self.rows[:width])
-        width = first.shape[1]
-        if width >= k:
-            surely = find_kth_largest(first - self._margins[:width], k)
-            floors = np.maximum(floors, surely)
-        reached = self._count_down_to((floors / directions.lengths).min() / BOUND_SLACK)
-        block = first
-        if reached > width:
-            rest = multiply(directions.narrow, self.rows[width:reached])
-            block = np.concatenate([first, rest], axis=1)
-        margins = self._margins[: block.shape[1]]
-        cells = (block + margins >= floors.astype(np.float32)[:, None]).ravel().nonzero()[0]
-        # Far faster than to ask for the nonzero cells of a matrix.
-        queries, rows = np.divmod(cells, block.shape[1])
-        return thin(block, queries, rows, k, margins)
-
-    def find_for_one(self, direction: Direction, floor: float, k: int) -> Positions:
-        """Find the rows that can be among the k best of a single query, in fewer steps.
-
-        Args:
-            direction: The query.
-            floor: Exact k-th score so far; minus infinity where there is none.
-            k: Number of neighbours.
-
-        Returns:
-            Shape ``(n,)``; every true one of the k best is among them.
-        """
-        scores = np.empty(len(self.rows), dtype=np.float32)
-        width = _count_first(k) if floor == -np.inf else 0
-        first = np.vecdot(self.rows[:width], direction.narrow, out=scores[:width])
-        if len(first) >= k:
-            surely = first - self._margins[: len(first)]
-            surely.partition(len(first) - k)
-            floor = max(floor, float(surely[-k]))
-        reached = self._count_down_to(floor / direction.length / BOUND_SLACK)
-        np.vecdot(self.rows[width:reached], direction.narrow, out=scores[width:reached])
-        scores = scores[: max(width, reached)]
-        margins = self._margins[: len(scores)]
-        items: Positions = (scores + margins >= floor).nonzero()[0]
-        which = np.zeros_like(items)
-        return thin(scores[None], which, items, k, margins)[1]
-
-    def _count_down_to(self, norm: float) -> int:
-        """Return how many rows have at least this norm: no other can win."""
-        return int(self._negated_norms.searchsorted(-norm, side="right"))
-
-    @cached_property
-    def _negated_norms(self) -> Numbers:
-        return -self.norms
-
-    @cached_property
-    def _margins(self) -> Matrix:
-        """Largest error of each row's float32 scores, shape ``(n,)``.
-
-        Row by row, so that one vector of an absurd norm does not make all others candidates.
-        """
-        dimensions = self.rows.shape[1]
-        underflow = dimensions * float(np.finfo(np.float32).smallest_subnormal)
-        margins: Matrix = (rounding_error(dimensions) * self.norms + underflow).astype(np.float32)
-        return margins
-
-
-def _count_first(k: int) -> int:
-    return max(_FIRST_ROWS, 2 * k)
-
 
 # Candidates are asked for in proportion to k, from this k on.
 CALIBRATED_K = 10
@@ -258,64 +92,6 @@ class Band:
     positions: Positions
     scan: Scan | None = None
     annoy: AnnoyLike | None = None
-
-
-def walk_bands(
-    vectors: Matrix, bands: Sequence[Band], effort: Effort, direction: Direction, k: int
-) -> tuple[Positions, Numbers]:
-    """Find the k largest dot products of one query.
-
-    Args:
-        vectors: Train vectors, shape ``(N, D)``.
-        bands: Largest norms first.
-        effort: For k neighbours.
-        direction: The query.
-        k: Number of neighbours.
-
-    Returns:
-        Train positions and scores, best first, shapes ``(k,)``; a place for which no candidate
-        was found has position ``-1`` and score minus infinity.
-    """
-    positions, scores = np.empty(0, dtype=np.int64), np.empty(0)
-    floor = -math.inf
-    for band in bands:
-        if band.largest_norm * direction.length * BOUND_SLACK < floor:
-            break
-        found, products = _score_band(vectors, band, effort, direction, floor, k)
-        if len(positions):
-            found = np.concatenate([positions, found])
-            products = np.concatenate([scores, products])
-        order = np.lexsort((found, -products))[:k]
-        positions, scores = found[order], products[order]
-        if len(scores) == k:
-            floor = float(scores[-1])
-    empty = (0, k - len(positions))
-    if empty[1]:
-        positions = np.pad(positions, empty, constant_values=-1)
-        scores = np.pad(scores, empty, constant_values=-np.inf)
-    return positions, scores
-
-
-def _score_band(
-    vectors: Matrix, band: Band, effort: Effort, direction: Direction, floor: float, k: int
-) -> tuple[Positions, Numbers]:
-    """Return positions and exact scores of what in the band may be among the best."""
-    rows = vectors
-    if band.scan is not None:
-        items = chosen = band.scan.find_for_one(direction, floor, k)
-        rows = band.scan.rows  # they were just read
-        positions = band.positions[items]
-    elif band.annoy is not None:
-        query = direction.narrow.tolist()
-        items = np.array(
-            band.annoy.get_nns_by_vector(query, effort.candidates, effort.search_k),
-            dtype=np.int64,
-        )
-        positions = chosen = band.positions[items]
-    else:  # zero vectors: all tie, so the lowest positions will do
-        positions = chosen = band.positions[:k]
-    which = np.zeros(len(chosen), dtype=np.int64)
-    return positions, compute_scores(rows, chosen, direction.wide[None], which)
 
 
 _FAULT_SEARCH_K = 10_000
@@ -429,3 +205,221 @@ class AnnoyBands:
                 found = [items for part in parts for items in part]
         rows = np.repeat(np.arange(len(queries)), [len(items) for items in found])
         return rows, np.concatenate([np.asarray(items, dtype=np.int64) for items in found])
+
+
+def walk_bands(
+    vectors: Matrix, bands: Sequence[Band], effort: Effort, direction: Direction, k: int
+) -> tuple[Positions, Numbers]:
+    """Find the k largest dot products of one query.
+
+    Args:
+        vectors: Train vectors, shape ``(N, D)``.
+        bands: Largest norms first.
+        effort: For k neighbours.
+        direction: The query.
+        k: Number of neighbours.
+
+    Returns:
+        Train positions and scores, best first, shapes ``(k,)``; a place for which no candidate
+        was found has position ``-1`` and score minus infinity.
+    """
+    positions, scores = np.empty(0, dtype=np.int64), np.empty(0)
+    floor = -math.inf
+    for band in bands:
+        if band.largest_norm * direction.length * BOUND_SLACK < floor:
+            break
+        found, products = _score_band(vectors, band, effort, direction, floor, k)
+        if len(positions):
+            found = np.concatenate([positions, found])
+            products = np.concatenate([scores, products])
+        order = np.lexsort((found, -products))[:k]
+        positions, scores = found[order], products[order]
+        if len(scores) == k:
+            floor = float(scores[-1])
+    empty = (0, k - len(positions))
+    if empty[1]:
+        positions = np.pad(positions, empty, constant_values=-1)
+        scores = np.pad(scores, empty, constant_values=-np.inf)
+    return positions, scores
+
+
+def _score_band(
+    vectors: Matrix, band: Band, effort: Effort, direction: Direction, floor: float, k: int
+) -> tuple[Positions, Numbers]:
+    """Return positions and exact scores of what in the band may be among the best."""
+    rows = vectors
+    if band.scan is not None:
+        items = chosen = band.scan.find_for_one(direction, floor, k)
+        rows = band.scan.rows  # they were just read
+        positions = band.positions[items]
+    elif band.annoy is not None:
+        query = direction.narrow.tolist()
+        items = np.array(
+            band.annoy.get_nns_by_vector(query, effort.candidates, effort.search_k),
+            dtype=np.int64,
+        )
+        positions = chosen = band.positions[items]
+    else:  # zero vectors: all tie, so the lowest positions will do
+        positions = chosen = band.positions[:k]
+    which = np.zeros(len(chosen), dtype=np.int64)
+    return positions, compute_scores(rows, chosen, direction.wide[None], which)
+
+
+# So many of the longest come first: their k-th score tells how far into the rest to look.
+_FIRST_ROWS = 512
+# Larger than any rounding of a bound, so that a tie is looked at rather than missed.
+BOUND_SLACK = 1 + 1e-6
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Vectors that are scanned exactly, largest norm first.
+
+    Attributes:
+        rows: Shape ``(n, D)``, side by side in memory.
+        norms: Shape ``(n,)``.
+    """
+
+    rows: Matrix
+    norms: Numbers
+
+    def find_candidates(
+        self, directions: Directions, floors: Numbers, k: int
+    ) -> tuple[Positions, Positions]:
+        """Find the rows that can be among the k best of each query.
+
+        Args:
+            directions: M queries.
+            floors: Exact k-th score so far, shape ``(M,)``; minus infinity where there is none.
+            k: Number of neighbours.
+
+        Returns:
+            Queries and rows, each of shape ``(n,)``; every true one of the k best is among them.
+        """
+        width = _count_first(k) if floors.min() == -np.inf else 0
+        first = multiply(directions.narrow, self.rows[:width])
+        width = first.shape[1]
+        if width >= k:
+            surely = find_kth_largest(first - self._margins[:width], k)
+            floors = np.maximum(floors, surely)
+        reached = self._count_down_to((floors / directions.lengths).min() / BOUND_SLACK)
+        block = first
+        if reached > width:
+            rest = multiply(directions.narrow, self.rows[width:reached])
+            block = np.concatenate([first, rest], axis=1)
+        margins = self._margins[: block.shape[1]]
+        cells = (block + margins >= floors.astype(np.float32)[:, None]).ravel().nonzero()[0]
+        # Far faster than to ask for the nonzero cells of a matrix.
+        queries, rows = np.divmod(cells, block.shape[1])
+        return thin(block, queries, rows, k, margins)
+
+    def find_for_one(self, direction: Direction, floor: float, k: int) -> Positions:
+        """Find the rows that can be among the k best of a single query, in fewer steps.
+
+        Args:
+            direction: The query.
+            floor: Exact k-th score so far; minus infinity where there is none.
+            k: Number of neighbours.
+
+        Returns:
+            Shape ``(n,)``; every true one of the k best is among them.
+        """
+        scores = np.empty(len(self.rows), dtype=np.float32)
+        width = _count_first(k) if floor == -np.inf else 0
+        first = np.vecdot(self.rows[:width], direction.narrow, out=scores[:width])
+        if len(first) >= k:
+            surely = first - self._margins[: len(first)]
+            surely.partition(len(first) - k)
+            floor = max(floor, float(surely[-k]))
+        reached = self._count_down_to(floor / direction.length / BOUND_SLACK)
+        np.vecdot(self.rows[width:reached], direction.narrow, out=scores[width:reached])
+        scores = scores[: max(width, reached)]
+        margins = self._margins[: len(scores)]
+        items: Positions = (scores + margins >= floor).nonzero()[0]
+        which = np.zeros_like(items)
+        return thin(scores[None], which, items, k, margins)[1]
+
+    def _count_down_to(self, norm: float) -> int:
+        """Return how many rows have at least this norm: no other can win."""
+        return int(self._negated_norms.searchsorted(-norm, side="right"))
+
+    @cached_property
+    def _negated_norms(self) -> Numbers:
+        return -self.norms
+
+    @cached_property
+    def _margins(self) -> Matrix:
+        """Largest error of each row's float32 scores, shape ``(n,)``.
+
+        Row by row, so that one vector of an absurd norm does not make all others candidates.
+        """
+        dimensions = self.rows.shape[1]
+        underflow = dimensions * float(np.finfo(np.float32).smallest_subnormal)
+        margins: Matrix = (rounding_error(dimensions) * self.norms + underflow).astype(np.float32)
+        return margins
+
+
+def _count_first(k: int) -> int:
+    return max(_FIRST_ROWS, 2 * k)
+
+
+# The 4% with the largest norms hold nearly every neighbour when norms are heavy-tailed; to look
+# at all of them costs 1/25 of an exact search.
+_HEAD_SHARE = 25
+_FEWEST_ROWS = 512
+_TAIL_BANDS = 12
+# Narrower bands would cost queries and prune nothing.
+_SMALLEST_RATIO = 1.1
+# The smallest norms can be absurdly small (fitted examples); geometric bands over all of them
+# would leave the rest in one.
+_FLOOR_QUANTILE = 0.01
+
+
+class Cut(NamedTuple):
+    """One band, as a range of the sorted vectors; ``scanned`` if it is looked at exactly."""
+
+    start: int
+    stop: int
+    scanned: bool
+
+
+def cut_bands(norms: Numbers, scanned_rows: int) -> list[Cut]:
+    """Cut norms sorted from large to small into bands.
+
+    The head is scanned exactly. What follows is cut where the norm has fallen by a constant
+    ratio, and bands of few rows are scanned too; scanned neighbours are one band, because a scan
+    stops by itself where the norms are too small. Zero vectors are a band of their own.
+
+    Args:
+        norms: Descending, shape ``(N,)``.
+        scanned_rows: Up to so many rows a band is scanned.
+
+    Returns:
+        The bands in order and without gaps.
+    """
+    total, positive = len(norms), int(np.count_nonzero(norms))
+    head = min(positive, max(_FEWEST_ROWS, total // _HEAD_SHARE))
+    edges = {0, head, positive, total}
+    if positive > head:
+        edges.update(_cut_tail(norms[:positive], head))
+    cuts: list[Cut] = []
+    for start, stop in pairwise(sorted(edges)):
+        scanned = start < positive and (stop <= head or stop - start <= scanned_rows)
+        first = cuts.pop().start if scanned and cuts and cuts[-1].scanned else start
+        cuts.append(Cut(first, stop, scanned))
+    return cuts
+
+
+def _cut_tail(norms: Numbers, head: int) -> list[int]:
+    """Return the geometric cuts between the head and the end of the positive norms."""
+    largest = norms[head]
+    smallest = max(norms[-1 - int(_FLOOR_QUANTILE * len(norms))], np.finfo(np.float32).tiny)
+    ratio = max((largest / smallest) ** (1 / _TAIL_BANDS), _SMALLEST_RATIO)
+    edges = largest / ratio ** np.arange(1, _TAIL_BANDS)
+    # Ascending search on the negated, hence ascending, norms.
+    cuts = np.unique(np.searchsorted(-norms, -edges, side="right"))
+    kept = [head]
+    for cut in cuts.tolist():
+        if cut - kept[-1] >= _FEWEST_ROWS and len(norms) - cut >= _FEWEST_ROWS:
+            kept.append(cut)
+    return kept[1:]

@@ -1,12 +1,11 @@
 """Exact search: every train vector is looked at, block by block, in bounded memory.
 
-A search as callers see it: queries in, neighbours of one side out, whatever the index.
-
-The k best candidates of each query, kept while a search goes through its blocks.
-
-What every search needs to know of its vectors: shape, finiteness, norms, fingerprint.
-
-Queries scaled by powers of two into the range of float32, and back.
+``ExactSearch`` and ``CosineSearch`` take queries ``(M, D)`` and return the k proponents or
+opponents of each among train vectors ``(N, D)``, as positions and float64 scores. Products are
+computed in float32; the cells that can be among the k best (``TopK``, ``find_promising``) are then
+scored exactly. Queries are scaled by powers of two into the range of float32, which rounds
+nothing. What every search needs of its vectors (shape, finiteness, norms, fingerprint) is computed
+here too.
 """
 
 from __future__ import annotations
@@ -25,98 +24,219 @@ Matrix = NDArray[np.float32]
 Numbers = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
-# Numbers held in float64 at a time: 8 MB, which stays near the processor's cache.
-_CHUNK_NUMBERS = 1 << 20
+Side = Literal["proponents", "opponents"]
+SIDES: tuple[Side, Side] = ("proponents", "opponents")
+Measure = Literal["influence", "cosine"]
+
+# Bounds the memory of a search for thousands of queries.
+_QUERIES_AT_ONCE = 256
 
 
-def as_vectors(vectors: ArrayLike) -> Matrix:
-    """Return the train vectors as a float32 matrix; a memory-mapped one stays on disk.
+class SearchResult(NamedTuple):
+    """Neighbours, best first.
+
+    Attributes:
+        indices: Train positions, shape ``(M, k)``, or ``(k,)`` for a single query.
+        scores: Exact dot products, or cosines (float64), same shape.
+    """
+
+    indices: Positions
+    scores: Numbers
+
+
+class Searcher(Protocol):
+    """Any index."""
+
+    def search(self, queries: ArrayLike, k: int = 10, side: Side = "proponents") -> SearchResult:
+        """Find neighbours."""
+        ...
+
+
+class PartSearch(Protocol):
+    """What an index does for some hundreds of queries that are not zero."""
+
+    def search_part(self, directions: Directions, k: int) -> TopK:
+        """Find the k train vectors with the largest dot products."""
+        ...
+
+
+# Scores held at a time, float32: 8 MB however many queries and vectors there are.
+_BLOCK_SCORES = 1 << 21
+# Below this norm float32 products underflow and a direction means nothing.
+NEGLIGIBLE_NORM = 1e-30
+
+
+class ExactSearch:
+    """Exact proponents and opponents over train vectors, which may be memory-mapped.
+
+    Both sides are an order over **all** train vectors: proponents from the largest score down,
+    opponents from the smallest up; of equal scores the lower position comes first. The k best
+    are returned whatever their sign, so with fewer than k negative scores the last opponents
+    have positive ones: whoever shows them to a person filters by sign (as evidence does).
 
     Args:
-        vectors: Shape ``(N, D)``, ``N`` and ``D`` at least 1.
-
-    Returns:
-        Shape ``(N, D)``, row-contiguous; no copy where none is needed.
+        vectors: Shape ``(N, D)``, float32.
+        norms: Their norms, shape ``(N,)``, if they were computed before.
 
     Raises:
-        RetrievalError: If the shape is another one or the type is not numeric.
+        RetrievalError: If the vectors are not a matrix of finite numbers.
     """
-    matrix = np.asanyarray(vectors)
-    if matrix.ndim != 2 or 0 in matrix.shape or matrix.dtype.kind not in "fiu":
-        raise RetrievalError(
-            f"Found train vectors of shape {matrix.shape} and type {matrix.dtype}; expected a "
-            "matrix of numbers with one row for each train example. Score the run again."
-        )
-    return np.ascontiguousarray(matrix, dtype=np.float32)
+
+    def __init__(self, vectors: ArrayLike, norms: Numbers | None = None) -> None:
+        self.vectors = as_vectors(vectors)
+        self.norms = compute_norms(self.vectors) if norms is None else norms
+
+    def search(self, queries: ArrayLike, k: int = 10, side: Side = "proponents") -> SearchResult:
+        """Find the k best train vectors for each query, by dot product.
+
+        Args:
+            queries: Shape ``(M, D)`` or ``(D,)``.
+            k: Number of neighbours; at most ``N`` are returned.
+            side: ``"proponents"`` (largest scores) or ``"opponents"`` (smallest).
+
+        Raises:
+            RetrievalError: If the queries do not fit, hold NaN, or ``k`` or ``side`` is wrong.
+        """
+        return search_in_parts(self, queries, k, side, shape=self.vectors.shape)
+
+    def search_part(self, directions: Directions, k: int) -> TopK:
+        """Find the k largest dot products of some hundreds of queries."""
+        best = TopK(len(directions.narrow), k)
+        error = rounding_error(self.vectors.shape[1])
+        for rows in self._blocks(len(directions.narrow)):
+            block = multiply(directions.narrow, self.vectors[rows])
+            margin = error * float(self.norms[rows].max())
+            queries, columns = find_promising(block, best.floors, k, margin)
+            positions = columns + rows.start
+            scores = compute_scores(self.vectors, positions, directions.wide, queries)
+            best.offer(queries, positions, scores)
+        return best
+
+    def _blocks(self, num_queries: int) -> list[slice]:
+        step = max(1, _BLOCK_SCORES // num_queries)
+        return [slice(start, start + step) for start in range(0, len(self.vectors), step)]
 
 
-def iterate_chunks(vectors: Matrix) -> Iterator[tuple[int, Matrix]]:
-    """Yield ``(first position, rows)`` over the whole matrix, a few megabytes at a time."""
-    rows = max(1, _CHUNK_NUMBERS // vectors.shape[1])
-    for start in range(0, len(vectors), rows):
-        yield start, vectors[start : start + rows]
+class CosineSearch(ExactSearch):
+    """The same by cosine: the dot product over both norms; 0 where a vector is (nearly) zero."""
+
+    def search(self, queries: ArrayLike, k: int = 10, side: Side = "proponents") -> SearchResult:
+        """Find the k best train vectors for each query, by cosine; as the base class else."""
+        return super().search(scale_to_unit(queries), k, side)
+
+    def search_part(self, directions: Directions, k: int) -> TopK:
+        """Find the k largest cosines of some hundreds of unit queries."""
+        best = TopK(len(directions.narrow), k)
+        error = rounding_error(self.vectors.shape[1])
+        for rows in self._blocks(len(directions.narrow)):
+            norms = self.norms[rows]
+            norms = np.where(norms > NEGLIGIBLE_NORM, norms, np.inf)
+            block = multiply(directions.narrow, self.vectors[rows])
+            block /= norms.astype(np.float32)
+            queries, columns = find_promising(block, best.floors, k, error)
+            positions = columns + rows.start
+            scores = compute_scores(self.vectors, positions, directions.wide, queries)
+            best.offer(queries, positions, scores / norms[columns])
+        return best
 
 
-def compute_norms(vectors: Matrix) -> Numbers:
-    """Return the Euclidean norm of every row.
+def scale_to_unit(queries: ArrayLike) -> Numbers:
+    """Return the queries with length one, shape as given; a zero query stays zero."""
+    wide = np.asarray(queries, dtype=np.float64)
+    lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
+    unit: Numbers = wide / np.where(lengths > 0, lengths, 1)
+    return unit
 
-    In float64, because the square of a well fitted example's gradient underflows in float32.
+
+def multiply(directions: Matrix, vectors: Matrix) -> Matrix:
+    """Return approximate scores in float32, shape ``(M, B)``."""
+    if len(directions) == 1:
+        # As fast as a matrix product, which for one query waits on memory; and without its
+        # threads, which stall for milliseconds where other work holds the cores.
+        product: Matrix = np.vecdot(vectors, directions[0])[None, :]
+        return product
+    return directions @ vectors.T
+
+
+def rounding_error(dimensions: int) -> float:
+    """Bound the float32 error of a dot product of two vectors of unit length.
+
+    Four times the probabilistic bound ``sqrt(D) u`` (Higham and Mary 2019, SIAM J. Sci.
+    Comput. 41(5)), ``u = 2**-24``.
+    """
+    return float(4 * dimensions**0.5 * 2.0**-24)
+
+
+def search_in_parts(
+    searcher: PartSearch,
+    queries: ArrayLike,
+    k: int,
+    side: Side,
+    *,
+    shape: tuple[int, int],
+    at_once: int = _QUERIES_AT_ONCE,
+) -> SearchResult:
+    """Search for any number of queries, a few hundred at a time.
 
     Args:
-        vectors: Shape ``(N, D)``.
-
-    Returns:
-        Shape ``(N,)``.
+        searcher: The index.
+        queries: Shape ``(M, D)`` or ``(D,)``.
+        k: Number of neighbours; at most ``N`` are returned.
+        side: ``"proponents"`` (largest scores) or ``"opponents"`` (smallest).
+        shape: ``(N, D)`` of the train vectors.
+        at_once: Queries in a part.
 
     Raises:
-        RetrievalError: If a row holds NaN or infinite numbers; the message names its position.
+        RetrievalError: If the queries do not fit, hold NaN, or ``k`` or ``side`` is wrong.
     """
-    norms = np.empty(len(vectors))
-    for start, rows in iterate_chunks(vectors):
-        wide = rows.astype(np.float64)
-        norms[start : start + len(rows)] = np.sqrt(np.einsum("nd,nd->n", wide, wide))
-    finite = np.isfinite(norms)
-    if not finite.all():
+    matrix = as_queries(queries, shape[1])
+    k, sign = validate_k_and_side(k, side, shape[0])
+    largest = find_largest(matrix)
+    # A zero query scores 0 with every train vector: a tie, which the lowest positions win.
+    found = SearchResult(np.tile(np.arange(k), (len(matrix), 1)), np.zeros((len(matrix), k)))
+    warm = np.flatnonzero(largest)
+    for start in range(0, len(warm), at_once):
+        part = warm[start : start + at_once]
+        directions, exponents = scale(sign * matrix[part], largest[part])
+        best = searcher.search_part(directions, k)
+        found.indices[part] = best.positions
+        # Adding 0 turns -0.0 into 0.0.
+        found.scores[part] = sign * np.ldexp(best.scores, exponents[:, None]) + 0.0
+    return found if np.ndim(queries) == 2 else SearchResult(found.indices[0], found.scores[0])
+
+
+def validate_k_and_side(k: int, side: Side, rows: int) -> tuple[int, float]:
+    """Return how many neighbours there can be, and the sign that makes the side the largest.
+
+    Raises:
+        RetrievalError: If ``k`` or ``side`` is wrong.
+    """
+    if side not in SIDES or k < 1:
         raise RetrievalError(
-            f"The vector at position {int(np.argmin(finite))} holds NaN or infinite numbers "
-            f"({int((~finite).sum())} of {len(norms)} rows do); expected finite ones. Look at "
-            "these examples and at the checkpoints (a diverged training?), then score again."
+            f"Found side {side!r} and k {k}; expected 'proponents' or 'opponents' and a number "
+            "of neighbours of at least 1."
         )
-    return norms
+    return min(k, rows), 1.0 if side == "proponents" else -1.0
 
 
-def compute_fingerprint(vectors: Matrix) -> str:
-    """Return a hash of every byte and of the shape, so that one changed row is noticed."""
-    digest = hashlib.sha256(repr(vectors.shape).encode())
-    for _, rows in iterate_chunks(vectors):
-        digest.update(np.ascontiguousarray(rows).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-def compute_scores(vectors: Matrix, positions: Positions, queries: Numbers, rows: Any) -> Numbers:
-    """Return exact dot products of chosen train vectors with chosen queries.
-
-    In float64 and row by row, so that a score depends neither on how the search was cut into
-    blocks nor on which index found the neighbour, and equal vectors have equal scores.
+def as_queries(queries: ArrayLike, dimensions: int) -> Numbers:
+    """Return the queries as a float64 matrix with one row each.
 
     Args:
-        vectors: Train vectors, shape ``(N, D)``.
-        positions: Positions in ``vectors``, shape ``(n,)``.
-        queries: Shape ``(M, D)``.
-        rows: For each position its query, shape ``(n,)``.
+        queries: Shape ``(M, D)`` or ``(D,)``.
+        dimensions: ``D`` of the index.
 
-    Returns:
-        Shape ``(n,)``.
+    Raises:
+        RetrievalError: If the shape does not fit.
     """
-    step = max(1, _CHUNK_NUMBERS // vectors.shape[1])
-    if len(positions) <= step:
-        gathered = vectors[positions].astype(np.float64)
-        products: Numbers = np.einsum("nd,nd->n", gathered, queries[rows])
-        return products
-    parts = [slice(start, start + step) for start in range(0, len(positions), step)]
-    return np.concatenate(
-        [compute_scores(vectors, positions[part], queries, rows[part]) for part in parts]
-    )
+    matrix = np.asarray(queries, dtype=np.float64)
+    matrix = matrix[None] if matrix.ndim == 1 else matrix
+    if matrix.ndim != 2 or matrix.shape[1] != dimensions:
+        raise RetrievalError(
+            f"Found a query of shape {np.shape(queries)}; expected {dimensions} numbers for each "
+            "query. Use vectors of the same run, layers and projection as the train vectors."
+        )
+    return matrix
 
 
 # Columns looked at to guess where a block's k-th score lies; a guess that is too low only
@@ -325,216 +445,95 @@ def scale_one(query: Numbers, largest: float) -> tuple[Direction, int]:
     return Direction(wide, wide.astype(np.float32), mantissa), first + second
 
 
-Side = Literal["proponents", "opponents"]
-SIDES: tuple[Side, Side] = ("proponents", "opponents")
-Measure = Literal["influence", "cosine"]
-
-# Bounds the memory of a search for thousands of queries.
-_QUERIES_AT_ONCE = 256
+# Numbers held in float64 at a time: 8 MB, which stays near the processor's cache.
+_CHUNK_NUMBERS = 1 << 20
 
 
-class SearchResult(NamedTuple):
-    """Neighbours, best first.
-
-    Attributes:
-        indices: Train positions, shape ``(M, k)``, or ``(k,)`` for a single query.
-        scores: Exact dot products, or cosines (float64), same shape.
-    """
-
-    indices: Positions
-    scores: Numbers
-
-
-class Searcher(Protocol):
-    """Any index."""
-
-    def search(self, queries: ArrayLike, k: int = 10, side: Side = "proponents") -> SearchResult:
-        """Find neighbours."""
-        ...
-
-
-class PartSearch(Protocol):
-    """What an index does for some hundreds of queries that are not zero."""
-
-    def search_part(self, directions: Directions, k: int) -> TopK:
-        """Find the k train vectors with the largest dot products."""
-        ...
-
-
-def search_in_parts(
-    searcher: PartSearch,
-    queries: ArrayLike,
-    k: int,
-    side: Side,
-    *,
-    shape: tuple[int, int],
-    at_once: int = _QUERIES_AT_ONCE,
-) -> SearchResult:
-    """Search for any number of queries, a few hundred at a time.
+def as_vectors(vectors: ArrayLike) -> Matrix:
+    """Return the train vectors as a float32 matrix; a memory-mapped one stays on disk.
 
     Args:
-        searcher: The index.
-        queries: Shape ``(M, D)`` or ``(D,)``.
-        k: Number of neighbours; at most ``N`` are returned.
-        side: ``"proponents"`` (largest scores) or ``"opponents"`` (smallest).
-        shape: ``(N, D)`` of the train vectors.
-        at_once: Queries in a part.
+        vectors: Shape ``(N, D)``, ``N`` and ``D`` at least 1.
+
+    Returns:
+        Shape ``(N, D)``, row-contiguous; no copy where none is needed.
 
     Raises:
-        RetrievalError: If the queries do not fit, hold NaN, or ``k`` or ``side`` is wrong.
+        RetrievalError: If the shape is another one or the type is not numeric.
     """
-    matrix = as_queries(queries, shape[1])
-    k, sign = validate_k_and_side(k, side, shape[0])
-    largest = find_largest(matrix)
-    # A zero query scores 0 with every train vector: a tie, which the lowest positions win.
-    found = SearchResult(np.tile(np.arange(k), (len(matrix), 1)), np.zeros((len(matrix), k)))
-    warm = np.flatnonzero(largest)
-    for start in range(0, len(warm), at_once):
-        part = warm[start : start + at_once]
-        directions, exponents = scale(sign * matrix[part], largest[part])
-        best = searcher.search_part(directions, k)
-        found.indices[part] = best.positions
-        # Adding 0 turns -0.0 into 0.0.
-        found.scores[part] = sign * np.ldexp(best.scores, exponents[:, None]) + 0.0
-    return found if np.ndim(queries) == 2 else SearchResult(found.indices[0], found.scores[0])
-
-
-def validate_k_and_side(k: int, side: Side, rows: int) -> tuple[int, float]:
-    """Return how many neighbours there can be, and the sign that makes the side the largest.
-
-    Raises:
-        RetrievalError: If ``k`` or ``side`` is wrong.
-    """
-    if side not in SIDES or k < 1:
+    matrix = np.asanyarray(vectors)
+    if matrix.ndim != 2 or 0 in matrix.shape or matrix.dtype.kind not in "fiu":
         raise RetrievalError(
-            f"Found side {side!r} and k {k}; expected 'proponents' or 'opponents' and a number "
-            "of neighbours of at least 1."
+            f"Found train vectors of shape {matrix.shape} and type {matrix.dtype}; expected a "
+            "matrix of numbers with one row for each train example. Score the run again."
         )
-    return min(k, rows), 1.0 if side == "proponents" else -1.0
+    return np.ascontiguousarray(matrix, dtype=np.float32)
 
 
-def as_queries(queries: ArrayLike, dimensions: int) -> Numbers:
-    """Return the queries as a float64 matrix with one row each.
+def iterate_chunks(vectors: Matrix) -> Iterator[tuple[int, Matrix]]:
+    """Yield ``(first position, rows)`` over the whole matrix, a few megabytes at a time."""
+    rows = max(1, _CHUNK_NUMBERS // vectors.shape[1])
+    for start in range(0, len(vectors), rows):
+        yield start, vectors[start : start + rows]
+
+
+def compute_norms(vectors: Matrix) -> Numbers:
+    """Return the Euclidean norm of every row.
+
+    In float64, because the square of a well fitted example's gradient underflows in float32.
 
     Args:
-        queries: Shape ``(M, D)`` or ``(D,)``.
-        dimensions: ``D`` of the index.
+        vectors: Shape ``(N, D)``.
+
+    Returns:
+        Shape ``(N,)``.
 
     Raises:
-        RetrievalError: If the shape does not fit.
+        RetrievalError: If a row holds NaN or infinite numbers; the message names its position.
     """
-    matrix = np.asarray(queries, dtype=np.float64)
-    matrix = matrix[None] if matrix.ndim == 1 else matrix
-    if matrix.ndim != 2 or matrix.shape[1] != dimensions:
+    norms = np.empty(len(vectors))
+    for start, rows in iterate_chunks(vectors):
+        wide = rows.astype(np.float64)
+        norms[start : start + len(rows)] = np.sqrt(np.einsum("nd,nd->n", wide, wide))
+    finite = np.isfinite(norms)
+    if not finite.all():
         raise RetrievalError(
-            f"Found a query of shape {np.shape(queries)}; expected {dimensions} numbers for each "
-            "query. Use vectors of the same run, layers and projection as the train vectors."
+            f"The vector at position {int(np.argmin(finite))} holds NaN or infinite numbers "
+            f"({int((~finite).sum())} of {len(norms)} rows do); expected finite ones. Look at "
+            "these examples and at the checkpoints (a diverged training?), then score again."
         )
-    return matrix
+    return norms
 
 
-# Scores held at a time, float32: 8 MB however many queries and vectors there are.
-_BLOCK_SCORES = 1 << 21
-# Below this norm float32 products underflow and a direction means nothing.
-NEGLIGIBLE_NORM = 1e-30
+def compute_fingerprint(vectors: Matrix) -> str:
+    """Return a hash of every byte and of the shape, so that one changed row is noticed."""
+    digest = hashlib.sha256(repr(vectors.shape).encode())
+    for _, rows in iterate_chunks(vectors):
+        digest.update(np.ascontiguousarray(rows).view(np.uint8).data)
+    return digest.hexdigest()
 
 
-class ExactSearch:
-    """Exact proponents and opponents over train vectors, which may be memory-mapped.
+def compute_scores(vectors: Matrix, positions: Positions, queries: Numbers, rows: Any) -> Numbers:
+    """Return exact dot products of chosen train vectors with chosen queries.
 
-    Both sides are an order over **all** train vectors: proponents from the largest score down,
-    opponents from the smallest up; of equal scores the lower position comes first. The k best
-    are returned whatever their sign, so with fewer than k negative scores the last opponents
-    have positive ones: whoever shows them to a person filters by sign (as evidence does).
+    In float64 and row by row, so that a score depends neither on how the search was cut into
+    blocks nor on which index found the neighbour, and equal vectors have equal scores.
 
     Args:
-        vectors: Shape ``(N, D)``, float32.
-        norms: Their norms, shape ``(N,)``, if they were computed before.
+        vectors: Train vectors, shape ``(N, D)``.
+        positions: Positions in ``vectors``, shape ``(n,)``.
+        queries: Shape ``(M, D)``.
+        rows: For each position its query, shape ``(n,)``.
 
-    Raises:
-        RetrievalError: If the vectors are not a matrix of finite numbers.
+    Returns:
+        Shape ``(n,)``.
     """
-
-    def __init__(self, vectors: ArrayLike, norms: Numbers | None = None) -> None:
-        self.vectors = as_vectors(vectors)
-        self.norms = compute_norms(self.vectors) if norms is None else norms
-
-    def search(self, queries: ArrayLike, k: int = 10, side: Side = "proponents") -> SearchResult:
-        """Find the k best train vectors for each query, by dot product.
-
-        Args:
-            queries: Shape ``(M, D)`` or ``(D,)``.
-            k: Number of neighbours; at most ``N`` are returned.
-            side: ``"proponents"`` (largest scores) or ``"opponents"`` (smallest).
-
-        Raises:
-            RetrievalError: If the queries do not fit, hold NaN, or ``k`` or ``side`` is wrong.
-        """
-        return search_in_parts(self, queries, k, side, shape=self.vectors.shape)
-
-    def search_part(self, directions: Directions, k: int) -> TopK:
-        """Find the k largest dot products of some hundreds of queries."""
-        best = TopK(len(directions.narrow), k)
-        error = rounding_error(self.vectors.shape[1])
-        for rows in self._blocks(len(directions.narrow)):
-            block = multiply(directions.narrow, self.vectors[rows])
-            margin = error * float(self.norms[rows].max())
-            queries, columns = find_promising(block, best.floors, k, margin)
-            positions = columns + rows.start
-            scores = compute_scores(self.vectors, positions, directions.wide, queries)
-            best.offer(queries, positions, scores)
-        return best
-
-    def _blocks(self, num_queries: int) -> list[slice]:
-        step = max(1, _BLOCK_SCORES // num_queries)
-        return [slice(start, start + step) for start in range(0, len(self.vectors), step)]
-
-
-class CosineSearch(ExactSearch):
-    """The same by cosine: the dot product over both norms; 0 where a vector is (nearly) zero."""
-
-    def search(self, queries: ArrayLike, k: int = 10, side: Side = "proponents") -> SearchResult:
-        """Find the k best train vectors for each query, by cosine; as the base class else."""
-        return super().search(scale_to_unit(queries), k, side)
-
-    def search_part(self, directions: Directions, k: int) -> TopK:
-        """Find the k largest cosines of some hundreds of unit queries."""
-        best = TopK(len(directions.narrow), k)
-        error = rounding_error(self.vectors.shape[1])
-        for rows in self._blocks(len(directions.narrow)):
-            norms = self.norms[rows]
-            norms = np.where(norms > NEGLIGIBLE_NORM, norms, np.inf)
-            block = multiply(directions.narrow, self.vectors[rows])
-            block /= norms.astype(np.float32)
-            queries, columns = find_promising(block, best.floors, k, error)
-            positions = columns + rows.start
-            scores = compute_scores(self.vectors, positions, directions.wide, queries)
-            best.offer(queries, positions, scores / norms[columns])
-        return best
-
-
-def scale_to_unit(queries: ArrayLike) -> Numbers:
-    """Return the queries with length one, shape as given; a zero query stays zero."""
-    wide = np.asarray(queries, dtype=np.float64)
-    lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
-    unit: Numbers = wide / np.where(lengths > 0, lengths, 1)
-    return unit
-
-
-def multiply(directions: Matrix, vectors: Matrix) -> Matrix:
-    """Return approximate scores in float32, shape ``(M, B)``."""
-    if len(directions) == 1:
-        # As fast as a matrix product, which for one query waits on memory; and without its
-        # threads, which stall for milliseconds where other work holds the cores.
-        product: Matrix = np.vecdot(vectors, directions[0])[None, :]
-        return product
-    return directions @ vectors.T
-
-
-def rounding_error(dimensions: int) -> float:
-    """Bound the float32 error of a dot product of two vectors of unit length.
-
-    Four times the probabilistic bound ``sqrt(D) u`` (Higham and Mary 2019, SIAM J. Sci.
-    Comput. 41(5)), ``u = 2**-24``.
-    """
-    return float(4 * dimensions**0.5 * 2.0**-24)
+    step = max(1, _CHUNK_NUMBERS // vectors.shape[1])
+    if len(positions) <= step:
+        gathered = vectors[positions].astype(np.float64)
+        products: Numbers = np.einsum("nd,nd->n", gathered, queries[rows])
+        return products
+    parts = [slice(start, start + step) for start in range(0, len(positions), step)]
+    return np.concatenate(
+        [compute_scores(vectors, positions[part], queries, rows[part]) for part in parts]
+    )

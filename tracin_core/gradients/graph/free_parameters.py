@@ -1,21 +1,16 @@
-"""Parameters that no layer's rule covers, by the operations that read them.
+"""Per-example gradients of parameters outside the layers' rules, by the operations that read them.
+
+Parameters that no layer's call reads (attention's projections, position embeddings, a weight used
+functionally) leave their traces in the autograd graph: it names every operation that read them,
+through whatever views, and keeps what that operation needs for its own gradient. Each rule here is
+for one operation, as the rules of layers are for one layer: from the other operand and the
+gradients at the result come those of what was read.
 
 In the trial, every operation that reads the parameter must have a rule, and its gradients must
-tell where the examples are. In a batch, operations of the same kinds must read it, and tell again
-or be known to move rows as in a batch that told; where they do not, the parameter is named as
-missing, and the fallback steps in.
-
-From a parameter through its views to the operations that read it, in the gradient graph.
-
-Parameters that no layer's call reads (attention's projections, position embeddings, a weight
-used functionally) leave their traces here: the graph names every operation that read them, and
-keeps what that operation needs for its own gradient.
-
-Per-example gradients of what an operation reads, from its other operand and its result.
-
-Each rule is for one operation of the gradient graph, as the rules of layers are for one layer.
-
-Where the examples of a batch were proved to lie, and which batches were looked at closer.
+show where the examples are. In a batch, operations of the same kinds must read it, and show it
+again or be known to move rows as in a batch that did; where they do not, the parameter is named as
+missing, and the fallback steps in. ``Proofs`` keeps where the examples of a batch were proved to
+lie, and which batches were looked at closer.
 """
 
 from __future__ import annotations
@@ -81,6 +76,195 @@ class ParameterUse:
     def edge(self) -> GradientEdge:
         """The operation's result in the gradient graph."""
         return GradientEdge(self.node, 0)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """What a rule needs beside the gradients at the operation's result.
+
+    Attributes:
+        other: The other factor, the indices of a look-up, or nothing.
+        scale: A number that multiplies the parameter.
+        is_product: Whether this is a product of matrices, with the parameter on the right.
+    """
+
+    other: Tensor | None = None
+    scale: float = 1.0
+    is_product: bool = False
+
+
+@dataclass(frozen=True)
+class FreeParameterUse:
+    """An operation that reads a parameter, as the trial saw it.
+
+    Attributes:
+        kind: Name of the operation.
+        position: Which of its inputs the parameter is.
+    """
+
+    kind: str
+    position: int
+
+
+@dataclass(frozen=True)
+class OpenRead:
+    """A read of this batch, with its operand taken out of the graph."""
+
+    read: ParameterUse
+    operand: Operand
+
+    def list_axes(self) -> list[int]:
+        """Return the axes of the operation's result that may hold the examples."""
+        edge = self.read.edge
+        shape = edge.node._input_metadata[edge.output_nr].shape
+        return find_axes(self.read, self.operand, len(shape))
+
+
+FreeParameters = Mapping[str, Sequence[FreeParameterUse]]
+Opened = list[tuple[str, list[OpenRead]]]
+# Where the examples are in each read's result; ``None`` where nothing reaches it.
+Layouts = Sequence[Layout | None]
+T = TypeVar("T")
+
+
+def open_candidates(survey: GraphSurvey, parameters: Mapping[str, Tensor]) -> Opened:
+    """Find the ways in which rules may cover each parameter, likelier first.
+
+    A look-up or a repetition may bring the examples in, or come before the operation that does.
+    """
+    opened: Opened = []
+    for name, parameter in parameters.items():
+        for kinds in (OPERATIONS.keys(), OPERATIONS.keys() - VIEWS):
+            try:
+                opened.append((name, _open(survey, parameter, kinds)))
+            except UnsupportedUseError:
+                continue
+    return opened
+
+
+def open_reads(
+    survey: GraphSurvey, parameters: Mapping[str, Tensor], known: FreeParameters
+) -> Opened:
+    """Find the known reads again in a batch's graph, before its backward pass.
+
+    Args:
+        survey: The batch's graph.
+        parameters: Every known parameter, as it is in place.
+        known: The reads of the trial.
+
+    Returns:
+        The reads of each parameter that only operations of the trial's kinds read.
+    """
+    opened: Opened = []
+    for name, expected in known.items():
+        kinds = {read.kind for read in expected}
+        try:
+            opened.append((name, _open(survey, parameters[name], kinds)))
+        except UnsupportedUseError:
+            continue
+    return opened
+
+
+def take_each(opened: Opened, values: Iterable[T]) -> Iterator[tuple[str, list[OpenRead], list[T]]]:
+    """Yield each parameter's reads with what there is for each of them."""
+    rest = iter(values)
+    for name, reads in opened:
+        yield name, reads, [next(rest) for _ in reads]
+
+
+def describe_reads(reads: Sequence[OpenRead]) -> list[FreeParameterUse]:
+    """Return what a later batch is compared with."""
+    return [FreeParameterUse(item.read.kind, item.read.position) for item in reads]
+
+
+def learn_layouts(
+    reads: Sequence[OpenRead], marks: Sequence[MarkedGradients | None]
+) -> list[Layout | None]:
+    """Learn where the examples are in each operation's result.
+
+    Raises:
+        UnsupportedUseError: If that cannot be told.
+    """
+    return [
+        None if mark is None else find_layout(mark, item.list_axes())
+        for item, mark in zip(reads, marks, strict=True)
+    ]
+
+
+def differentiate_reads(
+    reads: Sequence[OpenRead],
+    deltas: Sequence[Tensor | None],
+    layouts: Layouts,
+    parameter: Tensor,
+    batch_size: int,
+) -> list[Contribution]:
+    """Return what each read contributes to the gradients of a parameter.
+
+    Raises:
+        UnsupportedUseError: If the examples are not where the layouts say.
+    """
+    contributions = []
+    for item, delta, layout in zip(reads, deltas, layouts, strict=True):
+        if delta is not None and layout is not None:
+            view = differentiate_operation(item.read, item.operand, delta, layout, batch_size)
+            contributions.append(pull_back(view, item.read, parameter))
+    return contributions
+
+
+def _open(survey: GraphSurvey, parameter: Tensor, kinds: Collection[str]) -> list[OpenRead]:
+    leaf = survey.leaves.get(id(parameter))
+    if leaf is None:
+        return []
+    try:
+        reads = find_reads(survey.readers, parameter, leaf, kinds)
+        return [OpenRead(read, read_operand(read)) for read in reads]
+    except RuntimeError as error:
+        # Autograd's own word where an operand was changed in place since.
+        raise UnsupportedUseError(str(error).splitlines()[0]) from error
+
+
+# More are forgotten at once: whoever meets so many meets each of them rarely.
+MOST_KINDS = 4096
+# Of batches of one kind the first is looked at, and then each whose number is so many times that
+# of the one before: what a batch does with its examples may depend on their numbers alone.
+SPACING = 4
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the examples of a batch are.
+
+    Attributes:
+        uses: In the output of each call of a layer; ``None`` where nothing reaches it.
+        reads: By parameter, in the result of each operation that reads it.
+    """
+
+    uses: Sequence[Layout | None]
+    reads: Mapping[str, Layouts]
+
+
+class Proofs:
+    """Which batches were seen, by their size and the ways their rows move.
+
+    Attributes:
+        notes: Why a parameter went one example at a time in some batch, by its name.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Counter[tuple[int, Hashable]] = Counter()
+        self.notes: dict[str, str] = {}
+
+    def is_due(self, batch_size: int, signature: Hashable | None) -> bool:
+        """Whether a batch is to be compared with its halves; it is counted as seen."""
+        if signature is None:
+            return True
+        if len(self._seen) >= MOST_KINDS:
+            self._seen.clear()
+        self._seen[batch_size, signature] += 1
+        count = self._seen[batch_size, signature]
+        while count % SPACING == 0:
+            count //= SPACING
+        return count == 1
 
 
 def find_reads(
@@ -193,58 +377,6 @@ def _pull_back_lookup(
     return SparseRows(rows.expand(len(deltas), -1), deltas * (rows != padding).unsqueeze(2), shape)
 
 
-@dataclass(frozen=True)
-class Operand:
-    """What a rule needs beside the gradients at the operation's result.
-
-    Attributes:
-        other: The other factor, the indices of a look-up, or nothing.
-        scale: A number that multiplies the parameter.
-        is_product: Whether this is a product of matrices, with the parameter on the right.
-    """
-
-    other: Tensor | None = None
-    scale: float = 1.0
-    is_product: bool = False
-
-
-def _read_addmm(node: Any, position: int) -> Operand:
-    if position == 0:
-        return Operand(scale=node._saved_beta)
-    if position == 2 and node._saved_alpha == 1:
-        return Operand(node._saved_mat1, is_product=True)
-    raise UnsupportedUseError("the parameter is the left factor of a product")
-
-
-def _read_mm(node: Any, position: int) -> Operand:
-    if position == 1:
-        return Operand(node._saved_self, is_product=True)
-    raise UnsupportedUseError("the parameter is the left factor of a product")
-
-
-def _read_add(node: Any, position: int) -> Operand:
-    return Operand(scale=node._saved_alpha if position else 1)
-
-
-def _read_subtract(node: Any, position: int) -> Operand:
-    return Operand(scale=-node._saved_alpha if position else 1)
-
-
-def _read_multiply(node: Any, position: int) -> Operand:
-    return Operand(node._saved_self if position else node._saved_other)
-
-
-OPERATIONS: dict[str, Callable[[Any, int], Operand]] = {
-    "AddmmBackward0": _read_addmm,
-    "MmBackward0": _read_mm,
-    "AddBackward0": _read_add,
-    "SubBackward0": _read_subtract,
-    "MulBackward0": _read_multiply,
-    LOOKED_UP: lambda node, position: Operand(node._saved_indices),
-    REPEATED: lambda node, position: Operand(),
-}
-
-
 def read_operand(read: ParameterUse) -> Operand:
     """Return what a rule needs; before the backward pass, which gives it back.
 
@@ -310,175 +442,38 @@ def _align(shape: torch.Size, dim: int) -> list[int]:
     return [1] * (dim - len(shape)) + list(shape)
 
 
-@dataclass(frozen=True)
-class FreeParameterUse:
-    """An operation that reads a parameter, as the trial saw it.
-
-    Attributes:
-        kind: Name of the operation.
-        position: Which of its inputs the parameter is.
-    """
-
-    kind: str
-    position: int
+def _read_addmm(node: Any, position: int) -> Operand:
+    if position == 0:
+        return Operand(scale=node._saved_beta)
+    if position == 2 and node._saved_alpha == 1:
+        return Operand(node._saved_mat1, is_product=True)
+    raise UnsupportedUseError("the parameter is the left factor of a product")
 
 
-@dataclass(frozen=True)
-class OpenRead:
-    """A read of this batch, with its operand taken out of the graph."""
-
-    read: ParameterUse
-    operand: Operand
-
-    def list_axes(self) -> list[int]:
-        """Return the axes of the operation's result that may hold the examples."""
-        edge = self.read.edge
-        shape = edge.node._input_metadata[edge.output_nr].shape
-        return find_axes(self.read, self.operand, len(shape))
+def _read_mm(node: Any, position: int) -> Operand:
+    if position == 1:
+        return Operand(node._saved_self, is_product=True)
+    raise UnsupportedUseError("the parameter is the left factor of a product")
 
 
-FreeParameters = Mapping[str, Sequence[FreeParameterUse]]
-Opened = list[tuple[str, list[OpenRead]]]
-# Where the examples are in each read's result; ``None`` where nothing reaches it.
-Layouts = Sequence[Layout | None]
-T = TypeVar("T")
+def _read_add(node: Any, position: int) -> Operand:
+    return Operand(scale=node._saved_alpha if position else 1)
 
 
-def open_reads(
-    survey: GraphSurvey, parameters: Mapping[str, Tensor], known: FreeParameters
-) -> Opened:
-    """Find the known reads again in a batch's graph, before its backward pass.
-
-    Args:
-        survey: The batch's graph.
-        parameters: Every known parameter, as it is in place.
-        known: The reads of the trial.
-
-    Returns:
-        The reads of each parameter that only operations of the trial's kinds read.
-    """
-    opened: Opened = []
-    for name, expected in known.items():
-        kinds = {read.kind for read in expected}
-        try:
-            opened.append((name, _open(survey, parameters[name], kinds)))
-        except UnsupportedUseError:
-            continue
-    return opened
+def _read_subtract(node: Any, position: int) -> Operand:
+    return Operand(scale=-node._saved_alpha if position else 1)
 
 
-def open_candidates(survey: GraphSurvey, parameters: Mapping[str, Tensor]) -> Opened:
-    """Find the ways in which rules may cover each parameter, likelier first.
-
-    A look-up or a repetition may bring the examples in, or come before the operation that does.
-    """
-    opened: Opened = []
-    for name, parameter in parameters.items():
-        for kinds in (OPERATIONS.keys(), OPERATIONS.keys() - VIEWS):
-            try:
-                opened.append((name, _open(survey, parameter, kinds)))
-            except UnsupportedUseError:
-                continue
-    return opened
+def _read_multiply(node: Any, position: int) -> Operand:
+    return Operand(node._saved_self if position else node._saved_other)
 
 
-def take_each(opened: Opened, values: Iterable[T]) -> Iterator[tuple[str, list[OpenRead], list[T]]]:
-    """Yield each parameter's reads with what there is for each of them."""
-    rest = iter(values)
-    for name, reads in opened:
-        yield name, reads, [next(rest) for _ in reads]
-
-
-def describe_reads(reads: Sequence[OpenRead]) -> list[FreeParameterUse]:
-    """Return what a later batch is compared with."""
-    return [FreeParameterUse(item.read.kind, item.read.position) for item in reads]
-
-
-def learn_layouts(
-    reads: Sequence[OpenRead], marks: Sequence[MarkedGradients | None]
-) -> list[Layout | None]:
-    """Learn where the examples are in each operation's result.
-
-    Raises:
-        UnsupportedUseError: If that cannot be told.
-    """
-    return [
-        None if mark is None else find_layout(mark, item.list_axes())
-        for item, mark in zip(reads, marks, strict=True)
-    ]
-
-
-def differentiate_reads(
-    reads: Sequence[OpenRead],
-    deltas: Sequence[Tensor | None],
-    layouts: Layouts,
-    parameter: Tensor,
-    batch_size: int,
-) -> list[Contribution]:
-    """Return what each read contributes to the gradients of a parameter.
-
-    Raises:
-        UnsupportedUseError: If the examples are not where the layouts say.
-    """
-    contributions = []
-    for item, delta, layout in zip(reads, deltas, layouts, strict=True):
-        if delta is not None and layout is not None:
-            view = differentiate_operation(item.read, item.operand, delta, layout, batch_size)
-            contributions.append(pull_back(view, item.read, parameter))
-    return contributions
-
-
-def _open(survey: GraphSurvey, parameter: Tensor, kinds: Collection[str]) -> list[OpenRead]:
-    leaf = survey.leaves.get(id(parameter))
-    if leaf is None:
-        return []
-    try:
-        reads = find_reads(survey.readers, parameter, leaf, kinds)
-        return [OpenRead(read, read_operand(read)) for read in reads]
-    except RuntimeError as error:
-        # Autograd's own word where an operand was changed in place since.
-        raise UnsupportedUseError(str(error).splitlines()[0]) from error
-
-
-# More are forgotten at once: whoever meets so many meets each of them rarely.
-MOST_KINDS = 4096
-# Of batches of one kind the first is looked at, and then each whose number is so many times that
-# of the one before: what a batch does with its examples may depend on their numbers alone.
-SPACING = 4
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where the examples of a batch are.
-
-    Attributes:
-        uses: In the output of each call of a layer; ``None`` where nothing reaches it.
-        reads: By parameter, in the result of each operation that reads it.
-    """
-
-    uses: Sequence[Layout | None]
-    reads: Mapping[str, Layouts]
-
-
-class Proofs:
-    """Which batches were seen, by their size and the ways their rows move.
-
-    Attributes:
-        notes: Why a parameter went one example at a time in some batch, by its name.
-    """
-
-    def __init__(self) -> None:
-        self._seen: Counter[tuple[int, Hashable]] = Counter()
-        self.notes: dict[str, str] = {}
-
-    def is_due(self, batch_size: int, signature: Hashable | None) -> bool:
-        """Whether a batch is to be compared with its halves; it is counted as seen."""
-        if signature is None:
-            return True
-        if len(self._seen) >= MOST_KINDS:
-            self._seen.clear()
-        self._seen[batch_size, signature] += 1
-        count = self._seen[batch_size, signature]
-        while count % SPACING == 0:
-            count //= SPACING
-        return count == 1
+OPERATIONS: dict[str, Callable[[Any, int], Operand]] = {
+    "AddmmBackward0": _read_addmm,
+    "MmBackward0": _read_mm,
+    "AddBackward0": _read_add,
+    "SubBackward0": _read_subtract,
+    "MulBackward0": _read_multiply,
+    LOOKED_UP: lambda node, position: Operand(node._saved_indices),
+    REPEATED: lambda node, position: Operand(),
+}
