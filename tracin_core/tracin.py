@@ -41,7 +41,7 @@ from tracin_core.gradients.hooks import Objective
 from tracin_core.gradients.last_layer import LastLayer
 from tracin_core.gradients.plan import COVERED, Coverage, ParameterCoverage, Plan, draft_plan
 from tracin_core.gradients.precision import full_precision
-from tracin_core.layers import LayerSelection, choose_last, find_parameters, name_choice
+from tracin_core.layers import LayerSelection, find_parameters, resolve_last_layer, resolve_layers
 from tracin_core.losses import Loss, choose_loss, negative_binary_score, negative_score
 from tracin_core.projection.config import Projection
 
@@ -112,7 +112,7 @@ class TracIn:
         if isinstance(checkpoints, Checkpoint):
             checkpoints = (checkpoints,)
         _check_options(checkpoints, batch_size, rates, precision)
-        self.layers = name_choice(model, layers)
+        self.layers = resolve_layers(model, layers)
         self.model = model
         self.checkpoints = tuple(checkpoints)
         self.batch_size = batch_size
@@ -133,7 +133,7 @@ class TracIn:
         self.precision = precision
         self._room = AdaptiveBatchSize()
         self._looked_at: WeakValueDictionary[int, Any] = WeakValueDictionary()
-        self._last = None if last_layer is None else choose_last(model, last_layer)
+        self._last = None if last_layer is None else resolve_last_layer(model, last_layer)
         self._plans: dict[Any, Plan] = {}
         self._latest: tuple[tuple[str, ...], Plan] | None = None
 
@@ -149,7 +149,7 @@ class TracIn:
 
     def examine(self, examples: Any) -> Coverage:
         """Check on the first examples how each parameter is treated, without scoring any."""
-        with self._work(examples, "loss"):
+        with self._open_run(examples, "loss"):
             return self.coverage
 
     def self_influence(self, examples: Any, *, on_progress: Progress | None = None) -> Tensor:
@@ -165,8 +165,8 @@ class TracIn:
         Raises:
             GradientError: If a gradient is not finite, or cannot be computed.
         """
-        with self._work(examples, "loss", on_progress) as work:
-            return collect_self_influence(work, Rates(self.rates))
+        with self._open_run(examples, "loss", on_progress) as context:
+            return collect_self_influence(context, Rates(self.rates))
 
     def influence(
         self,
@@ -193,10 +193,10 @@ class TracIn:
             GradientError: If a gradient is not finite, or cannot be computed.
         """
         with (
-            self._work(train, "loss", on_progress) as train_work,
-            self._work(test, explain) as test_work,
+            self._open_run(train, "loss", on_progress) as train_context,
+            self._open_run(test, explain) as test_context,
         ):
-            return collect_influence(train_work, test_work, Rates(self.rates))
+            return collect_influence(train_context, test_context, Rates(self.rates))
 
     def vectors(
         self,
@@ -222,8 +222,8 @@ class TracIn:
         Raises:
             GradientError: If a gradient is not finite, or cannot be computed.
         """
-        with self._work(examples, explain, on_progress) as work:
-            return collect_vectors(work, Rates(self.rates), projection)
+        with self._open_run(examples, explain, on_progress) as context:
+            return collect_vectors(context, Rates(self.rates), projection)
 
     def capture(
         self,
@@ -254,12 +254,12 @@ class TracIn:
         Raises:
             GradientError: If a gradient is not finite, or cannot be computed.
         """
-        with self._work(examples, explain, on_progress, True, first_position) as work:
+        with self._open_run(examples, explain, on_progress, True, first_position) as context:
             rates = Rates(self.rates)
-            return collect_capture(work, rates, projection, last_layer_vectors, self._loss)
+            return collect_capture(context, rates, projection, last_layer_vectors, self._loss)
 
     @contextmanager
-    def _work(
+    def _open_run(
         self,
         examples: Any,
         explain: Explain,

@@ -25,7 +25,7 @@ class TooManyExamplesError(RuntimeError):
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error means that fewer examples at a time may succeed."""
+    """Return whether an error means that fewer examples at a time may succeed."""
     if isinstance(error, torch.OutOfMemoryError | TooManyExamplesError):
         return True
     return any(symptom in str(error) for symptom in SYMPTOMS)

@@ -128,7 +128,7 @@ def read_batches(examples: Any, batch_size: int, offset: int = 0) -> Iterator[Ba
         else:
             items = [read_example(examples, index, offset) for index in range(start, stop)]
             batch = _make_batch(start, collate(items, offset + start), offset)
-            yield replace(batch, missing=find_missing(items))
+            yield replace(batch, missing=find_without_target(items))
 
 
 def _make_batch(start: int, content: Any, offset: int) -> Batch:
@@ -153,7 +153,7 @@ def _make_batch(start: int, content: Any, offset: int) -> Batch:
 
 
 def is_labelled(targets: Any) -> bool:
-    """Whether a batch has targets."""
+    """Return whether a batch has targets."""
     return any(isinstance(tensor, Tensor) for tensor in find_tensors(targets))
 
 
@@ -204,9 +204,9 @@ def check_sameness(examples: Any, offset: int = 0) -> None:
         return
     if getattr(type(dataset), "__getitem__", None) is Dataset.__getitem__:
         return  # it is read in whole batches alone, which its maker has put together
-    with _random_state_kept():
+    with _preserve_random_state():
         before, after = (_read(dataset, min(READ_TWICE, len(dataset))) for _ in range(2))
-        place = _find_other(before, after)
+        place = _find_first_difference(before, after)
         if place is not None:
             warnings.warn(
                 f"Example {offset + place} is another one when it is read again: the data set "
@@ -310,7 +310,7 @@ def _are_same(left: Any, right: Any) -> bool:
     return all(a.shape == b.shape and torch.equal(_bits(a), _bits(b)) for a, b in pairs)
 
 
-def _find_other(left: list[Any], right: list[Any]) -> int | None:
+def _find_first_difference(left: list[Any], right: list[Any]) -> int | None:
     """Return the place of the first that is not the same in both."""
     pairs = zip(left, right, strict=True)
     return next((place for place, pair in enumerate(pairs) if not _are_same(*pair)), None)
@@ -339,8 +339,8 @@ def _bits(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """Give the random states of torch, NumPy and Python back."""
+def _preserve_random_state() -> Iterator[None]:
+    """Restore the random states of torch, NumPy and Python afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         try:
@@ -386,7 +386,7 @@ def collate(items: list[Any], first: int) -> tuple[Any, Any]:
     return inputs, _collate_parts(targets, "target", first)
 
 
-def find_missing(items: list[Any]) -> tuple[int, ...]:
+def find_without_target(items: list[Any]) -> tuple[int, ...]:
     """Return the places of the examples without a target, where others have one."""
     missing = tuple(place for place, item in enumerate(items) if item[1] is None)
     return missing if len(missing) < len(items) else ()

@@ -49,7 +49,7 @@ class HeadRunner:
         self._side_by_side: dict[tuple[int, ...], ChainWeights] = {}
 
     def open(self, plan: Plan) -> Chain | None:
-        """Look at the model as it is now; return its layers if it is a plain chain."""
+        """Return the model's layers as they are now, if it is a plain chain."""
         self._chain = None if plan.head is None else find_chain(self._model, plan.head.layer)
         return self._chain
 
@@ -147,7 +147,7 @@ def capture_head(
 def capture_chain(
     chain: Chain, weights: ChainWeights, head: CoveredLayer, batch: Batch, parts: Sequence[Batch]
 ) -> list[CapturedPass] | None:
-    """Do the same at several checkpoints at once, where the model is a plain chain.
+    """Capture the head at several checkpoints at once, where the model is a plain chain.
 
     Args:
         chain: The model.
@@ -307,7 +307,7 @@ class Chain:
         self.widest = max(m.out_features for _, m in steps if isinstance(m, nn.Linear))
 
     def prepare(self, weights: Sequence[Mapping[str, Tensor]]) -> ChainWeights:
-        """Put the weights of C checkpoints side by side.
+        """Return the weights of C checkpoints side by side.
 
         Args:
             weights: For each checkpoint, all parameters by name.

@@ -20,7 +20,7 @@ from tracin_core.capture.batching import Batch, is_labelled, read_batches
 from tracin_core.capture.runner import ExamplePass, RunContext
 from tracin_core.capture.targets import Predictions, read_predictions
 from tracin_core.capture.transfer import ResultBuffer
-from tracin_core.checkpoints.learning_rates import Rates, add_up
+from tracin_core.checkpoints.learning_rates import Rates, sum_tensors
 from tracin_core.errors import ConfigurationError
 from tracin_core.gradients.factored import dot_products, instantiate_chunks, measure
 from tracin_core.gradients.hooks import Gradients
@@ -93,52 +93,52 @@ LastVectors = bool | Literal["exact"] | Projection
 
 
 def collect_capture(
-    work: RunContext,
+    context: RunContext,
     rates: Rates,
     projection: Projection | None,
     last_layer_vectors: LastVectors,
     loss: Loss,
 ) -> Capture:
     """Return every signal from one pass per batch and checkpoint."""
-    signals = SignalBuilder(work, rates, loss)
-    vectors = VectorBuilder(work, work.chosen, rates, projection) if projection else None
+    signals = SignalBuilder(context, rates, loss)
+    vectors = VectorBuilder(context, context.chosen, rates, projection) if projection else None
     last_vectors = None
     if last_layer_vectors is not False:
-        how = _choose_last_projection(work, projection, last_layer_vectors)
-        last_vectors = VectorBuilder(work, work.last, rates, how)
+        how = _choose_last_projection(context, projection, last_layer_vectors)
+        last_vectors = VectorBuilder(context, context.last, rates, how)
 
-    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
+    def consume(step: ExamplePass, buffer: ResultBuffer) -> None:
         sketch = vectors.open(step) if vectors else None
-        norms = measure_pass(step, work.names, sketch, work.chosen)
-        signals.add(step, norms, outbox)
+        norms = measure_pass(step, context.names, sketch, context.chosen)
+        signals.add(step, norms, buffer)
         if vectors and sketch:
-            vectors.close(step, sketch, outbox)
+            vectors.close(step, sketch, buffer)
         if last_vectors:
-            last_vectors.add(step, outbox)
+            last_vectors.add(step, buffer)
 
-    work.run(consume)
+    context.run(consume)
     return signals.finish(
         vectors.result if vectors else None, last_vectors.result if last_vectors else None
     )
 
 
-def collect_self_influence(work: RunContext, rates: Rates) -> Tensor:
+def collect_self_influence(context: RunContext, rates: Rates) -> Tensor:
     """Return ``sum_i sum_p rate_ip |gradient_ip|^2`` over the chosen layers, shape ``(N,)``."""
-    scores = torch.zeros(work.num_checkpoints, work.total, dtype=work.dtype)
+    scores = torch.zeros(context.num_checkpoints, context.total, dtype=context.dtype)
 
-    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
-        found = sum_norms(measure_pass(step, work.chosen), work.chosen, step, rates)
+    def consume(step: ExamplePass, buffer: ResultBuffer) -> None:
+        found = sum_norms(measure_pass(step, context.chosen), context.chosen, step, rates)
         target = scores[step.checkpoint, rows_of(step)]
-        outbox.put(target, found, lambda values: work.check_finite(values, step))
+        buffer.put(target, found, lambda values: context.check_finite(values, step))
 
-    work.run(consume)
-    return scores.sum(0, dtype=torch.float64).to(work.dtype)
+    context.run(consume)
+    return scores.sum(0, dtype=torch.float64).to(context.dtype)
 
 
-def collect_vectors(work: RunContext, rates: Rates, projection: Projection | None) -> Tensor:
+def collect_vectors(context: RunContext, rates: Rates, projection: Projection | None) -> Tensor:
     """Return projected or exact gradients of the chosen layers, shape ``(N, D)``."""
-    vectors = VectorBuilder(work, work.chosen, rates, projection, checks=True)
-    work.run(vectors.add)
+    vectors = VectorBuilder(context, context.chosen, rates, projection, checks=True)
+    context.run(vectors.add)
     return vectors.result
 
 
@@ -168,13 +168,13 @@ def collect_influence(train: RunContext, test: RunContext, rates: Rates) -> Tens
             columns = slice(block.start, block.start + block.size)
             # Single precision would lose a digit over a hundred checkpoints.
             sums = torch.zeros(train.total, block.size, dtype=torch.float64)
-            _add_block(train, _hold(test, block), rates, sums)
+            _add_block(train, _capture_block(test, block), rates, sums)
             scores[:, columns] = sums
     return scores
 
 
 def _choose_last_projection(
-    work: RunContext, projection: Projection | None, wanted: LastVectors
+    context: RunContext, projection: Projection | None, wanted: LastVectors
 ) -> Projection | None:
     """Return how last-layer vectors are projected; ``None`` for exact ones."""
     if isinstance(wanted, Projection):
@@ -184,7 +184,7 @@ def _choose_last_projection(
             f"Found last_layer_vectors={wanted!r}; expected True, False, 'exact' or a Projection. "
             "Use True, which keeps them exact where they are short."
         )
-    numbers = work.num_checkpoints * work.count_numbers(work.last)
+    numbers = context.num_checkpoints * context.count_numbers(context.last)
     exact = wanted == "exact" or numbers <= EXACT_LAST_NUMBERS
     return None if exact else projection or Projection()
 
@@ -193,51 +193,52 @@ class SignalBuilder:
     """Keeps the signals of a capture pass.
 
     Args:
-        work: The run.
+        context: The run.
         rates: Of each parameter at each checkpoint.
         loss: Which tells a regression from a classifier.
     """
 
-    def __init__(self, work: RunContext, rates: Rates, loss: Loss) -> None:
-        self._work, self._rates, self._loss = work, rates, loss
+    def __init__(self, context: RunContext, rates: Rates, loss: Loss) -> None:
+        self._context, self._rates, self._loss = context, rates, loss
         self._names = ["all", "last", "losses", "margins", "given"]
         self._names += [] if rates.are_common else ["rated all", "rated last"]
-        shape = (len(self._names), work.num_checkpoints, work.total)
-        self._signals = torch.full(shape, torch.nan, dtype=work.dtype)
-        self._predicted = torch.full(shape[1:], torch.nan, dtype=work.dtype)
+        shape = (len(self._names), context.num_checkpoints, context.total)
+        self._signals = torch.full(shape, torch.nan, dtype=context.dtype)
+        self._predicted = torch.full(shape[1:], torch.nan, dtype=context.dtype)
         self._are_classes, self._are_strange = True, False
         self._probabilities = torch.zeros(0, 0)
 
-    def add(self, step: ExamplePass, norms: Mapping[str, Tensor], outbox: ResultBuffer) -> None:
-        """Lay out the signals of one pass, whose squared gradient norms are ``norms``."""
-        work, rows, at = self._work, rows_of(step), step.checkpoint
+    def add(self, step: ExamplePass, norms: Mapping[str, Tensor], buffer: ResultBuffer) -> None:
+        """Stage the signals of one pass, whose squared gradient norms are ``norms``."""
+        context, rows, at = self._context, rows_of(step), step.checkpoint
         batch = step.batch
         says = read_predictions(step.captured.outputs, batch.targets, self._loss, batch.size)
         found = [
-            sum_norms(norms, work.chosen, step),
-            sum_norms(norms, work.last, step),
+            sum_norms(norms, context.chosen, step),
+            sum_norms(norms, context.last, step),
             self._find_losses(step),
             says.margins,
             says.given_probability,
         ]
         if batch.missing:
-            # Stand-ins for targets that are not there say nothing.
+            # Substitutes for missing targets say nothing.
             found[2:] = [_leave_out(values, batch.missing) for values in found[2:]]
         if not self._rates.are_common:
-            found += [sum_norms(norms, of, step, self._rates) for of in (work.chosen, work.last)]
-        outbox.put(
+            both = (context.chosen, context.last)
+            found += [sum_norms(norms, names, step, self._rates) for names in both]
+        buffer.put(
             self._signals[:, at, rows],
             torch.stack(found),
-            lambda values: work.check_finite(values[:2].T, step),
+            lambda values: context.check_finite(values[:2].T, step),
         )
         if not self._probabilities.numel():
             self._prepare(says)
         self._are_classes &= not says.predicted.is_floating_point()
-        outbox.put(self._predicted[at, rows], says.predicted)
+        buffer.put(self._predicted[at, rows], says.predicted)
         if says.strange is not None:
-            outbox.check(says.strange, self._note_strange)
-        if at == work.num_checkpoints - 1:
-            outbox.put(self._probabilities[rows], says.probabilities)
+            buffer.check(says.strange, self._note_strange)
+        if at == context.num_checkpoints - 1:
+            buffer.put(self._probabilities[rows], says.probabilities)
 
     def finish(self, vectors: Tensor | None, last_vectors: Tensor | None) -> Capture:
         """Return the signals together with the vectors that were asked for."""
@@ -262,26 +263,26 @@ class SignalBuilder:
             probabilities=self._probabilities,
             vectors=vectors,
             last_vectors=last_vectors,
-            rates=self._rates.as_tensor(self._work.dtype),
+            rates=self._rates.as_tensor(self._context.dtype),
             rated_norms_all=signals.get("rated all"),
             rated_norms_last=signals.get("rated last"),
         )
 
     def _prepare(self, says: Predictions) -> None:
         """Make room for probabilities, as many as the first pass shows."""
-        shape = (self._work.total, says.probabilities.shape[1])
-        self._probabilities = torch.zeros(shape, dtype=self._work.dtype)
+        shape = (self._context.total, says.probabilities.shape[1])
+        self._probabilities = torch.zeros(shape, dtype=self._context.dtype)
 
     def _note_strange(self, found: Tensor) -> None:
         self._are_strange |= bool(found)
 
     def _find_losses(self, step: ExamplePass) -> Tensor:
-        if self._work.objective is self._work.loss:
+        if self._context.objective is self._context.loss:
             return step.captured.values
         if not is_labelled(step.batch.targets):
             return torch.full_like(step.captured.values, torch.nan)
         with torch.no_grad():
-            losses: Tensor = self._work.loss(step.captured.outputs, step.batch.targets)
+            losses: Tensor = self._context.loss(step.captured.outputs, step.batch.targets)
             return losses
 
 
@@ -289,7 +290,7 @@ class VectorBuilder:
     """Sums the vectors of all examples, ``G sqrt(rate_i) gradient_i``, over checkpoints.
 
     Args:
-        work: The run.
+        context: The run.
         names: Parameters that make the vectors.
         rates: Of each parameter at each checkpoint.
         projection: How, or ``None`` for exact blocks end to end.
@@ -301,7 +302,7 @@ class VectorBuilder:
 
     def __init__(
         self,
-        work: RunContext,
+        context: RunContext,
         names: tuple[str, ...],
         rates: Rates,
         projection: Projection | None,
@@ -309,23 +310,23 @@ class VectorBuilder:
         checks: bool = False,
     ) -> None:
         self._checks = checks
-        self._work, self._names, self._projection = work, names, projection
+        self._context, self._names, self._projection = context, names, projection
         self._rates = rates
-        self._numbers = work.count_numbers(names)
-        width = projection.dim if projection else work.num_checkpoints * self._numbers
-        self.result = torch.zeros(work.total, width, dtype=work.dtype)
+        self._numbers = context.count_numbers(names)
+        width = projection.dim if projection else context.num_checkpoints * self._numbers
+        self.result = torch.zeros(context.total, width, dtype=context.dtype)
         self._projectors: dict[int, Projector] = {}
 
-    def add(self, step: ExamplePass, outbox: ResultBuffer) -> None:
+    def add(self, step: ExamplePass, buffer: ResultBuffer) -> None:
         """Add one pass to the vectors of its examples."""
         if self._projection is None:
-            self._add_exact(step, outbox)
+            self._add_exact(step, buffer)
             return
         sketch = self.open(step)
         for name in self._names:
             for contribution in step.captured.gradients.get(name, ()):
                 contribution.add_to_sketch(sketch, name)
-        self.close(step, sketch, outbox)
+        self.close(step, sketch, buffer)
 
     def open(self, step: ExamplePass) -> Sketch:
         """Return an empty sketch for one pass."""
@@ -335,7 +336,7 @@ class VectorBuilder:
             self._projectors[at] = self._make_projector(self._projection, at)
         return self._projectors[at].open(step.batch.size)
 
-    def close(self, step: ExamplePass, sketch: Sketch, outbox: ResultBuffer) -> None:
+    def close(self, step: ExamplePass, sketch: Sketch, buffer: ResultBuffer) -> None:
         """Add a filled sketch to the vectors of its examples."""
         block = sketch.finish()
         if block is None:
@@ -344,21 +345,21 @@ class VectorBuilder:
         if common is not None:  # else each parameter's map is scaled by its own rate
             block = block * math.sqrt(common)
         target = self.result[rows_of(step)]
-        outbox.add(target, block, self._make_check(step))
+        buffer.add(target, block, self._make_check(step))
 
     def _make_projector(self, projection: Projection, at: int) -> Projector:
-        runner = self._work.runner
+        runner = self._context.runner
         shapes = {name: runner.trainable[name] for name in self._names}
         scales = None
         if self._rates.common(at) is None:
             scales = {name: math.sqrt(self._rates.of(at, name)) for name in self._names}
-        return Projector(projection, at, shapes, runner.device, self._work.dtype, scales)
+        return Projector(projection, at, shapes, runner.device, self._context.dtype, scales)
 
-    def _add_exact(self, step: ExamplePass, outbox: ResultBuffer) -> None:
+    def _add_exact(self, step: ExamplePass, buffer: ResultBuffer) -> None:
         at = step.checkpoint * self._numbers
         rows = self.result[rows_of(step)]
         for name in self._names:
-            size = self._work.runner.trainable[name].numel()
+            size = self._context.runner.trainable[name].numel()
             uses = step.captured.gradients.get(name)
             first = 0
             for part in instantiate_chunks(uses) if uses else ():
@@ -366,12 +367,12 @@ class VectorBuilder:
                     self._rates.of(step.checkpoint, name)
                 )
                 target = rows[first : first + len(part), at : at + size]
-                outbox.put(target, scaled, self._make_check(step))
+                buffer.put(target, scaled, self._make_check(step))
                 first += len(part)
             at += size
 
     def _make_check(self, step: ExamplePass) -> Callable[[Tensor], None] | None:
-        return partial(self._work.check_finite, step=step) if self._checks else None
+        return partial(self._context.check_finite, step=step) if self._checks else None
 
 
 def measure_pass(
@@ -407,7 +408,7 @@ def sum_norms(
     found = {name: norms[name] for name in names if name in norms}
     if not found:
         return torch.zeros_like(step.captured.values)
-    return add_up(found.values()) if rates is None else rates.weigh(step.checkpoint, found)
+    return sum_tensors(found.values()) if rates is None else rates.weigh(step.checkpoint, found)
 
 
 def rows_of(step: ExamplePass) -> slice:
@@ -421,12 +422,12 @@ def _leave_out(values: Tensor, places: tuple[int, ...]) -> Tensor:
     return left
 
 
-def _hold(test: RunContext, block: Batch) -> list[list[tuple[slice, Gradients]]]:
+def _capture_block(test: RunContext, block: Batch) -> list[list[tuple[slice, Gradients]]]:
     """Return a block's gradients by checkpoint, with the columns that they belong to."""
     held: list[list[tuple[slice, Gradients]]] = [[] for _ in range(test.num_checkpoints)]
 
-    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
-        _check(test, step, outbox)
+    def consume(step: ExamplePass, buffer: ResultBuffer) -> None:
+        _check(test, step, buffer)
         first = step.batch.start - block.start
         columns = slice(first, first + step.batch.size)
         held[step.checkpoint].append((columns, step.captured.gradients))
@@ -441,13 +442,13 @@ def _add_block(
     rates: Rates,
     scores: Tensor,
 ) -> None:
-    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
-        _check(train, step, outbox)
+    def consume(step: ExamplePass, buffer: ResultBuffer) -> None:
+        _check(train, step, buffer)
         rows = rows_of(step)
         for columns, gradients in held[step.checkpoint]:
             products = _dot_each(train.chosen, step.captured.gradients, gradients)
             if products:
-                outbox.add(scores[rows, columns], rates.weigh(step.checkpoint, products))
+                buffer.add(scores[rows, columns], rates.weigh(step.checkpoint, products))
 
     train.run(consume)
 
@@ -459,6 +460,6 @@ def _dot_each(names: Iterable[str], left: Gradients, right: Gradients) -> dict[s
     return {name: dot_products(left[name], right[name]) for name in common}
 
 
-def _check(work: RunContext, step: ExamplePass, outbox: ResultBuffer) -> None:
-    norms = sum_norms(measure_pass(step, work.chosen), work.chosen, step)
-    outbox.check(norms, lambda values: work.check_finite(values, step))
+def _check(context: RunContext, step: ExamplePass, buffer: ResultBuffer) -> None:
+    norms = sum_norms(measure_pass(step, context.chosen), context.chosen, step)
+    buffer.check(norms, lambda values: context.check_finite(values, step))

@@ -55,7 +55,7 @@ class TargetCheck:
         self._outputs: torch.Size | None = None
 
     def learn(self, outputs: Tensor) -> None:
-        """Note what the model returned for a few examples."""
+        """Record the shape of what the model returned for a few examples."""
         self._outputs = outputs.shape
 
     def check(self, batch: Batch, *, needs_targets: bool) -> None:
@@ -187,7 +187,7 @@ def _name(batch: Batch, place: int) -> int:
 
 
 @contextmanager
-def number_types_explained(model: nn.Module, inputs: Any) -> Iterator[None]:
+def explain_number_types(model: nn.Module, inputs: Any) -> Iterator[None]:
     """Explain what torch raises about number types while the model runs.
 
     Args:

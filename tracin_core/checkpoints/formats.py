@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from tracin_core.checkpoints.safe_globals import (
-    allocations_bounded,
+    allow_safe_globals,
+    bound_allocations,
     check_archive,
-    stand_ins_allowed,
 )
 from tracin_core.errors import CheckpointError
 from tracin_core.files import check_ordinary
@@ -127,7 +127,7 @@ def read_torch(path: Path, *, may_map: bool = True) -> Any:
         )
     check_archive(path)
     try:
-        with stand_ins_allowed(), allocations_bounded():
+        with allow_safe_globals(), bound_allocations():
             # Mapped where the format allows: who wants the learning rate reads no weights.
             mapped = may_map and zipfile.is_zipfile(path)
             content = torch.load(path, weights_only=True, map_location="cpu", mmap=mapped)
@@ -162,7 +162,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _restore_methods(content: Any, path: Path) -> None:
-    """Take away what a file put in place of a dictionary's own methods, which would be called.
+    """Restore a dictionary's own methods, which would be called, where a file replaced them.
 
     Raises:
         CheckpointError: If something is inside itself, or inside too many others.
@@ -272,7 +272,7 @@ def find_state(content: Mapping[str, Any], title: str) -> dict[str, Tensor]:
     return state
 
 
-def holds_no_model(content: Mapping[str, Any]) -> bool:
+def is_training_state(content: Mapping[str, Any]) -> bool:
     """Return whether a file is an optimizer's or a schedule's, saved beside the weights."""
     return {"state", "param_groups"} <= content.keys() or {"last_epoch", "_last_lr"} <= (
         content.keys()
@@ -379,7 +379,7 @@ def _list_types(path: Path, error: Exception) -> list[str]:
     if found is None:
         return []
     try:
-        with stand_ins_allowed():
+        with allow_safe_globals():
             names = set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except UNREADABLE:
         names = set()  # damaged, or from before the zip format, of which torch lists none

@@ -75,8 +75,8 @@ class Rates:
         """
         common = self.common(checkpoint)
         if common is not None:
-            return common * add_up(norms.values())
-        return add_up(self.of(checkpoint, name) * values for name, values in norms.items())
+            return common * sum_tensors(norms.values())
+        return sum_tensors(self.of(checkpoint, name) * values for name, values in norms.items())
 
 
 def check_rates(rates: Sequence[Rate], titles: Sequence[str]) -> None:
@@ -116,7 +116,7 @@ def check_rates(rates: Sequence[Rate], titles: Sequence[str]) -> None:
     )
 
 
-def add_up(tensors: Iterable[Tensor]) -> Tensor:
+def sum_tensors(tensors: Iterable[Tensor]) -> Tensor:
     """Return the sum of one or more tensors of one shape."""
     first, *others = tensors
     if len(others) < FEW_TENSORS:
@@ -158,10 +158,10 @@ def assign_rates(given: Mapping[str, float], model: nn.Module, title: str) -> Ra
             f"under the names {_shorten(names[torn[0]])}; expected one. Give all of its names "
             "the same rate."
         )
-    return collapse({name: rates.pop() for name, rates in found.items()})
+    return merge_equal_rates({name: rates.pop() for name, rates in found.items()})
 
 
-def collapse(rates: Mapping[str, float]) -> Rate:
+def merge_equal_rates(rates: Mapping[str, float]) -> Rate:
     """Return rates by name, or the one rate that all have."""
     different = set(rates.values())
     return different.pop() if len(different) == 1 else dict(rates)

@@ -143,8 +143,8 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @contextmanager
-def stand_ins_allowed() -> Iterator[None]:
-    """Let ``torch.load`` find the stand-ins; types that a person has allowed stay theirs."""
+def allow_safe_globals() -> Iterator[None]:
+    """Allow the harmless substitutes in ``torch.load``, but for types that a person allowed."""
     with _ONE_AT_A_TIME:
         taken = {_name(allowed) for allowed in torch.serialization.get_safe_globals()}
         pairs = [(made, name) for name, made in SAFE_GLOBALS.items() if name not in taken]
@@ -193,8 +193,8 @@ def check_archive(path: Path) -> None:
 
 
 @contextmanager
-def allocations_bounded() -> Iterator[None]:
-    """Let no file ask for memory by a number alone; everything else is as torch has it.
+def bound_allocations() -> Iterator[None]:
+    """Refuse files that ask for memory by a number alone; everything else is as torch has it.
 
     The table is torch's, for the whole process; what stands in it meanwhile does for other threads
     what torch's own entries do. Call it where one file is read at a time.

@@ -74,7 +74,7 @@ def _match_prefix(
     aliases: Mapping[str, set[str]],
     title: str,
 ) -> dict[str, Tensor]:
-    """Take off, or put on, what wrappers (DataParallel, Lightning, compile) put before names."""
+    """Return the state with the prefix of a wrapper (DataParallel, Lightning) removed or added."""
 
     def holds_all(names: set[str]) -> bool:
         needed = (others for first, others in aliases.items() if not first.endswith(CONSTANTS))
@@ -82,7 +82,7 @@ def _match_prefix(
 
     if not aliases or holds_all(set(state)):
         return dict(state)
-    inner = {prefix: _take_off(state, prefix) for prefix in _find_prefixes(state, aliases)}
+    inner = {prefix: _strip_prefix(state, prefix) for prefix in _find_prefixes(state, aliases)}
     fitting = {prefix: held for prefix, held in inner.items() if holds_all(set(held))}
     if fitting:
         return fitting[_choose_prefix(fitting, expected, title)]
@@ -96,13 +96,13 @@ def _match_prefix(
         return _match_prefix(bare, expected, aliases, title)
     # No prefix fits wholly; the usual one that stands everywhere makes the message readable.
     common = next((p for p in PREFIXES if all(name.startswith(p) for name in state)), "")
-    return _take_off(state, common)
+    return _strip_prefix(state, common)
 
 
 def _drop_unsaved(
     state: Mapping[str, Tensor], model: nn.Module, expected: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Leave out buffers that the model has alike and does not save, as position ids once were."""
+    """Return the state without buffers that the model has alike and does not save any more."""
     own = {name: value for name, value in model.named_buffers() if name not in expected}
     return {
         name: value
@@ -157,7 +157,7 @@ def _find_prefixes(state: Mapping[str, Tensor], aliases: Mapping[str, set[str]])
     return sorted(found, key=lambda prefix: (len(prefix), prefix))
 
 
-def _take_off(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _strip_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
 
 

@@ -103,7 +103,7 @@ class Contribution(ABC):
 
     def squared_norms(self) -> Tensor:
         """Return each example's squared norm, shape ``(B,)``."""
-        norms = [take_squared_norms(part.instantiate()) for part in split(self)]
+        norms = [compute_squared_norms(part.instantiate()) for part in split(self)]
         return torch.cat(norms)
 
 
@@ -143,7 +143,7 @@ class Dense(Contribution):
         """Return each example's squared norm, shape ``(B,)``."""
         if self.shared_norms is not None:
             return self.shared_norms()
-        return take_squared_norms(self.gradients)
+        return compute_squared_norms(self.gradients)
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Outer(Contribution):
 
     @cached_property
     def _delta_norms(self) -> Tensor:
-        return take_squared_norms(self.deltas)
+        return compute_squared_norms(self.deltas)
 
     def narrow(self, start: int, stop: int) -> Outer:
         """Return the same for the examples ``start`` to ``stop``."""
@@ -194,7 +194,7 @@ class Outer(Contribution):
         where ``T^2 (O + I)`` is less work than the ``T O I`` of the gradient itself.
         """
         if self.positions == 1:
-            return self.delta_norms() * take_squared_norms(self.inputs)
+            return self.delta_norms() * compute_squared_norms(self.inputs)
         if self.is_factored:
             grams = [
                 multiply_wide(factor, factor.transpose(1, 2))
@@ -217,7 +217,7 @@ def split(contribution: Contribution) -> Iterator[Contribution]:
         yield contribution.narrow(start, min(start + step, contribution.batch_size))
 
 
-def take_squared_norms(values: Tensor) -> Tensor:
+def compute_squared_norms(values: Tensor) -> Tensor:
     """Return the squared norm of each example's numbers, shape ``(B,)``."""
     flat = widen(values.reshape(len(values), -1))
     if flat.shape[1] <= FEW_NUMBERS or not flat.is_contiguous():
@@ -268,8 +268,8 @@ class SparseRows(Contribution):
 
         A row looked up twice must be summed before it is squared.
         """
-        slots = find_slots(self.indices)
-        return take_squared_norms(_add_up(slots, self.deltas, slots.shape[1]))
+        slots = assign_slots(self.indices)
+        return compute_squared_norms(_add_up(slots, self.deltas, slots.shape[1]))
 
     def add_to_sketch(self, sketch: Sketch, name: str) -> None:
         """Add the projection of every example's gradient to ``sketch``."""
@@ -315,18 +315,18 @@ class BagGradients(Contribution):
         """Return ``|weights_by_row|^2 |delta|^2``, shape ``(B,)``."""
         slots, width = self.indices, self.shape[0]
         if width > ROWS_PER_LOOKUP * slots.shape[1]:
-            slots, width = find_slots(slots), slots.shape[1]
+            slots, width = assign_slots(slots), slots.shape[1]
         by_row = self.weights.new_zeros(self.batch_size, width)
         by_row.scatter_add_(1, slots, self.weights)
-        return take_squared_norms(by_row) * take_squared_norms(self.deltas)
+        return compute_squared_norms(by_row) * compute_squared_norms(self.deltas)
 
     def add_to_sketch(self, sketch: Sketch, name: str) -> None:
         """Add the projection of every example's gradient to ``sketch``."""
         sketch.add_bags(name, self.indices, self.weights, self.deltas)
 
 
-def find_slots(indices: Tensor) -> Tensor:
-    """Give the look-ups of an example that share a row one number below T.
+def assign_slots(indices: Tensor) -> Tensor:
+    """Return one number below T for each look-up; those of an example that share a row share it.
 
     Sorting puts equal rows side by side, so the sums need T slots and not the table's V.
 
@@ -409,7 +409,7 @@ def measure(
     for gradients in instantiate_chunks(contributions):
         if sketch is not None:
             sketch.add_dense(name, gradients, start)
-        norms.append(take_squared_norms(gradients))
+        norms.append(compute_squared_norms(gradients))
         start += len(gradients)
     return torch.cat(norms)
 

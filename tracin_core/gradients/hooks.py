@@ -166,7 +166,7 @@ def capture_pass(
         if edges and values.requires_grad:
             if proofs.is_due(size, signature):
                 refuse_company(model, inputs, outputs)
-            placement = place_by_graph(uses, opened, survey)
+            placement = locate_by_graph(uses, opened, survey)
             if placement is not None:
                 deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
             else:
@@ -176,7 +176,7 @@ def capture_pass(
                 deltas = [None if mark is None else mark.plain for mark in marks]
                 if again:
                     deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
-                placement = prove_placement(uses, opened, marks, missing)
+                placement = locate_examples(uses, opened, marks, missing)
     with torch.no_grad():
         gradients = apply_rules(uses, opened, deltas, placement, size, parameters, missing)
     for name in known.keys() - {name for name, _ in opened}:
@@ -248,7 +248,7 @@ def find_other_reads(
     return found
 
 
-def place_by_graph(
+def locate_by_graph(
     uses: Sequence[LayerUse], opened: Opened, survey: GraphSurvey
 ) -> Placement | None:
     """Return where the examples are if the graph alone proves it everywhere (``blocks``)."""
@@ -276,7 +276,7 @@ def place_by_graph(
     return Placement(layouts[: len(uses)], {name: [next(rest) for _ in n] for name, n in opened})
 
 
-def prove_placement(
+def locate_examples(
     uses: Sequence[LayerUse],
     opened: Opened,
     marks: Sequence[MarkedGradients | None],

@@ -44,7 +44,7 @@ def refuse_mixing_layers(model: nn.Module) -> None:
 
 
 def mistakes_single_examples(model: nn.Module) -> bool:
-    """Whether torch may be wrong about a batch of one.
+    """Return whether torch may be wrong about a batch of one.
 
     In evaluation mode, and for gradients that lie in memory in another order than the inputs,
     torch's BatchNorm differentiates a single image wrongly (seen in torch 2.14 on processors:
@@ -159,7 +159,7 @@ class ReferenceGradients:
         self._largest = max(sizes, default=0.0)
 
     def agrees_with(self, name: str, found: Tensor) -> bool:
-        """Whether ``found``, of the parameter's shape, is the example's gradient."""
+        """Return whether ``found``, of the parameter's shape, is the example's gradient."""
         expected = self._truths[name]
         if found.shape != expected.shape:
             return False
@@ -171,7 +171,7 @@ class ReferenceGradients:
         return bool(((found - expected).abs() <= max(own, rounding)).all())
 
     def is_zero(self, name: str) -> bool:
-        """Whether nothing reaches the parameter from the example."""
+        """Return whether nothing reaches the parameter from the example."""
         return not bool(self._truths[name].any())
 
 

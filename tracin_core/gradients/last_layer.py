@@ -89,7 +89,7 @@ def find_last_layer(
     outputs: tuple[Tensor, ...] = ()
     for is_product in kinds:
         flow = Flow(weights, inputs, is_product)
-        with torch.enable_grad(), _following_modules(model, flow), flow:
+        with torch.enable_grad(), _track_current_module(model, flow), flow:
             outputs = call()
         ends = frozenset[int]().union(*(flow.origin_of(value).latest for value in outputs))
         if ends:
@@ -174,7 +174,7 @@ def _collect(model: nn.Module, products: Sequence[Product], product: Product) ->
 
 
 def _is_factor(modules: Mapping[str, nn.Module], first: Product, second: Product) -> bool:
-    """Whether two products are one matrix of a lower rank, as of LoRA, within one layer."""
+    """Return whether two products are one matrix of a lower rank, as of LoRA, within one layer."""
     if first.width >= min(first.width_in, second.width):
         return False
     if first.module == second.module:
@@ -194,7 +194,7 @@ def _spreads(
     parts: Sequence[tuple[Tensor, frozenset[str]]],
     results: Sequence[Tensor],
 ) -> bool:
-    """Whether features meet each row of a matrix, as those of prototypes do by hand."""
+    """Return whether features meet each row of a matrix, as those of prototypes do by hand."""
     tables = [v for v, met in parts if met and sum(size > 1 for size in v.shape) > 1]
     return bool(tables) and bool(results) and results[0].numel() > features.numel() > 0
 
@@ -206,8 +206,8 @@ def _find_reached(weights: Mapping[str, Tensor], outputs: Iterable[Tensor]) -> s
 
 
 @contextmanager
-def _following_modules(model: nn.Module, flow: Flow) -> Iterator[None]:
-    """Tell the flow in which module's call it is; a TorchScript program does not say."""
+def _track_current_module(model: nn.Module, flow: Flow) -> Iterator[None]:
+    """Record in which module's call the flow is; a TorchScript program does not say."""
     handles: list[Any] = []
 
     def enter(name: str) -> Callable[..., None]:
@@ -361,7 +361,7 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result: Tensor,
         fed: Sequence[Origin],
     ) -> Product:
-        """Note a product, and where its features come from."""
+        """Record a product, and where its features come from."""
         axis = 1 if name in CONVOLUTIONS else -1
         flat = result.dim() < 2
         product = Product(

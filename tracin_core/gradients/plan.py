@@ -42,7 +42,7 @@ from tracin_core.gradients.hooks import (
     apply_rules,
     find_other_reads,
     list_edges,
-    prove_placement,
+    locate_examples,
     record_uses,
 )
 from tracin_core.gradients.inspection import TRIAL_SIZE, ReferenceGradients
@@ -218,24 +218,24 @@ def confirm_plan(
     candidates = open_candidates(survey, wanted)
     marks = _differentiate(values, list_edges(uses, candidates))
     reasons = find_other_reads(plan.layers, uses, survey)
-    placement = prove_placement(uses, [], marks[: len(uses)], reasons)
+    placement = locate_examples(uses, [], marks[: len(uses)], reasons)
     deltas = [None if mark is None else mark.plain for mark in marks[: len(uses)]]
     with torch.no_grad():
         found = _combine(apply_rules(uses, [], deltas, placement, TRIAL_SIZE, {}, reasons))
     unruled = {name: wanted[name] for name in wanted if name in plan.fallback or name in reasons}
-    ways = _try_reads(candidates, marks[len(uses) :], unruled)
+    options = _try_reads(candidates, marks[len(uses) :], unruled)
     truths = None
     for row in range(TRIAL_SIZE):
         truths = _differentiate_row(values, row, wanted)
         for name in wanted.keys() - plan.fallback.keys() - reasons.keys():
             if not _agrees(found.get(name), row, name, truths):
                 reasons[name] = _explain_disagreement(plan, name)
-        ways = [way for way in ways if _agrees(way.found, row, way.name, truths)]
+        options = [option for option in options if _agrees(option.found, row, option.name, truths)]
     plan = drop_parameters(plan, reasons)
     known: dict[str, Sequence[FreeParameterUse]] = {}
-    for way in ways:
-        if way.name in plan.fallback:
-            known.setdefault(way.name, way.reads)
+    for option in options:
+        if option.name in plan.fallback:
+            known.setdefault(option.name, option.reads)
     fallback = {name: reason for name, reason in plan.fallback.items() if name not in known}
     plan = replace(plan, fallback=fallback, known=known)
     return _choose_fallback(model, plan, truths, inputs, targets, objective)
@@ -258,8 +258,8 @@ def _explain_disagreement(plan: Plan, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Way:
-    """One way in which operations' rules may cover a parameter."""
+class _OperationCoverage:
+    """Operations' rules by which a parameter may be covered."""
 
     name: str
     reads: Sequence[FreeParameterUse]
@@ -313,7 +313,7 @@ def _combine(gradients: Mapping[str, list[Contribution]]) -> dict[str, list[Cont
 def _agrees(
     found: Sequence[Contribution] | None, row: int, name: str, truths: ReferenceGradients
 ) -> bool:
-    """Whether a rule gives autograd's gradient for a trial example."""
+    """Return whether a rule gives autograd's gradient for a trial example."""
     if not found:
         return truths.is_zero(name)
     parts = [item.narrow(row, row + 1) for item in found]
@@ -325,9 +325,9 @@ def _try_reads(
     candidates: Opened,
     marks: Sequence[MarkedGradients | None],
     parameters: Mapping[str, Tensor],
-) -> list[_Way]:
+) -> list[_OperationCoverage]:
     """Apply the rules of the operations that read parameters."""
-    ways = []
+    options = []
     for name, reads, found in take_each(candidates, marks):
         if name not in parameters:
             continue
@@ -338,8 +338,10 @@ def _try_reads(
             parts = differentiate_reads(reads, deltas, layouts, parameters[name], TRIAL_SIZE)
         except (UnsupportedUseError, RuntimeError):
             continue
-        ways.append(_Way(name, describe_reads(reads), combine(parts) if parts else None))
-    return ways
+        options.append(
+            _OperationCoverage(name, describe_reads(reads), combine(parts) if parts else None)
+        )
+    return options
 
 
 def _choose_fallback(
@@ -350,7 +352,7 @@ def _choose_fallback(
     targets: Any,
     objective: Objective,
 ) -> Plan:
-    """Take ``torch.func`` where it gives the right numbers, else one example at a time."""
+    """Choose ``torch.func`` where it gives the right numbers, else one example at a time."""
     if not plan.fallback or truths is None:
         return plan
     everything = dict(model.named_parameters())

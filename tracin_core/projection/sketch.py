@@ -228,7 +228,7 @@ class Sketch:
             first += len(part)
 
     def prefers_transform(self, name: str, positions: int) -> bool:
-        """Whether T outer products cost less by Fourier transforms than by their sum."""
+        """Return whether T outer products cost less by Fourier transforms than by their sum."""
         hashes = self._hashes[name]
         dense_cost = PRODUCT_COST * positions + ADDITION_COST
         transform_cost = TRANSFORM_COST * self._dim * self._dim.bit_length() * positions

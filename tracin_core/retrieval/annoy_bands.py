@@ -40,10 +40,10 @@ from tracin_core.retrieval.exact import (
     find_kth_largest,
     find_largest,
     multiply,
+    prune_candidates,
     rounding_error,
-    scale_one,
+    scale_query,
     search_in_parts,
-    thin,
     validate_k_and_side,
 )
 
@@ -130,7 +130,7 @@ class AnnoyBands:
         largest = float(find_largest(query[None])[0])
         if largest == 0:  # a tie, which the lowest positions win
             return SearchResult(np.arange(k), np.zeros(k))
-        direction, exponent = scale_one(sign * query, largest)
+        direction, exponent = scale_query(sign * query, largest)
         effort = self.effort.scale_to(k)
         positions, scores = walk_bands(self.vectors, self.bands, effort, direction, k)
         return SearchResult(positions, sign * np.ldexp(scores, exponent) + 0.0)
@@ -148,7 +148,7 @@ class AnnoyBands:
         return best
 
     def find_fault(self) -> str:
-        """Ask every Annoy index once for ten neighbours; return what is wrong, or nothing.
+        """Search every Annoy index once for ten neighbours; return what is wrong, or nothing.
 
         Compiled for some newer Pythons, Annoy returns one neighbour whatever is asked for
         (spotify/annoy issue 682). Where the bands that are scanned hold nearly all neighbours,
@@ -311,7 +311,7 @@ class Scan:
         cells = (block + margins >= floors.astype(np.float32)[:, None]).ravel().nonzero()[0]
         # Far faster than to ask for the nonzero cells of a matrix.
         queries, rows = np.divmod(cells, block.shape[1])
-        return thin(block, queries, rows, k, margins)
+        return prune_candidates(block, queries, rows, k, margins)
 
     def find_for_one(self, direction: Direction, floor: float, k: int) -> Positions:
         """Find the rows that can be among the k best of a single query, in fewer steps.
@@ -337,7 +337,7 @@ class Scan:
         margins = self._margins[: len(scores)]
         items: Positions = (scores + margins >= floor).nonzero()[0]
         which = np.zeros_like(items)
-        return thin(scores[None], which, items, k, margins)[1]
+        return prune_candidates(scores[None], which, items, k, margins)[1]
 
     def _count_down_to(self, norm: float) -> int:
         """Return how many rows have at least this norm: no other can win."""

@@ -197,7 +197,7 @@ def search_in_parts(
     warm = np.flatnonzero(largest)
     for start in range(0, len(warm), at_once):
         part = warm[start : start + at_once]
-        directions, exponents = scale(sign * matrix[part], largest[part])
+        directions, exponents = scale_queries(sign * matrix[part], largest[part])
         best = searcher.search_part(directions, k)
         found.indices[part] = best.positions
         # Adding 0 turns -0.0 into 0.0.
@@ -268,7 +268,7 @@ class TopK:
         return self.scores[:, -1]
 
     def offer(self, rows: Positions, positions: Positions, scores: Numbers) -> None:
-        """Take in candidates: the query, train position and score of each, shapes ``(n,)``.
+        """Add candidates: the query, train position and score of each, shapes ``(n,)``.
 
         A position may be offered to a query once only.
         """
@@ -289,7 +289,7 @@ class TopK:
         self.positions[touched] = all_positions[kept].reshape(len(touched), self.k)
 
     def _offer_to_one(self, positions: Positions, scores: Numbers) -> None:
-        """Do the same for a single query: a third of the time, which a person waits for."""
+        """Add candidates of a single query, in a third of the time; a person waits for it."""
         all_scores = np.concatenate([self.scores[0], scores])
         all_positions = np.concatenate([self.positions[0], positions])
         kept = np.lexsort((all_positions, -all_scores))[: self.k]
@@ -324,7 +324,7 @@ def find_promising(
         sample = block[unknown, :: max(1, width // max(_SAMPLE, 2 * k))]
         limits[unknown] = find_kth_largest(sample, k) - 2 * margin
     rows, columns = np.nonzero(block >= limits.astype(block.dtype)[:, None])
-    return thin(block, rows, columns, k, margin)
+    return prune_candidates(block, rows, columns, k, margin)
 
 
 def find_kth_largest(scores: Matrix, k: int) -> Numbers:
@@ -334,7 +334,7 @@ def find_kth_largest(scores: Matrix, k: int) -> Numbers:
     return kth
 
 
-def thin(
+def prune_candidates(
     block: Matrix, rows: Positions, columns: Positions, k: int, margins: Matrix | float
 ) -> tuple[Positions, Positions]:
     """Keep of each query's cells those that can reach its own k-th best cell, if they crowd.
@@ -410,7 +410,7 @@ def find_largest(queries: Numbers) -> Numbers:
     return largest
 
 
-def scale(queries: Numbers, largest: Numbers) -> tuple[Directions, Positions]:
+def scale_queries(queries: Numbers, largest: Numbers) -> tuple[Directions, Positions]:
     """Scale each query.
 
     Args:
@@ -428,7 +428,7 @@ def scale(queries: Numbers, largest: Numbers) -> tuple[Directions, Positions]:
     return Directions(wide, wide.astype(np.float32), lengths), first + second
 
 
-def scale_one(query: Numbers, largest: float) -> tuple[Direction, int]:
+def scale_query(query: Numbers, largest: float) -> tuple[Direction, int]:
     """Scale a single query, in fewer steps.
 
     Args:

@@ -47,7 +47,7 @@ _TIMED_QUERIES = 9
 # Exact search is given up for one that is at least so many times faster.
 _WORTHWHILE = 2
 
-Wish = Literal["auto", "exact", "annoy"]
+KindChoice = Literal["auto", "exact", "annoy"]
 
 NORMS_FILE = "norms.npy"
 BANDS_FOLDER = "bands"
@@ -159,7 +159,7 @@ class Index:
 
 def build_index(
     train_vectors: ArrayLike,
-    kind: Wish = "auto",
+    kind: KindChoice = "auto",
     path: Path | str | None = None,
     *,
     seed: int = 0,
@@ -251,11 +251,11 @@ def open_index(
 
 
 def _decide(
-    stopwatch: _Stopwatch, wish: Wish, folder: Path | None, seed: int, factory: AnnoyFactory
-) -> _Trial:
+    stopwatch: _Stopwatch, wish: KindChoice, folder: Path | None, seed: int, factory: AnnoyFactory
+) -> _MeasuredBands:
     """Choose the kind, and build and measure Annoy where it is wanted."""
     seconds = stopwatch.exact_seconds
-    perfect = _Trial(None, {str(side): 1.0 for side in SIDES}, seconds, "")
+    perfect = _MeasuredBands(None, {str(side): 1.0 for side in SIDES}, seconds, "")
     if wish == "exact":
         return perfect._replace(note="Exact search, as asked for.")
     if wish == "auto" and seconds <= EXACT_SECONDS:
@@ -281,7 +281,7 @@ def _decide(
     return perfect._replace(note=f"Exact search: {reason}")
 
 
-class _Trial(NamedTuple):
+class _MeasuredBands(NamedTuple):
     """An Annoy index that was built and measured; ``bands`` is None where it is not used."""
 
     bands: AnnoyBands | None
@@ -311,7 +311,7 @@ class _Stopwatch:
 
 def _try_annoy(
     stopwatch: _Stopwatch, folder: Path | None, seed: int, factory: AnnoyFactory
-) -> _Trial:
+) -> _MeasuredBands:
     """Build the bands and measure them; the note says what is broken, if anything is."""
     exact, place = stopwatch.exact, None if folder is None else folder / BANDS_FOLDER
     if place is not None:
@@ -321,7 +321,7 @@ def _try_annoy(
     )
     fault = bands.find_fault()
     recalls = {} if fault else calibrate(bands, exact, seed)
-    return _Trial(bands, recalls, stopwatch.time(bands), fault)
+    return _MeasuredBands(bands, recalls, stopwatch.time(bands), fault)
 
 
 @contextmanager

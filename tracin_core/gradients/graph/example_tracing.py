@@ -407,7 +407,7 @@ def _select_rows(step: Step) -> dict[int, int] | dict[int, Place]:
 
 
 def _take_rows(step: Step, index: Tensor, position: int) -> dict[int, Place]:
-    """Look at what is taken: rows of an example must come from its own part of the operand."""
+    """Check that the rows taken for an example come from its own part of the operand."""
     own, wanted = step.operands[position], _list_owners(step)
     each, rest = divmod(own[0], step.size)
     if wanted is None or index.shape != wanted.shape or rest or not each:

@@ -180,7 +180,7 @@ def describe_reads(reads: Sequence[OpenRead]) -> list[FreeParameterUse]:
 def learn_layouts(
     reads: Sequence[OpenRead], marks: Sequence[MarkedGradients | None]
 ) -> list[Layout | None]:
-    """Learn where the examples are in each operation's result.
+    """Return where the examples are in each operation's result.
 
     Raises:
         UnsupportedUseError: If that cannot be told.
@@ -255,7 +255,7 @@ class Proofs:
         self.notes: dict[str, str] = {}
 
     def is_due(self, batch_size: int, signature: Hashable | None) -> bool:
-        """Whether a batch is to be compared with its halves; it is counted as seen."""
+        """Return whether a batch is to be compared with its halves, and count it as seen."""
         if signature is None:
             return True
         if len(self._seen) >= MOST_KINDS:
@@ -314,7 +314,7 @@ def _follow(
 
 
 def pull_back(contribution: Contribution, read: ParameterUse, parameter: Tensor) -> Contribution:
-    """Turn the gradients of a view into those of its parameter, factored where they were.
+    """Return the parameter's gradients from those of a view of it, factored where they were.
 
     Args:
         contribution: Gradients of the view.
@@ -371,7 +371,7 @@ def _pull_back_outer(
 def _pull_back_lookup(
     contribution: Dense, indices: Tensor, padding: int, shape: torch.Size
 ) -> SparseRows:
-    """Give the gradients of rows that all examples looked up alike to those rows."""
+    """Return gradients by row of a table from which all examples looked up the same rows."""
     deltas = contribution.gradients.reshape(contribution.batch_size, -1, shape[1])
     rows = indices.reshape(1, -1)
     return SparseRows(rows.expand(len(deltas), -1), deltas * (rows != padding).unsqueeze(2), shape)

@@ -184,12 +184,12 @@ def find_scales(values: Tensor, outputs: Sequence[Tensor]) -> Tensor | None:
 
 
 def follows_examples(owners: Tensor, batch_size: int) -> bool:
-    """Whether rows lie example by example, as many for each; rows of nobody may lie anywhere."""
+    """Return whether rows lie example by example, as many of each; those of nobody anywhere."""
     return _is_order(owners, batch_size, by_example=True)
 
 
 def follows_positions(owners: Tensor, batch_size: int) -> bool:
-    """Whether rows lie position by position, one of each example at every position."""
+    """Return whether rows lie position by position, one of each example at every position."""
     return _is_order(owners, batch_size, by_example=False)
 
 
