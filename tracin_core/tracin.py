@@ -131,7 +131,7 @@ class TracIn:
             loss_check=LossCheck(self._loss_function) if callable(loss) else None,
         )
         self.precision = precision
-        self._room = AdaptiveBatchSize()
+        self._adaptive_batch_size = AdaptiveBatchSize()
         self._looked_at: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._last = None if last_layer is None else resolve_last_layer(model, last_layer)
         self._plans: dict[Any, Plan] = {}
@@ -272,7 +272,7 @@ class TracIn:
         objective = self._choose_objective(explain)
         first = None
         if total:
-            self._look_once(examples, offset)
+            self._check_examples_once(examples, offset)
             with torch.random.fork_rng(devices=[]):  # a loader draws a seed for its workers
                 first = next(read_batches(examples, min(3, self.batch_size), offset), None)
         with self._runner.prepared(), full_precision(self.device):
@@ -304,14 +304,14 @@ class TracIn:
                 objective,
                 self._loss_function,
                 on_progress,
-                self._room,
+                self._adaptive_batch_size,
                 count_numbers(first),
                 offset,
                 self.precision == "bfloat16",
                 explain == "loss" or with_last,
             )
 
-    def _look_once(self, examples: Any, offset: int) -> None:
+    def _check_examples_once(self, examples: Any, offset: int) -> None:
         """Check that examples stay the same, at the first call with this data set."""
         if self._looked_at.get(id(examples)) is examples:
             return

@@ -230,9 +230,9 @@ class _LossProbe:
         return (~same).nonzero().flatten()
 
     def _compare_with(
-        self, found: Tensor | None, losses: Tensor, indices: Sequence[int], tolerance: float
+        self, recomputed: Tensor | None, losses: Tensor, indices: Sequence[int], tolerance: float
     ) -> None:
-        if found is None:
+        if recomputed is None:
             problem = self._problem
             why = "" if problem is None else f" ({type(problem).__name__}: {problem})"
             raise ConfigurationError(
@@ -241,12 +241,12 @@ class _LossProbe:
                 "examples, because the last batch may be shorter. Leave fixed batch sizes out "
                 "of the loss and of the model's forward."
             ) from problem
-        other = self._find_other(found, losses, indices, tolerance)
-        if not other.numel():
+        differing = self._find_other(recomputed, losses, indices, tolerance)
+        if not differing.numel():
             return
-        place = int(other[0])
-        index = indices[place]
-        was, now = float(losses[index]), float(found[place])
+        first = int(differing[0])
+        index = indices[first]
+        was, now = float(losses[index]), float(recomputed[first])
         everyone = list(range(self._batch.size))
         if indices == everyone:
             raise ConfigurationError(

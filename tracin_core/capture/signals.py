@@ -127,9 +127,9 @@ def collect_self_influence(context: RunContext, rates: Rates) -> Tensor:
     scores = torch.zeros(context.num_checkpoints, context.total, dtype=context.dtype)
 
     def consume(step: ExamplePass, buffer: ResultBuffer) -> None:
-        found = sum_norms(measure_pass(step, context.chosen), context.chosen, step, rates)
+        norms = sum_norms(measure_pass(step, context.chosen), context.chosen, step, rates)
         target = scores[step.checkpoint, rows_of(step)]
-        buffer.put(target, found, lambda values: context.check_finite(values, step))
+        buffer.put(target, norms, lambda values: context.check_finite(values, step))
 
     context.run(consume)
     return scores.sum(0, dtype=torch.float64).to(context.dtype)
@@ -174,18 +174,18 @@ def collect_influence(train: RunContext, test: RunContext, rates: Rates) -> Tens
 
 
 def _choose_last_projection(
-    context: RunContext, projection: Projection | None, wanted: LastVectors
+    context: RunContext, projection: Projection | None, requested: LastVectors
 ) -> Projection | None:
     """Return how last-layer vectors are projected; ``None`` for exact ones."""
-    if isinstance(wanted, Projection):
-        return wanted
-    if wanted not in (True, "exact"):
+    if isinstance(requested, Projection):
+        return requested
+    if requested not in (True, "exact"):
         raise ConfigurationError(
-            f"Found last_layer_vectors={wanted!r}; expected True, False, 'exact' or a Projection. "
-            "Use True, which keeps them exact where they are short."
+            f"Found last_layer_vectors={requested!r}; expected True, False, 'exact' or a "
+            "Projection. Use True, which keeps them exact where they are short."
         )
     numbers = context.num_checkpoints * context.count_numbers(context.last)
-    exact = wanted == "exact" or numbers <= EXACT_LAST_NUMBERS
+    exact = requested == "exact" or numbers <= EXACT_LAST_NUMBERS
     return None if exact else projection or Projection()
 
 
@@ -212,33 +212,33 @@ class SignalBuilder:
         """Stage the signals of one pass, whose squared gradient norms are ``norms``."""
         context, rows, at = self._context, rows_of(step), step.checkpoint
         batch = step.batch
-        says = read_predictions(step.captured.outputs, batch.targets, self._loss, batch.size)
-        found = [
+        predictions = read_predictions(step.captured.outputs, batch.targets, self._loss, batch.size)
+        signals = [
             sum_norms(norms, context.chosen, step),
             sum_norms(norms, context.last, step),
             self._find_losses(step),
-            says.margins,
-            says.given_probability,
+            predictions.margins,
+            predictions.given_probability,
         ]
         if batch.missing:
             # Substitutes for missing targets say nothing.
-            found[2:] = [_leave_out(values, batch.missing) for values in found[2:]]
+            signals[2:] = [_leave_out(values, batch.missing) for values in signals[2:]]
         if not self._rates.are_common:
-            both = (context.chosen, context.last)
-            found += [sum_norms(norms, names, step, self._rates) for names in both]
+            selections = (context.chosen, context.last)
+            signals += [sum_norms(norms, names, step, self._rates) for names in selections]
         buffer.put(
             self._signals[:, at, rows],
-            torch.stack(found),
+            torch.stack(signals),
             lambda values: context.check_finite(values[:2].T, step),
         )
         if not self._probabilities.numel():
-            self._prepare(says)
-        self._are_classes &= not says.predicted.is_floating_point()
-        buffer.put(self._predicted[at, rows], says.predicted)
-        if says.strange is not None:
-            buffer.check(says.strange, self._note_strange)
+            self._prepare(predictions)
+        self._are_classes &= not predictions.predicted.is_floating_point()
+        buffer.put(self._predicted[at, rows], predictions.predicted)
+        if predictions.strange is not None:
+            buffer.check(predictions.strange, self._note_strange)
         if at == context.num_checkpoints - 1:
-            buffer.put(self._probabilities[rows], says.probabilities)
+            buffer.put(self._probabilities[rows], predictions.probabilities)
 
     def finish(self, vectors: Tensor | None, last_vectors: Tensor | None) -> Capture:
         """Return the signals together with the vectors that were asked for."""

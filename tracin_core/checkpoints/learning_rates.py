@@ -143,22 +143,22 @@ def assign_rates(given: Mapping[str, float], model: nn.Module, title: str) -> Ra
     names = _list_names(model)
     _refuse_unknown(given, [name for known in names.values() for name in known], title)
     trainable = [name for name, value in model.named_parameters() if value.requires_grad]
-    found = {name: _find_rates(given, names[name]) for name in trainable}
-    missing = [name for name, rates in found.items() if not rates]
+    candidates = {name: _find_rates(given, names[name]) for name in trainable}
+    missing = [name for name, rates in candidates.items() if not rates]
     if missing:
         raise CheckpointError(
             f"Checkpoint {title} has no learning rate for {_shorten(missing)}; expected one for "
             "each trainable parameter. Name it or a module that holds it, or give all others "
             'one with "": learning_rate={"head": 0.1, "": 0.01}.'
         )
-    torn = [name for name, rates in found.items() if len(rates) > 1]
+    torn = [name for name, rates in candidates.items() if len(rates) > 1]
     if torn:
         raise CheckpointError(
             f"Checkpoint {title} has several learning rates for {torn[0]}, which is one weight "
             f"under the names {_shorten(names[torn[0]])}; expected one. Give all of its names "
             "the same rate."
         )
-    return merge_equal_rates({name: rates.pop() for name, rates in found.items()})
+    return merge_equal_rates({name: rates.pop() for name, rates in candidates.items()})
 
 
 def merge_equal_rates(rates: Mapping[str, float]) -> Rate:

@@ -183,16 +183,16 @@ def _check_tied(state: Mapping[str, Tensor], names: list[str], title: str) -> No
 def _check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], title: str) -> None:
     missing = [f"{name} is missing" for name in expected if name not in state]
     extra = [f"{name} is not part of the model" for name in state if name not in expected]
-    held = [(name, state[name], value) for name, value in expected.items() if name in state]
+    shared = [(name, state[name], ours) for name, ours in expected.items() if name in state]
     shapes = [
-        f"{name} has shape {tuple(found.shape)}, the model {tuple(value.shape)}"
-        for name, found, value in held
-        if found.shape != value.shape
+        f"{name} has shape {tuple(saved.shape)}, the model {tuple(ours.shape)}"
+        for name, saved, ours in shared
+        if saved.shape != ours.shape
     ]
     types = [
-        f"{name} holds {found.dtype}, the model {value.dtype}"
-        for name, found, value in held
-        if value.is_floating_point() and not found.is_floating_point()
+        f"{name} holds {saved.dtype}, the model {ours.dtype}"
+        for name, saved, ours in shared
+        if ours.is_floating_point() and not saved.is_floating_point()
     ]
     problems = missing + extra + shapes + types
     if not problems:

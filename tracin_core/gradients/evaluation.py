@@ -134,16 +134,16 @@ class Evaluation:
         if self._strategy is not None:
             return
         self._pristine = ModuleStates(self._model, self._switching)
-        self._find_kept(weights, inputs)
+        self._find_cached_results(weights, inputs)
         trial = self._try(Strategy(), weights, inputs)
         changed = [m for m in self._pristine.find_changed() if not isinstance(m, nn.RNNBase)]
         self._keeping = frozenset((*changed, *self._switching, *(m for m, _ in self._emptied)))
         self._start(Strategy())
-        wanted = {name for name, value in weights.items() if value.requires_grad}
+        trainable = {name for name, value in weights.items() if value.requires_grad}
         strategy = Strategy()
-        if self._keeping or self._cached or (trial is not None and not wanted <= trial.reached):
+        if self._keeping or self._cached or (trial is not None and not trainable <= trial.reached):
             self._cached = [f for f in self._cached if self._follows_weights(f, weights, inputs)]
-            strategy = self._choose(trial, frozenset(wanted), weights, inputs)
+            strategy = self._choose(trial, frozenset(trainable), weights, inputs)
         self._start(Strategy())
         self._strategy = strategy
         self._install(strategy)
@@ -242,19 +242,21 @@ class Evaluation:
         self, plain: TrialOutputs | None, wanted: frozenset[str], weights: Weights, inputs: Any
     ) -> Strategy:
         """Return the strategy that gives the right outputs and lets gradients reach the most."""
-        right = self._reference(weights, inputs)
-        lost = wanted - (plain.reached if plain else frozenset())
+        expected = self._reference(weights, inputs)
+        unreached = wanted - (plain.reached if plain else frozenset())
         if (
             plain is not None
-            and agree(plain.outputs, right)
-            and not self._depends(lost, right, weights, inputs)
+            and agree(plain.outputs, expected)
+            and not self._depends(unreached, expected, weights, inputs)
         ):
-            self._tell(lost & self._find_trained(weights, inputs) if lost else lost)
+            self._report_unreached(
+                unreached & self._find_trained(weights, inputs) if unreached else unreached
+            )
             return Strategy()
         fitting: list[tuple[Strategy, frozenset[str]]] = []
-        for strategy in self._list_strategies(lost):
+        for strategy in self._list_strategies(unreached):
             trial = plain if strategy == Strategy() else self._try(strategy, weights, inputs)
-            if trial is not None and agree(trial.outputs, right):
+            if trial is not None and agree(trial.outputs, expected):
                 fitting.append((strategy, trial.reached))
                 if wanted <= trial.reached:
                     return strategy
@@ -267,7 +269,7 @@ class Evaluation:
             )
         strategy, reached = max(fitting, key=lambda pair: len(pair[1]))
         trained = (wanted - reached) & self._find_trained(weights, inputs)
-        if self._depends(trained, right, weights, inputs):
+        if self._depends(trained, expected, weights, inputs):
             raise GradientError(
                 f"The outputs in evaluation mode depend on {_shorten(sorted(trained))}, and "
                 "gradients reach there in training mode only: the model keeps or detaches what it "
@@ -275,7 +277,7 @@ class Evaluation:
                 "Let forward use the parameter itself, or call requires_grad_(False) on it to "
                 "leave it out."
             )
-        self._tell(trained)
+        self._report_unreached(trained)
         return strategy
 
     def _list_strategies(self, lost: frozenset[str]) -> Iterator[Strategy]:
@@ -297,7 +299,7 @@ class Evaluation:
         moved = {n: _move(value) if n in names else value for n, value in weights.items()}
         return bool(names) and not agree(self._reference(moved, inputs), right)
 
-    def _tell(self, trained: frozenset[str]) -> None:
+    def _report_unreached(self, trained: frozenset[str]) -> None:
         """Describe what gradients reach in training mode only."""
         self.training_only = trained
         if trained:
@@ -325,7 +327,7 @@ class Evaluation:
         finally:
             self._start(Strategy())
 
-    def _find_kept(self, weights: Weights, inputs: Any) -> None:
+    def _find_cached_results(self, weights: Weights, inputs: Any) -> None:
         """Find what was kept before we came: it is there again after a pass without it."""
         assert self._pristine is not None  # noqa: S101 - settle has made it
         groups: dict[tuple[type, str], list[nn.Module]] = {}

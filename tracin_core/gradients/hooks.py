@@ -171,10 +171,10 @@ def capture_pass(
                 deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
             else:
                 scales = find_scales(values, _list_rows(outputs, size))
-                again = scales is not None
-                marks = differentiate_marked(values, edges, scales=scales, keep_graph=again)
+                rescaled = scales is not None
+                marks = differentiate_marked(values, edges, scales=scales, keep_graph=rescaled)
                 deltas = [None if mark is None else mark.plain for mark in marks]
-                if again:
+                if rescaled:
                     deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
                 placement = locate_examples(uses, opened, marks, missing)
     with torch.no_grad():

@@ -211,34 +211,34 @@ def confirm_plan(
         GradientError: If even the fallback disagrees with autograd.
     """
     weights = dict(model.named_parameters())
-    wanted = {name: value for name, value in weights.items() if value.requires_grad}
+    trainable = {name: value for name, value in weights.items() if value.requires_grad}
     with torch.enable_grad(), record_uses(plan.layers) as uses:
         values = objective(call_model(model, inputs), targets)
     survey = survey_graph(values)
-    candidates = open_candidates(survey, wanted)
+    candidates = open_candidates(survey, trainable)
     marks = _differentiate(values, list_edges(uses, candidates))
     reasons = find_other_reads(plan.layers, uses, survey)
     placement = locate_examples(uses, [], marks[: len(uses)], reasons)
     deltas = [None if mark is None else mark.plain for mark in marks[: len(uses)]]
     with torch.no_grad():
-        found = _combine(apply_rules(uses, [], deltas, placement, TRIAL_SIZE, {}, reasons))
-    unruled = {name: wanted[name] for name in wanted if name in plan.fallback or name in reasons}
-    options = _try_reads(candidates, marks[len(uses) :], unruled)
-    truths = None
+        ruled = _combine(apply_rules(uses, [], deltas, placement, TRIAL_SIZE, {}, reasons))
+    rest = {name: v for name, v in trainable.items() if name in plan.fallback or name in reasons}
+    options = _try_reads(candidates, marks[len(uses) :], rest)
+    references = None
     for row in range(TRIAL_SIZE):
-        truths = _differentiate_row(values, row, wanted)
-        for name in wanted.keys() - plan.fallback.keys() - reasons.keys():
-            if not _agrees(found.get(name), row, name, truths):
+        references = _differentiate_row(values, row, trainable)
+        for name in trainable.keys() - plan.fallback.keys() - reasons.keys():
+            if not _agrees(ruled.get(name), row, name, references):
                 reasons[name] = _explain_disagreement(plan, name)
-        options = [option for option in options if _agrees(option.found, row, option.name, truths)]
+        options = [one for one in options if _agrees(one.found, row, one.name, references)]
     plan = drop_parameters(plan, reasons)
-    known: dict[str, Sequence[FreeParameterUse]] = {}
+    by_operation: dict[str, Sequence[FreeParameterUse]] = {}
     for option in options:
         if option.name in plan.fallback:
-            known.setdefault(option.name, option.reads)
-    fallback = {name: reason for name, reason in plan.fallback.items() if name not in known}
-    plan = replace(plan, fallback=fallback, known=known)
-    return _choose_fallback(model, plan, truths, inputs, targets, objective)
+            by_operation.setdefault(option.name, option.reads)
+    fallback = {name: reason for name, reason in plan.fallback.items() if name not in by_operation}
+    plan = replace(plan, fallback=fallback, known=by_operation)
+    return _choose_fallback(model, plan, references, inputs, targets, objective)
 
 
 def _explain_disagreement(plan: Plan, name: str) -> str:

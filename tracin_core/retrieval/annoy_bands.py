@@ -228,18 +228,18 @@ def walk_bands(
     for band in bands:
         if band.largest_norm * direction.length * BOUND_SLACK < floor:
             break
-        found, products = _score_band(vectors, band, effort, direction, floor, k)
+        candidates, products = _score_band(vectors, band, effort, direction, floor, k)
         if len(positions):
-            found = np.concatenate([positions, found])
+            candidates = np.concatenate([positions, candidates])
             products = np.concatenate([scores, products])
-        order = np.lexsort((found, -products))[:k]
-        positions, scores = found[order], products[order]
+        order = np.lexsort((candidates, -products))[:k]
+        positions, scores = candidates[order], products[order]
         if len(scores) == k:
             floor = float(scores[-1])
-    empty = (0, k - len(positions))
-    if empty[1]:
-        positions = np.pad(positions, empty, constant_values=-1)
-        scores = np.pad(scores, empty, constant_values=-np.inf)
+    padding = (0, k - len(positions))
+    if padding[1]:
+        positions = np.pad(positions, padding, constant_values=-1)
+        scores = np.pad(scores, padding, constant_values=-np.inf)
     return positions, scores
 
 

@@ -193,16 +193,16 @@ def search_in_parts(
     k, sign = validate_k_and_side(k, side, shape[0])
     largest = find_largest(matrix)
     # A zero query scores 0 with every train vector: a tie, which the lowest positions win.
-    found = SearchResult(np.tile(np.arange(k), (len(matrix), 1)), np.zeros((len(matrix), k)))
-    warm = np.flatnonzero(largest)
-    for start in range(0, len(warm), at_once):
-        part = warm[start : start + at_once]
+    result = SearchResult(np.tile(np.arange(k), (len(matrix), 1)), np.zeros((len(matrix), k)))
+    nonzero = np.flatnonzero(largest)
+    for start in range(0, len(nonzero), at_once):
+        part = nonzero[start : start + at_once]
         directions, exponents = scale_queries(sign * matrix[part], largest[part])
         best = searcher.search_part(directions, k)
-        found.indices[part] = best.positions
+        result.indices[part] = best.positions
         # Adding 0 turns -0.0 into 0.0.
-        found.scores[part] = sign * np.ldexp(best.scores, exponents[:, None]) + 0.0
-    return found if np.ndim(queries) == 2 else SearchResult(found.indices[0], found.scores[0])
+        result.scores[part] = sign * np.ldexp(best.scores, exponents[:, None]) + 0.0
+    return result if np.ndim(queries) == 2 else SearchResult(result.indices[0], result.scores[0])
 
 
 def validate_k_and_side(k: int, side: Side, rows: int) -> tuple[int, float]:

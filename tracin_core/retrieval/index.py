@@ -251,31 +251,37 @@ def open_index(
 
 
 def _decide(
-    stopwatch: _Stopwatch, wish: KindChoice, folder: Path | None, seed: int, factory: AnnoyFactory
+    stopwatch: _Stopwatch,
+    requested: KindChoice,
+    folder: Path | None,
+    seed: int,
+    factory: AnnoyFactory,
 ) -> _MeasuredBands:
     """Choose the kind, and build and measure Annoy where it is wanted."""
     seconds = stopwatch.exact_seconds
     perfect = _MeasuredBands(None, {str(side): 1.0 for side in SIDES}, seconds, "")
-    if wish == "exact":
+    if requested == "exact":
         return perfect._replace(note="Exact search, as asked for.")
-    if wish == "auto" and seconds <= EXACT_SECONDS:
+    if requested == "auto" and seconds <= EXACT_SECONDS:
         limit = f"{EXACT_SECONDS * 1000:.0f} ms"
         return perfect._replace(note=f"Exact search: it answers within {limit} here.")
     try:
         trial = _try_annoy(stopwatch, folder, seed, factory)
     except RetrievalError as error:
-        if wish == "annoy":
+        if requested == "annoy":
             raise
         return perfect._replace(note=f"Exact search: {error}")
-    found = ", ".join(f"{recall:.3f} of the true {side}" for side, recall in trial.recalls.items())
+    measured = ", ".join(
+        f"{recall:.3f} of the true {side}" for side, recall in trial.recalls.items()
+    )
     if trial.note:
         reason = f"{trial.note}."
     elif min(trial.recalls.values()) < LOWEST_RECALL:
-        reason = f"Annoy found {found} on these vectors, and {LOWEST_RECALL} of each are needed."
-    elif wish == "auto" and trial.query_seconds > seconds / _WORTHWHILE:
+        reason = f"Annoy found {measured} on these vectors, and {LOWEST_RECALL} of each are needed."
+    elif requested == "auto" and trial.query_seconds > seconds / _WORTHWHILE:
         reason = "Annoy is hardly faster on these vectors."
     else:
-        return trial._replace(note=f"Annoy by bands of norms: it found {found}.")
+        return trial._replace(note=f"Annoy by bands of norms: it found {measured}.")
     if folder is not None:
         shutil.rmtree(folder / BANDS_FOLDER)
     return perfect._replace(note=f"Exact search: {reason}")
