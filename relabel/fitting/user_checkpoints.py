@@ -39,7 +39,7 @@ from tracin_core.checkpoints import Checkpoint, read_rate, read_weights
 from tracin_core.checkpoints.learning_rates import Rate
 from tracin_core.devices import choose_device
 from tracin_core.errors import CheckpointError, ConfigurationError
-from tracin_core.gradients.evaluation import weights_loaded
+from tracin_core.gradients.evaluation import simulate_loaded_weights
 from tracin_core.gradients.module_states import evaluation_mode
 from tracin_core.gradients.nested import call_model, find_tensors, map_tensors
 from tracin_core.losses import choose_loss, get_logits
@@ -215,7 +215,7 @@ def _weights_in_place(
         name: state.get(name, value).detach().to(device, value.dtype, copy=True)
         for name, value in own.items()
     }
-    with weights_loaded(model, weights, device):
+    with simulate_loaded_weights(model, weights, device):
         yield
 
 
