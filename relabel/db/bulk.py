@@ -1,15 +1,14 @@
-"""A whole import enters the database: it is seen as a whole, or not at all.
-
-A project grows: what is there already, where new examples go, which classes come on.
-
-Examples enter the database unseen, a chunk at a time, and are shown by a short last step.
+"""Bulk entry of examples: a new project, or more examples for one, seen as a whole or not at all.
 
 SQLite has one writer at a time, and 200,000 examples take many seconds to enter: too long for a
 person who records a decision meanwhile. So they enter in short transactions, under a project that
-is hidden like one that is being deleted. A new project then gets its name. Examples for a project
-that exists are handed over to it: all at once up to ``MOVED``, which a person waits half a second
-for; of more, the first of several steps decides that they belong to it, and whoever finds a killed
-one takes the others.
+is hidden like one that is being deleted. A new project is then shown in one short step. Examples
+for a project that exists are handed over to it: all at once up to ``MOVED``, which a person waits
+half a second for; of more, the first of several steps decides that they belong to it, and whoever
+finds a killed one takes the others.
+
+Beside that stands what an import asks of a project before it adds to it: the keys and answers it
+has, the positions that are free, and the places in the person's data that are not known yet.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Decide and undo: events are appended, never changed.
+"""Decisions: recorded and undone as events that are appended and never changed.
 
-`relabel.db.schema` says how events become the state of an example.
-
-What makes a decision acceptable, before the database is asked.
-
-The events as they are kept: reading them, and telling them in plain words.
+An event is checked by itself first (action, note, new label or value) and then, inside the
+transaction that appends it, against the example's version: what somebody else decided since the
+screen was drawn makes it stale, and the error names who decided what. `relabel.db.schema` says
+how events become the state of an example.
 """
 
 from __future__ import annotations

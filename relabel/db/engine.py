@@ -1,6 +1,7 @@
-"""Open the database: connect, lock, migrate; and the two ways to use it, reading and writing.
+"""Open the database: connect, migrate, and the two ways to use it, reading and writing.
 
-Plain words for what a database can answer instead of doing its work.
+All that fails by circumstance inside `reading` and `writing` (a full disk, a lost connection, a
+lock) becomes a `DatabaseError` in plain words; what is a bug surfaces as it is.
 """
 
 from __future__ import annotations

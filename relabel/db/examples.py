@@ -1,10 +1,8 @@
-"""One example with everything known about it: data, state, prediction, ranks.
+"""Examples: each with data, state, prediction and ranks; and how new ones are checked and added.
 
-What makes an example acceptable to its project.
-
-Test examples, a page at a time, those the model is most wrong about first.
-
-Examples enter a project: in chunks, in one transaction, all or none.
+Here are the examples by id or position, and test examples a page at a time. The train examples
+in the order of a ranking are the queue (`relabel.db.queue`); imports of any size go through
+`relabel.db.bulk`, by the same rules.
 """
 
 from __future__ import annotations

@@ -1,13 +1,9 @@
-"""Long work as rows: who does it, how far it is, whether it is still alive.
+"""Jobs: long work as rows that say who does it, how far it is, and whether it is still alive.
 
 The table lets every process see the work of the others, keeps a second job away from a project
-that has an active one, and outlives them all: a job whose process died is found and failed.
-
-Jobs as they are read from their rows.
-
-Jobs whose process is gone without a word: they fail. Those that are silent are told.
-
-Whether a process of this host is still at work, and whose it is.
+that has an active one, and outlives them all: a job whose process died is found and failed, one
+that is silent is told. A process is known by what it was started as, because its number is given
+to another when it is gone.
 """
 
 from __future__ import annotations

@@ -1,12 +1,8 @@
-"""Projects and their examples: made once, read often, never changed by a review.
+"""Projects: created, listed, renamed, archived and deleted; a review never changes them.
 
-Projects are renamed, put away, taken out again and deleted.
-
-A project is deleted: hidden at once, then taken away a chunk at a time.
-
-The first transaction hides it and frees its name. From then on nobody sees it, and what is left
-of it goes in short transactions, between which people can decide about other projects. A kill
-half-way leaves a hidden project, which `finish_deletions` takes away.
+The first transaction of a deletion hides the project and frees its name. From then on nobody sees
+it, and what is left of it goes in short transactions, between which people can decide about other
+projects. A kill half-way leaves a hidden project, which `finish_deletions` takes away.
 """
 
 from __future__ import annotations

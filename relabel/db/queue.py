@@ -1,23 +1,18 @@
-"""The queue: train examples by how suspect they are, filtered, a page at a time.
+"""The queue: train examples by how suspect they are, filtered, a page or a suspect at a time.
 
 A page is found in two steps. The first walks the ranking, which is stored in its own order, and
 tests each example by probes of indices; the second fetches what the screen shows, for the rows
 of the page only. Without a filter the page number alone gives the ranks.
 
-Which examples of the queue to show: the filter, its conditions, how many pass.
+How many examples pass a filter is counted once a run, because that reads the whole ranking (0.1 s
+per 200,000 examples) and a person pages through the same filter again and again. Given labels,
+texts and predictions of a registered run do not change; what decisions change is counted from the
+decisions, which are few beside the examples.
 
-How many examples a filter lets through: counted once a run, corrected by the decisions.
-
-Given labels, texts and predictions of a registered run do not change, so how many examples pass
-those conditions is remembered: counting a filter reads the whole ranking (0.1 s per 200,000
-examples), and a person pages through the same filter again and again. What decisions change is
-counted from the decisions, which are few beside the examples.
-
-The suspect that a person is shown, with everything that the screen says of it, of one moment.
-
-A decision names the version of the example that was on the screen. Were the suspect and its
-version read one after the other, a decision made in between would be neither seen nor refused: the
-suspect would be shown as nobody's, with the version that follows somebody's decision.
+A suspect is drawn together with everything that the screen says of it, from one state of the
+database. A decision names the version of the example that was on the screen. Were the suspect and
+its version read one after the other, a decision made in between would be neither seen nor refused:
+the suspect would be shown as nobody's, with the version that follows somebody's decision.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Runs: what a scored training left behind, entered unseen and shown at once.
-
-The numbers of a run enter and leave the database a chunk at a time, while nobody sees them.
+"""Registration of runs: rankings and predictions are entered unseen and shown at once.
 
 SQLite has one writer at a time, and a million examples with five signals take a minute to enter.
 So each chunk is a transaction of its own, with a pause after it in which a person's decision can
-get in. What a killed process left behind is a scoring that no run points at.
+get in, under a scoring that no run points at; the last one lets the run point at it. What a killed
+process left is a scoring that no run points at, which the next registration removes.
 """
 
 from __future__ import annotations

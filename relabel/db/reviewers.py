@@ -1,4 +1,4 @@
-"""Who decides: names, and where we have them from."""
+"""Reviewers: the people who decide, by name and by how the name is known."""
 
 from __future__ import annotations
 

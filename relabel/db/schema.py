@@ -1,6 +1,6 @@
-"""The tables, as typed SQLAlchemy classes; the views and triggers are in the migrations.
+"""The tables as typed SQLAlchemy classes, and how decision events become an example's state.
 
-The words of the review: actions, states, and how events turn into states.
+Views and triggers are in the migrations.
 
 Events form a stack. Each decision is laid on top of the earlier ones of its example; an undo is
 an event too, which takes the topmost decision off. What lies on top is the effective decision:

@@ -1,6 +1,4 @@
-"""What SQLite needs: its file, its settings on each connection, its way to begin.
-
-The file of a SQLite database: the one that was opened, for as long as it is open.
+"""What SQLite needs: its file, its settings on each connection, its way to begin a transaction.
 
 SQLite makes an empty file where it finds none, and goes on with a file that was renamed or replaced
 under it: decisions would go where nobody looks for them. So the file is made on purpose, once, and

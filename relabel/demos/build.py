@@ -1,10 +1,9 @@
 """Build a demo project: data, media, training, scoring, registration; resumable everywhere.
 
-Each stage appears whole or not at all and is skipped when it is there, so a build that was
-killed at any moment goes on from its last finished stage. The project enters the database with
-all of its examples, and its run when that is complete.
-
-A demo's examples: made from the installation once, read back from the project afterwards.
+The examples are made from the installation once and read back from the project afterwards. Each
+stage appears whole or not at all and is skipped when it is there, so a build that was killed at any
+moment goes on from its last finished stage. The project enters the database with all of its
+examples, and its run when that is complete.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Handwritten digits: the 1,797 images of 8 x 8 pixels that scikit-learn carries.
+"""The digits demo: the 1,797 handwritten digits of 8 x 8 pixels that scikit-learn carries.
 
 They are the test part of the UCI "Optical Recognition of Handwritten Digits" set.
 """

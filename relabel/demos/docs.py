@@ -1,13 +1,9 @@
-"""Real English text: how libraries and Python's standard library describe what they do.
+"""The docs demo: what libraries and Python's standard library write about themselves, by area.
 
-Collect public docstrings from installed source files, without importing them.
-
-Importing a library to read its documentation costs seconds and may run anything; its source says
-the same.
-
-Turn the start of a docstring into a few readable sentences, or refuse it.
-
-The areas of the docs demo, and where documentation about each of them is installed.
+Public docstrings are collected from installed source files without importing them: importing a
+library to read its documentation costs seconds and may run anything, and its source says the same.
+The start of each is turned into a few readable sentences, or refused. The class of a text is the
+area (`AREAS`) of the library that it describes.
 """
 
 from __future__ import annotations

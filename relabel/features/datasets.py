@@ -1,4 +1,4 @@
-"""Encoded examples as a data set that torch reads. Imports torch, unlike its neighbours."""
+"""Encoded examples as data sets that torch reads, in memory or from a cache. Imports torch."""
 
 from __future__ import annotations
 

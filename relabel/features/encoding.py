@@ -1,6 +1,7 @@
-"""Encoders: from an image file or a text to a tensor; saved as JSON with every run.
+"""Encoders, fitted to a data set or read from the JSON of a run, and the cache of what they make.
 
-Encoded examples on disk, so that large data need not be in memory and is decoded once.
+The cache holds encoded examples in a memory-mapped file, so that large data need not be in memory
+and is decoded once.
 """
 
 from __future__ import annotations

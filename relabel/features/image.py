@@ -1,12 +1,9 @@
-"""From an image file to the numbers a network takes.
+"""Images: read safely whoever made them, and encoded as the numbers that a network takes.
 
-Read an image that a stranger made: check first, decode then, and say what is wrong.
-
-Room for pixels being decoded, shared by all threads of a process.
-
-A picture of 50 million pixels takes up to 1.6 GB while it is decoded. A server answers forty
-requests at once, and an import looks at four pictures at once: without a bound together they would
-take more than the machine has. Small pictures never wait.
+An image is checked before it is decoded, and an error says what is wrong with it. Threads of a
+process share `DECODING`, the room for pixels being decoded: a picture of 50 million pixels takes up
+to 1.6 GB. A server answers forty requests at once, and an import looks at four pictures at once:
+without a bound together they would take more than the machine has. Small pictures never wait.
 """
 
 from __future__ import annotations

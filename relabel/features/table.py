@@ -1,8 +1,6 @@
-"""From a table's row to the numbers a network takes.
+"""Rows of a table, encoded as the numbers that a network takes, column by column.
 
-How one column of a table becomes inputs of a network.
-
-What the columns of a table are like, measured on its train rows.
+Each column is measured on the train rows: how a number is scaled, which values a category has.
 """
 
 from __future__ import annotations

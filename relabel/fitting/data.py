@@ -1,9 +1,6 @@
-"""A project's examples as a network takes them: from the cache, or made when they are read.
+"""A project's examples as data sets for a network: from the cache, or made as they are read.
 
-Imports torch; so do its callers, inside functions.
-
-Examples that are read a batch at a time, from memory or from wherever they are.
-
+`SplitSource` is what scoring reads, a batch at a time, from memory or from wherever examples are.
 Imports torch; so do its callers, inside functions.
 """
 

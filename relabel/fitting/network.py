@@ -1,4 +1,4 @@
-"""A trained network as scoring takes it, from a training, a stored run, or a person's own.
+"""A trained network as scoring takes it: from a training, a stored run, or a person's own.
 
 Imports torch; so do its callers, inside functions.
 """

@@ -1,6 +1,6 @@
-"""The trainings of a project as they lie on the disk, read without torch.
+"""The trainings of a project on the disk, and which network its next scoring takes.
 
-Which network a project's next scoring takes, read without torch and without running anything.
+Read without torch and without running anything.
 """
 
 from __future__ import annotations

@@ -1,12 +1,7 @@
-"""What is known about the checkpoints that a person's training left, and copies of those used.
+"""The checkpoints that a person's own training left: measured, chosen, and copied where used.
 
-Imports torch.
-
-Which of the checkpoints that a person's training left are scored, and why.
-
-How good a person's own network is at each of its checkpoints, on a sample of the examples.
-
-Forward passes only, on the same examples for every checkpoint. Imports torch.
+Each one is measured by forward passes only, on the same sample of the examples, and the choice
+says why it took which. Imports torch.
 """
 
 from __future__ import annotations

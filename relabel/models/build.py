@@ -1,14 +1,8 @@
-"""Make a network from its configuration. Imports torch.
+"""Build the built-in networks from their configurations. Imports torch.
 
-A network for the rows of a table.
-
-torchvision's resnet18, for small images too, and with weights from a local file.
-
-A convolutional network for small images.
-
-A small transformer encoder for texts.
-
-The FAQ's simple word-embedding network for texts.
+For images a small convolutional network and torchvision's resnet18 (which takes small images too,
+and weights from a local file), for texts word embeddings, as in the paper's FAQ, and a small
+transformer encoder, for rows of a table a network of linear layers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Which networks there are, and how each comes back from the JSON saved with every run.
+"""Which built-in networks there are for which data, and how a saved configuration is read back.
 
-Which built-in network suits which data.
+Nothing here imports torch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Which built-in networks there are: one table that training, pages, terminal and files read.
+"""The table of built-in networks, which training, pages, command line and saved files read.
 
-A network is a configuration class that registers itself, in one file. Nothing here imports torch.
-
-Checks and sizes that the configurations of networks share.
+A network is a configuration class that registers itself, in one file of ``networks``; checks that
+configurations share are here as well. Nothing here imports torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What ``run.json`` holds: how a run was made, enough to repeat or to compare it.
 
-What a run was made from, as short digests: files and configuration.
+A run is known by short digests of the files and the configuration it was made from.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""One run's folder: where each file lies, and readers that say what is wrong with it.
+"""The folder of a run: where each file lies, and readers that say what is wrong with it.
 
-Float32 arrays on disk, opened as memory maps and never unpickled.
-
-Class probabilities as they are stored: all of them, or of many classes the largest.
-
-A digest of every example on disk, by which a later run tells what has changed.
+Arrays are float32, opened as memory maps and never unpickled. Of class probabilities all are
+stored, or of many classes the largest. A digest of every example is kept, by which a later run
+tells which have changed.
 """
 
 from __future__ import annotations

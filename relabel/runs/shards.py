@@ -1,9 +1,8 @@
 """A run's folder in the making: written shard by shard, continued after a kill.
 
-While it is unfinished it has another name and a folder ``shards`` with the journal and the
-signals' parts. It takes the run's name when everything is in it.
-
-Which shards of a run are finished: one flushed line each, so that a kill loses none.
+While it is unfinished it has another name and a folder ``shards`` with the signals' parts and a
+journal, in which each finished shard is one flushed line, so that a kill loses none. The folder
+takes the run's name when everything is in it.
 """
 
 from __future__ import annotations

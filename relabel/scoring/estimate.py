@@ -1,6 +1,7 @@
-"""What a scoring will cost, said before it starts; without torch.
+"""What a scoring will cost in time and space, said before it starts; without torch.
 
-How a run keeps its vectors: exact where they are affordable, else projected. Without torch.
+That depends on how a run keeps its vectors, which is decided here too: exact where they are
+affordable, else projected.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Train and score any project in the database; torch is imported inside the functions.
+"""Train, score and rescore a project in the database; torch is imported inside the functions.
 
-Score a project again after labels have changed: only the changed examples are computed.
+After labels have changed, a rescoring computes the changed examples and takes the other rows from
+the current run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a trained network to a scored run on disk, resumable and shard by shard.
+"""Score a trained network into a run on disk, shard by shard and resumable.
 
 Imports torch; so do its callers, inside functions.
 """

@@ -1,10 +1,7 @@
 """Score a split shard by shard, so that memory does not grow with the number of examples.
 
-Imports torch; so do its callers, inside functions.
-
-From what a capture pass measured to the rows that a run stores. Imports torch.
-
-An earlier run as a source of rows: what is the same there need not be computed again.
+What a capture pass measured becomes the rows of a shard; rows that an earlier run has of the same
+example are copied instead of computed. Imports torch; so do its callers, inside functions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run is made of: settled before its first number, recorded, and followed ever after.
+"""The specification of a run: settled before its first number, recorded, and followed ever after.
 
 Imports torch; so do its callers, inside functions.
 """

@@ -1,6 +1,6 @@
-"""How a network is trained; saved as JSON with every run.
+"""How a network is trained, what is suggested where nobody says, and the records of a training.
 
-What is known about each epoch of a training, and about the checkpoints that are kept.
+All of it is saved as JSON with the training and with every run.
 """
 
 from __future__ import annotations

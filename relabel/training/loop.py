@@ -1,6 +1,6 @@
 """Train a network, keep the right checkpoints, and survive a kill at any moment.
 
-One training and its files: what is saved when, and how it is taken up again.
+`TrainingSession` knows what is saved when, and takes a killed training up again.
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
 """What a finished training writes down about its network: facts, in numbers, that a judge needs.
 
-``relabel/triage/model_quality.py`` says what they mean. Sizes to compare an accuracy or a loss
-with are those of the best constant guess: the most frequent class, the classes' shares as
-probabilities, or for numbers their median.
+``relabel/triage/model_quality.py`` says what they mean. An accuracy or a loss is compared with that
+of the best constant guess: the most frequent class, the classes' shares as probabilities, or for
+numbers their median.
 
-The held-out examples in two parts: one chooses when a training ends, the other judges it.
-
-A loss that chose among epochs looks better than it is; so what is said about a network comes from
-examples that had no part in any choice.
+A loss that chose among epochs looks better than it is. So the held-out examples are in two parts:
+one chooses when the training ends, the other judges the network.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many threads a job's network is worth. Imports torch."""
+"""The number of threads that a job's network is worth. Imports torch."""
 
 from __future__ import annotations
 

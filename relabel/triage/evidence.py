@@ -1,13 +1,11 @@
-"""The evidence behind a score: the train examples that pulled for it and against it.
+"""The evidence behind a score: its proponents and opponents among the train examples.
 
-Reads a run's stored vectors and index; needs no torch.
+It is read from a run's stored vectors and indexes, without torch; indexes that are missing, changed
+or of an older program can be built again.
 
-The indexes of a run, built again where they are missing, changed or of an older program.
-
-A second opinion on a label: what the example's opponents are labelled.
-
-An opponent's training step raised the example's loss: the two look alike to the model and pull
-toward different labels. Where the given label is wrong, the right one is often the opponents'.
+The opponents give a second opinion on a label. An opponent's training step raised the example's
+loss: the two look alike to the model and pull toward different labels. Where the given label is
+wrong, the right one is often the opponents'.
 """
 
 from __future__ import annotations

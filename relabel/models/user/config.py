@@ -1,6 +1,6 @@
 """A person's own network: how it is named, and how a run remembers it.
 
-Nothing here runs their code; ``own_loading`` does, and only where they have agreed to it.
+Nothing here runs their code; ``load`` does, and only where they have agreed to it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""From an example to the input of a person's own network.
+"""The inputs of a person's own network: from an example, and from many a batch.
 
-Put the inputs of single examples into a batch: tensors, tuples and dictionaries of them.
+An input is a tensor, or a tuple or dictionary of tensors.
 """
 
 from __future__ import annotations

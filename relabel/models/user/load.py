@@ -1,4 +1,4 @@
-"""Make a person's network by running their function. Imports torch."""
+"""Load a person's own network by running their function. Imports torch."""
 
 from __future__ import annotations
 
