@@ -139,6 +139,76 @@ def find_project(engine: Engine, slug: str) -> Project | None:
         return None
 
 
+def rename_project(
+    engine: Engine, project_id: int, *, title: str | None = None, description: str | None = None
+) -> Project:
+    """Give a project another title or description; its short name, which is an address, stays.
+
+    Args:
+        engine: The database.
+        project_id: The project.
+        title: None leaves it.
+        description: None leaves it.
+
+    Raises:
+        InputError: If the title is empty, or a text cannot be stored.
+        NotFoundError: If there is no such project.
+    """
+    values = {}
+    if title is not None:
+        values["title"] = title.strip()
+        if not values["title"]:
+            raise InputError("The project's title is empty. Expected a name for people: enter one.")
+    if description is not None:
+        values["description"] = description.strip()
+    for name, value in values.items():
+        check_storable(value, f"The project's {name}")
+    return _change(engine, project_id, values)
+
+
+def change_settings(engine: Engine, project_id: int, settings: Mapping[str, Any]) -> Project:
+    """Replace what is kept about how a project's data was imported.
+
+    Raises:
+        InputError: If the settings are no JSON, or describe columns wrongly.
+        NotFoundError: If there is no such project.
+    """
+    check_settings(settings)
+    return _change(engine, project_id, {"settings": dict(settings)})
+
+
+def archive_project(engine: Engine, project_id: int) -> Project:
+    """Put a project away: it keeps everything, and is left out of the list of those in use.
+
+    Raises:
+        NotFoundError: If there is no such project.
+    """
+    return _set_archived(engine, project_id, utc_now())
+
+
+def unarchive_project(engine: Engine, project_id: int) -> Project:
+    """Take a project out again.
+
+    Raises:
+        NotFoundError: If there is no such project.
+    """
+    return _set_archived(engine, project_id, None)
+
+
+def _set_archived(engine: Engine, project_id: int, moment: datetime | None) -> Project:
+    return _change(engine, project_id, {"archived_at": moment})
+
+
+def _change(engine: Engine, project_id: int, values: dict[str, Any]) -> Project:
+    with writing(engine) as connection:
+        project_in(connection, project_id)
+        if values:
+            connection.execute(
+                update(ProjectRow).where(ProjectRow.id == project_id).values(**values)
+            )
+        return project_in(connection, project_id)
+
+
 # Examples a transaction: about a tenth of a second.
 CHUNK = 5000
 
@@ -284,84 +354,3 @@ def _cut_examples(engine: Engine, project_id: int) -> bool:
         connection.execute(delete(DecisionRow).where(DecisionRow.example_id.in_(ids)))
         connection.execute(delete(ExampleRow).where(*chunk))
         return True
-
-
-__all__ = [
-    "list_projects",
-    "rename_project",
-    "change_settings",
-    "archive_project",
-    "unarchive_project",
-    "delete_project",
-    "finish_deletions",
-]
-
-
-def rename_project(
-    engine: Engine, project_id: int, *, title: str | None = None, description: str | None = None
-) -> Project:
-    """Give a project another title or description; its short name, which is an address, stays.
-
-    Args:
-        engine: The database.
-        project_id: The project.
-        title: None leaves it.
-        description: None leaves it.
-
-    Raises:
-        InputError: If the title is empty, or a text cannot be stored.
-        NotFoundError: If there is no such project.
-    """
-    values = {}
-    if title is not None:
-        values["title"] = title.strip()
-        if not values["title"]:
-            raise InputError("The project's title is empty. Expected a name for people: enter one.")
-    if description is not None:
-        values["description"] = description.strip()
-    for name, value in values.items():
-        check_storable(value, f"The project's {name}")
-    return _change(engine, project_id, values)
-
-
-def change_settings(engine: Engine, project_id: int, settings: Mapping[str, Any]) -> Project:
-    """Replace what is kept about how a project's data was imported.
-
-    Raises:
-        InputError: If the settings are no JSON, or describe columns wrongly.
-        NotFoundError: If there is no such project.
-    """
-    check_settings(settings)
-    return _change(engine, project_id, {"settings": dict(settings)})
-
-
-def archive_project(engine: Engine, project_id: int) -> Project:
-    """Put a project away: it keeps everything, and is left out of the list of those in use.
-
-    Raises:
-        NotFoundError: If there is no such project.
-    """
-    return _set_archived(engine, project_id, utc_now())
-
-
-def unarchive_project(engine: Engine, project_id: int) -> Project:
-    """Take a project out again.
-
-    Raises:
-        NotFoundError: If there is no such project.
-    """
-    return _set_archived(engine, project_id, None)
-
-
-def _set_archived(engine: Engine, project_id: int, moment: datetime | None) -> Project:
-    return _change(engine, project_id, {"archived_at": moment})
-
-
-def _change(engine: Engine, project_id: int, values: dict[str, Any]) -> Project:
-    with writing(engine) as connection:
-        project_in(connection, project_id)
-        if values:
-            connection.execute(
-                update(ProjectRow).where(ProjectRow.id == project_id).values(**values)
-            )
-        return project_in(connection, project_id)

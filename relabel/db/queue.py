@@ -41,37 +41,6 @@ from relabel.db.schema import (
 )
 from relabel.errors import NotFoundError
 
-# Filters remembered in a process; a number each.
-CAPACITY = 512
-
-_totals: OrderedDict[Hashable, int] = OrderedDict()
-_lock = Lock()
-
-
-def remembered_total(key: Hashable, count: Callable[[], int]) -> int:
-    """Return the total kept under the key, counted on first use.
-
-    Args:
-        key: Names database, run, the moment of its registration, and the filter.
-        count: Counts in the database.
-    """
-    with _lock:
-        if key in _totals:
-            _totals.move_to_end(key)
-            return _totals[key]
-    total = count()
-    with _lock:
-        _totals[key] = total
-        while len(_totals) > CAPACITY:
-            _totals.popitem(last=False)
-    return total
-
-
-def forget_totals() -> None:
-    """Forget all totals; for measuring."""
-    with _lock:
-        _totals.clear()
-
 
 @dataclass(frozen=True)
 class QueueFilter:
@@ -98,111 +67,16 @@ class QueueFilter:
     given_to: float | None = None
 
 
-def filter_conditions(
-    connection: Connection, run: RankedRun, filter: QueueFilter, *, with_status: bool = True
-) -> list[ColumnElement[bool]]:
-    """Return the filter as conditions on a row of `score`.
-
-    Each is an EXISTS, not a join: a planner may turn a join round and walk the examples, which
-    means sorting them all for one page.
-    """
-    conditions: list[ColumnElement[bool]] = []
-    of_example: list[ColumnElement[bool]] = []
-    if filter.given_labels:
-        of_example.append(ExampleRow.given_label.in_(_labels(filter.given_labels)))
-    if filter.text:
-        of_example.append(example_says(connection, filter.text))
-    if filter.given_from is not None:
-        of_example.append(ExampleRow.given_value >= float(filter.given_from))
-    if filter.given_to is not None:
-        of_example.append(ExampleRow.given_value <= float(filter.given_to))
-    if of_example:
-        conditions.append(exists().where(ExampleRow.id == ScoreRow.example_id, *of_example))
-    if filter.predicted_labels or filter.disagreement_only:
-        conditions.append(_prediction_condition(run, filter))
-    if with_status and filter.status == "reviewed":
-        conditions.append(is_reviewed())
-    if with_status and filter.status == "pending":
-        conditions.append(~is_reviewed())
-    return conditions
-
-
-def _prediction_condition(run: RankedRun, filter: QueueFilter) -> ColumnElement[bool]:
-    parts: list[ColumnElement[bool]] = [
-        PredictionRow.scoring_id == run.scoring_id,
-        PredictionRow.example_id == ScoreRow.example_id,
-    ]
-    if filter.predicted_labels:
-        parts.append(PredictionRow.predicted_label.in_(_labels(filter.predicted_labels)))
-    if filter.disagreement_only:
-        parts.append(
-            exists().where(
-                ExampleRow.id == PredictionRow.example_id,
-                ExampleRow.given_label != PredictionRow.predicted_label,
-            )
-        )
-    return exists().where(and_(*parts))
-
-
-def _labels(labels: tuple[int, ...]) -> list[int]:
-    """Return the labels that a database can compare; others, from a bad address, match nothing."""
-    return [int(label) for label in labels if 0 <= label < 2**31]
-
-
-def is_decided() -> ColumnElement[bool]:
-    """Return the condition that an effective decision exists, a skip included."""
-    return exists().where(effective.c.example_id == ScoreRow.example_id)
-
-
-def is_reviewed() -> ColumnElement[bool]:
-    """Return the condition that an effective decision other than a skip exists."""
-    return exists().where(
-        effective.c.example_id == ScoreRow.example_id, effective.c.action.not_in(DEFERRING)
-    )
-
-
-def count_passing(connection: Connection, run: RankedRun, signal: str, filter: QueueFilter) -> int:
-    """Return how many examples pass the filter; see `relabel.db.queue`."""
-    of_data = replace(filter, status="any")
-    conditions = filter_conditions(connection, run, of_data)
-    ranking = select(func.count()).where(
-        ScoreRow.scoring_id == run.scoring_id, ScoreRow.signal == signal
-    )
-    total = run.num_ranked
-    if conditions:
-        key = (connection.engine.url, run.scoring_id, run.created_at, of_data)
-        query = ranking.where(*conditions)
-        total = remembered_total(key, lambda: connection.scalars(query).one())
-    if filter.status == "any":
-        return total
-    # From the decisions: an outer join, so that no planner turns it round.
-    reviewed = connection.scalars(
-        select(func.count(ScoreRow.example_id))
-        .select_from(effective)
-        .join(
-            ScoreRow,
-            and_(
-                ScoreRow.scoring_id == run.scoring_id,
-                ScoreRow.signal == signal,
-                ScoreRow.example_id == effective.c.example_id,
-            ),
-            isouter=True,
-        )
-        .where(
-            effective.c.project_id == run.project_id,
-            effective.c.action.not_in(DEFERRING),
-            *conditions,
-        )
-    ).one()
-    return reviewed if filter.status == "reviewed" else total - reviewed
-
-
 EVERYTHING = QueueFilter()
 # The walk along the ranking jumps about in the table of examples; in the table's own order the
 # same test took a sixth of the time (1,000,000 texts). So where few examples pass, and the walk
 # would have to go far for them, all are tested in their own order and what passes is ranked.
 RARE = 2000
 PROBE_COST = 6
+# Filters remembered in a process; a number each.
+CAPACITY = 512
+# Newest events that are told of an example that others have decided.
+TOLD_EVENTS = 3
 
 
 @dataclass(frozen=True)
@@ -237,6 +111,26 @@ class QueueRow:
     current_value: float | None = None
     predicted_value: float | None = None
     source_place: str | None = None
+
+
+@dataclass(frozen=True)
+class DrawnSuspect:
+    """The next suspect as the database had it at one moment.
+
+    Attributes:
+        row: Its place in the queue.
+        view: What is known of it; its version is the one that a decision must name. Of its scores
+            the one that it is ranked by is there.
+        following: The suspect that comes when this one is decided, or None.
+    """
+
+    row: QueueRow
+    view: ExampleView
+    following: QueueRow | None
+
+
+_totals: OrderedDict[Hashable, int] = OrderedDict()
+_lock = Lock()
 
 
 def fetch_page(
@@ -293,6 +187,27 @@ def next_suspect(
         return next(iter(_rows(connection, run, found)), None)
 
 
+def draw_next_suspect(
+    engine: Engine,
+    run_id: int,
+    *,
+    signal: str = "self_influence",
+    filter: QueueFilter = EVERYTHING,
+) -> DrawnSuspect | None:
+    """Return the next example to decide, or None when all is decided; as `next_suspect` orders.
+
+    Raises:
+        NotFoundError: If the run is unknown or not ranked by the signal.
+        DatabaseError: If the database fails.
+    """
+    with reading_one_state(engine) as connection:
+        found = next_two_in(connection, run_id, signal=signal, filter=filter)
+    if not found:
+        return None
+    (row, view), *others = found
+    return DrawnSuspect(row, view, others[0][0] if others else None)
+
+
 def next_two_in(
     connection: Connection, run_id: int, *, signal: str, filter: QueueFilter
 ) -> list[tuple[QueueRow, ExampleView]]:
@@ -315,30 +230,16 @@ def next_two_in(
     return both
 
 
-def _find_undecided(
-    connection: Connection,
-    run: RankedRun,
-    signal: str,
-    filter: QueueFilter,
-    *,
-    after_rank: int | None = None,
-    count: int,
-) -> list[Row[*tuple[Any, ...]]]:
-    """Return rank, example and score of the next examples to decide, in their order."""
-    if filter.status == "reviewed":
-        return []
-    conditions = filter_conditions(connection, run, filter, with_status=False)
-    pending = _ranking(run, signal).where(~is_decided(), *conditions)
-    queries: list[Select[*tuple[Any, ...]]] = [pending]
-    if after_rank is not None:
-        after, before = ScoreRow.rank > after_rank, ScoreRow.rank <= after_rank
-        queries = [pending.where(after), pending.where(before)]
-    queries.append(_skipped(run, signal).where(*conditions))
-    found: list[Row[*tuple[Any, ...]]] = []
-    for query in queries:
-        if len(found) < count:
-            found += connection.execute(query.limit(count - len(found))).all()
-    return found
+def describe_since(engine: Engine, view: ExampleView, version: int) -> str:
+    """Tell in plain words what has been decided about an example since a version.
+
+    Returns:
+        For instance "Ann excluded it (2026-05-04 …)"; "" where nothing has been.
+    """
+    with reading_one_state(engine) as connection:
+        classes = project_in(connection, view.project_id).classes
+        events = decisions_after(connection, view.id, version, TOLD_EVENTS)
+    return "; then ".join(describe(one, classes) for one in events)
 
 
 def adjacent(
@@ -384,6 +285,32 @@ def adjacent(
         before = connection.scalar(ids.where(place < at).order_by(place.desc()).limit(1))
         after = connection.scalar(ids.where(place > at).order_by(place).limit(1))
     return before, after
+
+
+def _find_undecided(
+    connection: Connection,
+    run: RankedRun,
+    signal: str,
+    filter: QueueFilter,
+    *,
+    after_rank: int | None = None,
+    count: int,
+) -> list[Row[*tuple[Any, ...]]]:
+    """Return rank, example and score of the next examples to decide, in their order."""
+    if filter.status == "reviewed":
+        return []
+    conditions = filter_conditions(connection, run, filter, with_status=False)
+    pending = _ranking(run, signal).where(~is_decided(), *conditions)
+    queries: list[Select[*tuple[Any, ...]]] = [pending]
+    if after_rank is not None:
+        after, before = ScoreRow.rank > after_rank, ScoreRow.rank <= after_rank
+        queries = [pending.where(after), pending.where(before)]
+    queries.append(_skipped(run, signal).where(*conditions))
+    found: list[Row[*tuple[Any, ...]]] = []
+    for query in queries:
+        if len(found) < count:
+            found += connection.execute(query.limit(count - len(found))).all()
+    return found
 
 
 def _ranked_run(connection: Connection, run_id: int, signal: str) -> RankedRun:
@@ -459,54 +386,125 @@ def _row_of(run: RankedRun, ranked: Row[*tuple[Any, ...]], view: ExampleView) ->
     )
 
 
-# Newest events that are told of an example that others have decided.
-TOLD_EVENTS = 3
+def count_passing(connection: Connection, run: RankedRun, signal: str, filter: QueueFilter) -> int:
+    """Return how many examples pass the filter; see `relabel.db.queue`."""
+    of_data = replace(filter, status="any")
+    conditions = filter_conditions(connection, run, of_data)
+    ranking = select(func.count()).where(
+        ScoreRow.scoring_id == run.scoring_id, ScoreRow.signal == signal
+    )
+    total = run.num_ranked
+    if conditions:
+        key = (connection.engine.url, run.scoring_id, run.created_at, of_data)
+        query = ranking.where(*conditions)
+        total = remembered_total(key, lambda: connection.scalars(query).one())
+    if filter.status == "any":
+        return total
+    # From the decisions: an outer join, so that no planner turns it round.
+    reviewed = connection.scalars(
+        select(func.count(ScoreRow.example_id))
+        .select_from(effective)
+        .join(
+            ScoreRow,
+            and_(
+                ScoreRow.scoring_id == run.scoring_id,
+                ScoreRow.signal == signal,
+                ScoreRow.example_id == effective.c.example_id,
+            ),
+            isouter=True,
+        )
+        .where(
+            effective.c.project_id == run.project_id,
+            effective.c.action.not_in(DEFERRING),
+            *conditions,
+        )
+    ).one()
+    return reviewed if filter.status == "reviewed" else total - reviewed
 
 
-@dataclass(frozen=True)
-class DrawnSuspect:
-    """The next suspect as the database had it at one moment.
+def remembered_total(key: Hashable, count: Callable[[], int]) -> int:
+    """Return the total kept under the key, counted on first use.
 
-    Attributes:
-        row: Its place in the queue.
-        view: What is known of it; its version is the one that a decision must name. Of its scores
-            the one that it is ranked by is there.
-        following: The suspect that comes when this one is decided, or None.
+    Args:
+        key: Names database, run, the moment of its registration, and the filter.
+        count: Counts in the database.
     """
+    with _lock:
+        if key in _totals:
+            _totals.move_to_end(key)
+            return _totals[key]
+    total = count()
+    with _lock:
+        _totals[key] = total
+        while len(_totals) > CAPACITY:
+            _totals.popitem(last=False)
+    return total
 
-    row: QueueRow
-    view: ExampleView
-    following: QueueRow | None
+
+def forget_totals() -> None:
+    """Forget all totals; for measuring."""
+    with _lock:
+        _totals.clear()
 
 
-def draw_next_suspect(
-    engine: Engine,
-    run_id: int,
-    *,
-    signal: str = "self_influence",
-    filter: QueueFilter = EVERYTHING,
-) -> DrawnSuspect | None:
-    """Return the next example to decide, or None when all is decided; as `next_suspect` orders.
+def filter_conditions(
+    connection: Connection, run: RankedRun, filter: QueueFilter, *, with_status: bool = True
+) -> list[ColumnElement[bool]]:
+    """Return the filter as conditions on a row of `score`.
 
-    Raises:
-        NotFoundError: If the run is unknown or not ranked by the signal.
-        DatabaseError: If the database fails.
+    Each is an EXISTS, not a join: a planner may turn a join round and walk the examples, which
+    means sorting them all for one page.
     """
-    with reading_one_state(engine) as connection:
-        found = next_two_in(connection, run_id, signal=signal, filter=filter)
-    if not found:
-        return None
-    (row, view), *others = found
-    return DrawnSuspect(row, view, others[0][0] if others else None)
+    conditions: list[ColumnElement[bool]] = []
+    of_example: list[ColumnElement[bool]] = []
+    if filter.given_labels:
+        of_example.append(ExampleRow.given_label.in_(_labels(filter.given_labels)))
+    if filter.text:
+        of_example.append(example_says(connection, filter.text))
+    if filter.given_from is not None:
+        of_example.append(ExampleRow.given_value >= float(filter.given_from))
+    if filter.given_to is not None:
+        of_example.append(ExampleRow.given_value <= float(filter.given_to))
+    if of_example:
+        conditions.append(exists().where(ExampleRow.id == ScoreRow.example_id, *of_example))
+    if filter.predicted_labels or filter.disagreement_only:
+        conditions.append(_prediction_condition(run, filter))
+    if with_status and filter.status == "reviewed":
+        conditions.append(is_reviewed())
+    if with_status and filter.status == "pending":
+        conditions.append(~is_reviewed())
+    return conditions
 
 
-def describe_since(engine: Engine, view: ExampleView, version: int) -> str:
-    """Tell in plain words what has been decided about an example since a version.
+def _prediction_condition(run: RankedRun, filter: QueueFilter) -> ColumnElement[bool]:
+    parts: list[ColumnElement[bool]] = [
+        PredictionRow.scoring_id == run.scoring_id,
+        PredictionRow.example_id == ScoreRow.example_id,
+    ]
+    if filter.predicted_labels:
+        parts.append(PredictionRow.predicted_label.in_(_labels(filter.predicted_labels)))
+    if filter.disagreement_only:
+        parts.append(
+            exists().where(
+                ExampleRow.id == PredictionRow.example_id,
+                ExampleRow.given_label != PredictionRow.predicted_label,
+            )
+        )
+    return exists().where(and_(*parts))
 
-    Returns:
-        For instance "Ann excluded it (2026-05-04 …)"; "" where nothing has been.
-    """
-    with reading_one_state(engine) as connection:
-        classes = project_in(connection, view.project_id).classes
-        events = decisions_after(connection, view.id, version, TOLD_EVENTS)
-    return "; then ".join(describe(one, classes) for one in events)
+
+def _labels(labels: tuple[int, ...]) -> list[int]:
+    """Return the labels that a database can compare; others, from a bad address, match nothing."""
+    return [int(label) for label in labels if 0 <= label < 2**31]
+
+
+def is_decided() -> ColumnElement[bool]:
+    """Return the condition that an effective decision exists, a skip included."""
+    return exists().where(effective.c.example_id == ScoreRow.example_id)
+
+
+def is_reviewed() -> ColumnElement[bool]:
+    """Return the condition that an effective decision other than a skip exists."""
+    return exists().where(
+        effective.c.example_id == ScoreRow.example_id, effective.c.action.not_in(DEFERRING)
+    )
