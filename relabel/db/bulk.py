@@ -448,34 +448,3 @@ def next_positions(engine: Engine, project_id: int) -> dict[Split, int]:
             for split in SPLITS
         }
     return {split: 0 if last is None else last + 1 for split, last in highest.items()}
-
-
-def add_classes(engine: Engine, project_id: int, names: Iterable[str]) -> Project:
-    """Append classes to a project; those it has keep their places, as labels are places.
-
-    Args:
-        engine: The database.
-        project_id: The project.
-        names: In the order in which they are to be appended; those it has already are left out.
-
-    Raises:
-        InputError: If a name is empty or cannot be stored, or the task is regression.
-        NotFoundError: If there is no such project.
-    """
-    with writing(engine) as connection:
-        # PostgreSQL: of two at once, the second one waits and then sees the first one's classes.
-        connection.execute(
-            select(ProjectRow.id).where(ProjectRow.id == project_id).with_for_update()
-        )
-        project = project_in(connection, project_id)
-        if project.task == "regression":
-            raise InputError(
-                f"Found new classes for {project.slug!r}, whose task is regression. Expected "
-                "numbers: import the data into a project of its own."
-            )
-        classes = list(dict.fromkeys([*project.classes, *names]))
-        check_classes(classes)
-        connection.execute(
-            update(ProjectRow).where(ProjectRow.id == project_id).values(classes=classes)
-        )
-        return project_in(connection, project_id)

@@ -38,7 +38,7 @@ from relabel.text import find_text_fault
 
 # Characters of a note: a long paragraph. A note is read in a table, not as a document.
 LONGEST_NOTE = 2000
-# Newest events told in the message of a stale decision.
+# Newest events that are told of an example that others have decided.
 TOLD_EVENTS = 3
 
 
@@ -285,17 +285,17 @@ def decision_in(connection: Connection, decision_id: int) -> Decision:
     return Decision(**row._mapping)
 
 
-def decisions_after(
-    connection: Connection, example_id: int, version: int, limit: int
-) -> list[Decision]:
-    """Return the newest events of an example after a version, oldest first."""
+def describe_events_after(
+    connection: Connection, example_id: int, version: int, classes: Sequence[str]
+) -> str:
+    """Return in plain words the newest events of an example after a version; "" without any."""
     rows = connection.execute(
         select_decisions()
         .where(DecisionRow.example_id == example_id, DecisionRow.version > version)
         .order_by(DecisionRow.version.desc())
-        .limit(limit)
+        .limit(TOLD_EVENTS)
     ).all()
-    return [Decision(**row._mapping) for row in reversed(rows)]
+    return "; then ".join(describe(Decision(**row._mapping), classes) for row in reversed(rows))
 
 
 def select_decisions() -> Select[*tuple[Any, ...]]:
@@ -488,8 +488,7 @@ def _check_effective(
 
 
 def _stale(connection: Connection, example: Row[*tuple[Any, ...]], seen: int) -> StaleDecisionError:
-    events = decisions_after(connection, example.id, seen, TOLD_EVENTS)
-    told = "; then ".join(describe(one, example.classes) for one in events)
+    told = describe_events_after(connection, example.id, seen, example.classes)
     return StaleDecisionError(
         f"Meanwhile {told}. Nothing of yours was recorded; open the example again if you would "
         "decide otherwise."

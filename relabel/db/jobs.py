@@ -28,7 +28,6 @@ from relabel.workspace import DATABASE_VARIABLE
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ACTIVE: tuple[JobState, ...] = ("queued", "running")
-FINISHED: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -334,18 +333,6 @@ def create_job(
             f"({100 * active.progress:.0f}%). Expected no active job. Wait for it to finish, or "
             "cancel it."
         ) from error
-
-
-def link_job(engine: Engine, job_id: int, project_id: int) -> None:
-    """Let a job point at the project that it has made.
-
-    Raises:
-        NotFoundError: If there is no such job or project.
-    """
-    with writing(engine) as connection:
-        job_in(connection, job_id)
-        project_in(connection, project_id)
-        connection.execute(update(JobRow).where(JobRow.id == job_id).values(project_id=project_id))
 
 
 def claim_job(engine: Engine, job_id: int) -> Job:

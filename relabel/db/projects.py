@@ -20,7 +20,6 @@ from relabel.db.jobs import ACTIVE
 from relabel.db.project_rules import (
     Project,
     check_project,
-    check_settings,
     check_storable,
     project_in,
     project_of,
@@ -164,17 +163,6 @@ def rename_project(
     for name, value in values.items():
         check_storable(value, f"The project's {name}")
     return _change(engine, project_id, values)
-
-
-def change_settings(engine: Engine, project_id: int, settings: Mapping[str, Any]) -> Project:
-    """Replace what is kept about how a project's data was imported.
-
-    Raises:
-        InputError: If the settings are no JSON, or describe columns wrongly.
-        NotFoundError: If there is no such project.
-    """
-    check_settings(settings)
-    return _change(engine, project_id, {"settings": dict(settings)})
 
 
 def archive_project(engine: Engine, project_id: int) -> Project:

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, exists, func, select
 
-from relabel.db.decisions import decisions_after, describe
+from relabel.db.decisions import describe_events_after
 from relabel.db.engine import reading, reading_one_state
 from relabel.db.examples import ExampleView, ScoreView, load_views, percentile_of, scores_of
 from relabel.db.paging import Page, count_rows_before
@@ -75,8 +75,6 @@ RARE = 2000
 PROBE_COST = 6
 # Filters remembered in a process; a number each.
 CAPACITY = 512
-# Newest events that are told of an example that others have decided.
-TOLD_EVENTS = 3
 
 
 @dataclass(frozen=True)
@@ -137,12 +135,20 @@ def fetch_page(
     engine: Engine,
     run_id: int,
     *,
-    signal: str = "self_influence",
+    signal: str | None = None,
     filter: QueueFilter = EVERYTHING,
     page: int = 1,
     page_size: int = 50,
 ) -> Page[QueueRow]:
     """Return one page of the queue, most suspect first; past the end it has no rows.
+
+    Args:
+        engine: The database.
+        run_id: The run.
+        signal: What the queue is ranked by; None for the run's first signal.
+        filter: Which examples.
+        page: From 1.
+        page_size: Rows a page.
 
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal.
@@ -150,7 +156,7 @@ def fetch_page(
     """
     first = count_rows_before(page, page_size)
     with reading_one_state(engine) as connection:
-        run = _ranked_run(connection, run_id, signal)
+        run, signal = _open_ranking(connection, run_id, signal)
         total = count_passing(connection, run, signal, filter)
         if first >= total:
             return Page([], total)
@@ -169,20 +175,20 @@ def next_suspect(
     engine: Engine,
     run_id: int,
     *,
-    signal: str = "self_influence",
+    signal: str | None = None,
     filter: QueueFilter = EVERYTHING,
     after_rank: int | None = None,
 ) -> QueueRow | None:
     """Return the next example to decide, or None when all is decided.
 
     Pending ones come first in the order of the queue (after `after_rank`, then those before
-    it), then the skipped ones, the longest skipped first.
+    it), then the skipped ones, the longest skipped first. Without a signal the run's first ranks.
 
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal.
     """
     with reading_one_state(engine) as connection:
-        run = _ranked_run(connection, run_id, signal)
+        run, signal = _open_ranking(connection, run_id, signal)
         found = _find_undecided(connection, run, signal, filter, after_rank=after_rank, count=1)
         return next(iter(_rows(connection, run, found)), None)
 
@@ -191,7 +197,7 @@ def draw_next_suspect(
     engine: Engine,
     run_id: int,
     *,
-    signal: str = "self_influence",
+    signal: str | None = None,
     filter: QueueFilter = EVERYTHING,
 ) -> DrawnSuspect | None:
     """Return the next example to decide, or None when all is decided; as `next_suspect` orders.
@@ -201,33 +207,15 @@ def draw_next_suspect(
         DatabaseError: If the database fails.
     """
     with reading_one_state(engine) as connection:
-        found = next_two_in(connection, run_id, signal=signal, filter=filter)
+        run, signal = _open_ranking(connection, run_id, signal)
+        found = _find_undecided(connection, run, signal, filter, count=2)
+        views = load_views(connection, [one.example_id for one in found], run.id)
     if not found:
         return None
-    (row, view), *others = found
-    return DrawnSuspect(row, view, others[0][0] if others else None)
-
-
-def next_two_in(
-    connection: Connection, run_id: int, *, signal: str, filter: QueueFilter
-) -> list[tuple[QueueRow, ExampleView]]:
-    """Return the next example to decide and the one after it, as far as there are such.
-
-    For a transaction that sees one state: row and example are then of the same moment. Of each
-    example's scores the one that it is ranked by is there.
-
-    Raises:
-        NotFoundError: If the run is unknown or not ranked by the signal.
-    """
-    run = _ranked_run(connection, run_id, signal)
-    found = _find_undecided(connection, run, signal, filter, count=2)
-    views = load_views(connection, [one.example_id for one in found], run.id)
-    both = []
-    for one in found:
-        row = _row_of(run, one, views[one.example_id])
-        scores = {signal: ScoreView(row.score, row.rank, row.percentile)}
-        both.append((row, replace(views[one.example_id], scores=scores)))
-    return both
+    row, *following = (_row_of(run, one, views[one.example_id]) for one in found)
+    scores = {signal: ScoreView(row.score, row.rank, row.percentile)}
+    view = replace(views[row.example_id], scores=scores)
+    return DrawnSuspect(row, view, following[0] if following else None)
 
 
 def describe_since(engine: Engine, view: ExampleView, version: int) -> str:
@@ -238,28 +226,27 @@ def describe_since(engine: Engine, view: ExampleView, version: int) -> str:
     """
     with reading_one_state(engine) as connection:
         classes = project_in(connection, view.project_id).classes
-        events = decisions_after(connection, view.id, version, TOLD_EVENTS)
-    return "; then ".join(describe(one, classes) for one in events)
+        return describe_events_after(connection, view.id, version, classes)
 
 
 def adjacent(
     engine: Engine,
     run_id: int,
     *,
-    signal: str = "self_influence",
+    signal: str | None = None,
     filter: QueueFilter = EVERYTHING,
     example_id: int,
 ) -> tuple[int | None, int | None]:
     """Return the ids before and after an example in the filtered queue, None at its ends.
 
     The example itself need not pass the filter. A test example has no rank: its neighbours are
-    those by position in its split, whatever the filter.
+    those by position in its split, whatever the filter. Without a signal the run's first ranks.
 
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal, or the example unknown.
     """
     with reading(engine) as connection:
-        run = _ranked_run(connection, run_id, signal)
+        run, signal = _open_ranking(connection, run_id, signal)
         view = load_views(connection, [example_id], None).get(example_id)
         if view is None:
             raise NotFoundError(f"Found no example with id {example_id}. Open one from the queue.")
@@ -313,14 +300,20 @@ def _find_undecided(
     return found
 
 
-def _ranked_run(connection: Connection, run_id: int, signal: str) -> RankedRun:
+def _open_ranking(connection: Connection, run_id: int, signal: str | None) -> tuple[RankedRun, str]:
+    """Return the run, and the signal to rank by: the one that is wanted, or the run's first.
+
+    Raises:
+        NotFoundError: If the run is unknown or not ranked by the signal.
+    """
     run = ranked_run_in(connection, run_id)
-    if signal not in run.signals:
+    chosen = next(iter(run.signals), "") if signal is None else signal
+    if chosen not in run.signals:
         raise NotFoundError(
-            f"Run {run.key!r} is not ranked by {signal!r}. Choose one of: "
+            f"Run {run.key!r} is not ranked by {chosen or 'anything'!r}. Choose one of: "
             f"{', '.join(run.signals) or 'none: score the project first'}."
         )
-    return run
+    return run, chosen
 
 
 def _ranking(run: RankedRun, signal: str) -> Select[*tuple[Any, ...]]:
@@ -439,12 +432,6 @@ def remembered_total(key: Hashable, count: Callable[[], int]) -> int:
         while len(_totals) > CAPACITY:
             _totals.popitem(last=False)
     return total
-
-
-def forget_totals() -> None:
-    """Forget all totals; for measuring."""
-    with _lock:
-        _totals.clear()
 
 
 def filter_conditions(

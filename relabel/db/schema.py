@@ -377,7 +377,6 @@ class DecisionRow(Base):
     new_value: Mapped[float | None]
 
 
-ACTIONS = list_codes()
 STATE_OF_ACTION = {kind.code: kind.state for kind in DECISION_KINDS if kind.state}
 STATUSES = (PENDING, *list_states())
 # A deferred example has been seen but not decided: it waits, behind those nobody has seen.
