@@ -78,7 +78,7 @@ def enter_project(
     examples: Iterable[NewExample],
     on_rows: OnRows = lambda number: None,
 ) -> Project:
-    """Make a project with its examples, which appears when all are entered.
+    """Create a project with its examples, which appears when all are entered.
 
     They enter in short transactions, between which people can decide about other projects.
 
@@ -177,7 +177,7 @@ def _settled(engine: Engine, slug: str) -> Iterator[None]:
 
 
 def _check_as_before(connection: Connection, hidden: Project, project_id: int) -> None:
-    """Keep others from changing a project, and see that nobody did since the data was read.
+    """Lock a project, and check that nobody changed it since the data was read.
 
     Raises:
         InputError: If somebody did.
@@ -230,7 +230,7 @@ def enter_unseen(
 
 
 def show_project(engine: Engine, hidden: Project, slug: str) -> Project:
-    """Give a hidden project its name, and let people see it.
+    """Show a hidden project under its name.
 
     Raises:
         IntegrityError: If a project of this name was made meanwhile.
@@ -411,7 +411,7 @@ def lacks_places(engine: Engine, project_id: int) -> bool:
 
 
 def fill_places(engine: Engine, project_id: int, found: Sequence[FoundPlace]) -> None:
-    """Note the places of examples that have none, in one transaction; of two the first counts.
+    """Write the places of examples that have none, in one transaction; of two the first counts.
 
     A place in one split is none of an example that stands in the other: of equal examples in
     both, the one for training was kept.

@@ -306,7 +306,7 @@ def select_decisions() -> Select[*tuple[Any, ...]]:
 
 
 def describe(decision: Decision, classes: Sequence[str]) -> str:
-    """Tell an event in plain words: "Ann relabelled it from 'cat' to 'dog' (2026-05-04 …)"."""
+    """Return an event in plain words: "Ann relabelled it from 'cat' to 'dog' (2026-05-04 …)"."""
     if decision.given_value is not None:
         what, given = "value", format_value(decision.given_value)
         new = format_value(decision.new_value)

@@ -88,7 +88,7 @@ def _opened(engine: Engine) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """Give a connection for a few queries; on SQLite they see one state of the database.
+    """Open a connection for a few queries; on SQLite they see one state of the database.
 
     Raises:
         DatabaseError: If the database fails.
@@ -99,7 +99,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def reading_one_state(engine: Engine) -> Iterator[Connection]:
-    """Give a connection whose queries see one state of the database, on PostgreSQL too.
+    """Open a connection whose queries see one state of the database, on PostgreSQL too.
 
     For what must fit together: an example that is shown as pending, and the version that a
     decision about it names. There each statement would otherwise see what was committed meanwhile.
@@ -115,7 +115,7 @@ def reading_one_state(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """Give a connection inside one write transaction, committed at the end.
+    """Open a connection inside one write transaction, committed at the end.
 
     On SQLite the write lock is taken at the beginning (BEGIN IMMEDIATE): a transaction that
     read first and wrote later would fail at once, without waiting, if another wrote meanwhile.
@@ -158,7 +158,7 @@ def explained(url: URL) -> Iterator[None]:
 
 
 def explain(error: SQLAlchemyError, url: URL) -> DatabaseError | None:
-    """Say in plain words what stopped the database.
+    """Return the error that says in plain words what stopped the database.
 
     Args:
         error: What SQLAlchemy raised.
@@ -253,7 +253,7 @@ _MEANINGS = (
 
 
 def _describe_limit() -> str:
-    """Name the limit for a file's size, which SQLite meets as a failing disk."""
+    """Return the limit for a file's size in words; SQLite meets it as a failing disk."""
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if limit == resource.RLIM_INFINITY:
         return ""
@@ -343,7 +343,7 @@ def _revision_of(connection: Connection) -> str | None:
 
 
 def _migrate(engine: Engine) -> None:
-    """Bring the schema up to date, in one transaction that keeps other processes waiting."""
+    """Migrate the schema to the newest, in one transaction that keeps other processes waiting."""
     with writing(engine) as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})

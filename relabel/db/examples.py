@@ -428,7 +428,7 @@ class ExampleRules:
     """What an example of one project must be like."""
 
     def __init__(self, project: Project) -> None:
-        """Take what the rules depend on out of the project."""
+        """Read from the project what the rules depend on."""
         self._num_classes = len(project.classes)
         self._is_regression = project.task == "regression"
         columns = project.settings.get("columns", ())

@@ -228,7 +228,7 @@ def fail_dead_jobs(engine: Engine, *, stale_after: timedelta = STALE_AFTER) -> l
 
 
 def describe_silence(job: Job) -> str:
-    """Say since when a job that counts as running has shown no sign of life; "" if it has."""
+    """Return since when a job that counts as running gave no sign of life; "" if it did."""
     silence = utc_now() - (job.heartbeat_at or job.created_at)
     if job.state != "running" or silence <= STALE_AFTER:
         return ""
@@ -336,7 +336,7 @@ def create_job(
 
 
 def claim_job(engine: Engine, job_id: int) -> Job:
-    """Take a queued job for this process; it is running from now on.
+    """Claim a queued job for this process; it is running from now on.
 
     Raises:
         JobError: If it is not queued any more: another process was first, or it was cancelled.
@@ -372,7 +372,7 @@ def heartbeat(
     message: str | None = None,
     seconds_left: float | None = None,
 ) -> bool:
-    """Show that a running job is alive, and how far it is.
+    """Record that a running job is alive, and how far it is.
 
     Args:
         engine: The database.
@@ -440,7 +440,7 @@ def finish_job(
 
 
 def request_cancel(engine: Engine, job_id: int) -> Job:
-    """Ask a job to stop: a queued one is cancelled now, a running one at its next heartbeat.
+    """Cancel a job: a queued one now, a running one at its next heartbeat.
 
     Raises:
         JobError: If it has ended already.

@@ -141,7 +141,7 @@ def find_project(engine: Engine, slug: str) -> Project | None:
 def rename_project(
     engine: Engine, project_id: int, *, title: str | None = None, description: str | None = None
 ) -> Project:
-    """Give a project another title or description; its short name, which is an address, stays.
+    """Change a project's title or description; its short name, which is an address, stays.
 
     Args:
         engine: The database.
@@ -166,7 +166,7 @@ def rename_project(
 
 
 def archive_project(engine: Engine, project_id: int) -> Project:
-    """Put a project away: it keeps everything, and is left out of the list of those in use.
+    """Archive a project: it keeps everything, and is left out of the list of those in use.
 
     Raises:
         NotFoundError: If there is no such project.
@@ -175,7 +175,7 @@ def archive_project(engine: Engine, project_id: int) -> Project:
 
 
 def unarchive_project(engine: Engine, project_id: int) -> Project:
-    """Take a project out again.
+    """Return a project from the archive to the list of those in use.
 
     Raises:
         NotFoundError: If there is no such project.
@@ -216,7 +216,7 @@ def delete_project(engine: Engine, project_id: int) -> None:
 
 
 def hide_project(engine: Engine, project_id: int) -> None:
-    """Do the first step of a deletion: nobody sees the project any more, and its name is free.
+    """Hide a project, the first step of its deletion: nobody sees it, and its name is free.
 
     Raises:
         JobError: If a job of the project is active. Nothing has changed.
@@ -274,7 +274,7 @@ def list_hidden_projects(
 
 
 def finish_deletions(engine: Engine) -> int:
-    """Take away the rows of projects whose deletion was cut off; call it when a server starts.
+    """Delete the rows of projects whose deletion was cut off; call it when a server starts.
 
     A project that is just being entered stays.
 

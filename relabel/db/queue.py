@@ -219,7 +219,7 @@ def draw_next_suspect(
 
 
 def describe_since(engine: Engine, view: ExampleView, version: int) -> str:
-    """Tell in plain words what has been decided about an example since a version.
+    """Return in plain words what has been decided about an example since a version.
 
     Returns:
         For instance "Ann excluded it (2026-05-04 …)"; "" where nothing has been.

@@ -83,7 +83,7 @@ def enter_scoring(
 
 @contextmanager
 def taken_over_told(engine: Engine, scoring_id: int) -> Iterator[None]:
-    """Tell a constraint broken inside the block by a scoring that another process removed.
+    """Turn a constraint broken inside the block into the error of a scoring removed meanwhile.
 
     Raises:
         JobError: If the scoring is gone.

@@ -46,7 +46,7 @@ def ensure_reviewer(
 
 
 def reviewer_in(connection: Connection, name: str, identity_source: str) -> Reviewer:
-    """Do the work of `ensure_reviewer` inside a transaction."""
+    """Return what `ensure_reviewer` does, inside the caller's transaction."""
     name = clean_name(name)
     if identity_source not in IDENTITY_SOURCES:
         raise InvalidDecisionError(

@@ -169,7 +169,7 @@ def list_runs(engine: Engine, project_id: int, limit: int = 50) -> list[Run]:
 
 
 def make_current(engine: Engine, project_id: int, run_id: int) -> Run:
-    """Let a project's pages show another of its runs.
+    """Make another of a project's runs the one that its pages show.
 
     Decisions do not change: they name the run that they were made with.
 

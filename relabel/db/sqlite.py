@@ -34,7 +34,7 @@ CACHE_SIZE = 32 * 1024
 
 
 def prepare_file(url: URL, *, to_look: bool = False) -> bool:
-    """Make the folder of a database file and see that both can be written.
+    """Make the folder of a database file and check that both can be written.
 
     Args:
         url: Where it is.

@@ -26,7 +26,7 @@ SPLIT_SEED = 0  # fixed, so that positions and keys are the same for every set o
 
 
 def load_digits_demo(*, seed: int, noise: float) -> DemoData:
-    """Make the digits demo.
+    """Return the digits demo.
 
     Args:
         seed: Chooses the planted errors.

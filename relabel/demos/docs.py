@@ -143,7 +143,7 @@ _GIVEAWAY = re.compile(rf"\b(?:{'|'.join(GIVEAWAY_NAMES)})\b", re.IGNORECASE)
 
 
 def load_docs_demo(*, seed: int, noise: float) -> DemoData:
-    """Make the docs demo from what is installed.
+    """Return the docs demo, made from what is installed.
 
     Args:
         seed: Chooses the planted errors; the texts do not depend on it.

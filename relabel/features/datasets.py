@@ -30,7 +30,7 @@ class StoredDataset(Dataset[tuple[Tensor, Tensor]]):
         digest: str,
         chosen: npt.NDArray[np.intp] | None = None,
     ) -> None:
-        """Take what ``open_cache`` opened.
+        """Wrap what ``open_cache`` opened.
 
         Args:
             stored: As the encoder reads examples, shape ``(M, ...)``.

@@ -40,7 +40,7 @@ SMALLEST_SIDE = 4
 
 
 def encoder_from_json(data: dict[str, Any]) -> Encoder:
-    """Make the encoder that ``to_json`` described.
+    """Return the encoder that ``to_json`` described.
 
     Raises:
         ConfigurationError: If the description is of no encoder that this version knows.
@@ -74,7 +74,7 @@ def fit_encoder(
     largest_side: int = LARGEST_SIDE,
     in_colour: bool = False,
 ) -> Encoder:
-    """Make the encoder for a data set from its train examples.
+    """Fit the encoder for a data set to its train examples.
 
     Args:
         kind: "image", "text" or "table".

@@ -100,7 +100,7 @@ class TextEncoder:
         min_count: int = 2,
         max_tokens: int = 128,
     ) -> TextEncoder:
-        """Make the vocabulary from the train texts.
+        """Fit the vocabulary to the train texts.
 
         Args:
             texts: Train texts.

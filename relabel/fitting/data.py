@@ -147,7 +147,7 @@ class OnDemandDataset:
         examples: SplitExamples,
         scale: TargetScale | None = None,
     ) -> None:
-        """Take a split."""
+        """Wrap a split."""
         self._encoder = encoder
         self._examples = examples
         self.targets = make_targets(examples, scale)

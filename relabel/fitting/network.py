@@ -86,7 +86,7 @@ class TrainedNetwork:
         )
 
     def link_checkpoints(self, folder: RunFolder) -> None:
-        """Put the checkpoints into a run's folder, without storing them twice if possible."""
+        """Link the checkpoints into a run's folder, without storing them twice if possible."""
         folder.checkpoints_folder.mkdir()
         for entry in self.checkpoints:
             source = self.folder / entry.file
@@ -217,7 +217,7 @@ class MadeNetwork:
 def make_network(
     model: Mapping[str, Any], encoder: Mapping[str, Any], run_my_code: Consent
 ) -> MadeNetwork:
-    """Make a network and its encoder from what was saved of them."""
+    """Build a network and its encoder from what was saved of them."""
     config = model_config_from_json(dict(model))
     if not isinstance(config, OwnModelConfig):
         built = encoder_from_json(dict(encoder))

@@ -170,7 +170,7 @@ def measure_targets(examples: ProjectExamples) -> TargetScale:
 
 
 def describe_own(project: Project, examples: ProjectExamples, options: WorkOptions) -> OwnEncoder:
-    """Make a person's own network and its inputs, by running the file they named.
+    """Build a person's own network and its inputs, by running the file they named.
 
     Raises:
         ConfigurationError: If none is named, they have not agreed to run it, or the file does not

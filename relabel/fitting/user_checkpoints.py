@@ -97,7 +97,7 @@ def measure_checkpoints(
 
 
 def check_network(encoder: OwnEncoder, examples: ExampleSource) -> None:
-    """See on the first examples that the network takes its inputs and returns what is needed.
+    """Check on the first examples that the network takes its inputs and returns what is needed.
 
     Raises:
         ConfigurationError: If it does not, or a loss of its own is none of single examples.
@@ -110,7 +110,7 @@ def check_network(encoder: OwnEncoder, examples: ExampleSource) -> None:
 
 
 def check_trainable(encoder: OwnEncoder, examples: ExampleSource) -> None:
-    """See on the first examples that a training could change anything, beside ``check_network``.
+    """Check on the first examples that a training could change anything, beside ``check_network``.
 
     Raises:
         ConfigurationError: If it could not.
@@ -203,7 +203,7 @@ def _check_outputs(encoder: OwnEncoder, logits: Tensor, size: int) -> None:
 def _weights_in_place(
     model: nn.Module, checkpoint: Checkpoint, device: torch.device
 ) -> Iterator[None]:
-    """Let a model compute with a checkpoint's weights; it stays as it was."""
+    """Load a checkpoint's weights into a model inside the block; it stays as it was."""
     state = read_weights(checkpoint, model)
     own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     weights = {

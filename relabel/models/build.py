@@ -84,7 +84,7 @@ def make_resnet18(config: ResNet18Config) -> nn.Module:
 
 
 def load_initial_weights(model: nn.Module, config: ResNet18Config) -> None:
-    """Put the weights of the configured file into a network, but for a last layer that differs.
+    """Load the weights of the configured file into a network, but for a last layer that differs.
 
     Raises:
         ConfigurationError: If the file is missing, damaged, has changed, would have to be

@@ -101,7 +101,7 @@ ModelConfig = NetworkConfig | OwnModelConfig
 
 
 def model_config_from_json(data: dict[str, Any]) -> ModelConfig:
-    """Make the configuration that ``to_json`` described.
+    """Return the configuration that ``to_json`` described.
 
     Raises:
         ConfigurationError: If this version knows no such network, or not with these settings.

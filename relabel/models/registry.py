@@ -122,7 +122,7 @@ class Network:
         return network
 
     def initialise(self, model: nn.Module, config: NetworkConfig) -> None:
-        """Put the weights that a configuration names into a network, if it can begin with any.
+        """Load the weights that a configuration names into a network, if it can begin with any.
 
         Raises:
             ConfigurationError: If the file is missing, damaged, or of another network.

@@ -44,7 +44,7 @@ def write_array(path: Path, values: npt.ArrayLike) -> None:
 
 
 def create_array(path: Path, shape: tuple[int, int]) -> None:
-    """Make a float32 ``.npy`` file of zeros with its place on the disk taken.
+    """Create a float32 ``.npy`` file of zeros with its place on the disk taken.
 
     Raises:
         OSError: If there is no room for it, before any work has gone into it.

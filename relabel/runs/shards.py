@@ -81,7 +81,7 @@ class Journal:
         return cls(path, shards)
 
     def record(self, shard: FinishedShard) -> None:
-        """Note a shard whose numbers are on the disk already."""
+        """Record a shard whose numbers are on the disk already."""
         with naming(self._path), self._path.open("ab") as file:
             file.write(json.dumps(asdict(shard)).encode() + b"\n")
             file.flush()
@@ -167,7 +167,7 @@ class UnfinishedRun:
     def write_shard(
         self, split: Split, start: int, total: int, shard: Shard, *, computed: int, seconds: float
     ) -> None:
-        """Put a shard's numbers on the disk, and then into the journal.
+        """Write a shard's numbers to the disk, and then a line of the journal.
 
         Args:
             split: Which examples.
@@ -200,7 +200,7 @@ class UnfinishedRun:
             merge_signals(path, parts)
 
     def publish(self, root: Path) -> RunFolder:
-        """Give the finished folder its name, in place of one that had it."""
+        """Rename the finished folder to the run's name, in place of one that had it."""
         replace_folder(self.folder.root, root)
         remove_leftovers(root)
         return RunFolder(root)
@@ -210,7 +210,7 @@ class UnfinishedRun:
 
 
 def remove_leftovers(root: Path) -> None:
-    """Take away what only an unfinished run needs; a kill may have left it."""
+    """Remove what only an unfinished run needs; a kill may have left it."""
     shutil.rmtree(root / _SHARDS, ignore_errors=True)
 
 

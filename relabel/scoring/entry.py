@@ -50,7 +50,7 @@ _CONFIG_FIELDS = (
 
 
 def register_scored_run(engine: Engine, project_id: int, folder: RunFolder) -> Run:
-    """Make a scored run the current one of its project, in one transaction.
+    """Enter a scored run as the current one of its project, in one transaction.
 
     Args:
         engine: The database.

@@ -61,7 +61,13 @@ def train_project(
         WorkspaceError: If an image is missing, or the disk is full.
     """
     with working_on(workspace, slug, on_progress):
-        return train_locked(engine, workspace, slug, options, on_progress)
+        project = get_project(engine, slug)
+        examples = _read(engine, workspace, project, options, on_progress)
+        # torch, four seconds of it, is needed only from here on.
+        from relabel.fitting.training import train_network
+
+        folder = workspace.project_folder(slug)
+        return train_network(folder, project, examples, options, on_progress)
 
 
 def score_project(
@@ -98,7 +104,36 @@ def score_project(
         WorkspaceError: If an image is missing, or the disk is full.
     """
     with working_on(workspace, slug, on_progress):
-        return score_locked(engine, workspace, slug, options, on_progress)
+        project = get_project(engine, slug)
+        folder = workspace.project_folder(slug)
+        current = current_run(engine, project.id)
+        base = None if current is None else RunFolder(folder / current.folder)
+        examples = _read(engine, workspace, project, options, on_progress)
+        network = _choose_network(workspace, project, examples, options, base, on_progress)
+        if options.last_layer is not None:
+            network = replace(network, last_layer=options.last_layer)
+
+        from relabel.fitting.data import open_datasets
+        from relabel.scoring.entry import score_and_enter
+
+        datasets = open_datasets(
+            folder, network.encoder, examples, scale=network.target_scale, on_progress=on_progress
+        )
+        run, _ = score_and_enter(
+            engine,
+            project,
+            folder,
+            network,
+            examples,
+            datasets,
+            base=base,
+            layers=options.layers,
+            rates=options.rates,
+            method=options.method,
+            device=options.device,
+            on_progress=on_progress,
+        )
+        return run
 
 
 @contextmanager
@@ -107,63 +142,6 @@ def working_on(workspace: Workspace, slug: str, on_progress: OnProgress) -> Iter
     folder = workspace.project_folder(slug)
     with explain_disk_errors(folder), wait_for_project(workspace, slug, on_progress):
         yield
-
-
-def train_locked(
-    engine: Engine,
-    workspace: Workspace,
-    slug: str,
-    options: WorkOptions,
-    on_progress: OnProgress = ignore_progress,
-) -> Path:
-    """Do what ``train_project`` does, for a caller that holds the project's lock."""
-    project = get_project(engine, slug)
-    examples = _read(engine, workspace, project, options, on_progress)
-    # torch, four seconds of it, is needed only from here on.
-    from relabel.fitting.training import train_network
-
-    folder = workspace.project_folder(slug)
-    return train_network(folder, project, examples, options, on_progress)
-
-
-def score_locked(
-    engine: Engine,
-    workspace: Workspace,
-    slug: str,
-    options: WorkOptions,
-    on_progress: OnProgress = ignore_progress,
-) -> Run:
-    """Do what ``score_project`` does, for a caller that holds the project's lock."""
-    project = get_project(engine, slug)
-    folder = workspace.project_folder(slug)
-    current = current_run(engine, project.id)
-    base = None if current is None else RunFolder(folder / current.folder)
-    examples = _read(engine, workspace, project, options, on_progress)
-    network = _choose_network(workspace, project, examples, options, base, on_progress)
-    if options.last_layer is not None:
-        network = replace(network, last_layer=options.last_layer)
-
-    from relabel.fitting.data import open_datasets
-    from relabel.scoring.entry import score_and_enter
-
-    datasets = open_datasets(
-        folder, network.encoder, examples, scale=network.target_scale, on_progress=on_progress
-    )
-    run, _ = score_and_enter(
-        engine,
-        project,
-        folder,
-        network,
-        examples,
-        datasets,
-        base=base,
-        layers=options.layers,
-        rates=options.rates,
-        method=options.method,
-        device=options.device,
-        on_progress=on_progress,
-    )
-    return run
 
 
 def _read(
@@ -237,7 +215,7 @@ def rescore_project(
     run_my_code: Consent = False,
     on_progress: OnProgress = ignore_progress,
 ) -> RescoredProject:
-    """Bring a project's scores up to the labels that are in force after the decisions.
+    """Compute a project's scores again for the labels in force after the decisions.
 
     The checkpoints stay as they are, and with them the numbers of all examples whose label has
     not changed; those are taken from the current run. If that one is damaged or was made by

@@ -106,7 +106,7 @@ class TrainingSession:
         return [CheckpointRecord(**record) for record in result["checkpoints"]]
 
     def resume(self) -> list[EpochRecord]:
-        """Bring model and optimiser to the last finished epoch; return the epochs so far."""
+        """Load model and optimiser as of the last finished epoch; return the epochs so far."""
         path = self.folder / STATE_FILE
         if not path.exists():
             self._write_course([], None)
@@ -226,7 +226,7 @@ class TrainingSession:
             remove_temporaries(folder)
 
     def load_weights(self, record: CheckpointRecord) -> None:
-        """Put a kept checkpoint's weights into the model."""
+        """Load a kept checkpoint's weights into the model."""
         path = self.folder / record.file
         self._load_into_model(load_tensors(path).get("state_dict", {}), path)
 
@@ -427,7 +427,7 @@ def _shifted(on_visited: OnVisited | None, before: int) -> OnVisited:
 
 @contextmanager
 def _kept_random_state() -> Iterator[None]:
-    """Give the global random state back as it was found."""
+    """Restore the global random state at the end of the block."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         yield

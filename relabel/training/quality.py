@@ -177,7 +177,7 @@ class Part:
     """Some examples of a map-style data set, as a data set."""
 
     def __init__(self, dataset: Any, indices: Tensor) -> None:
-        """Take the examples at some positions, shape ``(N,)``."""
+        """Select the examples at some positions, shape ``(N,)``."""
         self._dataset = dataset
         self._indices = indices
 

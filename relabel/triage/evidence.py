@@ -113,7 +113,7 @@ class Evidence:
         layers: Layers | None = None,
         measure: Measure = "influence",
     ) -> list[Neighbour]:
-        """Find the train examples that speak for or against one example, strongest first.
+        """Return the train examples that speak for or against one example, strongest first.
 
         Args:
             split: Of the example.
@@ -142,7 +142,7 @@ class Evidence:
         layers: Layers | None = None,
         measure: Measure = "influence",
     ) -> list[list[Neighbour]]:
-        """Do the same for many examples at once; one list for each."""
+        """Return the neighbours of many examples at once; one list for each."""
         layers = self.choose_layers(layers)
         self._check_files(layers, split)
         vectors = self._vectors(layers, split)
@@ -165,7 +165,7 @@ class Evidence:
         layers: Layers | None = None,
         measure: Measure = "influence",
     ) -> list[Neighbour]:
-        """Find the train examples that speak for or against a new example.
+        """Return the train examples that speak for or against a new example.
 
         Args:
             vector: Its vector for the same layers, shape ``(D,)``.

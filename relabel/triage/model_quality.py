@@ -104,7 +104,7 @@ def judge_quality(quality: Mapping[str, Any]) -> ModelJudgement:
 
 
 def _remark_on_figures(known: Mapping[str, Any]) -> str:
-    """Say so where a few absurd numbers decide a regression's figures."""
+    """Return the remark that a few absurd numbers decide a regression's figures, where they do."""
     share = _share(known, "loss", "guess_loss")
     low = known.get("is_regression") and known.get("test_measure", 1.0) < LITTLE_R2
     if not low or share is None or share > TELLS_APART:

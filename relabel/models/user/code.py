@@ -60,7 +60,7 @@ def hash_neighbours() -> str:
 
 @contextmanager
 def neighbours_importable(folder: Path) -> Iterator[None]:
-    """Let imports find a folder's modules first, as for a program that is started there."""
+    """Make imports find a folder's modules first, as for a program that is started there."""
     before = set(sys.modules)
     sys.path.insert(0, str(folder))
     try:

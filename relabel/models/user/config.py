@@ -85,7 +85,7 @@ def describe_own_model(
 
 
 def is_reference(model: str) -> bool:
-    """Tell ``file.py:function`` from the name of a built-in network."""
+    """Return whether a name is ``file.py:function``, not that of a built-in network."""
     return ".py" in model or ":" in model or "/" in model
 
 

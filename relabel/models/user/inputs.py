@@ -237,7 +237,7 @@ def _image_to_tensor(image: Image) -> Tensor:
 
 
 def _drop_tokenizer_axis(made: Any) -> Any:
-    """Take off the batch axis that ``tokenizer(text, return_tensors="pt")`` puts before."""
+    """Remove the batch axis that ``tokenizer(text, return_tensors="pt")`` puts before."""
     if not isinstance(made, dict) or TOKENS not in made:
         return made
     tensors = list(made.values())

@@ -169,7 +169,7 @@ def _choose_loss(made: OwnModel, config: OwnModelConfig) -> Any:
 
 
 def _match_classes(made: OwnModel, config: OwnModelConfig) -> None:
-    """Bring the outputs into the project's order where the network is known to have another."""
+    """Reorder the outputs to the project's classes where the network has another order."""
     named = made.classes if made.classes is not None else _read_label_names(made.model)
     if config.task == "regression" or named is None:
         return

@@ -170,11 +170,11 @@ def test_a_hidden_project_that_is_being_entered_is_left_alone(scene):
 
 DELETE = """
 import sys
-from relabel.db import projects as deleting
+from relabel.db import projects
 from relabel.db.engine import open_database
-deleting.CHUNK = 20
+projects.CHUNK = 20
 print("begin", flush=True)
-deleting.delete_project(open_database(sys.argv[1]), int(sys.argv[2]))
+projects.delete_project(open_database(sys.argv[1]), int(sys.argv[2]))
 """
 
 
