@@ -76,7 +76,7 @@ def open_database(url: str, *, to_look: bool = False, alone: bool = False) -> En
 def _opened(engine: Engine) -> Engine:
     """Return an engine whose database is up to date."""
     try:
-        with explained(engine.url):
+        with translate_database_errors(engine.url):
             if _read_revision(engine) != SCHEMA_REVISION:
                 _check_writable(engine)
                 _migrate(engine)
@@ -93,7 +93,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     Raises:
         DatabaseError: If the database fails.
     """
-    with explained(engine.url), engine.connect() as connection:
+    with translate_database_errors(engine.url), engine.connect() as connection:
         yield connection
 
 
@@ -126,7 +126,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
     _check_writable(engine)
     file: DatabaseFile | None = engine.get_execution_options().get(FILE_OPTION)
     with (
-        explained(engine.url),
+        translate_database_errors(engine.url),
         engine.connect().execution_options(**{sqlite.WRITE_OPTION: True}) as connection,
         connection.begin(),
     ):
@@ -142,7 +142,7 @@ def is_read_only(engine: Engine) -> bool:
 
 
 @contextmanager
-def explained(url: URL) -> Iterator[None]:
+def translate_database_errors(url: URL) -> Iterator[None]:
     """Turn a database's failures inside the block into errors a person can act on.
 
     Raises:

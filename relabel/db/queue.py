@@ -390,7 +390,7 @@ def count_passing(connection: Connection, run: RankedRun, signal: str, filter: Q
     if conditions:
         key = (connection.engine.url, run.scoring_id, run.created_at, of_data)
         query = ranking.where(*conditions)
-        total = remembered_total(key, lambda: connection.scalars(query).one())
+        total = cached_total(key, lambda: connection.scalars(query).one())
     if filter.status == "any":
         return total
     # From the decisions: an outer join, so that no planner turns it round.
@@ -415,7 +415,7 @@ def count_passing(connection: Connection, run: RankedRun, signal: str, filter: Q
     return reviewed if filter.status == "reviewed" else total - reviewed
 
 
-def remembered_total(key: Hashable, count: Callable[[], int]) -> int:
+def cached_total(key: Hashable, count: Callable[[], int]) -> int:
     """Return the total kept under the key, counted on first use.
 
     Args:

@@ -75,14 +75,14 @@ def enter_scoring(
             .values(project_id=project_id, created_at=utc_now())
             .returning(ScoringRow.id)
         ).one()
-    with taken_over_told(engine, scoring_id):
+    with explain_removed_scoring(engine, scoring_id):
         _insert_rows(engine, ScoreRow, scoring_id, scores)
         _insert_rows(engine, PredictionRow, scoring_id, predictions)
     return scoring_id
 
 
 @contextmanager
-def taken_over_told(engine: Engine, scoring_id: int) -> Iterator[None]:
+def explain_removed_scoring(engine: Engine, scoring_id: int) -> Iterator[None]:
     """Turn a constraint broken inside the block into the error of a scoring removed meanwhile.
 
     Raises:
@@ -250,7 +250,7 @@ def register_run(
         "created_at": utc_now(),
         "scoring_id": scoring_id,
     }
-    with taken_over_told(engine, scoring_id), writing(engine) as connection:
+    with explain_removed_scoring(engine, scoring_id), writing(engine) as connection:
         run_id = _enter_run(connection, project_id, key, row)
         if saved:
             connection.execute(

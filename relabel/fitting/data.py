@@ -55,7 +55,7 @@ def open_datasets(
     Args:
         folder: The project's.
         encoder: What makes the inputs. What a person's own transform makes is kept as
-            ``own_cache`` says.
+            `relabel.fitting.user_inputs` says.
         examples: Both splits.
         scale: Of the targets, for regression.
         without_excluded: Whether to leave out what people have excluded.

@@ -45,7 +45,7 @@ class FinishedShard:
 class Journal:
     """The finished shards of one run, in memory as on disk.
 
-    The first line says what the run is made from; a journal of another making is not used.
+    The first line says what the run is made from; a journal of another specification is not used.
     """
 
     def __init__(self, path: Path, shards: list[FinishedShard]) -> None:
@@ -60,7 +60,7 @@ class Journal:
 
     @classmethod
     def resume(cls, path: Path, made_from: str) -> Journal | None:
-        """Open a journal of the same making; None where there is none.
+        """Open a journal of the same specification; None where there is none.
 
         A last line that a kill has cut off is taken away: its shard will be done again.
         """
@@ -146,10 +146,10 @@ class UnfinishedRun:
     def open(
         cls, root: Path, made_from: str, prepare: Callable[[RunFolder], None]
     ) -> UnfinishedRun:
-        """Go on with a run, or begin it where there is none of the same making.
+        """Go on with a run, or begin it where there is none of the same specification.
 
         Args:
-            root: The unfinished folder; one of another making is thrown away. The caller sees
+            root: The unfinished folder; one of another specification is deleted. The caller sees
                 to it that one process at a time works on it.
             made_from: Digest of everything that decides the numbers.
             prepare: Puts into a new folder what shards need.

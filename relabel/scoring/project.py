@@ -20,7 +20,7 @@ from relabel.db.runs import Run, current_run
 from relabel.errors import NotFoundError
 from relabel.files import explain_disk_errors
 from relabel.fitting.options import WorkOptions
-from relabel.fitting.saved import find_newest
+from relabel.fitting.saved import find_newest_training
 from relabel.fitting.stored import ProjectExamples, read_project
 from relabel.locks import wait_for_project
 from relabel.models.user.config import Consent
@@ -60,7 +60,7 @@ def train_project(
         InputError: If an example cannot be read.
         WorkspaceError: If an image is missing, or the disk is full.
     """
-    with working_on(workspace, slug, on_progress):
+    with lock_project(workspace, slug, on_progress):
         project = get_project(engine, slug)
         examples = _read(engine, workspace, project, options, on_progress)
         # torch, four seconds of it, is needed only from here on.
@@ -80,7 +80,7 @@ def score_project(
     """Score all examples of a project and make the result its current run.
 
     The checkpoints are those in ``options.checkpoints``, else of the newest finished training,
-    else of the current run. Examples that an earlier run of the same making has scored are
+    else of the current run. Examples that an earlier run of the same specification has scored are
     taken from it; killed at any moment, the same call goes on after the last finished shard and
     ends with the same numbers.
 
@@ -103,7 +103,7 @@ def score_project(
         InputError: If an example cannot be read.
         WorkspaceError: If an image is missing, or the disk is full.
     """
-    with working_on(workspace, slug, on_progress):
+    with lock_project(workspace, slug, on_progress):
         project = get_project(engine, slug)
         folder = workspace.project_folder(slug)
         current = current_run(engine, project.id)
@@ -137,7 +137,7 @@ def score_project(
 
 
 @contextmanager
-def working_on(workspace: Workspace, slug: str, on_progress: OnProgress) -> Iterator[None]:
+def lock_project(workspace: Workspace, slug: str, on_progress: OnProgress) -> Iterator[None]:
     """Hold the project's lock, and explain a full disk."""
     folder = workspace.project_folder(slug)
     with explain_disk_errors(folder), wait_for_project(workspace, slug, on_progress):
@@ -181,7 +181,7 @@ def _choose_network(
             target=project.target,
             on_progress=on_progress,
         )
-    newest = find_newest(workspace, project.slug)
+    newest = find_newest_training(workspace, project.slug)
     if newest is not None:
         return open_training(newest, options.steps, run_my_code=options.run_my_code)
     if base is not None and options.steps is None:
@@ -239,7 +239,7 @@ def rescore_project(
     """
     project = get_project(engine, slug)
     folder = workspace.project_folder(slug)
-    with working_on(workspace, slug, on_progress):
+    with lock_project(workspace, slug, on_progress):
         current = current_run(engine, project.id)
         if current is None:
             raise NotFoundError(

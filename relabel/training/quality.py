@@ -173,7 +173,7 @@ def _largest_share(targets: Tensor) -> float:
 LEAST_WATCHED = 10
 
 
-class Part:
+class HeldOutPart:
     """Some examples of a map-style data set, as a data set."""
 
     def __init__(self, dataset: Any, indices: Tensor) -> None:
@@ -197,7 +197,7 @@ class Part:
         return read_batch(self._dataset, self._indices[indices])
 
 
-def halve(dataset: Any) -> tuple[Part, Part] | None:
+def halve(dataset: Any) -> tuple[HeldOutPart, HeldOutPart] | None:
     """Return the half that is watched and the half that judges; None where they are too few.
 
     Always the same halves of the same number of examples, whatever the training's seed, and drawn
@@ -209,10 +209,10 @@ def halve(dataset: Any) -> tuple[Part, Part] | None:
     order = torch.randperm(len(dataset), generator=generator)
     middle = len(dataset) // 2
     watched, judging = order[:middle].sort().values, order[middle:].sort().values
-    return Part(dataset, watched), Part(dataset, judging)
+    return HeldOutPart(dataset, watched), HeldOutPart(dataset, judging)
 
 
-class Watch:
+class HeldOutMonitor:
     """Looks at the held-out examples after each epoch, and says when a training is over."""
 
     def __init__(self, config: TrainingConfig, test_set: Any, *, is_apart: bool) -> None:

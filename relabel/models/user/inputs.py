@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from relabel.features.image import read_image
-from relabel.models.user.code import own_code_explained
+from relabel.models.user.code import explain_own_code_errors
 from relabel.models.user.config import OwnModelConfig
 from tracin_core.errors import ConfigurationError, InputError
 from tracin_core.own_model import OwnModel
@@ -144,7 +144,7 @@ class OwnEncoder:
         if self.own.transform is None:
             return self._encode_by_default(content)
         given = read_image(content, channels=None) if isinstance(content, bytes) else content
-        with own_code_explained(Path(self.config.file), "The transform"):
+        with explain_own_code_errors(Path(self.config.file), "The transform"):
             made = self.own.transform(dict(given) if isinstance(given, Mapping) else given)
             return _drop_tokenizer_axis(as_tensors(made))
 
@@ -176,7 +176,7 @@ class OwnEncoder:
         if self.own.collate is None:
             padding = getattr(getattr(self.own.model, "config", None), "pad_token_id", None)
             return stack_inputs(items, positions, padding=padding or 0)
-        with own_code_explained(Path(self.config.file), "The function collate"):
+        with explain_own_code_errors(Path(self.config.file), "The function collate"):
             return as_tensors(self.own.collate(items))
 
     def to_json(self) -> dict[str, Any]:

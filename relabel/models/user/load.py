@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from relabel.models.user.code import (
+    explain_own_code_errors,
     list_functions,
-    neighbours_importable,
-    own_code_explained,
+    prepend_import_folder,
     run_file,
 )
 from relabel.models.user.config import (
@@ -63,8 +63,8 @@ def load_own_model(config: OwnModelConfig, *, run_my_code: Consent) -> OwnModel:
         function = _find_function(module, config, source)
         arguments = _choose_arguments(function, config)
         with (
-            neighbours_importable(file.parent),
-            own_code_explained(file, f"The function {config.function}"),
+            prepend_import_folder(file.parent),
+            explain_own_code_errors(file, f"The function {config.function}"),
         ):
             made = function(**arguments)
     return _complete(made, config)
