@@ -1,7 +1,7 @@
 """Images: read safely whoever made them, and encoded as the numbers that a network takes.
 
 An image is checked before it is decoded, and an error says what is wrong with it. Threads of a
-process share `DECODING`, the room for pixels being decoded: a picture of 50 million pixels takes up
+process share `DECODING`, a budget of pixels being decoded: a picture of 50 million pixels takes up
 to 1.6 GB. A server answers forty requests at once, and an import looks at four pictures at once:
 without a bound together they would take more than the machine has. Small pictures never wait.
 """
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 # Pixels decoded at the same time: one picture of the largest size, or many small ones.
-ROOM = 50_000_000
+PIXELS_DECODED = 50_000_000
 
 
-class DecodingRoom:
+class PixelBudget:
     """A number of pixels that are given out and given back."""
 
     def __init__(self, pixels: int) -> None:
@@ -38,7 +38,7 @@ class DecodingRoom:
         self._changed = threading.Condition()
 
     @contextmanager
-    def taken(self, pixels: int) -> Iterator[None]:
+    def reserve(self, pixels: int) -> Iterator[None]:
         """Wait until so many pixels are free, and hold them; more than all count as all."""
         wanted = min(pixels, self._all)
         with self._changed:
@@ -52,7 +52,7 @@ class DecodingRoom:
                 self._changed.notify_all()
 
 
-DECODING = DecodingRoom(ROOM)
+DECODING = PixelBudget(PIXELS_DECODED)
 
 
 # Pillow reads dozens of formats, some by starting other programs (EPS); these are the ones
@@ -121,7 +121,7 @@ def read_image(data: bytes, *, channels: int | None = 3) -> Image:
 
     image = _open(data)
     try:
-        with DECODING.taken(image.width * image.height), warnings.catch_warnings():
+        with DECODING.reserve(image.width * image.height), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a broken EXIF block is no reason to refuse the image
             image.seek(0)
             image.load()
