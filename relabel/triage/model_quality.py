@@ -199,8 +199,8 @@ def _find_fall(known: Mapping[str, Any]) -> tuple[float, float] | None:
 def _describe_guessing(known: Mapping[str, Any]) -> str:
     return (
         f"The model is no better than guessing: {_describe_reached(known)}. Its suspects are not "
-        "to be trusted: look whether the labels can be told from the data that was imported, import more "
-        "examples, or train longer."
+        "to be trusted: look whether the labels can be told from the data that was imported, "
+        "import more examples, or train longer."
     )
 
 
