@@ -166,7 +166,7 @@ def enter_growth(
 
 @contextmanager
 def _settle_afterwards(engine: Engine, slug: str) -> Iterator[None]:
-    """Leave nothing half entered, however the block ends."""
+    """Remove what is half entered where the block fails."""
     try:
         yield
     except BaseException as error:

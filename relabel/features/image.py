@@ -90,7 +90,7 @@ class ImageHeader:
 
 
 def inspect_image(data: bytes) -> ImageHeader:
-    """Look at an image's header, which takes no time, and refuse what ``read_image`` refuses by it.
+    """Read an image's header, which takes no time; refuse what ``read_image`` refuses by it.
 
     Raises:
         InputError: If the data is empty, too large, no image, or of another format.
@@ -156,7 +156,7 @@ class Depth:
 
 
 def measure_depth(data: bytes) -> Depth:
-    """Look at what an image holds beyond one picture of 8 bits; decoded only if it is deep.
+    """Measure what an image holds beyond one picture of 8 bits; decoded only if it is deep.
 
     Raises:
         InputError: As ``read_image``.

@@ -70,7 +70,7 @@ class TrainedNetwork:
 
     @property
     def own_file(self) -> Path | None:
-        """The Python file of a person's own network."""
+        """Return the Python file of a person's own network."""
         config = self.model_config
         return Path(config.file) if isinstance(config, OwnModelConfig) else None
 

@@ -55,7 +55,7 @@ class TrainingInfo:
 
     @property
     def chosen_steps(self) -> tuple[int, ...]:
-        """Steps of the recommended checkpoints."""
+        """Return the steps of the recommended checkpoints."""
         return tuple(int(entry["step"]) for entry in self.chosen)
 
 

@@ -258,7 +258,7 @@ def _choose_config(
 
 
 def _drop_if_incomplete(folder: Path) -> None:
-    """Throw away a finished training that has lost a checkpoint, to train it again."""
+    """Delete a finished training that has lost a checkpoint, to train it again."""
     course = folder / COURSE_FILE
     if course.exists() and not all(
         (folder / entry["file"]).is_file() for entry in load_json(course)["checkpoints"]

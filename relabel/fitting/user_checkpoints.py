@@ -62,7 +62,7 @@ class Measures:
 
     @property
     def score(self) -> float:
-        """Accuracy, or for regression the share of variance explained."""
+        """Return the accuracy, or for regression the share of variance explained."""
         found = self.test.accuracy if self.test.r2 is None else self.test.r2
         return math.nan if found is None else found
 

@@ -31,11 +31,11 @@ class NetworkConfig(Protocol):
 
     @property
     def num_outputs(self) -> int:
-        """Logits ``K``, or 1 for regression."""
+        """Return the number of logits ``K``, or 1 for regression."""
 
     @property
     def seed(self) -> int:
-        """Chooses the initial weights."""
+        """Return the seed of the initial weights."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``model_config_from_json`` makes an equal configuration of."""
@@ -113,7 +113,7 @@ class Network:
 
     @property
     def name(self) -> str:
-        """Its name in files and options."""
+        """Return its name in files and options."""
         return self.config.name
 
     def make(self, config: NetworkConfig) -> nn.Module:

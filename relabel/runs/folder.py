@@ -192,7 +192,7 @@ class RunFolder:
 
     @property
     def checkpoints_folder(self) -> Path:
-        """The folder of the saved weights."""
+        """Return the folder of the saved weights."""
         return self.root / "checkpoints"
 
     def signals_path(self, split: Split) -> Path:

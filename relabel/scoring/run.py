@@ -56,7 +56,7 @@ class ScoredRun:
 
     @property
     def rows_computed(self) -> int:
-        """Pairs of an example and a checkpoint that were computed."""
+        """Return the pairs of an example and a checkpoint that were computed."""
         return sum(self.num_computed.values()) * self.num_checkpoints
 
 

@@ -189,7 +189,7 @@ class HeldOutPart:
 
     @property
     def targets(self) -> Tensor:
-        """Targets, shape ``(N,)``."""
+        """Return the targets, shape ``(N,)``."""
         return read_targets(self._dataset)[self._indices]
 
     def read_batch(self, indices: Tensor) -> Any:
@@ -231,7 +231,7 @@ class HeldOutMonitor:
         self.judging = (self._halves[1] if self._halves else test_set) if is_apart else None
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on with what ``to_state`` returned."""
+        """Load what ``to_state`` returned."""
         self._means, self._ends = list(state.get("watched", ())), list(state.get("ends", ()))
 
     def to_state(self) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Evidence:
 
     @cached_property
     def layers(self) -> tuple[Layers, ...]:
-        """Whose vectors the run has."""
+        """Return whose vectors the run has."""
         return self._folder.read_config().scored_layers
 
     def choose_layers(self, wanted: Layers | None = None) -> Layers:
@@ -236,7 +236,7 @@ def open_evidence(run_folder: Path | str) -> Evidence:
 def _select(
     indices: np.ndarray, scores: np.ndarray, side: Side, k: int, itself: int
 ) -> list[Neighbour]:
-    """Leave out the example itself and the scores of the wrong sign."""
+    """Return the neighbours without the example itself and scores of the wrong sign."""
     kept = (scores > 0 if side == "proponents" else scores < 0) & (indices != itself)
     pairs = zip(indices[kept][:k].tolist(), scores[kept][:k].tolist(), strict=True)
     return [Neighbour(position, score) for position, score in pairs]

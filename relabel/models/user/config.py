@@ -46,12 +46,12 @@ class OwnModelConfig:
 
     @property
     def title(self) -> str:
-        """How messages name it."""
+        """Return how messages name it."""
         return f"{Path(self.file).name}:{self.function}"
 
     @property
     def num_outputs(self) -> int:
-        """Numbers that the network is to return for an example."""
+        """Return how many numbers the network is to return for an example."""
         return 1 if self.task == "regression" else len(self.classes)
 
     def to_json(self) -> dict[str, Any]:
