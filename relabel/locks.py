@@ -135,14 +135,16 @@ def project_locked(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the project's lock, waiting for the process that has it.
 
     The system releases the lock when its process ends in whatever way, so a killed one
-    leaves nothing to clean up.
+    leaves nothing to clean up. A thread that has it takes it again at once, and keeps it until
+    its outermost block ends.
 
     Args:
         folder: The project's folder; made if needed.
         on_wait: Called once if another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    # One object a file and process, so that whoever holds the lock may call what takes it again.
+    lock = FileLock(folder / ".lock", is_singleton=True)
     try:
         lock.acquire(blocking=False)
     except Timeout:

@@ -54,3 +54,23 @@ def test_projects_do_not_wait_for_each_other(tmp_path):
         project_locked(tmp_path / "docs", lambda: waits.append("docs")),
     ):
         assert waits == []
+
+
+def test_who_holds_the_lock_takes_it_again_and_keeps_it_to_the_outermost_end(tmp_path):
+    """Also against a thread of the same process, which waits until all of it is over."""
+    waits, order = [], []
+    waiting = threading.Event()
+
+    def work_elsewhere():
+        with project_locked(tmp_path, waiting.set):
+            order.append("other")
+
+    other = threading.Thread(target=work_elsewhere)
+    with project_locked(tmp_path, lambda: waits.append(None)):
+        with project_locked(tmp_path, lambda: waits.append(None)):
+            order.append("inner")
+        other.start()
+        assert waiting.wait(20)
+        order.append("outer")
+    other.join(20)
+    assert (order, waits) == (["inner", "outer", "other"], [])
