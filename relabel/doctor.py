@@ -1,4 +1,4 @@
-"""What the installation can do, and whether what is stored is sound."""
+"""Diagnose the installation and what is stored: one finding after another."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Corrected labels out of the database, in any of the forms of ``exporters``.
+"""Export the current labels of a project, in any of the formats of ``exporters``.
 
-Which columns an export has: ours, and for tables those of the data.
+``lay_out`` decides the columns: ours, and for tables those of the data. ``export_labels`` reads
+all rows in one statement, so that they show the same moment, and writes the file whole or not at
+all.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What says that a file or folder is in use, and finds those whose user was killed.
+"""File locks: on a project, on folders and files in use; and what killed processes left behind.
 
 A lock that the system releases when its process ends, in whatever way, needs no list of processes
-that may be wrong: another process can have the number of one that is gone.
-
-One process at a time works on a project's files.
+that may be wrong: another process can have the number of one that is gone. One process at a time
+works on a project's files. Whoever removes temporary files, unpacked archives or uploads asks for
+their lock first, so it takes nothing that somebody still uses.
 """
 
 from __future__ import annotations

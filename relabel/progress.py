@@ -1,6 +1,8 @@
-"""How long work tells a terminal or a page how far it is.
+"""The type of a progress report, and Ctrl-C during long work.
 
-Ctrl-C that stops long work also where a library has swallowed it.
+Whatever takes long calls an ``OnProgress`` with a ``Progress``; a terminal draws it, a job stores
+it, and a cancellation is raised inside that call. Some libraries swallow the KeyboardInterrupt of
+a Ctrl-C, so the next report raises it again.
 """
 
 from __future__ import annotations

@@ -1,14 +1,12 @@
-"""Read what strangers made in a process of its own: whatever it does, the server goes on.
+"""Run the reading of untrusted data in a subprocess with a bound on its memory.
 
 The process gets its question as JSON and answers in JSON, so nothing of what it read is ever
-unpickled here. It may take a bounded amount of memory; one that a damaged file crashes, in a
-decoder written in C, is told like any other damaged file.
+unpickled here. A damaged file that crashes it, in a decoder written in C, becomes an error like
+any other damaged file.
 
-A bound on the memory of work with data that strangers made: a message instead of a dead machine.
-
-Two bounds, because neither holds alone. On Linux the process is given a limit that the system
-itself keeps: an allocation beyond it fails at once, as ``MemoryError``. macOS takes such a limit
-and does not keep it, so whoever started the process looks at it as well (``sandbox.py``).
+Two bounds on memory, because neither holds alone. On Linux the process is given a limit that the
+system itself keeps: an allocation beyond it fails at once, as ``MemoryError``. macOS takes such a
+limit and does not keep it, so whoever started the process also watches it (``run_apart``).
 """
 
 from __future__ import annotations

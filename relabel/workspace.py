@@ -1,6 +1,8 @@
-"""Where things lie: the workspace, the database, and a project's folders.
+"""The workspace folder with its database and projects, and the folder of the screens.
 
-Where the screens lie: ``app.py`` with ``ui/``, ``pages/`` and ``.streamlit/``.
+A checkout keeps its workspace in ``data/workspace``; an installed copy in the user's data folder.
+``find_app_folder`` returns where ``app.py``, ``ui/``, ``pages/`` and ``.streamlit/`` are, which
+lie inside the package in an installed copy.
 """
 
 from __future__ import annotations

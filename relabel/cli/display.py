@@ -1,4 +1,4 @@
-"""What the terminal shows: tables on stdout; progress, warnings and questions on stderr."""
+"""Output in the terminal: tables on stdout; progress, warnings and questions on stderr."""
 
 from __future__ import annotations
 

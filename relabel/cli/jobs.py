@@ -1,4 +1,4 @@
-"""Jobs: what is running, what has run; cancel, retry, logs; and the worker's own command."""
+"""Commands on jobs: list, cancel, retry, show logs; and the worker's own command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projects: what is in the workspace; naming, putting away, deleting, backing up, restoring."""
+"""Commands on projects: list, rename, archive, delete, back up, restore."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What all sources share.
+"""The base class of sources, and the preview made of one.
 
-Make a preview out of the first reading.
+A format says how its examples are read and where they are; what a plan makes of them is described
+here for all formats alike (``describe_plan``).
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""Decide what becomes of each example: kept or not, in which split, with which label.
+"""Plan an import: for each example whether it is kept, its split and its label.
 
-Tell a person which examples are the same, contradict each other, or have changed.
-
-Keep a share of the examples for testing, the same share of every class.
-
-Make a share of the numbers wrong on purpose, to see how many are found.
+Repeated, contradicting and changed examples are reported; a share of every class is kept for
+testing where the data has no split; a share of the labels or numbers is made wrong where that was
+asked for, to see how many are found.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Read a person's data once, and say what an import would make of it, writing nothing.
+"""Preview an import: read the data once and describe what would be made of it, writing nothing.
 
-Look at data as an import would, in a process of its own: the pages' way to read anything.
-
-A page shows what a file holds before anybody has agreed to import it, and everybody shares the
-server that would have to read it. So the server never does.
+Pages call ``look_at`` and its neighbours, which read in a subprocess: nobody has agreed to import
+the file yet, and everybody shares the server that would have to read it. The functions that end
+with ``_here`` do the same in this process.
 """
 
 from __future__ import annotations

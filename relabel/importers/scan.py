@@ -1,9 +1,8 @@
-"""The first reading: a few bytes of every example, from which everything is decided.
+"""Scan a source: a few bytes of every example, from which everything is decided.
 
 For each example 16 bytes of its key and 22 bytes of label, split and place are kept, so that a
 data set of any size can be surveyed; the examples themselves are read again when they are stored.
-
-Which examples are the same: as one that is known already, or as an earlier one.
+``find_duplicates`` compares their digests with each other and with those that a project has.
 """
 
 from __future__ import annotations

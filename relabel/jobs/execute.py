@@ -1,8 +1,8 @@
-"""The process that does a job: claims it, does it, and leaves a log that explains the end.
+"""The worker process of a job: claim it, execute it, and record how it ended.
 
-Do the work of a job that this process has claimed, and record how it ended, whatever happens.
-
-Let long work wait longer for a locked database than a person at a page would.
+``run_worker`` is the process that ``launch`` starts. ``execute_job`` does the work of a claimed
+job with heartbeats, there or inside a terminal's command, and enters the outcome whatever happens.
+A worker waits longer for a locked database than a person at a page would (``set_busy_timeout``).
 """
 
 from __future__ import annotations

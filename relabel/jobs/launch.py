@@ -1,8 +1,8 @@
-"""Start jobs in processes of their own, which outlive whoever started them.
+"""Start, retry and cancel jobs.
 
-Work that a terminal's command does itself, entered in the job table like any other.
-
-Cancel a job: by asking its process, or, where that has been silent for long, by ending it.
+``start_job`` starts a process of its own, which outlives whoever started it. ``run_job_inline``
+does the same work in the process of a terminal's command, entered in the job table like any other.
+``cancel_job`` asks a job to stop, and ends the process of one that has been silent for long.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The kinds of jobs: what each does, and how its stages share the time."""
+"""The table of tasks: what each kind of job does, and how its stages share the time.
+
+Imports of torch stand inside of the functions that need it, because the server reads this table.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Write a project into one file: its rows with every event, images, runs, and what is known.
+"""Back up a project into one zip file: its rows with every event, its images, runs and truth.
 
-A project's rows as lines of JSON: out of one database, and checked on the way into another.
+The rows are JSON Lines, a file a table (``GROUPS``). ``load_rows`` reads them back for a
+restoration and checks every value against its column, because the file may come from anywhere.
 """
 
 from __future__ import annotations

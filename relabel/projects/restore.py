@@ -1,6 +1,7 @@
-"""Bring a project back from a backup: whole or not at all.
+"""Restore a project from a backup, whole or not at all; and describe a backup before that.
 
-Look into a backup in a process of its own: pages do before anybody has agreed to restore it.
+Pages describe a backup in a subprocess (``look_at_backup``), because nobody has agreed to trust
+it yet.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Enter the rows of a backup as a project that nobody sees until all of it is there.
+"""Enter the rows of a backup into the database, hidden until all of them are there.
 
-What the rows of a backup must be like beyond their types, so that every page can rely on them.
-
-A file from outside is not believed. What the database's own constraints refuse is left to them.
+A file from outside is not believed. What the database's own constraints refuse is left to them;
+the checks here are of what pages rely on beyond that: the shape of a project's settings, rankings
+without gaps, events that are a stack, finite numbers.
 """
 
 from __future__ import annotations

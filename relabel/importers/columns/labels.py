@@ -1,6 +1,7 @@
-"""From a cell to the name of a class.
+"""Read cells as the names of classes, and as keys.
 
-How the cells of a column of labels or keys are read as names: points of zero, lists.
+How the cells of a column are read (``NameForm``) is decided by all of them: 1.0 beside 2 is a
+whole number, "[3]" a list of one.
 """
 
 from __future__ import annotations

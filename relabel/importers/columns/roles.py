@@ -1,8 +1,7 @@
-"""Decide what each column of a table is: as the person says, else guessed, and said so.
+"""Assign a role to each column of a table: as the person says, else guessed, and reported.
 
-What a person should know about the roles that were given to columns.
-
-Which values of a split are for training and which for testing.
+``find_roles`` is the way in. The notes on what was assigned, and on which values of a split are
+for training, stand before it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""Values of a table's cells: which are missing, which are numbers, what a label is called.
+"""Read the cells of a table: missing values, numbers, names, texts, embedded images.
 
-Numbers as people and spreadsheets write them: 1.234,50 and $1,234.50 and 12 %.
-
-The text of an example: one cell of a table, or several joined.
-
-Pictures that are written into a table's cells: bytes, base64, data addresses, hexadecimal.
+Numbers may be written as people and spreadsheets do (1.234,50 or $1,234.50 or 12 %); images may be
+bytes, base64, data addresses or hexadecimal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Image files of a source: read from inside its folder only, and checked before they are used."""
+"""Read image files from inside a source's folder only, and check them before they are used."""
 
 from __future__ import annotations
 

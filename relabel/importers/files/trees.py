@@ -1,11 +1,9 @@
-"""The files of a folder, a zip or a tar archive, one after the other, read and never unpacked.
+"""The files of a folder, a zip or a tar archive, one after the other; and unpacking an archive.
 
-Nothing of an archive is written anywhere, so no name in it can lead anywhere.
-
-An archive with a table or a saved data set is unpacked: such files are read back and forth.
-
-What is written lies inside one new folder, whatever the archive names: paths that lead outside,
-links and devices are refused, and so is what unpacks to far more than its size.
+A ``Tree`` is read without writing anything, so no name in an archive can lead anywhere. An archive
+with a table or a saved data set is unpacked, because such files are read back and forth. What
+``unpack_archive`` writes lies inside one new folder, whatever the archive names: paths that lead
+outside, links and devices are refused, and so is what unpacks to far more than its size.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a project remembers of its imports, and what it has, when more data comes."""
+"""Growing a project: the options of its first import, and the examples it has already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data that was read once, and what will become of it; needs no database."""
+"""Surveyed data and its plan, as the preview hands them to the import; needs no database."""
 
 from __future__ import annotations
 

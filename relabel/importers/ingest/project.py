@@ -1,17 +1,15 @@
 """Import data: a new project, or more examples for one that exists; all of it or nothing.
 
 The data is read twice: once to decide about every example by a few bytes of each, once to store
-those that are kept. Where a preview has read it, its plan is carried out, unless the file was
-written to since. Everything is written into a folder that nobody looks at; when it is whole,
-pictures and truth take their places, and the examples enter the database unseen, to be shown by
-its last step. A process that is killed before that leaves a folder and rows that the next import
-removes.
+those that are kept (``store_examples``). Where a preview has read it, its plan is carried out,
+unless the file was written to since. Everything is written into a folder that nobody looks at;
+when it is whole, pictures and truth take their places, and the examples enter the database unseen,
+to be shown by its last step. A process that is killed before that leaves a folder and rows that
+the next import removes.
 
-The second reading of an import: the examples that are kept go to the disk.
-
-What an import did, for the terminal, the job table and the pages.
-
-Examples that were imported before places were kept get theirs when they come again.
+``ImportReport`` is what an import did, for the terminal, the job table and the pages. Examples
+that were imported by a version that kept no places get theirs when they come again
+(``backfill_source_paths``).
 """
 
 from __future__ import annotations

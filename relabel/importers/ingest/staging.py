@@ -1,4 +1,4 @@
-"""What an import puts on the disk, and how what a killed one left is found and removed."""
+"""The staging folder of an import, and the removal of what killed imports left."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Arrays in an ``.npz`` file, read row by row instead of as a whole.
+"""The arrays of an ``.npz`` file: read row by row, paired by their names, laid out as images.
 
-Which arrays of an ``.npz`` file are inputs and which are labels, by their names.
-
-Which rows of an array are pictures, and how one is made of a row.
+``ArrayFile`` reads rows without loading an array whole, and unpickles nothing. ``find_pairs``
+finds inputs and labels by name; ``find_pixel_layout`` decides which rows are images.
 """
 
 from __future__ import annotations

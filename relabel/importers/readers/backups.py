@@ -1,4 +1,4 @@
-"""A backup of a project is no data to import: it is told apart, and how it comes back is said."""
+"""Recognise a backup of a project, which is no data to import, and say how it is restored."""
 
 from __future__ import annotations
 

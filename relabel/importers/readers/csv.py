@@ -1,10 +1,7 @@
-"""CSV and TSV files, row by row.
+"""CSV and TSV: the dialect, the header, and the rows with their numbers.
 
-From the lines of a CSV or TSV file to rows with their numbers, whatever is wrong with some.
-
-Find out from a CSV or TSV file's first lines how it separates its fields and names them.
-
-The row of names of a CSV or TSV file: whether it is one, and what it leaves out.
+``find_heading`` finds from the first lines how fields are separated and quoted, and whether the
+first row is a header. ``parse_rows`` goes on whatever is wrong with single rows, and reports it.
 """
 
 from __future__ import annotations

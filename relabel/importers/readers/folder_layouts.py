@@ -1,6 +1,7 @@
-"""How a tree's folders are to be read: which are classes, which say the split, which neither.
+"""The layout of a folder tree: which folders are classes, which are splits, which are neither.
 
-Whether what stands in a class's place is one: pictures and masks, parts, unlabelled files.
+Folders in a class's place that hold masks, parts of the data or unlabelled files are refused or
+reported.
 """
 
 from __future__ import annotations

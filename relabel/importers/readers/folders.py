@@ -1,9 +1,4 @@
-"""Files in folders, one folder a class, with or without folders for training and testing.
-
-A folder of images, one folder a class.
-
-A folder of text files, one folder a class.
-"""
+"""Folders of images or of text files, one folder a class, with or without folders of splits."""
 
 from __future__ import annotations
 

@@ -1,14 +1,11 @@
 """Parquet and Arrow files, with what Hugging Face's ``datasets`` writes into them.
 
-What a Parquet file may unpack to: looked up in its footer, before anything is decoded.
-
-A file of two kilobytes can stand for gigabytes in three ways. Compression shrinks a run of equal
-bytes a millionfold; a dictionary holds a long value once, and a few bytes say that thousands of
-rows have it; a value may repeat the beginning of the one before (DELTA_BYTE_ARRAY). The first is
-refused by its ratio. Values that lie in a dictionary are read as one, so that equal ones share
-their memory. Of what can still grow, fewer rows are decoded at a time.
-
-The values of Arrow columns as Python has them; a value that many rows share is made once.
+A Parquet file of two kilobytes can stand for gigabytes in three ways. Compression shrinks a run of
+equal bytes a millionfold; a dictionary holds a long value once, and a few bytes say that thousands
+of rows have it; a value may repeat the beginning of the one before (DELTA_BYTE_ARRAY). All of it
+is looked up in the footer, before anything is decoded. The first is refused by its ratio. Values
+that lie in a dictionary are read as one, so that equal ones share their memory. Of what can still
+grow, fewer rows are decoded at a time.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """torchvision's data sets by name and folder; nothing is downloaded.
 
-CIFAR-10 and CIFAR-100, whose files are pickles, read without running what a pickle can run.
-
-Unpickling builds objects by calling whatever the file names. Here every name but the three that
-make an array leads to an error, and those three lead to plain stand-ins that take bytes and
-sizes; NumPy's own unpickling is not used either.
+The files of CIFAR-10 and CIFAR-100 are pickles. Unpickling builds objects by calling whatever the
+file names; here every name but the three that make an array leads to an error, and those three
+lead to plain stand-ins that take bytes and sizes. NumPy's own unpickling is not used either.
 """
 
 from __future__ import annotations
