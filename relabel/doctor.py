@@ -50,12 +50,12 @@ def diagnose(workspace: Workspace) -> Iterator[Finding]:
     yield from _check_packages()
     yield from _check_engine()
     for subject, check in (("device", _check_device), ("index", _check_annoy)):
-        yield from _explained(subject, check)
-    yield from _explained("workspace", lambda: _check_workspace(workspace))
-    yield from _explained("database", lambda: _check_database(workspace))
+        yield from _report_failure(subject, check)
+    yield from _report_failure("workspace", lambda: _check_workspace(workspace))
+    yield from _report_failure("database", lambda: _check_database(workspace))
 
 
-def _explained(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _report_failure(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from check()
     except TracInError as error:
@@ -163,12 +163,12 @@ def _check_database(workspace: Workspace) -> Iterator[Finding]:
             yield Finding("broken", "database", found)
             return
     yield Finding("ok", "database", f"{url}, sound, schema {SCHEMA_REVISION}")
-    yield from _explained("jobs", partial(_check_jobs, workspace, engine))
+    yield from _report_failure("jobs", partial(_check_jobs, workspace, engine))
     projects = [*list_projects(engine), *list_projects(engine, archived=True)]
     if not projects:
         yield Finding("note", "projects", "None yet. Run python -m relabel demo")
     for project in projects:
-        yield from _explained(
+        yield from _report_failure(
             f"project {project.slug}", partial(_check_project, workspace, engine, project)
         )
 

@@ -30,7 +30,7 @@ from relabel.db.schema import (
     version_of,
 )
 from relabel.exporters.registry import EXPORTERS, Columns
-from relabel.files import exported_file
+from relabel.files import open_export
 from tracin_core.errors import ConfigurationError
 
 _BEFORE: Columns = {"key": "text", "split": "text"}
@@ -183,7 +183,7 @@ def export_labels(
             _write(connection, project, format, buffer, reviewed_only)
             return buffer.getvalue()
         target = Path(path)
-        with exported_file(target) as file:
+        with open_export(target) as file:
             _write(connection, project, format, file, reviewed_only)
         return target
 

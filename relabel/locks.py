@@ -131,7 +131,7 @@ def _list(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def project_locked(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+def lock_project(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the project's lock, waiting for the process that has it.
 
     The system releases the lock when its process ends in whatever way, so a killed one
@@ -164,5 +164,5 @@ def wait_for_project(workspace: Workspace, slug: str, on_progress: OnProgress) -
         on_progress: Told once if it has to wait.
     """
     waiting = Progress("waiting for another process that works on this project", 0, 1)
-    with project_locked(workspace.project_folder(slug), lambda: on_progress(waiting)):
+    with lock_project(workspace.project_folder(slug), lambda: on_progress(waiting)):
         yield

@@ -39,7 +39,7 @@ def ignore_progress(report: Progress) -> None:
 
 
 @contextmanager
-def interruptions_kept(on_progress: OnProgress) -> Iterator[OnProgress]:
+def keep_interruptions(on_progress: OnProgress) -> Iterator[OnProgress]:
     """Yield what is to be told about progress instead, while Ctrl-C is watched.
 
     Compiled modules swallow an interruption while they are imported, which takes seconds for

@@ -71,8 +71,8 @@ def too_much_memory(what: str, bound: int) -> InputError:
 
 
 @contextmanager
-def memory_bounded(what: str, bound: int | None = None) -> Iterator[None]:
-    """Let the block take so much more memory than is in use now, where the system can see to it.
+def limit_memory(what: str, bound: int | None = None) -> Iterator[None]:
+    """Limit what the block may take beyond the memory in use now, where the system can do it.
 
     Args:
         what: The file or folder that is read, for the message.
@@ -82,7 +82,7 @@ def memory_bounded(what: str, bound: int | None = None) -> Iterator[None]:
         InputError: If the block needs more.
     """
     allowed = memory_bound() if bound is None else bound
-    with _limited(allowed):
+    with _limit_data_segment(allowed):
         try:
             yield
         except MemoryError as error:
@@ -90,7 +90,7 @@ def memory_bounded(what: str, bound: int | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def _limited(bytes_more: int) -> Iterator[None]:
+def _limit_data_segment(bytes_more: int) -> Iterator[None]:
     if not _LINUX:
         yield
         return
@@ -232,7 +232,7 @@ def _find(task: str) -> Task:
 
 def _answer(question: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        with memory_bounded(question["what"], question["bound"]):
+        with limit_memory(question["what"], question["bound"]):
             return {"answer": _find(question["task"])(question["request"])}
     except TracInError as error:
         kind = next(

@@ -227,7 +227,7 @@ def rescore(location: Location, project: str, run_my_code: bool, background: boo
 def run_or_enqueue(
     opened: OpenedWorkspace, slug: str, kind: str, job_options: dict[str, Any], *, background: bool
 ) -> Job | None:
-    """Do a job here, with its progress on stderr; or start it, say so, and return None."""
+    """Run a job here, with its progress on stderr; or start it, print that, and return None."""
     if background:
         job = start_job(opened.engine, opened.workspace, slug, kind, job_options)
         print(
@@ -316,7 +316,7 @@ def agree_to_saved(opened: OpenedProject, agreed: bool, *, of_run: bool) -> Cons
 
 
 def _require_yes(path: Path, agreed: bool) -> None:
-    """Ask whether a file may be run, unless that was said already."""
+    """Require a yes to running a file, by question unless it was given already."""
     question = f"Run {path}? It can do whatever you can do on this machine."
     if not agreed and not confirm(question, "--run-my-code"):
         raise ConfigurationError(

@@ -135,7 +135,7 @@ def find_twins(names: Collection[str]) -> list[Group]:
 
 
 def note_twins(counts: Mapping[str, int], *, is_merged: bool = False) -> list[str]:
-    """Tell of all names that may be one class written in several ways.
+    """Report all names that may be one class written in several ways.
 
     Args:
         counts: Examples by class name.

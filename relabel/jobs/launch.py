@@ -39,7 +39,7 @@ from relabel.db.project_rules import check_slug
 from relabel.db.projects import get_project
 from relabel.errors import JobError
 from relabel.jobs.execute import execute_job
-from relabel.jobs.tasks import Work, find_kind, read_consent
+from relabel.jobs.tasks import TaskFunction, find_task, read_consent
 from relabel.logs import LOG, log_path, read_log
 from relabel.models.user.config import require_consent
 from relabel.progress import OnProgress, ignore_progress
@@ -133,7 +133,7 @@ def queue_job(
         InputError: If the name can be no project's.
     """
     check_slug(slug)
-    if find_kind(kind).needs_project:
+    if find_task(kind).needs_project:
         get_project(engine, slug)
     fail_dead_jobs(engine)
     try:
@@ -222,9 +222,9 @@ def run_job_inline(
     options: Mapping[str, Any] | None = None,
     *,
     show: OnProgress = ignore_progress,
-    work: Work | None = None,
+    work: TaskFunction | None = None,
 ) -> Job:
-    """Do a job in this process, from the main thread.
+    """Execute a job in this process, from the main thread.
 
     Pages and other terminals see it while it runs, may cancel it, and cannot start another one
     for the project.
@@ -255,7 +255,7 @@ GRACE = 2.0
 
 
 def cancel_job(engine: Engine, job_id: int) -> Job:
-    """Ask a job to stop; end one that has shown no sign of life, and close its books.
+    """Request that a job stops; end one without a sign of life, and close its books.
 
     What jobs write is there whole or not at all, so they may be ended anywhere. A process is
     ended only where it is certainly the job's own. Another one stops by itself when it wakes: it

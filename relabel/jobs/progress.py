@@ -143,7 +143,7 @@ class JobReporter:
         Args:
             engine: The database.
             job_id: The job, which this process has claimed.
-            plan: The stages with their parts of the time, as in ``OverallProgress``.
+            plan: The stages with their parts of the time, as in ``JobProgress``.
             show: Told about every report as well.
             interval: Seconds between heartbeats.
         """

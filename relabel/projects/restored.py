@@ -338,7 +338,7 @@ class RestoredRows:
             time.sleep(PAUSE)
 
     def show(self) -> None:
-        """Give the project its name, and let people see it.
+        """Show the project, under its name.
 
         Raises:
             InputError: If a project of this name was made meanwhile, or a ranking is not whole.

@@ -91,7 +91,7 @@ def is_text_name(name: str) -> bool:
 
 
 def note_texts_as_names(columns: Sequence[Column], free: Mapping[str, Profile]) -> list[str]:
-    """Tell of inputs that are texts, each of which is taken as a name of its own."""
+    """Report inputs that are texts, each of which is taken as a name of its own."""
     names = [
         column.name
         for column in columns

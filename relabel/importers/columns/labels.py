@@ -153,7 +153,7 @@ def find_form(
 
 
 def note_several(counts: dict[str, int], column: str) -> list[str]:
-    """Tell of class names that look like several names in one, or like a name with a number.
+    """Report class names that look like several names in one, or like a name with a number.
 
     Args:
         counts: Examples by class name.
@@ -196,7 +196,7 @@ def _list_counts(counts: dict[str, int], names: list[str]) -> str:
 
 
 def note_missing(counts: dict[str, int], column: str) -> list[str]:
-    """Tell of class names that may say that there is no label."""
+    """Report class names that may say that there is no label."""
     words = MISSING_NUMBERS | {"unlabeled", "unlabelled", "no label", "missing", "undefined"}
     found = [name for name in counts if name.casefold() in words]
     if not found or len(found) == len(counts):

@@ -43,18 +43,18 @@ from relabel.features.records import content_key
 from relabel.files import explain_disk_errors
 from relabel.importers.classes import UNKNOWN_TRUTH, Plan
 from relabel.importers.columns.values import ascii_escaped
-from relabel.importers.files.shared import FileState, read_state, sharing_files
+from relabel.importers.files.shared import FileState, read_state, share_open_files
 from relabel.importers.ingest.growth import check_same_kind, describe_columns
 from relabel.importers.ingest.kept_plans import RecalledPlan, recall_plan
 from relabel.importers.ingest.planned import PlannedImport, SurveyedSource
 from relabel.importers.ingest.staging import (
     Staging,
     check_folder_is_free,
+    open_staging,
     place_files,
     remove_batch,
     remove_leftovers,
     remove_own_leftovers,
-    staged,
 )
 from relabel.importers.ingest.truth import TruthWriter
 from relabel.importers.options import ImportOptions
@@ -362,7 +362,7 @@ def import_project(
     check_slug(slug)
     workspace.prepare()
     seen = seen if planned is None else planned.surveyed.state
-    with sharing_files():
+    with share_open_files():
         if seen is not None and read_state(expand_path(path)) != seen:
             recalled = RecalledPlan(has_changed=True)
         elif planned is None and kept_plan is not None:
@@ -501,7 +501,7 @@ def _store(
     positions: Mapping[Split, int] = {"train": 0, "test": 0}
     if project is not None:
         positions = next_positions(engine, project.id)
-    with staged(workspace, new.slug) as staging:
+    with open_staging(workspace, new.slug) as staging:
         store_examples(
             surveyed.source,
             surveyed.survey,

@@ -160,7 +160,7 @@ def _find_pairs(tree: Tree, masks: Mapping[str, list[str]]) -> frozenset[str]:
 
 
 def _describe_tables(tables: Sequence[str]) -> list[str]:
-    """Tell of tables that lie in or beside the folders and are not read."""
+    """Report tables that lie in or beside the folders and are not read."""
     if not tables:
         return []
     shown = ", ".join(tables[:3]) + (", …" if len(tables) > 3 else "")

@@ -219,7 +219,7 @@ def _to_texts(column: pa.Array) -> list[Any]:
 
 
 def _may_overlap(kind: pa.DataType) -> bool:
-    """Whether a column of this type may name the same bytes again and again."""
+    """Return whether a column of this type may name the same bytes again and again."""
     return bool(
         pa.types.is_string_view(kind)
         or pa.types.is_binary_view(kind)
@@ -320,7 +320,7 @@ def _to_list(column: pa.Array, path: Path) -> list[Any]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except MemoryError:
@@ -343,14 +343,14 @@ def _damaged(path: Path, error: Exception) -> InputError:
 def _read_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
     """Return a file's schema, its names readable, and for Parquet how many rows it has."""
     schema, rows = _open_schema(path, kind)
-    with _explained(path):
+    with _translate_errors(path):
         check_column_names(schema.names, path)
         _image_columns({}, schema)  # names inside of columns may be damaged too
     return schema, rows
 
 
 def _open_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
-    with _explained(path):
+    with _translate_errors(path):
         if kind == "parquet":
             with open_file(path) as raw, pq.ParquetFile(raw) as file:
                 check_growth(path, file.metadata)
@@ -360,7 +360,7 @@ def _open_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
 
 
 def _read_batches(path: Path, kind: FileKind, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with _explained(path):
+    with _translate_errors(path):
         if kind == "parquet":
             yield from _read_parquet(path, columns)
         else:

@@ -300,7 +300,7 @@ class TorchvisionSource(BaseSource):
                 yield from read_batch(self._name, self._cifar_folder() / file)
             return
         dataset = self._open(split)
-        with _explained(self._name, self._folder):
+        with _translate_errors(self._name, self._folder):
             for place in range(len(dataset)):
                 found: Any = dataset[place]
                 yield np.asarray(found[0]), int(found[1])
@@ -319,7 +319,7 @@ class TorchvisionSource(BaseSource):
         from torchvision import datasets
 
         family = getattr(datasets, self._name.split("-")[0])
-        with _explained(self._name, self._folder):
+        with _translate_errors(self._name, self._folder):
             return family(str(self._folder), download=False, **SETS[self._name].splits[split])
 
 
@@ -338,7 +338,7 @@ def _number_names(dataset: Any) -> list[str]:
 
 
 @contextmanager
-def _explained(name: str, folder: Path) -> Iterator[None]:
+def _translate_errors(name: str, folder: Path) -> Iterator[None]:
     """Turn the ways in which torchvision misses or fails to read files into one message."""
     try:
         yield
