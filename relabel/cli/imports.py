@@ -29,7 +29,7 @@ from relabel.jobs.launch import run_job_inline
 from relabel.jobs.tasks import TaskContext
 from relabel.sandbox import limit_memory
 from relabel.text import counted, excerpt
-from relabel.workspace import Workspace
+from relabel.workspace import Workspace, find_program_name
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import expand_path
 
@@ -151,7 +151,7 @@ def _check_not_named(engine: Engine, project: str, said: Mapping[str, Any]) -> N
         raise ConfigurationError(
             f"{' and '.join(given)} {'has' if len(given) == 1 else 'have'} no effect: the project "
             f"{project!r} is there already, and keeps its words. Leave it out; they are "
-            f'changed with: python -m relabel rename {project} "New title"'
+            f'changed with: {find_program_name()} rename {project} "New title"'
         )
 
 
@@ -234,7 +234,7 @@ def describe_report(report: ImportReport) -> str:
     if report.classes_added:
         words.append(f"New classes: {', '.join(report.classes_added)}.")
     if train + test:
-        words.append(f"Next: python -m relabel train {report.slug}")
+        words.append(f"Next: {find_program_name()} train {report.slug}")
     return " ".join(words)
 
 

@@ -36,6 +36,7 @@ from relabel.models.user.config import (
 from relabel.runs.config import Rates
 from relabel.scoring.estimate import estimate_full_rescoring, explain_full_rescoring
 from relabel.text import LARGEST_NUMBER, LARGEST_RATE, LayerChoice, counted
+from relabel.workspace import find_program_name
 from tracin_core.attribution import DEFAULT_METHOD, list_methods
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import expand_path
@@ -231,8 +232,8 @@ def run_or_enqueue(
     if background:
         job = start_job(opened.engine, opened.workspace, slug, kind, job_options)
         print(
-            f"{slug}: job {job.id} ({kind}) is started. See it: python -m relabel jobs; its "
-            f"log: python -m relabel jobs --log {job.id}"
+            f"{slug}: job {job.id} ({kind}) is started. See it: {find_program_name()} jobs; its "
+            f"log: {find_program_name()} jobs --log {job.id}"
         )
         return None
     with show_progress(slug) as report:
@@ -255,7 +256,7 @@ def print_run_summary(job: Job) -> None:
     for warning in job.result.get("warnings") or ():
         print_warning(warning)
     if sys.stdout.isatty() and "run" in job.result:
-        print(f"See the suspects: python -m relabel queue {slug}")
+        print(f"See the suspects: {find_program_name()} queue {slug}")
 
 
 def collect_work_options(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,13 @@ from relabel.logs import LOG, log_path, read_log
 from relabel.models.user.config import require_consent
 from relabel.progress import OnProgress, ignore_progress
 from relabel.projects.delete import clear_leftovers
-from relabel.workspace import DATABASE_VARIABLE, REPOSITORY_ROOT, WORKSPACE_VARIABLE, Workspace
+from relabel.workspace import (
+    DATABASE_VARIABLE,
+    REPOSITORY_ROOT,
+    WORKSPACE_VARIABLE,
+    Workspace,
+    find_program_name,
+)
 from tracin_core.errors import TracInError
 
 # This program as a command.
@@ -156,7 +162,7 @@ def _tell_busy(job: Job) -> str:
         )
     return (
         f"The project {job.project_slug} is busy: job {job.id} ({job.kind}), {who}. Expected no "
-        f"active job. Wait for it, or cancel it: python -m relabel jobs --cancel {job.id}."
+        f"active job. Wait for it, or cancel it: {find_program_name()} jobs --cancel {job.id}."
     )
 
 

@@ -30,6 +30,7 @@ from relabel.importers.records import Preview
 from relabel.jobs.launch import start_job
 from relabel.projects.restore import summarise_backup_apart
 from relabel.text import counted, describe_bytes, shorten
+from relabel.workspace import find_program_name
 from tracin_core.errors import TracInError
 from ui.failures import report_errors
 from ui.navigation import open_page
@@ -215,7 +216,7 @@ def _choose_name(file: Path, former: str) -> str:
     return ""
 
 
-_DEMOS = "python -m relabel demo all"
+_DEMOS = f"{find_program_name()} demo all"
 
 
 def draw_data_import() -> Job | None:
