@@ -28,7 +28,7 @@ from relabel.fitting.options import WorkOptions
 from relabel.fitting.stored import count_examples, hash_examples
 from relabel.importers.ingest.truth import write_truth
 from relabel.locks import wait_for_project
-from relabel.progress import OnProgress, Progress, ignore_progress, interruptions_kept
+from relabel.progress import OnProgress, Progress, ignore_progress, keep_interruptions
 from relabel.runs.folder import RunFolder
 from relabel.scoring.project import score_project, train_project
 from relabel.training.config import suggest_training
@@ -218,7 +218,7 @@ def build_demo(
     workspace.prepare()
     options = DemoOptions(seed, noise)
     with (
-        interruptions_kept(on_progress) as tell,
+        keep_interruptions(on_progress) as tell,
         explain_disk_errors(workspace.root),
         wait_for_project(workspace, name, tell),
     ):

@@ -32,6 +32,7 @@ from relabel.runs.signals import (
     write_signals,
 )
 from relabel.text import SPLITS, Layers, Split
+from relabel.workspace import find_program_name
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import HEADER_ERRORS, atomic_file, naming, write_text
 
@@ -393,7 +394,7 @@ class RunFolder:
         slug = self.root.parent.parent.name
         return RunFolderError(
             f"The run {self.root.name} of project {slug} is damaged: {path}. {found} "
-            f"Score the project again with `python -m relabel score {slug}`; "
+            f"Score the project again with `{find_program_name()} score {slug}`; "
             "no decision is lost by that."
         )
 

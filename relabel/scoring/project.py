@@ -26,7 +26,7 @@ from relabel.locks import wait_for_project
 from relabel.models.user.config import Consent
 from relabel.progress import OnProgress, ignore_progress
 from relabel.runs.folder import RunFolder
-from relabel.workspace import Workspace
+from relabel.workspace import Workspace, find_program_name
 
 if TYPE_CHECKING:
     from relabel.fitting.network import TrainedNetwork
@@ -188,7 +188,7 @@ def _choose_network(
         return open_network(base, run_my_code=options.run_my_code)
     raise NotFoundError(
         f"The project {project.slug} has no finished training; expected checkpoints to score "
-        f"with. Train it first: python -m relabel train {project.slug}"
+        f"with. Train it first: {find_program_name()} train {project.slug}"
     )
 
 

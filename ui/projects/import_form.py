@@ -24,12 +24,13 @@ from relabel.db.projects import list_projects
 from relabel.importers.formats.registry import IMPORTERS
 from relabel.importers.ingest.growth import can_grow, describe_other_texts
 from relabel.importers.options import ImportOptions
-from relabel.importers.preview import ImportPreview, look_at, look_at_columns
+from relabel.importers.preview import ImportPreview, list_columns_apart, preview_apart
 from relabel.importers.readers.backups import BackupFoundError
 from relabel.importers.records import Preview
 from relabel.jobs.launch import start_job
-from relabel.projects.restore import look_at_backup
+from relabel.projects.restore import summarise_backup_apart
 from relabel.text import counted, describe_bytes, shorten
+from relabel.workspace import find_program_name
 from tracin_core.errors import TracInError
 from ui.failures import report_errors
 from ui.navigation import open_page
@@ -73,7 +74,7 @@ def read_data(path: Path, options: ImportOptions, growing: Project | None) -> Im
     mark = f"{name_data(path)} {into} {json.dumps(options.to_json(), sort_keys=True)}"
     if mark not in kept:
         place = (get_workspace(), growing.slug) if growing else None
-        found = look_at(path, options, rows=_ROWS, growing=place, keep_in=get_workspace())
+        found = preview_apart(path, options, rows=_ROWS, growing=place, keep_in=get_workspace())
         # Of the plans, each with a hundred bytes an example on the disk, the last one is kept.
         kept.update({name: replace(one, kept=None) for name, one in kept.items()})
         kept[mark] = found
@@ -93,7 +94,7 @@ def describe_without_roles(path: Path, options: ImportOptions) -> Preview | None
         A preview without examples, or None where it is no readable table.
     """
     try:
-        columns = look_at_columns(path, options)
+        columns = list_columns_apart(path, options)
     except TracInError:
         return None  # why it cannot be read has been said already
     if not columns:
@@ -184,7 +185,7 @@ def draw_restoration(file: Path, upload: str) -> None:
         upload: Which choice it came from, as in ``choose_file``; emptied when it is restored.
     """
     with report_errors():
-        manifest = look_at_backup(file)
+        manifest = summarise_backup_apart(file)
         held = [counted(manifest.counts.get(one, 0), one) for one in ("example", "decision")]
         st.text(
             f"{manifest.title} ({manifest.slug}): {', '.join(held)}, "
@@ -215,7 +216,7 @@ def _choose_name(file: Path, former: str) -> str:
     return ""
 
 
-_DEMOS = "python -m relabel demo all"
+_DEMOS = f"{find_program_name()} demo all"
 
 
 def draw_data_import() -> Job | None:
