@@ -17,7 +17,7 @@ from relabel.jobs.launch import queue_job
 from relabel.progress import ignore_progress
 from relabel.workspace import Workspace, resolve_workspace
 from tests.relabel.importers.ingest.opens import counted_opens
-from ui.runs.jobs import describe_import
+from ui.projects.jobs import describe_import
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 

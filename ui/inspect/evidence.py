@@ -16,9 +16,10 @@ from relabel.db.runs import Run
 from relabel.text import Layers
 from relabel.triage.evidence import Evidence, Neighbour, Suggestion, open_evidence, suggest_label
 from ui.components.cards import Layout, show_cards
-from ui.fields import Fields, draw_missing_layers, layers_of, read_spreads
+from ui.fields import Fields, read_spreads
 from ui.galleries import neighbour_card
 from ui.labels import is_regression
+from ui.runs.layers import draw_missing_layers, layers_of
 from ui.session import get_engine, run_folder
 from ui.wording import class_name, escape_markdown, segment_words
 

@@ -17,12 +17,12 @@ from relabel.jobs.launch import start_job
 from relabel.models.user.config import needs_consent
 from relabel.scoring.estimate import estimate_full_rescoring, explain_full_rescoring
 from relabel.text import counted, describe_seconds
-from ui.charts import describe_epoch, draw_loss_curve
 from ui.failures import report_errors
-from ui.fields import count_unranked, labels_have_changed
-from ui.model_quality import judge_model
 from ui.navigation import open_page
+from ui.runs.changes import count_unranked, labels_have_changed
 from ui.runs.jobs import draw_ended, draw_running, watch_job
+from ui.runs.loss_curve import describe_epoch, draw_loss_curve
+from ui.runs.model_quality import judge_model
 from ui.runs.own_model import agree_to_network
 from ui.session import get_engine, get_workspace
 from ui.wording import escape_markdown
