@@ -80,7 +80,7 @@ def choose_file(
 
 
 def forget_upload(name: str) -> None:
-    """Let go of an upload, whose file belongs to a job from now on, and empty the uploader."""
+    """Release an upload, whose file belongs to a job from now on, and empty the uploader."""
     for what in ("upload", "held"):
         st.session_state.pop(f"{name}-{what}", None)
     st.session_state[f"{name}-number"] = st.session_state.get(f"{name}-number", 0) + 1
@@ -148,7 +148,7 @@ def _choose_upload(name: str, types: Sequence[str] | None, *, unpack: bool) -> P
 def receive_upload(
     workspace: Workspace, name: str, content: IO[bytes], *, unpack: bool = True
 ) -> Path:
-    """Put an uploaded file into a folder of its own and unpack it if it is a zip of data.
+    """Write an uploaded file into a folder of its own and unpack it if it is a zip of data.
 
     A backup stays as it is, whatever it is named and wherever it was uploaded.
 

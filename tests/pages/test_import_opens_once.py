@@ -51,7 +51,7 @@ def show(app: AppTest, path: Path) -> AppTest:
 
 
 def do(engine: Engine, workspace: Workspace) -> Job:
-    """Do the job that the page has started."""
+    """Run the job that the page has started."""
     job = list_jobs(engine)[0]
     return execute_job(engine, workspace, claim_job(engine, job.id), ignore_progress)
 

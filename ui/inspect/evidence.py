@@ -123,7 +123,7 @@ def draw_neighbours(
         The number of the example that was clicked, or None.
     """
     evidence = get_evidence(project, run)
-    _tell_index_fault(evidence, layers, measure)
+    _draw_index_fault(evidence, layers, measure)
 
     def search(side: Literal["proponents", "opponents"]) -> list[Neighbour]:
         return evidence.neighbours(
@@ -174,7 +174,7 @@ def draw_neighbours_of_vector(
         The number of the example that was clicked, or None.
     """
     evidence = get_evidence(project, run)
-    _tell_index_fault(evidence, layers, measure)
+    _draw_index_fault(evidence, layers, measure)
 
     def search(side: Literal["proponents", "opponents"]) -> list[Neighbour]:
         return evidence.neighbours_of_vector(
@@ -194,7 +194,7 @@ def draw_neighbours_of_vector(
     )
 
 
-def _tell_index_fault(evidence: Evidence, layers: Layers, measure: Measure) -> None:
+def _draw_index_fault(evidence: Evidence, layers: Layers, measure: Measure) -> None:
     """Describe why a search takes longer than it should; by the cosine none uses an index."""
     fault = evidence.index_fault(layers) if measure == "influence" else ""
     if fault:

@@ -199,7 +199,7 @@ def _score(project: Project, run: Run, content: Content) -> NewExample:
 
 
 def _warn_of_unknown_words(project: Project, run: Run, text: str) -> None:
-    """Say so where the model knows none of the words: its prediction then means nothing."""
+    """Draw a warning where the model knows none of the words: its prediction then means nothing."""
     encoder = RunFolder(run_folder(project, run)).read_config().encoder
     known = set(encoder.get("vocabulary", ()))
     if known and known.isdisjoint(split_words(text, limit=int(encoder["max_tokens"]))):

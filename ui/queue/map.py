@@ -258,7 +258,7 @@ def _trace(layer: Layer) -> go.Scatter:
 
 
 def _shape(figure: go.Figure, columns: CoordinateColumns, latitude: float) -> None:
-    """Give a degree of longitude the width that it has at this latitude."""
+    """Set the frame; a degree of longitude is as wide as it is at this latitude."""
     figure.update_xaxes(
         title=escape_plotly(columns.longitude),
         showgrid=False,

@@ -107,7 +107,7 @@ def draw_undo(project: Project) -> None:
 
 
 def draw_keys_without_example(project: Project, watched: str) -> None:
-    """Let undo work by its key when everything has been reviewed."""
+    """Watch the key of undo alone, when everything has been reviewed."""
     _watch(project, [], watched)
 
 

@@ -84,7 +84,7 @@ def draw_checkpoint_choice(project: Project, training: TrainingInfo) -> WorkOpti
         rates="recorded" if rates == "recorded" else "ones",
         run_my_code=agreed if needs_consent(model) else False,
     )
-    st.caption(_tell_cost(project, options))
+    st.caption(_describe_cost(project, options))
     if same:
         st.caption(
             "Nothing would change: the current run has just these checkpoints, weights, layers and "
@@ -161,7 +161,7 @@ def _explain_choice(training: TrainingInfo) -> None:
         )
 
 
-def _tell_cost(project: Project, options: WorkOptions) -> str:
+def _describe_cost(project: Project, options: WorkOptions) -> str:
     """Return what a scoring will take, for people to see before it starts."""
     estimate = estimate_scoring(get_engine(), get_workspace(), project.slug, options)
     time = (

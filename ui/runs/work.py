@@ -111,7 +111,7 @@ def draw_rescoring(project: Project, run: Run) -> None:
         "what has changed; training again lets the model learn the corrected labels, without what "
         "is excluded."
     )
-    _tell_full_rescoring(project)
+    _draw_full_rescoring(project)
     changed = unranked > 0 or labels_have_changed(project, run)
     if not changed:
         st.caption(
@@ -124,8 +124,8 @@ def draw_rescoring(project: Project, run: Run) -> None:
         start_work(project, "rescore", {"run_my_code": agreed} if _is_own(run) else {})
 
 
-def _tell_full_rescoring(project: Project) -> None:
-    """Say so where nothing of the current run can be taken over, and what that takes."""
+def _draw_full_rescoring(project: Project) -> None:
+    """Draw a note where nothing of the current run can be taken over, and what that takes."""
     estimate = estimate_full_rescoring(get_engine(), project.slug)
     if estimate is None:
         return
