@@ -127,7 +127,7 @@ def open_page(server: Server) -> Callable[..., None]:
 
 @pytest.fixture
 def look_at(standing_server: Server) -> Callable[..., None]:
-    """Do the same at the server that tests share which leave everything as it is."""
+    """Open pages at the server that tests share which leave everything as it is."""
     return partial(go, standing_server)
 
 

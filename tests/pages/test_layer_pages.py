@@ -16,6 +16,7 @@ from relabel.scoring import estimate
 from relabel.scoring.project import score_project, train_project
 from relabel.triage.signals import SIGNALS
 from relabel.workspace import resolve_workspace
+from tests.pages.conftest import PAGE_TIMEOUT
 from tests.relabel.scoring import small_projects
 
 REASON = "scored over the last layer alone"
@@ -173,7 +174,7 @@ def cost(app: AppTest) -> str:
 @pytest.mark.parametrize("layers", ["both", "last"])
 def test_the_chosen_layers_are_those_of_the_job(workspace, show, layers):
     for form, place in ((draw_scoring, "score"), (draw_training, "train")):
-        app = AppTest.from_function(form, default_timeout=60).run()
+        app = AppTest.from_function(form, default_timeout=PAGE_TIMEOUT).run()
         choice = next(item for item in app.button_group if item.key == f"{place}-layers")
         app = choice.set_value(layers).run()
         button = app.button(key="score-again" if place == "score" else "start-training")
