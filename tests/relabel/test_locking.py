@@ -62,12 +62,12 @@ def test_who_holds_the_lock_takes_it_again_and_keeps_it_to_the_outermost_end(tmp
     waiting = threading.Event()
 
     def work_elsewhere():
-        with project_locked(tmp_path, waiting.set):
+        with lock_project(tmp_path, waiting.set):
             order.append("other")
 
     other = threading.Thread(target=work_elsewhere)
-    with project_locked(tmp_path, lambda: waits.append(None)):
-        with project_locked(tmp_path, lambda: waits.append(None)):
+    with lock_project(tmp_path, lambda: waits.append(None)):
+        with lock_project(tmp_path, lambda: waits.append(None)):
             order.append("inner")
         other.start()
         assert waiting.wait(20)
