@@ -46,7 +46,7 @@ class AdaptiveBatchSize:
         return size if self.most is None else min(size, self.most)
 
     def halve(self, size: int, device: torch.device, error: RuntimeError) -> None:
-        """Go on with half of what did not fit; warns the first time that memory ran out.
+        """Halve the number of what did not fit; warns the first time that memory ran out.
 
         Args:
             size: Examples in the pass that ran out of memory.

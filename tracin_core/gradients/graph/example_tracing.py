@@ -450,7 +450,7 @@ def _run_recurrent(step: Step) -> dict[int, int]:
 
 
 def _name_strides(step: Step) -> dict[int, int]:
-    """What pooling to one pixel does with the strides of pictures whose channels lie together."""
+    """Return axes through what pooling to one pixel does with the strides of channels-last data."""
     ((source, _),) = step.node.next_functions
     own, node = step.operands[0], step.node
     if len(own) != 4 or own != step.shape or own[2:] != (1, 1) or node._saved_storage_offset:

@@ -331,7 +331,7 @@ class Layout:
     owners: Tensor | None = None
 
     def is_plain(self, rows: int, batch_size: int) -> bool:
-        """Whether every example has one row, in its turn."""
+        """Return whether every example has one row, in its turn."""
         return rows == batch_size and self.order == "examples"
 
     def find_owners(self, rows: int, batch_size: int, device: torch.device) -> Tensor:
