@@ -106,7 +106,7 @@ def enter_project(
         "settings": settings,
         "created_at": utc_now(),
     }
-    with _settle_afterwards(engine, new.slug):
+    with _settle_on_failure(engine, new.slug):
         hidden = enter_unseen(engine, row, examples, on_rows)
         return show_project(engine, hidden, new.slug)
 
@@ -148,7 +148,7 @@ def enter_growth(
         **{name: getattr(before, name) for name in ("slug", "title", "kind", "task", "target")},
         **{"description": before.description, "created_at": before.created_at, **changed},
     }
-    with _settle_afterwards(engine, before.slug):
+    with _settle_on_failure(engine, before.slug):
         hidden = enter_unseen(engine, row, examples, on_rows)
         if has_common_keys(engine, hidden.id, project_id):
             raise _taken(before.slug, "a key is there already")
@@ -165,8 +165,8 @@ def enter_growth(
 
 
 @contextmanager
-def _settle_afterwards(engine: Engine, slug: str) -> Iterator[None]:
-    """Remove what is half entered where the block fails."""
+def _settle_on_failure(engine: Engine, slug: str) -> Iterator[None]:
+    """Settle what is half entered where the block fails."""
     try:
         yield
     except BaseException as error:

@@ -37,13 +37,6 @@ from tracin_core.errors import ConfigurationError
 from tracin_core.files import HEADER_ERRORS, atomic_file, naming, write_text
 
 
-def write_array(path: Path, values: npt.ArrayLike) -> None:
-    """Write a float32 ``.npy`` file that is there whole or not at all."""
-    array = np.ascontiguousarray(values, dtype=np.float32)
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-
-
 def create_array(path: Path, shape: tuple[int, int]) -> None:
     """Create a float32 ``.npy`` file of zeros with its place on the disk taken.
 
