@@ -12,7 +12,7 @@ from charset_normalizer import from_bytes
 from relabel.importers.files import encoding as encoding_module
 from relabel.importers.files.encoding import find_encoding
 from tests.relabel.importers.builders import preview, read
-from tests.relabel.importers.languages import REVIEWS
+from tests.relabel.importers.files.languages import REVIEWS
 
 # Language, encoding, and what is found in a table of six reviews.
 RECOGNISED = [
