@@ -46,6 +46,9 @@ _AFTER: Columns = {
     "version": "count",
     "source_place": "text",
 }
+_EXCLUDED = list_states("exclude")
+# Rows held in memory at a time.
+CHUNK = 5000
 
 
 @dataclass(frozen=True)
@@ -107,11 +110,6 @@ def _field_columns(connection: Connection, project: Project) -> Columns:
                 columns[name] = "text"
             columns.setdefault(name, "number")
     return columns
-
-
-_EXCLUDED = list_states("exclude")
-# Rows held in memory at a time.
-CHUNK = 5000
 
 
 @overload

@@ -33,6 +33,13 @@ MEMORY_VARIABLE = "TRACIN_IMPORT_MEMORY"
 DEFAULT_BOUND = 4 * 2**30
 _LEAST = 256 * 2**20  # bytes; less does not load the libraries
 _LINUX = sys.platform.startswith("linux")
+# Seconds between two looks at the memory: at a gigabyte a second that is a tenth of the bound.
+_LOOK_EVERY = 0.1
+# The process holds the libraries beside what it reads.
+_LIBRARIES = 512 * 2**20  # bytes
+Task = Callable[[Mapping[str, Any]], Any]
+PROGRAM = (sys.executable, "-P", "-m", "relabel.sandbox")
+_ERRORS = (engine_errors, application_errors)
 
 
 def memory_bound() -> int:
@@ -136,16 +143,6 @@ def _physical_memory() -> int:
         return 2 * DEFAULT_BOUND
 
 
-# Seconds between two looks at the memory: at a gigabyte a second that is a tenth of the bound.
-_LOOK_EVERY = 0.1
-# The process holds the libraries beside what it reads.
-_LIBRARIES = 512 * 2**20  # bytes
-Task = Callable[[Mapping[str, Any]], Any]
-
-
-PROGRAM = (sys.executable, "-P", "-m", "relabel.sandbox")
-
-
 def run_apart(
     task: str,
     request: Mapping[str, Any],
@@ -217,9 +214,6 @@ def _unwrap(answer: Mapping[str, Any]) -> Any:
     kind = next((vars(m)[answer["error"]] for m in _ERRORS if answer["error"] in vars(m)), None)
     known = isinstance(kind, type) and issubclass(kind, TracInError)
     raise (kind if known else InputError)(answer["message"])  # type: ignore[misc]
-
-
-_ERRORS = (engine_errors, application_errors)
 
 
 def _find(task: str) -> Task:

@@ -28,6 +28,9 @@ DEFAULT_WORKSPACE = (
 DATABASE_FILE = "tracin.db"
 WORKSPACE_VARIABLE = "TRACIN_WORKSPACE"
 DATABASE_VARIABLE = "TRACIN_DATABASE_URL"
+_PACKAGE = Path(__file__).resolve().parent
+# The wheel puts them into the package (pyproject.toml), where nobody else's `ui` can be meant.
+_INSTALLED = _PACKAGE / "_app"
 
 
 @dataclass(frozen=True)
@@ -138,11 +141,6 @@ def describe_other_workspaces(folder: str | Path | None = None) -> str:
         for place in others
         if place.resolve() != DEFAULT_WORKSPACE.resolve()
     )
-
-
-_PACKAGE = Path(__file__).resolve().parent
-# The wheel puts them into the package (pyproject.toml), where nobody else's `ui` can be meant.
-_INSTALLED = _PACKAGE / "_app"
 
 
 def find_app_folder() -> Path:

@@ -45,23 +45,6 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 positive = number("a number above 0", lambda found: 0 < found <= LARGEST_RATE)
 # Options whose values are paths, as the person who types them sees them.
 _PATHS = ("checkpoints", "weights")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    """Return names that stand with commas between."""
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names):
-        raise click.BadParameter(f"found {text!r}; expected names of modules, with commas between")
-    return names
-
-
-def _steps(text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and len(part.strip()) < 16 for part in parts):
-        raise click.BadParameter(f"{text[:80]} is no list of steps such as 180,360")
-    return tuple(int(part) for part in parts)
-
-
 _MODEL_OPTIONS = (
     click.option(
         "--model",
@@ -123,6 +106,23 @@ _CHECKPOINT_OPTIONS = (
         help="with --checkpoints, how many of them to use at most (default: 8)",
     ),
 )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return names that stand with commas between."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise click.BadParameter(f"found {text!r}; expected names of modules, with commas between")
+    return names
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and len(part.strip()) < 16 for part in parts):
+        raise click.BadParameter(f"{text[:80]} is no list of steps such as 180,360")
+    return tuple(int(part) for part in parts)
+
+
 _SCORING_OPTIONS = (
     click.option(
         "--steps", type=_steps, metavar="N,N,...", help="checkpoints to use, by their steps"

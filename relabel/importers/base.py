@@ -34,6 +34,12 @@ from relabel.importers.scan import Survey, describe_refused, hash_key, survey_so
 from relabel.text import Kind, Task
 from tracin_core.errors import InputError
 
+# Millions of pixels that a preview decodes: some seconds. Headers tell the rest.
+PREVIEW_MEGAPIXELS = 500.0
+THUMBNAIL_EDGE = 96  # pixels
+_MUCH = 0.2  # share of the data
+MAX_SHOWN_TEXT = 500  # characters
+
 
 class BaseSource(ABC):
     """A source; a format says how its examples are read, and where they are.
@@ -91,13 +97,6 @@ class BaseSource(ABC):
             InputError: If the data as a whole cannot be imported.
         """
         return make_preview(self, rows)
-
-
-# Millions of pixels that a preview decodes: some seconds. Headers tell the rest.
-PREVIEW_MEGAPIXELS = 500.0
-THUMBNAIL_EDGE = 96  # pixels
-_MUCH = 0.2  # share of the data
-MAX_SHOWN_TEXT = 500  # characters
 
 
 def make_preview(source: Source, rows: int = 20) -> Preview:

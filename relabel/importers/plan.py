@@ -35,6 +35,10 @@ CHANGED_ANSWER = "changed in the data"
 CHANGED_CONTENT = "known with other content"
 _COMPARED = 5_000  # repeated rows whose other columns are compared: a megabyte
 _CONTENT_WORDS = {"text": "another text", "image": "another image", "table": "other values"}
+FACTOR = 10.0  # a slipped decimal point
+# How an example was made wrong, as the truth file has it.
+WAYS = ("", "label", "multiplied", "swapped")
+NOT_PLANTED, FLIPPED, MULTIPLIED, SWAPPED = range(4)
 
 
 def report_duplicates(plan: Plan, source: Source, survey: Survey, duplicates: Duplicates) -> None:
@@ -236,12 +240,6 @@ def _first_of_untrained(
     """Return the first example of each group that is wholly for testing."""
     names, first = np.unique(groups, return_index=True)
     return first[~np.isin(names, groups[codes == 0])]
-
-
-FACTOR = 10.0  # a slipped decimal point
-# How an example was made wrong, as the truth file has it.
-WAYS = ("", "label", "multiplied", "swapped")
-NOT_PLANTED, FLIPPED, MULTIPLIED, SWAPPED = range(4)
 
 
 def plant_values(

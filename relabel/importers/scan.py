@@ -28,6 +28,7 @@ _TOLD_PLACES = 3  # of examples that cannot be used
 _REPORTED_EVERY = 512  # records
 
 OnRead = Callable[[int, int], None]
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,9 +217,6 @@ def _describe_nothing(problems: ProblemLog) -> str:
         f"None of the {problems.num_refused:,} examples can be used: {counts}. The first one, "
         f"{first.where}: {first.message}"
     )
-
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

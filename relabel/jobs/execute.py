@@ -28,6 +28,16 @@ from relabel.progress import OnProgress, ignore_progress
 from relabel.workspace import Workspace
 from tracin_core.errors import TracInError
 
+# Seconds that the end of a job waits for a database that is locked or away.
+PATIENCE = 120.0
+_STOPPED = (
+    "Its process was told to end, by a person or because the machine was shut down. Start it "
+    "again: it goes on from what is saved."
+)
+# People at the pages come first: on two cores, a job would otherwise double their waiting.
+NICENESS = 5
+_LOGGER = logging.getLogger(__name__)
+
 
 def set_busy_timeout(engine: Engine, seconds: float) -> None:
     """Set how long every later use of the engine waits for another writer.
@@ -44,10 +54,6 @@ def set_busy_timeout(engine: Engine, seconds: float) -> None:
         connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
     event.listen(engine, "checkout", set_timeout)
-
-
-# Seconds that the end of a job waits for a database that is locked or away.
-PATIENCE = 120.0
 
 
 class JobStopped(BaseException):
@@ -128,12 +134,6 @@ def explain_bug(error: BaseException) -> str:
     )
 
 
-_STOPPED = (
-    "Its process was told to end, by a person or because the machine was shut down. Start it "
-    "again: it goes on from what is saved."
-)
-
-
 def _work(
     engine: Engine, workspace: Workspace, job: Job, show: OnProgress, work: TaskFunction | None
 ) -> dict[str, Any]:
@@ -171,11 +171,6 @@ def _finish(
                 raise
             _LOGGER.warning("The outcome cannot be entered yet: %s", failure)
             time.sleep(1.0)
-
-
-# People at the pages come first: on two cores, a job would otherwise double their waiting.
-NICENESS = 5
-_LOGGER = logging.getLogger(__name__)
 
 
 def run_worker(workspace: Workspace, job_id: int) -> int:

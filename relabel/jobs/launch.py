@@ -55,6 +55,8 @@ from tracin_core.errors import TracInError
 
 # This program as a command.
 PROGRAM = (sys.executable, "-m", "relabel")
+# Seconds that a process has to end by itself when it is told to.
+GRACE = 2.0
 
 
 def start_job(
@@ -254,10 +256,6 @@ def run_job_inline(
     """
     job = claim_job(engine, queue_job(engine, workspace, slug, kind, options or {}).id)
     return execute_job(engine, workspace, job, show, work)
-
-
-# Seconds that a process has to end by itself when it is told to.
-GRACE = 2.0
 
 
 def cancel_job(engine: Engine, job_id: int) -> Job:

@@ -28,6 +28,12 @@ SMOOTHING = 10.0
 # judged by it: loading a library says nothing about a training.
 LEAST_SECONDS = 1.0
 LEAST_SHARE = 0.05
+# Seconds between two heartbeats. One small write each: reviewers do not notice it, and a person
+# who cancels waits about two seconds.
+INTERVAL = 1.0
+# Seconds that the work has, after it was told to stop, to come to its next report by itself.
+GRACE = 0.5
+_LOGGER = logging.getLogger(__name__)
 
 
 class JobProgress:
@@ -107,14 +113,6 @@ class JobProgress:
     def _weight_before(self, entry: str) -> float:
         names = list(self._weights)
         return sum(self._weights[name] for name in names[: names.index(entry)])
-
-
-# Seconds between two heartbeats. One small write each: reviewers do not notice it, and a person
-# who cancels waits about two seconds.
-INTERVAL = 1.0
-# Seconds that the work has, after it was told to stop, to come to its next report by itself.
-GRACE = 0.5
-_LOGGER = logging.getLogger(__name__)
 
 
 class JobCancelled(BaseException):

@@ -24,6 +24,14 @@ from tracin_core.errors import TracInError
 if TYPE_CHECKING:
     from relabel.db.project_rules import Project
 
+_LOGGER = logging.getLogger(__name__)
+_SCORING = {
+    "scoring the train": 30.0,
+    "scoring the test": 6.0,
+    "building the indexes": 4.0,
+    "entering": 3.0,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskContext:
@@ -44,7 +52,6 @@ class TaskContext:
     on_progress: OnProgress
 
 
-_LOGGER = logging.getLogger(__name__)
 TaskFunction = Callable[[TaskContext], dict[str, Any]]
 
 
@@ -64,12 +71,6 @@ class TaskSpec:
     needs_project: bool = True
 
 
-_SCORING = {
-    "scoring the train": 30.0,
-    "scoring the test": 6.0,
-    "building the indexes": 4.0,
-    "entering": 3.0,
-}
 _TASKS: dict[str, TaskSpec] = {}
 
 

@@ -65,6 +65,9 @@ GONE_COLUMNS = {"project": {"deleting": False}}
 # Long before and after this program.
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 LARGEST_INTEGER = 2**31 - 1  # what PostgreSQL's integer holds
+# Made again when it is needed.
+_LEFT_OUT = ("encoded",)
+_TRAININGS = "training"
 
 
 @dataclass(frozen=True)
@@ -328,11 +331,6 @@ _TYPES: Mapping[type, Callable[[Any], Any]] = {
     str: _text,
     bool: _truth,
 }
-
-
-# Made again when it is needed.
-_LEFT_OUT = ("encoded",)
-_TRAININGS = "training"
 
 
 def backup_project(

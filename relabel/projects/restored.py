@@ -60,6 +60,18 @@ _CONFIG = {
     "last_numbers": int,
 }
 _NUMBERS = ("timings", "counts", "num_computed")
+Row = dict[str, Any]
+# Rows a transaction: about a tenth of a second, so that a person's decision need not wait long.
+_CHUNKS = {"score": 20_000, "prediction": 20_000, "decision": 500}
+# Which table a column's ids are of.
+_REFERENCES: Mapping[str, str] = {
+    "project_id": "project",
+    "example_id": "example",
+    "scoring_id": "scoring",
+    "run_id": "run",
+    "reviewer_id": "reviewer",
+    "undoes": "decision",
+}
 
 
 def check_settings_shape(settings: Mapping[str, Any]) -> None:
@@ -273,11 +285,6 @@ def _odd(table: str, found: str) -> InputError:
         f"The backup's table {table} holds {found}. Expected rows as this program writes them. Use "
         "another backup; nothing was restored."
     )
-
-
-Row = dict[str, Any]
-# Rows a transaction: about a tenth of a second, so that a person's decision need not wait long.
-_CHUNKS = {"score": 20_000, "prediction": 20_000, "decision": 500}
 
 
 class RestoredRows:
@@ -496,17 +503,6 @@ class RestoredRows:
                 f"The backup's table {table} has the label {label}. Expected a class index from 0 "
                 f"to {len(self._project.classes) - 1}."
             )
-
-
-# Which table a column's ids are of.
-_REFERENCES: Mapping[str, str] = {
-    "project_id": "project",
-    "example_id": "example",
-    "scoring_id": "scoring",
-    "run_id": "run",
-    "reviewer_id": "reviewer",
-    "undoes": "decision",
-}
 
 
 def remove_unfinished(engine: Engine, slug: str) -> None:

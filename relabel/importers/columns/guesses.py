@@ -39,6 +39,10 @@ _PARTNERS = frozenset(
 LONG = 30  # characters, as of prose
 _JOINED = 6  # columns in a proposal
 Pair = tuple[int, int]
+_IMAGE_ADDRESSES = ("image", "img", "image_url", "img_url", "picture", "photo", "image_link")
+_CHOICES = ("accept", "choices", "choice")
+_MARKED = ("spans", "entities", "tokens", "relations")  # parts of an example, not the whole
+_MAX_CATEGORIES = 1000  # of one input column: each becomes an input of its own
 
 
 def find_other_texts(
@@ -164,12 +168,6 @@ def _read_digests(
         if not isinstance(row, Problem) and row.number in wanted:
             digests[row.number] = tuple(hash(str(value)) for value in row.values)
     return digests
-
-
-_IMAGE_ADDRESSES = ("image", "img", "image_url", "img_url", "picture", "photo", "image_link")
-_CHOICES = ("accept", "choices", "choice")
-_MARKED = ("spans", "entities", "tokens", "relations")  # parts of an example, not the whole
-_MAX_CATEGORIES = 1000  # of one input column: each becomes an input of its own
 
 
 def guess_label(

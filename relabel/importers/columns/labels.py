@@ -35,6 +35,12 @@ _WHOLE = re.compile(r"[+-]?\d+")
 _LIST_SHARE = 0.9  # a column is one of lists if so many of its cells are written like one
 _MAX_LIST = 10_000  # characters of a list in a cell
 _SEPARATORS = "|;,/"
+# "pos:0.95", "pos (87 %)", "0.95 pos", "{'pos': 0.9}"
+_SCORED = re.compile(
+    r"\{?['\"]?[^\d\W][^:=(]*?['\"]?\s*[:=(\s]\s*(0?\.\d+|1\.0+|\d{1,3}(\.\d+)?\s*%)\s*[)}]?"
+    r"|(0?\.\d+|1\.0+|\d{1,3}(\.\d+)?\s*%)\s*[:=)\s]\s*[^\d\W].*"
+)
+ReadLabel = Callable[[Any], str]
 
 
 @dataclass(frozen=True)
@@ -183,13 +189,6 @@ def note_several(counts: dict[str, int], column: str) -> list[str]:
     return notes
 
 
-# "pos:0.95", "pos (87 %)", "0.95 pos", "{'pos': 0.9}"
-_SCORED = re.compile(
-    r"\{?['\"]?[^\d\W][^:=(]*?['\"]?\s*[:=(\s]\s*(0?\.\d+|1\.0+|\d{1,3}(\.\d+)?\s*%)\s*[)}]?"
-    r"|(0?\.\d+|1\.0+|\d{1,3}(\.\d+)?\s*%)\s*[:=)\s]\s*[^\d\W].*"
-)
-
-
 def _list_counts(counts: dict[str, int], names: list[str]) -> str:
     shown = ", ".join(f"{show(name)} ({counts[name]:,})" for name in names[:5])
     return shown + (", …" if len(names) > 5 else "")
@@ -260,7 +259,6 @@ def _count_spellings(
 
 
 _PLAIN = NameForm()
-ReadLabel = Callable[[Any], str]
 
 
 def make_label_reader(

@@ -47,6 +47,7 @@ from tracin_core.errors import InputError
 _MANY_NUMBERS = 50  # a label of more different whole numbers may be a measure
 _MAX_SPLITS = 10  # parts of a data set
 _FEW_NUMBERS = 10  # so may one of fewer, if most rows have one of their own
+SPLIT_UNUSED = "left out by its split"
 
 
 def note_left_out(columns: Iterable[Column], kind: str) -> list[str]:
@@ -144,9 +145,6 @@ def suggest_regression(schema: Schema, profile: Profile, notes: list[str]) -> No
             f"The column {profile.name!r} has many different numbers. If it measures something, "
             f"predict the number instead of classes: --target {quote(profile.name)}"
         )
-
-
-SPLIT_UNUSED = "left out by its split"
 
 
 def choose_split_values(

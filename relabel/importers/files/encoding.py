@@ -46,6 +46,24 @@ _MIXED = re.compile(r"[A-Za-z][^\W_\x00-\x7f]|[^\W_\x00-\x7f][A-Za-z]")
 _KANA = re.compile(r"[\u3041-\u30ff]")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _HANGUL = re.compile(r"[\uac00-\ud7a3]")
+_CENTRAL = ("cp1250", "iso8859_2")
+_PEOPLE = dict.fromkeys(_CENTRAL, "Central European") | {"iso8859_7": "Greek"}
+# Bytes at a file's beginning; what is not longer is looked at whole before anything is read.
+GUESSED_FROM = 1 << 22
+_T = TypeVar("_T")
+_GZIP = b"\x1f\x8b"
+_CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")
+MAX_LINE = 8_000_000  # characters; a longer line is no row of a table
+# A table in gzip shrinks to a fifth, one with much repetition to a hundredth.
+LARGEST_GROWTH = 200
+SMALL_GZIP = 2**28  # bytes; below this nothing is too much
+_READ_AT_ONCE = 1 << 17  # bytes
+_CHANCE = 0.01  # share of lines that may be valid UTF-8 in a file of another encoding
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 @dataclass(frozen=True)
@@ -201,8 +219,6 @@ def _share_between(letters: Sequence[str], encoding: str, low: int, high: int) -
 
 
 _cyrillic, _greek = _is_alphabet("\u0400-\u04ff"), _is_alphabet("\u0370-\u03ff")
-_CENTRAL = ("cp1250", "iso8859_2")
-_PEOPLE = dict.fromkeys(_CENTRAL, "Central European") | {"iso8859_7": "Greek"}
 _OTHERS = {
     "cp1251": _Legacy("Cyrillic", _cyrillic, is_alphabet=True),
     "koi8_r": _Legacy("Russian", _cyrillic, is_alphabet=True),
@@ -219,11 +235,6 @@ _OTHERS = {
     "big5": _Legacy("Chinese, Taiwan", _is_chinese("big5", 0xA4, 0xC6)),
     "cp949": _Legacy("Korean, EUC-KR", _is_korean),
 }
-
-
-# Bytes at a file's beginning; what is not longer is looked at whole before anything is read.
-GUESSED_FROM = 1 << 22
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -335,21 +346,6 @@ def _identify(path: Path) -> Identity:
 
 
 _GUESSES: ContextVar[EncodingGuesses | None] = ContextVar("_GUESSES", default=None)
-
-
-_GZIP = b"\x1f\x8b"
-_CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")
-MAX_LINE = 8_000_000  # characters; a longer line is no row of a table
-# A table in gzip shrinks to a fifth, one with much repetition to a hundredth.
-LARGEST_GROWTH = 200
-SMALL_GZIP = 2**28  # bytes; below this nothing is too much
-_READ_AT_ONCE = 1 << 17  # bytes
-_CHANCE = 0.01  # share of lines that may be valid UTF-8 in a file of another encoding
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 @contextmanager

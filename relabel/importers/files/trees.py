@@ -41,6 +41,10 @@ from tracin_core.errors import InputError
 from tracin_core.files import naming
 
 Read = Callable[[], bytes]
+_CHUNK = 2**20  # bytes
+_IMPOSSIBLE_NAMES = (
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,12 +331,6 @@ def translate_archive_errors(path: Path) -> Iterator[None]:
             f"The archive {path} is damaged or cut off ({error}). Expected a whole zip or tar "
             "archive: make or download it again."
         ) from error
-
-
-_CHUNK = 2**20  # bytes
-_IMPOSSIBLE_NAMES = (
-    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL),
-)
 
 
 def needs_unpacking(path: Path) -> bool:

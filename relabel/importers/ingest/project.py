@@ -70,6 +70,14 @@ from tracin_core.errors import InputError
 from tracin_core.files import expand_path, naming
 
 _REPORTED_EVERY = 256  # examples
+PLACING = "noting where the known examples are"
+# Rows a transaction: short, so that a person's decision need not wait.
+_CHUNK = 1000
+FILE_CHANGED = (
+    "The file was written to after it had been shown, so it was read and planned anew: what was "
+    "imported may differ from what was shown."
+)
+WRITING, ENTERING = "writing the examples", "entering the examples"
 
 
 def store_examples(
@@ -276,11 +284,6 @@ def make_report(
     )
 
 
-PLACING = "noting where the known examples are"
-# Rows a transaction: short, so that a person's decision need not wait.
-_CHUNK = 1000
-
-
 def backfill_source_paths(
     engine: Engine, project_id: int, source: Source, total: int, on_progress: OnProgress
 ) -> None:
@@ -310,13 +313,6 @@ def _find_places(source: Source) -> Iterator[FoundPlace]:
     for record in source.records(check_pixels=0):
         if isinstance(record, SourceRecord):
             yield FoundPlace(record.key(), record.split, name_place(record))
-
-
-FILE_CHANGED = (
-    "The file was written to after it had been shown, so it was read and planned anew: what was "
-    "imported may differ from what was shown."
-)
-WRITING, ENTERING = "writing the examples", "entering the examples"
 
 
 def import_project(

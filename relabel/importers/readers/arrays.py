@@ -33,6 +33,13 @@ _CHUNK = 8 * 2**20  # bytes read at a time
 _DAMAGED = (*DAMAGED, KeyError)
 MAX_WHOLE = 2**28  # bytes of an array that is read as a whole: labels; and of one row
 _LONGEST_HEADER = 2**20  # bytes
+_INPUTS = ("x", "images", "image", "data", "features", "inputs", "imgs")
+_LABELS = ("y", "labels", "label", "target", "targets", "classes")
+CLASS_NAMES = ("class_names", "target_names", "label_names", "classes", "names")
+_CHANNELS = (1, 3, 4)
+_MAX_EDGE = 20_000  # pixels
+_FLAT = 64  # numbers of the smallest pictures that people have, 8 x 8
+Pixels = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -186,11 +193,6 @@ def _translate_errors(path: Path) -> Iterator[None]:
             f"{path} cannot be read as an .npz file of arrays ({error}). Expected one that "
             "np.savez or np.savez_compressed wrote. Save it again."
         ) from error
-
-
-_INPUTS = ("x", "images", "image", "data", "features", "inputs", "imgs")
-_LABELS = ("y", "labels", "label", "target", "targets", "classes")
-CLASS_NAMES = ("class_names", "target_names", "label_names", "classes", "names")
 
 
 @dataclass(frozen=True)
@@ -426,12 +428,6 @@ def _cannot_tell(headers: Mapping[str, ArrayHeader], found: str) -> InputError:
         "X, y; images, labels; data, target. Name others with --image (or --features) and "
         "--label (or --target)."
     )
-
-
-_CHANNELS = (1, 3, 4)
-_MAX_EDGE = 20_000  # pixels
-_FLAT = 64  # numbers of the smallest pictures that people have, 8 x 8
-Pixels = npt.NDArray[Any]
 
 
 def find_pixel_layout(

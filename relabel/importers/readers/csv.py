@@ -27,6 +27,16 @@ MAX_ROW = 32_000_000
 _ESCAPED = re.compile(r'\\(["\\])')
 _FEW_LINES = 3  # of a field, as an address has them
 Fields = list[str]
+Rows = Iterator[Fields]
+_BLANKS = 4  # so many make a sentence
+_ENDS = "Every row ends with a delimiter, which is passed over."
+_DELIMITERS = ",\t;|"
+_NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "pipe"}
+_SAMPLED_ROWS = 50
+_SAMPLED_LINES = 2000
+_SAMPLED_LENGTH = 4_000_000  # characters
+# Excel writes and reads a first line that names the delimiter; it is no row.
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[;,\t|]*\s*', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -53,9 +63,6 @@ class Dialect:
             strict=strict,
             quoting=quoting,  # type: ignore[arg-type]
         )
-
-
-Rows = Iterator[Fields]
 
 
 def parse_rows(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, Fields | Problem]]:
@@ -200,10 +207,6 @@ def _run_together(number: int, num_lines: int) -> Problem:
         "field must be doubled.",
         "unclosed quote",
     )
-
-
-_BLANKS = 4  # so many make a sentence
-_ENDS = "Every row ends with a delimiter, which is passed over."
 
 
 def complete_header(header: Fields, body: Sequence[Fields], notes: list[str]) -> list[str]:
@@ -353,15 +356,6 @@ def read_number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-_DELIMITERS = ",\t;|"
-_NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "pipe"}
-_SAMPLED_ROWS = 50
-_SAMPLED_LINES = 2000
-_SAMPLED_LENGTH = 4_000_000  # characters
-# Excel writes and reads a first line that names the delimiter; it is no row.
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[;,\t|]*\s*', re.IGNORECASE)
 
 
 @dataclass(frozen=True)

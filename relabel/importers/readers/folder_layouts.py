@@ -40,6 +40,9 @@ _DEPTH = 8  # folders above a file that are looked at
 _MAX_CHAINS = 20 * MAX_CLASSES
 Chain = tuple[str, ...]
 Chains = Collection[Chain]
+# A chain of folders from the class on, with the split it is in.
+Placed = Collection[tuple[Split | None, Chain]]
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -342,11 +345,6 @@ def _describe_folds(folds: Collection[str]) -> str:
         f"Folders {shown} are parts of the data with the same classes in them, and are taken "
         f"together. To keep one of them for testing, name it with --test-values: {names[-1]}."
     )
-
-
-# A chain of folders from the class on, with the split it is in.
-Placed = Collection[tuple[Split | None, Chain]]
-_SHOWN = 5
 
 
 def check_are_classes(

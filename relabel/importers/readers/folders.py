@@ -24,6 +24,17 @@ from relabel.importers.readers.folder_layouts import Folders, find_layout
 from relabel.importers.records import EncodedImage, Problem, SourceRecord
 from relabel.text import Kind, Split, Task, counted
 
+_LOOKED_AT = 2000  # names of files
+_OPENED = 20
+_SAMPLED_FILES, _SAMPLED_BYTES = 300, 64_000_000
+_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+# Text that is no example: tables, settings, programs and what is read by a program.
+_NO_TEXTS = {
+    *(".csv", ".tsv", ".tab", ".psv", ".json", ".jsonl", ".ndjson", ".yaml", ".yml", ".py"),
+    *(".ipynb", ".log", ".svg"),
+}
+_WESTERN = "cp1252"
+
 
 class ClassFolderSource(BaseSource):
     """Files whose class is the name of their folder; a subclass says what is in a file.
@@ -189,18 +200,6 @@ class ImageFolderSource(ClassFolderSource):
 
     def _read_content(self, file: TreeFile) -> dict[str, Any]:
         return {"image": EncodedImage(file.read())}
-
-
-_LOOKED_AT = 2000  # names of files
-_OPENED = 20
-_SAMPLED_FILES, _SAMPLED_BYTES = 300, 64_000_000
-_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
-# Text that is no example: tables, settings, programs and what is read by a program.
-_NO_TEXTS = {
-    *(".csv", ".tsv", ".tab", ".psv", ".json", ".jsonl", ".ndjson", ".yaml", ".yml", ".py"),
-    *(".ipynb", ".log", ".svg"),
-}
-_WESTERN = "cp1252"
 
 
 class TextFolderSource(ClassFolderSource):

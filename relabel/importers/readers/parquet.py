@@ -39,6 +39,9 @@ _WORST_SHARED = 128 * 2**20
 _WORST_BATCH = 32 * 2**20
 _DICTIONARIES = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 _NUMBER_BYTES = 16  # of one element of a list, with its place in it
+# Bytes of texts that may be laid out side by side.
+AT_ONCE = 32 * 2**20
+FileKind = Literal["parquet", "arrow"]
 
 
 def check_growth(path: Path, metadata: pq.FileMetaData) -> None:
@@ -135,10 +138,6 @@ def _columns(
         yield metadata.schema.column(number), row_group.column(number)
 
 
-# Bytes of texts that may be laid out side by side.
-AT_ONCE = 32 * 2**20
-
-
 def to_values(column: pa.Array) -> list[Any]:
     """Return a column's values; bytes that are no UTF-8 become lone surrogates, row by row.
 
@@ -228,9 +227,6 @@ def _may_overlap(kind: pa.DataType) -> bool:
         or pa.types.is_run_end_encoded(kind)
         or any(_may_overlap(kind.field(place).type) for place in range(kind.num_fields))
     )
-
-
-FileKind = Literal["parquet", "arrow"]
 
 
 class ColumnarReader:

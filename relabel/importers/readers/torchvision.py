@@ -38,6 +38,10 @@ _NAMES = {
     "CIFAR10": ("batches.meta", "label_names"),
     "CIFAR100": ("meta", "fine_label_names"),
 }
+_BY_FLAG: dict[Split, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
+# These come in three parts, of which the one for validation is not read.
+_WITH_VALIDATION = ("Flowers102", "DTD")
+_NO_VALIDATION = ("Its part for validation is left out; the training and test parts are read.",)
 
 
 class _ArrayShell:
@@ -150,9 +154,6 @@ def _unexpected(path: Path, found: str) -> InputError:
     )
 
 
-_BY_FLAG: dict[Split, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
-
-
 @dataclass(frozen=True)
 class KnownSet:
     """How a data set of torchvision is opened.
@@ -201,11 +202,6 @@ SETS: dict[str, KnownSet] = {
     "GTSRB": KnownSet(_by_name(), "gtsrb"),
     "EuroSAT": KnownSet({"train": {}}, "eurosat"),
 }
-
-
-# These come in three parts, of which the one for validation is not read.
-_WITH_VALIDATION = ("Flowers102", "DTD")
-_NO_VALIDATION = ("Its part for validation is left out; the training and test parts are read.",)
 
 
 def find_dataset(folder: Path) -> str | None:

@@ -29,7 +29,7 @@ from relabel.importers.ingest import staging as import_files
 from relabel.importers.ingest.project import ImportReport, import_project
 from relabel.importers.ingest.truth import read_planted, read_true_values, read_truth
 from relabel.importers.options import ImportOptions
-from relabel.jobs.tasks import TaskContext, find_kind
+from relabel.jobs.tasks import TaskContext, find_task
 from relabel.progress import Progress, ignore_progress
 from relabel.workspace import REPOSITORY_ROOT, Workspace, resolve_workspace
 from tests.relabel.importers.builders import image_folder, pets, picture, texts
@@ -273,7 +273,7 @@ def test_a_job_imports_strictly_if_it_is_told_to(engine, own, tmp_path):
     options = {"path": str(path), "strict": True}
     place = {"engine": engine, "workspace": own, "slug": "mine"}
     with pytest.raises(InputError, match=r"1 problem: empty text"):
-        find_kind("import").work(TaskContext(**place, options=options, on_progress=ignore_progress))
+        find_task("import").work(TaskContext(**place, options=options, on_progress=ignore_progress))
     assert list_projects(engine) == []
 
 
