@@ -22,9 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from benchmarks.apart import run_apart, run_here
-from benchmarks.published.everything import HAS_TIMM
+from benchmarks.published.everything import ARCHITECTURES, HAS_TIMM
 from benchmarks.published.measure import SINGLE, Result, measure
-from benchmarks.published.subject import ARCHITECTURES
 
 SECONDS = 240
 

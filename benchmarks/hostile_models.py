@@ -21,8 +21,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from benchmarks.apart import run_apart, run_here
-from benchmarks.hostile.draw import KINDS
 from benchmarks.hostile.judge import ENDINGS, Verdict, judge
+from benchmarks.hostile.kinds import KINDS
 
 
 def judge_all(seeds: Sequence[int], dtype: str) -> Iterator[Verdict]:

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 
 import torch
 
-from tests.tracin_core.peers.families import CASES, FAMILIES, Family, cases_of
+from tests.tracin_core.peers.everything import CASES, FAMILIES
+from tests.tracin_core.peers.families import Family, cases_of
 
 Failed = Mapping[str, str]
 

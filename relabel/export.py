@@ -1,6 +1,8 @@
-"""Corrected labels out of the database, in any of the forms of ``exporters``.
+"""Export the current labels of a project, in any of the formats of ``exporters``.
 
-Which columns an export has: ours, and for tables those of the data.
+``lay_out`` decides the columns: ours, and for tables those of the data. ``export_labels`` reads
+all rows in one statement, so that they show the same moment, and writes the file whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from relabel.db.schema import (
     version_of,
 )
 from relabel.exporters.registry import EXPORTERS, Columns
-from relabel.files import exported_file
+from relabel.files import open_export
 from tracin_core.errors import ConfigurationError
 
 _BEFORE: Columns = {"key": "text", "split": "text"}
@@ -181,7 +183,7 @@ def export_labels(
             _write(connection, project, format, buffer, reviewed_only)
             return buffer.getvalue()
         target = Path(path)
-        with exported_file(target) as file:
+        with open_export(target) as file:
             _write(connection, project, format, file, reviewed_only)
         return target
 

@@ -1,10 +1,10 @@
-"""Numbers in a person's own unit as a screen or a terminal shows them.
+"""Text for people: numbers and sizes in words, untrusted text made safe; and what may be stored.
 
-The fixed words that several parts share, as types.
-
-Texts from data as a terminal may show them: short, on one line, steering nothing.
-
-What a text must be so that files, both databases and JSON can hold it.
+``value_text``, ``counted`` and their neighbours format numbers alike on pages and in the terminal.
+``printable`` and ``excerpt`` make text out of data harmless for a terminal, and
+``find_text_fault`` is the one test of what files, both databases and JSON can hold. The literal
+types (``Task``, ``Kind``, ``Split``) and the bounds of numbers that people enter are here because
+every part needs them.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ ENGINE = [
     "tracin",
     "attribution",
     "retrieval",
+    "__main__",
 ]
 APPLICATION = [
     "errors",

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from benchmarks.architectures import make_table
+from benchmarks.published.everything import ARCHITECTURES
 from benchmarks.published.measure import Result, judge, measure
-from benchmarks.published.subject import ARCHITECTURES
 
 
 def test_there_are_many_architectures_even_without_timm() -> None:

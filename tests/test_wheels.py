@@ -289,7 +289,7 @@ def test_an_installed_copy_shows_a_ranked_queue(installed: Path, elsewhere: Path
     )
     (seen,) = re.findall(r"│ +1 │ \w+ +│ (\d) > (\d) ", queue)
 
-    code = f"import {PACKAGES[-1]}.app_folder as found; print(found.find_app_folder())"
+    code = f"import {PACKAGES[-1]}.workspace as found; print(found.find_app_folder())"
     folder = Path(run(installed, "-c", code, cwd=elsewhere).strip())
     assert folder.is_relative_to(installed.parents[1])
     command = (installed, folder / "app.py")

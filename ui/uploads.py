@@ -17,7 +17,7 @@ import streamlit as st
 
 from relabel.files import explain_disk_errors
 from relabel.importers.formats.registry import IMPORTERS, describe_importers
-from relabel.importers.preview import unpack_apart
+from relabel.importers.preview import unpack_archive_apart
 from relabel.importers.readers.backups import is_backup
 from relabel.locks import FolderHold
 from relabel.projects.uploads import FOLDER, remove_upload, upload_folder
@@ -199,6 +199,6 @@ def hold_upload(workspace: Workspace, path: Path) -> FolderHold:
 
 def _unpack(path: Path) -> Path:
     """Unpack an archive beside itself, remove it, and return what is to be imported."""
-    found = unpack_apart(path, path.with_name(f"{path.stem or 'upload'}-files"))
+    found = unpack_archive_apart(path, path.with_name(f"{path.stem or 'upload'}-files"))
     path.unlink()
     return found

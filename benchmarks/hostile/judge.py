@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from benchmarks.evaluation import changes_on_eval, evaluate, evaluate_as_trained
-from benchmarks.hostile.draw import KINDS, Draw, Subject
+from benchmarks.hostile.draw import Draw, Subject
+from benchmarks.hostile.kinds import KINDS
 from tracin_core import Checkpoint, TracIn
 from tracin_core.errors import TracInError
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from benchmarks.evaluation import changes_on_eval, choose_evaluation, evaluate
-from benchmarks.published.subject import ARCHITECTURES, BATCH, CLASSES, EXAMPLES, Subject
+from benchmarks.published.everything import ARCHITECTURES
+from benchmarks.published.subject import BATCH, CLASSES, EXAMPLES, Subject
 from tracin_core import Checkpoint, TracIn
 from tracin_core.errors import TracInError
 

@@ -1,4 +1,4 @@
-"""What commands are made of: the place of the workspace, numbers in bounds, lists of names.
+"""Options and arguments that commands share: the workspace, numbers in bounds, lists of names.
 
 Nothing here loads more than click: the help of the whole needs it too.
 """

@@ -36,6 +36,7 @@ from relabel.models.user.config import (
 from relabel.runs.config import Rates
 from relabel.scoring.estimate import estimate_full_rescoring, explain_full_rescoring
 from relabel.text import LARGEST_NUMBER, LARGEST_RATE, LayerChoice, counted
+from relabel.workspace import find_program_name
 from tracin_core.attribution import DEFAULT_METHOD, list_methods
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import expand_path
@@ -227,12 +228,12 @@ def rescore(location: Location, project: str, run_my_code: bool, background: boo
 def run_or_enqueue(
     opened: OpenedWorkspace, slug: str, kind: str, job_options: dict[str, Any], *, background: bool
 ) -> Job | None:
-    """Do a job here, with its progress on stderr; or start it, say so, and return None."""
+    """Run a job here, with its progress on stderr; or start it, print that, and return None."""
     if background:
         job = start_job(opened.engine, opened.workspace, slug, kind, job_options)
         print(
-            f"{slug}: job {job.id} ({kind}) is started. See it: python -m relabel jobs; its "
-            f"log: python -m relabel jobs --log {job.id}"
+            f"{slug}: job {job.id} ({kind}) is started. See it: {find_program_name()} jobs; its "
+            f"log: {find_program_name()} jobs --log {job.id}"
         )
         return None
     with show_progress(slug) as report:
@@ -255,7 +256,7 @@ def print_run_summary(job: Job) -> None:
     for warning in job.result.get("warnings") or ():
         print_warning(warning)
     if sys.stdout.isatty() and "run" in job.result:
-        print(f"See the suspects: python -m relabel queue {slug}")
+        print(f"See the suspects: {find_program_name()} queue {slug}")
 
 
 def collect_work_options(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -316,7 +317,7 @@ def agree_to_saved(opened: OpenedProject, agreed: bool, *, of_run: bool) -> Cons
 
 
 def _require_yes(path: Path, agreed: bool) -> None:
-    """Ask whether a file may be run, unless that was said already."""
+    """Require a yes to running a file, by question unless it was given already."""
     question = f"Run {path}? It can do whatever you can do on this machine."
     if not agreed and not confirm(question, "--run-my-code"):
         raise ConfigurationError(

@@ -1,8 +1,8 @@
-"""Which classes there are, in which order, and which of them are too thin to learn.
+"""The classes of imported data: their order, spellings of one name, classes too small to learn.
 
-What becomes of each example, and what a project has already.
-
-Class names that are one name written in several ways: capitals, blanks, Unicode, look-alikes.
+Names that differ in capitals, blanks, Unicode forms or look-alike letters are reported, or merged
+where that was asked for. ``Plan`` and ``KnownData`` are here because the classes that a project
+has already come first.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def find_twins(names: Collection[str]) -> list[Group]:
 
 
 def note_twins(counts: Mapping[str, int], *, is_merged: bool = False) -> list[str]:
-    """Tell of all names that may be one class written in several ways.
+    """Report all names that may be one class written in several ways.
 
     Args:
         counts: Examples by class name.

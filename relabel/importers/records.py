@@ -1,10 +1,8 @@
-"""What a source gives: its examples, what is wrong with some, and a preview of it all.
+"""The types that importers exchange: records, rows, problems, previews, protocols of sources.
 
-How deep the grey of a data set's pictures is: 10 or 12 bits in files of 16 would be dark.
-
-Problems as they are met: all are counted, the first of each kind are kept.
-
-Rows of a table, whatever file they come from.
+A ``RowReader`` yields the rows of a file; a ``Source`` makes examples of them, ``SourceRecord`` or
+``Problem``. A ``ProblemLog`` counts all problems and keeps the first of each kind. ``Depths``
+finds how deep the grey of a data set's pictures is: 10 or 12 bits in files of 16 would be dark.
 """
 
 from __future__ import annotations

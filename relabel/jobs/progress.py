@@ -1,6 +1,8 @@
-"""A running job's voice: heartbeats from a thread of its own, and the ear for a cancellation.
+"""Report a running job's progress: heartbeats, cancellation, one bar for all its stages.
 
-One bar for a whole job: the stages' shares of it, and the time that is left.
+``JobReporter`` writes to the job table from a thread of its own and raises where the job is asked
+to stop. ``JobProgress`` turns the stages' reports into one share that never goes back, and into
+the time that is left.
 """
 
 from __future__ import annotations
@@ -141,7 +143,7 @@ class JobReporter:
         Args:
             engine: The database.
             job_id: The job, which this process has claimed.
-            plan: The stages with their parts of the time, as in ``OverallProgress``.
+            plan: The stages with their parts of the time, as in ``JobProgress``.
             show: Told about every report as well.
             interval: Seconds between heartbeats.
         """

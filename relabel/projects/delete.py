@@ -1,14 +1,11 @@
-"""Delete a project with its files, so that a kill or a full disk leaves nothing that stays.
+"""Delete projects, measure their disk use, and remove what killed processes left.
 
 The order: the project is hidden, which is one small transaction; its files go, which makes room;
 its rows go last, so that until then the database knows what is still to be removed. Each step may
-be repeated, by `delete` again, at the next start of the server, or by the doctor.
+be repeated, by ``delete`` again, at the next start of the server, or by the doctor.
 
-How much disk a project takes, by what it is for.
-
-What killed processes were writing, in all the places where this program writes.
-
-The mark in a folder that is a project's only if the database comes to show the project.
+A project that is being restored has a mark in its folder, which says that the folder goes unless
+the database comes to show the project.
 """
 
 from __future__ import annotations

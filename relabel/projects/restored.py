@@ -1,8 +1,8 @@
-"""Enter the rows of a backup as a project that nobody sees until all of it is there.
+"""Enter the rows of a backup into the database, hidden until all of them are there.
 
-What the rows of a backup must be like beyond their types, so that every page can rely on them.
-
-A file from outside is not believed. What the database's own constraints refuse is left to them.
+A file from outside is not believed. What the database's own constraints refuse is left to them;
+the checks here are of what pages rely on beyond that: the shape of a project's settings, rankings
+without gaps, events that are a stack, finite numbers.
 """
 
 from __future__ import annotations
@@ -338,7 +338,7 @@ class RestoredRows:
             time.sleep(PAUSE)
 
     def show(self) -> None:
-        """Give the project its name, and let people see it.
+        """Show the project, under its name.
 
         Raises:
             InputError: If a project of this name was made meanwhile, or a ranking is not whole.

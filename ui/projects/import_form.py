@@ -20,11 +20,12 @@ from relabel.db.projects import list_projects
 from relabel.importers.formats.registry import IMPORTERS
 from relabel.importers.ingest.growth import can_grow, describe_other_texts
 from relabel.importers.options import ImportOptions
-from relabel.importers.preview import ImportPreview, look_at, look_at_columns
+from relabel.importers.preview import ImportPreview, list_columns_apart, preview_apart
 from relabel.importers.readers.backups import BackupFoundError
 from relabel.importers.records import Preview
 from relabel.jobs.launch import start_job
 from relabel.text import counted, shorten
+from relabel.workspace import find_program_name
 from tracin_core.errors import TracInError
 from ui.failures import report_errors
 from ui.projects.import_options import draw_meaning, draw_reading
@@ -34,7 +35,7 @@ from ui.session import PROJECT_KEY, distinct_titles, get_engine, get_workspace, 
 from ui.uploads import choose_data, forget_upload
 from ui.wording import escape_markdown, suggest_slug
 
-_DEMOS = "python -m relabel demo all"
+_DEMOS = f"{find_program_name()} demo all"
 _PREVIEWS = "import-previews"
 _KEPT = 4  # previews a session keeps; each has some small pictures
 _ROWS = 20
@@ -132,7 +133,7 @@ def read_data(path: Path, options: ImportOptions, growing: Project | None) -> Im
     mark = f"{name_data(path)} {into} {json.dumps(options.to_json(), sort_keys=True)}"
     if mark not in kept:
         place = (get_workspace(), growing.slug) if growing else None
-        found = look_at(path, options, rows=_ROWS, growing=place, keep_in=get_workspace())
+        found = preview_apart(path, options, rows=_ROWS, growing=place, keep_in=get_workspace())
         # Of the plans, each with a hundred bytes an example on the disk, the last one is kept.
         kept.update({name: replace(one, kept=None) for name, one in kept.items()})
         kept[mark] = found
@@ -201,7 +202,7 @@ def describe_without_roles(path: Path, options: ImportOptions) -> Preview | None
         A preview without examples, or None where it is no readable table.
     """
     try:
-        columns = look_at_columns(path, options)
+        columns = list_columns_apart(path, options)
     except TracInError:
         return None  # why it cannot be read has been said already
     if not columns:

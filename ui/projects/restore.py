@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from relabel.jobs.launch import start_job
-from relabel.projects.restore import look_at_backup
+from relabel.projects.restore import summarise_backup_apart
 from relabel.text import counted, describe_bytes
 from ui.failures import report_errors
 from ui.navigation import open_page
@@ -38,7 +38,7 @@ def draw_restoration(file: Path, upload: str) -> None:
         upload: Which choice it came from, as in ``choose_file``; emptied when it is restored.
     """
     with report_errors():
-        manifest = look_at_backup(file)
+        manifest = summarise_backup_apart(file)
         held = [counted(manifest.counts.get(one, 0), one) for one in ("example", "decision")]
         st.text(
             f"{manifest.title} ({manifest.slug}): {', '.join(held)}, "

@@ -12,7 +12,7 @@ from relabel.db.jobs import Job, active_job, list_jobs
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run, current_run
 from relabel.db.stats import review_progress
-from relabel.fitting.saved import TrainingInfo, find_newest, list_trainings
+from relabel.fitting.saved import TrainingInfo, find_newest_training, list_trainings
 from relabel.jobs.launch import start_job
 from relabel.models.user.config import needs_consent
 from relabel.scoring.estimate import estimate_full_rescoring, explain_full_rescoring
@@ -140,4 +140,4 @@ def _is_own(run: Run) -> bool:
 
 def newest_training(project: Project) -> TrainingInfo | None:
     """Return the project's newest finished training, or None."""
-    return find_newest(get_workspace(), project.slug)
+    return find_newest_training(get_workspace(), project.slug)

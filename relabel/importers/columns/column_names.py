@@ -1,7 +1,4 @@
-"""Which column is what, by how people call their columns.
-
-What names of folders and files mean that is not the name of a class.
-"""
+"""What names of columns, folders and files usually mean: a label, a text, a split, a mask."""
 
 from __future__ import annotations
 

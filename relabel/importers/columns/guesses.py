@@ -1,6 +1,7 @@
-"""Guess what columns are, by their names and by what the first rows hold.
+"""Guess which column is the label, the image or the text, by names and by the first rows.
 
-Columns of texts beside those that are taken, and rows that are the same without them.
+Where several columns hold texts, those that are left out are reported, with the rows that are the
+same without them.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def is_text_name(name: str) -> bool:
 
 
 def note_texts_as_names(columns: Sequence[Column], free: Mapping[str, Profile]) -> list[str]:
-    """Tell of inputs that are texts, each of which is taken as a name of its own."""
+    """Report inputs that are texts, each of which is taken as a name of its own."""
     names = [
         column.name
         for column in columns

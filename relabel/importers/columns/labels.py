@@ -1,6 +1,7 @@
-"""From a cell to the name of a class.
+"""Read cells as the names of classes, and as keys.
 
-How the cells of a column of labels or keys are read as names: points of zero, lists.
+How the cells of a column are read (``NameForm``) is decided by all of them: 1.0 beside 2 is a
+whole number, "[3]" a list of one.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def find_form(
 
 
 def note_several(counts: dict[str, int], column: str) -> list[str]:
-    """Tell of class names that look like several names in one, or like a name with a number.
+    """Report class names that look like several names in one, or like a name with a number.
 
     Args:
         counts: Examples by class name.
@@ -195,7 +196,7 @@ def _list_counts(counts: dict[str, int], names: list[str]) -> str:
 
 
 def note_missing(counts: dict[str, int], column: str) -> list[str]:
-    """Tell of class names that may say that there is no label."""
+    """Report class names that may say that there is no label."""
     words = MISSING_NUMBERS | {"unlabeled", "unlabelled", "no label", "missing", "undefined"}
     found = [name for name in counts if name.casefold() in words]
     if not found or len(found) == len(counts):

@@ -1,10 +1,7 @@
-"""Values of a table's cells: which are missing, which are numbers, what a label is called.
+"""Read the cells of a table: missing values, numbers, names, texts, embedded images.
 
-Numbers as people and spreadsheets write them: 1.234,50 and $1,234.50 and 12 %.
-
-The text of an example: one cell of a table, or several joined.
-
-Pictures that are written into a table's cells: bytes, base64, data addresses, hexadecimal.
+Numbers may be written as people and spreadsheets do (1.234,50 or $1,234.50 or 12 %); images may be
+bytes, base64, data addresses or hexadecimal.
 """
 
 from __future__ import annotations
@@ -156,7 +153,7 @@ _NEEDED = 0.9  # as of any column of numbers
 _MISSING = ("", "-", "?", "na", "n/a", "nan", "null", "none")
 
 
-def read_written(text: str, decimal: str) -> str | None:
+def parse_locale_number(text: str, decimal: str) -> str | None:
     """Return a number as Python writes it, None where the text is none that is written so.
 
     Args:
@@ -171,7 +168,7 @@ def read_written(text: str, decimal: str) -> str | None:
     return bare.replace(",", ".")
 
 
-def find_written(columns: Sequence[Iterable[str]], delimiter: str) -> dict[int, str]:
+def find_locale_numbers(columns: Sequence[Iterable[str]], delimiter: str) -> dict[int, str]:
     """Find the columns of numbers that Python would not take for such.
 
     Args:
@@ -188,7 +185,7 @@ def find_written(columns: Sequence[Iterable[str]], delimiter: str) -> dict[int, 
     found = {}
     for place, cells in enumerate(filled):
         own = "," if delimiter != "," and _has_fractions([cells], ",", ".") else decimal
-        read = [read_written(cell, own) for cell in cells]
+        read = [parse_locale_number(cell, own) for cell in cells]
         enough = sum(number is not None for number in read) >= max(_NEEDED * len(cells), 1)
         changed = any(n not in (None, cell.strip()) for n, cell in zip(read, cells, strict=True))
         if enough and changed and len(set(map(_find_unit, cells)) - {""}) < 2:
@@ -204,8 +201,8 @@ def _find_unit(text: str) -> str:
 def _has_fractions(columns: Sequence[Sequence[str]], decimal: str, other: str) -> bool:
     """Return whether some column is written one way and cannot be written the other way."""
     for cells in columns:
-        one = [read_written(cell, decimal) is not None for cell in cells]
-        two = [read_written(cell, other) is not None for cell in cells]
+        one = [parse_locale_number(cell, decimal) is not None for cell in cells]
+        two = [parse_locale_number(cell, other) is not None for cell in cells]
         if sum(one) >= max(_NEEDED * len(cells), 1) and sum(one) > sum(two):
             return True
     return False

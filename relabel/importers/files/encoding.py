@@ -1,17 +1,13 @@
-"""Text files as they come: gzip or not, in one of many encodings, or in two at once.
-
-Which older encoding a text file is in that is not UTF-8: found only where that is safe.
-
-A library ranks the encodings. A wrong one among them often reads well to it, so that what it
-finds must also look like the script that the encoding is for: words of Cyrillic letters, common
-Chinese characters, Japanese kana. Western European files are Windows-1252 unless all of that
-speaks against it.
-
-A text file's encoding, taken from its beginning and proved while its rows are read.
+"""Text files in any encoding, gzip or not: find the encoding, and read the lines.
 
 Whether a file is UTF-8 is known at its end only. So as not to read a large one twice, UTF-8 is
-supposed if its first megabytes are, and every byte is checked on the way through the rows. Where
-one is wrong, the file is looked at whole and its rows are read again.
+supposed if its first megabytes are, and every byte is checked on the way through the rows
+(``EncodingGuesses``). Where one is wrong, the file is looked at whole and its rows are read again.
+
+charset-normalizer ranks the older encodings (``find_legacy``). A wrong one among them often reads
+well to it, so that what it finds must also look like the script that the encoding is for: words of
+Cyrillic letters, common Chinese characters, Japanese kana. Western European files are Windows-1252
+unless all of that speaks against it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Arrays in an ``.npz`` file, read row by row instead of as a whole.
+"""The arrays of an ``.npz`` file: read row by row, paired by their names, laid out as images.
 
-Which arrays of an ``.npz`` file are inputs and which are labels, by their names.
-
-Which rows of an array are pictures, and how one is made of a row.
+``ArrayFile`` reads rows without loading an array whole, and unpickles nothing. ``find_pairs``
+finds inputs and labels by name; ``find_pixel_layout`` decides which rows are images.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ class ArrayFile:
         """
         self.path = path
         self.headers: dict[str, ArrayHeader] = {}
-        with _explained(path), open_zip(path) as archive:
+        with _translate_errors(path), open_zip(path) as archive:
             members = archive.infolist()
             check_size(path, len(members), sum(one.file_size for one in members))
             for member in archive.namelist():
@@ -92,7 +91,7 @@ class ArrayFile:
                 f"The array {header} in {self.path} has {size / 2**20:,.0f} MB, expected a list "
                 "of labels. Name another array with --label."
             )
-        with _explained(self.path), np.load(self.path, allow_pickle=False) as arrays:
+        with _translate_errors(self.path), np.load(self.path, allow_pickle=False) as arrays:
             found: npt.NDArray[Any] = arrays[name]
             return found
 
@@ -114,7 +113,7 @@ class ArrayFile:
         header = self.headers[name]
         self._check(header)
         with (
-            _explained(self.path),
+            _translate_errors(self.path),
             open_zip(self.path) as archive,
             archive.open(f"{name}.npy") as file,
         ):
@@ -177,7 +176,7 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (*_DAMAGED, OSError) as error:
@@ -386,7 +385,7 @@ def find_beside(
 
 
 def note_others(names: Collection[str]) -> list[str]:
-    """Tell of the arrays that are left out; those called like the truth have a use."""
+    """Report the arrays that are left out; those called like the truth have a use."""
     truths = sorted(filter(_is_truth, names))
     notes = []
     if truths:
@@ -546,7 +545,7 @@ def note_shape(header: ArrayHeader) -> list[str]:
 
 
 def _note_flat(header: ArrayHeader) -> list[str]:
-    """Ask whether rows of many small whole numbers are pictures that lie flat."""
+    """Report rows of many small whole numbers, which may be pictures that lie flat."""
     length = header.shape[1]
     if header.dtype.kind not in "ub" or header.dtype.itemsize > 2 or length < _FLAT:
         return []

@@ -1,9 +1,4 @@
-"""Files in folders, one folder a class, with or without folders for training and testing.
-
-A folder of images, one folder a class.
-
-A folder of text files, one folder a class.
-"""
+"""Folders of images or of text files, one folder a class, with or without folders of splits."""
 
 from __future__ import annotations
 
@@ -165,7 +160,7 @@ def _find_pairs(tree: Tree, masks: Mapping[str, list[str]]) -> frozenset[str]:
 
 
 def _describe_tables(tables: Sequence[str]) -> list[str]:
-    """Tell of tables that lie in or beside the folders and are not read."""
+    """Report tables that lie in or beside the folders and are not read."""
     if not tables:
         return []
     shown = ", ".join(tables[:3]) + (", …" if len(tables) > 3 else "")

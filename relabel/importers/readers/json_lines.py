@@ -1,8 +1,7 @@
-"""JSON: one object a line, or an array of objects, or objects one after the other.
+"""JSON: one object a line, an array of objects, or objects one after the other.
 
-Objects inside of objects as columns of their own, and tables written as one object.
-
-JSON that is not one object a line: an array, objects over several lines or one after another.
+Objects inside of objects become columns of their own (``ColumnPaths``). A table that is written as
+one object, by columns or with its rows below a name, is unfolded.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A table: texts, image files or rows of values, with classes or numbers.
-
-The file of a table: how it is written, and the reader of its rows.
-"""
+"""Tables: texts, image files or rows of values, with classes or numbers; and the form of a file."""
 
 from __future__ import annotations
 

@@ -19,7 +19,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from relabel.features.datasets import encode_examples
 from relabel.features.encoding import Encoder, fit_encoder
 from relabel.fitting.data import SplitSource
 from relabel.fitting.network import TrainedNetwork
@@ -32,6 +31,7 @@ from relabel.runs.config import CheckpointEntry, TargetScale
 from relabel.runs.folder import digest_example, stack_digests
 from relabel.scoring.run import score_run
 from relabel.text import Kind
+from tests.relabel.features.in_memory import encode_examples
 from tests.relabel.scoring.small_runs import WORDS, read_arrays
 from tracin_core.models.suggestion import BuiltInConfig
 

@@ -7,8 +7,9 @@ import torch
 
 from benchmarks.evaluation import evaluate_as_trained
 from benchmarks.hostile.cached import MIXING
-from benchmarks.hostile.draw import KINDS, Draw
+from benchmarks.hostile.draw import Draw
 from benchmarks.hostile.judge import judge
+from benchmarks.hostile.kinds import KINDS
 from benchmarks.hostile_models import make_table
 
 COUNT = 13

@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.peer_cases import make_table
 from benchmarks.report import PAGE
-from tests.tracin_core.peers.families import CASES, FAMILIES, cases_of
+from tests.tracin_core.peers.everything import CASES, FAMILIES
+from tests.tracin_core.peers.families import cases_of
 
 
 @pytest.fixture(autouse=True)

@@ -426,7 +426,7 @@ def check_whole(own: Workspace, *counts: int) -> None:
 def test_what_a_killed_import_left_elsewhere_is_removed_by_the_next(engine, own, tmp_path):
     root = image_folder(tmp_path / "pets", pets())
     left = own.project_folder("gone")
-    with import_files.staged(own, "gone") as staging:
+    with import_files.open_staging(own, "gone") as staging:
         staging.store_image(b"x", "ab" * 16, ".png")
         (left / "media" / "import-0001").mkdir(parents=True)
         (left / "media" / "import-0001" / "x.png").write_bytes(b"x")
@@ -467,7 +467,7 @@ def test_a_removal_that_was_cut_short_is_still_known_as_ours(own, monkeypatch):
     def fail(path, ignore_errors=False):
         raise KeyboardInterrupt
 
-    with import_files.staged(own, "mine") as staging:
+    with import_files.open_staging(own, "mine") as staging:
         staging.store_image(b"x", "ab" * 16, ".png")
         monkeypatch.setattr(import_files.shutil, "rmtree", fail)
         with pytest.raises(KeyboardInterrupt):
