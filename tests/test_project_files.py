@@ -82,6 +82,18 @@ def test_the_hooks_use_the_programs_of_make_check() -> None:
     assert [command for command in commands if command not in shown] == []
 
 
+def read_requirements(name: str) -> list[Requirement]:
+    """Return what a requirements file asks for, in its order."""
+    lines = (line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines())
+    return [Requirement(line) for line in lines if line]
+
+
+def test_the_ranges_of_the_application_are_the_same_in_both_files() -> None:
+    asked = [Requirement(text) for text in read_project(".")["dependencies"]]
+    assert read_requirements("requirements.txt") == asked
+    assert len({canonicalize_name(need.name) for need in asked}) == len(asked)
+
+
 def test_no_document_tells_to_install_from_a_file_that_is_gone() -> None:
     documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tracin_core" / "README.md"]
     named = {
