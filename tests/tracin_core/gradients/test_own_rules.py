@@ -339,7 +339,7 @@ BILINEAR = '''
     import torch
     from torch import nn
 
-    from tracin_core.gradients.rules.rules.registry import gradient_rule
+    from tracin_core.gradients.rules.registry import gradient_rule
 
 
     @gradient_rule(nn.Bilinear)
