@@ -32,10 +32,10 @@ from relabel.workspace import (
     resolve_workspace,
 )
 from tracin_core.errors import ConfigurationError, TracInError
-from ui.examples import ROUTES
-from ui.failures import tell_bug
+from ui.failures import report_bug
 from ui.server.addresses import ADDRESSES
 from ui.server.guard import Guard
+from ui.server.pictures import ROUTES
 from ui.server.shell import SHELLS
 
 DEFAULT_PORT = 8501
@@ -61,7 +61,7 @@ app = st.App(
     routes=[*ADDRESSES, *SHELLS, *ROUTES],
     lifespan=lifespan,
     middleware=[Middleware(Guard)],
-    on_script_error=tell_bug,
+    on_script_error=report_bug,
 )
 
 

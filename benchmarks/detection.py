@@ -21,13 +21,13 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from relabel.demos import load_demo
-from relabel.features.datasets import EncodedDataset, encode_examples
 from relabel.features.encoding import fit_encoder
 from relabel.features.records import DemoData
 from relabel.models.build import build_model
 from relabel.models.builtin import suggest_model
 from relabel.training.config import suggest_training
 from relabel.training.loop import train
+from tests.relabel.features.in_memory import EncodedDataset, encode_examples
 from tracin_core import Checkpoint, TracIn
 
 FloatArray = npt.NDArray[np.float64]

@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Engine, insert, select
 
+from relabel.db import queue
 from relabel.db.decisions import NewDecision, record_decision
 from relabel.db.engine import open_database, reading, writing
 from relabel.db.examples import NewExample, add_examples, get_example
 from relabel.db.history import fetch_history
 from relabel.db.projects import create_project
-from relabel.db.queue import QueueFilter, adjacent, fetch_page, forget_totals, next_suspect
+from relabel.db.queue import QueueFilter, adjacent, fetch_page, next_suspect
 from relabel.db.registration import register_run
 from relabel.db.reviewers import ensure_reviewer
 from relabel.db.runs import scoring_of
@@ -145,7 +146,7 @@ def measure_queue(setting: Setting) -> None:
     }
     for name, chosen in filters.items():
         middle = max(1, fetch_page(engine, run_id, filter=chosen, page_size=1).total // 100)
-        forget_totals()
+        queue._totals.clear()
         measure(
             f"page 1 with its total, first time: {name}",
             lambda chosen=chosen: fetch_page(engine, run_id, filter=chosen),

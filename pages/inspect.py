@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui.galleries import draw_test_examples
 from ui.inspect.example import draw_modes, draw_stored_example, requested_example
 from ui.inspect.new_example import draw_new_example
+from ui.inspect.test_examples import draw_test_examples
 from ui.navigation import open_page
 from ui.session import require_project, require_run
 

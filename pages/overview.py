@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from relabel.db.stats import review_progress
-from ui.model_quality import draw_model_remark, draw_model_warnings
 from ui.navigation import open_page
 from ui.overview.label_charts import draw_disagreement, draw_labels_held
 from ui.overview.summary import describe_run, draw_next_step, summarize
+from ui.runs.model_quality import draw_model_remark, draw_model_warnings
 from ui.session import get_engine, require_project, require_run
 from ui.wording import escape_markdown
 

@@ -10,9 +10,10 @@ from relabel.projects.uploads import tidy_uploads
 from ui.address import choose_mode
 from ui.failures import report_errors
 from ui.navigation import open_page
-from ui.projects.import_form import draw_data_import, draw_restore
+from ui.projects.import_form import draw_data_import
+from ui.projects.jobs import PARAMETER, draw_project_jobs, read_project_jobs
 from ui.projects.list import draw_projects
-from ui.runs.jobs import PARAMETER, draw_project_jobs, read_project_jobs
+from ui.projects.restore import draw_restore
 from ui.session import get_engine, get_workspace
 
 MODES = {"list": "All projects", "new": "Import data", "restore": "Restore a backup"}

@@ -11,10 +11,10 @@ from relabel.db.queue import QueueRow, fetch_page
 from relabel.text import counted
 from ui.components.cards import show_cards
 from ui.galleries import queue_card
-from ui.model_quality import draw_model_warnings
 from ui.navigation import open_page
 from ui.queue.filters import QueueView, draw_filters, review_address
 from ui.queue.map import choose_form, draw_queue_map
+from ui.runs.model_quality import draw_model_warnings
 from ui.session import get_engine, require_project, require_run
 
 PAGE_SIZE = 50

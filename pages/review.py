@@ -9,12 +9,12 @@ from relabel.db.runs import Run
 from ui.examples import draw_example, draw_labels, draw_source_place
 from ui.failures import report_errors
 from ui.inspect.evidence import draw_evidence_options, draw_neighbours, draw_suggestion
-from ui.model_quality import draw_model_warnings
 from ui.navigation import open_page
 from ui.queue.filters import QueueView, describe_filters, draw_filters
 from ui.review.decision_form import draw_form, draw_keys_without_example, draw_undo
 from ui.review.decisions import draw_message, remember_shown
 from ui.review.suspect import Suspect, choose_suspect, draw_keys, draw_place, rank_classes
+from ui.runs.model_quality import draw_model_warnings
 from ui.session import require_project, require_run
 
 WATCHED = "suspect"

@@ -8,9 +8,9 @@ from relabel.db.jobs import list_jobs
 from relabel.db.project_rules import Project
 from relabel.db.runs import current_run
 from ui.failures import report_errors
-from ui.model_quality import draw_model_warnings
 from ui.runs.checkpoints import draw_checkpoint_choice, draw_own_checkpoint_choice
 from ui.runs.jobs import draw_job_list
+from ui.runs.model_quality import draw_model_warnings
 from ui.runs.table import draw_runs
 from ui.runs.training_form import draw_training_form
 from ui.runs.work import draw_current_work, draw_rescoring, newest_training, start_work

@@ -1,4 +1,4 @@
-"""``python -m relabel``."""
+"""``python -m relabel``: the command line."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ What an archive claims is bounded before it is read. The readers of Python's lib
 ways that a few bytes can exploit: a packed tar may give a name of gigabytes, or a list of holes
 without end; a zip may name a file with nothing, with bytes that are no text, or with a path of
 thousands of folders. Nothing here writes anything, and no name of a member is a path before
-``parts_of`` has split it.
+``split_member_path`` has split it.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
 
 @contextmanager
 def open_zip_members(path: Path) -> Iterator[list[Member]]:
-    """Give the members of a zip archive that does not unpack to far too much.
+    """Return the members of a zip archive that does not unpack to far too much.
 
     Raises:
         InputError: If it does, and as ``open_zip``.
@@ -174,7 +174,7 @@ def open_zip_members(path: Path) -> Iterator[list[Member]]:
 
 @contextmanager
 def open_tar_members(path: Path) -> Iterator[Iterator[Member]]:
-    """Give the members of a tar archive one after the other, as long as they are not too much.
+    """Yield the members of a tar archive one after the other, as long as they are not too much.
 
     Raises:
         InputError: While they are read, if they are, or a path is too deep; as ``open_tar``.
@@ -205,7 +205,7 @@ def is_plain_file(info: zipfile.ZipInfo) -> bool:
     return not info.is_dir() and stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
 
 
-def parts_of(name: str) -> tuple[str, ...]:
+def split_member_path(name: str) -> tuple[str, ...]:
     """Split a member's name; empty if it leads outside."""
     plain = name.replace("\\", "/")
     parts = tuple(part for part in plain.split("/") if part not in ("", "."))

@@ -1,4 +1,4 @@
-"""What the installation can do, and whether what is stored is sound."""
+"""Diagnose the installation and what is stored: one finding after another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
-from relabel.workspace import Workspace
+from relabel.workspace import Workspace, find_program_name
 from tracin_core import __version__
 from tracin_core.errors import RetrievalError, StorageError, TracInError
 
@@ -50,12 +50,12 @@ def diagnose(workspace: Workspace) -> Iterator[Finding]:
     yield from _check_packages()
     yield from _check_engine()
     for subject, check in (("device", _check_device), ("index", _check_annoy)):
-        yield from _explained(subject, check)
-    yield from _explained("workspace", lambda: _check_workspace(workspace))
-    yield from _explained("database", lambda: _check_database(workspace))
+        yield from _report_failure(subject, check)
+    yield from _report_failure("workspace", lambda: _check_workspace(workspace))
+    yield from _report_failure("database", lambda: _check_database(workspace))
 
 
-def _explained(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _report_failure(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from check()
     except TracInError as error:
@@ -163,12 +163,12 @@ def _check_database(workspace: Workspace) -> Iterator[Finding]:
             yield Finding("broken", "database", found)
             return
     yield Finding("ok", "database", f"{url}, sound, schema {SCHEMA_REVISION}")
-    yield from _explained("jobs", partial(_check_jobs, workspace, engine))
+    yield from _report_failure("jobs", partial(_check_jobs, workspace, engine))
     projects = [*list_projects(engine), *list_projects(engine, archived=True)]
     if not projects:
-        yield Finding("note", "projects", "None yet. Run python -m relabel demo")
+        yield Finding("note", "projects", f"None yet. Run {find_program_name()} demo")
     for project in projects:
-        yield from _explained(
+        yield from _report_failure(
             f"project {project.slug}", partial(_check_project, workspace, engine, project)
         )
 
@@ -187,7 +187,7 @@ def _check_jobs(workspace: Workspace, engine: Engine) -> Iterator[Finding]:
     )
 
     for job in fail_dead_jobs(engine):
-        again = f"python -m relabel jobs --retry {job.id}"
+        again = f"{find_program_name()} jobs --retry {job.id}"
         yield Finding("note", "jobs", f"{describe_work(job)} had died: {job.error} ({again})")
     active = [job for job in list_jobs(engine) if job.state in ACTIVE]
     told = [f"{describe_work(job)} is {job.state}, {job.progress:.0%}" for job in active]
@@ -216,7 +216,7 @@ def _check_project(workspace: Workspace, engine: Engine, project: Project) -> It
 
     subject, run = f"project {project.slug}", current_run(engine, project.id)
     if run is None:
-        text = f"Not scored yet. Run python -m relabel train {project.slug}"
+        text = f"Not scored yet. Run {find_program_name()} train {project.slug}"
         yield Finding("note", subject, text)
         return
     folder = RunFolder(workspace.project_folder(project.slug) / run.folder)

@@ -1,6 +1,8 @@
-"""Corrected labels out of the database, in any of the forms of ``exporters``.
+"""Export the current labels of a project, in any of the formats of ``exporters``.
 
-Which columns an export has: ours, and for tables those of the data.
+``lay_out`` decides the columns: ours, and for tables those of the data. ``export_labels`` reads
+all rows in one statement, so that they show the same moment, and writes the file whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from relabel.db.schema import (
     version_of,
 )
 from relabel.exporters.registry import EXPORTERS, Columns
-from relabel.files import exported_file
+from relabel.files import open_export
 from tracin_core.errors import ConfigurationError
 
 _BEFORE: Columns = {"key": "text", "split": "text"}
@@ -44,6 +46,9 @@ _AFTER: Columns = {
     "version": "count",
     "source_place": "text",
 }
+_EXCLUDED = list_states("exclude")
+# Rows held in memory at a time.
+CHUNK = 5000
 
 
 @dataclass(frozen=True)
@@ -105,11 +110,6 @@ def _field_columns(connection: Connection, project: Project) -> Columns:
                 columns[name] = "text"
             columns.setdefault(name, "number")
     return columns
-
-
-_EXCLUDED = list_states("exclude")
-# Rows held in memory at a time.
-CHUNK = 5000
 
 
 @overload
@@ -181,7 +181,7 @@ def export_labels(
             _write(connection, project, format, buffer, reviewed_only)
             return buffer.getvalue()
         target = Path(path)
-        with exported_file(target) as file:
+        with open_export(target) as file:
             _write(connection, project, format, file, reviewed_only)
         return target
 

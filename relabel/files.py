@@ -69,7 +69,7 @@ def remove_tree(folder: Path) -> None:
 
 
 @contextmanager
-def exported_file(path: Path) -> Iterator[BinaryIO]:
+def open_export(path: Path) -> Iterator[BinaryIO]:
     """Yield a file, in a place that a person chose, that takes its name when the block succeeds.
 
     Missing folders on the way are made.

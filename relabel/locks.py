@@ -1,9 +1,9 @@
-"""What says that a file or folder is in use, and finds those whose user was killed.
+"""File locks: on a project, on folders and files in use; and what killed processes left behind.
 
 A lock that the system releases when its process ends, in whatever way, needs no list of processes
-that may be wrong: another process can have the number of one that is gone.
-
-One process at a time works on a project's files.
+that may be wrong: another process can have the number of one that is gone. One process at a time
+works on a project's files. Whoever removes temporary files, unpacked archives or uploads asks for
+their lock first, so it takes nothing that somebody still uses.
 """
 
 from __future__ import annotations
@@ -131,18 +131,20 @@ def _list(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def project_locked(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+def lock_project(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the project's lock, waiting for the process that has it.
 
     The system releases the lock when its process ends in whatever way, so a killed one
-    leaves nothing to clean up.
+    leaves nothing to clean up. A thread that has it takes it again at once, and keeps it until
+    its outermost block ends.
 
     Args:
         folder: The project's folder; made if needed.
         on_wait: Called once if another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    # One object a file and process, so that whoever holds the lock may call what takes it again.
+    lock = FileLock(folder / ".lock", is_singleton=True)
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -164,5 +166,5 @@ def wait_for_project(workspace: Workspace, slug: str, on_progress: OnProgress) -
         on_progress: Told once if it has to wait.
     """
     waiting = Progress("waiting for another process that works on this project", 0, 1)
-    with project_locked(workspace.project_folder(slug), lambda: on_progress(waiting)):
+    with lock_project(workspace.project_folder(slug), lambda: on_progress(waiting)):
         yield

@@ -1,6 +1,8 @@
-"""How long work tells a terminal or a page how far it is.
+"""The type of a progress report, and Ctrl-C during long work.
 
-Ctrl-C that stops long work also where a library has swallowed it.
+Whatever takes long calls an ``OnProgress`` with a ``Progress``; a terminal draws it, a job stores
+it, and a cancellation is raised inside that call. Some libraries swallow the KeyboardInterrupt of
+a Ctrl-C, so the next report raises it again.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def ignore_progress(report: Progress) -> None:
 
 
 @contextmanager
-def interruptions_kept(on_progress: OnProgress) -> Iterator[OnProgress]:
+def keep_interruptions(on_progress: OnProgress) -> Iterator[OnProgress]:
     """Yield what is to be told about progress instead, while Ctrl-C is watched.
 
     Compiled modules swallow an interruption while they are imported, which takes seconds for

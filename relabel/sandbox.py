@@ -1,14 +1,12 @@
-"""Read what strangers made in a process of its own: whatever it does, the server goes on.
+"""Run the reading of untrusted data in a subprocess with a bound on its memory.
 
 The process gets its question as JSON and answers in JSON, so nothing of what it read is ever
-unpickled here. It may take a bounded amount of memory; one that a damaged file crashes, in a
-decoder written in C, is told like any other damaged file.
+unpickled here. A damaged file that crashes it, in a decoder written in C, becomes an error like
+any other damaged file.
 
-A bound on the memory of work with data that strangers made: a message instead of a dead machine.
-
-Two bounds, because neither holds alone. On Linux the process is given a limit that the system
-itself keeps: an allocation beyond it fails at once, as ``MemoryError``. macOS takes such a limit
-and does not keep it, so whoever started the process looks at it as well (``sandbox.py``).
+Two bounds on memory, because neither holds alone. On Linux the process is given a limit that the
+system itself keeps: an allocation beyond it fails at once, as ``MemoryError``. macOS takes such a
+limit and does not keep it, so whoever started the process also watches it (``run_apart``).
 """
 
 from __future__ import annotations
@@ -35,6 +33,13 @@ MEMORY_VARIABLE = "TRACIN_IMPORT_MEMORY"
 DEFAULT_BOUND = 4 * 2**30
 _LEAST = 256 * 2**20  # bytes; less does not load the libraries
 _LINUX = sys.platform.startswith("linux")
+# Seconds between two looks at the memory: at a gigabyte a second that is a tenth of the bound.
+_LOOK_EVERY = 0.1
+# The process holds the libraries beside what it reads.
+_LIBRARIES = 512 * 2**20  # bytes
+Task = Callable[[Mapping[str, Any]], Any]
+PROGRAM = (sys.executable, "-P", "-m", "relabel.sandbox")
+_ERRORS = (engine_errors, application_errors)
 
 
 def memory_bound() -> int:
@@ -73,8 +78,8 @@ def too_much_memory(what: str, bound: int) -> InputError:
 
 
 @contextmanager
-def memory_bounded(what: str, bound: int | None = None) -> Iterator[None]:
-    """Let the block take so much more memory than is in use now, where the system can see to it.
+def limit_memory(what: str, bound: int | None = None) -> Iterator[None]:
+    """Limit what the block may take beyond the memory in use now, where the system can do it.
 
     Args:
         what: The file or folder that is read, for the message.
@@ -84,7 +89,7 @@ def memory_bounded(what: str, bound: int | None = None) -> Iterator[None]:
         InputError: If the block needs more.
     """
     allowed = memory_bound() if bound is None else bound
-    with _limited(allowed):
+    with _limit_data_segment(allowed):
         try:
             yield
         except MemoryError as error:
@@ -92,7 +97,7 @@ def memory_bounded(what: str, bound: int | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def _limited(bytes_more: int) -> Iterator[None]:
+def _limit_data_segment(bytes_more: int) -> Iterator[None]:
     if not _LINUX:
         yield
         return
@@ -136,16 +141,6 @@ def _physical_memory() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return 2 * DEFAULT_BOUND
-
-
-# Seconds between two looks at the memory: at a gigabyte a second that is a tenth of the bound.
-_LOOK_EVERY = 0.1
-# The process holds the libraries beside what it reads.
-_LIBRARIES = 512 * 2**20  # bytes
-Task = Callable[[Mapping[str, Any]], Any]
-
-
-PROGRAM = (sys.executable, "-P", "-m", "relabel.sandbox")
 
 
 def run_apart(
@@ -221,9 +216,6 @@ def _unwrap(answer: Mapping[str, Any]) -> Any:
     raise (kind if known else InputError)(answer["message"])  # type: ignore[misc]
 
 
-_ERRORS = (engine_errors, application_errors)
-
-
 def _find(task: str) -> Task:
     module, _, name = task.partition(":")
     if not module.startswith("relabel."):
@@ -234,7 +226,7 @@ def _find(task: str) -> Task:
 
 def _answer(question: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        with memory_bounded(question["what"], question["bound"]):
+        with limit_memory(question["what"], question["bound"]):
             return {"answer": _find(question["task"])(question["request"])}
     except TracInError as error:
         kind = next(

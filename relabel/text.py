@@ -1,10 +1,10 @@
-"""Numbers in a person's own unit as a screen or a terminal shows them.
+"""Text for people: numbers and sizes in words, untrusted text made safe; and what may be stored.
 
-The fixed words that several parts share, as types.
-
-Texts from data as a terminal may show them: short, on one line, steering nothing.
-
-What a text must be so that files, both databases and JSON can hold it.
+``value_text``, ``counted`` and their neighbours format numbers alike on pages and in the terminal.
+``printable`` and ``excerpt`` make text out of data harmless for a terminal, and
+``find_text_fault`` is the one test of what files, both databases and JSON can hold. The literal
+types (``Task``, ``Kind``, ``Split``) and the bounds of numbers that people enter are here because
+every part needs them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,32 @@ from typing import Literal
 
 # Enough to tell two amounts of money or two temperatures apart; what is stored is not rounded.
 DIGITS = 6
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
+# What an example is.
+Kind = Literal["image", "text", "table"]
+KINDS: tuple[Kind, ...] = ("image", "text", "table")
+# What is predicted of an example: one of some classes, or a number.
+Task = Literal["classification", "regression"]
+TASKS: tuple[Task, ...] = ("classification", "regression")
+# Gradients of all layers, or of the last one.
+Layers = Literal["all", "last"]
+LAYERS: tuple[Layers, ...] = ("all", "last")
+# What a scoring computes: the last layer's alone takes about a forward pass.
+LayerChoice = Literal["both", "last"]
+LAYERS_OF: dict[LayerChoice, tuple[Layers, ...]] = {"both": LAYERS, "last": ("last",)}
+# What torch, NumPy and a database take as a seed, all three.
+LARGEST_SEED = 2**63 - 1
+# Of a step size: what single precision holds.
+LARGEST_RATE = 3e38
+# What a row's number is in either database.
+LARGEST_NUMBER = 2**31 - 1
+_WHITESPACE = re.compile(r"\s+")
+# Half a surrogate pair, which has no UTF-8; it also stands for bytes that fit no encoding.
+BROKEN: Literal["broken"] = "broken"
+# A NUL, which PostgreSQL refuses and at which C ends a text.
+ZERO: Literal["zero"] = "zero"
+TextFault = Literal["broken", "zero"]
 
 
 def value_text(value: float | None) -> str:
@@ -66,36 +92,6 @@ def describe_seconds(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-Split = Literal["train", "test"]
-SPLITS: tuple[Split, ...] = ("train", "test")
-
-# What an example is.
-Kind = Literal["image", "text", "table"]
-KINDS: tuple[Kind, ...] = ("image", "text", "table")
-
-# What is predicted of an example: one of some classes, or a number.
-Task = Literal["classification", "regression"]
-TASKS: tuple[Task, ...] = ("classification", "regression")
-
-# Gradients of all layers, or of the last one.
-Layers = Literal["all", "last"]
-LAYERS: tuple[Layers, ...] = ("all", "last")
-
-# What a scoring computes: the last layer's alone takes about a forward pass.
-LayerChoice = Literal["both", "last"]
-LAYERS_OF: dict[LayerChoice, tuple[Layers, ...]] = {"both": LAYERS, "last": ("last",)}
-
-# What torch, NumPy and a database take as a seed, all three.
-LARGEST_SEED = 2**63 - 1
-# Of a step size: what single precision holds.
-LARGEST_RATE = 3e38
-# What a row's number is in either database.
-LARGEST_NUMBER = 2**31 - 1
-
-
-_WHITESPACE = re.compile(r"\s+")
-
-
 def printable(text: str) -> str:
     """Return text of several lines in which nothing moves the cursor or turns the direction.
 
@@ -122,13 +118,6 @@ def shorten(text: str, length: int, ellipsis: str = "…") -> str:
     """Return one line of at most ``length`` characters, with an ellipsis where it was cut."""
     line = _WHITESPACE.sub(" ", text).strip()
     return line if len(line) <= length else line[: length - len(ellipsis)].rstrip() + ellipsis
-
-
-# Half a surrogate pair, which has no UTF-8; it also stands for bytes that fit no encoding.
-BROKEN: Literal["broken"] = "broken"
-# A NUL, which PostgreSQL refuses and at which C ends a text.
-ZERO: Literal["zero"] = "zero"
-TextFault = Literal["broken", "zero"]
 
 
 def find_text_fault(text: str) -> TextFault | None:

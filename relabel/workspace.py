@@ -1,11 +1,14 @@
-"""Where things lie: the workspace, the database, and a project's folders.
+"""The workspace folder with its database and projects, and the folder of the screens.
 
-Where the screens lie: ``app.py`` with ``ui/``, ``pages/`` and ``.streamlit/``.
+A checkout keeps its workspace in ``data/workspace``; an installed copy in the user's data folder.
+``find_app_folder`` returns where ``app.py``, ``ui/``, ``pages/`` and ``.streamlit/`` are, which
+lie inside the package in an installed copy, and ``find_program_name`` what a person types there.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -25,6 +28,9 @@ DEFAULT_WORKSPACE = (
 DATABASE_FILE = "tracin.db"
 WORKSPACE_VARIABLE = "TRACIN_WORKSPACE"
 DATABASE_VARIABLE = "TRACIN_DATABASE_URL"
+_PACKAGE = Path(__file__).resolve().parent
+# The wheel puts them into the package (pyproject.toml), where nobody else's `ui` can be meant.
+_INSTALLED = _PACKAGE / "_app"
 
 
 @dataclass(frozen=True)
@@ -137,11 +143,6 @@ def describe_other_workspaces(folder: str | Path | None = None) -> str:
     )
 
 
-_PACKAGE = Path(__file__).resolve().parent
-# The wheel puts them into the package (pyproject.toml), where nobody else's `ui` can be meant.
-_INSTALLED = _PACKAGE / "_app"
-
-
 def find_app_folder() -> Path:
     """Return the folder of ``app.py``: inside an installed package, else the checkout's own.
 
@@ -149,3 +150,13 @@ def find_app_folder() -> Path:
     any working directory.
     """
     return _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
+
+
+def find_program_name() -> str:
+    """Return what starts the command line here: ``relabel`` or ``python -m relabel``.
+
+    An installed copy has the console command, whatever process of it asks: a job, or the server.
+    A checkout need not have it, unless that is what was started.
+    """
+    is_console_command = Path(sys.argv[0] if sys.argv else "").name == "relabel"
+    return "relabel" if is_console_command or not IS_CHECKOUT else "python -m relabel"

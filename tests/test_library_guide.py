@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 
 import tracin_core
 from relabel.workspace import REPOSITORY_ROOT
+from tracin_core import attribution
 from tracin_core import errors as errors_module
 
 safetensors = pytest.importorskip("safetensors.torch")
@@ -51,14 +53,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     write_checkpoints(folder)
     names: dict[str, Any] = {"__name__": "guide"}
     printed = io.StringIO()
-    with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
+    # The guide's own method is not offered to the tests that come after it.
+    methods = patch.dict(attribution._METHODS)
+    with contextlib.chdir(folder), contextlib.redirect_stdout(printed), methods:
         for number, block in enumerate(BLOCKS, start=1):
             exec(compile(block, f"library.md, block {number}", "exec"), names)  # noqa: S102
     return names | {"printed": printed.getvalue(), "folder": folder}
 
 
 def test_every_block_runs(finished: dict[str, Any]) -> None:
-    assert len(BLOCKS) == GUIDE.count("```python") == 15
+    assert len(BLOCKS) == GUIDE.count("```python") == 16
     assert finished["suspects"].shape == (5,)
 
 
@@ -79,6 +83,7 @@ def test_a_rule_of_the_readers_own_is_used(finished: dict[str, Any]) -> None:
 def test_results_have_the_shapes_that_the_comments_name(finished: dict[str, Any]) -> None:
     assert finished["own"].shape == (300,)
     assert {values.shape for values in finished["own_scores"].values()} == {(300,)}
+    assert list(finished["methods"]) == ["tracincp", "last_loss"]
     assert torch.equal(
         finished["last_losses"], finished["tracin"].capture(finished["train"]).losses[-1]
     )

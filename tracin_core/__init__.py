@@ -1,6 +1,6 @@
 """Training-data influence by TracIn: self-influence, proponents, opponents, label review.
 
-All but the errors is loaded on first use, because it needs torch (seconds and hundreds of
+All but the errors is loaded on first use, because most of it needs torch (seconds and hundreds of
 megabytes) and everything served from stored scores does not.
 """
 
@@ -20,6 +20,16 @@ from tracin_core.errors import (
 )
 
 if TYPE_CHECKING:
+    from tracin_core.attribution import (
+        AttributionSetup,
+        Attributor,
+        CaptureAttributor,
+        FittedAttributor,
+        VectorAttributor,
+        get_method,
+        list_methods,
+        register_attributor,
+    )
     from tracin_core.capture.signals import Capture
     from tracin_core.checkpoints import Checkpoint, find_checkpoints
     from tracin_core.gradients.factored import Contribution, Dense, Outer
@@ -34,11 +44,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
+    "AttributionSetup": "tracin_core.attribution",
+    "Attributor": "tracin_core.attribution",
     "Capture": "tracin_core.capture.signals",
+    "CaptureAttributor": "tracin_core.attribution",
     "Checkpoint": "tracin_core.checkpoints",
     "Contribution": "tracin_core.gradients.factored",
     "Coverage": "tracin_core.gradients.plan",
     "Dense": "tracin_core.gradients.factored",
+    "FittedAttributor": "tracin_core.attribution",
     "Index": "tracin_core.retrieval.index",
     "Outer": "tracin_core.gradients.factored",
     "OwnModel": "tracin_core.own_model",
@@ -46,21 +60,29 @@ _LAZY = {
     "Projection": "tracin_core.projection.config",
     "TracIn": "tracin_core.tracin",
     "UnsupportedUseError": "tracin_core.gradients.rules.registry",
+    "VectorAttributor": "tracin_core.attribution",
     "build_index": "tracin_core.retrieval.index",
     "check_gradient_rule": "tracin_core.gradients.rule_check",
     "find_checkpoints": "tracin_core.checkpoints",
+    "get_method": "tracin_core.attribution",
     "gradient_rule": "tracin_core.gradients.rules.registry",
+    "list_methods": "tracin_core.attribution",
     "open_index": "tracin_core.retrieval.index",
+    "register_attributor": "tracin_core.attribution",
 }
 
 __all__ = [
+    "AttributionSetup",
+    "Attributor",
     "Capture",
+    "CaptureAttributor",
     "Checkpoint",
     "CheckpointError",
     "ConfigurationError",
     "Contribution",
     "Coverage",
     "Dense",
+    "FittedAttributor",
     "GradientError",
     "Index",
     "InputError",
@@ -73,12 +95,16 @@ __all__ = [
     "TracIn",
     "TracInError",
     "UnsupportedUseError",
+    "VectorAttributor",
     "__version__",
     "build_index",
     "check_gradient_rule",
     "find_checkpoints",
+    "get_method",
     "gradient_rule",
+    "list_methods",
     "open_index",
+    "register_attributor",
 ]
 
 

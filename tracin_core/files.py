@@ -1,8 +1,9 @@
-"""Files and folders that are there whole or not at all, whenever the process is killed.
+"""Paths and files of the engine: checked before they are opened, written whole or not at all.
 
-Which paths can be read: written out, possible, and no pipe, device or socket.
-
-What NumPy answers the header of an ``.npy`` file with that is not as it wrote it.
+What is written appears under its name when it is complete, whenever the process is killed, and a
+full disk or a missing permission is an error with its next step. What is read must be possible as
+a path and no pipe, device or socket; ``HEADER_ERRORS`` is what NumPy raises for a broken ``.npy``
+header.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Give a complete folder the name ``path`` on the same disk; what had the name is removed."""
+    """Move a complete folder to ``path`` on the same disk; what had the name is removed."""
     replaced = path.with_name(f".{path.name}.old")
     shutil.rmtree(replaced, ignore_errors=True)
     if path.exists():
@@ -115,7 +116,7 @@ def hold_file(path: Path) -> int:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let a write that found no room name its file, as opening one does by itself."""
+    """Add the file's name to the error of a write that found no room."""
     try:
         yield
     except OSError as error:
@@ -131,7 +132,7 @@ def translate_disk_errors(
     error_class: type[StorageError] = StorageError,
     way_out: str = "choose another folder",
 ) -> Iterator[None]:
-    """Turn a full disk or a missing permission into a message with the next step.
+    """Raise a message with the next step for a full disk or a missing permission.
 
     Args:
         folder: What was being written, named in the message.

@@ -1,4 +1,4 @@
-"""Which parameters a choice of layers means."""
+"""The parameters that a choice of layers stands for: "all", "last", names or modules."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tracin_core.gradients.last_layer import LastLayer
 LayerSelection = str | Sequence[str | nn.Module] | nn.Module
 
 
-def name_choice(model: nn.Module, layers: LayerSelection) -> str | tuple[str, ...]:
-    """Return a choice of layers by names, and see that there is something to train in it.
+def resolve_layers(model: nn.Module, layers: LayerSelection) -> str | tuple[str, ...]:
+    """Return a choice of layers by names, and check that something in it is trainable.
 
     Args:
         model: The model.
@@ -39,23 +39,23 @@ def name_choice(model: nn.Module, layers: LayerSelection) -> str | tuple[str, ..
     return chosen
 
 
-def choose_last(model: nn.Module, layers: LayerSelection) -> LastLayer:
+def resolve_last_layer(model: nn.Module, layers: LayerSelection) -> LastLayer:
     """Return the layers that a person says are the last.
 
     Raises:
-        ConfigurationError: As ``name_choice``; also for "all" and "last", which name none.
+        ConfigurationError: As ``resolve_layers``; also for "all" and "last", which name none.
     """
     if layers in ("all", "last"):
         raise ConfigurationError(
             f"Found last_layer={layers!r}; expected names as in model.named_modules(), or nothing "
             "to have it found. Name the layer whose outputs the model returns."
         )
-    names = tuple(name_choice(model, layers))
+    names = tuple(resolve_layers(model, layers))
     return LastLayer(find_parameters(model, names), names)
 
 
 def is_part(model: nn.Module, name: str) -> bool:
-    """Whether a name is one of the model's modules (not the model as a whole) or parameters."""
+    """Return whether a name is one of the model's parameters or modules, not the model's own."""
     parameters = (known for known, _ in model.named_parameters(remove_duplicate=False))
     modules = (known for known, _ in model.named_modules(remove_duplicate=False))
     return bool(name) and (name in modules or name in parameters)

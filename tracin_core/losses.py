@@ -1,9 +1,9 @@
-"""Per-example losses and scores whose gradients survive a confident model.
+"""Per-example losses, and scores whose gradients survive a confident model.
 
-Softmax cross-entropy and its gradient in closed form, at full precision.
-
-In float32, ``softmax - onehot`` of a confidently right example is exactly zero, because
-``1 - p`` rounds to zero. Written as a sum of the other classes' probabilities it is not.
+Losses by name or callable return ``(B,)``, in nats for the entropies. ``ClassEntropy`` is softmax
+cross-entropy with its gradient in closed form, at full precision: in float32, ``softmax - onehot``
+of a confidently right example is exactly zero, because ``1 - p`` rounds to zero. Written as a sum
+of the other classes' probabilities it is not.
 """
 
 from __future__ import annotations
@@ -20,95 +20,59 @@ from torch import Tensor
 from tracin_core.errors import ConfigurationError, GradientError
 from tracin_core.gradients.precision import HALF
 
-# With fewer classes, softmax over the first of two axes is five times as fast on a processor as
-# over the last, transposing included; with more it is slower.
-FEW_CLASSES = 16
-
-
-class ClassEntropy(torch.autograd.Function):
-    """Cross-entropy of class indices, in nats; one node in the gradient graph.
-
-    ``apply(logits, labels)`` takes logits ``(B, K)`` and int64 labels ``(B, 1)``. It returns
-    the losses ``(B,)``, and the gradients at the logits ``(B, K)``, which have no gradient
-    themselves.
-    """
-
-    keeps_rows = True  # for tracin_core/gradients/graph/survey.py: the loss of each row is its own
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        columns, axis = _turn(logits)
-        own_class = labels.t() if axis == 0 else labels
-        shifted = columns - columns.amax(axis, keepdim=True)
-        # Not softmax, which takes five times as long on a processor where classes are few.
-        weights = shifted.exp()
-        totals = weights.sum(axis, keepdim=True)
-        own = weights.gather(axis, own_class)
-        weights = weights.scatter(axis, own_class, 0.0)
-        others = weights.sum(axis, keepdim=True)
-        deltas = weights.scatter(axis, own_class, -others) / totals
-        # -log(own / totals), by the form that keeps its digits: others may be tiny beside own,
-        # and own may be too small to divide by.
-        losses = torch.where(
-            others < own,
-            (others / own).log1p(),
-            totals.log() - shifted.gather(axis, own_class),
-        )
-        return losses.squeeze(axis), deltas.t() if axis == 0 else deltas
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:  # noqa: D102
-        ctx.save_for_backward(output[1])
-        ctx.mark_non_differentiable(output[1])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: D102
-        (deltas,) = ctx.saved_tensors
-        return gradients[0].unsqueeze(1) * deltas, None
-
-
-# Found once: autograd looks a signature up at every call, at the cost of the whole loss.
-ClassEntropy.forward.__signature__ = inspect.signature(ClassEntropy.forward)  # type: ignore[attr-defined]
-
-
-@torch.no_grad()
-def differentiate_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return ``p - onehot(y)`` at full precision, shape ``(B, K)``.
-
-    Probabilities keep their digits however small they are, and so does their sum over the other
-    classes, which stands for ``1 - p``.
-
-    Args:
-        logits: Shape ``(B, K)``.
-        labels: Class indices, as many as rows.
-    """
-    columns, axis = _turn(logits)
-    own = labels.reshape(1, -1) if axis == 0 else labels.reshape(-1, 1)
-    own = own.long()
-    probabilities = columns.softmax(axis)
-    others = probabilities.scatter_(axis, own, 0.0).sum(axis, keepdim=True)
-    deltas = probabilities.scatter_(axis, own, others.neg_())
-    return deltas.t() if axis == 0 else deltas
-
-
-def _turn(logits: Tensor) -> tuple[Tensor, int]:
-    """Return the logits as they are computed with, and the axis of the classes.
-
-    With few classes everything runs along the examples, which lie side by side: along the classes
-    the same steps take up to five times as long on a processor.
-    """
-    if logits.shape[1] < FEW_CLASSES:
-        return logits.t().contiguous(), 0
-    return logits, 1
-
-
-# What single precision leaves of a sum that is one.
-PROBABILITY_ROUNDING = 1e-4
-
 LossFunction = Callable[[Any, Any], Tensor]
 Loss = Literal["cross_entropy", "mse", "binary_cross_entropy"] | LossFunction
+
+
+def choose_loss(loss: Loss) -> LossFunction:
+    """Return the loss function of a name, or a checked callable.
+
+    Raises:
+        ConfigurationError: If the name is unknown.
+    """
+    if callable(loss):
+        return _checked(loss)
+    if loss in _NAMED:
+        return _NAMED[loss]
+    raise ConfigurationError(
+        f"Found loss {loss!r}; expected one of {', '.join(_NAMED)}, or a callable that takes "
+        "(outputs, targets) and returns one loss for each example, shape (B,)."
+    )
+
+
+def _checked(loss: LossFunction) -> LossFunction:
+    def one_per_example(outputs: Any, targets: Any) -> Tensor:
+        losses = loss(outputs, targets)
+        if isinstance(losses, Tensor) and losses.dim() == 1 and losses.is_floating_point():
+            return losses
+        raise ConfigurationError(
+            f"The loss returned {_describe(losses)}; expected one number for each example, "
+            f"a tensor of shape (B,). {_advise(losses)}"
+        )
+
+    return one_per_example
+
+
+def _describe(losses: Any) -> str:
+    if not isinstance(losses, Tensor):
+        return f"a {type(losses).__name__}"
+    if losses.dim() != 1:
+        return "a single number, shape ()" if not losses.dim() else f"shape {tuple(losses.shape)}"
+    return f"numbers of type {str(losses.dtype).removeprefix('torch.')}"
+
+
+def _advise(losses: Any) -> str:
+    if isinstance(losses, tuple | list | dict):
+        return "Return the tensor of losses alone."
+    if not isinstance(losses, Tensor):
+        return "Return a tensor that was computed from the outputs, without .item() or .numpy()."
+    if losses.dim() == 1:
+        return "Return the loss itself, not a count of mistakes or a predicted class."
+    if not losses.dim():
+        return "Use reduction='none', and take no mean or sum over the batch."
+    if losses[0].numel() == 1:
+        return "Write .flatten() or .squeeze(1)."
+    return "Use reduction='none' and sum over every axis but the first: .flatten(1).sum(1)."
 
 
 def find_logits(outputs: Any) -> Tensor | None:
@@ -198,6 +162,13 @@ def binary_cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
     return (truth * F.softplus(-logits) + (1 - truth) * F.softplus(logits)).mean(1)
 
 
+_NAMED: dict[str, LossFunction] = {
+    "cross_entropy": cross_entropy,
+    "mse": mse,
+    "binary_cross_entropy": binary_cross_entropy,
+}
+
+
 def negative_score(outputs: Any, targets: Any = None) -> Tensor:
     """Return minus the predicted class's logit (minus the output itself for one number).
 
@@ -222,65 +193,11 @@ def negative_binary_score(outputs: Any, targets: Any = None) -> Tensor:
     return -(logits.unsqueeze(1) if logits.dim() == 1 else logits.flatten(1)).abs().mean(1)
 
 
-_NAMED: dict[str, LossFunction] = {
-    "cross_entropy": cross_entropy,
-    "mse": mse,
-    "binary_cross_entropy": binary_cross_entropy,
-}
-
-
-def choose_loss(loss: Loss) -> LossFunction:
-    """Return the loss function of a name, or a checked callable.
-
-    Raises:
-        ConfigurationError: If the name is unknown.
-    """
-    if callable(loss):
-        return _checked(loss)
-    if loss in _NAMED:
-        return _NAMED[loss]
-    raise ConfigurationError(
-        f"Found loss {loss!r}; expected one of {', '.join(_NAMED)}, or a callable that takes "
-        "(outputs, targets) and returns one loss for each example, shape (B,)."
-    )
-
-
-def _checked(loss: LossFunction) -> LossFunction:
-    def one_per_example(outputs: Any, targets: Any) -> Tensor:
-        losses = loss(outputs, targets)
-        if isinstance(losses, Tensor) and losses.dim() == 1 and losses.is_floating_point():
-            return losses
-        raise ConfigurationError(
-            f"The loss returned {_describe(losses)}; expected one number for each example, "
-            f"a tensor of shape (B,). {_advise(losses)}"
-        )
-
-    return one_per_example
-
-
-def _describe(losses: Any) -> str:
-    if not isinstance(losses, Tensor):
-        return f"a {type(losses).__name__}"
-    if losses.dim() != 1:
-        return "a single number, shape ()" if not losses.dim() else f"shape {tuple(losses.shape)}"
-    return f"numbers of type {str(losses.dtype).removeprefix('torch.')}"
-
-
-def _advise(losses: Any) -> str:
-    if isinstance(losses, tuple | list | dict):
-        return "Return the tensor of losses alone."
-    if not isinstance(losses, Tensor):
-        return "Return a tensor that was computed from the outputs, without .item() or .numpy()."
-    if losses.dim() == 1:
-        return "Return the loss itself, not a count of mistakes or a predicted class."
-    if not losses.dim():
-        return "Use reduction='none', and take no mean or sum over the batch."
-    if losses[0].numel() == 1:
-        return "Write .flatten() or .squeeze(1)."
-    return "Use reduction='none' and sum over every axis but the first: .flatten(1).sum(1)."
-
-
 SCORES = (negative_score, negative_binary_score)
+
+# What single precision leaves of a sum that is one.
+PROBABILITY_ROUNDING = 1e-4
+
 # Operations that change no number, but for those outside of a range.
 PASSING = (
     *("View", "Squeeze", "Unsqueeze", "Reshape", "Select", "Slice", "Transpose", "Permute"),
@@ -330,6 +247,90 @@ def _warn(which: str, loss: str, made_by: str) -> None:
         RuntimeWarning,
         stacklevel=3,
     )
+
+
+# With fewer classes, softmax over the first of two axes is five times as fast on a processor as
+# over the last, transposing included; with more it is slower.
+FEW_CLASSES = 16
+
+
+class ClassEntropy(torch.autograd.Function):
+    """Cross-entropy of class indices, in nats; one node in the gradient graph.
+
+    ``apply(logits, labels)`` takes logits ``(B, K)`` and int64 labels ``(B, 1)``. It returns
+    the losses ``(B,)``, and the gradients at the logits ``(B, K)``, which have no gradient
+    themselves.
+    """
+
+    keeps_rows = True  # for tracin_core/gradients/graph/survey.py: the loss of each row is its own
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        columns, axis = _turn(logits)
+        own_class = labels.t() if axis == 0 else labels
+        shifted = columns - columns.amax(axis, keepdim=True)
+        # Not softmax, which takes five times as long on a processor where classes are few.
+        weights = shifted.exp()
+        totals = weights.sum(axis, keepdim=True)
+        own = weights.gather(axis, own_class)
+        weights = weights.scatter(axis, own_class, 0.0)
+        others = weights.sum(axis, keepdim=True)
+        deltas = weights.scatter(axis, own_class, -others) / totals
+        # -log(own / totals), by the form that keeps its digits: others may be tiny beside own,
+        # and own may be too small to divide by.
+        losses = torch.where(
+            others < own,
+            (others / own).log1p(),
+            totals.log() - shifted.gather(axis, own_class),
+        )
+        return losses.squeeze(axis), deltas.t() if axis == 0 else deltas
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:  # noqa: D102
+        ctx.save_for_backward(output[1])
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: D102
+        (deltas,) = ctx.saved_tensors
+        return gradients[0].unsqueeze(1) * deltas, None
+
+
+# Found once: autograd looks a signature up at every call, at the cost of the whole loss.
+ClassEntropy.forward.__signature__ = inspect.signature(ClassEntropy.forward)  # type: ignore[attr-defined]
+
+
+@torch.no_grad()
+def differentiate_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return ``p - onehot(y)`` at full precision, shape ``(B, K)``.
+
+    Probabilities keep their digits however small they are, and so does their sum over the other
+    classes, which stands for ``1 - p``.
+
+    Args:
+        logits: Shape ``(B, K)``.
+        labels: Class indices, as many as rows.
+    """
+    columns, axis = _turn(logits)
+    own = labels.reshape(1, -1) if axis == 0 else labels.reshape(-1, 1)
+    own = own.long()
+    probabilities = columns.softmax(axis)
+    others = probabilities.scatter_(axis, own, 0.0).sum(axis, keepdim=True)
+    deltas = probabilities.scatter_(axis, own, others.neg_())
+    return deltas.t() if axis == 0 else deltas
+
+
+def _turn(logits: Tensor) -> tuple[Tensor, int]:
+    """Return the logits as they are computed with, and the axis of the classes.
+
+    With few classes everything runs along the examples, which lie side by side: along the classes
+    the same steps take up to five times as long on a processor.
+    """
+    if logits.shape[1] < FEW_CLASSES:
+        return logits.t().contiguous(), 0
+    return logits, 1
 
 
 def _like(outputs: Tensor, targets: Tensor, loss: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a person's function returns: their network, and what belongs to it."""
+"""``OwnModel``: a person's network with its layers, loss and inputs."""
 
 from __future__ import annotations
 

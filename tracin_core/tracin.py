@@ -1,12 +1,11 @@
-"""TracIn: what each training example did to the loss of another, or to its own.
+"""TracIn: what each train example did to the loss of another, or to its own.
 
 TracInCP (Pruthi et al. 2020, arXiv:2002.08484v3, Sec. 3.2)::
 
     influence(z, z') = sum_i rate_i * gradient(weights_i, z) . gradient(weights_i, z')
 
-Describe how every parameter of a model is treated.
-
-Models whose weights cannot be put in place one checkpoint after the other: told at once.
+``describe_coverage`` reports how every parameter is treated. Models whose weights cannot be
+exchanged one checkpoint after the other (exported, quantised, complex) are refused at once.
 """
 
 from __future__ import annotations
@@ -42,9 +41,319 @@ from tracin_core.gradients.hooks import Objective
 from tracin_core.gradients.last_layer import LastLayer
 from tracin_core.gradients.plan import COVERED, Coverage, ParameterCoverage, Plan, draft_plan
 from tracin_core.gradients.precision import full_precision
-from tracin_core.layers import LayerSelection, choose_last, find_parameters, name_choice
+from tracin_core.layers import LayerSelection, find_parameters, resolve_last_layer, resolve_layers
 from tracin_core.losses import Loss, choose_loss, negative_binary_score, negative_score
 from tracin_core.projection.config import Projection
+
+Explain = Literal["loss", "score"]
+Precision = Literal["float32", "bfloat16"]
+
+
+class TracIn:
+    """Exact TracInCP scores and projected gradient vectors of a model and its checkpoints.
+
+    The model is always evaluated in evaluation mode (dropout off, BatchNorm with its running
+    statistics, also where the caller left it in training mode) and left as it was found:
+    weights, mode of each module, ``requires_grad``, device, random state. In training mode a
+    BatchNorm mixes the examples of a batch, so none has a gradient of its own; one that keeps no
+    running statistics mixes them always and is refused. Parameters that do not require gradients
+    are left out.
+
+    Args:
+        model: Any module; called with a tensor, a tuple (by position) or a dict (by keyword). One
+            from ``torch.compile`` runs as it was written.
+        checkpoints: Weights at chosen steps of the training, in any order; or one alone.
+        loss: "cross_entropy", "mse", "binary_cross_entropy" (on logits), or a callable
+            ``(outputs, targets) -> (B,)``, each number of which depends on its own example alone.
+        layers: "all", "last" (the last map from features to outputs, with all its parameters:
+            also those of a normalised or tied weight, and layers side by side; a temperature or
+            a scale behind it is none), names as in ``model.named_modules()`` or
+            ``model.named_parameters()``, or modules of the model.
+        device: "auto" (cuda, then mps, then cpu) or a device.
+        batch_size: Examples in a pass; changes speed and memory, never scores. Networks of Linear
+            layers alone take as many more as hold 4 million numbers, and on a CUDA device all
+            networks as many more as keep a sixteenth of its memory for their backward pass. Where
+            memory runs out, passes go on with half as many, with a warning.
+        rates: "recorded" learning rates, or "ones" to ignore them.
+        precision: "float32" computes in the model's own number type (a float64 model in float64)
+            and without TF32. "bfloat16" runs the passes under autocast, for GPUs with bfloat16
+            units; norms, sums and projections stay in single precision. Scores of two small
+            networks were within 1% of float64 (root mean square) and 3% (the largest error),
+            relative to the product of the gradients' norms; single self-influences of confident
+            predictions, with logits near 10, were 10% off. On a GPU the largest errors of six
+            networks' self-influences were 0.4 to 4%.
+        last_layer: What the last layer is, as names or modules; ``None`` finds it on the first
+            examples. ``last_layer`` says afterwards what was taken.
+
+    Raises:
+        ConfigurationError: If an option cannot work.
+        CheckpointError: If a learning rate is missing. Weights are read when first needed.
+
+    Attributes:
+        rates: The learning rate at each checkpoint: a number, or where parameters have different
+            ones, numbers by parameter name. Scores are then
+            ``sum_i sum_p rate_ip * gradient_ip(z) . gradient_ip(z')``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        checkpoints: Sequence[Checkpoint] | Checkpoint,
+        loss: Loss = "cross_entropy",
+        layers: LayerSelection = "all",
+        device: str | torch.device = "auto",
+        batch_size: int = 256,
+        *,
+        rates: Literal["recorded", "ones"] = "recorded",
+        precision: Precision = "float32",
+        last_layer: LayerSelection | None = None,
+    ) -> None:
+        model = open_model(model)
+        if isinstance(checkpoints, Checkpoint):
+            checkpoints = (checkpoints,)
+        _check_options(checkpoints, batch_size, rates, precision)
+        self.layers = resolve_layers(model, layers)
+        self.model = model
+        self.checkpoints = tuple(checkpoints)
+        self.batch_size = batch_size
+        self.device = choose_device(device)
+        self._loss = loss
+        self._loss_function = choose_loss(loss)
+        self.rates: list[Rate] = [
+            1.0 if rates == "ones" else read_rate(checkpoint, model) for checkpoint in checkpoints
+        ]
+        check_rates(self.rates, [checkpoint.title for checkpoint in self.checkpoints])
+        self._runner = Runner(
+            model,
+            self.checkpoints,
+            self.device,
+            targets=None if callable(loss) else TargetCheck(loss),
+            loss_check=LossCheck(self._loss_function) if callable(loss) else None,
+        )
+        self.precision = precision
+        self._adaptive_batch_size = AdaptiveBatchSize()
+        self._looked_at: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._last = None if last_layer is None else resolve_last_layer(model, last_layer)
+        self._plans: dict[Any, Plan] = {}
+        self._latest: tuple[tuple[str, ...], Plan] | None = None
+
+    @property
+    def last_layer(self) -> LastLayer | None:
+        """The last layer's modules and parameters; ``None`` before it was needed and found."""
+        return self._last
+
+    @property
+    def coverage(self) -> Coverage:
+        """How each parameter is treated; ``confirmed`` once examples have been seen."""
+        return describe_coverage(self.model, self.layers, self._latest, self._runner.training_only)
+
+    def examine(self, examples: Any) -> Coverage:
+        """Check on the first examples how each parameter is treated, without scoring any."""
+        with self._open_run(examples, "loss"):
+            return self.coverage
+
+    def self_influence(self, examples: Any, *, on_progress: Progress | None = None) -> Tensor:
+        """Return the influence of each example on its own loss.
+
+        Args:
+            examples: N examples ``(input, target)``.
+            on_progress: Called with (examples done, all), each counted once per checkpoint.
+
+        Returns:
+            ``sum_i rate_i |gradient_i|^2``, exact, shape ``(N,)``, never negative.
+
+        Raises:
+            GradientError: If a gradient is not finite, or cannot be computed.
+        """
+        with self._open_run(examples, "loss", on_progress) as context:
+            return collect_self_influence(context, Rates(self.rates))
+
+    def influence(
+        self,
+        train: Any,
+        test: Any,
+        *,
+        explain: Explain = "loss",
+        on_progress: Progress | None = None,
+    ) -> Tensor:
+        """Return the influence of every train example on every test example.
+
+        Args:
+            train: N examples with targets.
+            test: M examples; targets are not read for ``explain="score"``.
+            explain: The test example's "loss", or the "score" of its predicted class.
+            on_progress: As in ``self_influence``, over the train examples.
+
+        Returns:
+            Scores, shape ``(N, M)``, exact: of a float32 model to a millionth of the product of
+            the two gradients' norms. Positive: a proponent, which lowers the loss (or raises the
+            score). Negative: an opponent.
+
+        Raises:
+            GradientError: If a gradient is not finite, or cannot be computed.
+        """
+        with (
+            self._open_run(train, "loss", on_progress) as train_context,
+            self._open_run(test, explain) as test_context,
+        ):
+            return collect_influence(train_context, test_context, Rates(self.rates))
+
+    def vectors(
+        self,
+        examples: Any,
+        projection: Projection | None = None,
+        *,
+        explain: Explain = "loss",
+        on_progress: Progress | None = None,
+    ) -> Tensor:
+        """Return vectors whose dot products are influences.
+
+        Args:
+            examples: N examples.
+            projection: How gradients are projected; ``None`` returns them exact and whole, the
+                blocks ``sqrt(rate_i) * gradient_i`` of all checkpoints end to end.
+            explain: "loss", or "score" for examples whose prediction is to be explained; only
+                their dot products with loss vectors of train examples are influences.
+            on_progress: As in ``self_influence``.
+
+        Returns:
+            Shape ``(N, D)``, where D is ``projection.dim``, or checkpoints times parameters.
+
+        Raises:
+            GradientError: If a gradient is not finite, or cannot be computed.
+        """
+        with self._open_run(examples, explain, on_progress) as context:
+            return collect_vectors(context, Rates(self.rates), projection)
+
+    def capture(
+        self,
+        examples: Any,
+        *,
+        projection: Projection | None = None,
+        last_layer_vectors: LastVectors = False,
+        explain: Explain = "loss",
+        on_progress: Progress | None = None,
+        first_position: int = 0,
+    ) -> Capture:
+        """Return every signal of every example from one pass per batch and checkpoint.
+
+        Args:
+            examples: N examples; targets may be ``None`` with ``explain="score"``.
+            projection: Also project the gradients of the chosen layers.
+            last_layer_vectors: Also return the last layer's vectors: exact where they have at
+                most 8,192 numbers over all checkpoints, else projected like the others. "exact"
+                or a projection say how, whatever their length.
+            explain: What is differentiated, for norms as for vectors.
+            on_progress: As in ``self_influence``.
+            first_position: Position of the first example in the whole set, where ``examples`` is
+                a part of one; messages name an example by its position in the whole.
+
+        Returns:
+            The signals; see ``Capture``.
+
+        Raises:
+            GradientError: If a gradient is not finite, or cannot be computed.
+        """
+        with self._open_run(examples, explain, on_progress, True, first_position) as context:
+            rates = Rates(self.rates)
+            return collect_capture(context, rates, projection, last_layer_vectors, self._loss)
+
+    @contextmanager
+    def _open_run(
+        self,
+        examples: Any,
+        explain: Explain,
+        on_progress: Progress | None = None,
+        with_last: bool = False,
+        offset: int = 0,
+    ) -> Iterator[RunContext]:
+        """Prepare the model and the plan for one run over ``examples``."""
+        total = count_examples(examples)
+        objective = self._choose_objective(explain)
+        first = None
+        if total:
+            self._check_examples_once(examples, offset)
+            with torch.random.fork_rng(devices=[]):  # a loader draws a seed for its workers
+                first = next(read_batches(examples, min(3, self.batch_size), offset), None)
+        with self._runner.prepared(), full_precision(self.device):
+            if first is not None and self._last is None and (with_last or self.layers == "last"):
+                own = objective if callable(self._loss) and explain == "loss" else None
+                self._last = self._runner.find_last_layer(first, own)
+            last = () if self._last is None else self._last.parameters
+            chosen = last if self.layers == "last" else find_parameters(self.model, self.layers)
+            names = tuple(dict.fromkeys((*chosen, *last))) if with_last else chosen
+            refuse_complex(self.model, names)
+            plan = Plan(())
+            if first is not None:
+                key = (names, explain, describe_inputs(first))
+                if explain == "loss":
+                    self._runner.check(first, needs_targets=True)
+                if key not in self._plans:
+                    self._plans[key] = self._runner.plan(first, names, objective)
+                plan = self._plans[key]
+                self._latest = (chosen, plan)
+            yield RunContext(
+                self._runner,
+                examples,
+                total,
+                self.batch_size,
+                plan,
+                names,
+                chosen,
+                last,
+                objective,
+                self._loss_function,
+                on_progress,
+                self._adaptive_batch_size,
+                count_numbers(first),
+                offset,
+                self.precision == "bfloat16",
+                explain == "loss" or with_last,
+            )
+
+    def _check_examples_once(self, examples: Any, offset: int) -> None:
+        """Check that examples stay the same, at the first call with this data set."""
+        if self._looked_at.get(id(examples)) is examples:
+            return
+        check_sameness(examples, offset)
+        with suppress(TypeError):  # a list cannot be remembered, and is read in no time
+            self._looked_at[id(examples)] = examples
+
+    def _choose_objective(self, explain: Explain) -> Objective:
+        if explain == "loss":
+            return self._loss_function
+        if explain == "score":
+            binary = self._loss == "binary_cross_entropy"
+            return negative_binary_score if binary else negative_score
+        raise ConfigurationError(
+            f"Found explain={explain!r}; expected 'loss' or 'score'. Use 'score' for examples "
+            "without a label."
+        )
+
+
+def _check_options(
+    checkpoints: Sequence[Checkpoint], batch_size: int, rates: str, precision: str
+) -> None:
+    if not checkpoints or not all(isinstance(item, Checkpoint) for item in checkpoints):
+        raise ConfigurationError(
+            f"Found checkpoints={checkpoints!r:.80}; expected at least one Checkpoint(weights=..., "
+            "learning_rate=...). Put the model's own weights in one: "
+            "Checkpoint(model.state_dict(), learning_rate=1.0)."
+        )
+    if batch_size < 1:
+        raise ConfigurationError(
+            f"Found batch_size={batch_size}; expected at least 1. Use the default, 256."
+        )
+    if rates not in ("recorded", "ones"):
+        raise ConfigurationError(
+            f"Found rates={rates!r}; expected 'recorded' or 'ones'. Use 'ones' to ignore the "
+            "learning rates."
+        )
+    if precision not in ("float32", "bfloat16"):
+        raise ConfigurationError(
+            f"Found precision={precision!r}; expected 'float32' or 'bfloat16'. Use 'float32', "
+            "which computes in the model's own number type."
+        )
 
 
 def describe_coverage(
@@ -155,314 +464,3 @@ def _find_kind(module: nn.Module) -> str | None:
     if type(module).__module__.startswith(QUANTISED):
         return f"quantised ({type(module).__name__}), and its weights have no gradients"
     return None
-
-
-Explain = Literal["loss", "score"]
-Precision = Literal["float32", "bfloat16"]
-
-
-class TracIn:
-    """Exact TracInCP scores and projected gradient vectors of a model and its checkpoints.
-
-    The model is always evaluated in evaluation mode (dropout off, BatchNorm with its running
-    statistics, also where the caller left it in training mode) and left as it was found:
-    weights, mode of each module, ``requires_grad``, device, random state. In training mode a
-    BatchNorm mixes the examples of a batch, so none has a gradient of its own; one that keeps no
-    running statistics mixes them always and is refused. Parameters that do not require gradients
-    are left out.
-
-    Args:
-        model: Any module; called with a tensor, a tuple (by position) or a dict (by keyword). One
-            from ``torch.compile`` runs as it was written.
-        checkpoints: Weights at chosen steps of the training, in any order; or one alone.
-        loss: "cross_entropy", "mse", "binary_cross_entropy" (on logits), or a callable
-            ``(outputs, targets) -> (B,)``, each number of which depends on its own example alone.
-        layers: "all", "last" (the last map from features to outputs, with all its parameters:
-            also those of a normalised or tied weight, and layers side by side; a temperature or
-            a scale behind it is none), names as in ``model.named_modules()`` or
-            ``model.named_parameters()``, or modules of the model.
-        device: "auto" (cuda, then mps, then cpu) or a device.
-        batch_size: Examples in a pass; changes speed and memory, never scores. Networks of Linear
-            layers alone take as many more as hold 4 million numbers, and on a CUDA device all
-            networks as many more as keep a sixteenth of its memory for their backward pass. Where
-            memory runs out, passes go on with half as many, with a warning.
-        rates: "recorded" learning rates, or "ones" to ignore them.
-        precision: "float32" computes in the model's own number type (a float64 model in float64)
-            and without TF32. "bfloat16" runs the passes under autocast, for GPUs with bfloat16
-            units; norms, sums and projections stay in single precision. Scores of two small
-            networks were within 1% of float64 (root mean square) and 3% (the largest error),
-            relative to the product of the gradients' norms; single self-influences of confident
-            predictions, with logits near 10, were 10% off. On a GPU the largest errors of six
-            networks' self-influences were 0.4 to 4%.
-        last_layer: What the last layer is, as names or modules; ``None`` finds it on the first
-            examples. ``last_layer`` says afterwards what was taken.
-
-    Raises:
-        ConfigurationError: If an option cannot work.
-        CheckpointError: If a learning rate is missing. Weights are read when first needed.
-
-    Attributes:
-        rates: The learning rate at each checkpoint: a number, or where parameters have different
-            ones, numbers by parameter name. Scores are then
-            ``sum_i sum_p rate_ip * gradient_ip(z) . gradient_ip(z')``.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        checkpoints: Sequence[Checkpoint] | Checkpoint,
-        loss: Loss = "cross_entropy",
-        layers: LayerSelection = "all",
-        device: str | torch.device = "auto",
-        batch_size: int = 256,
-        *,
-        rates: Literal["recorded", "ones"] = "recorded",
-        precision: Precision = "float32",
-        last_layer: LayerSelection | None = None,
-    ) -> None:
-        model = open_model(model)
-        if isinstance(checkpoints, Checkpoint):
-            checkpoints = (checkpoints,)
-        _check_options(checkpoints, batch_size, rates, precision)
-        self.layers = name_choice(model, layers)
-        self.model = model
-        self.checkpoints = tuple(checkpoints)
-        self.batch_size = batch_size
-        self.device = choose_device(device)
-        self._loss = loss
-        self._loss_function = choose_loss(loss)
-        self.rates: list[Rate] = [
-            1.0 if rates == "ones" else read_rate(checkpoint, model) for checkpoint in checkpoints
-        ]
-        check_rates(self.rates, [checkpoint.title for checkpoint in self.checkpoints])
-        self._runner = Runner(
-            model,
-            self.checkpoints,
-            self.device,
-            targets=None if callable(loss) else TargetCheck(loss),
-            loss_check=LossCheck(self._loss_function) if callable(loss) else None,
-        )
-        self.precision = precision
-        self._room = AdaptiveBatchSize()
-        self._looked_at: WeakValueDictionary[int, Any] = WeakValueDictionary()
-        self._last = None if last_layer is None else choose_last(model, last_layer)
-        self._plans: dict[Any, Plan] = {}
-        self._latest: tuple[tuple[str, ...], Plan] | None = None
-
-    @property
-    def last_layer(self) -> LastLayer | None:
-        """The last layer's modules and parameters; ``None`` before it was needed and found."""
-        return self._last
-
-    @property
-    def coverage(self) -> Coverage:
-        """How each parameter is treated; ``confirmed`` once examples have been seen."""
-        return describe_coverage(self.model, self.layers, self._latest, self._runner.training_only)
-
-    def examine(self, examples: Any) -> Coverage:
-        """Check on the first examples how each parameter is treated, without scoring any."""
-        with self._work(examples, "loss"):
-            return self.coverage
-
-    def self_influence(self, examples: Any, *, on_progress: Progress | None = None) -> Tensor:
-        """Return the influence of each example on its own loss.
-
-        Args:
-            examples: N examples ``(input, target)``.
-            on_progress: Called with (examples done, all), each counted once per checkpoint.
-
-        Returns:
-            ``sum_i rate_i |gradient_i|^2``, exact, shape ``(N,)``, never negative.
-
-        Raises:
-            GradientError: If a gradient is not finite, or cannot be computed.
-        """
-        with self._work(examples, "loss", on_progress) as work:
-            return collect_self_influence(work, Rates(self.rates))
-
-    def influence(
-        self,
-        train: Any,
-        test: Any,
-        *,
-        explain: Explain = "loss",
-        on_progress: Progress | None = None,
-    ) -> Tensor:
-        """Return the influence of every train example on every test example.
-
-        Args:
-            train: N examples with targets.
-            test: M examples; targets are not read for ``explain="score"``.
-            explain: The test example's "loss", or the "score" of its predicted class.
-            on_progress: As in ``self_influence``, over the train examples.
-
-        Returns:
-            Scores, shape ``(N, M)``, exact: of a float32 model to a millionth of the product of
-            the two gradients' norms. Positive: a proponent, which lowers the loss (or raises the
-            score). Negative: an opponent.
-
-        Raises:
-            GradientError: If a gradient is not finite, or cannot be computed.
-        """
-        with (
-            self._work(train, "loss", on_progress) as train_work,
-            self._work(test, explain) as test_work,
-        ):
-            return collect_influence(train_work, test_work, Rates(self.rates))
-
-    def vectors(
-        self,
-        examples: Any,
-        projection: Projection | None = None,
-        *,
-        explain: Explain = "loss",
-        on_progress: Progress | None = None,
-    ) -> Tensor:
-        """Return vectors whose dot products are influences.
-
-        Args:
-            examples: N examples.
-            projection: How gradients are projected; ``None`` returns them exact and whole, the
-                blocks ``sqrt(rate_i) * gradient_i`` of all checkpoints end to end.
-            explain: "loss", or "score" for examples whose prediction is to be explained; only
-                their dot products with loss vectors of train examples are influences.
-            on_progress: As in ``self_influence``.
-
-        Returns:
-            Shape ``(N, D)``, where D is ``projection.dim``, or checkpoints times parameters.
-
-        Raises:
-            GradientError: If a gradient is not finite, or cannot be computed.
-        """
-        with self._work(examples, explain, on_progress) as work:
-            return collect_vectors(work, Rates(self.rates), projection)
-
-    def capture(
-        self,
-        examples: Any,
-        *,
-        projection: Projection | None = None,
-        last_layer_vectors: LastVectors = False,
-        explain: Explain = "loss",
-        on_progress: Progress | None = None,
-        first_position: int = 0,
-    ) -> Capture:
-        """Return every signal of every example from one pass per batch and checkpoint.
-
-        Args:
-            examples: N examples; targets may be ``None`` with ``explain="score"``.
-            projection: Also project the gradients of the chosen layers.
-            last_layer_vectors: Also return the last layer's vectors: exact where they have at
-                most 8,192 numbers over all checkpoints, else projected like the others. "exact"
-                or a projection say how, whatever their length.
-            explain: What is differentiated, for norms as for vectors.
-            on_progress: As in ``self_influence``.
-            first_position: Position of the first example in the whole set, where ``examples`` is
-                a part of one; messages name an example by its position in the whole.
-
-        Returns:
-            The signals; see ``Capture``.
-
-        Raises:
-            GradientError: If a gradient is not finite, or cannot be computed.
-        """
-        with self._work(examples, explain, on_progress, True, first_position) as work:
-            rates = Rates(self.rates)
-            return collect_capture(work, rates, projection, last_layer_vectors, self._loss)
-
-    @contextmanager
-    def _work(
-        self,
-        examples: Any,
-        explain: Explain,
-        on_progress: Progress | None = None,
-        with_last: bool = False,
-        offset: int = 0,
-    ) -> Iterator[RunContext]:
-        """Prepare the model and the plan for one run over ``examples``."""
-        total = count_examples(examples)
-        objective = self._choose_objective(explain)
-        first = None
-        if total:
-            self._look_once(examples, offset)
-            with torch.random.fork_rng(devices=[]):  # a loader draws a seed for its workers
-                first = next(read_batches(examples, min(3, self.batch_size), offset), None)
-        with self._runner.prepared(), full_precision(self.device):
-            if first is not None and self._last is None and (with_last or self.layers == "last"):
-                own = objective if callable(self._loss) and explain == "loss" else None
-                self._last = self._runner.find_last_layer(first, own)
-            last = () if self._last is None else self._last.parameters
-            chosen = last if self.layers == "last" else find_parameters(self.model, self.layers)
-            names = tuple(dict.fromkeys((*chosen, *last))) if with_last else chosen
-            refuse_complex(self.model, names)
-            plan = Plan(())
-            if first is not None:
-                key = (names, explain, describe_inputs(first))
-                if explain == "loss":
-                    self._runner.check(first, needs_targets=True)
-                if key not in self._plans:
-                    self._plans[key] = self._runner.plan(first, names, objective)
-                plan = self._plans[key]
-                self._latest = (chosen, plan)
-            yield RunContext(
-                self._runner,
-                examples,
-                total,
-                self.batch_size,
-                plan,
-                names,
-                chosen,
-                last,
-                objective,
-                self._loss_function,
-                on_progress,
-                self._room,
-                count_numbers(first),
-                offset,
-                self.precision == "bfloat16",
-                explain == "loss" or with_last,
-            )
-
-    def _look_once(self, examples: Any, offset: int) -> None:
-        """Check that examples stay the same, at the first call with this data set."""
-        if self._looked_at.get(id(examples)) is examples:
-            return
-        check_sameness(examples, offset)
-        with suppress(TypeError):  # a list cannot be remembered, and is read in no time
-            self._looked_at[id(examples)] = examples
-
-    def _choose_objective(self, explain: Explain) -> Objective:
-        if explain == "loss":
-            return self._loss_function
-        if explain == "score":
-            binary = self._loss == "binary_cross_entropy"
-            return negative_binary_score if binary else negative_score
-        raise ConfigurationError(
-            f"Found explain={explain!r}; expected 'loss' or 'score'. Use 'score' for examples "
-            "without a label."
-        )
-
-
-def _check_options(
-    checkpoints: Sequence[Checkpoint], batch_size: int, rates: str, precision: str
-) -> None:
-    if not checkpoints or not all(isinstance(item, Checkpoint) for item in checkpoints):
-        raise ConfigurationError(
-            f"Found checkpoints={checkpoints!r:.80}; expected at least one Checkpoint(weights=..., "
-            "learning_rate=...). Put the model's own weights in one: "
-            "Checkpoint(model.state_dict(), learning_rate=1.0)."
-        )
-    if batch_size < 1:
-        raise ConfigurationError(
-            f"Found batch_size={batch_size}; expected at least 1. Use the default, 256."
-        )
-    if rates not in ("recorded", "ones"):
-        raise ConfigurationError(
-            f"Found rates={rates!r}; expected 'recorded' or 'ones'. Use 'ones' to ignore the "
-            "learning rates."
-        )
-    if precision not in ("float32", "bfloat16"):
-        raise ConfigurationError(
-            f"Found precision={precision!r}; expected 'float32' or 'bfloat16'. Use 'float32', "
-            "which computes in the model's own number type."
-        )

@@ -20,7 +20,7 @@ def read_choice(name: str, options: Mapping[str, str], default: str) -> str:
 
 
 def write_choice(name: str, value: str, default: str | None = None) -> None:
-    """Let the address name the choice; the default is left out to keep addresses short."""
+    """Write the choice into the address; the default is left out to keep addresses short."""
     if value == default:
         st.query_params.pop(name, None)
     elif st.query_params.get(name) != value:

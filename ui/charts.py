@@ -1,16 +1,12 @@
-"""The plotly charts. Names of classes are data, so they are escaped before plotly reads them.
+"""The plotly charts that pages share: of classes, of a regression's numbers, of the checkpoints.
 
-The plotly charts of a regression: its targets, its predictions, its residuals.
-
-The loss curve of a training, with its checkpoints on it.
+Names of classes and of targets are data, so they are escaped before plotly reads them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -20,13 +16,22 @@ from numpy.typing import NDArray
 from relabel.db.stats import find_span
 from relabel.text import shorten
 from relabel.triage.signals import title_scores
-from ui.wording import escape_plotly, isolate, percent, score_text
+from ui.wording import escape_plotly, isolate
 
-_NAME_LENGTH = 24  # characters; longer class names would push the chart off its own edge
-_BAR_HEIGHT = 26  # pixels
-_LEVEL_NAMES = 40  # characters that fit below the columns of a table side by side
 MARGIN = {"l": 8, "r": 16, "t": 24, "b": 8}
 LEGEND_ABOVE = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
+_BAR_HEIGHT = 26  # pixels
+_VALUE_HEIGHT = 320  # pixels, of the charts of a regression
+_NAME_LENGTH = 24  # characters; longer class names would push the chart off its own edge
+_LEVEL_NAMES = 40  # characters that fit below the columns of a table side by side
+_VALUE_NAME_LENGTH = 40  # characters of the target's name
+
+
+def draw_figure(figure: go.Figure, key: str) -> None:
+    """Draw a chart as wide as its place, without plotly's toolbar."""
+    st.plotly_chart(
+        figure, key=key, width="stretch", config={"displayModeBar": False, "displaylogo": False}
+    )
 
 
 def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], *, key: str) -> None:
@@ -158,53 +163,8 @@ def draw_probabilities(
     draw_figure(figure, key)
 
 
-def draw_checkpoints(
-    scores: Mapping[str, NDArray[np.float32]],
-    steps: Sequence[int],
-    *,
-    quantity: str,
-    key: str,
-) -> None:
-    """Draw an example's scores by the attribution method at each checkpoint.
-
-    Args:
-        scores: By their names, arrays of shape ``(C,)``.
-        steps: Training step of each checkpoint.
-        quantity: What the scores are.
-        key: Widget key.
-    """
-    figure = go.Figure()
-    for score, name in title_scores(scores).items():
-        figure.add_trace(
-            go.Scatter(
-                name=name,
-                x=list(steps),
-                y=scores[score].tolist(),
-                mode="lines+markers",
-                hovertemplate="step %{x}: %{y:.4g}<extra>" + name + "</extra>",
-            )
-        )
-    figure.update_xaxes(title="training step", showgrid=False, rangemode="tozero")
-    figure.update_yaxes(title=quantity, rangemode="tozero")
-    figure.update_layout(
-        height=270, margin=MARGIN | {"t": 44}, showlegend=True, legend=LEGEND_ABOVE
-    )
-    draw_figure(figure, key)
-
-
 def _names(classes: Sequence[str]) -> list[str]:
     return [escape_plotly(isolate(shorten(name, _NAME_LENGTH))) for name in classes]
-
-
-def draw_figure(figure: go.Figure, key: str) -> None:
-    """Draw a chart as wide as its place, without plotly's toolbar."""
-    st.plotly_chart(
-        figure, key=key, width="stretch", config={"displayModeBar": False, "displaylogo": False}
-    )
-
-
-_HEIGHT = 320  # pixels
-_VALUE_NAME_LENGTH = 40  # characters of the target's name
 
 
 def draw_value_histogram(
@@ -241,7 +201,7 @@ def draw_value_histogram(
     figure.update_xaxes(title=_title(target))
     figure.update_yaxes(title="train examples", rangemode="tozero")
     figure.update_layout(
-        height=_HEIGHT,
+        height=_VALUE_HEIGHT,
         margin=MARGIN | ({"t": 44} if len(series) > 1 else {}),
         bargap=0.05,
         barmode="overlay" if len(series) > 1 else "group",
@@ -250,7 +210,7 @@ def draw_value_histogram(
     )
     if len(series) > 1:
         figure.update_traces(opacity=0.65)
-    _draw(figure, key)
+    draw_figure(figure, key)
 
 
 def draw_predictions(
@@ -285,8 +245,8 @@ def draw_predictions(
         ranges = [_with_margin(low, high) for low, high in spans]
     figure.update_xaxes(title=f"predicted {_title(target)}", range=ranges[0])
     figure.update_yaxes(title=f"given {_title(target)}", range=ranges[1])
-    figure.update_layout(height=_HEIGHT, margin=MARGIN, showlegend=False)
-    _draw(figure, key)
+    figure.update_layout(height=_VALUE_HEIGHT, margin=MARGIN, showlegend=False)
+    draw_figure(figure, key)
     return beyond
 
 
@@ -322,159 +282,42 @@ def draw_prediction_course(
     figure.update_xaxes(title="training step", showgrid=False, rangemode="tozero")
     figure.update_yaxes(title=_title(target))
     figure.update_layout(height=270, margin=MARGIN | {"t": 44}, legend=LEGEND_ABOVE)
-    _draw(figure, key)
+    draw_figure(figure, key)
 
 
 def _title(target: str) -> str:
     return escape_plotly(shorten(target or "value", _VALUE_NAME_LENGTH))
 
 
-def _draw(figure: go.Figure, key: str) -> None:
-    st.plotly_chart(
-        figure, key=key, width="stretch", config={"displayModeBar": False, "displaylogo": False}
-    )
-
-
-_CURVE_HEIGHT = 300  # pixels, drawn or not: what stands below must not jump
-_FAR_APART = 30  # times: the smaller curve's top is then within ten pixels of the axis
-_REASON_LINE = 60  # characters
-# Where nothing is learned by heart, one line lies on the other.
-_DASHES = {"train_loss": "solid", "test_loss": "dot"}
-Epoch = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointMark:
-    """A checkpoint as a point on the curve.
-
-    Attributes:
-        epoch: When it was saved.
-        train_loss: Its place on the curve; unknown for networks trained elsewhere.
-        chosen: Whether it is scored with.
-        reason: Why it is recommended; empty if it is not.
-    """
-
-    epoch: float
-    train_loss: float | None
-    chosen: bool
-    reason: str
-
-
-def draw_loss_curve(
-    epochs: Sequence[Epoch],
+def draw_checkpoints(
+    scores: Mapping[str, NDArray[np.float32]],
+    steps: Sequence[int],
     *,
-    total: int,
+    quantity: str,
     key: str,
-    marks: Sequence[CheckpointMark] = (),
 ) -> None:
-    """Draw train and test loss by epoch.
+    """Draw an example's scores by the attribution method at each checkpoint.
 
     Args:
-        epochs: What the training recorded so far.
-        total: Epochs it will have at most; the axis is as long from the start.
+        scores: By their names, arrays of shape ``(C,)``.
+        steps: Training step of each checkpoint.
+        quantity: What the scores are.
         key: Widget key.
-        marks: Checkpoints to draw on the train loss.
     """
-    if not epochs:
-        st.skeleton(height=_CURVE_HEIGHT)
-        return
     figure = go.Figure()
-    for name, field in (("train loss", "train_loss"), ("test loss", "test_loss")):
-        if any(epoch.get(field) is not None for epoch in epochs):
-            figure.add_trace(_line(name, field, epochs, dash=_DASHES[field]))
-    for trace in _mark_traces([mark for mark in marks if mark.train_loss is not None]):
-        figure.add_trace(trace)
-    figure.update_xaxes(title="epoch", range=[0, max(total, len(epochs)) + 0.5], showgrid=False)
-    if _lie_far_apart(epochs):
-        figure.update_yaxes(title="loss, by powers of ten", type="log", tickformat="~g")
-    else:
-        figure.update_yaxes(title="loss", rangemode="tozero")
-    figure.update_layout(height=_CURVE_HEIGHT, margin=MARGIN | {"t": 44}, legend=LEGEND_ABOVE)
-    draw_figure(figure, key)
-
-
-def _lie_far_apart(epochs: Sequence[Epoch]) -> bool:
-    """Return whether one curve would flatten the other, as an absurd number among the targets does.
-
-    On a common scale the smaller one would be a line on the axis.
-    """
-    curves = [
-        [float(epoch[name]) for epoch in epochs if epoch.get(name) is not None]
-        for name in ("train_loss", "test_loss")
-    ]
-    if not all(curves) or min(map(min, curves)) <= 0:
-        return False
-    low, high = sorted(map(max, curves))
-    return high > _FAR_APART * low
-
-
-def describe_epoch(epoch: Epoch, total: int) -> str:
-    """Return the state of a training after an epoch, in one line."""
-    parts = [f"Epoch {epoch.get('epoch', 0):,} of {total:,}"]
-    parts += [
-        f"{name} {score_text(float(epoch[field]))}"
-        for name, field in (("train loss", "train_loss"), ("test loss", "test_loss"))
-        if epoch.get(field) is not None
-    ]
-    return " · ".join([*parts, *describe_quality(epoch)])
-
-
-def describe_quality(epoch: Epoch) -> list[str]:
-    """Return how well the model did on the test examples, in the words of its task."""
-    said = []
-    if epoch.get("test_accuracy") is not None:
-        said.append(f"test accuracy {percent(float(epoch['test_accuracy']))}")
-    if epoch.get("test_rmse") is not None:
-        said.append(f"typical test error {score_text(float(epoch['test_rmse']))}")
-    if epoch.get("test_r2") is not None:
-        said.append(f"explained variance {percent(float(epoch['test_r2']))}")
-    return said
-
-
-def _line(name: str, field: str, epochs: Sequence[Epoch], *, dash: str) -> go.Scatter:
-    return go.Scatter(
-        name=name,
-        x=[epoch.get("epoch") for epoch in epochs],
-        y=[epoch.get(field) for epoch in epochs],
-        mode="lines+markers" if len(epochs) == 1 else "lines",
-        line={"dash": dash},
-        customdata=[", ".join(describe_quality(epoch)) for epoch in epochs],
-        hovertemplate="epoch %{x}: %{y:.4g}<br>%{customdata}<extra>" + name + "</extra>",
-    )
-
-
-def _mark_traces(marks: Sequence[CheckpointMark]) -> list[go.Scatter]:
-    """Return a trace of the chosen checkpoints and one of the others; shape tells them apart."""
-    groups = [
-        ("scored with", [mark for mark in marks if mark.chosen], "diamond", 11),
-        ("saved", [mark for mark in marks if not mark.chosen], "circle-open", 7),
-    ]
-    return [
-        go.Scatter(
-            name=name,
-            x=[mark.epoch for mark in members],
-            y=[mark.train_loss for mark in members],
-            mode="markers",
-            marker={"symbol": symbol, "size": size, "line": {"width": 1}},
-            customdata=[_hover(mark) for mark in members],
-            hovertemplate="%{customdata}<extra></extra>",
+    for score, name in title_scores(scores).items():
+        figure.add_trace(
+            go.Scatter(
+                name=name,
+                x=list(steps),
+                y=scores[score].tolist(),
+                mode="lines+markers",
+                hovertemplate="step %{x}: %{y:.4g}<extra>" + name + "</extra>",
+            )
         )
-        for name, members, symbol, size in groups
-        if members
-    ]
-
-
-def _hover(mark: CheckpointMark) -> str:
-    heading = f"checkpoint of epoch {mark.epoch:g}"
-    lines = _wrap(f"recommended: {mark.reason}") if mark.reason else []
-    return "<br>".join([heading, *(escape_plotly(line) for line in lines)])
-
-
-def _wrap(text: str) -> list[str]:
-    """Break a sentence into lines that a hover box has room for."""
-    lines = [""]
-    for word in text.split():
-        if lines[-1] and len(lines[-1]) + len(word) >= _REASON_LINE:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
+    figure.update_xaxes(title="training step", showgrid=False, rangemode="tozero")
+    figure.update_yaxes(title=quantity, rangemode="tozero")
+    figure.update_layout(
+        height=270, margin=MARGIN | {"t": 44}, showlegend=True, legend=LEGEND_ABOVE
+    )
+    draw_figure(figure, key)

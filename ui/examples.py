@@ -1,149 +1,18 @@
-"""One example on a page: its picture, text or row, its labels, its numbers.
-
-Pictures over HTTP: looked up by id in the database, re-encoded, never a path from outside.
-"""
+"""One example on a page: its picture, text or row, where it comes from, its labels."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
-from hashlib import sha256
-from pathlib import Path
-
 import streamlit as st
-from PIL import Image
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from relabel.db.decision_kinds import PENDING, list_states
-from relabel.db.examples import ExampleView, media_location
+from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
-from relabel.features.image import read_image
 from relabel.text import residual_text
-from tracin_core.errors import TracInError
 from ui.components.example import show_example
 from ui.fields import list_fields
 from ui.labels import agrees, is_regression, name_current, name_given, name_label, name_predicted
-from ui.session import get_engine, get_workspace
+from ui.server.pictures import picture_address
 from ui.wording import STATUS_WORDS, escape_markdown, isolate, percent
-
-THUMBNAIL_EDGE = 160  # pixels; twice the size on screen, for displays of double density
-PICTURE_EDGE = 1024  # pixels
-_LONGEST_NUMBER = 18  # digits
-_CACHE = {
-    "Cache-Control": "private, max-age=31536000, immutable",
-    "X-Content-Type-Options": "nosniff",
-}
-
-
-def thumbnail_address(example_id: int, key: str, media_path: str | None) -> str | None:
-    """Return the address of a small picture of an example.
-
-    The example's stable key and its file, which is named by its content, stand in it, because
-    browsers keep the answer for good: in another workspace on the same port, or in a project
-    that was deleted and made again, the same number is another picture.
-
-    Args:
-        example_id: Its number.
-        key: Its stable key.
-        media_path: Its file below the project's media, or None.
-
-    Returns:
-        The address, or None where there is no file.
-    """
-    return _address("thumb", example_id, key, media_path)
-
-
-def picture_address(example_id: int, key: str, media_path: str | None) -> str | None:
-    """Return the address of a large picture of an example, as `thumbnail_address` does."""
-    return _address("picture", example_id, key, media_path)
-
-
-def _address(kind: str, example_id: int, key: str, media_path: str | None) -> str | None:
-    if not media_path:
-        return None
-    version = sha256(f"{key}\0{media_path}".encode()).hexdigest()[:12]
-    return f"{kind}/{example_id}?v={version}"
-
-
-def resize_for_screen(image: Image.Image, edge: int) -> Image.Image:
-    """Return the picture so that its longer side is about ``edge`` pixels.
-
-    Small pictures grow by a whole factor with hard pixel edges, as they are what the model saw;
-    blurring an 8 by 8 digit would show a reviewer something else.
-    """
-    longest = max(image.size)
-    if longest * 2 <= edge:
-        factor = edge // longest
-        size = (image.width * factor, image.height * factor)
-        return image.resize(size, Image.Resampling.NEAREST)
-    shown = image.copy()
-    shown.thumbnail((edge, edge), Image.Resampling.LANCZOS)
-    return shown
-
-
-def encode_picture(example_id: int, edge: int) -> bytes | None:
-    """Return an example's picture as PNG bytes, or None if there is none to be had."""
-    found = media_location(get_engine(), example_id)
-    if found is None:
-        return None
-    slug, media_path = found
-    root = get_workspace().media_folder(slug).resolve()
-    path = (root / media_path).resolve()
-    if not path.is_relative_to(root) or not path.is_file():
-        return None
-    return _encode(path, edge)
-
-
-def _encode(path: Path, edge: int) -> bytes:
-    buffer = io.BytesIO()
-    resize_for_screen(read_image(path.read_bytes()), edge).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def read_number(text: str) -> int | None:
-    """Return the number in an address, or None where it can be no example's.
-
-    Python refuses to read thousands of digits, and a database has none beyond 64 bits.
-    """
-    digits = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER
-    return int(text) if digits else None
-
-
-def is_allowed_host(name: str | None, allowed: Sequence[str]) -> bool:
-    """Return whether a request named this server as the configuration lets it be named.
-
-    Streamlit checks this for its own connection only. Without it, a page of a site whose name
-    was made to lead to this machine could read the pictures (DNS rebinding).
-    """
-    return not allowed or "*" in allowed or name in allowed
-
-
-async def _respond(request: Request, edge: int) -> Response:
-    if not is_allowed_host(request.url.hostname, st.get_option("server.allowedHosts") or ()):
-        return PlainTextResponse("This server is not known by that name.", status_code=403)
-    try:
-        number = read_number(request.path_params["id"])
-        data = None if number is None else await run_in_threadpool(encode_picture, number, edge)
-    except TracInError as error:
-        return PlainTextResponse(str(error), status_code=422)
-    if data is None:
-        return PlainTextResponse("There is no picture with this number.", status_code=404)
-    return Response(data, media_type="image/png", headers=_CACHE)
-
-
-async def _thumbnail(request: Request) -> Response:
-    return await _respond(request, THUMBNAIL_EDGE)
-
-
-async def _picture(request: Request) -> Response:
-    return await _respond(request, PICTURE_EDGE)
-
-
-ROUTES = [Route("/thumb/{id}", _thumbnail), Route("/picture/{id}", _picture)]
-
 
 _PLACE_LENGTH = 90  # characters: one line of a column, or little more
 

@@ -56,8 +56,8 @@ def report_errors(told: set[str] | None = None, *, without: str = "") -> Iterato
             told.add(words)
 
 
-def tell_bug(error: Exception) -> bool:
-    """Say that something unforeseen happened; the details go to the terminal.
+def report_bug(error: Exception) -> bool:
+    """Report that something unforeseen happened; the details go to the terminal.
 
     Args:
         error: What a page raised and nobody caught.

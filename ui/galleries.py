@@ -1,25 +1,17 @@
-"""Turns examples into cards: the queue's rows, and proponents and opponents.
-
-Test examples, those the model is most wrong about first.
-"""
+"""Examples as cards of a gallery: the queue's rows, proponents and opponents, test examples."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
-import streamlit as st
-
-from relabel.db.examples import ExampleView, fetch_test_page
+from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueRow
-from relabel.db.runs import Run
-from relabel.text import counted, shorten
-from ui.components.cards import Card, show_cards
-from ui.examples import thumbnail_address
+from relabel.text import shorten
+from ui.components.cards import Card
 from ui.fields import Fields, card_fields, list_fields
 from ui.labels import given_tag, name_given, name_predicted, predicted_tag, status_tags
-from ui.session import get_engine
+from ui.server.pictures import thumbnail_address
 from ui.wording import STATUS_WORDS, score_text
 
 EXCERPT_LENGTH = 280  # characters
@@ -118,36 +110,3 @@ def place(rank: int, total: int) -> str:
     if share < 0.095:
         return f"top {share:.1g}%" if share >= 1e-4 else "top 0.0001%"
     return f"top {share:.1f}%" if share < 9.95 else f"top {share:.0f}%"
-
-
-_PAGE_SIZE = 48
-
-
-def draw_test_examples(project: Project, run: Run) -> int | None:
-    """Draw a page of test examples.
-
-    Returns:
-        The number of the one that was clicked, or None.
-    """
-    wanted = st.session_state.get("test-page") or 1
-    found = fetch_test_page(get_engine(), run.id, page=wanted, page_size=_PAGE_SIZE)
-    if not found.total:
-        st.info("This project has no test examples.")
-        return None
-    num_pages = math.ceil(found.total / _PAGE_SIZE)
-    with st.container(
-        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
-    ):
-        st.caption(
-            f"{counted(found.total, 'test example')}, the least probable label first. "
-            "Open one to see which train examples are behind its prediction."
-        )
-        page = st.pagination(num_pages, key="test-page", persist_state="session")
-    if page != wanted:
-        found = fetch_test_page(get_engine(), run.id, page=page, page_size=_PAGE_SIZE)
-    event = show_cards(
-        [example_card(project, view) for view in found.rows],
-        key=f"test-{run.id}-{page}",
-        label="Test examples",
-    )
-    return event.opened

@@ -50,8 +50,8 @@ def _go_to_overview() -> None:
     open_page("overview", **st.query_params.to_dict())
 
 
-def tell_unknown_page() -> None:
-    """Say so, once, where the address named a page that does not exist."""
+def warn_of_unknown_page() -> None:
+    """Draw a warning, once, where the address named a page that does not exist."""
     unknown = st.session_state.pop(_UNKNOWN, "")
     if unknown:
         st.warning(

@@ -14,7 +14,7 @@ import streamlit as st  # noqa: E402
 
 from ui.components.steps import limit_steps  # noqa: E402
 from ui.failures import report_errors  # noqa: E402
-from ui.navigation import PAGES, make_home, make_page, tell_unknown_page  # noqa: E402
+from ui.navigation import PAGES, make_home, make_page, warn_of_unknown_page  # noqa: E402
 from ui.session import choose_project, choose_reviewer  # noqa: E402
 
 # The names at the left are short; the width is for what is looked at.
@@ -25,5 +25,5 @@ with st.sidebar:
 with report_errors():
     choose_project()
     choose_reviewer()
-    tell_unknown_page()
+    warn_of_unknown_page()
     page.run()

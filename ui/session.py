@@ -65,7 +65,7 @@ def choose_project() -> None:
         return
     if st.session_state.get(PROJECT_KEY) not in titles:
         st.session_state[PROJECT_KEY] = read_choice(PROJECT_KEY, titles, next(iter(titles)))
-        _say_unknown(st.query_params.get(PROJECT_KEY), titles)
+        _warn_of_unknown_project(st.query_params.get(PROJECT_KEY), titles)
     else:
         _follow_address(titles)
     chosen = st.sidebar.selectbox(
@@ -92,7 +92,7 @@ def _follow_address(titles: Mapping[str, str]) -> None:
 
 
 def _write_project(slug: str) -> None:
-    """Let the address name the project, except at a session's very start.
+    """Write the project into the address, except at a session's very start.
 
     The browser part that keeps the address from costing steps of Back is not there yet then.
     """
@@ -134,7 +134,7 @@ def _forget_place() -> None:
         st.session_state["page"] = 1
 
 
-def _say_unknown(wanted: str | None, titles: dict[str, str]) -> None:
+def _warn_of_unknown_project(wanted: str | None, titles: dict[str, str]) -> None:
     if not wanted or wanted in titles:
         return
     shown = escape_markdown(titles[st.session_state[PROJECT_KEY]])

@@ -17,6 +17,7 @@ import click
 
 from relabel.cli.parameters import HELP, Location, shared_options
 from relabel.text import printable
+from relabel.workspace import find_program_name
 from tracin_core import __version__
 from tracin_core.errors import TracInError
 
@@ -166,7 +167,7 @@ class LazyGroup(click.Group):
     context_settings=HELP,
 )
 @shared_options
-@click.version_option(__version__, message="tracin_core %(version)s")
+@click.version_option(__version__, message="relabel %(version)s")
 def group() -> None:
     """Find wrong labels with TracIn, see why, and record the corrections."""
 
@@ -175,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: What stands after ``python -m relabel``; the process's own by default.
+        arguments: What stands after the program's name; the process's own by default.
 
     Returns:
         The exit code: 0 for success, 1 for findings (``doctor``), 2 for an error that the
@@ -185,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: With 2, if the command line itself cannot be understood.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(group, "python -m relabel", words)
+    return run_command(group, find_program_name(), words)
 
 
 def run_command(called: click.Command, name: str, words: Sequence[str]) -> int:
@@ -214,7 +215,7 @@ def run_command(called: click.Command, name: str, words: Sequence[str]) -> int:
         _explain_usage(error)
         raise SystemExit(EXIT_ERROR) from None
     except TracInError as error:
-        print(f"tracin_core: {printable(str(error))}", file=sys.stderr)
+        print(f"relabel: {printable(str(error))}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("\nStopped. What was finished is kept; the same command goes on.", file=sys.stderr)

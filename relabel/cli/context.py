@@ -13,7 +13,7 @@ from relabel.db.project_rules import Project
 from relabel.db.projects import get_project, list_projects
 from relabel.db.runs import Run, current_run
 from relabel.errors import DatabaseFullError, NotFoundError
-from relabel.workspace import Workspace
+from relabel.workspace import Workspace, find_program_name
 
 Use = Literal["work", "look", "delete"]
 
@@ -42,7 +42,7 @@ class OpenedProject(OpenedWorkspace):
         if run is None:
             raise NotFoundError(
                 f"Project {self.project.slug} has not been scored yet. Run "
-                f"`python -m relabel train {self.project.slug}`, which trains and scores it."
+                f"`{find_program_name()} train {self.project.slug}`, which trains and scores it."
             )
         return run
 
@@ -90,7 +90,7 @@ def open_project(location: Location, name: str, use: Use = "work") -> OpenedProj
         known = f"It holds: {', '.join(slugs)}." if slugs else "It holds no project yet."
         raise NotFoundError(
             f"There is no project called {name!r} in {workspace.root}. {known} "
-            "Bring your data with `python -m relabel import`, make the demo projects with "
-            "`python -m relabel demo`, or choose another workspace with --workspace."
+            f"Bring your data with `{find_program_name()} import`, make the demo projects with "
+            f"`{find_program_name()} demo`, or choose another workspace with --workspace."
         ) from error
     return OpenedProject(workspace, engine, project)

@@ -1,4 +1,4 @@
-"""What the terminal shows: tables on stdout; progress, warnings and questions on stderr."""
+"""Output in the terminal: tables on stdout; progress, warnings and questions on stderr."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def print_warning(warning: str) -> None:
 
 
 def confirm(question: str, option: str) -> bool:
-    """Ask a question that is answered with yes or no; no by default.
+    """Return the answer to a question of yes or no; no by default.
 
     Args:
         question: What is asked.
@@ -41,7 +41,7 @@ def confirm(question: str, option: str) -> bool:
 
 
 def ask(question: str, option: str) -> str:
-    """Ask a question and return the answer, "" where there is none.
+    """Return the answer to a question, "" where there is none.
 
     Raises:
         ConfigurationError: If nobody can be asked.

@@ -18,7 +18,7 @@ from relabel.db.engine import open_database
 from relabel.db.project_rules import check_slug
 from relabel.db.projects import find_project
 from relabel.importers.classes import Plan
-from relabel.importers.files.shared import sharing_files
+from relabel.importers.files.shared import share_open_files
 from relabel.importers.formats.registry import IMPORTERS
 from relabel.importers.ingest.planned import PlannedImport
 from relabel.importers.ingest.project import ImportReport, import_project
@@ -27,9 +27,9 @@ from relabel.importers.preview import preview_import, survey_for
 from relabel.importers.records import Preview, PreviewRow, choose_problems
 from relabel.jobs.launch import run_job_inline
 from relabel.jobs.tasks import TaskContext
-from relabel.sandbox import memory_bounded
+from relabel.sandbox import limit_memory
 from relabel.text import counted, excerpt
-from relabel.workspace import Workspace
+from relabel.workspace import Workspace, find_program_name
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import expand_path
 
@@ -126,8 +126,8 @@ def import_data(
     workspace.prepare()
     engine = open_database(workspace.database_url)
     _check_not_named(engine, project, said)
-    with sharing_files():
-        with show_progress(project) as report, memory_bounded(str(path)):
+    with share_open_files():
+        with show_progress(project) as report, limit_memory(str(path)):
             surveyed = survey_for(engine, project, path, options, rows=10, on_progress=report)
         understood, planned = preview_import(engine, workspace, project, surveyed)
     print_preview(understood, planned.plan, project)
@@ -151,7 +151,7 @@ def _check_not_named(engine: Engine, project: str, said: Mapping[str, Any]) -> N
         raise ConfigurationError(
             f"{' and '.join(given)} {'has' if len(given) == 1 else 'have'} no effect: the project "
             f"{project!r} is there already, and keeps its words. Leave it out; they are "
-            f'changed with: python -m relabel rename {project} "New title"'
+            f'changed with: {find_program_name()} rename {project} "New title"'
         )
 
 
@@ -184,7 +184,7 @@ def _import_as_job(
 
     job_options = {"path": str(path), "options": options.to_json()} | texts
     place = (engine, workspace, project, "import", job_options)
-    with show_progress(project) as show, memory_bounded(str(path)):
+    with show_progress(project) as show, limit_memory(str(path)):
         run_job_inline(*place, show=show, work=work)
     return reports[0]
 
@@ -215,7 +215,7 @@ def _agreed() -> bool:
 
 
 def describe_report(report: ImportReport) -> str:
-    """Say in a few sentences what an import did, and what comes next."""
+    """Describe in a few sentences what an import did, and what comes next."""
     train, test = report.added["train"], report.added["test"]
     words = [
         f"{report.slug}: {'imported' if report.created else 'added'} {train:,} train and "
@@ -234,7 +234,7 @@ def describe_report(report: ImportReport) -> str:
     if report.classes_added:
         words.append(f"New classes: {', '.join(report.classes_added)}.")
     if train + test:
-        words.append(f"Next: python -m relabel train {report.slug}")
+        words.append(f"Next: {find_program_name()} train {report.slug}")
     return " ".join(words)
 
 

@@ -1,4 +1,4 @@
-"""Jobs: what is running, what has run; cancel, retry, logs; and the worker's own command."""
+"""Commands on jobs: list, cancel, retry, show logs; and the worker's own command."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MOST_LISTED = 100_000
 def jobs(
     location: Location, project: str | None, limit: int, format: str, **actions: int | None
 ) -> int:
-    """Do what was asked; without an action, print the table."""
+    """Carry out the action; without one, print the table."""
     asked = {name: job_id for name, job_id in actions.items() if job_id is not None}
     if len(asked) > 1:
         first, second = list(asked)[:2]
@@ -57,7 +57,7 @@ def jobs(
 @command
 @click.argument("job", type=row_id, metavar="ID", help="a queued job")
 def work(location: Location, job: int) -> int:
-    """Do the job; its outcome is in the job table, and the exit code says the same."""
+    """Execute the job; its outcome is in the job table, and the exit code says the same."""
     return run_worker(location.resolve(), job)
 
 

@@ -1,4 +1,4 @@
-"""What commands are made of: the place of the workspace, numbers in bounds, lists of names.
+"""Options and arguments that commands share: the workspace, numbers in bounds, lists of names.
 
 Nothing here loads more than click: the help of the whole needs it too.
 """
@@ -28,6 +28,15 @@ from relabel.workspace import (
 _WHOLE = re.compile(r"\s*[+-]?\d{1,30}\s*", re.ASCII)
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+project_argument = click.argument("project", metavar="NAME", help="project")
+background_option = click.option(
+    "--background",
+    is_flag=True,
+    help="start it in a process of its own and return at once; see `jobs`",
+)
+format_option = click.option(
+    "--format", type=click.Choice(("table", "json")), default="table", show_default=True
+)
 
 
 @dataclass
@@ -120,13 +129,3 @@ def number(expected: str, holds: Callable[[float], bool]) -> Callable[[str], flo
 seed = whole(0, LARGEST_SEED)
 row_id = whole(1, LARGEST_NUMBER)
 share = number("a number from 0 to 1", lambda found: 0 <= found <= 1)
-
-project_argument = click.argument("project", metavar="NAME", help="project")
-background_option = click.option(
-    "--background",
-    is_flag=True,
-    help="start it in a process of its own and return at once; see `jobs`",
-)
-format_option = click.option(
-    "--format", type=click.Choice(("table", "json")), default="table", show_default=True
-)

@@ -1,4 +1,4 @@
-"""Projects: what is in the workspace; naming, putting away, deleting, backing up, restoring."""
+"""Commands on projects: list, rename, archive, delete, back up, restore."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from relabel.jobs.launch import run_job_inline
 from relabel.projects.backup import backup_project
 from relabel.projects.delete import finish_removal, measure_disk_use, remove_project
 from relabel.projects.restore import read_manifest
-from relabel.sandbox import memory_bounded
+from relabel.sandbox import limit_memory
 from relabel.text import counted, describe_bytes, excerpt
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import expand_path
@@ -70,7 +70,7 @@ def rename(location: Location, project: str, title: str | None, description: str
 @project_argument
 @click.option("--undo", is_flag=True, help="take it out again")
 def archive(location: Location, project: str, undo: bool) -> int:
-    """Do it and say where it is listed now."""
+    """Archive or unarchive, and print where the project is listed now."""
     opened = open_project(location, project)
     if undo:
         unarchive_project(opened.engine, opened.project.id)
@@ -85,7 +85,7 @@ def archive(location: Location, project: str, undo: bool) -> int:
 @project_argument
 @click.option("--yes", is_flag=True, help="do not ask for the name again")
 def delete(location: Location, project: str, yes: bool) -> int:
-    """Ask, then delete."""
+    """Delete the project after a question."""
     try:
         opened = open_project(location, project, "delete")
     except NotFoundError:
@@ -140,7 +140,7 @@ def backup(location: Location, project: str, output: Path, with_trainings: bool)
 def restore(location: Location, file: Path, name: str | None) -> int:
     """Restore it whole or not at all."""
     path = expand_path(file).resolve()
-    with memory_bounded(f"The backup {path}"):
+    with limit_memory(f"The backup {path}"):
         slug = name or read_manifest(path).slug
     opened = open_workspace(location)
     with show_progress(slug) as report:

@@ -1,4 +1,4 @@
-"""The program itself: ``app`` starts it in a browser, ``doctor`` checks what is installed."""
+"""``app`` starts the server with the screens; ``doctor`` checks the installation and the data."""
 
 from __future__ import annotations
 

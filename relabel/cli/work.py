@@ -36,6 +36,7 @@ from relabel.models.user.config import (
 from relabel.runs.config import Rates
 from relabel.scoring.estimate import estimate_full_rescoring, explain_full_rescoring
 from relabel.text import LARGEST_NUMBER, LARGEST_RATE, LayerChoice, counted
+from relabel.workspace import find_program_name
 from tracin_core.attribution import DEFAULT_METHOD, list_methods
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import expand_path
@@ -44,23 +45,6 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 positive = number("a number above 0", lambda found: 0 < found <= LARGEST_RATE)
 # Options whose values are paths, as the person who types them sees them.
 _PATHS = ("checkpoints", "weights")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    """Return names that stand with commas between."""
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names):
-        raise click.BadParameter(f"found {text!r}; expected names of modules, with commas between")
-    return names
-
-
-def _steps(text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and len(part.strip()) < 16 for part in parts):
-        raise click.BadParameter(f"{text[:80]} is no list of steps such as 180,360")
-    return tuple(int(part) for part in parts)
-
-
 _MODEL_OPTIONS = (
     click.option(
         "--model",
@@ -122,6 +106,23 @@ _CHECKPOINT_OPTIONS = (
         help="with --checkpoints, how many of them to use at most (default: 8)",
     ),
 )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return names that stand with commas between."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise click.BadParameter(f"found {text!r}; expected names of modules, with commas between")
+    return names
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and len(part.strip()) < 16 for part in parts):
+        raise click.BadParameter(f"{text[:80]} is no list of steps such as 180,360")
+    return tuple(int(part) for part in parts)
+
+
 _SCORING_OPTIONS = (
     click.option(
         "--steps", type=_steps, metavar="N,N,...", help="checkpoints to use, by their steps"
@@ -227,12 +228,12 @@ def rescore(location: Location, project: str, run_my_code: bool, background: boo
 def run_or_enqueue(
     opened: OpenedWorkspace, slug: str, kind: str, job_options: dict[str, Any], *, background: bool
 ) -> Job | None:
-    """Do a job here, with its progress on stderr; or start it, say so, and return None."""
+    """Run a job here, with its progress on stderr; or start it, print that, and return None."""
     if background:
         job = start_job(opened.engine, opened.workspace, slug, kind, job_options)
         print(
-            f"{slug}: job {job.id} ({kind}) is started. See it: python -m relabel jobs; its "
-            f"log: python -m relabel jobs --log {job.id}"
+            f"{slug}: job {job.id} ({kind}) is started. See it: {find_program_name()} jobs; its "
+            f"log: {find_program_name()} jobs --log {job.id}"
         )
         return None
     with show_progress(slug) as report:
@@ -255,7 +256,7 @@ def print_run_summary(job: Job) -> None:
     for warning in job.result.get("warnings") or ():
         print_warning(warning)
     if sys.stdout.isatty() and "run" in job.result:
-        print(f"See the suspects: python -m relabel queue {slug}")
+        print(f"See the suspects: {find_program_name()} queue {slug}")
 
 
 def collect_work_options(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -316,7 +317,7 @@ def agree_to_saved(opened: OpenedProject, agreed: bool, *, of_run: bool) -> Cons
 
 
 def _require_yes(path: Path, agreed: bool) -> None:
-    """Ask whether a file may be run, unless that was said already."""
+    """Require a yes to running a file, by question unless it was given already."""
     question = f"Run {path}? It can do whatever you can do on this machine."
     if not agreed and not confirm(question, "--run-my-code"):
         raise ConfigurationError(

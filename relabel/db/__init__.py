@@ -1,1 +1,1 @@
-"""The database: examples, decisions as events, the queue, history and export."""
+"""The database: projects, examples, runs, decisions as events, the queue, the history, jobs."""

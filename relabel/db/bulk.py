@@ -1,15 +1,14 @@
-"""A whole import enters the database: it is seen as a whole, or not at all.
-
-A project grows: what is there already, where new examples go, which classes come on.
-
-Examples enter the database unseen, a chunk at a time, and are shown by a short last step.
+"""Bulk entry of examples: a new project, or more examples for one, seen as a whole or not at all.
 
 SQLite has one writer at a time, and 200,000 examples take many seconds to enter: too long for a
 person who records a decision meanwhile. So they enter in short transactions, under a project that
-is hidden like one that is being deleted. A new project then gets its name. Examples for a project
-that exists are handed over to it: all at once up to ``MOVED``, which a person waits half a second
-for; of more, the first of several steps decides that they belong to it, and whoever finds a killed
-one takes the others.
+is hidden like one that is being deleted. A new project is then shown in one short step. Examples
+for a project that exists are handed over to it: all at once up to ``MOVED``, which a person waits
+half a second for; of more, the first of several steps decides that they belong to it, and whoever
+finds a killed one takes the others.
+
+Beside that stands what an import asks of a project before it adds to it: the keys and answers it
+has, the positions that are free, and the places in the person's data that are not known yet.
 """
 
 from __future__ import annotations
@@ -54,152 +53,150 @@ from tracin_core.errors import InputError
 
 # Rows held in memory at a time.
 CHUNK = 10_000
+# Examples that are handed over in a transaction: a few tenths of a second.
+MOVED = 10_000
+OnRows = Callable[[int], None]
 
 
-def read_keys(engine: Engine, project_id: int) -> dict[str, tuple[Split, int]]:
-    """Return the split and position of every example by its key: about 200 bytes each."""
-    return dict(stream_keys(engine, project_id))
+@dataclass(frozen=True, kw_only=True)
+class NewProject:
+    """A project that is to be made; the fields are those of ``create_project``."""
+
+    slug: str
+    title: str
+    kind: str
+    task: str
+    target: str
+    classes: tuple[str, ...]
+    description: str
+    settings: Mapping[str, Any]
 
 
-def stream_keys(engine: Engine, project_id: int) -> Iterator[tuple[str, tuple[Split, int]]]:
-    """Yield the key of every example with its split and position, in no order."""
-    query = select(ExampleRow.key, ExampleRow.split, ExampleRow.position).where(
-        ExampleRow.project_id == project_id
-    )
-    with reading(engine) as connection:
-        for row in connection.execute(query.execution_options(yield_per=CHUNK)):
-            yield row.key, (row.split, row.position)
+def enter_project(
+    engine: Engine,
+    new: NewProject,
+    examples: Iterable[NewExample],
+    on_rows: OnRows = lambda number: None,
+) -> Project:
+    """Create a project with its examples, which appears when all are entered.
 
+    They enter in short transactions, between which people can decide about other projects.
 
-class StoredAnswer(NamedTuple):
-    """What a project has of one example: its answer, and its content if that was asked for."""
+    Args:
+        engine: The database.
+        new: The project.
+        examples: Read once, in chunks.
+        on_rows: Told after every chunk how many were entered; what it raises ends the entering.
 
-    id: int
-    key: str
-    split: Split
-    label: int
-    value: float | None
-    text: str | None = None
-    media_path: str | None = None
-    fields: Mapping[str, Any] | None = None
-
-
-def stream_answers(
-    engine: Engine, project_id: int, *, with_content: bool = False
-) -> Iterator[StoredAnswer]:
-    """Yield what the project has of every example, in no order."""
-    columns: list[InstrumentedAttribute[Any]] = [
-        *(ExampleRow.id, ExampleRow.key, ExampleRow.split),
-        *(ExampleRow.given_label, ExampleRow.given_value),
-    ]
-    if with_content:
-        columns += [ExampleRow.text, ExampleRow.media_path, ExampleRow.fields]
-    query = select(*columns).where(ExampleRow.project_id == project_id)
-    with reading(engine) as connection:
-        for row in connection.execute(query.execution_options(yield_per=CHUNK)):
-            yield StoredAnswer(*row)
-
-
-def read_keys_of(engine: Engine, ids: Sequence[int]) -> list[str]:
-    """Return the keys of some examples, by their ids, in the same order."""
-    query = select(ExampleRow.id, ExampleRow.key).where(ExampleRow.id.in_(ids))
-    with reading(engine) as connection:
-        keys = {row.id: row.key for row in connection.execute(query)}
-    return [keys[one] for one in ids]
-
-
-class FoundPlace(NamedTuple):
-    """Where an example of the project is in the data; split: None where the data has none."""
-
-    key: str
-    split: Split | None
-    place: str
-
-
-def lacks_places(engine: Engine, project_id: int) -> bool:
-    """Return whether it is not known of some example where it is in the person's data."""
-    query = select(ExampleRow.id).where(
-        ExampleRow.project_id == project_id, ExampleRow.source_place.is_(None)
-    )
-    with reading(engine) as connection:
-        return connection.scalar(query.limit(1)) is not None
-
-
-def fill_places(engine: Engine, project_id: int, found: Sequence[FoundPlace]) -> None:
-    """Note the places of examples that have none, in one transaction; of two the first counts.
-
-    A place in one split is none of an example that stands in the other: of equal examples in
-    both, the one for training was kept.
+    Raises:
+        InputError: If a value is unusable, or the name is taken. Nothing is left of it then.
     """
-    split = bindparam("in_split", type_=Text)
-    statement = (
-        update(ExampleRow)
-        .where(
-            ExampleRow.project_id == project_id,
-            ExampleRow.key == bindparam("of_key", type_=Text),
-            ExampleRow.source_place.is_(None),
-            or_(split == "", ExampleRow.split == split),
-        )
-        .values(source_place=bindparam("found_place", type_=Text))
-    )
-    rows = [
-        {"of_key": one.key, "in_split": one.split or "", "found_place": one.place} for one in found
-    ]
-    with writing(engine) as connection:
-        connection.execute(statement, rows)
-    time.sleep(PAUSE)
+    settings = dict(new.settings)
+    check_project(new.slug, new.kind, new.task, new.classes, settings)
+    for value in (new.title, new.description, new.target):
+        check_storable(value, f"The project {new.slug!r}")
+    row = {
+        "slug": new.slug,
+        "title": new.title,
+        "kind": new.kind,
+        "task": new.task,
+        "target": new.target,
+        "classes": list(new.classes),
+        "description": new.description,
+        "settings": settings,
+        "created_at": utc_now(),
+    }
+    with _settle_on_failure(engine, new.slug):
+        hidden = enter_unseen(engine, row, examples, on_rows)
+        return show_project(engine, hidden, new.slug)
 
 
-def next_positions(engine: Engine, project_id: int) -> dict[Split, int]:
-    """Return for each split the position of the next new example: how many there are."""
-    with reading(engine) as connection:
-        # One probe of an index each, whatever the size.
-        highest = {
-            split: connection.scalar(
-                select(func.max(ExampleRow.position)).where(
-                    ExampleRow.project_id == project_id, ExampleRow.split == split
-                )
-            )
-            for split in SPLITS
-        }
-    return {split: 0 if last is None else last + 1 for split, last in highest.items()}
+def enter_growth(
+    engine: Engine,
+    project_id: int,
+    *,
+    classes: tuple[str, ...],
+    settings: Mapping[str, Any],
+    examples: Iterable[NewExample],
+    on_rows: OnRows = lambda number: None,
+) -> Project:
+    """Add examples, and the classes they need, to a project, all or nothing.
 
-
-def add_classes(engine: Engine, project_id: int, names: Iterable[str]) -> Project:
-    """Append classes to a project; those it has keep their places, as labels are places.
+    They enter in short transactions and unseen, and are then handed over to the project; more
+    than 10,000 appear in several steps, of which a killed process leaves no more than a delay.
 
     Args:
         engine: The database.
         project_id: The project.
-        names: In the order in which they are to be appended; those it has already are left out.
+        classes: All it is to have; those it has come first and in their order.
+        settings: Of the project, from now on.
+        examples: Read once, in chunks; their positions go on where the project's end.
+        on_rows: Told after every chunk how many were entered; what it raises ends the entering.
 
     Raises:
-        InputError: If a name is empty or cannot be stored, or the task is regression.
+        InputError: If a value is unusable, a key or position is taken, or the project's classes
+            have changed meanwhile.
         NotFoundError: If there is no such project.
     """
-    with writing(engine) as connection:
-        # PostgreSQL: of two at once, the second one waits and then sees the first one's classes.
-        connection.execute(
-            select(ProjectRow.id).where(ProjectRow.id == project_id).with_for_update()
-        )
-        project = project_in(connection, project_id)
-        if project.task == "regression":
-            raise InputError(
-                f"Found new classes for {project.slug!r}, whose task is regression. Expected "
-                "numbers: import the data into a project of its own."
-            )
-        classes = list(dict.fromkeys([*project.classes, *names]))
+    check_settings(settings)
+    if classes:
         check_classes(classes)
-        connection.execute(
-            update(ProjectRow).where(ProjectRow.id == project_id).values(classes=classes)
-        )
+    with reading(engine) as connection:
+        before = project_in(connection, project_id)
+    changed = {"classes": list(classes) or list(before.classes), "settings": dict(settings)}
+    row = {
+        **{name: getattr(before, name) for name in ("slug", "title", "kind", "task", "target")},
+        **{"description": before.description, "created_at": before.created_at, **changed},
+    }
+    with _settle_on_failure(engine, before.slug):
+        hidden = enter_unseen(engine, row, examples, on_rows)
+        if has_common_keys(engine, hidden.id, project_id):
+            raise _taken(before.slug, "a key is there already")
+        with writing(engine) as connection:
+            _check_as_before(connection, hidden, project_id)
+            connection.execute(
+                update(ProjectRow).where(ProjectRow.id == project_id).values(**changed)
+            )
+            is_left = begin_handover(connection, hidden, project_id)
+        if is_left:
+            finish_handover(engine, hidden.id, project_id)
+    with reading(engine) as connection:
         return project_in(connection, project_id)
 
 
-# Examples that are handed over in a transaction: a few tenths of a second.
-MOVED = 10_000
+@contextmanager
+def _settle_on_failure(engine: Engine, slug: str) -> Iterator[None]:
+    """Settle what is half entered where the block fails."""
+    try:
+        yield
+    except BaseException as error:
+        settle_entries(engine, slug)
+        if isinstance(error, IntegrityError):
+            raise _taken(slug, str(error.orig)) from error
+        raise
 
-OnRows = Callable[[int], None]
+
+def _check_as_before(connection: Connection, hidden: Project, project_id: int) -> None:
+    """Lock a project, and check that nobody changed it since the data was read.
+
+    Raises:
+        InputError: If somebody did.
+    """
+    connection.execute(select(ProjectRow.id).where(ProjectRow.id == project_id).with_for_update())
+    now = project_in(connection, project_id)
+    if hidden.classes[: len(now.classes)] != now.classes:
+        raise InputError(
+            f"The classes of {now.slug!r} have changed while the data was read. Import it again."
+        )
+    if not follows(connection, hidden.id, project_id):
+        raise _taken(now.slug, "examples have come")
+
+
+def _taken(slug: str, found: str) -> InputError:
+    return InputError(
+        f"The project {slug!r} was made or changed by somebody else while the data was read: a "
+        f"name, key or position is taken. Nothing was added; import again. ({found})"
+    )
 
 
 def enter_unseen(
@@ -233,7 +230,7 @@ def enter_unseen(
 
 
 def show_project(engine: Engine, hidden: Project, slug: str) -> Project:
-    """Give a hidden project its name, and let people see it.
+    """Show a hidden project under its name.
 
     Raises:
         IntegrityError: If a project of this name was made meanwhile.
@@ -344,142 +341,110 @@ def _hand_over_chunk(connection: Connection, hidden_id: int, project_id: int) ->
     return True
 
 
-@dataclass(frozen=True, kw_only=True)
-class NewProject:
-    """A project that is to be made; the fields are those of ``create_project``."""
-
-    slug: str
-    title: str
-    kind: str
-    task: str
-    target: str
-    classes: tuple[str, ...]
-    description: str
-    settings: Mapping[str, Any]
+def read_keys(engine: Engine, project_id: int) -> dict[str, tuple[Split, int]]:
+    """Return the split and position of every example by its key: about 200 bytes each."""
+    return dict(stream_keys(engine, project_id))
 
 
-def enter_project(
-    engine: Engine,
-    new: NewProject,
-    examples: Iterable[NewExample],
-    on_rows: OnRows = lambda number: None,
-) -> Project:
-    """Make a project with its examples, which appears when all are entered.
-
-    They enter in short transactions, between which people can decide about other projects.
-
-    Args:
-        engine: The database.
-        new: The project.
-        examples: Read once, in chunks.
-        on_rows: Told after every chunk how many were entered; what it raises ends the entering.
-
-    Raises:
-        InputError: If a value is unusable, or the name is taken. Nothing is left of it then.
-    """
-    settings = dict(new.settings)
-    check_project(new.slug, new.kind, new.task, new.classes, settings)
-    for value in (new.title, new.description, new.target):
-        check_storable(value, f"The project {new.slug!r}")
-    row = {
-        "slug": new.slug,
-        "title": new.title,
-        "kind": new.kind,
-        "task": new.task,
-        "target": new.target,
-        "classes": list(new.classes),
-        "description": new.description,
-        "settings": settings,
-        "created_at": utc_now(),
-    }
-    with _settled(engine, new.slug):
-        hidden = enter_unseen(engine, row, examples, on_rows)
-        return show_project(engine, hidden, new.slug)
-
-
-def enter_growth(
-    engine: Engine,
-    project_id: int,
-    *,
-    classes: tuple[str, ...],
-    settings: Mapping[str, Any],
-    examples: Iterable[NewExample],
-    on_rows: OnRows = lambda number: None,
-) -> Project:
-    """Add examples, and the classes they need, to a project, all or nothing.
-
-    They enter in short transactions and unseen, and are then handed over to the project; more
-    than 10,000 appear in several steps, of which a killed process leaves no more than a delay.
-
-    Args:
-        engine: The database.
-        project_id: The project.
-        classes: All it is to have; those it has come first and in their order.
-        settings: Of the project, from now on.
-        examples: Read once, in chunks; their positions go on where the project's end.
-        on_rows: Told after every chunk how many were entered; what it raises ends the entering.
-
-    Raises:
-        InputError: If a value is unusable, a key or position is taken, or the project's classes
-            have changed meanwhile.
-        NotFoundError: If there is no such project.
-    """
-    check_settings(settings)
-    if classes:
-        check_classes(classes)
-    with reading(engine) as connection:
-        before = project_in(connection, project_id)
-    changed = {"classes": list(classes) or list(before.classes), "settings": dict(settings)}
-    row = {
-        **{name: getattr(before, name) for name in ("slug", "title", "kind", "task", "target")},
-        **{"description": before.description, "created_at": before.created_at, **changed},
-    }
-    with _settled(engine, before.slug):
-        hidden = enter_unseen(engine, row, examples, on_rows)
-        if has_common_keys(engine, hidden.id, project_id):
-            raise _taken(before.slug, "a key is there already")
-        with writing(engine) as connection:
-            _check_as_before(connection, hidden, project_id)
-            connection.execute(
-                update(ProjectRow).where(ProjectRow.id == project_id).values(**changed)
-            )
-            is_left = begin_handover(connection, hidden, project_id)
-        if is_left:
-            finish_handover(engine, hidden.id, project_id)
-    with reading(engine) as connection:
-        return project_in(connection, project_id)
-
-
-@contextmanager
-def _settled(engine: Engine, slug: str) -> Iterator[None]:
-    """Leave nothing half entered, however the block ends."""
-    try:
-        yield
-    except BaseException as error:
-        settle_entries(engine, slug)
-        if isinstance(error, IntegrityError):
-            raise _taken(slug, str(error.orig)) from error
-        raise
-
-
-def _check_as_before(connection: Connection, hidden: Project, project_id: int) -> None:
-    """Keep others from changing a project, and see that nobody did since the data was read.
-
-    Raises:
-        InputError: If somebody did.
-    """
-    connection.execute(select(ProjectRow.id).where(ProjectRow.id == project_id).with_for_update())
-    now = project_in(connection, project_id)
-    if hidden.classes[: len(now.classes)] != now.classes:
-        raise InputError(
-            f"The classes of {now.slug!r} have changed while the data was read. Import it again."
-        )
-    if not follows(connection, hidden.id, project_id):
-        raise _taken(now.slug, "examples have come")
-
-
-def _taken(slug: str, found: str) -> InputError:
-    return InputError(
-        f"The project {slug!r} was made or changed by somebody else while the data was read: a "
-        f"name, key or position is taken. Nothing was added; import again. ({found})"
+def stream_keys(engine: Engine, project_id: int) -> Iterator[tuple[str, tuple[Split, int]]]:
+    """Yield the key of every example with its split and position, in no order."""
+    query = select(ExampleRow.key, ExampleRow.split, ExampleRow.position).where(
+        ExampleRow.project_id == project_id
     )
+    with reading(engine) as connection:
+        for row in connection.execute(query.execution_options(yield_per=CHUNK)):
+            yield row.key, (row.split, row.position)
+
+
+class StoredAnswer(NamedTuple):
+    """What a project has of one example: its answer, and its content if that was asked for."""
+
+    id: int
+    key: str
+    split: Split
+    label: int
+    value: float | None
+    text: str | None = None
+    media_path: str | None = None
+    fields: Mapping[str, Any] | None = None
+
+
+def stream_answers(
+    engine: Engine, project_id: int, *, with_content: bool = False
+) -> Iterator[StoredAnswer]:
+    """Yield what the project has of every example, in no order."""
+    columns: list[InstrumentedAttribute[Any]] = [
+        *(ExampleRow.id, ExampleRow.key, ExampleRow.split),
+        *(ExampleRow.given_label, ExampleRow.given_value),
+    ]
+    if with_content:
+        columns += [ExampleRow.text, ExampleRow.media_path, ExampleRow.fields]
+    query = select(*columns).where(ExampleRow.project_id == project_id)
+    with reading(engine) as connection:
+        for row in connection.execute(query.execution_options(yield_per=CHUNK)):
+            yield StoredAnswer(*row)
+
+
+def read_keys_of(engine: Engine, ids: Sequence[int]) -> list[str]:
+    """Return the keys of some examples, by their ids, in the same order."""
+    query = select(ExampleRow.id, ExampleRow.key).where(ExampleRow.id.in_(ids))
+    with reading(engine) as connection:
+        keys = {row.id: row.key for row in connection.execute(query)}
+    return [keys[one] for one in ids]
+
+
+class FoundPlace(NamedTuple):
+    """Where an example of the project is in the data; split: None where the data has none."""
+
+    key: str
+    split: Split | None
+    place: str
+
+
+def lacks_places(engine: Engine, project_id: int) -> bool:
+    """Return whether it is not known of some example where it is in the person's data."""
+    query = select(ExampleRow.id).where(
+        ExampleRow.project_id == project_id, ExampleRow.source_place.is_(None)
+    )
+    with reading(engine) as connection:
+        return connection.scalar(query.limit(1)) is not None
+
+
+def fill_places(engine: Engine, project_id: int, found: Sequence[FoundPlace]) -> None:
+    """Write the places of examples that have none, in one transaction; of two the first counts.
+
+    A place in one split is none of an example that stands in the other: of equal examples in
+    both, the one for training was kept.
+    """
+    split = bindparam("in_split", type_=Text)
+    statement = (
+        update(ExampleRow)
+        .where(
+            ExampleRow.project_id == project_id,
+            ExampleRow.key == bindparam("of_key", type_=Text),
+            ExampleRow.source_place.is_(None),
+            or_(split == "", ExampleRow.split == split),
+        )
+        .values(source_place=bindparam("found_place", type_=Text))
+    )
+    rows = [
+        {"of_key": one.key, "in_split": one.split or "", "found_place": one.place} for one in found
+    ]
+    with writing(engine) as connection:
+        connection.execute(statement, rows)
+    time.sleep(PAUSE)
+
+
+def next_positions(engine: Engine, project_id: int) -> dict[Split, int]:
+    """Return for each split the position of the next new example: how many there are."""
+    with reading(engine) as connection:
+        # One probe of an index each, whatever the size.
+        highest = {
+            split: connection.scalar(
+                select(func.max(ExampleRow.position)).where(
+                    ExampleRow.project_id == project_id, ExampleRow.split == split
+                )
+            )
+            for split in SPLITS
+        }
+    return {split: 0 if last is None else last + 1 for split, last in highest.items()}

@@ -1,10 +1,9 @@
-"""Decide and undo: events are appended, never changed.
+"""Decisions: recorded and undone as events that are appended and never changed.
 
-`relabel.db.schema` says how events become the state of an example.
-
-What makes a decision acceptable, before the database is asked.
-
-The events as they are kept: reading them, and telling them in plain words.
+An event is checked by itself first (action, note, new label or value) and then, inside the
+transaction that appends it, against the example's version: what somebody else decided since the
+screen was drawn makes it stale, and the error names who decided what. `relabel.db.schema` says
+how events become the state of an example.
 """
 
 from __future__ import annotations
@@ -36,6 +35,11 @@ from relabel.db.schema import (
 )
 from relabel.errors import InvalidDecisionError, NotFoundError, StaleDecisionError
 from relabel.text import find_text_fault
+
+# Characters of a note: a long paragraph. A note is read in a table, not as a document.
+LONGEST_NOTE = 2000
+# Newest events that are told of an example that others have decided.
+TOLD_EVENTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,183 +78,6 @@ class Decision:
     new_value: float | None = None
 
 
-DECISION_COLUMNS = (
-    DecisionRow.id,
-    DecisionRow.example_id,
-    DecisionRow.version,
-    ReviewerRow.name.label("reviewer"),
-    ReviewerRow.identity_source,
-    DecisionRow.action,
-    DecisionRow.given_label,
-    DecisionRow.new_label,
-    DecisionRow.note,
-    DecisionRow.undoes,
-    DecisionRow.created_at,
-    DecisionRow.seconds_spent,
-    DecisionRow.source,
-    DecisionRow.rank,
-    DecisionRow.score,
-    DecisionRow.run_id,
-    DecisionRow.given_value,
-    DecisionRow.new_value,
-)
-
-
-def select_decisions() -> Select[*tuple[Any, ...]]:
-    """Return a query whose rows are the fields of `Decision`."""
-    return select(*DECISION_COLUMNS).join_from(
-        DecisionRow, ReviewerRow, ReviewerRow.id == DecisionRow.reviewer_id
-    )
-
-
-def decision_in(connection: Connection, decision_id: int) -> Decision:
-    """Return one event.
-
-    Raises:
-        NotFoundError: If there is none of this id.
-    """
-    query = select_decisions().where(DecisionRow.id == decision_id)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        raise NotFoundError(
-            f"Found no decision with id {decision_id}. Choose one from the history."
-        )
-    return Decision(**row._mapping)
-
-
-def decisions_after(
-    connection: Connection, example_id: int, version: int, limit: int
-) -> list[Decision]:
-    """Return the newest events of an example after a version, oldest first."""
-    rows = connection.execute(
-        select_decisions()
-        .where(DecisionRow.example_id == example_id, DecisionRow.version > version)
-        .order_by(DecisionRow.version.desc())
-        .limit(limit)
-    ).all()
-    return [Decision(**row._mapping) for row in reversed(rows)]
-
-
-def describe(decision: Decision, classes: Sequence[str]) -> str:
-    """Tell an event in plain words: "Ann relabelled it from 'cat' to 'dog' (2026-05-04 …)"."""
-    if decision.given_value is not None:
-        what, given = "value", format_value(decision.given_value)
-        new = format_value(decision.new_value)
-    else:
-        what, given = "label", f"'{classes[decision.given_label]}'"
-        new = f"'{classes[decision.new_label or 0]}'"
-    deed = find_kind(decision.action).told.format(what=what, given=given, new=new)
-    when = decision.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"{decision.reviewer} {deed} ({when})"
-
-
-def format_value(value: float | None) -> str:
-    """Return a number as people write it: 3 for 3.0, and no digit that was not entered."""
-    return "" if value is None else repr(float(value)).removesuffix(".0")
-
-
-# Characters of a note: a long paragraph. A note is read in a table, not as a document.
-LONGEST_NOTE = 2000
-
-
-def check_action(action: str) -> None:
-    """Check that the action is one that a person can take."""
-    if action == UNDO.code:
-        raise InvalidDecisionError("An undo needs the decision it takes back: use undo_decision.")
-    choices = [kind.code for kind in DECISION_KINDS if kind != UNDO]
-    if action not in choices:
-        raise InvalidDecisionError(
-            f"Found the action {action!r}. Expected one of {', '.join(choices)}."
-        )
-
-
-def check_correction(
-    action: str, new_label: int | None, new_value: float | None, *, regression: bool
-) -> None:
-    """Check that a relabel comes with what it changes to, and nothing else does."""
-    wanted, other = (new_value, new_label) if regression else (new_label, new_value)
-    name, odd = ("value", "label") if regression else ("label", "value")
-    if other is not None:
-        raise InvalidDecisionError(
-            f"The decision came with a new {odd}. Expected a new {name} at most: the project's "
-            f"task is {'regression' if regression else 'classification'}."
-        )
-    if action in list_codes("correct") and wanted is None:
-        choice = "Enter a number." if regression else "Choose a class."
-        raise InvalidDecisionError(f"A relabel came without a new {name}. {choice}")
-    if action not in list_codes("correct") and wanted is not None:
-        raise InvalidDecisionError(
-            f"The action {action!r} came with a new {name}. Expected one with "
-            f"{RELABEL.code!r} only."
-        )
-
-
-def check_new_label(new_label: int | None, given_label: int, classes: Sequence[str]) -> None:
-    """Check that a new label is a class, and another one than the given label."""
-    if new_label is None:
-        return
-    if not 0 <= new_label < len(classes):
-        raise InvalidDecisionError(
-            f"Found the new label {new_label}. Expected a class index from 0 to "
-            f"{len(classes) - 1}: choose one of the project's classes."
-        )
-    if new_label == given_label:
-        raise InvalidDecisionError(
-            f"The new label '{classes[new_label]}' is the given label. Expected another class; "
-            "if the given label is right, keep it instead."
-        )
-
-
-def check_new_value(new_value: float | None, given_value: float | None) -> None:
-    """Check that a new value is a finite number, and another one than the given value."""
-    if new_value is None:
-        return
-    if not math.isfinite(new_value):
-        raise InvalidDecisionError(
-            f"Found the new value {new_value}. Expected a finite number: enter one."
-        )
-    if new_value == given_value:
-        raise InvalidDecisionError(
-            f"The new value {format_value(new_value)} is the given value. Expected another "
-            "number; if the given value is right, keep it instead."
-        )
-
-
-def check_note(note: str) -> None:
-    """Check that a note is not too long and can be stored."""
-    if len(note) > LONGEST_NOTE:
-        raise InvalidDecisionError(
-            f"The note has {len(note):,} characters. Expected at most {LONGEST_NOTE:,}: shorten it."
-        )
-    if find_text_fault(note) is not None:
-        raise InvalidDecisionError(
-            "The note holds a NUL or a broken Unicode character. Expected plain text: enter it "
-            "again."
-        )
-
-
-def check_source(source: str) -> None:
-    """Check that the place where it was decided is a known one."""
-    if source not in SOURCES:
-        raise InvalidDecisionError(
-            f"Found the source {source!r}. Expected one of {', '.join(SOURCES)}."
-        )
-
-
-def check_numbers(seconds_spent: float | None, rank: int | None, score: float | None) -> None:
-    """Check that the circumstances of a decision are possible numbers."""
-    if seconds_spent is not None and not (math.isfinite(seconds_spent) and seconds_spent >= 0):
-        raise InvalidDecisionError(f"Found {seconds_spent} seconds spent. Expected 0 or more.")
-    if rank is not None and rank < 1:
-        raise InvalidDecisionError(f"Found the rank {rank}. Expected 1 or more.")
-    if score is not None and not math.isfinite(score):
-        raise InvalidDecisionError(f"Found the score {score}. Expected a finite number.")
-
-
-# Newest events told in the message of a stale decision.
-TOLD_EVENTS = 3
-
-
 @dataclass(frozen=True)
 class NewDecision:
     """What a person decided about an example.
@@ -280,6 +107,28 @@ class NewDecision:
     run_id: int | None = None
     identity_source: str = "typed"
     new_value: float | None = None
+
+
+DECISION_COLUMNS = (
+    DecisionRow.id,
+    DecisionRow.example_id,
+    DecisionRow.version,
+    ReviewerRow.name.label("reviewer"),
+    ReviewerRow.identity_source,
+    DecisionRow.action,
+    DecisionRow.given_label,
+    DecisionRow.new_label,
+    DecisionRow.note,
+    DecisionRow.undoes,
+    DecisionRow.created_at,
+    DecisionRow.seconds_spent,
+    DecisionRow.source,
+    DecisionRow.rank,
+    DecisionRow.score,
+    DecisionRow.run_id,
+    DecisionRow.given_value,
+    DecisionRow.new_value,
+)
 
 
 def record_decision(engine: Engine, new: NewDecision) -> Decision:
@@ -421,6 +270,153 @@ def get_decision(engine: Engine, decision_id: int) -> Decision:
         return decision_in(connection, int(decision_id))
 
 
+def decision_in(connection: Connection, decision_id: int) -> Decision:
+    """Return one event.
+
+    Raises:
+        NotFoundError: If there is none of this id.
+    """
+    query = select_decisions().where(DecisionRow.id == decision_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFoundError(
+            f"Found no decision with id {decision_id}. Choose one from the history."
+        )
+    return Decision(**row._mapping)
+
+
+def describe_events_after(
+    connection: Connection, example_id: int, version: int, classes: Sequence[str]
+) -> str:
+    """Return in plain words the newest events of an example after a version; "" without any."""
+    rows = connection.execute(
+        select_decisions()
+        .where(DecisionRow.example_id == example_id, DecisionRow.version > version)
+        .order_by(DecisionRow.version.desc())
+        .limit(TOLD_EVENTS)
+    ).all()
+    return "; then ".join(describe(Decision(**row._mapping), classes) for row in reversed(rows))
+
+
+def select_decisions() -> Select[*tuple[Any, ...]]:
+    """Return a query whose rows are the fields of `Decision`."""
+    return select(*DECISION_COLUMNS).join_from(
+        DecisionRow, ReviewerRow, ReviewerRow.id == DecisionRow.reviewer_id
+    )
+
+
+def describe(decision: Decision, classes: Sequence[str]) -> str:
+    """Return an event in plain words: "Ann relabelled it from 'cat' to 'dog' (2026-05-04 …)"."""
+    if decision.given_value is not None:
+        what, given = "value", format_value(decision.given_value)
+        new = format_value(decision.new_value)
+    else:
+        what, given = "label", f"'{classes[decision.given_label]}'"
+        new = f"'{classes[decision.new_label or 0]}'"
+    deed = find_kind(decision.action).told.format(what=what, given=given, new=new)
+    when = decision.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{decision.reviewer} {deed} ({when})"
+
+
+def format_value(value: float | None) -> str:
+    """Return a number as people write it: 3 for 3.0, and no digit that was not entered."""
+    return "" if value is None else repr(float(value)).removesuffix(".0")
+
+
+def check_action(action: str) -> None:
+    """Check that the action is one that a person can take."""
+    if action == UNDO.code:
+        raise InvalidDecisionError("An undo needs the decision it takes back: use undo_decision.")
+    choices = [kind.code for kind in DECISION_KINDS if kind != UNDO]
+    if action not in choices:
+        raise InvalidDecisionError(
+            f"Found the action {action!r}. Expected one of {', '.join(choices)}."
+        )
+
+
+def check_correction(
+    action: str, new_label: int | None, new_value: float | None, *, regression: bool
+) -> None:
+    """Check that a relabel comes with what it changes to, and nothing else does."""
+    wanted, other = (new_value, new_label) if regression else (new_label, new_value)
+    name, odd = ("value", "label") if regression else ("label", "value")
+    if other is not None:
+        raise InvalidDecisionError(
+            f"The decision came with a new {odd}. Expected a new {name} at most: the project's "
+            f"task is {'regression' if regression else 'classification'}."
+        )
+    if action in list_codes("correct") and wanted is None:
+        choice = "Enter a number." if regression else "Choose a class."
+        raise InvalidDecisionError(f"A relabel came without a new {name}. {choice}")
+    if action not in list_codes("correct") and wanted is not None:
+        raise InvalidDecisionError(
+            f"The action {action!r} came with a new {name}. Expected one with "
+            f"{RELABEL.code!r} only."
+        )
+
+
+def check_new_label(new_label: int | None, given_label: int, classes: Sequence[str]) -> None:
+    """Check that a new label is a class, and another one than the given label."""
+    if new_label is None:
+        return
+    if not 0 <= new_label < len(classes):
+        raise InvalidDecisionError(
+            f"Found the new label {new_label}. Expected a class index from 0 to "
+            f"{len(classes) - 1}: choose one of the project's classes."
+        )
+    if new_label == given_label:
+        raise InvalidDecisionError(
+            f"The new label '{classes[new_label]}' is the given label. Expected another class; "
+            "if the given label is right, keep it instead."
+        )
+
+
+def check_new_value(new_value: float | None, given_value: float | None) -> None:
+    """Check that a new value is a finite number, and another one than the given value."""
+    if new_value is None:
+        return
+    if not math.isfinite(new_value):
+        raise InvalidDecisionError(
+            f"Found the new value {new_value}. Expected a finite number: enter one."
+        )
+    if new_value == given_value:
+        raise InvalidDecisionError(
+            f"The new value {format_value(new_value)} is the given value. Expected another "
+            "number; if the given value is right, keep it instead."
+        )
+
+
+def check_note(note: str) -> None:
+    """Check that a note is not too long and can be stored."""
+    if len(note) > LONGEST_NOTE:
+        raise InvalidDecisionError(
+            f"The note has {len(note):,} characters. Expected at most {LONGEST_NOTE:,}: shorten it."
+        )
+    if find_text_fault(note) is not None:
+        raise InvalidDecisionError(
+            "The note holds a NUL or a broken Unicode character. Expected plain text: enter it "
+            "again."
+        )
+
+
+def check_source(source: str) -> None:
+    """Check that the place where it was decided is a known one."""
+    if source not in SOURCES:
+        raise InvalidDecisionError(
+            f"Found the source {source!r}. Expected one of {', '.join(SOURCES)}."
+        )
+
+
+def check_numbers(seconds_spent: float | None, rank: int | None, score: float | None) -> None:
+    """Check that the circumstances of a decision are possible numbers."""
+    if seconds_spent is not None and not (math.isfinite(seconds_spent) and seconds_spent >= 0):
+        raise InvalidDecisionError(f"Found {seconds_spent} seconds spent. Expected 0 or more.")
+    if rank is not None and rank < 1:
+        raise InvalidDecisionError(f"Found the rank {rank}. Expected 1 or more.")
+    if score is not None and not math.isfinite(score):
+        raise InvalidDecisionError(f"Found the score {score}. Expected a finite number.")
+
+
 def _lock_example(connection: Connection, example_id: int) -> Row[*tuple[Any, ...]]:
     """Return the example with its version and its project's classes, for us alone.
 
@@ -492,8 +488,7 @@ def _check_effective(
 
 
 def _stale(connection: Connection, example: Row[*tuple[Any, ...]], seen: int) -> StaleDecisionError:
-    events = decisions_after(connection, example.id, seen, TOLD_EVENTS)
-    told = "; then ".join(describe(one, example.classes) for one in events)
+    told = describe_events_after(connection, example.id, seen, example.classes)
     return StaleDecisionError(
         f"Meanwhile {told}. Nothing of yours was recorded; open the example again if you would "
         "decide otherwise."

@@ -1,6 +1,7 @@
-"""Open the database: connect, lock, migrate; and the two ways to use it, reading and writing.
+"""Open the database: connect, migrate, and the two ways to use it, reading and writing.
 
-Plain words for what a database can answer instead of doing its work.
+All that fails by circumstance inside `reading` and `writing` (a full disk, a lost connection, a
+lock) becomes a `DatabaseError` in plain words; what is a bug surfaces as it is.
 """
 
 from __future__ import annotations
@@ -29,6 +30,163 @@ from relabel.db import sqlite
 from relabel.db.schema import SCHEMA_REVISION
 from relabel.db.sqlite import FILE_OPTION, DatabaseFile
 from relabel.errors import DatabaseError, DatabaseFullError
+
+# Seconds to wait for a server before it counts as unreachable.
+CONNECT_TIMEOUT = 10
+# Any number, the same in every process: the PostgreSQL advisory lock held while migrating.
+MIGRATION_LOCK = 0x7472_6163
+
+
+def open_database(url: str, *, to_look: bool = False, alone: bool = False) -> Engine:
+    """Open a database, making and migrating it where needed.
+
+    Several processes may open a new database at once: one migrates, the others wait. A database
+    that is up to date is recognised by one row, so opening it costs a few milliseconds.
+
+    Args:
+        url: ``sqlite:///path`` or ``postgresql://user:password@host/name``.
+        to_look: Whether a file that cannot be written is opened to be looked at; whatever then
+            writes is refused with what is in the way.
+        alone: Whether a SQLite file is kept from all other processes, as can be done on a disk
+            that is full.
+
+    Returns:
+        The engine; dispose of it when done, or keep it for the life of the process.
+
+    Raises:
+        DatabaseError: If the URL is no database URL, the driver is missing, the database is
+            from a newer version of this program, damaged, unwritable, full or unreachable.
+    """
+    parsed = _parse_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        arguments = {"connect_timeout": CONNECT_TIMEOUT}
+        return _opened(_create_engine(parsed, connect_args=arguments))
+    writable = sqlite.prepare_file(parsed, to_look=to_look)
+    path = Path(str(parsed.database)).absolute()
+    try:
+        file = DatabaseFile(path, read_only=not writable, alone=alone)
+        return _opened(_create_sqlite_engine(parsed, file))
+    except DatabaseFullError:
+        if not to_look:
+            raise
+        # What processes share beside the file has no room, but looking can do without.
+        return _opened(_create_sqlite_engine(parsed, DatabaseFile(path, read_only=True)))
+
+
+def _opened(engine: Engine) -> Engine:
+    """Return an engine whose database is up to date."""
+    try:
+        with translate_database_errors(engine.url):
+            if _read_revision(engine) != SCHEMA_REVISION:
+                _check_writable(engine)
+                _migrate(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Open a connection for a few queries; on SQLite they see one state of the database.
+
+    Raises:
+        DatabaseError: If the database fails.
+    """
+    with translate_database_errors(engine.url), engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def reading_one_state(engine: Engine) -> Iterator[Connection]:
+    """Open a connection whose queries see one state of the database, on PostgreSQL too.
+
+    For what must fit together: an example that is shown as pending, and the version that a
+    decision about it names. There each statement would otherwise see what was committed meanwhile.
+
+    Raises:
+        DatabaseError: If the database fails.
+    """
+    with reading(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Open a connection inside one write transaction, committed at the end.
+
+    On SQLite the write lock is taken at the beginning (BEGIN IMMEDIATE): a transaction that
+    read first and wrote later would fail at once, without waiting, if another wrote meanwhile.
+
+    Raises:
+        DatabaseError: If the database fails; then nothing was written.
+    """
+    _check_writable(engine)
+    file: DatabaseFile | None = engine.get_execution_options().get(FILE_OPTION)
+    with (
+        translate_database_errors(engine.url),
+        engine.connect().execution_options(**{sqlite.WRITE_OPTION: True}) as connection,
+        connection.begin(),
+    ):
+        yield connection
+        if file is not None:
+            file.check()  # the last moment: what is committed must be where it is looked for
+
+
+def is_read_only(engine: Engine) -> bool:
+    """Return whether a database was opened to be looked at, because it cannot be written."""
+    file: DatabaseFile | None = engine.get_execution_options().get(FILE_OPTION)
+    return file is not None and file.read_only
+
+
+@contextmanager
+def translate_database_errors(url: URL) -> Iterator[None]:
+    """Turn a database's failures inside the block into errors a person can act on.
+
+    Raises:
+        DatabaseError: If the database fails by circumstance rather than by a bug.
+    """
+    try:
+        yield
+    except SQLAlchemyError as error:
+        explanation = explain(error, url)
+        if explanation is None:
+            raise
+        raise explanation from error
+
+
+def explain(error: SQLAlchemyError, url: URL) -> DatabaseError | None:
+    """Return the error that says in plain words what stopped the database.
+
+    Args:
+        error: What SQLAlchemy raised.
+        url: Where the database is; its password is not repeated.
+
+    Returns:
+        The error to raise instead, or None where the failure is no circumstance but a bug,
+        which should surface as it is.
+    """
+    place = f"The database {url.render_as_string(hide_password=True)}"
+    if isinstance(error, PoolTimeoutError):
+        return DatabaseError(f"{place} is busy: every connection is in use. Try again in a moment.")
+    if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError):
+        return None  # a broken rule quotes data, which may read like anything
+    answer = " ".join(str(error.orig).split())
+    lowered = answer.lower()
+    for parts, meaning in _MEANINGS:
+        if any(part in lowered for part in parts):
+            kind = DatabaseFullError if parts is _NO_ROOM else DatabaseError
+            told = meaning.replace("{limit}", _describe_limit())
+            return kind(f"{place} {told} (It answered: {answer})")
+    if isinstance(error, OperationalError) and not url.drivername.startswith("sqlite"):
+        return DatabaseError(
+            f"{place} could not do what was asked. Check that the server is well and the URL "
+            f"right, and try again. (It answered: {answer})"
+        )
+    return None
+
 
 _NO_ROOM = ("disk is full", "no space left", "disk i/o error", "could not extend file")
 # (part of the driver's message in lower case, what it means and what to do). SQLite's texts
@@ -95,162 +253,11 @@ _MEANINGS = (
 
 
 def _describe_limit() -> str:
-    """Name the limit for a file's size, which SQLite meets as a failing disk."""
+    """Return the limit for a file's size in words; SQLite meets it as a failing disk."""
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if limit == resource.RLIM_INFINITY:
         return ""
     return f", or its file is at this process's limit of {limit:,} bytes (`ulimit -f`)"
-
-
-def explain(error: SQLAlchemyError, url: URL) -> DatabaseError | None:
-    """Say in plain words what stopped the database.
-
-    Args:
-        error: What SQLAlchemy raised.
-        url: Where the database is; its password is not repeated.
-
-    Returns:
-        The error to raise instead, or None where the failure is no circumstance but a bug,
-        which should surface as it is.
-    """
-    place = f"The database {url.render_as_string(hide_password=True)}"
-    if isinstance(error, PoolTimeoutError):
-        return DatabaseError(f"{place} is busy: every connection is in use. Try again in a moment.")
-    if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError):
-        return None  # a broken rule quotes data, which may read like anything
-    answer = " ".join(str(error.orig).split())
-    lowered = answer.lower()
-    for parts, meaning in _MEANINGS:
-        if any(part in lowered for part in parts):
-            kind = DatabaseFullError if parts is _NO_ROOM else DatabaseError
-            told = meaning.replace("{limit}", _describe_limit())
-            return kind(f"{place} {told} (It answered: {answer})")
-    if isinstance(error, OperationalError) and not url.drivername.startswith("sqlite"):
-        return DatabaseError(
-            f"{place} could not do what was asked. Check that the server is well and the URL "
-            f"right, and try again. (It answered: {answer})"
-        )
-    return None
-
-
-# Seconds to wait for a server before it counts as unreachable.
-CONNECT_TIMEOUT = 10
-# Any number, the same in every process: the PostgreSQL advisory lock held while migrating.
-MIGRATION_LOCK = 0x7472_6163
-
-
-def open_database(url: str, *, to_look: bool = False, alone: bool = False) -> Engine:
-    """Open a database, making and migrating it where needed.
-
-    Several processes may open a new database at once: one migrates, the others wait. A database
-    that is up to date is recognised by one row, so opening it costs a few milliseconds.
-
-    Args:
-        url: ``sqlite:///path`` or ``postgresql://user:password@host/name``.
-        to_look: Whether a file that cannot be written is opened to be looked at; whatever then
-            writes is refused with what is in the way.
-        alone: Whether a SQLite file is kept from all other processes, as can be done on a disk
-            that is full.
-
-    Returns:
-        The engine; dispose of it when done, or keep it for the life of the process.
-
-    Raises:
-        DatabaseError: If the URL is no database URL, the driver is missing, the database is
-            from a newer version of this program, damaged, unwritable, full or unreachable.
-    """
-    parsed = _parse_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        arguments = {"connect_timeout": CONNECT_TIMEOUT}
-        return _opened(_create_engine(parsed, connect_args=arguments))
-    writable = sqlite.prepare_file(parsed, to_look=to_look)
-    path = Path(str(parsed.database)).absolute()
-    try:
-        file = DatabaseFile(path, read_only=not writable, alone=alone)
-        return _opened(_create_sqlite_engine(parsed, file))
-    except DatabaseFullError:
-        if not to_look:
-            raise
-        # What processes share beside the file has no room, but looking can do without.
-        return _opened(_create_sqlite_engine(parsed, DatabaseFile(path, read_only=True)))
-
-
-def _opened(engine: Engine) -> Engine:
-    """Return an engine whose database is up to date."""
-    try:
-        with explained(engine.url):
-            if _read_revision(engine) != SCHEMA_REVISION:
-                _check_writable(engine)
-                _migrate(engine)
-    except BaseException:
-        engine.dispose()
-        raise
-    return engine
-
-
-@contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """Give a connection for a few queries; on SQLite they see one state of the database.
-
-    Raises:
-        DatabaseError: If the database fails.
-    """
-    with explained(engine.url), engine.connect() as connection:
-        yield connection
-
-
-@contextmanager
-def reading_one_state(engine: Engine) -> Iterator[Connection]:
-    """Give a connection whose queries see one state of the database, on PostgreSQL too.
-
-    For what must fit together: an example that is shown as pending, and the version that a
-    decision about it names. There each statement would otherwise see what was committed meanwhile.
-
-    Raises:
-        DatabaseError: If the database fails.
-    """
-    with reading(engine) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execution_options(isolation_level="REPEATABLE READ")
-        yield connection
-
-
-@contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """Give a connection inside one write transaction, committed at the end.
-
-    On SQLite the write lock is taken at the beginning (BEGIN IMMEDIATE): a transaction that
-    read first and wrote later would fail at once, without waiting, if another wrote meanwhile.
-
-    Raises:
-        DatabaseError: If the database fails; then nothing was written.
-    """
-    _check_writable(engine)
-    file: DatabaseFile | None = engine.get_execution_options().get(FILE_OPTION)
-    with (
-        explained(engine.url),
-        engine.connect().execution_options(**{sqlite.WRITE_OPTION: True}) as connection,
-        connection.begin(),
-    ):
-        yield connection
-        if file is not None:
-            file.check()  # the last moment: what is committed must be where it is looked for
-
-
-@contextmanager
-def explained(url: URL) -> Iterator[None]:
-    """Turn a database's failures inside the block into errors a person can act on.
-
-    Raises:
-        DatabaseError: If the database fails by circumstance rather than by a bug.
-    """
-    try:
-        yield
-    except SQLAlchemyError as error:
-        explanation = explain(error, url)
-        if explanation is None:
-            raise
-        raise explanation from error
 
 
 def _parse_url(url: str) -> URL:
@@ -312,12 +319,6 @@ def _create_sqlite_engine(url: URL, file: DatabaseFile) -> Engine:
     return engine
 
 
-def is_read_only(engine: Engine) -> bool:
-    """Return whether a database was opened to be looked at, because it cannot be written."""
-    file: DatabaseFile | None = engine.get_execution_options().get(FILE_OPTION)
-    return file is not None and file.read_only
-
-
 def _check_writable(engine: Engine) -> None:
     if is_read_only(engine):
         raise DatabaseError(
@@ -342,7 +343,7 @@ def _revision_of(connection: Connection) -> str | None:
 
 
 def _migrate(engine: Engine) -> None:
-    """Bring the schema up to date, in one transaction that keeps other processes waiting."""
+    """Migrate the schema to the newest, in one transaction that keeps other processes waiting."""
     with writing(engine) as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})

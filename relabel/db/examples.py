@@ -1,10 +1,8 @@
-"""One example with everything known about it: data, state, prediction, ranks.
+"""Examples: each with data, state, prediction and ranks; and how new ones are checked and added.
 
-What makes an example acceptable to its project.
-
-Test examples, a page at a time, those the model is most wrong about first.
-
-Examples enter a project: in chunks, in one transaction, all or none.
+Here are the examples by id or position, and test examples a page at a time. The train examples
+in the order of a ranking are the queue (`relabel.db.queue`); imports of any size go through
+`relabel.db.bulk`, by the same rules.
 """
 
 from __future__ import annotations
@@ -41,8 +39,14 @@ from tracin_core.errors import InputError
 
 # Values in one IN (...); SQLite allows 32,766 parameters a statement, older builds 999.
 CHUNK = 500
+# Rows sent to the database at a time; more gains nothing and holds more memory.
+INSERT_CHUNK = 5000
 # Largest id both databases take as a parameter; a larger one in a URL names nothing.
 LARGEST_ID = 2**63 - 1
+# Characters of a place: a path of many folders, and little beside the example itself.
+LONGEST_PLACE = 1000
+# One cell of a table's row.
+FieldValue = float | int | str | None
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,48 @@ def find_by_positions(
     return [by_position[position] for position in wanted]
 
 
+def fetch_test_page(
+    engine: Engine, run_id: int, *, page: int = 1, page_size: int = 50
+) -> Page[ExampleView]:
+    """Return test examples, the most wrongly predicted first.
+
+    That is the least probable given label; for regression the given value that is furthest from
+    the predicted one.
+
+    Args:
+        engine: The database.
+        run_id: The run whose predictions order them.
+        page: 1 is the first.
+        page_size: Examples a page.
+
+    Raises:
+        InputError: If the page number or size is impossible.
+    """
+    first = count_rows_before(page, page_size)
+    scored = (PredictionRow.scoring_id == scoring_of(run_id), ExampleRow.split == "test")
+    join = PredictionRow.example_id == ExampleRow.id
+    with reading(engine) as connection:
+        total = connection.scalar(
+            select(func.count()).select_from(ExampleRow).join(PredictionRow, join).where(*scored)
+        )
+        ids = list(
+            connection.scalars(
+                select(ExampleRow.id)
+                .join(PredictionRow, join)
+                .where(*scored)
+                .order_by(
+                    func.abs(ExampleRow.given_value - PredictionRow.predicted_value).desc(),
+                    PredictionRow.given_probability,
+                    ExampleRow.position,
+                )
+                .limit(page_size)
+                .offset(first)
+            )
+        )
+        views = load_views(connection, ids, run_id)
+    return Page(rows=[views[one] for one in ids], total=total or 0)
+
+
 def media_location(engine: Engine, example_id: int) -> tuple[str, str] | None:
     """Return (project slug, media path) of an example, or None if it has no media or is unknown."""
     if not 0 < example_id <= LARGEST_ID:
@@ -276,12 +322,6 @@ def _chunks(values: Sequence[int], size: int = CHUNK) -> Iterator[Sequence[int]]
         yield values[start : start + size]
 
 
-# One cell of a table's row.
-FieldValue = float | int | str | None
-# Characters of a place: a path of many folders, and little beside the example itself.
-LONGEST_PLACE = 1000
-
-
 @dataclass(frozen=True)
 class NewExample:
     """An example to be added.
@@ -310,11 +350,85 @@ class NewExample:
     source_place: str | None = None
 
 
+def add_examples(engine: Engine, project_id: int, examples: Iterable[NewExample]) -> int:
+    """Add examples to a project, all or none.
+
+    Args:
+        engine: The database.
+        project_id: The project.
+        examples: Read once, in chunks, so a generator over a large file is fine.
+
+    Returns:
+        How many were added.
+
+    Raises:
+        InputError: If an example is unusable, or its key or position is taken.
+        NotFoundError: If there is no such project.
+    """
+    try:
+        with writing(engine) as connection:
+            count = insert_examples(connection, project_in(connection, project_id), examples)
+    except IntegrityError as error:
+        what = "position in a split" if "position" in str(error.orig) else "key"
+        raise InputError(
+            f"An example's {what} is taken: it occurs twice, or the project has it already. "
+            "Expected every key once in a project and every position once in a split. Nothing "
+            f"was added. (The database answered: {error.orig})"
+        ) from error
+    return count
+
+
+def insert_examples(
+    connection: Connection, project: Project, examples: Iterable[NewExample]
+) -> int:
+    """Add examples inside a transaction, and return how many.
+
+    Raises:
+        InputError: If an example is unusable.
+        IntegrityError: If a key or position is taken.
+    """
+    count = 0
+    for rows in rows_of(examples, project.id, ExampleRules(project)):
+        connection.execute(insert(ExampleRow), rows)
+        count += len(rows)
+    return count
+
+
+def rows_of(
+    examples: Iterable[NewExample], project_id: int, rules: ExampleRules
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of examples in chunks, all of a chunk checked.
+
+    Raises:
+        InputError: If an example is unusable.
+    """
+    iterator = iter(examples)
+    while chunk := list(islice(iterator, INSERT_CHUNK)):
+        for example in chunk:
+            rules.check(example)
+        yield [_row(project_id, example) for example in chunk]
+
+
+def _row(project_id: int, example: NewExample) -> dict[str, Any]:
+    return {
+        "project_id": project_id,
+        "key": example.key,
+        "split": example.split,
+        "position": int(example.position),
+        "given_label": int(example.given_label),
+        "text": example.text,
+        "media_path": example.media_path,
+        "given_value": None if example.given_value is None else float(example.given_value),
+        "fields": None if example.fields is None else dict(example.fields),
+        "source_place": example.source_place,
+    }
+
+
 class ExampleRules:
     """What an example of one project must be like."""
 
     def __init__(self, project: Project) -> None:
-        """Take what the rules depend on out of the project."""
+        """Read from the project what the rules depend on."""
         self._num_classes = len(project.classes)
         self._is_regression = project.task == "regression"
         columns = project.settings.get("columns", ())
@@ -421,123 +535,3 @@ def _check_media_path(path: str, name: str) -> None:
             f"{name} has the media path {path!r}. Expected a relative path inside the project's "
             "media folder, with '/' between folders and without '..', '\\' or ':'."
         )
-
-
-def fetch_test_page(
-    engine: Engine, run_id: int, *, page: int = 1, page_size: int = 50
-) -> Page[ExampleView]:
-    """Return test examples, the most wrongly predicted first.
-
-    That is the least probable given label; for regression the given value that is furthest from
-    the predicted one.
-
-    Args:
-        engine: The database.
-        run_id: The run whose predictions order them.
-        page: 1 is the first.
-        page_size: Examples a page.
-
-    Raises:
-        InputError: If the page number or size is impossible.
-    """
-    first = count_rows_before(page, page_size)
-    scored = (PredictionRow.scoring_id == scoring_of(run_id), ExampleRow.split == "test")
-    join = PredictionRow.example_id == ExampleRow.id
-    with reading(engine) as connection:
-        total = connection.scalar(
-            select(func.count()).select_from(ExampleRow).join(PredictionRow, join).where(*scored)
-        )
-        ids = list(
-            connection.scalars(
-                select(ExampleRow.id)
-                .join(PredictionRow, join)
-                .where(*scored)
-                .order_by(
-                    func.abs(ExampleRow.given_value - PredictionRow.predicted_value).desc(),
-                    PredictionRow.given_probability,
-                    ExampleRow.position,
-                )
-                .limit(page_size)
-                .offset(first)
-            )
-        )
-        views = load_views(connection, ids, run_id)
-    return Page(rows=[views[one] for one in ids], total=total or 0)
-
-
-# Rows sent to the database at a time; more gains nothing and holds more memory.
-INSERT_CHUNK = 5000
-
-
-def add_examples(engine: Engine, project_id: int, examples: Iterable[NewExample]) -> int:
-    """Add examples to a project, all or none.
-
-    Args:
-        engine: The database.
-        project_id: The project.
-        examples: Read once, in chunks, so a generator over a large file is fine.
-
-    Returns:
-        How many were added.
-
-    Raises:
-        InputError: If an example is unusable, or its key or position is taken.
-        NotFoundError: If there is no such project.
-    """
-    try:
-        with writing(engine) as connection:
-            count = insert_examples(connection, project_in(connection, project_id), examples)
-    except IntegrityError as error:
-        what = "position in a split" if "position" in str(error.orig) else "key"
-        raise InputError(
-            f"An example's {what} is taken: it occurs twice, or the project has it already. "
-            "Expected every key once in a project and every position once in a split. Nothing "
-            f"was added. (The database answered: {error.orig})"
-        ) from error
-    return count
-
-
-def insert_examples(
-    connection: Connection, project: Project, examples: Iterable[NewExample]
-) -> int:
-    """Add examples inside a transaction, and return how many.
-
-    Raises:
-        InputError: If an example is unusable.
-        IntegrityError: If a key or position is taken.
-    """
-    count = 0
-    for rows in rows_of(examples, project.id, ExampleRules(project)):
-        connection.execute(insert(ExampleRow), rows)
-        count += len(rows)
-    return count
-
-
-def rows_of(
-    examples: Iterable[NewExample], project_id: int, rules: ExampleRules
-) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of examples in chunks, all of a chunk checked.
-
-    Raises:
-        InputError: If an example is unusable.
-    """
-    iterator = iter(examples)
-    while chunk := list(islice(iterator, INSERT_CHUNK)):
-        for example in chunk:
-            rules.check(example)
-        yield [_row(project_id, example) for example in chunk]
-
-
-def _row(project_id: int, example: NewExample) -> dict[str, Any]:
-    return {
-        "project_id": project_id,
-        "key": example.key,
-        "split": example.split,
-        "position": int(example.position),
-        "given_label": int(example.given_label),
-        "text": example.text,
-        "media_path": example.media_path,
-        "given_value": None if example.given_value is None else float(example.given_value),
-        "fields": None if example.fields is None else dict(example.fields),
-        "source_place": example.source_place,
-    }

@@ -1,4 +1,4 @@
-"""What has been decided: the events, newest first."""
+"""The history of a project: its decision events with their examples, newest first, by pages."""
 
 from __future__ import annotations
 

@@ -1,13 +1,9 @@
-"""Long work as rows: who does it, how far it is, whether it is still alive.
+"""Jobs: long work as rows that say who does it, how far it is, and whether it is still alive.
 
 The table lets every process see the work of the others, keeps a second job away from a project
-that has an active one, and outlives them all: a job whose process died is found and failed.
-
-Jobs as they are read from their rows.
-
-Jobs whose process is gone without a word: they fail. Those that are silent are told.
-
-Whether a process of this host is still at work, and whose it is.
+that has an active one, and outlives them all: a job whose process died is found and failed, one
+that is silent is told. A process is known by what it was started as, because its number is given
+to another when it is gone.
 """
 
 from __future__ import annotations
@@ -32,7 +28,6 @@ from relabel.workspace import DATABASE_VARIABLE
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ACTIVE: tuple[JobState, ...] = ("queued", "running")
-FINISHED: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -233,7 +228,7 @@ def fail_dead_jobs(engine: Engine, *, stale_after: timedelta = STALE_AFTER) -> l
 
 
 def describe_silence(job: Job) -> str:
-    """Say since when a job that counts as running has shown no sign of life; "" if it has."""
+    """Return since when a job that counts as running gave no sign of life; "" if it did."""
     silence = utc_now() - (job.heartbeat_at or job.created_at)
     if job.state != "running" or silence <= STALE_AFTER:
         return ""
@@ -340,20 +335,8 @@ def create_job(
         ) from error
 
 
-def link_job(engine: Engine, job_id: int, project_id: int) -> None:
-    """Let a job point at the project that it has made.
-
-    Raises:
-        NotFoundError: If there is no such job or project.
-    """
-    with writing(engine) as connection:
-        job_in(connection, job_id)
-        project_in(connection, project_id)
-        connection.execute(update(JobRow).where(JobRow.id == job_id).values(project_id=project_id))
-
-
 def claim_job(engine: Engine, job_id: int) -> Job:
-    """Take a queued job for this process; it is running from now on.
+    """Claim a queued job for this process; it is running from now on.
 
     Raises:
         JobError: If it is not queued any more: another process was first, or it was cancelled.
@@ -389,7 +372,7 @@ def heartbeat(
     message: str | None = None,
     seconds_left: float | None = None,
 ) -> bool:
-    """Show that a running job is alive, and how far it is.
+    """Record that a running job is alive, and how far it is.
 
     Args:
         engine: The database.
@@ -457,7 +440,7 @@ def finish_job(
 
 
 def request_cancel(engine: Engine, job_id: int) -> Job:
-    """Ask a job to stop: a queued one is cancelled now, a running one at its next heartbeat.
+    """Cancel a job: a queued one now, a running one at its next heartbeat.
 
     Raises:
         JobError: If it has ended already.

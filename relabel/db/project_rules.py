@@ -1,7 +1,4 @@
-"""A project as it is read from its row.
-
-What makes a project acceptable.
-"""
+"""A project as its row holds it, and what makes its name, classes and settings acceptable."""
 
 from __future__ import annotations
 

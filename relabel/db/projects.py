@@ -1,12 +1,8 @@
-"""Projects and their examples: made once, read often, never changed by a review.
+"""Projects: created, listed, renamed, archived and deleted; a review never changes them.
 
-Projects are renamed, put away, taken out again and deleted.
-
-A project is deleted: hidden at once, then taken away a chunk at a time.
-
-The first transaction hides it and frees its name. From then on nobody sees it, and what is left
-of it goes in short transactions, between which people can decide about other projects. A kill
-half-way leaves a hidden project, which `finish_deletions` takes away.
+The first transaction of a deletion hides the project and frees its name. From then on nobody sees
+it, and what is left of it goes in short transactions, between which people can decide about other
+projects. A kill half-way leaves a hidden project, which `finish_deletions` takes away.
 """
 
 from __future__ import annotations
@@ -24,7 +20,6 @@ from relabel.db.jobs import ACTIVE
 from relabel.db.project_rules import (
     Project,
     check_project,
-    check_settings,
     check_storable,
     project_in,
     project_of,
@@ -143,6 +138,65 @@ def find_project(engine: Engine, slug: str) -> Project | None:
         return None
 
 
+def rename_project(
+    engine: Engine, project_id: int, *, title: str | None = None, description: str | None = None
+) -> Project:
+    """Change a project's title or description; its short name, which is an address, stays.
+
+    Args:
+        engine: The database.
+        project_id: The project.
+        title: None leaves it.
+        description: None leaves it.
+
+    Raises:
+        InputError: If the title is empty, or a text cannot be stored.
+        NotFoundError: If there is no such project.
+    """
+    values = {}
+    if title is not None:
+        values["title"] = title.strip()
+        if not values["title"]:
+            raise InputError("The project's title is empty. Expected a name for people: enter one.")
+    if description is not None:
+        values["description"] = description.strip()
+    for name, value in values.items():
+        check_storable(value, f"The project's {name}")
+    return _change(engine, project_id, values)
+
+
+def archive_project(engine: Engine, project_id: int) -> Project:
+    """Archive a project: it keeps everything, and is left out of the list of those in use.
+
+    Raises:
+        NotFoundError: If there is no such project.
+    """
+    return _set_archived(engine, project_id, utc_now())
+
+
+def unarchive_project(engine: Engine, project_id: int) -> Project:
+    """Return a project from the archive to the list of those in use.
+
+    Raises:
+        NotFoundError: If there is no such project.
+    """
+    return _set_archived(engine, project_id, None)
+
+
+def _set_archived(engine: Engine, project_id: int, moment: datetime | None) -> Project:
+    return _change(engine, project_id, {"archived_at": moment})
+
+
+def _change(engine: Engine, project_id: int, values: dict[str, Any]) -> Project:
+    with writing(engine) as connection:
+        project_in(connection, project_id)
+        if values:
+            connection.execute(
+                update(ProjectRow).where(ProjectRow.id == project_id).values(**values)
+            )
+        return project_in(connection, project_id)
+
+
 # Examples a transaction: about a tenth of a second.
 CHUNK = 5000
 
@@ -162,7 +216,7 @@ def delete_project(engine: Engine, project_id: int) -> None:
 
 
 def hide_project(engine: Engine, project_id: int) -> None:
-    """Do the first step of a deletion: nobody sees the project any more, and its name is free.
+    """Hide a project, the first step of its deletion: nobody sees it, and its name is free.
 
     Raises:
         JobError: If a job of the project is active. Nothing has changed.
@@ -220,7 +274,7 @@ def list_hidden_projects(
 
 
 def finish_deletions(engine: Engine) -> int:
-    """Take away the rows of projects whose deletion was cut off; call it when a server starts.
+    """Delete the rows of projects whose deletion was cut off; call it when a server starts.
 
     A project that is just being entered stays.
 
@@ -288,84 +342,3 @@ def _cut_examples(engine: Engine, project_id: int) -> bool:
         connection.execute(delete(DecisionRow).where(DecisionRow.example_id.in_(ids)))
         connection.execute(delete(ExampleRow).where(*chunk))
         return True
-
-
-__all__ = [
-    "list_projects",
-    "rename_project",
-    "change_settings",
-    "archive_project",
-    "unarchive_project",
-    "delete_project",
-    "finish_deletions",
-]
-
-
-def rename_project(
-    engine: Engine, project_id: int, *, title: str | None = None, description: str | None = None
-) -> Project:
-    """Give a project another title or description; its short name, which is an address, stays.
-
-    Args:
-        engine: The database.
-        project_id: The project.
-        title: None leaves it.
-        description: None leaves it.
-
-    Raises:
-        InputError: If the title is empty, or a text cannot be stored.
-        NotFoundError: If there is no such project.
-    """
-    values = {}
-    if title is not None:
-        values["title"] = title.strip()
-        if not values["title"]:
-            raise InputError("The project's title is empty. Expected a name for people: enter one.")
-    if description is not None:
-        values["description"] = description.strip()
-    for name, value in values.items():
-        check_storable(value, f"The project's {name}")
-    return _change(engine, project_id, values)
-
-
-def change_settings(engine: Engine, project_id: int, settings: Mapping[str, Any]) -> Project:
-    """Replace what is kept about how a project's data was imported.
-
-    Raises:
-        InputError: If the settings are no JSON, or describe columns wrongly.
-        NotFoundError: If there is no such project.
-    """
-    check_settings(settings)
-    return _change(engine, project_id, {"settings": dict(settings)})
-
-
-def archive_project(engine: Engine, project_id: int) -> Project:
-    """Put a project away: it keeps everything, and is left out of the list of those in use.
-
-    Raises:
-        NotFoundError: If there is no such project.
-    """
-    return _set_archived(engine, project_id, utc_now())
-
-
-def unarchive_project(engine: Engine, project_id: int) -> Project:
-    """Take a project out again.
-
-    Raises:
-        NotFoundError: If there is no such project.
-    """
-    return _set_archived(engine, project_id, None)
-
-
-def _set_archived(engine: Engine, project_id: int, moment: datetime | None) -> Project:
-    return _change(engine, project_id, {"archived_at": moment})
-
-
-def _change(engine: Engine, project_id: int, values: dict[str, Any]) -> Project:
-    with writing(engine) as connection:
-        project_in(connection, project_id)
-        if values:
-            connection.execute(
-                update(ProjectRow).where(ProjectRow.id == project_id).values(**values)
-            )
-        return project_in(connection, project_id)

@@ -1,23 +1,18 @@
-"""The queue: train examples by how suspect they are, filtered, a page at a time.
+"""The queue: train examples by how suspect they are, filtered, a page or a suspect at a time.
 
 A page is found in two steps. The first walks the ranking, which is stored in its own order, and
 tests each example by probes of indices; the second fetches what the screen shows, for the rows
 of the page only. Without a filter the page number alone gives the ranks.
 
-Which examples of the queue to show: the filter, its conditions, how many pass.
+How many examples pass a filter is counted once a run, because that reads the whole ranking (0.1 s
+per 200,000 examples) and a person pages through the same filter again and again. Given labels,
+texts and predictions of a registered run do not change; what decisions change is counted from the
+decisions, which are few beside the examples.
 
-How many examples a filter lets through: counted once a run, corrected by the decisions.
-
-Given labels, texts and predictions of a registered run do not change, so how many examples pass
-those conditions is remembered: counting a filter reads the whole ranking (0.1 s per 200,000
-examples), and a person pages through the same filter again and again. What decisions change is
-counted from the decisions, which are few beside the examples.
-
-The suspect that a person is shown, with everything that the screen says of it, of one moment.
-
-A decision names the version of the example that was on the screen. Were the suspect and its
-version read one after the other, a decision made in between would be neither seen nor refused: the
-suspect would be shown as nobody's, with the version that follows somebody's decision.
+A suspect is drawn together with everything that the screen says of it, from one state of the
+database. A decision names the version of the example that was on the screen. Were the suspect and
+its version read one after the other, a decision made in between would be neither seen nor refused:
+the suspect would be shown as nobody's, with the version that follows somebody's decision.
 """
 
 from __future__ import annotations
@@ -30,7 +25,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, exists, func, select
 
-from relabel.db.decisions import decisions_after, describe
+from relabel.db.decisions import describe_events_after
 from relabel.db.engine import reading, reading_one_state
 from relabel.db.examples import ExampleView, ScoreView, load_views, percentile_of, scores_of
 from relabel.db.paging import Page, count_rows_before
@@ -45,37 +40,6 @@ from relabel.db.schema import (
     example_says,
 )
 from relabel.errors import NotFoundError
-
-# Filters remembered in a process; a number each.
-CAPACITY = 512
-
-_totals: OrderedDict[Hashable, int] = OrderedDict()
-_lock = Lock()
-
-
-def remembered_total(key: Hashable, count: Callable[[], int]) -> int:
-    """Return the total kept under the key, counted on first use.
-
-    Args:
-        key: Names database, run, the moment of its registration, and the filter.
-        count: Counts in the database.
-    """
-    with _lock:
-        if key in _totals:
-            _totals.move_to_end(key)
-            return _totals[key]
-    total = count()
-    with _lock:
-        _totals[key] = total
-        while len(_totals) > CAPACITY:
-            _totals.popitem(last=False)
-    return total
-
-
-def forget_totals() -> None:
-    """Forget all totals; for measuring."""
-    with _lock:
-        _totals.clear()
 
 
 @dataclass(frozen=True)
@@ -103,111 +67,14 @@ class QueueFilter:
     given_to: float | None = None
 
 
-def filter_conditions(
-    connection: Connection, run: RankedRun, filter: QueueFilter, *, with_status: bool = True
-) -> list[ColumnElement[bool]]:
-    """Return the filter as conditions on a row of `score`.
-
-    Each is an EXISTS, not a join: a planner may turn a join round and walk the examples, which
-    means sorting them all for one page.
-    """
-    conditions: list[ColumnElement[bool]] = []
-    of_example: list[ColumnElement[bool]] = []
-    if filter.given_labels:
-        of_example.append(ExampleRow.given_label.in_(_labels(filter.given_labels)))
-    if filter.text:
-        of_example.append(example_says(connection, filter.text))
-    if filter.given_from is not None:
-        of_example.append(ExampleRow.given_value >= float(filter.given_from))
-    if filter.given_to is not None:
-        of_example.append(ExampleRow.given_value <= float(filter.given_to))
-    if of_example:
-        conditions.append(exists().where(ExampleRow.id == ScoreRow.example_id, *of_example))
-    if filter.predicted_labels or filter.disagreement_only:
-        conditions.append(_prediction_condition(run, filter))
-    if with_status and filter.status == "reviewed":
-        conditions.append(is_reviewed())
-    if with_status and filter.status == "pending":
-        conditions.append(~is_reviewed())
-    return conditions
-
-
-def _prediction_condition(run: RankedRun, filter: QueueFilter) -> ColumnElement[bool]:
-    parts: list[ColumnElement[bool]] = [
-        PredictionRow.scoring_id == run.scoring_id,
-        PredictionRow.example_id == ScoreRow.example_id,
-    ]
-    if filter.predicted_labels:
-        parts.append(PredictionRow.predicted_label.in_(_labels(filter.predicted_labels)))
-    if filter.disagreement_only:
-        parts.append(
-            exists().where(
-                ExampleRow.id == PredictionRow.example_id,
-                ExampleRow.given_label != PredictionRow.predicted_label,
-            )
-        )
-    return exists().where(and_(*parts))
-
-
-def _labels(labels: tuple[int, ...]) -> list[int]:
-    """Return the labels that a database can compare; others, from a bad address, match nothing."""
-    return [int(label) for label in labels if 0 <= label < 2**31]
-
-
-def is_decided() -> ColumnElement[bool]:
-    """Return the condition that an effective decision exists, a skip included."""
-    return exists().where(effective.c.example_id == ScoreRow.example_id)
-
-
-def is_reviewed() -> ColumnElement[bool]:
-    """Return the condition that an effective decision other than a skip exists."""
-    return exists().where(
-        effective.c.example_id == ScoreRow.example_id, effective.c.action.not_in(DEFERRING)
-    )
-
-
-def count_passing(connection: Connection, run: RankedRun, signal: str, filter: QueueFilter) -> int:
-    """Return how many examples pass the filter; see `relabel.db.queue`."""
-    of_data = replace(filter, status="any")
-    conditions = filter_conditions(connection, run, of_data)
-    ranking = select(func.count()).where(
-        ScoreRow.scoring_id == run.scoring_id, ScoreRow.signal == signal
-    )
-    total = run.num_ranked
-    if conditions:
-        key = (connection.engine.url, run.scoring_id, run.created_at, of_data)
-        query = ranking.where(*conditions)
-        total = remembered_total(key, lambda: connection.scalars(query).one())
-    if filter.status == "any":
-        return total
-    # From the decisions: an outer join, so that no planner turns it round.
-    reviewed = connection.scalars(
-        select(func.count(ScoreRow.example_id))
-        .select_from(effective)
-        .join(
-            ScoreRow,
-            and_(
-                ScoreRow.scoring_id == run.scoring_id,
-                ScoreRow.signal == signal,
-                ScoreRow.example_id == effective.c.example_id,
-            ),
-            isouter=True,
-        )
-        .where(
-            effective.c.project_id == run.project_id,
-            effective.c.action.not_in(DEFERRING),
-            *conditions,
-        )
-    ).one()
-    return reviewed if filter.status == "reviewed" else total - reviewed
-
-
 EVERYTHING = QueueFilter()
 # The walk along the ranking jumps about in the table of examples; in the table's own order the
 # same test took a sixth of the time (1,000,000 texts). So where few examples pass, and the walk
 # would have to go far for them, all are tested in their own order and what passes is ranked.
 RARE = 2000
 PROBE_COST = 6
+# Filters remembered in a process; a number each.
+CAPACITY = 512
 
 
 @dataclass(frozen=True)
@@ -244,16 +111,44 @@ class QueueRow:
     source_place: str | None = None
 
 
+@dataclass(frozen=True)
+class DrawnSuspect:
+    """The next suspect as the database had it at one moment.
+
+    Attributes:
+        row: Its place in the queue.
+        view: What is known of it; its version is the one that a decision must name. Of its scores
+            the one that it is ranked by is there.
+        following: The suspect that comes when this one is decided, or None.
+    """
+
+    row: QueueRow
+    view: ExampleView
+    following: QueueRow | None
+
+
+_totals: OrderedDict[Hashable, int] = OrderedDict()
+_lock = Lock()
+
+
 def fetch_page(
     engine: Engine,
     run_id: int,
     *,
-    signal: str = "self_influence",
+    signal: str | None = None,
     filter: QueueFilter = EVERYTHING,
     page: int = 1,
     page_size: int = 50,
 ) -> Page[QueueRow]:
     """Return one page of the queue, most suspect first; past the end it has no rows.
+
+    Args:
+        engine: The database.
+        run_id: The run.
+        signal: What the queue is ranked by; None for the run's first signal.
+        filter: Which examples.
+        page: From 1.
+        page_size: Rows a page.
 
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal.
@@ -261,7 +156,7 @@ def fetch_page(
     """
     first = count_rows_before(page, page_size)
     with reading_one_state(engine) as connection:
-        run = _ranked_run(connection, run_id, signal)
+        run, signal = _open_ranking(connection, run_id, signal)
         total = count_passing(connection, run, signal, filter)
         if first >= total:
             return Page([], total)
@@ -280,44 +175,103 @@ def next_suspect(
     engine: Engine,
     run_id: int,
     *,
-    signal: str = "self_influence",
+    signal: str | None = None,
     filter: QueueFilter = EVERYTHING,
     after_rank: int | None = None,
 ) -> QueueRow | None:
     """Return the next example to decide, or None when all is decided.
 
     Pending ones come first in the order of the queue (after `after_rank`, then those before
-    it), then the skipped ones, the longest skipped first.
+    it), then the skipped ones, the longest skipped first. Without a signal the run's first ranks.
 
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal.
     """
     with reading_one_state(engine) as connection:
-        run = _ranked_run(connection, run_id, signal)
+        run, signal = _open_ranking(connection, run_id, signal)
         found = _find_undecided(connection, run, signal, filter, after_rank=after_rank, count=1)
         return next(iter(_rows(connection, run, found)), None)
 
 
-def next_two_in(
-    connection: Connection, run_id: int, *, signal: str, filter: QueueFilter
-) -> list[tuple[QueueRow, ExampleView]]:
-    """Return the next example to decide and the one after it, as far as there are such.
-
-    For a transaction that sees one state: row and example are then of the same moment. Of each
-    example's scores the one that it is ranked by is there.
+def draw_next_suspect(
+    engine: Engine,
+    run_id: int,
+    *,
+    signal: str | None = None,
+    filter: QueueFilter = EVERYTHING,
+) -> DrawnSuspect | None:
+    """Return the next example to decide, or None when all is decided; as `next_suspect` orders.
 
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal.
+        DatabaseError: If the database fails.
     """
-    run = _ranked_run(connection, run_id, signal)
-    found = _find_undecided(connection, run, signal, filter, count=2)
-    views = load_views(connection, [one.example_id for one in found], run.id)
-    both = []
-    for one in found:
-        row = _row_of(run, one, views[one.example_id])
-        scores = {signal: ScoreView(row.score, row.rank, row.percentile)}
-        both.append((row, replace(views[one.example_id], scores=scores)))
-    return both
+    with reading_one_state(engine) as connection:
+        run, signal = _open_ranking(connection, run_id, signal)
+        found = _find_undecided(connection, run, signal, filter, count=2)
+        views = load_views(connection, [one.example_id for one in found], run.id)
+    if not found:
+        return None
+    row, *following = (_row_of(run, one, views[one.example_id]) for one in found)
+    scores = {signal: ScoreView(row.score, row.rank, row.percentile)}
+    view = replace(views[row.example_id], scores=scores)
+    return DrawnSuspect(row, view, following[0] if following else None)
+
+
+def describe_since(engine: Engine, view: ExampleView, version: int) -> str:
+    """Return in plain words what has been decided about an example since a version.
+
+    Returns:
+        For instance "Ann excluded it (2026-05-04 …)"; "" where nothing has been.
+    """
+    with reading_one_state(engine) as connection:
+        classes = project_in(connection, view.project_id).classes
+        return describe_events_after(connection, view.id, version, classes)
+
+
+def adjacent(
+    engine: Engine,
+    run_id: int,
+    *,
+    signal: str | None = None,
+    filter: QueueFilter = EVERYTHING,
+    example_id: int,
+) -> tuple[int | None, int | None]:
+    """Return the ids before and after an example in the filtered queue, None at its ends.
+
+    The example itself need not pass the filter. A test example has no rank: its neighbours are
+    those by position in its split, whatever the filter. Without a signal the run's first ranks.
+
+    Raises:
+        NotFoundError: If the run is unknown or not ranked by the signal, or the example unknown.
+    """
+    with reading(engine) as connection:
+        run, signal = _open_ranking(connection, run_id, signal)
+        view = load_views(connection, [example_id], None).get(example_id)
+        if view is None:
+            raise NotFoundError(f"Found no example with id {example_id}. Open one from the queue.")
+        rank = connection.scalar(
+            select(ScoreRow.rank).where(
+                ScoreRow.scoring_id == run.scoring_id,
+                ScoreRow.signal == signal,
+                ScoreRow.example_id == view.id,
+            )
+        )
+        if rank is None:
+            ids = select(ExampleRow.id).where(
+                ExampleRow.project_id == view.project_id, ExampleRow.split == view.split
+            )
+            place, at = ExampleRow.position, view.position
+        else:
+            ids = select(ScoreRow.example_id).where(
+                ScoreRow.scoring_id == run.scoring_id,
+                ScoreRow.signal == signal,
+                *filter_conditions(connection, run, filter),
+            )
+            place, at = ScoreRow.rank, rank
+        before = connection.scalar(ids.where(place < at).order_by(place.desc()).limit(1))
+        after = connection.scalar(ids.where(place > at).order_by(place).limit(1))
+    return before, after
 
 
 def _find_undecided(
@@ -346,59 +300,20 @@ def _find_undecided(
     return found
 
 
-def adjacent(
-    engine: Engine,
-    run_id: int,
-    *,
-    signal: str = "self_influence",
-    filter: QueueFilter = EVERYTHING,
-    example_id: int,
-) -> tuple[int | None, int | None]:
-    """Return the ids before and after an example in the filtered queue, None at its ends.
-
-    The example itself need not pass the filter. A test example has no rank: its neighbours are
-    those by position in its split, whatever the filter.
+def _open_ranking(connection: Connection, run_id: int, signal: str | None) -> tuple[RankedRun, str]:
+    """Return the run, and the signal to rank by: the one that is wanted, or the run's first.
 
     Raises:
-        NotFoundError: If the run is unknown or not ranked by the signal, or the example unknown.
+        NotFoundError: If the run is unknown or not ranked by the signal.
     """
-    with reading(engine) as connection:
-        run = _ranked_run(connection, run_id, signal)
-        view = load_views(connection, [example_id], None).get(example_id)
-        if view is None:
-            raise NotFoundError(f"Found no example with id {example_id}. Open one from the queue.")
-        rank = connection.scalar(
-            select(ScoreRow.rank).where(
-                ScoreRow.scoring_id == run.scoring_id,
-                ScoreRow.signal == signal,
-                ScoreRow.example_id == view.id,
-            )
-        )
-        if rank is None:
-            ids = select(ExampleRow.id).where(
-                ExampleRow.project_id == view.project_id, ExampleRow.split == view.split
-            )
-            place, at = ExampleRow.position, view.position
-        else:
-            ids = select(ScoreRow.example_id).where(
-                ScoreRow.scoring_id == run.scoring_id,
-                ScoreRow.signal == signal,
-                *filter_conditions(connection, run, filter),
-            )
-            place, at = ScoreRow.rank, rank
-        before = connection.scalar(ids.where(place < at).order_by(place.desc()).limit(1))
-        after = connection.scalar(ids.where(place > at).order_by(place).limit(1))
-    return before, after
-
-
-def _ranked_run(connection: Connection, run_id: int, signal: str) -> RankedRun:
     run = ranked_run_in(connection, run_id)
-    if signal not in run.signals:
+    chosen = next(iter(run.signals), "") if signal is None else signal
+    if chosen not in run.signals:
         raise NotFoundError(
-            f"Run {run.key!r} is not ranked by {signal!r}. Choose one of: "
+            f"Run {run.key!r} is not ranked by {chosen or 'anything'!r}. Choose one of: "
             f"{', '.join(run.signals) or 'none: score the project first'}."
         )
-    return run
+    return run, chosen
 
 
 def _ranking(run: RankedRun, signal: str) -> Select[*tuple[Any, ...]]:
@@ -464,54 +379,119 @@ def _row_of(run: RankedRun, ranked: Row[*tuple[Any, ...]], view: ExampleView) ->
     )
 
 
-# Newest events that are told of an example that others have decided.
-TOLD_EVENTS = 3
+def count_passing(connection: Connection, run: RankedRun, signal: str, filter: QueueFilter) -> int:
+    """Return how many examples pass the filter; see `relabel.db.queue`."""
+    of_data = replace(filter, status="any")
+    conditions = filter_conditions(connection, run, of_data)
+    ranking = select(func.count()).where(
+        ScoreRow.scoring_id == run.scoring_id, ScoreRow.signal == signal
+    )
+    total = run.num_ranked
+    if conditions:
+        key = (connection.engine.url, run.scoring_id, run.created_at, of_data)
+        query = ranking.where(*conditions)
+        total = cached_total(key, lambda: connection.scalars(query).one())
+    if filter.status == "any":
+        return total
+    # From the decisions: an outer join, so that no planner turns it round.
+    reviewed = connection.scalars(
+        select(func.count(ScoreRow.example_id))
+        .select_from(effective)
+        .join(
+            ScoreRow,
+            and_(
+                ScoreRow.scoring_id == run.scoring_id,
+                ScoreRow.signal == signal,
+                ScoreRow.example_id == effective.c.example_id,
+            ),
+            isouter=True,
+        )
+        .where(
+            effective.c.project_id == run.project_id,
+            effective.c.action.not_in(DEFERRING),
+            *conditions,
+        )
+    ).one()
+    return reviewed if filter.status == "reviewed" else total - reviewed
 
 
-@dataclass(frozen=True)
-class DrawnSuspect:
-    """The next suspect as the database had it at one moment.
+def cached_total(key: Hashable, count: Callable[[], int]) -> int:
+    """Return the total kept under the key, counted on first use.
 
-    Attributes:
-        row: Its place in the queue.
-        view: What is known of it; its version is the one that a decision must name. Of its scores
-            the one that it is ranked by is there.
-        following: The suspect that comes when this one is decided, or None.
+    Args:
+        key: Names database, run, the moment of its registration, and the filter.
+        count: Counts in the database.
     """
+    with _lock:
+        if key in _totals:
+            _totals.move_to_end(key)
+            return _totals[key]
+    total = count()
+    with _lock:
+        _totals[key] = total
+        while len(_totals) > CAPACITY:
+            _totals.popitem(last=False)
+    return total
 
-    row: QueueRow
-    view: ExampleView
-    following: QueueRow | None
 
+def filter_conditions(
+    connection: Connection, run: RankedRun, filter: QueueFilter, *, with_status: bool = True
+) -> list[ColumnElement[bool]]:
+    """Return the filter as conditions on a row of `score`.
 
-def draw_next_suspect(
-    engine: Engine,
-    run_id: int,
-    *,
-    signal: str = "self_influence",
-    filter: QueueFilter = EVERYTHING,
-) -> DrawnSuspect | None:
-    """Return the next example to decide, or None when all is decided; as `next_suspect` orders.
-
-    Raises:
-        NotFoundError: If the run is unknown or not ranked by the signal.
-        DatabaseError: If the database fails.
+    Each is an EXISTS, not a join: a planner may turn a join round and walk the examples, which
+    means sorting them all for one page.
     """
-    with reading_one_state(engine) as connection:
-        found = next_two_in(connection, run_id, signal=signal, filter=filter)
-    if not found:
-        return None
-    (row, view), *others = found
-    return DrawnSuspect(row, view, others[0][0] if others else None)
+    conditions: list[ColumnElement[bool]] = []
+    of_example: list[ColumnElement[bool]] = []
+    if filter.given_labels:
+        of_example.append(ExampleRow.given_label.in_(_labels(filter.given_labels)))
+    if filter.text:
+        of_example.append(example_says(connection, filter.text))
+    if filter.given_from is not None:
+        of_example.append(ExampleRow.given_value >= float(filter.given_from))
+    if filter.given_to is not None:
+        of_example.append(ExampleRow.given_value <= float(filter.given_to))
+    if of_example:
+        conditions.append(exists().where(ExampleRow.id == ScoreRow.example_id, *of_example))
+    if filter.predicted_labels or filter.disagreement_only:
+        conditions.append(_prediction_condition(run, filter))
+    if with_status and filter.status == "reviewed":
+        conditions.append(is_reviewed())
+    if with_status and filter.status == "pending":
+        conditions.append(~is_reviewed())
+    return conditions
 
 
-def describe_since(engine: Engine, view: ExampleView, version: int) -> str:
-    """Tell in plain words what has been decided about an example since a version.
+def _prediction_condition(run: RankedRun, filter: QueueFilter) -> ColumnElement[bool]:
+    parts: list[ColumnElement[bool]] = [
+        PredictionRow.scoring_id == run.scoring_id,
+        PredictionRow.example_id == ScoreRow.example_id,
+    ]
+    if filter.predicted_labels:
+        parts.append(PredictionRow.predicted_label.in_(_labels(filter.predicted_labels)))
+    if filter.disagreement_only:
+        parts.append(
+            exists().where(
+                ExampleRow.id == PredictionRow.example_id,
+                ExampleRow.given_label != PredictionRow.predicted_label,
+            )
+        )
+    return exists().where(and_(*parts))
 
-    Returns:
-        For instance "Ann excluded it (2026-05-04 …)"; "" where nothing has been.
-    """
-    with reading_one_state(engine) as connection:
-        classes = project_in(connection, view.project_id).classes
-        events = decisions_after(connection, view.id, version, TOLD_EVENTS)
-    return "; then ".join(describe(one, classes) for one in events)
+
+def _labels(labels: tuple[int, ...]) -> list[int]:
+    """Return the labels that a database can compare; others, from a bad address, match nothing."""
+    return [int(label) for label in labels if 0 <= label < 2**31]
+
+
+def is_decided() -> ColumnElement[bool]:
+    """Return the condition that an effective decision exists, a skip included."""
+    return exists().where(effective.c.example_id == ScoreRow.example_id)
+
+
+def is_reviewed() -> ColumnElement[bool]:
+    """Return the condition that an effective decision other than a skip exists."""
+    return exists().where(
+        effective.c.example_id == ScoreRow.example_id, effective.c.action.not_in(DEFERRING)
+    )

@@ -1,10 +1,9 @@
-"""Runs: what a scored training left behind, entered unseen and shown at once.
-
-The numbers of a run enter and leave the database a chunk at a time, while nobody sees them.
+"""Registration of runs: rankings and predictions are entered unseen and shown at once.
 
 SQLite has one writer at a time, and a million examples with five signals take a minute to enter.
 So each chunk is a transaction of its own, with a pause after it in which a person's decision can
-get in. What a killed process left behind is a scoring that no run points at.
+get in, under a scoring that no run points at; the last one lets the run point at it. What a killed
+process left is a scoring that no run points at, which the next registration removes.
 """
 
 from __future__ import annotations
@@ -76,15 +75,15 @@ def enter_scoring(
             .values(project_id=project_id, created_at=utc_now())
             .returning(ScoringRow.id)
         ).one()
-    with taken_over_told(engine, scoring_id):
+    with explain_removed_scoring(engine, scoring_id):
         _insert_rows(engine, ScoreRow, scoring_id, scores)
         _insert_rows(engine, PredictionRow, scoring_id, predictions)
     return scoring_id
 
 
 @contextmanager
-def taken_over_told(engine: Engine, scoring_id: int) -> Iterator[None]:
-    """Tell a constraint broken inside the block by a scoring that another process removed.
+def explain_removed_scoring(engine: Engine, scoring_id: int) -> Iterator[None]:
+    """Turn a constraint broken inside the block into the error of a scoring removed meanwhile.
 
     Raises:
         JobError: If the scoring is gone.
@@ -251,7 +250,7 @@ def register_run(
         "created_at": utc_now(),
         "scoring_id": scoring_id,
     }
-    with taken_over_told(engine, scoring_id), writing(engine) as connection:
+    with explain_removed_scoring(engine, scoring_id), writing(engine) as connection:
         run_id = _enter_run(connection, project_id, key, row)
         if saved:
             connection.execute(

@@ -1,4 +1,4 @@
-"""Who decides: names, and where we have them from."""
+"""Reviewers: the people who decide, by name and by how the name is known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from sqlalchemy import Connection, Engine, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from relabel.db.engine import reading, writing
+from relabel.db.engine import writing
 from relabel.db.schema import ReviewerRow, utc_now
 from relabel.errors import InvalidDecisionError
 
@@ -45,19 +45,8 @@ def ensure_reviewer(
         return reviewer_in(connection, name, identity_source)
 
 
-def list_reviewers(engine: Engine) -> list[Reviewer]:
-    """Return all reviewers by name."""
-    with reading(engine) as connection:
-        rows = connection.execute(
-            select(ReviewerRow.id, ReviewerRow.name, ReviewerRow.identity_source).order_by(
-                ReviewerRow.name, ReviewerRow.id
-            )
-        )
-        return [Reviewer(*row) for row in rows]
-
-
 def reviewer_in(connection: Connection, name: str, identity_source: str) -> Reviewer:
-    """Do the work of `ensure_reviewer` inside a transaction."""
+    """Return what `ensure_reviewer` does, inside the caller's transaction."""
     name = clean_name(name)
     if identity_source not in IDENTITY_SOURCES:
         raise InvalidDecisionError(

@@ -1,10 +1,7 @@
-"""A run as it is read from its rows.
+"""Runs as their rows hold them: which one the pages show, its rankings, its predictions.
 
-All runs of a project, and which of them its pages show.
-
-A run's numbers as rows: rankings by signal, and predictions.
-
-All numbers of one signal at once, for those who compare signals rather than review.
+`rank_scores` and `list_predictions` turn arrays into rows and check them; `stream_scores` gives
+every number of one signal, for those who compare signals rather than review.
 """
 
 from __future__ import annotations
@@ -172,7 +169,7 @@ def list_runs(engine: Engine, project_id: int, limit: int = 50) -> list[Run]:
 
 
 def make_current(engine: Engine, project_id: int, run_id: int) -> Run:
-    """Let a project's pages show another of its runs.
+    """Make another of a project's runs the one that its pages show.
 
     Decisions do not change: they name the run that they were made with.
 

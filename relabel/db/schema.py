@@ -1,6 +1,6 @@
-"""The tables, as typed SQLAlchemy classes; the views and triggers are in the migrations.
+"""The tables as typed SQLAlchemy classes, and how decision events become an example's state.
 
-The words of the review: actions, states, and how events turn into states.
+Views and triggers are in the migrations.
 
 Events form a stack. Each decision is laid on top of the earlier ones of its example; an undo is
 an event too, which takes the topmost decision off. What lies on top is the effective decision:
@@ -377,7 +377,6 @@ class DecisionRow(Base):
     new_value: Mapped[float | None]
 
 
-ACTIONS = list_codes()
 STATE_OF_ACTION = {kind.code: kind.state for kind in DECISION_KINDS if kind.state}
 STATUSES = (PENDING, *list_states())
 # A deferred example has been seen but not decided: it waits, behind those nobody has seen.

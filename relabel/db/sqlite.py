@@ -1,6 +1,4 @@
-"""What SQLite needs: its file, its settings on each connection, its way to begin.
-
-The file of a SQLite database: the one that was opened, for as long as it is open.
+"""What SQLite needs: its file, its settings on each connection, its way to begin a transaction.
 
 SQLite makes an empty file where it finds none, and goes on with a file that was renamed or replaced
 under it: decisions would go where nobody looks for them. So the file is made on purpose, once, and
@@ -36,7 +34,7 @@ CACHE_SIZE = 32 * 1024
 
 
 def prepare_file(url: URL, *, to_look: bool = False) -> bool:
-    """Make the folder of a database file and see that both can be written.
+    """Make the folder of a database file and check that both can be written.
 
     Args:
         url: Where it is.

@@ -1,6 +1,7 @@
-"""Counts: how far the review is, how the classes are filled, what the model mixes up.
+"""Statistics of a project: progress of the review, class balance, confusion, spread of values.
 
-How the numbers of a regression project lie, as they were given and as they are now.
+All are computed from the examples and the decisions in force; for regression the numbers as they
+were given and as they are now.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ DEMO_NAMES = ("digits", "docs")
 
 
 def load_demo(name: str, *, seed: int = 0, noise: float = 0.1) -> DemoData:
-    """Make a demo data set with planted label errors in its train split.
+    """Return a demo data set with planted label errors in its train split.
 
     Args:
         name: "digits" or "docs".

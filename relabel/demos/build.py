@@ -1,10 +1,9 @@
 """Build a demo project: data, media, training, scoring, registration; resumable everywhere.
 
-Each stage appears whole or not at all and is skipped when it is there, so a build that was
-killed at any moment goes on from its last finished stage. The project enters the database with
-all of its examples, and its run when that is complete.
-
-A demo's examples: made from the installation once, read back from the project afterwards.
+The examples are made from the installation once and read back from the project afterwards. Each
+stage appears whole or not at all and is skipped when it is there, so a build that was killed at any
+moment goes on from its last finished stage. The project enters the database with all of its
+examples, and its run when that is complete.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ from relabel.fitting.options import WorkOptions
 from relabel.fitting.stored import count_examples, hash_examples
 from relabel.importers.ingest.truth import write_truth
 from relabel.locks import wait_for_project
-from relabel.progress import OnProgress, Progress, ignore_progress, interruptions_kept
+from relabel.progress import OnProgress, Progress, ignore_progress, keep_interruptions
 from relabel.runs.folder import RunFolder
-from relabel.scoring.project import score_locked, train_locked
+from relabel.scoring.project import score_project, train_project
 from relabel.training.config import suggest_training
 from relabel.workspace import Workspace
 from tracin_core.errors import ConfigurationError
@@ -62,7 +61,7 @@ class DemoRecord:
 
 
 def prepare_demo(name: str, workspace: Workspace, engine: Engine, options: DemoOptions) -> None:
-    """Put a demo's media, truth and examples in their places, or what is missing of them.
+    """Write a demo's media, truth and examples to their places, or what is missing of them.
 
     What is in the database stays as it is: the installed libraries, and with them the texts of
     the docs demo, may have changed since it was made.
@@ -219,7 +218,7 @@ def build_demo(
     workspace.prepare()
     options = DemoOptions(seed, noise)
     with (
-        interruptions_kept(on_progress) as tell,
+        keep_interruptions(on_progress) as tell,
         explain_disk_errors(workspace.root),
         wait_for_project(workspace, name, tell),
     ):
@@ -261,5 +260,5 @@ def _build(
     # are fixed, because how many fit the time limit may differ from machine to machine.
     epochs = suggest_training(get_project(engine, name).kind).epochs  # type: ignore[arg-type]
     work = WorkOptions(labels="given", epochs=epochs)
-    train_locked(engine, workspace, name, work, on_progress)
-    return score_locked(engine, workspace, name, work, on_progress).key
+    train_project(engine, workspace, name, work, on_progress)
+    return score_project(engine, workspace, name, work, on_progress).key

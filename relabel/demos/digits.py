@@ -1,4 +1,4 @@
-"""Handwritten digits: the 1,797 images of 8 x 8 pixels that scikit-learn carries.
+"""The digits demo: the 1,797 handwritten digits of 8 x 8 pixels that scikit-learn carries.
 
 They are the test part of the UCI "Optical Recognition of Handwritten Digits" set.
 """
@@ -26,7 +26,7 @@ SPLIT_SEED = 0  # fixed, so that positions and keys are the same for every set o
 
 
 def load_digits_demo(*, seed: int, noise: float) -> DemoData:
-    """Make the digits demo.
+    """Return the digits demo.
 
     Args:
         seed: Chooses the planted errors.

@@ -1,13 +1,9 @@
-"""Real English text: how libraries and Python's standard library describe what they do.
+"""The docs demo: what libraries and Python's standard library write about themselves, by area.
 
-Collect public docstrings from installed source files, without importing them.
-
-Importing a library to read its documentation costs seconds and may run anything; its source says
-the same.
-
-Turn the start of a docstring into a few readable sentences, or refuse it.
-
-The areas of the docs demo, and where documentation about each of them is installed.
+Public docstrings are collected from installed source files without importing them: importing a
+library to read its documentation costs seconds and may run anything, and its source says the same.
+The start of each is turned into a few readable sentences, or refused. The class of a text is the
+area (`AREAS`) of the library that it describes.
 """
 
 from __future__ import annotations
@@ -30,8 +26,241 @@ from relabel.features.records import DemoData, DemoExample, content_key, flip_la
 from relabel.text import Split
 from tracin_core.errors import ConfigurationError
 
-MAX_FILE_BYTES = 400_000  # a few generated files are larger, and take a second each to parse
+MAX_PER_AREA = 400  # 8 areas, a few thousand texts in all, alike in size
+MIN_PER_AREA = 150  # fewer would leave a class of which nothing can be learned
+# Texts are taken by content hash from a quarter more, so that no single file decides.
+CANDIDATES_PER_AREA = MAX_PER_AREA * 5 // 4
+TEST_SHARE = 0.2
+OPENING_WORDS = 8  # two texts that begin with the same eight words come from one template
+# Documentation that names its library gives its label away (and tells a reviewer nothing about
+# the subject), so a text with one of these words is left out rather than mutilated.
+GIVEAWAY_NAMES = (
+    *("alembic", "altair", "apache", "arrow", "d3", "dask", "duckdb", "fsspec", "gunicorn", "h11"),
+    *("httpcore", "httpx", "hypercorn", "ibis", "jupyter", "matplotlib", "mpmath", "mysql"),
+    *("narwhals", "networkx", "numpy", "nx", "oracle", "pandas", "pil", "pillow", "plotly"),
+    *("polars", "postgresql", "postgres", "psycopg2", "pyarrow", "pyplot", "pyspark", "pytorch"),
+    *("scikit", "scipy", "seaborn", "sklearn", "spark", "sqlalchemy", "sqlite", "sqlite3"),
+    *("starlette", "streamlit", "sympy", "torch", "torchvision", "urllib3", "uvicorn", "vega"),
+    *("vegalite", "websockets", "np", "pd", "pa", "sa", "px", "alt", "plt", "nw"),
+)
 
+
+@dataclass(frozen=True)
+class Area:
+    """One class of the docs demo.
+
+    Attributes:
+        name: Class name on the screen.
+        sources: Packages, or folders and modules in them ("torch/nn", "os"), in the order in
+            which they are read; the first ones are read first and may fill the area alone.
+        package_names: What to install where nothing is found.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    package_names: tuple[str, ...]
+
+
+AREAS = (
+    Area(
+        "machine learning",
+        (
+            *("sklearn/linear_model", "sklearn/ensemble", "sklearn/cluster", "sklearn/svm"),
+            *("sklearn/model_selection", "sklearn/metrics", "sklearn/preprocessing"),
+            *("sklearn/decomposition", "sklearn/feature_extraction", "sklearn/neighbors"),
+            *("sklearn/neural_network", "sklearn/tree", "sklearn/mixture", "sklearn/manifold"),
+            *("sklearn/gaussian_process", "sklearn/feature_selection", "sklearn/inspection"),
+            *("sklearn/naive_bayes", "sklearn/impute", "sklearn/covariance", "torch/nn/modules"),
+            *("torch/optim", "torch/distributions", "sklearn/semi_supervised", "sklearn/base"),
+        ),
+        ("scikit-learn", "torch"),
+    ),
+    Area(
+        "data tables",
+        (
+            *("pandas/core/frame", "pandas/core/series", "pandas/core/generic", "narwhals/expr"),
+            *("narwhals/dataframe", "narwhals/series", "pandas/core/groupby"),
+            *("pandas/core/reshape", "pandas/core/strings", "pandas/core/window"),
+            *("pandas/core/indexes", "pandas/core/indexing", "pandas/core/resample"),
+            *("pandas/core/arrays", "pandas/io", "pandas/tseries", "pyarrow", "pandas/core"),
+        ),
+        ("pandas", "pyarrow"),
+    ),
+    Area(
+        "databases",
+        (
+            *("sqlalchemy/orm", "sqlalchemy/engine", "sqlalchemy/sql", "sqlalchemy/pool"),
+            *("alembic/operations", "alembic/runtime", "alembic/ddl", "sqlalchemy/dialects"),
+            *("alembic/command", "sqlalchemy/ext", "sqlite3", "sqlalchemy"),
+        ),
+        ("sqlalchemy", "alembic"),
+    ),
+    Area(
+        "charts",
+        (
+            *("plotly/express", "plotly/figure_factory", "plotly/io", "altair/vegalite"),
+            *("plotly/graph_objs/_scatter", "plotly/graph_objs/_layout"),
+            *("plotly/graph_objs/_heatmap", "plotly/graph_objs/_sankey"),
+            *("plotly/graph_objs/layout", "plotly/graph_objs"),
+        ),
+        ("plotly", "streamlit"),
+    ),
+    Area(
+        "web and network",
+        (
+            *("starlette", "uvicorn", "requests", "urllib3", "websockets", "http", "urllib"),
+            *("email", "socketserver", "socket", "ssl", "ftplib", "imaplib", "poplib", "smtplib"),
+            *("xmlrpc", "ipaddress", "wsgiref", "asyncio"),
+        ),
+        ("starlette", "uvicorn", "streamlit"),
+    ),
+    Area(
+        "files and system",
+        (
+            *("os", "shutil", "pathlib", "tempfile", "zipfile", "tarfile", "subprocess", "glob"),
+            *("gzip", "bz2", "lzma", "mailbox", "fileinput", "filecmp", "stat", "fnmatch"),
+            *("posixpath", "fsspec", "filelock", "multiprocessing", "threading", "signal"),
+            *("platform", "configparser", "concurrent", "logging", "importlib", "zipimport"),
+        ),
+        ("fsspec", "filelock"),
+    ),
+    Area(
+        "graph theory",
+        ("networkx/algorithms", "networkx/generators", "networkx/classes", "networkx/linalg"),
+        ("networkx",),
+    ),
+    Area(
+        "algebra and calculus",
+        (
+            *("sympy/solvers", "sympy/integrals", "sympy/series", "sympy/calculus"),
+            *("sympy/matrices", "sympy/polys", "sympy/combinatorics", "sympy/ntheory"),
+            *("sympy/functions", "sympy/simplify", "sympy/geometry", "sympy/sets", "sympy/core"),
+        ),
+        ("sympy",),
+    ),
+)
+_GIVEAWAY = re.compile(rf"\b(?:{'|'.join(GIVEAWAY_NAMES)})\b", re.IGNORECASE)
+
+
+def load_docs_demo(*, seed: int, noise: float) -> DemoData:
+    """Return the docs demo, made from what is installed.
+
+    Args:
+        seed: Chooses the planted errors; the texts do not depend on it.
+        noise: Share of wrong train labels, 0 to 1.
+
+    Returns:
+        A few thousand texts; which of them exactly depends on the installed versions. Where a
+        text comes from is not in it.
+
+    Raises:
+        ConfigurationError: If an area has too few texts because its packages are missing.
+    """
+    texts = collect_texts()
+    train, test = _split(texts)
+    true_labels = np.array([label for _, label in train], dtype=np.int64)
+    given = flip_labels(true_labels, len(AREAS), noise=noise, seed=seed)
+    test_labels = np.array([label for _, label in test], dtype=np.int64)
+    return DemoData(
+        slug="docs",
+        title="Documentation by subject",
+        description=(
+            f"{len(train) + len(test):,} descriptions from the documentation of Python libraries, "
+            f"sorted by subject. {noise:.0%} of the train labels were changed to a wrong subject "
+            "on purpose: find them."
+        ),
+        kind="text",
+        classes=tuple(area.name for area in AREAS),
+        examples=(
+            *_make_examples("train", [text for text, _ in train], given),
+            *_make_examples("test", [text for text, _ in test], test_labels),
+        ),
+        true_labels=true_labels,
+    )
+
+
+def collect_texts() -> list[list[str]]:
+    """Harvest every area.
+
+    Returns:
+        One list of texts for each of ``AREAS``, in the order of their keys. No text occurs
+        twice, and none in two areas.
+
+    Raises:
+        ConfigurationError: If an area has fewer than ``MIN_PER_AREA``.
+    """
+    areas = [_harvest_area(area) for area in AREAS]
+    owners: dict[str, int] = {}
+    for found in areas:
+        for opening in found:
+            owners[opening] = owners.get(opening, 0) + 1
+    return [
+        _select(area, [text for opening, text in found.items() if owners[opening] == 1])
+        for area, found in zip(AREAS, areas, strict=True)
+    ]
+
+
+def _harvest_area(area: Area) -> dict[str, str]:
+    """Return candidate texts by their first words, read no further than needed."""
+    found: dict[str, str] = {}
+    for text in _read_texts(area):
+        found.setdefault(" ".join(normalise(text).split()[:OPENING_WORDS]), text)
+        if len(found) >= CANDIDATES_PER_AREA:
+            break
+    return found
+
+
+def _read_texts(area: Area) -> Iterator[str]:
+    for source in area.sources:
+        for file in find_sources(source):
+            for docstring in read_docstrings(file):
+                text = extract_prose(docstring)
+                if text and not _GIVEAWAY.search(text):
+                    yield text
+
+
+def _select(area: Area, texts: list[str]) -> list[str]:
+    if len(texts) < MIN_PER_AREA:
+        raise ConfigurationError(
+            f"Found {len(texts)} texts about {area.name}, expected at least {MIN_PER_AREA}. "
+            "The docs demo reads the documentation of installed packages: install "
+            f"{' and '.join(area.package_names)} (with their .py files) and try again."
+        )
+    return sorted(texts, key=content_key)[:MAX_PER_AREA]
+
+
+def _split(texts: list[list[str]]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """Return (text, label) pairs for train and test; the same share of every area."""
+    train: list[tuple[str, int]] = []
+    test: list[tuple[str, int]] = []
+    for label, of_area in enumerate(texts):
+        count = round(TEST_SHARE * len(of_area))
+        test.extend((text, label) for text in of_area[:count])
+        train.extend((text, label) for text in of_area[count:])
+    # By key and not by area, so that the order of positions tells nothing about a label.
+    return sorted(train, key=_key_of_text), sorted(test, key=_key_of_text)
+
+
+def _key_of_text(pair: tuple[str, int]) -> str:
+    return content_key(pair[0])
+
+
+def _make_examples(
+    split: Split, texts: list[str], labels: npt.NDArray[np.int64]
+) -> list[DemoExample]:
+    return [
+        DemoExample(
+            key=content_key(text),
+            split=split,
+            position=position,
+            given_label=int(label),
+            text=text,
+        )
+        for position, (text, label) in enumerate(zip(texts, labels, strict=True))
+    ]
+
+
+MAX_FILE_BYTES = 400_000  # a few generated files are larger, and take a second each to parse
 _SKIPPED_FOLDER = re.compile(
     r"(?:^|/)(?:tests?|testing|_?vendor\w*|vendored|externals?|benchmarks?|conftest|examples"
     r"|__pycache__|gui|idlelib|lib2to3)(?:/|\.py$)"
@@ -107,7 +336,6 @@ MIN_WORDS = 7
 MAX_PARAGRAPHS = 2
 MAX_READ = 3000  # characters of a docstring; two paragraphs that can be used are always in there
 MAX_HEADING = 100  # characters; an unfinished sentence this long goes on in a list or in code
-
 _ROLE = re.compile(r":(?:[a-zA-Z]+:)*[a-zA-Z]+:`([^`]+)`")
 _LINK = re.compile(r"`([^`<]+?)\s*<[^>`]*>`_{0,2}")
 _MARKDOWN_LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
@@ -132,7 +360,6 @@ _POINTER = re.compile(
     r"|This (?:method|function|class) is (?:used )?(?:internally|for internal)|Added in"
     r"|The '\w+' property|This is a generator-based coroutine|It is recommended to use"
 )
-
 # Marks of what is no prose: sections, lists, tables, doctests, directives, fields, formulas.
 _NO_PROSE = re.compile(
     r"^\s*(?:[-*+•]\s|\d+[.)]\s|>>>|\.\. |:\w+[\w ]*:|@\w+|[|+=~^#]{1,}|-{3,}|={3,})"
@@ -248,240 +475,3 @@ def _name_of_role(target: str) -> str:
         return target.rsplit(".", 1)[-1]
     # `_orm.Session` is written for the linker; a person reads Session.
     return re.sub(r"^[.~!]*(?:_\w+\.)*", "", target)
-
-
-# Documentation that names its library gives its label away (and tells a reviewer nothing about
-# the subject), so a text with one of these words is left out rather than mutilated.
-GIVEAWAY_NAMES = (
-    *("alembic", "altair", "apache", "arrow", "d3", "dask", "duckdb", "fsspec", "gunicorn", "h11"),
-    *("httpcore", "httpx", "hypercorn", "ibis", "jupyter", "matplotlib", "mpmath", "mysql"),
-    *("narwhals", "networkx", "numpy", "nx", "oracle", "pandas", "pil", "pillow", "plotly"),
-    *("polars", "postgresql", "postgres", "psycopg2", "pyarrow", "pyplot", "pyspark", "pytorch"),
-    *("scikit", "scipy", "seaborn", "sklearn", "spark", "sqlalchemy", "sqlite", "sqlite3"),
-    *("starlette", "streamlit", "sympy", "torch", "torchvision", "urllib3", "uvicorn", "vega"),
-    *("vegalite", "websockets", "np", "pd", "pa", "sa", "px", "alt", "plt", "nw"),
-)
-
-
-@dataclass(frozen=True)
-class Area:
-    """One class of the docs demo.
-
-    Attributes:
-        name: Class name on the screen.
-        sources: Packages, or folders and modules in them ("torch/nn", "os"), in the order in
-            which they are read; the first ones are read first and may fill the area alone.
-        package_names: What to install where nothing is found.
-    """
-
-    name: str
-    sources: tuple[str, ...]
-    package_names: tuple[str, ...]
-
-
-AREAS = (
-    Area(
-        "machine learning",
-        (
-            *("sklearn/linear_model", "sklearn/ensemble", "sklearn/cluster", "sklearn/svm"),
-            *("sklearn/model_selection", "sklearn/metrics", "sklearn/preprocessing"),
-            *("sklearn/decomposition", "sklearn/feature_extraction", "sklearn/neighbors"),
-            *("sklearn/neural_network", "sklearn/tree", "sklearn/mixture", "sklearn/manifold"),
-            *("sklearn/gaussian_process", "sklearn/feature_selection", "sklearn/inspection"),
-            *("sklearn/naive_bayes", "sklearn/impute", "sklearn/covariance", "torch/nn/modules"),
-            *("torch/optim", "torch/distributions", "sklearn/semi_supervised", "sklearn/base"),
-        ),
-        ("scikit-learn", "torch"),
-    ),
-    Area(
-        "data tables",
-        (
-            *("pandas/core/frame", "pandas/core/series", "pandas/core/generic", "narwhals/expr"),
-            *("narwhals/dataframe", "narwhals/series", "pandas/core/groupby"),
-            *("pandas/core/reshape", "pandas/core/strings", "pandas/core/window"),
-            *("pandas/core/indexes", "pandas/core/indexing", "pandas/core/resample"),
-            *("pandas/core/arrays", "pandas/io", "pandas/tseries", "pyarrow", "pandas/core"),
-        ),
-        ("pandas", "pyarrow"),
-    ),
-    Area(
-        "databases",
-        (
-            *("sqlalchemy/orm", "sqlalchemy/engine", "sqlalchemy/sql", "sqlalchemy/pool"),
-            *("alembic/operations", "alembic/runtime", "alembic/ddl", "sqlalchemy/dialects"),
-            *("alembic/command", "sqlalchemy/ext", "sqlite3", "sqlalchemy"),
-        ),
-        ("sqlalchemy", "alembic"),
-    ),
-    Area(
-        "charts",
-        (
-            *("plotly/express", "plotly/figure_factory", "plotly/io", "altair/vegalite"),
-            *("plotly/graph_objs/_scatter", "plotly/graph_objs/_layout"),
-            *("plotly/graph_objs/_heatmap", "plotly/graph_objs/_sankey"),
-            *("plotly/graph_objs/layout", "plotly/graph_objs"),
-        ),
-        ("plotly", "streamlit"),
-    ),
-    Area(
-        "web and network",
-        (
-            *("starlette", "uvicorn", "requests", "urllib3", "websockets", "http", "urllib"),
-            *("email", "socketserver", "socket", "ssl", "ftplib", "imaplib", "poplib", "smtplib"),
-            *("xmlrpc", "ipaddress", "wsgiref", "asyncio"),
-        ),
-        ("starlette", "uvicorn", "streamlit"),
-    ),
-    Area(
-        "files and system",
-        (
-            *("os", "shutil", "pathlib", "tempfile", "zipfile", "tarfile", "subprocess", "glob"),
-            *("gzip", "bz2", "lzma", "mailbox", "fileinput", "filecmp", "stat", "fnmatch"),
-            *("posixpath", "fsspec", "filelock", "multiprocessing", "threading", "signal"),
-            *("platform", "configparser", "concurrent", "logging", "importlib", "zipimport"),
-        ),
-        ("fsspec", "filelock"),
-    ),
-    Area(
-        "graph theory",
-        ("networkx/algorithms", "networkx/generators", "networkx/classes", "networkx/linalg"),
-        ("networkx",),
-    ),
-    Area(
-        "algebra and calculus",
-        (
-            *("sympy/solvers", "sympy/integrals", "sympy/series", "sympy/calculus"),
-            *("sympy/matrices", "sympy/polys", "sympy/combinatorics", "sympy/ntheory"),
-            *("sympy/functions", "sympy/simplify", "sympy/geometry", "sympy/sets", "sympy/core"),
-        ),
-        ("sympy",),
-    ),
-)
-
-
-MAX_PER_AREA = 400  # 8 areas, a few thousand texts in all, alike in size
-MIN_PER_AREA = 150  # fewer would leave a class of which nothing can be learned
-# Texts are taken by content hash from a quarter more, so that no single file decides.
-CANDIDATES_PER_AREA = MAX_PER_AREA * 5 // 4
-TEST_SHARE = 0.2
-OPENING_WORDS = 8  # two texts that begin with the same eight words come from one template
-
-_GIVEAWAY = re.compile(rf"\b(?:{'|'.join(GIVEAWAY_NAMES)})\b", re.IGNORECASE)
-
-
-def load_docs_demo(*, seed: int, noise: float) -> DemoData:
-    """Make the docs demo from what is installed.
-
-    Args:
-        seed: Chooses the planted errors; the texts do not depend on it.
-        noise: Share of wrong train labels, 0 to 1.
-
-    Returns:
-        A few thousand texts; which of them exactly depends on the installed versions. Where a
-        text comes from is not in it.
-
-    Raises:
-        ConfigurationError: If an area has too few texts because its packages are missing.
-    """
-    texts = collect_texts()
-    train, test = _split(texts)
-    true_labels = np.array([label for _, label in train], dtype=np.int64)
-    given = flip_labels(true_labels, len(AREAS), noise=noise, seed=seed)
-    test_labels = np.array([label for _, label in test], dtype=np.int64)
-    return DemoData(
-        slug="docs",
-        title="Documentation by subject",
-        description=(
-            f"{len(train) + len(test):,} descriptions from the documentation of Python libraries, "
-            f"sorted by subject. {noise:.0%} of the train labels were changed to a wrong subject "
-            "on purpose: find them."
-        ),
-        kind="text",
-        classes=tuple(area.name for area in AREAS),
-        examples=(
-            *_make_examples("train", [text for text, _ in train], given),
-            *_make_examples("test", [text for text, _ in test], test_labels),
-        ),
-        true_labels=true_labels,
-    )
-
-
-def collect_texts() -> list[list[str]]:
-    """Harvest every area.
-
-    Returns:
-        One list of texts for each of ``AREAS``, in the order of their keys. No text occurs
-        twice, and none in two areas.
-
-    Raises:
-        ConfigurationError: If an area has fewer than ``MIN_PER_AREA``.
-    """
-    areas = [_harvest_area(area) for area in AREAS]
-    owners: dict[str, int] = {}
-    for found in areas:
-        for opening in found:
-            owners[opening] = owners.get(opening, 0) + 1
-    return [
-        _select(area, [text for opening, text in found.items() if owners[opening] == 1])
-        for area, found in zip(AREAS, areas, strict=True)
-    ]
-
-
-def _harvest_area(area: Area) -> dict[str, str]:
-    """Return candidate texts by their first words, read no further than needed."""
-    found: dict[str, str] = {}
-    for text in _read_texts(area):
-        found.setdefault(" ".join(normalise(text).split()[:OPENING_WORDS]), text)
-        if len(found) >= CANDIDATES_PER_AREA:
-            break
-    return found
-
-
-def _read_texts(area: Area) -> Iterator[str]:
-    for source in area.sources:
-        for file in find_sources(source):
-            for docstring in read_docstrings(file):
-                text = extract_prose(docstring)
-                if text and not _GIVEAWAY.search(text):
-                    yield text
-
-
-def _select(area: Area, texts: list[str]) -> list[str]:
-    if len(texts) < MIN_PER_AREA:
-        raise ConfigurationError(
-            f"Found {len(texts)} texts about {area.name}, expected at least {MIN_PER_AREA}. "
-            "The docs demo reads the documentation of installed packages: install "
-            f"{' and '.join(area.package_names)} (with their .py files) and try again."
-        )
-    return sorted(texts, key=content_key)[:MAX_PER_AREA]
-
-
-def _split(texts: list[list[str]]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    """Return (text, label) pairs for train and test; the same share of every area."""
-    train: list[tuple[str, int]] = []
-    test: list[tuple[str, int]] = []
-    for label, of_area in enumerate(texts):
-        count = round(TEST_SHARE * len(of_area))
-        test.extend((text, label) for text in of_area[:count])
-        train.extend((text, label) for text in of_area[count:])
-    # By key and not by area, so that the order of positions tells nothing about a label.
-    return sorted(train, key=_key_of_text), sorted(test, key=_key_of_text)
-
-
-def _key_of_text(pair: tuple[str, int]) -> str:
-    return content_key(pair[0])
-
-
-def _make_examples(
-    split: Split, texts: list[str], labels: npt.NDArray[np.int64]
-) -> list[DemoExample]:
-    return [
-        DemoExample(
-            key=content_key(text),
-            split=split,
-            position=position,
-            given_label=int(label),
-            text=text,
-        )
-        for position, (text, label) in enumerate(zip(texts, labels, strict=True))
-    ]

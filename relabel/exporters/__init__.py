@@ -1,6 +1,6 @@
-"""The forms that corrected labels are taken away in: one file each, which registers itself.
+"""The export formats: one file each, which registers itself.
 
-A new form is one new module in this folder; the command line, the page and the check of the
+A new format is one new module in this folder; the command line, the page and the check of the
 documentation read ``EXPORTERS``.
 """
 

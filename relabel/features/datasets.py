@@ -1,8 +1,7 @@
-"""Encoded examples as a data set that torch reads. Imports torch, unlike its neighbours."""
+"""Encoded examples as data sets that torch reads, in memory or from a cache. Imports torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,34 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from relabel.features.encoding import Encoder, read_example
-from relabel.features.records import Content
-from tracin_core.errors import InputError
-
-
-class EncodedDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Inputs and labels in memory, by position.
-
-    Attributes:
-        inputs: Encoded examples, shape ``(N, ...)``.
-        labels: Class indices, int64, shape ``(N,)``.
-    """
-
-    def __init__(self, inputs: Tensor, labels: Tensor) -> None:
-        if len(inputs) != len(labels):
-            raise ValueError(f"{len(inputs)} inputs but {len(labels)} labels")
-        self.inputs = inputs
-        self.labels = labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.inputs[index], self.labels[index]
-
-    def read_batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the inputs and labels of several positions, shapes ``(B, ...)`` and ``(B,)``."""
-        return self.inputs[indices], self.labels[indices]
+from relabel.features.encoding import Encoder
 
 
 class StoredDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -58,7 +30,7 @@ class StoredDataset(Dataset[tuple[Tensor, Tensor]]):
         digest: str,
         chosen: npt.NDArray[np.intp] | None = None,
     ) -> None:
-        """Take what ``open_cache`` opened.
+        """Wrap what ``open_cache`` opened.
 
         Args:
             stored: As the encoder reads examples, shape ``(M, ...)``.
@@ -85,23 +57,3 @@ class StoredDataset(Dataset[tuple[Tensor, Tensor]]):
         rows = indices if self._chosen is None else self._chosen[indices]
         stored = torch.from_numpy(self._stored[rows.numpy()])
         return self._encoder.to_inputs(stored), self.targets[indices]
-
-
-def encode_examples(
-    encoder: Encoder, contents: Sequence[Content], labels: Sequence[int] | Any
-) -> EncodedDataset:
-    """Encode a split in memory.
-
-    Args:
-        encoder: As fitted on the train split.
-        contents: Image bytes, texts or rows, by position.
-        labels: Class indices, shape ``(N,)``.
-
-    Raises:
-        InputError: If an example cannot be read; the message says at which position.
-    """
-    stored = [read_example(encoder, content, place) for place, content in enumerate(contents)]
-    if not stored:
-        raise InputError("Found no examples to encode, expected at least one. Add examples first.")
-    inputs = encoder.to_inputs(torch.from_numpy(np.stack(stored)))
-    return EncodedDataset(inputs, torch.as_tensor(labels, dtype=torch.int64))

@@ -1,6 +1,7 @@
-"""Encoders: from an image file or a text to a tensor; saved as JSON with every run.
+"""Encoders, fitted to a data set or read from the JSON of a run, and the cache of what they make.
 
-Encoded examples on disk, so that large data need not be in memory and is decoded once.
+The cache holds encoded examples in a memory-mapped file, so that large data need not be in memory
+and is decoded once.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ SMALLEST_SIDE = 4
 
 
 def encoder_from_json(data: dict[str, Any]) -> Encoder:
-    """Make the encoder that ``to_json`` described.
+    """Return the encoder that ``to_json`` described.
 
     Raises:
         ConfigurationError: If the description is of no encoder that this version knows.
@@ -73,7 +74,7 @@ def fit_encoder(
     largest_side: int = LARGEST_SIDE,
     in_colour: bool = False,
 ) -> Encoder:
-    """Make the encoder for a data set from its train examples.
+    """Fit the encoder for a data set to its train examples.
 
     Args:
         kind: "image", "text" or "table".

@@ -1,12 +1,9 @@
-"""From an image file to the numbers a network takes.
+"""Images: read safely whoever made them, and encoded as the numbers that a network takes.
 
-Read an image that a stranger made: check first, decode then, and say what is wrong.
-
-Room for pixels being decoded, shared by all threads of a process.
-
-A picture of 50 million pixels takes up to 1.6 GB while it is decoded. A server answers forty
-requests at once, and an import looks at four pictures at once: without a bound together they would
-take more than the machine has. Small pictures never wait.
+An image is checked before it is decoded, and an error says what is wrong with it. Threads of a
+process share `DECODING`, a budget of pixels being decoded: a picture of 50 million pixels takes up
+to 1.6 GB. A server answers forty requests at once, and an import looks at four pictures at once:
+without a bound together they would take more than the machine has. Small pictures never wait.
 """
 
 from __future__ import annotations
@@ -30,10 +27,10 @@ if TYPE_CHECKING:
 
 
 # Pixels decoded at the same time: one picture of the largest size, or many small ones.
-ROOM = 50_000_000
+PIXELS_DECODED = 50_000_000
 
 
-class DecodingRoom:
+class PixelBudget:
     """A number of pixels that are given out and given back."""
 
     def __init__(self, pixels: int) -> None:
@@ -41,7 +38,7 @@ class DecodingRoom:
         self._changed = threading.Condition()
 
     @contextmanager
-    def taken(self, pixels: int) -> Iterator[None]:
+    def reserve(self, pixels: int) -> Iterator[None]:
         """Wait until so many pixels are free, and hold them; more than all count as all."""
         wanted = min(pixels, self._all)
         with self._changed:
@@ -55,7 +52,7 @@ class DecodingRoom:
                 self._changed.notify_all()
 
 
-DECODING = DecodingRoom(ROOM)
+DECODING = PixelBudget(PIXELS_DECODED)
 
 
 # Pillow reads dozens of formats, some by starting other programs (EPS); these are the ones
@@ -93,7 +90,7 @@ class ImageHeader:
 
 
 def inspect_image(data: bytes) -> ImageHeader:
-    """Look at an image's header, which takes no time, and refuse what ``read_image`` refuses by it.
+    """Read an image's header, which takes no time; refuse what ``read_image`` refuses by it.
 
     Raises:
         InputError: If the data is empty, too large, no image, or of another format.
@@ -124,7 +121,7 @@ def read_image(data: bytes, *, channels: int | None = 3) -> Image:
 
     image = _open(data)
     try:
-        with DECODING.taken(image.width * image.height), warnings.catch_warnings():
+        with DECODING.reserve(image.width * image.height), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a broken EXIF block is no reason to refuse the image
             image.seek(0)
             image.load()
@@ -159,7 +156,7 @@ class Depth:
 
 
 def measure_depth(data: bytes) -> Depth:
-    """Look at what an image holds beyond one picture of 8 bits; decoded only if it is deep.
+    """Measure what an image holds beyond one picture of 8 bits; decoded only if it is deep.
 
     Raises:
         InputError: As ``read_image``.

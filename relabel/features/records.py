@@ -1,8 +1,6 @@
-"""The examples of a data set as plain records, and the keys that stay theirs for life.
+"""Plain records of a data set with keys for life, the split for testing, and planted label errors.
 
-Which examples are held out for testing.
-
-Plant label errors, so that it is known afterwards how many were found.
+Errors are planted so that it is known afterwards how many of them were found.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""From a table's row to the numbers a network takes.
+"""Rows of a table, encoded as the numbers that a network takes, column by column.
 
-How one column of a table becomes inputs of a network.
-
-What the columns of a table are like, measured on its train rows.
+Each column is measured on the train rows: how a number is scaled, which values a category has.
 """
 
 from __future__ import annotations
@@ -68,7 +66,7 @@ class NumberColumn:
         return 2 if self.has_missing else 1
 
     def write(self, value: float | str | None, inputs: Any) -> None:
-        """Put a value's inputs into the column's places, which are zero.
+        """Write a value's inputs into the column's places, which are zero.
 
         Raises:
             InputError: If it is no number.
@@ -112,7 +110,7 @@ class CategoryColumn:
         return len(self.values) + 1
 
     def write(self, value: float | str | None, inputs: Any) -> None:
-        """Put a value's inputs into the column's places, which are zero."""
+        """Write a value's inputs into the column's places, which are zero."""
         inputs[self._places.get(name_value(value), len(self.values))] = 1.0
 
 
@@ -160,7 +158,7 @@ def describe_column(column: Column) -> dict[str, Any]:
 
 
 def make_column(described: Mapping[str, Any]) -> Column:
-    """Make the column that ``describe_column`` described; older ones have no knots."""
+    """Return the column that ``describe_column`` described; older ones have no knots."""
     settings: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in described.items()
     }
@@ -196,7 +194,7 @@ class NumberMeasures:
         self._sample, self._keys = np.empty(0), np.empty(0)
 
     def add(self, values: Sequence[float | None]) -> None:
-        """Take a chunk; None is a missing number.
+        """Add a chunk; None is a missing number.
 
         Mean and deviation are joined as in Chan et al. 1979. The quantiles are those of a sample:
         every number draws a key, and those with the smallest keys stay.
@@ -385,5 +383,5 @@ class TableEncoder:
 
     @classmethod
     def from_json(cls, columns: Iterable[Mapping[str, Any]]) -> TableEncoder:
-        """Make the encoder of the columns that ``to_json`` described."""
+        """Return the encoder of the columns that ``to_json`` described."""
         return cls(columns=tuple(make_column(column) for column in columns))

@@ -1,7 +1,4 @@
-"""From a text to the word ids a network takes.
-
-Cut a text of any script into lower-case words.
-"""
+"""Texts, cut into lower-case words of any script and encoded as the word ids a network takes."""
 
 from __future__ import annotations
 
@@ -103,7 +100,7 @@ class TextEncoder:
         min_count: int = 2,
         max_tokens: int = 128,
     ) -> TextEncoder:
-        """Make the vocabulary from the train texts.
+        """Fit the vocabulary to the train texts.
 
         Args:
             texts: Train texts.

@@ -1,9 +1,6 @@
-"""A project's examples as a network takes them: from the cache, or made when they are read.
+"""A project's examples as data sets for a network: from the cache, or made as they are read.
 
-Imports torch; so do its callers, inside functions.
-
-Examples that are read a batch at a time, from memory or from wherever they are.
-
+`SplitSource` is what scoring reads, a batch at a time, from memory or from wherever examples are.
 Imports torch; so do its callers, inside functions.
 """
 
@@ -58,7 +55,7 @@ def open_datasets(
     Args:
         folder: The project's.
         encoder: What makes the inputs. What a person's own transform makes is kept as
-            ``own_cache`` says.
+            `relabel.fitting.user_inputs` says.
         examples: Both splits.
         scale: Of the targets, for regression.
         without_excluded: Whether to leave out what people have excluded.
@@ -150,7 +147,7 @@ class OnDemandDataset:
         examples: SplitExamples,
         scale: TargetScale | None = None,
     ) -> None:
-        """Take a split."""
+        """Wrap a split."""
         self._encoder = encoder
         self._examples = examples
         self.targets = make_targets(examples, scale)

@@ -1,4 +1,4 @@
-"""A trained network as scoring takes it, from a training, a stored run, or a person's own.
+"""A trained network as scoring takes it: from a training, a stored run, or a person's own.
 
 Imports torch; so do its callers, inside functions.
 """
@@ -70,7 +70,7 @@ class TrainedNetwork:
 
     @property
     def own_file(self) -> Path | None:
-        """The Python file of a person's own network."""
+        """Return the Python file of a person's own network."""
         config = self.model_config
         return Path(config.file) if isinstance(config, OwnModelConfig) else None
 
@@ -86,7 +86,7 @@ class TrainedNetwork:
         )
 
     def link_checkpoints(self, folder: RunFolder) -> None:
-        """Put the checkpoints into a run's folder, without storing them twice if possible."""
+        """Link the checkpoints into a run's folder, without storing them twice if possible."""
         folder.checkpoints_folder.mkdir()
         for entry in self.checkpoints:
             source = self.folder / entry.file
@@ -217,7 +217,7 @@ class MadeNetwork:
 def make_network(
     model: Mapping[str, Any], encoder: Mapping[str, Any], run_my_code: Consent
 ) -> MadeNetwork:
-    """Make a network and its encoder from what was saved of them."""
+    """Build a network and its encoder from what was saved of them."""
     config = model_config_from_json(dict(model))
     if not isinstance(config, OwnModelConfig):
         built = encoder_from_json(dict(encoder))

@@ -113,7 +113,7 @@ class WorkOptions:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> WorkOptions:
-        """Make the options that ``to_json`` described.
+        """Return the options that ``to_json`` described.
 
         Raises:
             ConfigurationError: If one is unknown or cannot work.

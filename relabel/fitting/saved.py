@@ -1,6 +1,6 @@
-"""The trainings of a project as they lie on the disk, read without torch.
+"""The trainings of a project on the disk, and which network its next scoring takes.
 
-Which network a project's next scoring takes, read without torch and without running anything.
+Read without torch and without running anything.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class TrainingInfo:
 
     @property
     def chosen_steps(self) -> tuple[int, ...]:
-        """Steps of the recommended checkpoints."""
+        """Return the steps of the recommended checkpoints."""
         return tuple(int(entry["step"]) for entry in self.chosen)
 
 
@@ -70,7 +70,7 @@ def list_trainings(workspace: Workspace, slug: str) -> list[TrainingInfo]:
     return sorted((info for info in found if info), key=lambda info: info.requested_at)
 
 
-def find_newest(workspace: Workspace, slug: str) -> TrainingInfo | None:
+def find_newest_training(workspace: Workspace, slug: str) -> TrainingInfo | None:
     """Return the finished training that was asked for last and has its checkpoints."""
     whole = [
         info
@@ -141,7 +141,7 @@ def find_saved_model(
     Returns:
         None where there is none, or its file is damaged: the work itself says so.
     """
-    newest = None if of_run else find_newest(workspace, project.slug)
+    newest = None if of_run else find_newest_training(workspace, project.slug)
     if newest is not None:
         return read_model(newest)
     run = current_run(engine, project.id)

@@ -142,7 +142,7 @@ class ProjectExamples:
 
     @property
     def counts(self) -> dict[Split, int]:
-        """Examples per split."""
+        """Return the number of examples of each split."""
         return {split: len(examples) for split, examples in self.splits.items()}
 
 

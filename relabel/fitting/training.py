@@ -24,7 +24,7 @@ from relabel.fitting.user_checkpoints import check_trainable
 from relabel.models.build import build_model, hash_weights
 from relabel.models.builtin import suggest_model
 from relabel.models.registry import find_network, list_networks
-from relabel.models.user.code import explained_for
+from relabel.models.user.code import explain_network_errors
 from relabel.models.user.config import OwnModelConfig, describe_own_model, is_reference
 from relabel.models.user.inputs import OwnEncoder, check_repeatable
 from relabel.models.user.load import load_own_model
@@ -33,7 +33,7 @@ from relabel.runs.config import TargetScale, hash_json
 from relabel.training.config import MOST_ROUNDS, MOST_SECONDS, TrainingConfig, suggest_training
 from relabel.training.loop import train
 from relabel.training.storage import load_json, save_json
-from relabel.training.threads import threads_limited_for
+from relabel.training.threads import limit_threads_for
 from tracin_core.errors import ConfigurationError
 
 # Share of the targets that may be far away at most: of more, the crowd in the middle says little.
@@ -109,9 +109,9 @@ def train_network(
     total = config.epochs * len(datasets["train"])
     on_progress(Progress("training", 0, total))
     # A person's own network may be slow for its size; torch knows best then.
-    limits = nullcontext() if made.config.name == "own" else threads_limited_for(made.model)
+    limits = nullcontext() if made.config.name == "own" else limit_threads_for(made.model)
     file = Path(made.config.file) if isinstance(made.config, OwnModelConfig) else None
-    with limits, explained_for(file, "The network"):
+    with limits, explain_network_errors(file, "The network"):
         train(
             made.model,
             datasets["train"],
@@ -170,7 +170,7 @@ def measure_targets(examples: ProjectExamples) -> TargetScale:
 
 
 def describe_own(project: Project, examples: ProjectExamples, options: WorkOptions) -> OwnEncoder:
-    """Make a person's own network and its inputs, by running the file they named.
+    """Build a person's own network and its inputs, by running the file they named.
 
     Raises:
         ConfigurationError: If none is named, they have not agreed to run it, or the file does not
@@ -258,7 +258,7 @@ def _choose_config(
 
 
 def _drop_if_incomplete(folder: Path) -> None:
-    """Throw away a finished training that has lost a checkpoint, to train it again."""
+    """Delete a finished training that has lost a checkpoint, to train it again."""
     course = folder / COURSE_FILE
     if course.exists() and not all(
         (folder / entry["file"]).is_file() for entry in load_json(course)["checkpoints"]

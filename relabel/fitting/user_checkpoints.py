@@ -1,12 +1,7 @@
-"""What is known about the checkpoints that a person's training left, and copies of those used.
+"""The checkpoints that a person's own training left: measured, chosen, and copied where used.
 
-Imports torch.
-
-Which of the checkpoints that a person's training left are scored, and why.
-
-How good a person's own network is at each of its checkpoints, on a sample of the examples.
-
-Forward passes only, on the same examples for every checkpoint. Imports torch.
+Each one is measured by forward passes only, on the same sample of the examples, and the choice
+says why it took which. Imports torch.
 """
 
 from __future__ import annotations
@@ -26,7 +21,7 @@ from torch import Tensor, nn
 from relabel.errors import NotFoundError
 from relabel.fitting.data import ExampleSource
 from relabel.fitting.options import WorkOptions
-from relabel.models.user.code import describe_error, own_code_explained
+from relabel.models.user.code import describe_error, explain_own_code_errors
 from relabel.models.user.inputs import OwnEncoder
 from relabel.progress import OnProgress, Progress
 from relabel.runs.config import CheckpointEntry
@@ -39,7 +34,7 @@ from tracin_core.checkpoints import Checkpoint, read_rate, read_weights
 from tracin_core.checkpoints.learning_rates import Rate
 from tracin_core.devices import choose_device
 from tracin_core.errors import CheckpointError, ConfigurationError
-from tracin_core.gradients.evaluation import weights_loaded
+from tracin_core.gradients.evaluation import simulate_loaded_weights
 from tracin_core.gradients.module_states import evaluation_mode
 from tracin_core.gradients.nested import call_model, find_tensors, map_tensors
 from tracin_core.losses import choose_loss, get_logits
@@ -67,7 +62,7 @@ class Measures:
 
     @property
     def score(self) -> float:
-        """Accuracy, or for regression the share of variance explained."""
+        """Return the accuracy, or for regression the share of variance explained."""
         found = self.test.accuracy if self.test.r2 is None else self.test.r2
         return math.nan if found is None else found
 
@@ -94,7 +89,7 @@ def measure_checkpoints(
     place = choose_device(device)
     for number, checkpoint in enumerate(checkpoints):
         on_progress(Progress("reading the checkpoints", number, len(checkpoints)))
-        with _weights_in_place(encoder.own.model, checkpoint, place):
+        with _load_weights(encoder.own.model, checkpoint, place):
             seen = _judge(encoder, train, place)
             found.append(Measures(seen.loss, _judge(encoder, test, place) if test else seen))
     on_progress(Progress("reading the checkpoints", len(checkpoints), len(checkpoints)))
@@ -102,7 +97,7 @@ def measure_checkpoints(
 
 
 def check_network(encoder: OwnEncoder, examples: ExampleSource) -> None:
-    """See on the first examples that the network takes its inputs and returns what is needed.
+    """Check on the first examples that the network takes its inputs and returns what is needed.
 
     Raises:
         ConfigurationError: If it does not, or a loss of its own is none of single examples.
@@ -115,7 +110,7 @@ def check_network(encoder: OwnEncoder, examples: ExampleSource) -> None:
 
 
 def check_trainable(encoder: OwnEncoder, examples: ExampleSource) -> None:
-    """See on the first examples that a training could change anything, beside ``check_network``.
+    """Check on the first examples that a training could change anything, beside ``check_network``.
 
     Raises:
         ConfigurationError: If it could not.
@@ -146,7 +141,7 @@ def read_sample(examples: ExampleSource) -> Batches:
 def _judge(encoder: OwnEncoder, batches: Batches, device: torch.device) -> Quality:
     loss = choose_loss(encoder.own.loss or "cross_entropy")  # type: ignore[arg-type]
     named = "mse" if encoder.config.task == "regression" else "cross_entropy"
-    with own_code_explained(Path(encoder.config.file), "The loss"):
+    with explain_own_code_errors(Path(encoder.config.file), "The loss"):
         return judge(_run(encoder, batches, device), loss, named)  # type: ignore[arg-type]
 
 
@@ -156,7 +151,7 @@ def _check_loss(encoder: OwnEncoder, examples: ExampleSource) -> None:
     model = encoder.own.model
     for size in sorted({min(most, len(examples)) for most in (3, FIRST_BATCH)}):
         inputs, targets = examples.read_batch(torch.arange(size))
-        with own_code_explained(Path(encoder.config.file), "The loss"):
+        with explain_own_code_errors(Path(encoder.config.file), "The loss"):
             loss.try_on(Batch(0, inputs, targets, size), lambda inputs: call_model(model, inputs))
 
 
@@ -205,17 +200,15 @@ def _check_outputs(encoder: OwnEncoder, logits: Tensor, size: int) -> None:
 
 
 @contextmanager
-def _weights_in_place(
-    model: nn.Module, checkpoint: Checkpoint, device: torch.device
-) -> Iterator[None]:
-    """Let a model compute with a checkpoint's weights; it stays as it was."""
+def _load_weights(model: nn.Module, checkpoint: Checkpoint, device: torch.device) -> Iterator[None]:
+    """Load a checkpoint's weights into a model inside the block; it stays as it was."""
     state = read_weights(checkpoint, model)
     own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     weights = {
         name: state.get(name, value).detach().to(device, value.dtype, copy=True)
         for name, value in own.items()
     }
-    with weights_loaded(model, weights, device):
+    with simulate_loaded_weights(model, weights, device):
         yield
 
 

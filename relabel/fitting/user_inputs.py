@@ -1,12 +1,6 @@
-"""Inputs of a person's own network on the disk: tensors of any type and shape, example by example.
+"""The inputs of a person's own network: made by their transform, and kept while it can be trusted.
 
-Imports torch.
-
-A project's examples as the inputs of a person's own network, made batch by batch.
-
-Imports torch; so do its callers, inside functions.
-
-What a person's transform made of the examples is kept, as long as it can be trusted.
+Inputs are tensors of any type and shape, made batch by batch or stored example by example.
 
 Nobody can know that a transform gives the same again: it may read a file that has changed, or throw
 dice. So the cache is named after everything that is known to decide its content (the examples, the

@@ -1,1 +1,6 @@
-"""A person's own data: what it is, what is wrong with it, how it becomes a project."""
+"""Importers: from a person's own data to a project.
+
+The way of the data: ``detect`` opens it, ``scan`` reads it once, ``plan`` decides about every
+example, ``preview`` shows that, ``ingest`` stores it. ``formats`` is the table of what can be
+imported.
+"""

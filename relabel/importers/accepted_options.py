@@ -1,4 +1,4 @@
-"""Which options have an effect on which kind of data: one without an effect is refused."""
+"""Which options have an effect on which format: one without an effect is refused."""
 
 from __future__ import annotations
 

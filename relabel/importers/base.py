@@ -1,6 +1,7 @@
-"""What all sources share.
+"""The base class of sources, and the preview made of one.
 
-Make a preview out of the first reading.
+A format says how its examples are read and where they are; what a plan makes of them is described
+here for all formats alike (``describe_plan``).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from relabel.features.image import read_image
 from relabel.importers.classes import Plan
 from relabel.importers.columns.label_status import LEFT_OUT
 from relabel.importers.columns.roles import SPLIT_UNUSED
-from relabel.importers.files.images import checked, with_range
+from relabel.importers.files.images import check_images, rescale_deep_images
 from relabel.importers.options import ImportOptions
 from relabel.importers.plan import make_plan
 from relabel.importers.records import (
@@ -32,6 +33,12 @@ from relabel.importers.records import (
 from relabel.importers.scan import Survey, describe_refused, hash_key, survey_source
 from relabel.text import Kind, Task
 from tracin_core.errors import InputError
+
+# Millions of pixels that a preview decodes: some seconds. Headers tell the rest.
+PREVIEW_MEGAPIXELS = 500.0
+THUMBNAIL_EDGE = 96  # pixels
+_MUCH = 0.2  # share of the data
+MAX_SHOWN_TEXT = 500  # characters
 
 
 class BaseSource(ABC):
@@ -72,8 +79,8 @@ class BaseSource(ABC):
         if self.kind != "image":
             return self.read()
         if check_pixels > 0:
-            return checked(self.read(), check_pixels, self.depths)
-        return with_range(self.read(), self.depths.range)
+            return check_images(self.read(), check_pixels, self.depths)
+        return rescale_deep_images(self.read(), self.depths.range)
 
     @cached_property
     def depths(self) -> Depths:
@@ -90,13 +97,6 @@ class BaseSource(ABC):
             InputError: If the data as a whole cannot be imported.
         """
         return make_preview(self, rows)
-
-
-# Millions of pixels that a preview decodes: some seconds. Headers tell the rest.
-PREVIEW_MEGAPIXELS = 500.0
-THUMBNAIL_EDGE = 96  # pixels
-_MUCH = 0.2  # share of the data
-MAX_SHOWN_TEXT = 500  # characters
 
 
 def make_preview(source: Source, rows: int = 20) -> Preview:
@@ -126,7 +126,7 @@ def describe_plan(source: Source, survey: Survey, plan: Plan) -> Preview:
         columns=source.columns,
         rows=tuple(
             _show(record, survey, plan)
-            for record in with_range(iter(survey.shown), source.depths.range)
+            for record in rescale_deep_images(iter(survey.shown), source.depths.range)
             if isinstance(record, SourceRecord)
         ),
         problems=(*survey.problems.kept, *plan.problems.kept),
@@ -146,7 +146,7 @@ def describe_plan(source: Source, survey: Survey, plan: Plan) -> Preview:
 
 
 def _note_refused(survey: Survey) -> list[str]:
-    """Say so if much of the data cannot be used, for another reason than that it says so itself."""
+    """Report that much of the data cannot be used, for another reason than its own word."""
     counts = survey.problems.counts
     unmeant = survey.problems.num_refused - sum(counts[what] for what in (LEFT_OUT, SPLIT_UNUSED))
     if unmeant < _MUCH * (len(survey) + unmeant):

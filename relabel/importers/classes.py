@@ -1,8 +1,8 @@
-"""Which classes there are, in which order, and which of them are too thin to learn.
+"""The classes of imported data: their order, spellings of one name, classes too small to learn.
 
-What becomes of each example, and what a project has already.
-
-Class names that are one name written in several ways: capitals, blanks, Unicode, look-alikes.
+Names that differ in capitals, blanks, Unicode forms or look-alike letters are reported, or merged
+where that was asked for. ``Plan`` and ``KnownData`` are here because the classes that a project
+has already come first.
 """
 
 from __future__ import annotations
@@ -28,6 +28,24 @@ from tracin_core.errors import InputError
 OTHER_CLASS = -1  # a true class that the project does not have
 UNKNOWN_TRUTH = -2
 NO_DIGEST = bytes(KEY_BYTES)  # of a content that is not known
+_MAX_TOLD = 6_000  # characters of all groups together
+# Letters of Cyrillic and Greek that look like Latin ones, for comparing only (Unicode's
+# confusables, UTS 39, small letters after case folding).
+_LOOK_ALIKES = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455"  # Cyrillic
+    "\u04bb\u0501\u051b\u051d\u0432\u043c\u043d\u0442\u043a"
+    "\u03b1\u03b5\u03bf\u03c1\u03b9\u03c5\u03bd\u03ba\u03c4\u03f2",  # Greek
+    "aeopcyxijshdqwbmhtkaeopiuvktc",
+)
+_INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u00ad\u034f\u061c\u180e")
+# Hyphens and dashes of every length; at the end of a name they may mean something: "A-".
+_BETWEEN = re.compile(r"\s+|(?<=\w)[\s_\-\u2010-\u2015\u2212]+(?=\w)")
+_ENDS = " .,;:!\"'`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
+Group = list[str]
+SINGLE = "class with one example"
+_MANY = 20  # classes; of fewer, a small sample may have as many examples
+_TOLD = 3  # classes of too many
 
 
 def _read_no_keys(known: Sequence[int]) -> list[str]:
@@ -101,23 +119,6 @@ class Plan:
         return {"train": int((kept == 0).sum()), "test": int((kept == 1).sum())}
 
 
-_MAX_TOLD = 6_000  # characters of all groups together
-# Letters of Cyrillic and Greek that look like Latin ones, for comparing only (Unicode's
-# confusables, UTS 39, small letters after case folding).
-_LOOK_ALIKES = str.maketrans(
-    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455"  # Cyrillic
-    "\u04bb\u0501\u051b\u051d\u0432\u043c\u043d\u0442\u043a"
-    "\u03b1\u03b5\u03bf\u03c1\u03b9\u03c5\u03bd\u03ba\u03c4\u03f2",  # Greek
-    "aeopcyxijshdqwbmhtkaeopiuvktc",
-)
-_INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u00ad\u034f\u061c\u180e")
-# Hyphens and dashes of every length; at the end of a name they may mean something: "A-".
-_BETWEEN = re.compile(r"\s+|(?<=\w)[\s_\-\u2010-\u2015\u2212]+(?=\w)")
-_ENDS = " .,;:!\"'`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
-Group = list[str]
-
-
 def plain_form(name: str) -> str:
     """Return what all spellings of a name have in common; names of one form are twins."""
     visible = "".join(c for c in unicodedata.normalize("NFKC", name) if not _is_invisible(c))
@@ -135,7 +136,7 @@ def find_twins(names: Collection[str]) -> list[Group]:
 
 
 def note_twins(counts: Mapping[str, int], *, is_merged: bool = False) -> list[str]:
-    """Tell of all names that may be one class written in several ways.
+    """Report all names that may be one class written in several ways.
 
     Args:
         counts: Examples by class name.
@@ -279,11 +280,6 @@ def _list_some(told: Sequence[str]) -> str:
         kept.append(one)
     more = len(told) - len(kept)
     return "; ".join(kept) + (f"; and {counted(more, 'more group', 'more groups')}" if more else "")
-
-
-SINGLE = "class with one example"
-_MANY = 20  # classes; of fewer, a small sample may have as many examples
-_TOLD = 3  # classes of too many
 
 
 def order_classes(source: Source, survey: Survey, known: KnownData | None) -> tuple[str, ...]:

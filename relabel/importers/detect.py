@@ -1,8 +1,8 @@
-"""Open data of any kind that can be imported: by its name, its folder or its first bytes.
+"""Detect the format of data, by its name, its folder or its first bytes, and open it.
 
-Columns, or arrays, whose roles cannot be told, so that a person can name them.
-
-Several tables that are one: a table in each folder of pictures, as for training and testing.
+``open_source`` is the way in. Several tables that lie in a folder each, as for training and
+testing, are opened as one. ``list_columns`` gives the columns, or arrays, of data whose roles
+cannot be found, so that a person can name them.
 """
 
 from __future__ import annotations

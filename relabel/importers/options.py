@@ -1,7 +1,4 @@
-"""What a person says about data to be imported; everything left out is found out from it.
-
-Several names in one line, as a person writes them: separated by commas.
-"""
+"""The options of an import; what is left out is found out from the data."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
-"""Decide what becomes of each example: kept or not, in which split, with which label.
+"""Plan an import: for each example whether it is kept, its split and its label.
 
-Tell a person which examples are the same, contradict each other, or have changed.
-
-Keep a share of the examples for testing, the same share of every class.
-
-Make a share of the numbers wrong on purpose, to see how many are found.
+Repeated, contradicting and changed examples are reported; a share of every class is kept for
+testing where the data has no split; a share of the labels or numbers is made wrong where that was
+asked for, to see how many are found.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from relabel.importers.classes import (
 )
 from relabel.importers.columns.values import show
 from relabel.importers.records import KEPT_PER_KIND, Problem, Source, row_number
-from relabel.importers.scan import Indices, Sameness, Survey, describe_refused, find_duplicates
+from relabel.importers.scan import Duplicates, Indices, Survey, describe_refused, find_duplicates
 from tracin_core.errors import ConfigurationError, InputError
 
 # What is wrong, as problems of a kind are counted; such examples are known, and stay.
@@ -37,16 +35,20 @@ CHANGED_ANSWER = "changed in the data"
 CHANGED_CONTENT = "known with other content"
 _COMPARED = 5_000  # repeated rows whose other columns are compared: a megabyte
 _CONTENT_WORDS = {"text": "another text", "image": "another image", "table": "other values"}
+FACTOR = 10.0  # a slipped decimal point
+# How an example was made wrong, as the truth file has it.
+WAYS = ("", "label", "multiplied", "swapped")
+NOT_PLANTED, FLIPPED, MULTIPLIED, SWAPPED = range(4)
 
 
-def report_same(plan: Plan, source: Source, survey: Survey, same: Sameness) -> None:
+def report_duplicates(plan: Plan, source: Source, survey: Survey, duplicates: Duplicates) -> None:
     """Report repeated keys, and equal contents with different labels."""
     has_keys = survey.content_digests is not survey.digests
-    repeats = same.repeats
-    _report_pairs(plan, source, survey, repeats, same.first[repeats], has_keys)
+    repeats = duplicates.repeats
+    _report_pairs(plan, source, survey, repeats, duplicates.first[repeats], has_keys)
     if not has_keys:
         told = repeats[:_COMPARED]
-        pairs = zip(survey.rows[told], survey.rows[same.first[told]], strict=True)
+        pairs = zip(survey.rows[told], survey.rows[duplicates.first[told]], strict=True)
         plan.repeats = [(int(one), int(other)) for one, other in pairs]
     if has_keys:
         taken = plan.kept
@@ -139,14 +141,14 @@ def _describe(
 
 
 def report_changed(
-    plan: Plan, source: Source, survey: Survey, same: Sameness, known: KnownData
+    plan: Plan, source: Source, survey: Survey, duplicates: Duplicates, known: KnownData
 ) -> None:
     """Report examples whose label or content is no longer the one that was imported.
 
     Whatever has changed, the project keeps what it has: decisions may rest on it.
     """
-    again = np.flatnonzero(same.known >= 0)
-    before = same.known[again]
+    again = np.flatnonzero(duplicates.known >= 0)
+    before = duplicates.known[again]
     _report_changed_answers(plan, source, survey, (again, before), known)
     if known.content_digests is not None:
         _report_changed_contents(plan, source, survey, (again, before), known)
@@ -240,12 +242,6 @@ def _first_of_untrained(
     return first[~np.isin(names, groups[codes == 0])]
 
 
-FACTOR = 10.0  # a slipped decimal point
-# How an example was made wrong, as the truth file has it.
-WAYS = ("", "label", "multiplied", "swapped")
-NOT_PLANTED, FLIPPED, MULTIPLIED, SWAPPED = range(4)
-
-
 def plant_values(
     values: npt.NDArray[np.float64], *, share: float, seed: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]:
@@ -318,12 +314,12 @@ def make_plan(source: Source, survey: Survey, known: KnownData | None = None) ->
     # By their places in the data: an archive may hold its files in any order.
     order = survey.rows
     before = None if known is None else known.digests
-    same = find_duplicates(survey.digests, survey.splits, before, order)
+    duplicates = find_duplicates(survey.digests, survey.splits, before, order)
     labels = np.maximum(table[survey.labels], 0).astype(np.int32)
     plan = Plan(
         classes=classes,
         classes_added=() if known is None else classes[len(known.classes) :],
-        kept=same.is_new,
+        kept=duplicates.is_new,
         splits=survey.splits.copy(),
         labels=labels,
         data_labels=labels.copy(),
@@ -331,13 +327,13 @@ def make_plan(source: Source, survey: Survey, known: KnownData | None = None) ->
         true_labels=table[survey.true_labels].astype(np.int32),
         true_values=survey.true_values.copy(),
         ways=np.full(len(survey), NOT_PLANTED, dtype=np.int8),
-        duplicates=len(same.repeats),
-        num_known=int((same.known >= 0).sum()),
+        duplicates=len(duplicates.repeats),
+        num_known=int((duplicates.known >= 0).sum()),
     )
     plan.notes += merged
-    report_same(plan, source, survey, same)
+    report_duplicates(plan, source, survey, duplicates)
     if known is not None:
-        report_changed(plan, source, survey, same, known)
+        report_changed(plan, source, survey, duplicates, known)
     _split(plan, source, survey, known, order)
     if is_classes and known is None:
         check_classes(plan, source, survey)

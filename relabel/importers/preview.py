@@ -1,9 +1,8 @@
-"""Read a person's data once, and say what an import would make of it, writing nothing.
+"""Preview an import: read the data once and describe what would be made of it, writing nothing.
 
-Look at data as an import would, in a process of its own: the pages' way to read anything.
-
-A page shows what a file holds before anybody has agreed to import it, and everybody shares the
-server that would have to read it. So the server never does.
+Pages call the functions that end with ``_apart``, which read in a subprocess: nobody has agreed to
+import the file yet, and everybody shares the server that would have to read it. Those that end
+with ``_in_process`` are what the subprocess runs.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from relabel.importers.accepted_options import check_split_options, drop_options
 from relabel.importers.base import describe_plan
 from relabel.importers.columns.values import ascii_escaped
 from relabel.importers.detect import open_source
-from relabel.importers.files.shared import FileState, sharing_files
+from relabel.importers.files.shared import FileState, share_open_files
 from relabel.importers.ingest.growth import check_same_kind, read_known, recall_options
 from relabel.importers.ingest.kept_plans import KeptPlan, keep_plan, make_place
 from relabel.importers.ingest.planned import READING, PlannedImport, SurveyedSource, survey_data
@@ -173,7 +172,7 @@ class ImportPreview:
     kept: KeptPlan | None = field(default=None, compare=False)
 
 
-def look_at(
+def preview_apart(
     path: Path,
     options: ImportOptions,
     *,
@@ -201,7 +200,7 @@ def look_at(
     kept = None if keep_in is None else make_place(keep_in)
     if kept is not None:
         request["keep"] = str(kept.path)
-    answer = run_apart(f"{__name__}:preview_here", request, what=str(path))
+    answer = run_apart(f"{__name__}:preview_in_process", request, what=str(path))
     if "backup" in answer:
         raise BackupFoundError(path)
     return ImportPreview(
@@ -213,32 +212,34 @@ def look_at(
     )
 
 
-def look_at_columns(path: Path, options: ImportOptions) -> tuple[Column, ...]:
+def list_columns_apart(path: Path, options: ImportOptions) -> tuple[Column, ...]:
     """Return what columns a table file has, all without a role; nothing for other data.
 
     Raises:
         TracInError: If the file cannot be read as a table, or needs too much memory.
     """
     request = {"path": str(path), "options": options.to_json()}
-    answer = run_apart(f"{__name__}:columns_here", request, what=str(path))
+    answer = run_apart(f"{__name__}:list_columns_in_process", request, what=str(path))
     return tuple(map(_column, answer))
 
 
-def unpack_apart(path: Path, target: Path) -> Path:
-    """Unpack an archive as ``sources.unpacking.unpack_archive`` does, and find its table.
+def unpack_archive_apart(path: Path, target: Path) -> Path:
+    """Unpack an archive as ``unpack_archive`` does, and find its table.
 
     Raises:
         TracInError: If it cannot be unpacked safely, or needs too much memory.
     """
     request = {"path": str(path), "target": str(target)}
-    return Path(run_apart(f"{__name__}:unpack_here", request, what=f"The archive {path.name}"))
+    return Path(
+        run_apart(f"{__name__}:unpack_in_process", request, what=f"The archive {path.name}")
+    )
 
 
-def preview_here(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Do what ``look_at`` asks for, in this process."""
+def preview_in_process(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answer to ``preview_apart``, made in this process."""
     path, options = Path(request["path"]), ImportOptions.from_json(request["options"])
     try:
-        with sharing_files():
+        with share_open_files():
             preview, planned = _plan_here(request, path, options)
     except BackupFoundError:
         return {"backup": True}
@@ -252,16 +253,16 @@ def preview_here(request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def columns_here(request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Do what ``look_at_columns`` asks for, in this process."""
+def list_columns_in_process(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the answer to ``list_columns_apart``, made in this process."""
     from relabel.importers.detect import list_columns
 
     options = ImportOptions.from_json(request["options"])
     return [asdict(column) for column in list_columns(Path(request["path"]), options)]
 
 
-def unpack_here(request: Mapping[str, Any]) -> str:
-    """Do what ``unpack_apart`` asks for, in this process."""
+def unpack_in_process(request: Mapping[str, Any]) -> str:
+    """Unpack for ``unpack_archive_apart``, in this process, and return what is to be imported."""
     from relabel.files import explain_disk_errors
     from relabel.importers.detect import find_in_folder
     from relabel.importers.files.trees import unpack_archive

@@ -1,10 +1,8 @@
-"""What a source gives: its examples, what is wrong with some, and a preview of it all.
+"""The types that importers exchange: records, rows, problems, previews, protocols of sources.
 
-How deep the grey of a data set's pictures is: 10 or 12 bits in files of 16 would be dark.
-
-Problems as they are met: all are counted, the first of each kind are kept.
-
-Rows of a table, whatever file they come from.
+A ``RowReader`` yields the rows of a file; a ``Source`` makes examples of them, ``SourceRecord`` or
+``Problem``. A ``ProblemLog`` counts all problems and keeps the first of each kind. ``Depths``
+finds how deep the grey of a data set's pictures is: 10 or 12 bits in files of 16 would be dark.
 """
 
 from __future__ import annotations
@@ -30,6 +28,10 @@ from tracin_core.errors import InputError
 _BITS = (8, 10, 12, 14, 16, 20, 24, 31)
 FULL = 2**16 - 1  # white in a file of 16 bits
 _NEARLY_BLACK = 64  # of 255
+Fields = dict[str, float | str | None]
+KEPT_PER_KIND = 50
+KEPT = 500
+MAX_COLUMNS = 1000
 
 
 class Depths:
@@ -110,9 +112,6 @@ def find_white(high: int) -> int:
 
 def _show(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:,.6g}"
-
-
-Fields = dict[str, float | str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,10 +382,6 @@ class Source(Protocol):
         """Read everything once and say what was understood."""
 
 
-KEPT_PER_KIND = 50
-KEPT = 500
-
-
 class ProblemLog:
     """Counts problems without growing with their number.
 
@@ -446,9 +441,6 @@ def choose_problems(problems: Sequence[Problem], number: int) -> list[Problem]:
         ranked.append((of_kind[problem.what], place))
         of_kind[problem.what] += 1
     return [problems[place] for place in sorted(place for _, place in sorted(ranked)[:number])]
-
-
-MAX_COLUMNS = 1000
 
 
 class Row(NamedTuple):

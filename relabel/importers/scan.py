@@ -1,9 +1,8 @@
-"""The first reading: a few bytes of every example, from which everything is decided.
+"""Scan a source: a few bytes of every example, from which everything is decided.
 
 For each example 16 bytes of its key and 22 bytes of label, split and place are kept, so that a
 data set of any size can be surveyed; the examples themselves are read again when they are stored.
-
-Which examples are the same: as one that is known already, or as an earlier one.
+``find_duplicates`` compares their digests with each other and with those that a project has.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ _TOLD_PLACES = 3  # of examples that cannot be used
 _REPORTED_EVERY = 512  # records
 
 OnRead = Callable[[int, int], None]
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,11 +219,8 @@ def _describe_nothing(problems: ProblemLog) -> str:
     )
 
 
-Indices = npt.NDArray[np.int64]
-
-
 @dataclass(frozen=True, eq=False)
-class Sameness:
+class Duplicates:
     """What each example is the same as.
 
     Attributes:
@@ -252,7 +249,7 @@ def find_duplicates(
     splits: npt.NDArray[np.int8],
     known: npt.NDArray[np.void] | None = None,
     places: Indices | None = None,
-) -> Sameness:
+) -> Duplicates:
     """Compare digests by sorting them, which needs no table of all keys.
 
     Of equal examples the first one stands for all, one for training before one for testing.
@@ -277,7 +274,7 @@ def find_duplicates(
     head_of = np.empty(len(order), dtype=np.int64)
     head_of[order] = heads
     mine = head_of[num_known:]
-    return Sameness(
+    return Duplicates(
         known=np.where(mine < num_known, mine, -1),
         first=np.where(mine < num_known, np.arange(len(mine)), mine - num_known),
     )

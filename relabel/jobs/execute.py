@@ -1,8 +1,8 @@
-"""The process that does a job: claims it, does it, and leaves a log that explains the end.
+"""The worker process of a job: claim it, execute it, and record how it ended.
 
-Do the work of a job that this process has claimed, and record how it ended, whatever happens.
-
-Let long work wait longer for a locked database than a person at a page would.
+``run_worker`` is the process that ``launch`` starts. ``execute_job`` does the work of a claimed
+job with heartbeats, there or inside a terminal's command, and enters the outcome whatever happens.
+A worker waits longer for a locked database than a person at a page would (``set_busy_timeout``).
 """
 
 from __future__ import annotations
@@ -22,15 +22,25 @@ from relabel.db.engine import open_database
 from relabel.db.jobs import Job, claim_job, finish_job, get_job
 from relabel.errors import DatabaseError, JobError
 from relabel.jobs.progress import JobCancelled, JobReporter
-from relabel.jobs.tasks import TaskContext, Work, find_kind
+from relabel.jobs.tasks import TaskContext, TaskFunction, find_task
 from relabel.logs import StageLog, begin_logging
 from relabel.progress import OnProgress, ignore_progress
 from relabel.workspace import Workspace
 from tracin_core.errors import TracInError
 
+# Seconds that the end of a job waits for a database that is locked or away.
+PATIENCE = 120.0
+_STOPPED = (
+    "Its process was told to end, by a person or because the machine was shut down. Start it "
+    "again: it goes on from what is saved."
+)
+# People at the pages come first: on two cores, a job would otherwise double their waiting.
+NICENESS = 5
+_LOGGER = logging.getLogger(__name__)
+
 
 def set_busy_timeout(engine: Engine, seconds: float) -> None:
-    """Let every later use of the engine wait so long for another writer.
+    """Set how long every later use of the engine waits for another writer.
 
     A press in the review that waits for five seconds should fail and say so; a job of an hour
     should not. PostgreSQL waits by itself.
@@ -46,10 +56,6 @@ def set_busy_timeout(engine: Engine, seconds: float) -> None:
     event.listen(engine, "checkout", set_timeout)
 
 
-# Seconds that the end of a job waits for a database that is locked or away.
-PATIENCE = 120.0
-
-
 class JobStopped(BaseException):
     """The process was told to end, for instance because the machine is shut down."""
 
@@ -59,9 +65,9 @@ def execute_job(
     workspace: Workspace,
     job: Job,
     show: OnProgress = ignore_progress,
-    work: Work | None = None,
+    work: TaskFunction | None = None,
 ) -> Job:
-    """Do a job's work, with heartbeats, and enter its outcome.
+    """Execute a job, with heartbeats, and enter its outcome.
 
     Args:
         engine: The database.
@@ -128,18 +134,12 @@ def explain_bug(error: BaseException) -> str:
     )
 
 
-_STOPPED = (
-    "Its process was told to end, by a person or because the machine was shut down. Start it "
-    "again: it goes on from what is saved."
-)
-
-
 def _work(
-    engine: Engine, workspace: Workspace, job: Job, show: OnProgress, work: Work | None
+    engine: Engine, workspace: Workspace, job: Job, show: OnProgress, work: TaskFunction | None
 ) -> dict[str, Any]:
-    kind = find_kind(job.kind)
-    with JobReporter(engine, job.id, kind.plan, show=show) as reporter:
-        return (work or kind.work)(
+    spec = find_task(job.kind)
+    with JobReporter(engine, job.id, spec.stage_shares, show=show) as reporter:
+        return (work or spec.work)(
             TaskContext(
                 engine=engine,
                 workspace=workspace,
@@ -173,13 +173,8 @@ def _finish(
             time.sleep(1.0)
 
 
-# People at the pages come first: on two cores, a job would otherwise double their waiting.
-NICENESS = 5
-_LOGGER = logging.getLogger(__name__)
-
-
 def run_worker(workspace: Workspace, job_id: int) -> int:
-    """Do a queued job in this process.
+    """Execute a queued job in this process.
 
     Args:
         workspace: Where the project's files are.

@@ -1,8 +1,8 @@
-"""Start jobs in processes of their own, which outlive whoever started them.
+"""Start, retry and cancel jobs.
 
-Work that a terminal's command does itself, entered in the job table like any other.
-
-Cancel a job: by asking its process, or, where that has been silent for long, by ending it.
+``start_job`` starts a process of its own, which outlives whoever started it. ``run_job_inline``
+does the same work in the process of a terminal's command, entered in the job table like any other.
+``cancel_job`` asks a job to stop, and ends the process of one that has been silent for long.
 """
 
 from __future__ import annotations
@@ -39,16 +39,24 @@ from relabel.db.project_rules import check_slug
 from relabel.db.projects import get_project
 from relabel.errors import JobError
 from relabel.jobs.execute import execute_job
-from relabel.jobs.tasks import Work, find_kind, read_consent
+from relabel.jobs.tasks import TaskFunction, find_task, read_consent
 from relabel.logs import LOG, log_path, read_log
 from relabel.models.user.config import require_consent
 from relabel.progress import OnProgress, ignore_progress
 from relabel.projects.delete import clear_leftovers
-from relabel.workspace import DATABASE_VARIABLE, REPOSITORY_ROOT, WORKSPACE_VARIABLE, Workspace
+from relabel.workspace import (
+    DATABASE_VARIABLE,
+    REPOSITORY_ROOT,
+    WORKSPACE_VARIABLE,
+    Workspace,
+    find_program_name,
+)
 from tracin_core.errors import TracInError
 
 # This program as a command.
 PROGRAM = (sys.executable, "-m", "relabel")
+# Seconds that a process has to end by itself when it is told to.
+GRACE = 2.0
 
 
 def start_job(
@@ -133,7 +141,7 @@ def queue_job(
         InputError: If the name can be no project's.
     """
     check_slug(slug)
-    if find_kind(kind).needs_project:
+    if find_task(kind).needs_project:
         get_project(engine, slug)
     fail_dead_jobs(engine)
     try:
@@ -156,7 +164,7 @@ def _tell_busy(job: Job) -> str:
         )
     return (
         f"The project {job.project_slug} is busy: job {job.id} ({job.kind}), {who}. Expected no "
-        f"active job. Wait for it, or cancel it: python -m relabel jobs --cancel {job.id}."
+        f"active job. Wait for it, or cancel it: {find_program_name()} jobs --cancel {job.id}."
     )
 
 
@@ -222,9 +230,9 @@ def run_job_inline(
     options: Mapping[str, Any] | None = None,
     *,
     show: OnProgress = ignore_progress,
-    work: Work | None = None,
+    work: TaskFunction | None = None,
 ) -> Job:
-    """Do a job in this process, from the main thread.
+    """Execute a job in this process, from the main thread.
 
     Pages and other terminals see it while it runs, may cancel it, and cannot start another one
     for the project.
@@ -250,12 +258,8 @@ def run_job_inline(
     return execute_job(engine, workspace, job, show, work)
 
 
-# Seconds that a process has to end by itself when it is told to.
-GRACE = 2.0
-
-
 def cancel_job(engine: Engine, job_id: int) -> Job:
-    """Ask a job to stop; end one that has shown no sign of life, and close its books.
+    """Request that a job stops; end one without a sign of life, and close its books.
 
     What jobs write is there whole or not at all, so they may be ended anywhere. A process is
     ended only where it is certainly the job's own. Another one stops by itself when it wakes: it

@@ -1,6 +1,8 @@
-"""A running job's voice: heartbeats from a thread of its own, and the ear for a cancellation.
+"""Report a running job's progress: heartbeats, cancellation, one bar for all its stages.
 
-One bar for a whole job: the stages' shares of it, and the time that is left.
+``JobReporter`` writes to the job table from a thread of its own and raises where the job is asked
+to stop. ``JobProgress`` turns the stages' reports into one share that never goes back, and into
+the time that is left.
 """
 
 from __future__ import annotations
@@ -26,6 +28,12 @@ SMOOTHING = 10.0
 # judged by it: loading a library says nothing about a training.
 LEAST_SECONDS = 1.0
 LEAST_SHARE = 0.05
+# Seconds between two heartbeats. One small write each: reviewers do not notice it, and a person
+# who cancels waits about two seconds.
+INTERVAL = 1.0
+# Seconds that the work has, after it was told to stop, to come to its next report by itself.
+GRACE = 0.5
+_LOGGER = logging.getLogger(__name__)
 
 
 class JobProgress:
@@ -107,14 +115,6 @@ class JobProgress:
         return sum(self._weights[name] for name in names[: names.index(entry)])
 
 
-# Seconds between two heartbeats. One small write each: reviewers do not notice it, and a person
-# who cancels waits about two seconds.
-INTERVAL = 1.0
-# Seconds that the work has, after it was told to stop, to come to its next report by itself.
-GRACE = 0.5
-_LOGGER = logging.getLogger(__name__)
-
-
 class JobCancelled(BaseException):
     """The job was asked to stop; no handler of errors is to stand in its way."""
 
@@ -141,7 +141,7 @@ class JobReporter:
         Args:
             engine: The database.
             job_id: The job, which this process has claimed.
-            plan: The stages with their parts of the time, as in ``OverallProgress``.
+            plan: The stages with their parts of the time, as in ``JobProgress``.
             show: Told about every report as well.
             interval: Seconds between heartbeats.
         """

@@ -1,4 +1,7 @@
-"""The kinds of jobs: what each does, and how its stages share the time."""
+"""The table of tasks: what each kind of job does, and how its stages share the time.
+
+Imports of torch stand inside of the functions that need it, because the server reads this table.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,20 @@ from relabel.db.runs import Run
 from relabel.errors import JobError
 from relabel.progress import OnProgress, Progress
 from relabel.runs.config import name_last_layer
-from relabel.sandbox import memory_bounded
+from relabel.sandbox import limit_memory
 from relabel.workspace import Workspace
 from tracin_core.errors import TracInError
 
 if TYPE_CHECKING:
     from relabel.db.project_rules import Project
+
+_LOGGER = logging.getLogger(__name__)
+_SCORING = {
+    "scoring the train": 30.0,
+    "scoring the test": 6.0,
+    "building the indexes": 4.0,
+    "entering": 3.0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +52,7 @@ class TaskContext:
     on_progress: OnProgress
 
 
-_LOGGER = logging.getLogger(__name__)
-Work = Callable[[TaskContext], dict[str, Any]]
+TaskFunction = Callable[[TaskContext], dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,65 +61,59 @@ class TaskSpec:
 
     Attributes:
         work: Does it, and returns what is worth keeping, plain JSON.
-        plan: Beginnings of its stages' names with their parts of the time, a guess that keeps
-            the bar from jumping.
+        stage_shares: Beginnings of its stages' names with their parts of the time, a guess that
+            keeps the bar from jumping.
         needs_project: Whether the project must be there before.
     """
 
-    work: Work
-    plan: Mapping[str, float]
+    work: TaskFunction
+    stage_shares: Mapping[str, float]
     needs_project: bool = True
 
 
-_SCORING = {
-    "scoring the train": 30.0,
-    "scoring the test": 6.0,
-    "building the indexes": 4.0,
-    "entering": 3.0,
-}
-_KINDS: dict[str, TaskSpec] = {}
+_TASKS: dict[str, TaskSpec] = {}
 
 
-def register_kind(name: str, kind: TaskSpec) -> None:
+def register_task(name: str, spec: TaskSpec) -> None:
     """Make a kind of job known to this process."""
-    _KINDS[name] = kind
+    _TASKS[name] = spec
 
 
-def find_kind(name: str) -> TaskSpec:
+def find_task(name: str) -> TaskSpec:
     """Return a kind of job.
 
     Raises:
         JobError: If there is none of this name.
     """
-    if name not in _KINDS:
+    if name not in _TASKS:
         raise JobError(
-            f"Found a job of the kind {name!r}. Expected one of {', '.join(sorted(_KINDS))}. It "
+            f"Found a job of the kind {name!r}. Expected one of {', '.join(sorted(_TASKS))}. It "
             "may come from a newer version of this program: update it, or start the job again."
         )
-    return _KINDS[name]
+    return _TASKS[name]
 
 
-def _train(assignment: TaskContext) -> dict[str, Any]:
+def _train(context: TaskContext) -> dict[str, Any]:
     from relabel.fitting.options import WorkOptions
     from relabel.scoring.project import train_project
 
-    options = {**assignment.options, "run_my_code": read_consent(assignment.options)}
+    options = {**context.options, "run_my_code": read_consent(context.options)}
     then_score = options.pop("then_score", True)
-    place = (assignment.engine, assignment.workspace, assignment.slug)
+    place = (context.engine, context.workspace, context.slug)
     training = train_project(
-        *place, WorkOptions.from_json(options), on_progress=assignment.on_progress
+        *place, WorkOptions.from_json(options), on_progress=context.on_progress
     )
     result: dict[str, Any] = {"training": Path(training).name}
-    result |= _score(assignment) if then_score else {}
-    return result | _describe_training(assignment, Path(training).name)
+    result |= _score(context) if then_score else {}
+    return result | _describe_training(context, Path(training).name)
 
 
-def _describe_training(assignment: TaskContext, folder: str) -> dict[str, Any]:
+def _describe_training(context: TaskContext, folder: str) -> dict[str, Any]:
     """Return how a training went and what is wrong with its model, as sentences."""
     from relabel.fitting.saved import list_trainings
     from relabel.triage.model_quality import judge_quality
 
-    trainings = list_trainings(assignment.workspace, assignment.slug)
+    trainings = list_trainings(context.workspace, context.slug)
     quality = next((one.quality for one in trainings if one.folder.name == folder), {})
     judged = judge_quality(quality)
     return {"course": judged.course, "warnings": list(judged.warnings)}
@@ -124,64 +128,64 @@ def read_consent(options: Mapping[str, Any]) -> str | bool:
     return agreed if isinstance(agreed, str) else False
 
 
-def _score(assignment: TaskContext) -> dict[str, Any]:
+def _score(context: TaskContext) -> dict[str, Any]:
     from relabel.fitting.options import WorkOptions
     from relabel.scoring.project import score_project
 
-    options = {**assignment.options, "run_my_code": read_consent(assignment.options)}
+    options = {**context.options, "run_my_code": read_consent(context.options)}
     options.pop("then_score", None)
     run = score_project(
-        assignment.engine,
-        assignment.workspace,
-        assignment.slug,
+        context.engine,
+        context.workspace,
+        context.slug,
         WorkOptions.from_json(options),
-        on_progress=assignment.on_progress,
+        on_progress=context.on_progress,
     )
     return {
         "run": run.key,
         "last_layer": name_last_layer(run.config.get("layers")),
-        "warnings": _list_warnings(assignment, run),
+        "warnings": _list_warnings(context, run),
     }
 
 
-def _list_warnings(assignment: TaskContext, run: Run) -> list[str]:
+def _list_warnings(context: TaskContext, run: Run) -> list[str]:
     from relabel.db.projects import get_project
     from relabel.triage.model_quality import judge_run
 
-    project = get_project(assignment.engine, assignment.slug)
-    return list(judge_run(assignment.engine, project, run).warnings)
+    project = get_project(context.engine, context.slug)
+    return list(judge_run(context.engine, project, run).warnings)
 
 
-def _rescore(assignment: TaskContext) -> dict[str, Any]:
+def _rescore(context: TaskContext) -> dict[str, Any]:
     from relabel.scoring.project import rescore_project
 
     rescored = rescore_project(
-        assignment.engine,
-        assignment.workspace,
-        assignment.slug,
-        run_my_code=read_consent(assignment.options),
-        on_progress=assignment.on_progress,
+        context.engine,
+        context.workspace,
+        context.slug,
+        run_my_code=read_consent(context.options),
+        on_progress=context.on_progress,
     )
     run = rescored.run
     return {
         "run": run.key,
         "last_layer": name_last_layer(run.config.get("layers")),
         "examples_computed": rescored.examples_computed,
-        "warnings": _list_warnings(assignment, run),
+        "warnings": _list_warnings(context, run),
     }
 
 
-def _import(assignment: TaskContext) -> dict[str, Any]:
+def _import(context: TaskContext) -> dict[str, Any]:
     from relabel.importers.files.shared import FileState
     from relabel.importers.ingest.project import import_project
     from relabel.importers.options import ImportOptions
 
-    options = assignment.options
-    with memory_bounded(options["path"]):
+    options = context.options
+    with limit_memory(options["path"]):
         report = import_project(
-            assignment.engine,
-            assignment.workspace,
-            assignment.slug,
+            context.engine,
+            context.workspace,
+            context.slug,
             Path(options["path"]),
             ImportOptions.from_json(options.get("options", {})),
             title=options.get("title"),
@@ -189,83 +193,87 @@ def _import(assignment: TaskContext) -> dict[str, Any]:
             strict=options.get("strict", False),
             kept_plan=Path(kept) if (kept := options.get("kept_plan")) else None,
             seen=FileState(**seen) if (seen := options.get("seen")) else None,
-            on_progress=assignment.on_progress,
+            on_progress=context.on_progress,
         )
     return report.to_json()
 
 
-def _backup(assignment: TaskContext) -> dict[str, Any]:
+def _backup(context: TaskContext) -> dict[str, Any]:
     from relabel.projects.backup import backup_project
 
     path = backup_project(
-        assignment.engine,
-        assignment.workspace,
-        assignment.slug,
-        Path(assignment.options["path"]),
-        with_trainings=assignment.options.get("with_trainings", False),
-        on_progress=assignment.on_progress,
+        context.engine,
+        context.workspace,
+        context.slug,
+        Path(context.options["path"]),
+        with_trainings=context.options.get("with_trainings", False),
+        on_progress=context.on_progress,
     )
     return {"path": str(path), "bytes": path.stat().st_size}
 
 
-def _restore(assignment: TaskContext) -> dict[str, Any]:
+def _restore(context: TaskContext) -> dict[str, Any]:
     from relabel.projects.restore import restore_project
 
-    with memory_bounded(f"The backup {assignment.options['path']}"):
+    with limit_memory(f"The backup {context.options['path']}"):
         project = restore_project(
-            assignment.engine,
-            assignment.workspace,
-            Path(assignment.options["path"]),
-            slug=assignment.slug,
-            on_progress=assignment.on_progress,
+            context.engine,
+            context.workspace,
+            Path(context.options["path"]),
+            slug=context.slug,
+            on_progress=context.on_progress,
         )
-        _build_indexes(assignment, project)
+        _build_indexes(context, project)
     return {"project": project.slug}
 
 
-def _build_indexes(assignment: TaskContext, project: Project) -> None:
+def _build_indexes(context: TaskContext, project: Project) -> None:
     """Build the indexes of all runs, which no backup has; without them search is exact, slower."""
     from relabel.runs.folder import RunFolder
     from relabel.triage.evidence import mend_indexes
 
     stage = "building the indexes"
-    runs = assignment.workspace.project_folder(project.slug) / "runs"
+    runs = context.workspace.project_folder(project.slug) / "runs"
     for folder in sorted(runs.iterdir()) if runs.is_dir() else ():
         try:
             mend_indexes(
                 RunFolder(folder),
-                lambda done, total: assignment.on_progress(Progress(stage, done, total)),
+                lambda done, total: context.on_progress(Progress(stage, done, total)),
             )
         except TracInError as error:
             # The project is back, and works; doctor says what is wrong with its run.
             _LOGGER.warning("The index of the run %s was not built: %s", folder.name, error)
 
 
-register_kind(
+register_task(
     "import",
     TaskSpec(
         work=_import,
-        plan={"reading": 3, "writing": 6, "entering": 1},
+        stage_shares={"reading": 3, "writing": 6, "entering": 1},
         needs_project=False,
     ),
 )
-register_kind(
+register_task(
     "train",
     TaskSpec(
         work=_train,
-        plan={"reading": 2, "encoding": 5, "training": 25, "continuing": 25, **_SCORING},
+        stage_shares={"reading": 2, "encoding": 5, "training": 25, "continuing": 25, **_SCORING},
     ),
 )
-register_kind("score", TaskSpec(work=_score, plan={"reading": 2, "encoding": 5, **_SCORING}))
-register_kind("rescore", TaskSpec(work=_rescore, plan={"reading": 2, "encoding": 5, **_SCORING}))
-register_kind(
-    "backup", TaskSpec(work=_backup, plan={"writing the rows": 3, "writing the files": 7})
+register_task(
+    "score", TaskSpec(work=_score, stage_shares={"reading": 2, "encoding": 5, **_SCORING})
 )
-register_kind(
+register_task(
+    "rescore", TaskSpec(work=_rescore, stage_shares={"reading": 2, "encoding": 5, **_SCORING})
+)
+register_task(
+    "backup", TaskSpec(work=_backup, stage_shares={"writing the rows": 3, "writing the files": 7})
+)
+register_task(
     "restore",
     TaskSpec(
         work=_restore,
-        plan={"unpacking the files": 4, "entering the rows": 5, "building the indexes": 1},
+        stage_shares={"unpacking the files": 4, "entering the rows": 5, "building the indexes": 1},
         needs_project=False,
     ),
 )

@@ -1,20 +1,13 @@
-"""Make a network from its configuration. Imports torch.
+"""Build the built-in networks from their configurations. Imports torch.
 
-A network for the rows of a table.
-
-torchvision's resnet18, for small images too, and with weights from a local file.
-
-A convolutional network for small images.
-
-A small transformer encoder for texts.
-
-The FAQ's simple word-embedding network for texts.
+For images a small convolutional network and torchvision's resnet18 (which takes small images too,
+and weights from a local file), for texts word embeddings, as in the paper's FAQ, and a small
+transformer encoder, for rows of a table a network of linear layers.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections import OrderedDict
 from pathlib import Path
 
@@ -29,7 +22,8 @@ from relabel.models.networks.text import SmallTransformerConfig, WordEmbeddingCo
 from relabel.models.registry import find_network
 from relabel.models.user.config import OwnModelConfig
 from relabel.models.user.load import load_own_model
-from tracin_core.errors import ConfigurationError
+from tracin_core.checkpoints.formats import read_torch
+from tracin_core.errors import CheckpointError, ConfigurationError
 
 
 def build_model(config: ModelConfig, *, run_my_code: bool = False) -> nn.Module:
@@ -90,7 +84,7 @@ def make_resnet18(config: ResNet18Config) -> nn.Module:
 
 
 def load_initial_weights(model: nn.Module, config: ResNet18Config) -> None:
-    """Put the weights of the configured file into a network, but for a last layer that differs.
+    """Load the weights of the configured file into a network, but for a last layer that differs.
 
     Raises:
         ConfigurationError: If the file is missing, damaged, has changed, would have to be
@@ -105,9 +99,9 @@ def load_initial_weights(model: nn.Module, config: ResNet18Config) -> None:
             "again to use them as they are now."
         )
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = read_torch(path, may_map=False)
         state = {str(name): value for name, value in found.items()}
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, AttributeError) as error:
+    except (CheckpointError, AttributeError) as error:
         raise ConfigurationError(
             f"The weights in {path} cannot be read safely ({str(error).splitlines()[0][:200]}); "
             "expected a state dict saved by torch.save. Save model.state_dict() again."

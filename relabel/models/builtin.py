@@ -1,6 +1,6 @@
-"""Which networks there are, and how each comes back from the JSON saved with every run.
+"""Which built-in networks there are for which data, and how a saved configuration is read back.
 
-Which built-in network suits which data.
+Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ ModelConfig = NetworkConfig | OwnModelConfig
 
 
 def model_config_from_json(data: dict[str, Any]) -> ModelConfig:
-    """Make the configuration that ``to_json`` described.
+    """Return the configuration that ``to_json`` described.
 
     Raises:
         ConfigurationError: If this version knows no such network, or not with these settings.

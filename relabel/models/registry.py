@@ -1,8 +1,7 @@
-"""Which built-in networks there are: one table that training, pages, terminal and files read.
+"""The table of built-in networks, which training, pages, command line and saved files read.
 
-A network is a configuration class that registers itself, in one file. Nothing here imports torch.
-
-Checks and sizes that the configurations of networks share.
+A network is a configuration class that registers itself, in one file of ``networks``; checks that
+configurations share are here as well. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-# Every file of it registers networks.
+# Every file of this folder is imported, and registers what it holds.
 _FOLDER = "relabel.models.networks"
 
 
@@ -32,11 +31,11 @@ class NetworkConfig(Protocol):
 
     @property
     def num_outputs(self) -> int:
-        """Logits ``K``, or 1 for regression."""
+        """Return the number of logits ``K``, or 1 for regression."""
 
     @property
     def seed(self) -> int:
-        """Chooses the initial weights."""
+        """Return the seed of the initial weights."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``model_config_from_json`` makes an equal configuration of."""
@@ -114,7 +113,7 @@ class Network:
 
     @property
     def name(self) -> str:
-        """Its name in files and options."""
+        """Return its name in files and options."""
         return self.config.name
 
     def make(self, config: NetworkConfig) -> nn.Module:
@@ -123,7 +122,7 @@ class Network:
         return network
 
     def initialise(self, model: nn.Module, config: NetworkConfig) -> None:
-        """Put the weights that a configuration names into a network, if it can begin with any.
+        """Load the weights that a configuration names into a network, if it can begin with any.
 
         Raises:
             ConfigurationError: If the file is missing, damaged, or of another network.

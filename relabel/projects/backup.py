@@ -1,6 +1,7 @@
-"""Write a project into one file: its rows with every event, images, runs, and what is known.
+"""Back up a project into one zip file: its rows with every event, its images, runs and truth.
 
-A project's rows as lines of JSON: out of one database, and checked on the way into another.
+The rows are JSON Lines, a file a table (``GROUPS``). ``load_rows`` reads them back for a
+restoration and checks every value against its column, because the file may come from anywhere.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from relabel.db.schema import (
     UtcDateTime,
 )
 from relabel.errors import WorkspaceError
-from relabel.files import exported_file
+from relabel.files import open_export
 from relabel.locks import remove_abandoned_temporaries
 from relabel.progress import OnProgress, Progress, ignore_progress
 from relabel.projects.backup_file import (
@@ -64,6 +65,9 @@ GONE_COLUMNS = {"project": {"deleting": False}}
 # Long before and after this program.
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 LARGEST_INTEGER = 2**31 - 1  # what PostgreSQL's integer holds
+# Made again when it is needed.
+_LEFT_OUT = ("encoded",)
+_TRAININGS = "training"
 
 
 @dataclass(frozen=True)
@@ -329,11 +333,6 @@ _TYPES: Mapping[type, Callable[[Any], Any]] = {
 }
 
 
-# Made again when it is needed.
-_LEFT_OUT = ("encoded",)
-_TRAININGS = "training"
-
-
 def backup_project(
     engine: Engine,
     workspace: Workspace,
@@ -365,7 +364,7 @@ def backup_project(
     """
     project = get_project(engine, slug)
     remove_abandoned_temporaries(path.parent)  # of backups that were killed
-    with exported_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with open_export(path) as file, zipfile.ZipFile(file, "w") as archive:
         writer = _Writer(archive, on_progress)
         writer.write_rows(engine, project)
         folder = workspace.project_folder(slug)

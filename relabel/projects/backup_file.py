@@ -27,6 +27,7 @@ from relabel.archives import (
 )
 from relabel.errors import WorkspaceError
 from relabel.files import is_of_content
+from relabel.workspace import find_program_name
 from tracin_core.errors import InputError
 from tracin_core.files import check_ordinary
 
@@ -42,8 +43,8 @@ MANIFEST_VALUES_BASE, MANIFEST_VALUES_A_FILE = 10_000, 16
 SMALL = 100 * 10**6  # bytes that are unpacked whatever the ratio
 PIECE = 1024 * 1024  # bytes read at a time
 _EXPECTED = (
-    "Expected a file that `python -m relabel backup` wrote. Data of your own is imported "
-    "instead: python -m relabel import, or “Import data” on Projects."
+    f"Expected a file that `{find_program_name()} backup` wrote. Data of your own is imported "
+    f"instead: {find_program_name()} import, or “Import data” on Projects."
 )
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
@@ -326,6 +327,6 @@ def _check_sizes(archive: zipfile.ZipFile, manifest: Manifest, size: int) -> Non
 
 def _damaged(found: str) -> InputError:
     return InputError(
-        f"The backup is damaged: {found}. Expected it as `python -m relabel backup` wrote it. "
+        f"The backup is damaged: {found}. Expected it as `{find_program_name()} backup` wrote it. "
         "Copy it again from where it came, or use another backup; nothing was restored."
     )

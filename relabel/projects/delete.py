@@ -1,14 +1,11 @@
-"""Delete a project with its files, so that a kill or a full disk leaves nothing that stays.
+"""Delete projects, measure their disk use, and remove what killed processes left.
 
 The order: the project is hidden, which is one small transaction; its files go, which makes room;
 its rows go last, so that until then the database knows what is still to be removed. Each step may
-be repeated, by `delete` again, at the next start of the server, or by the doctor.
+be repeated, by ``delete`` again, at the next start of the server, or by the doctor.
 
-How much disk a project takes, by what it is for.
-
-What killed processes were writing, in all the places where this program writes.
-
-The mark in a folder that is a project's only if the database comes to show the project.
+A project that is being restored has a mark in its folder, which says that the folder goes unless
+the database comes to show the project.
 """
 
 from __future__ import annotations
@@ -44,6 +41,18 @@ from relabel.text import describe_bytes  # for those who know it from here
 from relabel.workspace import Workspace
 from tracin_core.errors import TracInError
 
+# A file with several names counts once, for the first of these that has it: what a person gets
+# back by deleting the folders that come later.
+_FOLDERS = {"media": "media", "runs": "runs", "training": "trainings", "encoded": "encoded"}
+# Where a project has files that are written whole or not at all.
+_IN_PROJECTS = (".", "runs/*", "training/*")
+# In the folder of a project that is being restored. It says which database, and which project:
+# a folder that a person has moved since is not what the mark was made for.
+MARK = ".unfinished"
+_REMOVED = ".removed-"
+# What goes first where there is no room even to hide a project: what can be made again.
+_DISPENSABLE = ("encoded", "training", "runs")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiskUse:
@@ -67,11 +76,6 @@ class DiskUse:
     def total(self) -> int:
         """All of it."""
         return self.media + self.trainings + self.runs + self.encoded + self.other
-
-
-# A file with several names counts once, for the first of these that has it: what a person gets
-# back by deleting the folders that come later.
-_FOLDERS = {"media": "media", "runs": "runs", "training": "trainings", "encoded": "encoded"}
 
 
 def measure_disk_use(workspace: Workspace, slug: str) -> DiskUse:
@@ -105,10 +109,6 @@ def _count_new(folder: Path, seen: set[tuple[int, int]]) -> Iterator[int]:
             yield found.st_blocks * 512
 
 
-# Where a project has files that are written whole or not at all.
-_IN_PROJECTS = (".", "runs/*", "training/*")
-
-
 def remove_abandoned(engine: Engine, workspace: Workspace) -> list[Path]:
     """Remove half-written files, unpacked archives, plans and uploads that nobody uses any more.
 
@@ -127,11 +127,6 @@ def remove_abandoned(engine: Engine, workspace: Workspace) -> list[Path]:
     removed = [path for folder in sorted(folders) for path in remove_abandoned_temporaries(folder)]
     folders_of_killed = [*remove_abandoned_unpackings(), *remove_abandoned_plans(workspace)]
     return [*removed, *folders_of_killed, *tidy_uploads(engine, workspace)]
-
-
-# In the folder of a project that is being restored. It says which database, and which project:
-# a folder that a person has moved since is not what the mark was made for.
-MARK = ".unfinished"
 
 
 def mark_unfinished(workspace: Workspace, folder: Path, slug: str | None = None) -> None:
@@ -182,11 +177,6 @@ def _read_mark(folder: Path) -> tuple[str, str]:
     except (OSError, ValueError):
         return "", ""
     return identity, slug.strip()
-
-
-_REMOVED = ".removed-"
-# What goes first where there is no room even to hide a project: what can be made again.
-_DISPENSABLE = ("encoded", "training", "runs")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""Bring a project back from a backup: whole or not at all.
+"""Restore a project from a backup, whole or not at all; and describe a backup before that.
 
-Look into a backup in a process of its own: pages do before anybody has agreed to restore it.
+Pages describe a backup in a subprocess (``summarise_backup_apart``), because nobody has agreed to
+trust it yet.
 """
 
 from __future__ import annotations
@@ -216,7 +217,7 @@ class BackupSummary:
     created_at: str
 
 
-def look_at_backup(path: Path) -> BackupSummary:
+def summarise_backup_apart(path: Path) -> BackupSummary:
     """Return what is in a backup.
 
     Raises:
@@ -224,11 +225,13 @@ def look_at_backup(path: Path) -> BackupSummary:
         WorkspaceError: If it cannot be read.
     """
     request = {"path": str(path)}
-    return BackupSummary(**run_apart(f"{__name__}:summary_here", request, what=f"{path}"))
+    return BackupSummary(
+        **run_apart(f"{__name__}:summarise_backup_in_process", request, what=f"{path}")
+    )
 
 
-def summary_here(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Do what ``look_at_backup`` asks for, in this process."""
+def summarise_backup_in_process(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answer to ``summarise_backup_apart``, made in this process."""
     found = read_manifest(Path(request["path"]))
     summary = BackupSummary(
         found.slug, found.title, dict(found.counts), found.total_bytes, found.created_at

@@ -1,8 +1,8 @@
-"""Enter the rows of a backup as a project that nobody sees until all of it is there.
+"""Enter the rows of a backup into the database, hidden until all of them are there.
 
-What the rows of a backup must be like beyond their types, so that every page can rely on them.
-
-A file from outside is not believed. What the database's own constraints refuse is left to them.
+A file from outside is not believed. What the database's own constraints refuse is left to them;
+the checks here are of what pages rely on beyond that: the shape of a project's settings, rankings
+without gaps, events that are a stack, finite numbers.
 """
 
 from __future__ import annotations
@@ -60,6 +60,18 @@ _CONFIG = {
     "last_numbers": int,
 }
 _NUMBERS = ("timings", "counts", "num_computed")
+Row = dict[str, Any]
+# Rows a transaction: about a tenth of a second, so that a person's decision need not wait long.
+_CHUNKS = {"score": 20_000, "prediction": 20_000, "decision": 500}
+# Which table a column's ids are of.
+_REFERENCES: Mapping[str, str] = {
+    "project_id": "project",
+    "example_id": "example",
+    "scoring_id": "scoring",
+    "run_id": "run",
+    "reviewer_id": "reviewer",
+    "undoes": "decision",
+}
 
 
 def check_settings_shape(settings: Mapping[str, Any]) -> None:
@@ -275,11 +287,6 @@ def _odd(table: str, found: str) -> InputError:
     )
 
 
-Row = dict[str, Any]
-# Rows a transaction: about a tenth of a second, so that a person's decision need not wait long.
-_CHUNKS = {"score": 20_000, "prediction": 20_000, "decision": 500}
-
-
 class RestoredRows:
     """A project in the making, hidden as one that is being deleted.
 
@@ -338,7 +345,7 @@ class RestoredRows:
             time.sleep(PAUSE)
 
     def show(self) -> None:
-        """Give the project its name, and let people see it.
+        """Show the project, under its name.
 
         Raises:
             InputError: If a project of this name was made meanwhile, or a ranking is not whole.
@@ -496,17 +503,6 @@ class RestoredRows:
                 f"The backup's table {table} has the label {label}. Expected a class index from 0 "
                 f"to {len(self._project.classes) - 1}."
             )
-
-
-# Which table a column's ids are of.
-_REFERENCES: Mapping[str, str] = {
-    "project_id": "project",
-    "example_id": "example",
-    "scoring_id": "scoring",
-    "run_id": "run",
-    "reviewer_id": "reviewer",
-    "undoes": "decision",
-}
 
 
 def remove_unfinished(engine: Engine, slug: str) -> None:

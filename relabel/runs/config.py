@@ -1,6 +1,6 @@
 """What ``run.json`` holds: how a run was made, enough to repeat or to compare it.
 
-What a run was made from, as short digests: files and configuration.
+A run is known by short digests of the files and the configuration it was made from.
 """
 
 from __future__ import annotations
@@ -191,12 +191,12 @@ class RunConfig:
 
     @property
     def scored_layers(self) -> tuple[Layers, ...]:
-        """Whose norms and vectors the run has."""
+        """Return whose norms and vectors the run has."""
         return list_scored_layers(self.layers)
 
     @property
     def layer_choice(self) -> LayerChoice:
-        """What was chosen for the scoring."""
+        """Return the layers that were chosen for the scoring."""
         return "both" if "all" in self.layers else "last"
 
     def to_json(self) -> str:

@@ -1,10 +1,8 @@
-"""One run's folder: where each file lies, and readers that say what is wrong with it.
+"""The folder of a run: where each file lies, and readers that say what is wrong with it.
 
-Float32 arrays on disk, opened as memory maps and never unpickled.
-
-Class probabilities as they are stored: all of them, or of many classes the largest.
-
-A digest of every example on disk, by which a later run tells what has changed.
+Arrays are float32, opened as memory maps and never unpickled. Of class probabilities all are
+stored, or of many classes the largest. A digest of every example is kept, by which a later run
+tells which have changed.
 """
 
 from __future__ import annotations
@@ -34,19 +32,13 @@ from relabel.runs.signals import (
     write_signals,
 )
 from relabel.text import SPLITS, Layers, Split
+from relabel.workspace import find_program_name
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import HEADER_ERRORS, atomic_file, naming, write_text
 
 
-def write_array(path: Path, values: npt.ArrayLike) -> None:
-    """Write a float32 ``.npy`` file that is there whole or not at all."""
-    array = np.ascontiguousarray(values, dtype=np.float32)
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-
-
 def create_array(path: Path, shape: tuple[int, int]) -> None:
-    """Make a float32 ``.npy`` file of zeros with its place on the disk taken.
+    """Create a float32 ``.npy`` file of zeros with its place on the disk taken.
 
     Raises:
         OSError: If there is no room for it, before any work has gone into it.
@@ -194,7 +186,7 @@ class RunFolder:
 
     @property
     def checkpoints_folder(self) -> Path:
-        """The folder of the saved weights."""
+        """Return the folder of the saved weights."""
         return self.root / "checkpoints"
 
     def signals_path(self, split: Split) -> Path:
@@ -395,7 +387,7 @@ class RunFolder:
         slug = self.root.parent.parent.name
         return RunFolderError(
             f"The run {self.root.name} of project {slug} is damaged: {path}. {found} "
-            f"Score the project again with `python -m relabel score {slug}`; "
+            f"Score the project again with `{find_program_name()} score {slug}`; "
             "no decision is lost by that."
         )
 

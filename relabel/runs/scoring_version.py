@@ -1,4 +1,4 @@
-"""Which numbers the program computes: raised by hand when they change, and by nothing else."""
+"""The version of the numbers that scoring computes: raised by hand when they change."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """A run's folder in the making: written shard by shard, continued after a kill.
 
-While it is unfinished it has another name and a folder ``shards`` with the journal and the
-signals' parts. It takes the run's name when everything is in it.
-
-Which shards of a run are finished: one flushed line each, so that a kill loses none.
+While it is unfinished it has another name and a folder ``shards`` with the signals' parts and a
+journal, in which each finished shard is one flushed line, so that a kill loses none. The folder
+takes the run's name when everything is in it.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class FinishedShard:
 class Journal:
     """The finished shards of one run, in memory as on disk.
 
-    The first line says what the run is made from; a journal of another making is not used.
+    The first line says what the run is made from; a journal of another specification is not used.
     """
 
     def __init__(self, path: Path, shards: list[FinishedShard]) -> None:
@@ -61,7 +60,7 @@ class Journal:
 
     @classmethod
     def resume(cls, path: Path, made_from: str) -> Journal | None:
-        """Open a journal of the same making; None where there is none.
+        """Open a journal of the same specification; None where there is none.
 
         A last line that a kill has cut off is taken away: its shard will be done again.
         """
@@ -82,7 +81,7 @@ class Journal:
         return cls(path, shards)
 
     def record(self, shard: FinishedShard) -> None:
-        """Note a shard whose numbers are on the disk already."""
+        """Record a shard whose numbers are on the disk already."""
         with naming(self._path), self._path.open("ab") as file:
             file.write(json.dumps(asdict(shard)).encode() + b"\n")
             file.flush()
@@ -147,10 +146,10 @@ class UnfinishedRun:
     def open(
         cls, root: Path, made_from: str, prepare: Callable[[RunFolder], None]
     ) -> UnfinishedRun:
-        """Go on with a run, or begin it where there is none of the same making.
+        """Go on with a run, or begin it where there is none of the same specification.
 
         Args:
-            root: The unfinished folder; one of another making is thrown away. The caller sees
+            root: The unfinished folder; one of another specification is deleted. The caller sees
                 to it that one process at a time works on it.
             made_from: Digest of everything that decides the numbers.
             prepare: Puts into a new folder what shards need.
@@ -168,7 +167,7 @@ class UnfinishedRun:
     def write_shard(
         self, split: Split, start: int, total: int, shard: Shard, *, computed: int, seconds: float
     ) -> None:
-        """Put a shard's numbers on the disk, and then into the journal.
+        """Write a shard's numbers to the disk, and then a line of the journal.
 
         Args:
             split: Which examples.
@@ -201,7 +200,7 @@ class UnfinishedRun:
             merge_signals(path, parts)
 
     def publish(self, root: Path) -> RunFolder:
-        """Give the finished folder its name, in place of one that had it."""
+        """Rename the finished folder to the run's name, in place of one that had it."""
         replace_folder(self.folder.root, root)
         remove_leftovers(root)
         return RunFolder(root)
@@ -211,7 +210,7 @@ class UnfinishedRun:
 
 
 def remove_leftovers(root: Path) -> None:
-    """Take away what only an unfinished run needs; a kill may have left it."""
+    """Remove what only an unfinished run needs; a kill may have left it."""
     shutil.rmtree(root / _SHARDS, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""Signals on disk: one Parquet row per example and checkpoint, read a few rows at a time."""
+"""Measures of a run on disk: a Parquet row per example and checkpoint, read a few at a time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The last steps of every scoring of a project: compute, then enter. Imports torch.
+"""The end of every scoring of a project: compute the run, then enter it into the database.
 
-From a scored run on disk to the database: the queue's rankings and the predictions.
+What enters is the rankings of the queue and the predictions. Imports torch.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _CONFIG_FIELDS = (
 
 
 def register_scored_run(engine: Engine, project_id: int, folder: RunFolder) -> Run:
-    """Make a scored run the current one of its project, in one transaction.
+    """Enter a scored run as the current one of its project, in one transaction.
 
     Args:
         engine: The database.

@@ -1,6 +1,7 @@
-"""What a scoring will cost, said before it starts; without torch.
+"""What a scoring will cost in time and space, said before it starts; without torch.
 
-How a run keeps its vectors: exact where they are affordable, else projected. Without torch.
+That depends on how a run keeps its vectors, which is decided here too: exact where they are
+affordable, else projected.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from relabel.db.project_rules import Project
 from relabel.db.projects import get_project
 from relabel.db.runs import Run, current_run
 from relabel.fitting.options import WorkOptions
-from relabel.fitting.saved import TrainingInfo, find_newest
+from relabel.fitting.saved import TrainingInfo, find_newest_training
 from relabel.fitting.stored import count_examples
 from relabel.runs.config import ProjectionEntry, list_scored_layers
 from relabel.text import LayerChoice, describe_bytes
@@ -106,7 +107,7 @@ def estimate_scoring(
         NotFoundError: If there is no such project.
     """
     project = get_project(engine, slug)
-    training = None if options.checkpoints else find_newest(workspace, slug)
+    training = None if options.checkpoints else find_newest_training(workspace, slug)
     run = _find_like(current_run(engine, project.id), training)
     return _estimate(
         engine, project, run, training, options.layers, _count_checkpoints(options, training)

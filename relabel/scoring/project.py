@@ -1,6 +1,7 @@
-"""Train and score any project in the database; torch is imported inside the functions.
+"""Train, score and rescore a project in the database; torch is imported inside the functions.
 
-Score a project again after labels have changed: only the changed examples are computed.
+After labels have changed, a rescoring computes the changed examples and takes the other rows from
+the current run.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from relabel.db.runs import Run, current_run
 from relabel.errors import NotFoundError
 from relabel.files import explain_disk_errors
 from relabel.fitting.options import WorkOptions
-from relabel.fitting.saved import find_newest
+from relabel.fitting.saved import find_newest_training
 from relabel.fitting.stored import ProjectExamples, read_project
 from relabel.locks import wait_for_project
 from relabel.models.user.config import Consent
 from relabel.progress import OnProgress, ignore_progress
 from relabel.runs.folder import RunFolder
-from relabel.workspace import Workspace
+from relabel.workspace import Workspace, find_program_name
 
 if TYPE_CHECKING:
     from relabel.fitting.network import TrainedNetwork
@@ -59,8 +60,14 @@ def train_project(
         InputError: If an example cannot be read.
         WorkspaceError: If an image is missing, or the disk is full.
     """
-    with working_on(workspace, slug, on_progress):
-        return train_locked(engine, workspace, slug, options, on_progress)
+    with lock_project(workspace, slug, on_progress):
+        project = get_project(engine, slug)
+        examples = _read(engine, workspace, project, options, on_progress)
+        # torch, four seconds of it, is needed only from here on.
+        from relabel.fitting.training import train_network
+
+        folder = workspace.project_folder(slug)
+        return train_network(folder, project, examples, options, on_progress)
 
 
 def score_project(
@@ -73,7 +80,7 @@ def score_project(
     """Score all examples of a project and make the result its current run.
 
     The checkpoints are those in ``options.checkpoints``, else of the newest finished training,
-    else of the current run. Examples that an earlier run of the same making has scored are
+    else of the current run. Examples that an earlier run of the same specification has scored are
     taken from it; killed at any moment, the same call goes on after the last finished shard and
     ends with the same numbers.
 
@@ -96,73 +103,45 @@ def score_project(
         InputError: If an example cannot be read.
         WorkspaceError: If an image is missing, or the disk is full.
     """
-    with working_on(workspace, slug, on_progress):
-        return score_locked(engine, workspace, slug, options, on_progress)
+    with lock_project(workspace, slug, on_progress):
+        project = get_project(engine, slug)
+        folder = workspace.project_folder(slug)
+        current = current_run(engine, project.id)
+        base = None if current is None else RunFolder(folder / current.folder)
+        examples = _read(engine, workspace, project, options, on_progress)
+        network = _choose_network(workspace, project, examples, options, base, on_progress)
+        if options.last_layer is not None:
+            network = replace(network, last_layer=options.last_layer)
+
+        from relabel.fitting.data import open_datasets
+        from relabel.scoring.entry import score_and_enter
+
+        datasets = open_datasets(
+            folder, network.encoder, examples, scale=network.target_scale, on_progress=on_progress
+        )
+        run, _ = score_and_enter(
+            engine,
+            project,
+            folder,
+            network,
+            examples,
+            datasets,
+            base=base,
+            layers=options.layers,
+            rates=options.rates,
+            method=options.method,
+            device=options.device,
+            on_progress=on_progress,
+        )
+        return run
 
 
 @contextmanager
-def working_on(workspace: Workspace, slug: str, on_progress: OnProgress) -> Iterator[None]:
+def lock_project(workspace: Workspace, slug: str, on_progress: OnProgress) -> Iterator[None]:
     """Hold the project's lock, and explain a full disk."""
     folder = workspace.project_folder(slug)
     with explain_disk_errors(folder), wait_for_project(workspace, slug, on_progress):
         yield
-
-
-def train_locked(
-    engine: Engine,
-    workspace: Workspace,
-    slug: str,
-    options: WorkOptions,
-    on_progress: OnProgress = ignore_progress,
-) -> Path:
-    """Do what ``train_project`` does, for a caller that holds the project's lock."""
-    project = get_project(engine, slug)
-    examples = _read(engine, workspace, project, options, on_progress)
-    # torch, four seconds of it, is needed only from here on.
-    from relabel.fitting.training import train_network
-
-    folder = workspace.project_folder(slug)
-    return train_network(folder, project, examples, options, on_progress)
-
-
-def score_locked(
-    engine: Engine,
-    workspace: Workspace,
-    slug: str,
-    options: WorkOptions,
-    on_progress: OnProgress = ignore_progress,
-) -> Run:
-    """Do what ``score_project`` does, for a caller that holds the project's lock."""
-    project = get_project(engine, slug)
-    folder = workspace.project_folder(slug)
-    current = current_run(engine, project.id)
-    base = None if current is None else RunFolder(folder / current.folder)
-    examples = _read(engine, workspace, project, options, on_progress)
-    network = _choose_network(workspace, project, examples, options, base, on_progress)
-    if options.last_layer is not None:
-        network = replace(network, last_layer=options.last_layer)
-
-    from relabel.fitting.data import open_datasets
-    from relabel.scoring.entry import score_and_enter
-
-    datasets = open_datasets(
-        folder, network.encoder, examples, scale=network.target_scale, on_progress=on_progress
-    )
-    run, _ = score_and_enter(
-        engine,
-        project,
-        folder,
-        network,
-        examples,
-        datasets,
-        base=base,
-        layers=options.layers,
-        rates=options.rates,
-        method=options.method,
-        device=options.device,
-        on_progress=on_progress,
-    )
-    return run
 
 
 def _read(
@@ -202,14 +181,14 @@ def _choose_network(
             target=project.target,
             on_progress=on_progress,
         )
-    newest = find_newest(workspace, project.slug)
+    newest = find_newest_training(workspace, project.slug)
     if newest is not None:
         return open_training(newest, options.steps, run_my_code=options.run_my_code)
     if base is not None and options.steps is None:
         return open_network(base, run_my_code=options.run_my_code)
     raise NotFoundError(
         f"The project {project.slug} has no finished training; expected checkpoints to score "
-        f"with. Train it first: python -m relabel train {project.slug}"
+        f"with. Train it first: {find_program_name()} train {project.slug}"
     )
 
 
@@ -236,7 +215,7 @@ def rescore_project(
     run_my_code: Consent = False,
     on_progress: OnProgress = ignore_progress,
 ) -> RescoredProject:
-    """Bring a project's scores up to the labels that are in force after the decisions.
+    """Compute a project's scores again for the labels in force after the decisions.
 
     The checkpoints stay as they are, and with them the numbers of all examples whose label has
     not changed; those are taken from the current run. If that one is damaged or was made by
@@ -260,7 +239,7 @@ def rescore_project(
     """
     project = get_project(engine, slug)
     folder = workspace.project_folder(slug)
-    with working_on(workspace, slug, on_progress):
+    with lock_project(workspace, slug, on_progress):
         current = current_run(engine, project.id)
         if current is None:
             raise NotFoundError(

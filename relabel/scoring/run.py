@@ -1,4 +1,4 @@
-"""From a trained network to a scored run on disk, resumable and shard by shard.
+"""Score a trained network into a run on disk, shard by shard and resumable.
 
 Imports torch; so do its callers, inside functions.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from relabel.fitting.data import SplitSource, read_in_batches
 from relabel.fitting.network import TrainedNetwork, list_checkpoints
-from relabel.models.user.code import explained_for
+from relabel.models.user.code import explain_network_errors
 from relabel.progress import OnProgress, Progress, ignore_progress
 from relabel.runs.config import IndexEntry, Rates, RunConfig, hash_json, make_run_key
 from relabel.runs.folder import RunFolder, write_digests
@@ -33,7 +33,7 @@ from relabel.scoring.spec import (
     take_first,
 )
 from relabel.text import SPLITS, LayerChoice, Split
-from relabel.training.threads import threads_limited_for
+from relabel.training.threads import limit_threads_for
 from tracin_core.attribution import DEFAULT_METHOD, FittedAttributor
 from tracin_core.retrieval import build_index
 from tracin_core.tracin import TracIn
@@ -56,7 +56,7 @@ class ScoredRun:
 
     @property
     def rows_computed(self) -> int:
-        """Pairs of an example and a checkpoint that were computed."""
+        """Return the pairs of an example and a checkpoint that were computed."""
         return sum(self.num_computed.values()) * self.num_checkpoints
 
 
@@ -106,8 +106,8 @@ def score_run(
         GradientError: If a gradient is not finite or a layer is not covered.
         CheckpointError: If a checkpoint cannot be loaded.
     """
-    with threads_limited_for(network.model), explained_for(network.own_file, "The network"):
-        making = resolve_spec(
+    with limit_threads_for(network.model), explain_network_errors(network.own_file, "The network"):
+        spec = resolve_spec(
             network,
             sources,
             layers=layers,
@@ -118,18 +118,18 @@ def score_run(
             exact_bytes=exact_bytes,
         )
     created_at = datetime.now(UTC)
-    digest = making.hash_with(data_hash)
+    digest = spec.hash_with(data_hash)
     root = _find_run(runs_folder, digest) or runs_folder / make_run_key(digest, created_at)
     if root.exists() and not list(RunFolder(root).find_problems()):
         remove_leftovers(root)
         none = {source.split: 0 for source in sources}
         return ScoredRun(
-            folder=RunFolder(root), num_computed=none, num_checkpoints=len(making.checkpoints)
+            folder=RunFolder(root), num_computed=none, num_checkpoints=len(spec.checkpoints)
         )
-    reusable = None if base is None else find_reusable(base, making.scoring_hash)
+    reusable = None if base is None else find_reusable(base, spec.scoring_hash)
     run = _open_unfinished(runs_folder, digest, network, reusable, shard_examples)
-    work = _Scoring(run, making, device, on_progress)
-    with threads_limited_for(network.model), explained_for(network.own_file, "The network"):
+    work = _Scoring(run, spec, device, on_progress)
+    with limit_threads_for(network.model), explain_network_errors(network.own_file, "The network"):
         work.score(sources, reusable, shard_examples)
     config = work.describe(
         key=root.name,
@@ -141,7 +141,7 @@ def score_run(
     return ScoredRun(
         folder=run.publish(root),
         num_computed={source.split: run.journal.count_computed(source.split) for source in sources},
-        num_checkpoints=len(making.checkpoints),
+        num_checkpoints=len(spec.checkpoints),
     )
 
 
@@ -151,34 +151,34 @@ class _Scoring:
     def __init__(
         self,
         run: UnfinishedRun,
-        making: RunSpec,
+        spec: RunSpec,
         device: str,
         on_progress: OnProgress,
     ) -> None:
         self._run = run
-        self._making = making
+        self._spec = spec
         self._on_progress = on_progress
-        network = making.network
-        checkpoints = list_checkpoints(run.folder, making.checkpoints)
+        network = spec.network
+        checkpoints = list_checkpoints(run.folder, spec.checkpoints)
         self._tracin = TracIn(
             network.model,
             checkpoints,
             network.loss,
-            layers="all" if "all" in making.layers else "last",
+            layers="all" if "all" in spec.layers else "last",
             device=device,
-            rates=making.rates,
-            last_layer=making.last_layer,
+            rates=spec.rates,
+            last_layer=spec.last_layer,
         )
         self._attributor = make_attributor(
-            making.method,
+            spec.method,
             self._tracin,
-            making.rates,
-            making.projection,
-            making.method_configuration,
+            spec.rates,
+            spec.projection,
+            spec.method_configuration,
         )
         self._seconds: dict[str, float] = {}
         self._indexes: dict[str, IndexEntry] = {}
-        self._layers: dict[str, tuple[str, ...]] = {"last": making.last_layer}
+        self._layers: dict[str, tuple[str, ...]] = {"last": spec.last_layer}
 
     def score(
         self, sources: Sequence[SplitSource], base: ReusableRun | None, shard_examples: int
@@ -187,7 +187,7 @@ class _Scoring:
         # First, also when it goes on in the middle: how gradients are computed is decided on
         # the first examples, and must not depend on where an earlier process was killed.
         covered = self._tracin.examine(take_first(sources))
-        if "all" in self._making.layers:
+        if "all" in self._spec.layers:
             self._layers = {"all": name_layers(covered), **self._layers}
         if "whole train set" in self._attributor.needs:
             base = None
@@ -198,8 +198,8 @@ class _Scoring:
         scorer = ShardScorer(
             tracin=self._tracin,
             attributor=self._attributor,
-            projection=self._making.projection,
-            scale=self._making.network.target_scale,
+            projection=self._spec.projection,
+            scale=self._spec.network.target_scale,
             shard_examples=shard_examples,
             on_progress=self._on_progress,
         )
@@ -219,7 +219,7 @@ class _Scoring:
         created_at: datetime,
     ) -> RunConfig:
         """Return what ``run.json`` is to hold."""
-        making, network = self._making, self._making.network
+        spec, network = self._spec, self._spec.network
         return RunConfig(
             key=key,
             kind=network.kind,
@@ -228,20 +228,20 @@ class _Scoring:
             encoder=network.encoder.to_json(),
             training=network.training,
             epochs=network.epochs,
-            checkpoints=making.checkpoints,
+            checkpoints=spec.checkpoints,
             counts=counts,
             layers=self._layers,
-            rates=making.rates,
-            projection=dict(making.projection.items()),
-            method=making.method,
-            method_configuration=making.method_configuration,
+            rates=spec.rates,
+            projection=dict(spec.projection.items()),
+            method=spec.method,
+            method_configuration=spec.method_configuration,
             scores=self._run.folder.list_scores("train"),
-            last_numbers=making.last_numbers,
+            last_numbers=spec.last_numbers,
             last_layer=network.last_layer,
             indexes=self._indexes,
             num_computed={split: self._run.journal.count_computed(split) for split in SPLITS},
             data_hash=data_hash,
-            scoring_hash=making.scoring_hash,
+            scoring_hash=spec.scoring_hash,
             code_version=describe_program(),
             created_at=created_at.isoformat(timespec="seconds"),
             timings={step: round(seconds, 3) for step, seconds in self._seconds.items()},
@@ -253,7 +253,7 @@ class _Scoring:
 
     def _build_indexes(self) -> None:
         start, folder = time.perf_counter(), self._run.folder
-        every = self._making.layers
+        every = self._spec.layers
         for number, layers in enumerate(every, start=1):
             vectors = np.load(folder.vectors_path(layers, "train"), mmap_mode="r")
             index = build_index(vectors, kind="auto", path=folder.index_path(layers))
@@ -263,7 +263,7 @@ class _Scoring:
 
 
 def _find_run(runs_folder: Path, digest: str) -> Path | None:
-    """Return the folder of a run of the same making, from whatever day."""
+    """Return the folder of a run of the same specification, from whatever day."""
     return next(iter(sorted(runs_folder.glob(f"*-{digest[:8]}"))), None)
 
 
@@ -274,7 +274,7 @@ def _open_unfinished(
     base: ReusableRun | None,
     shard_examples: int,
 ) -> UnfinishedRun:
-    """Go on with the unfinished run of this making; one of another will not be finished."""
+    """Go on with the unfinished run of this specification; one of another will not be finished."""
     root = runs_folder / f".{digest[:8]}.unfinished"
     for other in runs_folder.glob(".*.unfinished"):
         if other != root:

@@ -1,4 +1,4 @@
-"""What a run is made of: settled before its first number, recorded, and followed ever after.
+"""The specification of a run: settled before its first number, recorded, and followed ever after.
 
 Imports torch; so do its callers, inside functions.
 """
@@ -57,7 +57,7 @@ class RunSpec:
 
     @property
     def layers(self) -> tuple[Layers, ...]:
-        """Whose norms and vectors are computed."""
+        """Return whose norms and vectors are computed."""
         return tuple(self.projection)
 
     def to_json(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class RunSpec:
 
     @property
     def scoring_hash(self) -> str:
-        """Digest by which rows of another run may be reused."""
+        """Return the digest by which rows of another run may be reused."""
         return hash_json(self.to_json())
 
     def hash_with(self, data_hash: str) -> str:

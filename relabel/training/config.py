@@ -1,12 +1,12 @@
-"""How a network is trained; saved as JSON with every run.
+"""How a network is trained, what is suggested where nobody says, and the records of a training.
 
-What is known about each epoch of a training, and about the checkpoints that are kept.
+All of it is saved as JSON with the training and with every run.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from relabel.models.registry import TrainingSuggestion, find_network, list_networks
@@ -117,7 +117,7 @@ class TrainingConfig:
         return self.learning_rate
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``training_config_from_json`` makes an equal configuration of."""
+        """Return the options, of which ``TrainingConfig(**options)`` is an equal configuration."""
         saved = asdict(self)
         # Trainings from before there were a bound and rounds keep their fingerprint.
         for name, unset in (("residual_bound", None), ("rounds", 1), ("max_seconds", None)):
@@ -140,21 +140,6 @@ RESIDUAL_BOUND = 2.0
 MIN_EPOCHS = 6
 # Of a person's own network nothing is known.
 _OF_OWN = TrainingSuggestion(epochs=10, learning_rate=0.01, is_large=True)
-
-
-def training_config_from_json(data: dict[str, Any]) -> TrainingConfig:
-    """Make the configuration that ``to_json`` described.
-
-    Raises:
-        ConfigurationError: If it has options that this version does not know.
-    """
-    unknown = set(data) - {entry.name for entry in fields(TrainingConfig)}
-    if unknown:
-        raise ConfigurationError(
-            f"The saved training has options that this version does not know: "
-            f"{', '.join(sorted(unknown))}. Update the program, or train again."
-        )
-    return TrainingConfig(**data)
 
 
 def suggest_training(

@@ -1,6 +1,6 @@
 """One epoch of stochastic gradient descent, and how good the network is after it.
 
-Read batches from any map-style data set, in an order that is a function of the seed.
+Batches come from any map-style data set, in an order that is a function of the seed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Train a network, keep the right checkpoints, and survive a kill at any moment.
 
-One training and its files: what is saved when, and how it is taken up again.
+`TrainingSession` knows what is saved when, and takes a killed training up again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from relabel.training.epochs import (
     run_epoch,
 )
 from relabel.training.objective import LossFunction, Quality, choose_objective
-from relabel.training.quality import Watch, describe_outcome, measured
+from relabel.training.quality import HeldOutMonitor, describe_outcome, measured
 from relabel.training.rounds import Verdict
 from relabel.training.selection import choose_checkpoints, guessing_accuracy
 from relabel.training.storage import (
@@ -85,7 +85,7 @@ class TrainingSession:
             config.loss, own_loss, residual_bound=config.residual_bound
         )
         self._unit = unit
-        self._watch = Watch(config, test_set, is_apart=held_out)
+        self._monitor = HeldOutMonitor(config, test_set, is_apart=held_out)
         self._seconds: list[float] = []
         self.optimizer = torch.optim.SGD(
             [parameter for parameter in model.parameters() if parameter.requires_grad],
@@ -106,7 +106,7 @@ class TrainingSession:
         return [CheckpointRecord(**record) for record in result["checkpoints"]]
 
     def resume(self) -> list[EpochRecord]:
-        """Bring model and optimiser to the last finished epoch; return the epochs so far."""
+        """Load model and optimiser as of the last finished epoch; return the epochs so far."""
         path = self.folder / STATE_FILE
         if not path.exists():
             self._write_course([], None)
@@ -116,14 +116,14 @@ class TrainingSession:
         self._load_into_model(state["model"], path)
         self.optimizer.load_state_dict(state["optimizer"])
         self._seconds = list(state["seconds"])
-        self._watch.load(state)
+        self._monitor.load(state)
         history = [EpochRecord(**record) for record in state["history"]]
         self._write_course(history, None)
         return history
 
     def judge(self, history: Sequence[EpochRecord]) -> Verdict:
         """Return whether the training is over, why, and which epochs stay."""
-        return self._watch.judge(history, chance=self._chance(), seconds=sum(self._seconds))
+        return self._monitor.judge(history, chance=self._chance(), seconds=sum(self._seconds))
 
     def advance(
         self, epoch: int, history: list[EpochRecord], on_visited: OnVisited = lambda done: None
@@ -156,7 +156,7 @@ class TrainingSession:
             train_accuracy=train.accuracy,
             train_r2=train.r2,
         )
-        self._watch.look(epoch, self.model, self._objective, self.device)
+        self._monitor.look(epoch, self.model, self._objective, self.device)
         self._seconds.append(round(time.perf_counter() - start, 3))
         self._save(record, history)
         return record
@@ -202,7 +202,7 @@ class TrainingSession:
         self, history: Sequence[EpochRecord], verdict: Verdict, tried: int
     ) -> dict[str, Any]:
         """Judge the network by held-out examples that had no part in choosing the epochs."""
-        judging, losses = self._watch.judging, None
+        judging, losses = self._monitor.judging, None
         if self.config.loss == "mse" and judging is not None:
             losses = self._measure_losses(judging), self._measure_losses(self.train_set)
         return describe_outcome(
@@ -226,12 +226,12 @@ class TrainingSession:
             remove_temporaries(folder)
 
     def load_weights(self, record: CheckpointRecord) -> None:
-        """Put a kept checkpoint's weights into the model."""
+        """Load a kept checkpoint's weights into the model."""
         path = self.folder / record.file
         self._load_into_model(load_tensors(path).get("state_dict", {}), path)
 
     @contextmanager
-    def on_device(self) -> Iterator[None]:
+    def move_to_device(self) -> Iterator[None]:
         """Move the model to the device, and back with its mode at the end."""
         home = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         was_training = self.model.training
@@ -268,7 +268,7 @@ class TrainingSession:
             "optimizer": self.optimizer.state_dict(),
             "history": [asdict(epoch) for epoch in (*history, record)],
             "seconds": self._seconds,
-            **self._watch.to_state(),
+            **self._monitor.to_state(),
         }
         save_tensors(self.folder / STATE_FILE, state)
         self._write_course([*history, record], None)
@@ -405,7 +405,11 @@ def train(
     )
     records = training.read_result()
     if records is None:
-        with _kept_random_state(), _threads(config.num_threads), training.on_device():
+        with (
+            _preserve_random_state(),
+            _limit_threads(config.num_threads),
+            training.move_to_device(),
+        ):
             history = training.resume()
             while (verdict := training.judge(history)).reason is None:
                 before = len(history) * len(train_set)
@@ -426,15 +430,15 @@ def _shifted(on_visited: OnVisited | None, before: int) -> OnVisited:
 
 
 @contextmanager
-def _kept_random_state() -> Iterator[None]:
-    """Give the global random state back as it was found."""
+def _preserve_random_state() -> Iterator[None]:
+    """Restore the global random state at the end of the block."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         yield
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
+def _limit_threads(number: int | None) -> Iterator[None]:
     """Use so many threads, and as many as before afterwards."""
     before = torch.get_num_threads()
     try:

@@ -1,4 +1,4 @@
-"""What a training minimises, and how good a network is by it."""
+"""The loss that a training minimises, and how good a network is by it."""
 
 from __future__ import annotations
 

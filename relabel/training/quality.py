@@ -1,13 +1,11 @@
 """What a finished training writes down about its network: facts, in numbers, that a judge needs.
 
-``relabel/triage/model_quality.py`` says what they mean. Sizes to compare an accuracy or a loss
-with are those of the best constant guess: the most frequent class, the classes' shares as
-probabilities, or for numbers their median.
+``relabel/triage/model_quality.py`` says what they mean. An accuracy or a loss is compared with that
+of the best constant guess: the most frequent class, the classes' shares as probabilities, or for
+numbers their median.
 
-The held-out examples in two parts: one chooses when a training ends, the other judges it.
-
-A loss that chose among epochs looks better than it is; so what is said about a network comes from
-examples that had no part in any choice.
+A loss that chose among epochs looks better than it is. So the held-out examples are in two parts:
+one chooses when the training ends, the other judges the network.
 """
 
 from __future__ import annotations
@@ -175,11 +173,11 @@ def _largest_share(targets: Tensor) -> float:
 LEAST_WATCHED = 10
 
 
-class Part:
+class HeldOutPart:
     """Some examples of a map-style data set, as a data set."""
 
     def __init__(self, dataset: Any, indices: Tensor) -> None:
-        """Take the examples at some positions, shape ``(N,)``."""
+        """Select the examples at some positions, shape ``(N,)``."""
         self._dataset = dataset
         self._indices = indices
 
@@ -191,7 +189,7 @@ class Part:
 
     @property
     def targets(self) -> Tensor:
-        """Targets, shape ``(N,)``."""
+        """Return the targets, shape ``(N,)``."""
         return read_targets(self._dataset)[self._indices]
 
     def read_batch(self, indices: Tensor) -> Any:
@@ -199,7 +197,7 @@ class Part:
         return read_batch(self._dataset, self._indices[indices])
 
 
-def halve(dataset: Any) -> tuple[Part, Part] | None:
+def halve(dataset: Any) -> tuple[HeldOutPart, HeldOutPart] | None:
     """Return the half that is watched and the half that judges; None where they are too few.
 
     Always the same halves of the same number of examples, whatever the training's seed, and drawn
@@ -211,10 +209,10 @@ def halve(dataset: Any) -> tuple[Part, Part] | None:
     order = torch.randperm(len(dataset), generator=generator)
     middle = len(dataset) // 2
     watched, judging = order[:middle].sort().values, order[middle:].sort().values
-    return Part(dataset, watched), Part(dataset, judging)
+    return HeldOutPart(dataset, watched), HeldOutPart(dataset, judging)
 
 
-class Watch:
+class HeldOutMonitor:
     """Looks at the held-out examples after each epoch, and says when a training is over."""
 
     def __init__(self, config: TrainingConfig, test_set: Any, *, is_apart: bool) -> None:
@@ -233,7 +231,7 @@ class Watch:
         self.judging = (self._halves[1] if self._halves else test_set) if is_apart else None
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on with what ``to_state`` returned."""
+        """Load what ``to_state`` returned."""
         self._means, self._ends = list(state.get("watched", ())), list(state.get("ends", ()))
 
     def to_state(self) -> dict[str, Any]:

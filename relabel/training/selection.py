@@ -1,4 +1,4 @@
-"""Choose the checkpoints that TracIn sums over."""
+"""Choose the checkpoints that TracIn sums over, each with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many threads a job's network is worth. Imports torch."""
+"""The number of threads that a job's network is worth. Imports torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMALL_PARAMETERS = 1_000_000
 
 
 @contextmanager
-def threads_limited_for(model: nn.Module) -> Iterator[None]:
+def limit_threads_for(model: nn.Module) -> Iterator[None]:
     """Compute on one thread inside the block if the network is small.
 
     On two idle cores a second thread gained a quarter of the demos' training time. On two busy

@@ -1,1 +1,1 @@
-"""What helps a person decide: suggested labels, and more to come of the same kind."""
+"""What helps a person decide: signals, evidence, suggested labels, and what the model is worth."""

@@ -1,13 +1,11 @@
-"""The evidence behind a score: the train examples that pulled for it and against it.
+"""The evidence behind a score: its proponents and opponents among the train examples.
 
-Reads a run's stored vectors and index; needs no torch.
+It is read from a run's stored vectors and indexes, without torch; indexes that are missing, changed
+or of an older program can be built again.
 
-The indexes of a run, built again where they are missing, changed or of an older program.
-
-A second opinion on a label: what the example's opponents are labelled.
-
-An opponent's training step raised the example's loss: the two look alike to the model and pull
-toward different labels. Where the given label is wrong, the right one is often the opponents'.
+The opponents give a second opinion on a label. An opponent's training step raised the example's
+loss: the two look alike to the model and pull toward different labels. Where the given label is
+wrong, the right one is often the opponents'.
 """
 
 from __future__ import annotations
@@ -72,7 +70,7 @@ class Evidence:
 
     @cached_property
     def layers(self) -> tuple[Layers, ...]:
-        """Whose vectors the run has."""
+        """Return whose vectors the run has."""
         return self._folder.read_config().scored_layers
 
     def choose_layers(self, wanted: Layers | None = None) -> Layers:
@@ -115,7 +113,7 @@ class Evidence:
         layers: Layers | None = None,
         measure: Measure = "influence",
     ) -> list[Neighbour]:
-        """Find the train examples that speak for or against one example, strongest first.
+        """Return the train examples that speak for or against one example, strongest first.
 
         Args:
             split: Of the example.
@@ -144,7 +142,7 @@ class Evidence:
         layers: Layers | None = None,
         measure: Measure = "influence",
     ) -> list[list[Neighbour]]:
-        """Do the same for many examples at once; one list for each."""
+        """Return the neighbours of many examples at once; one list for each."""
         layers = self.choose_layers(layers)
         self._check_files(layers, split)
         vectors = self._vectors(layers, split)
@@ -167,7 +165,7 @@ class Evidence:
         layers: Layers | None = None,
         measure: Measure = "influence",
     ) -> list[Neighbour]:
-        """Find the train examples that speak for or against a new example.
+        """Return the train examples that speak for or against a new example.
 
         Args:
             vector: Its vector for the same layers, shape ``(D,)``.
@@ -238,7 +236,7 @@ def open_evidence(run_folder: Path | str) -> Evidence:
 def _select(
     indices: np.ndarray, scores: np.ndarray, side: Side, k: int, itself: int
 ) -> list[Neighbour]:
-    """Leave out the example itself and the scores of the wrong sign."""
+    """Return the neighbours without the example itself and scores of the wrong sign."""
     kept = (scores > 0 if side == "proponents" else scores < 0) & (indices != itself)
     pairs = zip(indices[kept][:k].tolist(), scores[kept][:k].tolist(), strict=True)
     return [Neighbour(position, score) for position, score in pairs]

@@ -104,7 +104,7 @@ def judge_quality(quality: Mapping[str, Any]) -> ModelJudgement:
 
 
 def _remark_on_figures(known: Mapping[str, Any]) -> str:
-    """Say so where a few absurd numbers decide a regression's figures."""
+    """Return the remark that a few absurd numbers decide a regression's figures, where they do."""
     share = _share(known, "loss", "guess_loss")
     low = known.get("is_regression") and known.get("test_measure", 1.0) < LITTLE_R2
     if not low or share is None or share > TELLS_APART:
@@ -120,11 +120,11 @@ def _find_warnings(known: Mapping[str, Any]) -> list[str]:
     said = []
     few = known.get("num_judged", 0) < LEAST_JUDGED
     if _has_hardly_learned(known):
-        said.append(_say_hardly_learned(known))
+        said.append(_describe_hardly_learned(known))
     elif not few and _is_guessing(known):
-        said.append(_say_guessing(known))
+        said.append(_describe_guessing(known))
     if _is_by_heart(known):
-        said.append(_say_by_heart(known))
+        said.append(_describe_by_heart(known))
     if (fall := _find_fall(known)) is not None:
         said.append(
             f"The held-out loss was still falling when the training ended ({_loss(fall[0])} to "
@@ -132,7 +132,7 @@ def _find_warnings(known: Mapping[str, Any]) -> list[str]:
             "epochs, or leave their number open: then they go on until it stops falling."
         )
     if few and not said:
-        said.append(_say_too_few(known))
+        said.append(_describe_too_few(known))
     return said
 
 
@@ -196,17 +196,17 @@ def _find_fall(known: Mapping[str, Any]) -> tuple[float, float] | None:
     return (losses[0], losses[-1]) if fell else None
 
 
-def _say_guessing(known: Mapping[str, Any]) -> str:
+def _describe_guessing(known: Mapping[str, Any]) -> str:
     return (
-        f"The model is no better than guessing: {_say_reached(known)}. Its suspects are not to be "
-        "trusted: look whether the labels can be told from the data that was imported, import more "
-        "examples, or train longer."
+        f"The model is no better than guessing: {_describe_reached(known)}. Its suspects are not "
+        "to be trusted: look whether the labels can be told from the data that was imported, "
+        "import more examples, or train longer."
     )
 
 
-def _say_hardly_learned(known: Mapping[str, Any]) -> str:
+def _describe_hardly_learned(known: Mapping[str, Any]) -> str:
     loss, guess = _loss(known["train_loss"]), _loss(known["train_guess_loss"])
-    reached = f", and {_say_reached(known)}" if "measure" in known else ""
+    reached = f", and {_describe_reached(known)}" if "measure" in known else ""
     return (
         f"The model is little better than guessing: its train loss is {loss} where a constant "
         f"guess has {guess}{reached}. Its suspects are not to be trusted: train longer, with a "
@@ -215,7 +215,7 @@ def _say_hardly_learned(known: Mapping[str, Any]) -> str:
     )
 
 
-def _say_reached(known: Mapping[str, Any]) -> str:
+def _describe_reached(known: Mapping[str, Any]) -> str:
     """Return what a model reaches on held-out examples, beside what guessing reaches."""
     number = counted(known.get("num_judged", 0), "held-out example")
     if known.get("is_regression"):
@@ -227,7 +227,7 @@ def _say_reached(known: Mapping[str, Any]) -> str:
     )
 
 
-def _say_by_heart(known: Mapping[str, Any]) -> str:
+def _describe_by_heart(known: Mapping[str, Any]) -> str:
     trained, held_out = _percent(known["train_measure"]), _percent(known["measure"])
     number = counted(known["num_judged"], "held-out example")
     if known.get("is_regression"):
@@ -242,7 +242,7 @@ def _say_by_heart(known: Mapping[str, Any]) -> str:
     )
 
 
-def _say_too_few(known: Mapping[str, Any]) -> str:
+def _describe_too_few(known: Mapping[str, Any]) -> str:
     number = known.get("num_judged", 0)
     if not number:
         return (

@@ -20,7 +20,7 @@ from torch import Tensor
 from relabel.features.encoding import Encoder, encoder_from_json
 from relabel.models.build import build_model
 from relabel.models.builtin import model_config_from_json
-from relabel.models.user.code import explained_for
+from relabel.models.user.code import explain_network_errors
 from relabel.models.user.config import OwnModelConfig, require_consent
 from relabel.models.user.inputs import OwnEncoder
 from relabel.models.user.load import load_own_model
@@ -97,7 +97,7 @@ def score_new_example(
     run = _load_run(Path(run_folder), run_my_code)
     require_consent(run.config.model, agreed=run_my_code)  # also where it is loaded already
     content = _choose_content(run.config.kind, {"image": image, "text": text, "table": fields})
-    with explained_for(run.file, "The network"):
+    with explain_network_errors(run.file, "The network"):
         return run.score(run.encode(content))
 
 

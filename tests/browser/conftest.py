@@ -21,7 +21,7 @@ from scripts.serving import Server, launch_browser, wait_until_idle
 from tests.browser.forked_servers import CAN_FORK, ServerFork
 from tests.conftest import copy_workspace
 
-TIMEOUT = 20_000  # milliseconds; a busy machine draws a page in some seconds
+TIMEOUT = 90_000  # milliseconds; with thirty processes on two cores, 20 seconds are too few
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def open_page(server: Server) -> Callable[..., None]:
 
 @pytest.fixture
 def look_at(standing_server: Server) -> Callable[..., None]:
-    """Do the same at the server that tests share which leave everything as it is."""
+    """Open pages at the server that tests share which leave everything as it is."""
     return partial(go, standing_server)
 
 

@@ -13,6 +13,8 @@ from relabel.db.engine import open_database
 from relabel.workspace import REPOSITORY_ROOT, Workspace
 
 ROUTER = REPOSITORY_ROOT / "ui" / "router.py"
+# Seconds that Streamlit waits for a page. How long one takes says how busy the machine is.
+PAGE_TIMEOUT = 300
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def open_app(workspace: Workspace) -> Iterator[Callable[..., AppTest]]:
     st.cache_resource.clear()  # engines and vectors of another test's workspace
 
     def go(page: str, /, **params: str) -> AppTest:
-        app = AppTest.from_file(str(ROUTER), default_timeout=60)
+        app = AppTest.from_file(str(ROUTER), default_timeout=PAGE_TIMEOUT)
         for name, value in params.items():
             app.query_params[name] = value
         app.switch_page(str(REPOSITORY_ROOT / "pages" / f"{page}.py"))

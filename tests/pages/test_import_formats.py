@@ -8,7 +8,7 @@ import pytest
 
 from relabel.importers.formats.registry import IMPORTERS
 from relabel.workspace import REPOSITORY_ROOT, Workspace, resolve_workspace
-from tests.relabel.importers.toy_format import added_importer, write_data
+from tests.relabel.importers.formats.toy_format import added_importer, write_data
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from relabel.jobs.launch import queue_job
 from relabel.progress import ignore_progress
 from relabel.workspace import Workspace, resolve_workspace
 from tests.relabel.importers.ingest.opens import counted_opens
-from ui.runs.jobs import describe_import
+from ui.projects.jobs import describe_import
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 
@@ -51,7 +51,7 @@ def show(app: AppTest, path: Path) -> AppTest:
 
 
 def do(engine: Engine, workspace: Workspace) -> Job:
-    """Do the job that the page has started."""
+    """Run the job that the page has started."""
     job = list_jobs(engine)[0]
     return execute_job(engine, workspace, claim_job(engine, job.id), ignore_progress)
 

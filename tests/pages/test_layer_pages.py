@@ -11,11 +11,12 @@ from relabel.db.engine import open_database
 from relabel.db.projects import get_project
 from relabel.db.runs import list_runs, make_current
 from relabel.fitting.options import WorkOptions
-from relabel.fitting.saved import find_newest
+from relabel.fitting.saved import find_newest_training
 from relabel.scoring import estimate
 from relabel.scoring.project import score_project, train_project
 from relabel.triage.signals import SIGNALS
 from relabel.workspace import resolve_workspace
+from tests.pages.conftest import PAGE_TIMEOUT
 from tests.relabel.scoring import small_projects
 
 REASON = "scored over the last layer alone"
@@ -28,7 +29,7 @@ def built(tmp_path_factory):
     engine, workspace = small_projects.open_workspace(root)
     project = small_projects.make_texts(engine, wrong=(3, 20))
     train_project(engine, workspace, project.slug, small_projects.QUICK)
-    steps = find_newest(workspace, project.slug).steps_on_disk
+    steps = find_newest_training(workspace, project.slug).steps_on_disk
     for layers in ("both", "last"):
         options = WorkOptions(steps=steps, layers=layers)
         score_project(engine, workspace, project.slug, options)
@@ -173,7 +174,7 @@ def cost(app: AppTest) -> str:
 @pytest.mark.parametrize("layers", ["both", "last"])
 def test_the_chosen_layers_are_those_of_the_job(workspace, show, layers):
     for form, place in ((draw_scoring, "score"), (draw_training, "train")):
-        app = AppTest.from_function(form, default_timeout=60).run()
+        app = AppTest.from_function(form, default_timeout=PAGE_TIMEOUT).run()
         choice = next(item for item in app.button_group if item.key == f"{place}-layers")
         app = choice.set_value(layers).run()
         button = app.button(key="score-again" if place == "score" else "start-training")
@@ -190,11 +191,11 @@ def draw_scoring():
     import streamlit as st
 
     from relabel.db.projects import get_project
-    from relabel.fitting.saved import find_newest
+    from relabel.fitting.saved import find_newest_training
     from ui.runs.checkpoints import draw_checkpoint_choice
     from ui.session import get_engine, get_workspace
 
-    training = find_newest(get_workspace(), "weather")
+    training = find_newest_training(get_workspace(), "weather")
     options = draw_checkpoint_choice(get_project(get_engine(), "weather"), training)
     if options is not None:
         st.code(options.layers)

@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.plain_text import shorten
+from relabel.text import shorten
 from ui.wording import WORD_JOINER, contain_direction, escape_markdown, escape_plotly, isolate
 
 _SPECIAL = set("\\`*_{}[]()#+-.!|<>~$:&")

@@ -237,7 +237,7 @@ def test_the_place_says_how_far_the_review_is(open_app, engine, digits):
 
 @pytest.fixture
 def after_the_first_draw_of_a_suspect(engine, digits):
-    """Let Ada exclude the suspect right after the transaction that found it for another page."""
+    """Make Ada exclude the suspect right after the transaction that found it for another page."""
     from sqlalchemy import Engine, event
 
     suspect = first_suspect(engine, digits[1])

@@ -32,7 +32,7 @@ _NO_STATEMENTS = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA
 
 @contextmanager
 def recorded_statements() -> Iterator[list[str]]:
-    """Give the statements that any engine of this process sends inside the block."""
+    """Collect the statements that any engine of this process sends inside the block."""
     seen: list[str] = []
 
     def look(connection, cursor, statement, parameters, context, executemany) -> None:

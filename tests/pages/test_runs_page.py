@@ -15,7 +15,7 @@ from relabel.db.runs import current_run
 from relabel.db.schema import JobRow
 from relabel.workspace import resolve_workspace
 from tests.relabel.db.builders import build_scene, score
-from ui.charts import describe_epoch
+from ui.runs.loss_curve import describe_epoch
 
 BUILDING = "import torch\n\ndef build(num_classes):\n    return torch.nn.Linear(4, num_classes)\n"
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from relabel.workspace import REPOSITORY_ROOT
+from tests.pages.conftest import PAGE_TIMEOUT
 
 
 def test_a_kind_that_is_added_to_the_table_is_everywhere(tmp_path: Path) -> None:
@@ -15,7 +16,7 @@ def test_a_kind_that_is_added_to_the_table_is_everywhere(tmp_path: Path) -> None
         cwd=REPOSITORY_ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=2 * PAGE_TIMEOUT,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     assert "the toy kind is everywhere" in done.stdout

@@ -39,6 +39,7 @@ from relabel.export import export_labels
 from relabel.projects.backup import backup_project
 from relabel.projects.restore import restore_project
 from relabel.workspace import REPOSITORY_ROOT, resolve_workspace
+from tests.pages.conftest import PAGE_TIMEOUT, ROUTER
 from tests.relabel.db.builders import build_scene
 from ui.components.keyboard import Press
 from ui.review import decision_form
@@ -73,7 +74,7 @@ def watch_by_buttons(
 
 
 def open_page(name: str, project: str) -> AppTest:
-    app = AppTest.from_file(str(REPOSITORY_ROOT / "ui" / "router.py"), default_timeout=120)
+    app = AppTest.from_file(str(ROUTER), default_timeout=PAGE_TIMEOUT)
     app.query_params["project"] = project
     app.switch_page(str(REPOSITORY_ROOT / "pages" / f"{name}.py"))
     app.run()

@@ -13,12 +13,17 @@ import pytest
 from relabel.errors import NotFoundError
 from relabel.importers.detect import open_source
 from relabel.importers.options import ImportOptions
-from relabel.importers.preview import look_at, look_at_columns, preview_from_json, preview_to_json
+from relabel.importers.preview import (
+    list_columns_apart,
+    preview_apart,
+    preview_from_json,
+    preview_to_json,
+)
 from relabel.sandbox import (
     DEFAULT_BOUND,
     MEMORY_VARIABLE,
+    limit_memory,
     memory_bound,
-    memory_bounded,
     resident_bytes,
     run_apart,
 )
@@ -26,7 +31,7 @@ from tests.relabel.importers.builders import image_folder, pets
 from tracin_core.errors import ConfigurationError, InputError
 
 MEGABYTE = 2**20
-COLUMNS = "relabel.importers.preview:columns_here"
+COLUMNS = "relabel.importers.preview:list_columns_in_process"
 
 
 def write_table(path: Path) -> Path:
@@ -41,8 +46,8 @@ def python(code: str) -> list[str]:
 
 def test_a_look_from_another_process_is_the_same_as_ours(tmp_path):
     path, options = write_table(tmp_path / "table.csv"), ImportOptions(label="label")
-    assert look_at(path, options, rows=5).preview == open_source(path, options).preview(5)
-    assert [column.name for column in look_at_columns(path, options)] == ["text", "label"]
+    assert preview_apart(path, options, rows=5).preview == open_source(path, options).preview(5)
+    assert [column.name for column in list_columns_apart(path, options)] == ["text", "label"]
 
 
 def test_a_preview_with_pictures_and_half_letters_comes_through_json(tmp_path):
@@ -56,7 +61,7 @@ def test_a_preview_with_pictures_and_half_letters_comes_through_json(tmp_path):
 
 def test_an_error_keeps_its_class_and_its_words(tmp_path):
     with pytest.raises(InputError, match=r"missing\.csv does not exist"):
-        look_at(tmp_path / "missing.csv", ImportOptions(), rows=1)
+        preview_apart(tmp_path / "missing.csv", ImportOptions(), rows=1)
     growing = {"path": "x", "options": {"unknown": 1}}
     with pytest.raises(ConfigurationError, match="do not fit this version"):
         run_apart(COLUMNS, growing, what="x")
@@ -97,11 +102,11 @@ def test_a_file_that_crashes_its_reader_is_told_like_any_other():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a limit that Linux keeps")
 def test_a_block_may_take_its_bound_and_no_more():
-    with memory_bounded("the file", 200 * MEGABYTE):
+    with limit_memory("the file", 200 * MEGABYTE):
         assert len(bytearray(100 * MEGABYTE)) == 100 * MEGABYTE
     with (
         pytest.raises(InputError, match=r"the file needs more than 0\.2 GB"),
-        memory_bounded("the file", 200 * MEGABYTE),
+        limit_memory("the file", 200 * MEGABYTE),
     ):
         bytearray(400 * MEGABYTE)
     assert len(bytearray(400 * MEGABYTE)) == 400 * MEGABYTE

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from relabel.progress import Progress, interruptions_kept
+from relabel.progress import Progress, keep_interruptions
 
 STEP = Progress("working", 0, 1)
 
@@ -24,7 +24,7 @@ def _interruptible() -> Iterator[None]:
 
 def test_a_swallowed_interruption_stops_at_the_next_report():
     before, told = signal.getsignal(signal.SIGINT), []
-    with interruptions_kept(told.append) as tell:
+    with keep_interruptions(told.append) as tell:
         tell(STEP)
         with contextlib.suppress(KeyboardInterrupt):  # as compiled modules do
             signal.raise_signal(signal.SIGINT)
@@ -38,7 +38,7 @@ def test_an_interruption_stops_at_once():
     told = []
 
     def work() -> None:
-        with interruptions_kept(told.append) as tell:
+        with keep_interruptions(told.append) as tell:
             signal.raise_signal(signal.SIGINT)
             tell(STEP)
 
@@ -53,7 +53,7 @@ def test_an_interruption_that_nobody_can_pass_on_is_not_printed(capsys):
             signal.raise_signal(signal.SIGINT)
 
     def work() -> None:
-        with interruptions_kept(lambda progress: None) as tell:
+        with keep_interruptions(lambda progress: None) as tell:
             Interrupted()
             tell(STEP)
 
@@ -65,7 +65,7 @@ def test_an_interruption_that_nobody_can_pass_on_is_not_printed(capsys):
 def test_ignored_interruptions_stay_ignored():
     before, told = signal.signal(signal.SIGINT, signal.SIG_IGN), []
     try:
-        with interruptions_kept(told.append) as tell:
+        with keep_interruptions(told.append) as tell:
             signal.raise_signal(signal.SIGINT)
             tell(STEP)
     finally:
@@ -77,7 +77,7 @@ def test_other_threads_are_left_alone():
     told = []
 
     def work() -> None:
-        with interruptions_kept(told.append) as tell:
+        with keep_interruptions(told.append) as tell:
             tell(STEP)
 
     thread = threading.Thread(target=work)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ui import charts
+from ui.runs import loss_curve
 
 
 @pytest.mark.parametrize(
@@ -20,10 +20,10 @@ from ui import charts
 )
 def test_a_curve_that_another_would_flatten_is_drawn_by_powers(monkeypatch, train, test, scale):
     drawn = []
-    monkeypatch.setattr(charts, "draw_figure", lambda figure, key: drawn.append(figure))
+    monkeypatch.setattr(loss_curve, "draw_figure", lambda figure, key: drawn.append(figure))
     epochs = [
         {"epoch": number, "train_loss": one, "test_loss": other}
         for number, (one, other) in enumerate(zip(train, test, strict=True), start=1)
     ]
-    charts.draw_loss_curve(epochs, total=2, key="curve")
+    loss_curve.draw_loss_curve(epochs, total=2, key="curve")
     assert drawn[0].layout.yaxis.type == scale

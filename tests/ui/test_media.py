@@ -16,7 +16,7 @@ from relabel.db.examples import NewExample, add_examples, get_example
 from relabel.db.projects import create_project
 from relabel.db.schema import ExampleRow
 from relabel.workspace import Workspace
-from ui.examples import (
+from ui.server.pictures import (
     ROUTES,
     THUMBNAIL_EDGE,
     is_allowed_host,

@@ -1,16 +1,17 @@
 """Attribution methods: what each gives of the train examples, and the table of all there are.
 
-A method is one file: a class that ``register_attributor`` enters under a name, and the file's
-name in ``_MEMBERS``. Neither this module nor a method's file imports torch at the top, because
-pages and the command line list the methods without it.
+A method is one file in this folder: a class that ``register_attributor`` enters under a name.
+Neither this module nor a method's file imports torch at the top, because pages and the command
+line list the methods without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from tracin_core.errors import ConfigurationError
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from tracin_core.tracin import TracIn
 
 DEFAULT_METHOD = "tracincp"
-# Modules that register a method when they are imported, in the order in which methods are offered.
-_MEMBERS = ("tracin_core.attribution.tracincp",)
 
 # What a method reads. Of one that needs the whole train set, an example's score depends on the
 # others, so that none is taken over from an earlier run.
@@ -156,7 +155,6 @@ def register_temporarily(
     make: Made, name: str, title: str, *, scores: Mapping[str, str], quantity: str = "score"
 ) -> Iterator[AttributionMethod]:
     """Enter a method for the length of a block, as a test or a notebook does."""
-    list_methods()
     register_attributor(name, title, scores=scores, quantity=quantity)(make)
     try:
         yield _METHODS[name]
@@ -165,10 +163,14 @@ def register_temporarily(
 
 
 def list_methods() -> dict[str, AttributionMethod]:
-    """Return all methods by name, without loading torch."""
-    for module in _MEMBERS:
-        import_module(module)
-    return dict(_METHODS)
+    """Return all methods by name, the default one first, without loading torch."""
+    return {DEFAULT_METHOD: _METHODS[DEFAULT_METHOD], **_METHODS}
+
+
+def load_methods(folders: Iterable[str]) -> None:
+    """Import every module of the folders of this package, which registers its method."""
+    for module in iter_modules(list(folders)):
+        import_module(f"{__name__}.{module.name}")
 
 
 def get_method(name: str) -> AttributionMethod:
@@ -183,3 +185,7 @@ def get_method(name: str) -> AttributionMethod:
             f"There is no attribution method called {name!r}. Choose one of: {', '.join(methods)}."
         )
     return methods[name]
+
+
+# Last, because the methods' files import this one.
+load_methods(__path__)

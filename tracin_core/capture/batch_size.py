@@ -1,6 +1,7 @@
-"""How many examples fit the memory at a time, learned where it runs out.
+"""How many examples go through a network at a time.
 
-How many examples go through a network together, where a batch leaves the processor idle.
+As many as fit the memory, learned where it runs out; and several batches joined into one pass
+where a single one would leave the processor or the GPU idle.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class TooManyExamplesError(RuntimeError):
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error means that fewer examples at a time may succeed."""
+    """Return whether an error means that fewer examples at a time may succeed."""
     if isinstance(error, torch.OutOfMemoryError | TooManyExamplesError):
         return True
     return any(symptom in str(error) for symptom in SYMPTOMS)
@@ -45,7 +46,7 @@ class AdaptiveBatchSize:
         return size if self.most is None else min(size, self.most)
 
     def halve(self, size: int, device: torch.device, error: RuntimeError) -> None:
-        """Go on with half of what did not fit; warns the first time that memory ran out.
+        """Halve the number of what did not fit; warns the first time that memory ran out.
 
         Args:
             size: Examples in the pass that ran out of memory.

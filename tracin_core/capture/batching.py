@@ -1,8 +1,8 @@
-"""Sets of examples: how many there are, and whether row i will always be example i.
+"""Data sets as batches, read in order, so that row i is always example i.
 
-Single examples become a batch; what cannot is named with its position.
-
-Read examples in order, batch by batch, so that row i is always example i.
+The number of examples N, the check that a loader or data set gives each example once, in order and
+the same each time, and single examples collated into a ``Batch``. What cannot be collated is named
+with its position.
 """
 
 from __future__ import annotations
@@ -31,335 +31,6 @@ from torch.utils.data import (
 
 from tracin_core.errors import ConfigurationError, GradientError, TracInError
 from tracin_core.gradients.nested import find_tensors, map_tensors
-
-# Examples that are read twice, to see that they stay the same: one that is mirrored at random is
-# found with a chance of 255 in 256.
-READ_TWICE = 8
-# Examples that are collated forwards and backwards, to see that their order is kept.
-COLLATED_TWICE = 64
-
-
-def count_examples(examples: Any) -> int:
-    """Return the number of examples N.
-
-    Raises:
-        ConfigurationError: If ``examples`` is no map-style dataset, or shuffles.
-    """
-    if isinstance(examples, DataLoader):
-        _refuse_disorder(examples)
-        return len(examples.dataset)  # type: ignore[arg-type]
-    usable = isinstance(examples, Sized) and hasattr(examples, "__getitem__")
-    if usable and not isinstance(examples, IterableDataset):
-        try:
-            return len(examples)
-        except TypeError:  # a data set may inherit a length that it has not
-            pass
-    raise ConfigurationError(
-        f"Found examples of type {type(examples).__name__}; expected a map-style dataset of "
-        "(input, target) with a length, or a DataLoader that does not shuffle. Put the "
-        "examples in a list, or in a torch.utils.data.TensorDataset."
-    )
-
-
-def check_sameness(examples: Any, offset: int = 0) -> None:
-    """Check on the first examples that they come in order, and are the same each time.
-
-    The random state is left as it was.
-
-    Args:
-        examples: A map-style dataset or a DataLoader.
-        offset: What messages add to positions.
-
-    Raises:
-        ConfigurationError: If a ``collate_fn`` puts them in another order.
-    """
-    loader = examples if isinstance(examples, DataLoader) else None
-    dataset: Any = examples if loader is None else loader.dataset
-    if type(dataset) is TensorDataset and loader is None:
-        return
-    if getattr(type(dataset), "__getitem__", None) is Dataset.__getitem__:
-        return  # it is read in whole batches alone, which its maker has put together
-    with _random_state_kept():
-        before, after = (_read(dataset, min(READ_TWICE, len(dataset))) for _ in range(2))
-        place = _find_other(before, after)
-        if place is not None:
-            warnings.warn(
-                f"Example {offset + place} is another one when it is read again: the data set "
-                "draws its examples at random, as augmentation does. Scores are those of the "
-                "examples as they happened to be read, and other ones next time. Pass the data "
-                "set without its random transforms.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        if loader is not None and loader.collate_fn is not default_collate:
-            _check_order(loader, before)
-
-
-def _refuse_disorder(loader: DataLoader[Any]) -> None:
-    """Refuse a loader that does not give every example once and in order."""
-    dataset, batches = loader.dataset, loader.batch_sampler
-    if isinstance(dataset, IterableDataset):
-        raise ConfigurationError(
-            f"Found a DataLoader over {type(dataset).__name__}, which is an IterableDataset; "
-            "expected a map-style data set with a length, because row i of the scores is example "
-            "i. Put the examples in a list, or in a torch.utils.data.TensorDataset."
-        )
-    if batches is None:
-        raise ConfigurationError(
-            "Found a DataLoader with batch_size=None, which makes no batches; expected one that "
-            "does. Pass loader.dataset, or a batch_size."
-        )
-    # A batch sampler of one's own has a sampler of its own; the loader's is then a dummy.
-    sampler = batches.sampler if type(batches) is BatchSampler else None
-    if type(loader.sampler) is not SequentialSampler or type(sampler) is not SequentialSampler:
-        raise ConfigurationError(
-            "Found a DataLoader that shuffles or samples; expected every example once, in order, "
-            "because row i of the scores is example i. Pass loader.dataset, or a DataLoader "
-            "with shuffle=False."
-        )
-    total = len(dataset)  # type: ignore[arg-type]
-    if len(sampler) != total:
-        raise ConfigurationError(
-            f"Found a DataLoader whose sampler takes {len(sampler)} of the {total} examples; "
-            "expected every example once. Pass loader.dataset, or for a part of it "
-            "torch.utils.data.Subset(dataset, range(...))."
-        )
-    assert isinstance(batches, BatchSampler)  # noqa: S101 - seen above
-    if (loader.drop_last or batches.drop_last) and total % batches.batch_size:
-        raise ConfigurationError(
-            "Found a DataLoader with drop_last=True, which leaves the last examples out; "
-            "expected every example once. Pass loader.dataset, or drop_last=False."
-        )
-
-
-def _read(dataset: Any, count: int) -> list[Any]:
-    return [read_example(dataset, index) for index in range(count)]
-
-
-def read_example(dataset: Any, index: int, offset: int = 0) -> Any:
-    """Return one example.
-
-    Raises:
-        ConfigurationError: If the data set has none at this position.
-    """
-    try:
-        return dataset[index]
-    except (IndexError, KeyError) as error:
-        raise ConfigurationError(
-            f"The data set raised {type(error).__name__} ({error}) for example {offset + index}, "
-            f"and its length is {len(dataset)}; expected an example at every position from 0. "
-            "Mend its __len__ or __getitem__, or put the examples in a list."
-        ) from error
-    except TracInError:
-        raise
-    except Exception as error:
-        error.add_note(f"Raised when example {offset + index} was read.")
-        raise
-
-
-def _check_order(loader: DataLoader[Any], items: list[Any]) -> None:
-    """Refuse a ``collate_fn`` that does not keep the order of the examples, as by their length."""
-    assert isinstance(loader.batch_sampler, BatchSampler)  # noqa: S101 - refused otherwise
-    size = min(loader.batch_sampler.batch_size, COLLATED_TWICE, len(loader.dataset))  # type: ignore[arg-type]
-    items = items[:size] if size <= len(items) else _read(loader.dataset, size)
-    # A collate_fn may take its examples apart.
-    forwards, again = (loader.collate_fn(copy.deepcopy(items)) for _ in range(2))
-    backwards = loader.collate_fn(copy.deepcopy(items)[::-1])
-    rows, others = list(find_tensors(forwards)), list(find_tensors(backwards))
-    whole = [tensor for tensor in (*rows, *others) if tensor.dim() and len(tensor) != len(items)]
-    if whole or len(rows) != len(others):
-        return  # no rows of examples: reported where batches are made
-    if not _are_same(rows, list(find_tensors(again))):
-        raise ConfigurationError(
-            "Found a DataLoader whose collate_fn gives other batches of the same examples each "
-            "time, as mixing or masking at random does; expected the examples as they are. Pass "
-            "loader.dataset, or a DataLoader with a collate_fn without chance."
-        )
-    if not _are_same(rows, [tensor.flip(0) if tensor.dim() else tensor for tensor in others]):
-        raise ConfigurationError(
-            "Found a DataLoader whose collate_fn does not keep the order of the examples, as "
-            "sorting them by length does; expected row i of a batch to be its example i. Leave "
-            "sorting out of it (pack_padded_sequence takes enforce_sorted=False), or pass "
-            "loader.dataset."
-        )
-
-
-def _are_same(left: Any, right: Any) -> bool:
-    pairs = zip(find_tensors(_as_tensors(left)), find_tensors(_as_tensors(right)), strict=False)
-    return all(a.shape == b.shape and torch.equal(_bits(a), _bits(b)) for a, b in pairs)
-
-
-def _find_other(left: list[Any], right: list[Any]) -> int | None:
-    """Return the place of the first that is not the same in both."""
-    pairs = zip(left, right, strict=True)
-    return next((place for place, pair in enumerate(pairs) if not _are_same(*pair)), None)
-
-
-def _as_tensors(value: Any) -> Any:
-    """Return a structure with its arrays, numbers and texts as tensors; others are left out."""
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, dict):
-        return {key: _as_tensors(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_as_tensors(item) for item in value]
-    if isinstance(value, bool | int | float | np.number):
-        return torch.as_tensor(value)
-    if isinstance(value, str | bytes):
-        return torch.tensor(hash(value))
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        return torch.from_numpy(value.copy())
-    return None
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    """Return a tensor in which NaN is equal to itself."""
-    return torch.nan_to_num(tensor.detach()) if tensor.is_floating_point() else tensor
-
-
-@contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """Give the random states of torch, NumPy and Python back."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
-
-
-PADDING = (
-    "Pad them to one length in the data set, or pass a DataLoader whose collate_fn pads each batch."
-)
-
-
-def collate(items: list[Any], first: int) -> tuple[Any, Any]:
-    """Return inputs and targets of some examples, each with the examples along the first axis.
-
-    Args:
-        items: The examples, ``(input, target)`` each.
-        first: What messages call the first of them.
-
-    Returns:
-        Inputs, and targets or ``None`` if no example has one; where only some have, the target of
-        another stands in.
-
-    Raises:
-        ConfigurationError: If an example is no pair, or holds what is no number.
-        GradientError: If shapes differ.
-    """
-    for place, item in enumerate(items):
-        if not isinstance(item, tuple | list) or len(item) != 2:
-            raise ConfigurationError(
-                f"Example {first + place} is {_describe_item(item)}; expected (input, target). Put "
-                "several inputs into a tuple or dict of their own, ((a, b), target), and (input, "
-                "None) if examples have no label; whole tensors go into a TensorDataset."
-            )
-    inputs = _collate_parts([item[0] for item in items], "input", first)
-    targets = [item[1] for item in items]
-    present = [target for target in targets if target is not None]
-    if not present:
-        return inputs, None
-    targets = [present[0] if target is None else target for target in targets]
-    return inputs, _collate_parts(targets, "target", first)
-
-
-def find_missing(items: list[Any]) -> tuple[int, ...]:
-    """Return the places of the examples without a target, where others have one."""
-    missing = tuple(place for place, item in enumerate(items) if item[1] is None)
-    return missing if len(missing) < len(items) else ()
-
-
-def refuse_texts(inputs: Any, first: int) -> None:
-    """Refuse inputs that hold text, which no network takes.
-
-    Raises:
-        ConfigurationError: If there is any.
-    """
-    for leaf in _find_leaves(inputs):
-        if isinstance(leaf, str | bytes):
-            raise ConfigurationError(
-                f"Example {first} has the text {leaf!r:.40} in its input; expected tensors. Turn "
-                "texts into numbers in the data set, as a tokenizer does."
-            )
-
-
-def _collate_parts(parts: list[Any], role: str, first: int) -> Any:
-    kind = parts[0]
-    is_list = role == "input" and isinstance(kind, list) and bool(kind)
-    if is_list and all(isinstance(number, numbers.Number) for number in kind):
-        raise ConfigurationError(
-            f"Example {first} has a list of {len(kind)} numbers as its input; expected a tensor, "
-            "because the parts of a list are passed to the model one by one. Put "
-            "torch.tensor(input) into the data set."
-        )
-    try:
-        collated = default_collate(parts)
-    except (TypeError, ValueError, KeyError, RuntimeError, IndexError, AttributeError) as error:
-        _explain(parts, role, first)
-        raise ConfigurationError(
-            f"The {role}s of the examples {first} to {first + len(parts) - 1} cannot be put into "
-            f"one batch ({type(error).__name__}: {error}); expected the same parts in each. Mend "
-            "the data set, or pass a DataLoader with a collate_fn of your own."
-        ) from error
-    if role == "input":
-        refuse_texts(collated, first)
-    return collated
-
-
-def _explain(parts: list[Any], role: str, first: int) -> None:
-    """Name the first example that has what cannot be collated, or another shape than the first."""
-    for place, part in enumerate(parts):
-        for leaf in _find_leaves(part):
-            if leaf is None or not isinstance(leaf, Tensor | np.ndarray | numbers.Number | str):
-                advice = "Turn it into one in the data set"
-                if hasattr(leaf, "convert") and hasattr(leaf, "getbands"):
-                    advice += ", with transform=torchvision.transforms.ToTensor() for instance"
-                found = "None" if leaf is None else f"an object of type {type(leaf).__name__}"
-                raise ConfigurationError(
-                    f"Example {first + place} has {found} in its {role}; expected "
-                    f"tensors, arrays or numbers. {advice}."
-                )
-    for place, part in enumerate(parts):
-        before, now = _describe(parts[0]), _describe(part)
-        if now != before:
-            raise GradientError(
-                f"Example {first + place} has the {role} {now}, and example {first} {before}; "
-                f"expected the same in each, so that a batch is one tensor. {PADDING}"
-            )
-
-
-def _find_leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, Mapping):
-        for item in value.values():
-            yield from _find_leaves(item)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _find_leaves(item)
-    else:
-        yield value
-
-
-def _describe(value: Any) -> str:
-    """Return the shape of what an example holds."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_describe(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, tuple | list):
-        return "(" + ", ".join(_describe(item) for item in value) + ")"
-    if isinstance(value, Tensor | np.ndarray):
-        return f"of shape {tuple(value.shape)}"
-    return f"of type {type(value).__name__}"
-
-
-def _describe_item(item: Any) -> str:
-    if isinstance(item, Mapping):
-        return f"a {type(item).__name__} with {', '.join(map(repr, item))}"[:200]
-    if isinstance(item, tuple | list):
-        return f"a {type(item).__name__} of {len(item)} parts"
-    if isinstance(item, Tensor | np.ndarray):
-        return f"a {type(item).__name__} of shape {tuple(item.shape)}"
-    return f"of type {type(item).__name__}"
 
 
 @dataclass(frozen=True)
@@ -457,15 +128,7 @@ def read_batches(examples: Any, batch_size: int, offset: int = 0) -> Iterator[Ba
         else:
             items = [read_example(examples, index, offset) for index in range(start, stop)]
             batch = _make_batch(start, collate(items, offset + start), offset)
-            yield replace(batch, missing=find_missing(items))
-
-
-def _refuse_number(found: int, total: int) -> None:
-    raise ConfigurationError(
-        f"The DataLoader gave {'at least ' if found > total else ''}{found} examples of a data set "
-        f"of {total}; expected every example once. Let its collate_fn return each of its examples "
-        "once, and none twice."
-    )
+            yield replace(batch, missing=find_without_target(items))
 
 
 def _make_batch(start: int, content: Any, offset: int) -> Batch:
@@ -490,5 +153,343 @@ def _make_batch(start: int, content: Any, offset: int) -> Batch:
 
 
 def is_labelled(targets: Any) -> bool:
-    """Whether a batch has targets."""
+    """Return whether a batch has targets."""
     return any(isinstance(tensor, Tensor) for tensor in find_tensors(targets))
+
+
+# Examples that are read twice, to see that they stay the same: one that is mirrored at random is
+# found with a chance of 255 in 256.
+READ_TWICE = 8
+# Examples that are collated forwards and backwards, to see that their order is kept.
+COLLATED_TWICE = 64
+
+
+def count_examples(examples: Any) -> int:
+    """Return the number of examples N.
+
+    Raises:
+        ConfigurationError: If ``examples`` is no map-style dataset, or shuffles.
+    """
+    if isinstance(examples, DataLoader):
+        _refuse_disorder(examples)
+        return len(examples.dataset)  # type: ignore[arg-type]
+    usable = isinstance(examples, Sized) and hasattr(examples, "__getitem__")
+    if usable and not isinstance(examples, IterableDataset):
+        try:
+            return len(examples)
+        except TypeError:  # a data set may inherit a length that it has not
+            pass
+    raise ConfigurationError(
+        f"Found examples of type {type(examples).__name__}; expected a map-style dataset of "
+        "(input, target) with a length, or a DataLoader that does not shuffle. Put the "
+        "examples in a list, or in a torch.utils.data.TensorDataset."
+    )
+
+
+def check_sameness(examples: Any, offset: int = 0) -> None:
+    """Check on the first examples that they come in order, and are the same each time.
+
+    The random state is left as it was.
+
+    Args:
+        examples: A map-style dataset or a DataLoader.
+        offset: What messages add to positions.
+
+    Raises:
+        ConfigurationError: If a ``collate_fn`` puts them in another order.
+    """
+    loader = examples if isinstance(examples, DataLoader) else None
+    dataset: Any = examples if loader is None else loader.dataset
+    if type(dataset) is TensorDataset and loader is None:
+        return
+    if getattr(type(dataset), "__getitem__", None) is Dataset.__getitem__:
+        return  # it is read in whole batches alone, which its maker has put together
+    with _preserve_random_state():
+        before, after = (_read(dataset, min(READ_TWICE, len(dataset))) for _ in range(2))
+        place = _find_first_difference(before, after)
+        if place is not None:
+            warnings.warn(
+                f"Example {offset + place} is another one when it is read again: the data set "
+                "draws its examples at random, as augmentation does. Scores are those of the "
+                "examples as they happened to be read, and other ones next time. Pass the data "
+                "set without its random transforms.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        if loader is not None and loader.collate_fn is not default_collate:
+            _check_order(loader, before)
+
+
+def _refuse_disorder(loader: DataLoader[Any]) -> None:
+    """Refuse a loader that does not give every example once and in order."""
+    dataset, batches = loader.dataset, loader.batch_sampler
+    if isinstance(dataset, IterableDataset):
+        raise ConfigurationError(
+            f"Found a DataLoader over {type(dataset).__name__}, which is an IterableDataset; "
+            "expected a map-style data set with a length, because row i of the scores is example "
+            "i. Put the examples in a list, or in a torch.utils.data.TensorDataset."
+        )
+    if batches is None:
+        raise ConfigurationError(
+            "Found a DataLoader with batch_size=None, which makes no batches; expected one that "
+            "does. Pass loader.dataset, or a batch_size."
+        )
+    # A batch sampler of one's own has a sampler of its own; the loader's is then a dummy.
+    sampler = batches.sampler if type(batches) is BatchSampler else None
+    if type(loader.sampler) is not SequentialSampler or type(sampler) is not SequentialSampler:
+        raise ConfigurationError(
+            "Found a DataLoader that shuffles or samples; expected every example once, in order, "
+            "because row i of the scores is example i. Pass loader.dataset, or a DataLoader "
+            "with shuffle=False."
+        )
+    total = len(dataset)  # type: ignore[arg-type]
+    if len(sampler) != total:
+        raise ConfigurationError(
+            f"Found a DataLoader whose sampler takes {len(sampler)} of the {total} examples; "
+            "expected every example once. Pass loader.dataset, or for a part of it "
+            "torch.utils.data.Subset(dataset, range(...))."
+        )
+    assert isinstance(batches, BatchSampler)  # noqa: S101 - seen above
+    if (loader.drop_last or batches.drop_last) and total % batches.batch_size:
+        raise ConfigurationError(
+            "Found a DataLoader with drop_last=True, which leaves the last examples out; "
+            "expected every example once. Pass loader.dataset, or drop_last=False."
+        )
+
+
+def read_example(dataset: Any, index: int, offset: int = 0) -> Any:
+    """Return one example.
+
+    Raises:
+        ConfigurationError: If the data set has none at this position.
+    """
+    try:
+        return dataset[index]
+    except (IndexError, KeyError) as error:
+        raise ConfigurationError(
+            f"The data set raised {type(error).__name__} ({error}) for example {offset + index}, "
+            f"and its length is {len(dataset)}; expected an example at every position from 0. "
+            "Mend its __len__ or __getitem__, or put the examples in a list."
+        ) from error
+    except TracInError:
+        raise
+    except Exception as error:
+        error.add_note(f"Raised when example {offset + index} was read.")
+        raise
+
+
+def _check_order(loader: DataLoader[Any], items: list[Any]) -> None:
+    """Refuse a ``collate_fn`` that does not keep the order of the examples, as by their length."""
+    assert isinstance(loader.batch_sampler, BatchSampler)  # noqa: S101 - refused otherwise
+    size = min(loader.batch_sampler.batch_size, COLLATED_TWICE, len(loader.dataset))  # type: ignore[arg-type]
+    items = items[:size] if size <= len(items) else _read(loader.dataset, size)
+    # A collate_fn may take its examples apart.
+    forwards, again = (loader.collate_fn(copy.deepcopy(items)) for _ in range(2))
+    backwards = loader.collate_fn(copy.deepcopy(items)[::-1])
+    rows, others = list(find_tensors(forwards)), list(find_tensors(backwards))
+    whole = [tensor for tensor in (*rows, *others) if tensor.dim() and len(tensor) != len(items)]
+    if whole or len(rows) != len(others):
+        return  # no rows of examples: reported where batches are made
+    if not _are_same(rows, list(find_tensors(again))):
+        raise ConfigurationError(
+            "Found a DataLoader whose collate_fn gives other batches of the same examples each "
+            "time, as mixing or masking at random does; expected the examples as they are. Pass "
+            "loader.dataset, or a DataLoader with a collate_fn without chance."
+        )
+    if not _are_same(rows, [tensor.flip(0) if tensor.dim() else tensor for tensor in others]):
+        raise ConfigurationError(
+            "Found a DataLoader whose collate_fn does not keep the order of the examples, as "
+            "sorting them by length does; expected row i of a batch to be its example i. Leave "
+            "sorting out of it (pack_padded_sequence takes enforce_sorted=False), or pass "
+            "loader.dataset."
+        )
+
+
+def _are_same(left: Any, right: Any) -> bool:
+    pairs = zip(find_tensors(_as_tensors(left)), find_tensors(_as_tensors(right)), strict=False)
+    return all(a.shape == b.shape and torch.equal(_bits(a), _bits(b)) for a, b in pairs)
+
+
+def _find_first_difference(left: list[Any], right: list[Any]) -> int | None:
+    """Return the place of the first that is not the same in both."""
+    pairs = zip(left, right, strict=True)
+    return next((place for place, pair in enumerate(pairs) if not _are_same(*pair)), None)
+
+
+def _as_tensors(value: Any) -> Any:
+    """Return a structure with its arrays, numbers and texts as tensors; others are left out."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, dict):
+        return {key: _as_tensors(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_as_tensors(item) for item in value]
+    if isinstance(value, bool | int | float | np.number):
+        return torch.as_tensor(value)
+    if isinstance(value, str | bytes):
+        return torch.tensor(hash(value))
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return torch.from_numpy(value.copy())
+    return None
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """Return a tensor in which NaN is equal to itself."""
+    return torch.nan_to_num(tensor.detach()) if tensor.is_floating_point() else tensor
+
+
+@contextmanager
+def _preserve_random_state() -> Iterator[None]:
+    """Restore the random states of torch, NumPy and Python afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+PADDING = (
+    "Pad them to one length in the data set, or pass a DataLoader whose collate_fn pads each batch."
+)
+
+
+def collate(items: list[Any], first: int) -> tuple[Any, Any]:
+    """Return inputs and targets of some examples, each with the examples along the first axis.
+
+    Args:
+        items: The examples, ``(input, target)`` each.
+        first: What messages call the first of them.
+
+    Returns:
+        Inputs, and targets or ``None`` if no example has one; where only some have, the target of
+        another stands in.
+
+    Raises:
+        ConfigurationError: If an example is no pair, or holds what is no number.
+        GradientError: If shapes differ.
+    """
+    for place, item in enumerate(items):
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise ConfigurationError(
+                f"Example {first + place} is {_describe_item(item)}; expected (input, target). Put "
+                "several inputs into a tuple or dict of their own, ((a, b), target), and (input, "
+                "None) if examples have no label; whole tensors go into a TensorDataset."
+            )
+    inputs = _collate_parts([item[0] for item in items], "input", first)
+    targets = [item[1] for item in items]
+    present = [target for target in targets if target is not None]
+    if not present:
+        return inputs, None
+    targets = [present[0] if target is None else target for target in targets]
+    return inputs, _collate_parts(targets, "target", first)
+
+
+def find_without_target(items: list[Any]) -> tuple[int, ...]:
+    """Return the places of the examples without a target, where others have one."""
+    missing = tuple(place for place, item in enumerate(items) if item[1] is None)
+    return missing if len(missing) < len(items) else ()
+
+
+def refuse_texts(inputs: Any, first: int) -> None:
+    """Refuse inputs that hold text, which no network takes.
+
+    Raises:
+        ConfigurationError: If there is any.
+    """
+    for leaf in _find_leaves(inputs):
+        if isinstance(leaf, str | bytes):
+            raise ConfigurationError(
+                f"Example {first} has the text {leaf!r:.40} in its input; expected tensors. Turn "
+                "texts into numbers in the data set, as a tokenizer does."
+            )
+
+
+def _collate_parts(parts: list[Any], role: str, first: int) -> Any:
+    kind = parts[0]
+    is_list = role == "input" and isinstance(kind, list) and bool(kind)
+    if is_list and all(isinstance(number, numbers.Number) for number in kind):
+        raise ConfigurationError(
+            f"Example {first} has a list of {len(kind)} numbers as its input; expected a tensor, "
+            "because the parts of a list are passed to the model one by one. Put "
+            "torch.tensor(input) into the data set."
+        )
+    try:
+        collated = default_collate(parts)
+    except (TypeError, ValueError, KeyError, RuntimeError, IndexError, AttributeError) as error:
+        _explain(parts, role, first)
+        raise ConfigurationError(
+            f"The {role}s of the examples {first} to {first + len(parts) - 1} cannot be put into "
+            f"one batch ({type(error).__name__}: {error}); expected the same parts in each. Mend "
+            "the data set, or pass a DataLoader with a collate_fn of your own."
+        ) from error
+    if role == "input":
+        refuse_texts(collated, first)
+    return collated
+
+
+def _explain(parts: list[Any], role: str, first: int) -> None:
+    """Name the first example that has what cannot be collated, or another shape than the first."""
+    for place, part in enumerate(parts):
+        for leaf in _find_leaves(part):
+            if leaf is None or not isinstance(leaf, Tensor | np.ndarray | numbers.Number | str):
+                advice = "Turn it into one in the data set"
+                if hasattr(leaf, "convert") and hasattr(leaf, "getbands"):
+                    advice += ", with transform=torchvision.transforms.ToTensor() for instance"
+                found = "None" if leaf is None else f"an object of type {type(leaf).__name__}"
+                raise ConfigurationError(
+                    f"Example {first + place} has {found} in its {role}; expected "
+                    f"tensors, arrays or numbers. {advice}."
+                )
+    for place, part in enumerate(parts):
+        before, now = _describe(parts[0]), _describe(part)
+        if now != before:
+            raise GradientError(
+                f"Example {first + place} has the {role} {now}, and example {first} {before}; "
+                f"expected the same in each, so that a batch is one tensor. {PADDING}"
+            )
+
+
+def _find_leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _find_leaves(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _find_leaves(item)
+    else:
+        yield value
+
+
+def _describe(value: Any) -> str:
+    """Return the shape of what an example holds."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_describe(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, tuple | list):
+        return "(" + ", ".join(_describe(item) for item in value) + ")"
+    if isinstance(value, Tensor | np.ndarray):
+        return f"of shape {tuple(value.shape)}"
+    return f"of type {type(value).__name__}"
+
+
+def _describe_item(item: Any) -> str:
+    if isinstance(item, Mapping):
+        return f"a {type(item).__name__} with {', '.join(map(repr, item))}"[:200]
+    if isinstance(item, tuple | list):
+        return f"a {type(item).__name__} of {len(item)} parts"
+    if isinstance(item, Tensor | np.ndarray):
+        return f"a {type(item).__name__} of shape {tuple(item.shape)}"
+    return f"of type {type(item).__name__}"
+
+
+def _read(dataset: Any, count: int) -> list[Any]:
+    return [read_example(dataset, index) for index in range(count)]
+
+
+def _refuse_number(found: int, total: int) -> None:
+    raise ConfigurationError(
+        f"The DataLoader gave {'at least ' if found > total else ''}{found} examples of a data set "
+        f"of {total}; expected every example once. Let its collate_fn return each of its examples "
+        "once, and none twice."
+    )

@@ -1,15 +1,12 @@
-"""The last layer of a classifier from a forward pass alone.
+"""The last layer's gradients from forward passes alone, at one or at all checkpoints together.
 
 Under softmax cross-entropy the gradient at the logits is ``p - onehot(y)``. Where the logits
 are what a Linear layer returned, its gradient is ``(p - onehot(y)) a^T``, and nothing has to be
 differentiated.
 
-Forward passes at several checkpoints, where they are all that the last layer needs.
-
-A plain chain of Linear layers at several checkpoints in one forward pass.
-
-The examples are the same at every checkpoint, so the first layer's weights of all of them stand
-side by side in one matrix product, and what follows is done once for all instead of once for each.
+A plain chain of layers that ends in a Linear one goes through all C checkpoints in one forward
+pass: the examples are the same, so the first layer's weights of all checkpoints stand side by side
+in one matrix product, and what follows is done once for all instead of once for each.
 """
 
 from __future__ import annotations
@@ -31,151 +28,65 @@ from tracin_core.gradients.plan import Plan
 from tracin_core.gradients.precision import widen
 from tracin_core.losses import cross_entropy, differentiate_cross_entropy, get_logits
 
-# Modules that do not mix an example's numbers, and the container they stand in.
-ELEMENTWISE = {
-    *(nn.Sequential, nn.Flatten, nn.Identity, nn.Dropout, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU),
-    *(nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.ReLU6, nn.Mish),
-}
 
-
-@dataclass(frozen=True)
-class ChainOutput:
-    """What the last layer took and returned at C checkpoints.
-
-    Attributes:
-        features: Shape ``(C, B, I)``.
-        logits: Shape ``(C, B, K)``.
-    """
-
-    features: Tensor
-    logits: Tensor
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A Linear layer at C checkpoints.
-
-    Attributes:
-        weight: Shape ``(C, O, I)``.
-        bias: Shape ``(C, O)``, if there is one.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-
-    def multiply_common(self, inputs: Tensor) -> Tensor:
-        """Return ``(C, B, O)`` from inputs ``(B, I)``, which all checkpoints share."""
-        bias = None if self.bias is None else self.bias.flatten()
-        products: Tensor = nn.functional.linear(inputs, self.weight.flatten(0, 1), bias)
-        return products.view(len(products), *self.weight.shape[:2]).transpose(0, 1)
-
-    def multiply(self, inputs: Tensor) -> Tensor:
-        """Return ``(C, B, O)`` from each checkpoint's own inputs, ``(C, B, I)``."""
-        if self.bias is None:
-            return torch.bmm(inputs, self.weight.mT)
-        return torch.baddbmm(self.bias.unsqueeze(1), inputs, self.weight.mT)
-
-
-@dataclass(frozen=True)
-class ChainWeights:
-    """The weights of C checkpoints side by side.
-
-    Attributes:
-        count: Number of checkpoints C.
-        layers: The Linear layers by name.
-    """
-
-    count: int
-    layers: Mapping[str, Layer]
-
-
-class Chain:
-    """The layers of a network that is a plain chain, ending in a Linear layer.
+class HeadRunner:
+    """Captures a head at some checkpoints: together in a plain chain, else one after the other.
 
     Args:
-        steps: The layers in the order in which they act, with their names.
-
-    Attributes:
-        widest: Most numbers that a Linear layer returns for an example.
+        model: The model.
+        slots: Where its weights hang.
+        read_weights: Returns a checkpoint's tensors by name, on the device.
     """
 
-    def __init__(self, steps: Sequence[tuple[str, nn.Module]]) -> None:
-        kinds = [type(module) for _, module in steps]
-        first = kinds.index(nn.Linear)
-        self._before = [module for _, module in steps[:first]]
-        self._first = steps[first][0]
-        self._rest = steps[first + 1 :]
-        self.widest = max(m.out_features for _, m in steps if isinstance(m, nn.Linear))
+    def __init__(
+        self,
+        model: nn.Module,
+        slots: WeightSlots,
+        read_weights: Callable[[int], Mapping[str, Tensor]],
+    ) -> None:
+        self._model, self._slots, self._read_weights = model, slots, read_weights
+        self._chain: Chain | None = None
+        self._side_by_side: dict[tuple[int, ...], ChainWeights] = {}
 
-    def prepare(self, weights: Sequence[Mapping[str, Tensor]]) -> ChainWeights:
-        """Put the weights of C checkpoints side by side.
+    def open(self, plan: Plan) -> Chain | None:
+        """Return the model's layers as they are now, if it is a plain chain."""
+        self._chain = None if plan.head is None else find_chain(self._model, plan.head.layer)
+        return self._chain
 
-        Args:
-            weights: For each checkpoint, all parameters by name.
-        """
-        layers = [self._first, *(name for name, m in self._rest if type(m) is nn.Linear)]
-        stacked: dict[str, Layer] = {}
-        for layer in layers:
-            names = [f"{layer}.{part}" if layer else part for part in ("weight", "bias")]
-            weight, bias = (
-                torch.stack([w[name] for w in weights]) if name in weights[0] else None
-                for name in names
-            )
-            assert weight is not None  # noqa: S101 - a Linear layer has one
-            stacked[layer] = Layer(weight, bias)
-        return ChainWeights(len(weights), stacked)
-
-    def run(self, weights: ChainWeights, inputs: Tensor) -> ChainOutput | None:
-        """Return what reaches and leaves the last layer, at all checkpoints.
+    def capture(
+        self, head: CoveredLayer, batch: Batch, checkpoints: Sequence[int], parts: Sequence[Batch]
+    ) -> list[CapturedPass] | None:
+        """Return a pass over the batch for each checkpoint.
 
         Args:
-            weights: What ``prepare`` returned.
-            inputs: A batch.
+            head: The last layer.
+            batch: Examples, on the device.
+            checkpoints: Which; several only where ``open`` found a chain.
+            parts: The same examples as they go through the model.
 
         Returns:
-            ``None`` where an example is more than one vector when it reaches the first layer.
+            ``None`` where a forward pass is not enough after all.
         """
-        for module in self._before:
-            inputs = module(inputs)
-        if inputs.dim() != 2:
-            return None
-        values = weights.layers[self._first].multiply_common(inputs)
-        features = inputs.expand(weights.count, *inputs.shape)
-        for name, module in self._rest:
-            if type(module) is nn.Linear:
-                features, values = values, weights.layers[name].multiply(values)
-            elif type(module) is not nn.Flatten:  # vectors are flat already
-                values = module(values)
-        return ChainOutput(features, values)
+        if len(checkpoints) > 1 and self._chain is not None:
+            weights = self._put_side_by_side(self._chain, tuple(checkpoints))
+            found = capture_chain(self._chain, weights, head, batch, parts)
+            if found is not None:
+                return found
+        passes = []
+        for index in checkpoints:
+            with self._slots.hold(self._read_weights(index)):
+                captured = capture_head(self._model, head, batch, parts)
+            if captured is None:
+                return None
+            passes.append(captured)
+        return passes
 
-
-def find_chain(model: nn.Module, last: nn.Module) -> Chain | None:
-    """Return a model's layers if it is a plain chain that ends in ``last``.
-
-    Args:
-        model: Any module, in evaluation mode.
-        last: The Linear layer whose outputs are the logits.
-    """
-    steps = list(_unroll("", model))
-    if not steps or steps[-1][1] is not last:
-        return None
-    plain = all(type(module) is nn.Linear or type(module) in ELEMENTWISE for _, module in steps)
-    flattens = [module for _, module in steps if isinstance(module, nn.Flatten)]
-    usual = all((module.start_dim, module.end_dim) == (1, -1) for module in flattens)
-    # Shared weights have one name only, and hooks want to see every call.
-    names = len(list(model.named_parameters(remove_duplicate=False)))
-    shares = len(list(model.parameters())) < names or len({id(m) for _, m in steps}) < len(steps)
-    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-    return Chain(steps) if plain and usual and not shares and not hooked else None
-
-
-def _unroll(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    if type(module) is not nn.Sequential:
-        yield name, module
-        return
-    for key, child in module._modules.items():
-        if child is not None:
-            yield from _unroll(f"{name}.{key}" if name else key, child)
+    def _put_side_by_side(self, chain: Chain, checkpoints: tuple[int, ...]) -> ChainWeights:
+        """Return the checkpoints' weights as the chain takes them; the latest are kept."""
+        if checkpoints not in self._side_by_side:
+            weights = [self._read_weights(index) for index in checkpoints]
+            self._side_by_side = {checkpoints: chain.prepare(weights)}
+        return self._side_by_side[checkpoints]
 
 
 def mark_head(model: nn.Module, plan: Plan, objective: Objective, trial: Batch) -> Plan:
@@ -236,7 +147,7 @@ def capture_head(
 def capture_chain(
     chain: Chain, weights: ChainWeights, head: CoveredLayer, batch: Batch, parts: Sequence[Batch]
 ) -> list[CapturedPass] | None:
-    """Do the same at several checkpoints at once, where the model is a plain chain.
+    """Capture the head at several checkpoints at once, where the model is a plain chain.
 
     Args:
         chain: The model.
@@ -341,61 +252,148 @@ def _join(parts: Sequence[Tensor], axis: int = 0) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=axis)
 
 
-class HeadRunner:
-    """Captures a head at some checkpoints: together in a plain chain, else one after the other.
+def find_chain(model: nn.Module, last: nn.Module) -> Chain | None:
+    """Return a model's layers if it is a plain chain that ends in ``last``.
 
     Args:
-        model: The model.
-        slots: Where its weights hang.
-        read_weights: Returns a checkpoint's tensors by name, on the device.
+        model: Any module, in evaluation mode.
+        last: The Linear layer whose outputs are the logits.
+    """
+    steps = list(_unroll("", model))
+    if not steps or steps[-1][1] is not last:
+        return None
+    plain = all(type(module) is nn.Linear or type(module) in ELEMENTWISE for _, module in steps)
+    flattens = [module for _, module in steps if isinstance(module, nn.Flatten)]
+    usual = all((module.start_dim, module.end_dim) == (1, -1) for module in flattens)
+    # Shared weights have one name only, and hooks want to see every call.
+    names = len(list(model.named_parameters(remove_duplicate=False)))
+    shares = len(list(model.parameters())) < names or len({id(m) for _, m in steps}) < len(steps)
+    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    return Chain(steps) if plain and usual and not shares and not hooked else None
+
+
+def _unroll(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    if type(module) is not nn.Sequential:
+        yield name, module
+        return
+    for key, child in module._modules.items():
+        if child is not None:
+            yield from _unroll(f"{name}.{key}" if name else key, child)
+
+
+# Modules that do not mix an example's numbers, and the container they stand in.
+ELEMENTWISE = {
+    *(nn.Sequential, nn.Flatten, nn.Identity, nn.Dropout, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU),
+    *(nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh, nn.ReLU6, nn.Mish),
+}
+
+
+class Chain:
+    """The layers of a network that is a plain chain, ending in a Linear layer.
+
+    Args:
+        steps: The layers in the order in which they act, with their names.
+
+    Attributes:
+        widest: Most numbers that a Linear layer returns for an example.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        slots: WeightSlots,
-        read_weights: Callable[[int], Mapping[str, Tensor]],
-    ) -> None:
-        self._model, self._slots, self._read_weights = model, slots, read_weights
-        self._chain: Chain | None = None
-        self._side_by_side: dict[tuple[int, ...], ChainWeights] = {}
+    def __init__(self, steps: Sequence[tuple[str, nn.Module]]) -> None:
+        kinds = [type(module) for _, module in steps]
+        first = kinds.index(nn.Linear)
+        self._before = [module for _, module in steps[:first]]
+        self._first = steps[first][0]
+        self._rest = steps[first + 1 :]
+        self.widest = max(m.out_features for _, m in steps if isinstance(m, nn.Linear))
 
-    def open(self, plan: Plan) -> Chain | None:
-        """Look at the model as it is now; return its layers if it is a plain chain."""
-        self._chain = None if plan.head is None else find_chain(self._model, plan.head.layer)
-        return self._chain
-
-    def capture(
-        self, head: CoveredLayer, batch: Batch, checkpoints: Sequence[int], parts: Sequence[Batch]
-    ) -> list[CapturedPass] | None:
-        """Return a pass over the batch for each checkpoint.
+    def prepare(self, weights: Sequence[Mapping[str, Tensor]]) -> ChainWeights:
+        """Return the weights of C checkpoints side by side.
 
         Args:
-            head: The last layer.
-            batch: Examples, on the device.
-            checkpoints: Which; several only where ``open`` found a chain.
-            parts: The same examples as they go through the model.
+            weights: For each checkpoint, all parameters by name.
+        """
+        layers = [self._first, *(name for name, m in self._rest if type(m) is nn.Linear)]
+        stacked: dict[str, Layer] = {}
+        for layer in layers:
+            names = [f"{layer}.{part}" if layer else part for part in ("weight", "bias")]
+            weight, bias = (
+                torch.stack([w[name] for w in weights]) if name in weights[0] else None
+                for name in names
+            )
+            assert weight is not None  # noqa: S101 - a Linear layer has one
+            stacked[layer] = Layer(weight, bias)
+        return ChainWeights(len(weights), stacked)
+
+    def run(self, weights: ChainWeights, inputs: Tensor) -> ChainOutput | None:
+        """Return what reaches and leaves the last layer, at all checkpoints.
+
+        Args:
+            weights: What ``prepare`` returned.
+            inputs: A batch.
 
         Returns:
-            ``None`` where a forward pass is not enough after all.
+            ``None`` where an example is more than one vector when it reaches the first layer.
         """
-        if len(checkpoints) > 1 and self._chain is not None:
-            weights = self._put_side_by_side(self._chain, tuple(checkpoints))
-            found = capture_chain(self._chain, weights, head, batch, parts)
-            if found is not None:
-                return found
-        passes = []
-        for index in checkpoints:
-            with self._slots.hold(self._read_weights(index)):
-                captured = capture_head(self._model, head, batch, parts)
-            if captured is None:
-                return None
-            passes.append(captured)
-        return passes
+        for module in self._before:
+            inputs = module(inputs)
+        if inputs.dim() != 2:
+            return None
+        values = weights.layers[self._first].multiply_common(inputs)
+        features = inputs.expand(weights.count, *inputs.shape)
+        for name, module in self._rest:
+            if type(module) is nn.Linear:
+                features, values = values, weights.layers[name].multiply(values)
+            elif type(module) is not nn.Flatten:  # vectors are flat already
+                values = module(values)
+        return ChainOutput(features, values)
 
-    def _put_side_by_side(self, chain: Chain, checkpoints: tuple[int, ...]) -> ChainWeights:
-        """Return the checkpoints' weights as the chain takes them; the latest are kept."""
-        if checkpoints not in self._side_by_side:
-            weights = [self._read_weights(index) for index in checkpoints]
-            self._side_by_side = {checkpoints: chain.prepare(weights)}
-        return self._side_by_side[checkpoints]
+
+@dataclass(frozen=True)
+class ChainOutput:
+    """What the last layer took and returned at C checkpoints.
+
+    Attributes:
+        features: Shape ``(C, B, I)``.
+        logits: Shape ``(C, B, K)``.
+    """
+
+    features: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class ChainWeights:
+    """The weights of C checkpoints side by side.
+
+    Attributes:
+        count: Number of checkpoints C.
+        layers: The Linear layers by name.
+    """
+
+    count: int
+    layers: Mapping[str, Layer]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A Linear layer at C checkpoints.
+
+    Attributes:
+        weight: Shape ``(C, O, I)``.
+        bias: Shape ``(C, O)``, if there is one.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def multiply_common(self, inputs: Tensor) -> Tensor:
+        """Return ``(C, B, O)`` from inputs ``(B, I)``, which all checkpoints share."""
+        bias = None if self.bias is None else self.bias.flatten()
+        products: Tensor = nn.functional.linear(inputs, self.weight.flatten(0, 1), bias)
+        return products.view(len(products), *self.weight.shape[:2]).transpose(0, 1)
+
+    def multiply(self, inputs: Tensor) -> Tensor:
+        """Return ``(C, B, O)`` from each checkpoint's own inputs, ``(C, B, I)``."""
+        if self.bias is None:
+            return torch.bmm(inputs, self.weight.mT)
+        return torch.baddbmm(self.bias.unsqueeze(1), inputs, self.weight.mT)

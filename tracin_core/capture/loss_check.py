@@ -1,4 +1,4 @@
-"""Whether a loss gives each example a number of its own, whatever stands beside it.
+"""Check that a loss gives each example a number of its own, whatever stands beside it.
 
 A loss that divides by the length of the batch, weights classes by how often they are in it, or
 takes the other examples as negatives has no gradient for one example: scores would follow how
@@ -74,7 +74,7 @@ class LossCheck:
         """
         with torch.enable_grad():
             # Run anew: a loss may read what the model's latest run has left elsewhere.
-            _Trial(self._loss, run(batch.inputs), batch, run).confirm()
+            _LossProbe(self._loss, run(batch.inputs), batch, run).confirm()
         self._sizes.add(batch.size)
 
     def concerns(self, batch: Batch, objective: LossFunction) -> bool:
@@ -82,12 +82,12 @@ class LossCheck:
         return objective is self._loss or is_labelled(batch.targets)
 
     def look(self, batch: Batch, run: Run) -> None:
-        """Do the same unless a batch of this size has been looked at before."""
+        """Check the loss on a batch, unless one of its size has been looked at before."""
         if batch.size not in self._sizes and len(self._sizes) < MOST_SIZES:
             self.try_on(batch, run)
 
 
-class _Trial:
+class _LossProbe:
     """The loss of one batch, asked for in several ways."""
 
     def __init__(self, loss: LossFunction, outputs: Any, batch: Batch, run: Run) -> None:
@@ -176,18 +176,18 @@ class _Trial:
                 )
 
     def _check_reach_of_two(self) -> None:
-        """Do the same with two examples, where three are as many as something else."""
+        """Check the reach with two examples, where three are as many as something else."""
         pair = self._batch.pick([0, 1])
         losses: Tensor | None = None
         with self._noted_errors():
-            smaller = _Trial(self._loss, self._run(pair.inputs), pair, self._run)
+            smaller = _LossProbe(self._loss, self._run(pair.inputs), pair, self._run)
             losses = self._loss(smaller._outputs, pair.targets)
         # Of another number there is none to be told apart: ``_compare`` says so.
         if losses is not None and len(losses) == pair.size and smaller._is_plain:
             smaller._check_reach(losses)
 
     def _compare(self, losses: Tensor, indices: Sequence[int]) -> None:
-        """Ask for the losses of some examples again; refuse other answers."""
+        """Compute the losses of some examples again; refuse other answers."""
         outputs = take_rows(self._outputs, indices, self._batch.size)
         found = None
         if outputs is not None:
@@ -230,9 +230,9 @@ class _Trial:
         return (~same).nonzero().flatten()
 
     def _compare_with(
-        self, found: Tensor | None, losses: Tensor, indices: Sequence[int], tolerance: float
+        self, recomputed: Tensor | None, losses: Tensor, indices: Sequence[int], tolerance: float
     ) -> None:
-        if found is None:
+        if recomputed is None:
             problem = self._problem
             why = "" if problem is None else f" ({type(problem).__name__}: {problem})"
             raise ConfigurationError(
@@ -241,12 +241,12 @@ class _Trial:
                 "examples, because the last batch may be shorter. Leave fixed batch sizes out "
                 "of the loss and of the model's forward."
             ) from problem
-        other = self._find_other(found, losses, indices, tolerance)
-        if not other.numel():
+        differing = self._find_other(recomputed, losses, indices, tolerance)
+        if not differing.numel():
             return
-        place = int(other[0])
-        index = indices[place]
-        was, now = float(losses[index]), float(found[place])
+        first = int(differing[0])
+        index = indices[first]
+        was, now = float(losses[index]), float(recomputed[first])
         everyone = list(range(self._batch.size))
         if indices == everyone:
             raise ConfigurationError(
@@ -292,7 +292,7 @@ class _Trial:
 
     @contextmanager
     def _noted_errors(self) -> Iterator[None]:
-        """Note what the loss or the model raises about fewer examples; no lack of memory."""
+        """Record what the loss or the model raises about fewer examples, but for lack of memory."""
         try:
             yield
         except Exception as error:

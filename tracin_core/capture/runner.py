@@ -1,6 +1,8 @@
-"""Run the model over examples at every checkpoint and hand out per-example gradients.
+"""Passes of a model over N examples at C checkpoints, which give every example's gradients.
 
-One run over a set of examples: what is to be computed, and how.
+A ``Runner`` holds the model with its checkpoints' weights and gives it back as it was; a
+``RunContext`` is one run over a set of examples: what is to be computed, how, and in which
+batches.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from tracin_core.capture.batch_size import (
 from tracin_core.capture.batching import Batch, read_batches
 from tracin_core.capture.last_layer import HeadRunner, mark_head
 from tracin_core.capture.loss_check import LossCheck
-from tracin_core.capture.targets import TargetCheck, number_types_explained, refuse_missing
+from tracin_core.capture.targets import TargetCheck, explain_number_types, refuse_missing
 from tracin_core.capture.transfer import ResultBuffer, send_batches
 from tracin_core.checkpoints import Checkpoint, read_weights, refuse_broken
 from tracin_core.errors import GradientError
@@ -42,7 +44,7 @@ from tracin_core.gradients.inspection import (
     refuse_mixing_layers,
 )
 from tracin_core.gradients.last_layer import LastLayer, find_last_layer, run_for_outputs
-from tracin_core.gradients.module_states import PASSES, WeightSlots, computed_once
+from tracin_core.gradients.module_states import PASSES, WeightSlots, skip_recomputation
 from tracin_core.gradients.nested import (
     call_model,
     find_tensors,
@@ -132,7 +134,7 @@ class Runner:
         Threads take turns: a pass puts a checkpoint's weights into the model, which another
         thread's pass would read.
         """
-        with PASSES, computed_once(), self._evaluation.opened(self.device):
+        with PASSES, skip_recomputation(), self._evaluation.opened(self.device):
             yield
 
     def find_last_layer(self, batch: Batch, objective: Objective | None) -> LastLayer:
@@ -142,11 +144,11 @@ class Runner:
             batch: A few examples.
             objective: What is differentiated, where that decides which outputs count.
         """
-        trial = _take_trial(batch).to(self.device)
+        trial = _select_trial_examples(batch).to(self.device)
         weights = self._weights(0, self.trainable)
-        with number_types_explained(self.model, trial.inputs):
+        with explain_number_types(self.model, trial.inputs):
             self._evaluation.settle(weights, trial.inputs)
-        with self._slots.hold(weights), number_types_explained(self.model, trial.inputs):
+        with self._slots.hold(weights), explain_number_types(self.model, trial.inputs):
             return find_last_layer(
                 self.model,
                 lambda: run_for_outputs(self.model, trial.inputs, trial.targets, objective),
@@ -157,18 +159,18 @@ class Runner:
         """Decide how the gradients of the named parameters are computed, and check it."""
         refuse_mixing_layers(self.model)
         draft = draft_plan(self.model, names)
-        trial = _take_trial(batch).to(self.device)
-        with number_types_explained(self.model, trial.inputs):
+        trial = _select_trial_examples(batch).to(self.device)
+        with explain_number_types(self.model, trial.inputs):
             self._evaluation.settle(self._weights(0, self.trainable), trial.inputs)
         with self._slots.hold(self._weights(0, names)):
-            with number_types_explained(self.model, trial.inputs):
+            with explain_number_types(self.model, trial.inputs):
                 outputs = refuse_mixed_examples(self.model, trial.inputs)
             # An example that is broken tells nothing of the plan; it is named when it is scored.
             sound = (
                 torch.isfinite(outputs.reshape(TRIAL_SIZE, -1)).all(1).nonzero().flatten().tolist()
             )
             if 0 < len(sound) < TRIAL_SIZE:
-                trial = _take_trial(trial.pick(sound))
+                trial = _select_trial_examples(trial.pick(sound))
             if self._targets is not None:
                 with torch.enable_grad():
                     outputs = get_logits(self._call(trial.inputs))
@@ -305,7 +307,7 @@ class Runner:
             )
 
     def _note(self, missing: Mapping[str, str], plan: Plan) -> None:
-        """Say the first time that a parameter goes a slower way than planned."""
+        """Warn the first time that a parameter goes a slower way than planned."""
         new = missing.keys() - plan.proofs.notes.keys()
         plan.proofs.notes.update(missing)
         if new:
@@ -350,7 +352,7 @@ def _to_double(tensor: Tensor) -> Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
-def _take_trial(batch: Batch) -> Batch:
+def _select_trial_examples(batch: Batch) -> Batch:
     """Return the three examples that plans are checked on, repeated if there are fewer."""
     return batch.pick([index % batch.size for index in range(TRIAL_SIZE)])
 
@@ -370,7 +372,7 @@ def count_numbers(batch: Batch | None) -> int:
 
 # (examples done, all of them), each example counted once per checkpoint.
 Progress = Callable[[int, int], None]
-# What is done with a pass, and where its results are laid out.
+# What is done with a pass, and where its results are staged.
 Consume = Callable[[ExamplePass, ResultBuffer], None]
 
 
@@ -425,17 +427,17 @@ class RunContext:
         return self.runner.dtype
 
     def run(self, consume: Consume) -> None:
-        """Hand every batch at every checkpoint to ``consume``, and tell the progress.
+        """Pass every batch at every checkpoint to ``consume``, and report the progress.
 
         Examples are read once for all checkpoints that are on the device together.
 
         Args:
-            consume: Called with each pass and the outbox for what comes of it; it changes nothing
+            consume: Called with each pass and the buffer for what comes of it; it changes nothing
                 else before its end, so that it can be called again after a lack of memory.
         """
         if not self.total:
             return
-        outbox = ResultBuffer(waits=self.runner.device.type != "cpu")
+        buffer = ResultBuffer(waits=self.runner.device.type != "cpu")
         done = 0
 
         def count(examples: int) -> None:
@@ -450,21 +452,21 @@ class RunContext:
             batch = next(batches, None)
             while batch is not None:
                 for checkpoints in self._cut(group):
-                    self._run_batch(batch, checkpoints, consume, outbox, count)
+                    self._run_batch(batch, checkpoints, consume, buffer, count)
                 # What is waited for lies a batch back, so the device always has work.
-                outbox.send()
-                outbox.deliver_earlier()
+                buffer.send()
+                buffer.deliver_earlier()
                 batch = next(batches, None)
-            outbox.deliver()
+            buffer.deliver()
 
     def run_over(self, batch: Batch, consume: Consume) -> None:
-        """Do the same for one batch at every checkpoint, without telling the progress."""
-        outbox = ResultBuffer(waits=self.runner.device.type != "cpu")
+        """Pass one batch at every checkpoint to ``consume``, without a report of the progress."""
+        buffer = ResultBuffer(waits=self.runner.device.type != "cpu")
         self._check(batch)
         moved = batch.to(self.runner.device)
         for checkpoints in self._cut(range(self.num_checkpoints)):
-            self._run_batch(moved, checkpoints, consume, outbox, lambda examples: None)
-        outbox.deliver()
+            self._run_batch(moved, checkpoints, consume, buffer, lambda examples: None)
+        buffer.deliver()
 
     def _check(self, batch: Batch) -> None:
         if self.reads_targets:
@@ -480,7 +482,7 @@ class RunContext:
         batch: Batch,
         checkpoints: range,
         consume: Consume,
-        outbox: ResultBuffer,
+        buffer: ResultBuffer,
         count: Callable[[int], None],
     ) -> None:
         """Run some checkpoints, in smaller and smaller passes where memory runs out."""
@@ -488,17 +490,17 @@ class RunContext:
 
         def finish(step: ExamplePass) -> None:
             nonlocal done
-            outbox.commit()
+            buffer.commit()
             done += step.batch.size
             count(step.batch.size * len(checkpoints))
 
         while done < batch.size:
             rest = batch if not done else batch.cut(done, batch.size)
             size = self.room.fit(min(rest.size, self._sizes.read))
-            error = self._try(rest, checkpoints, consume, outbox, finish)
+            error = self._try(rest, checkpoints, consume, buffer, finish)
             if error is not None:
-                outbox.discard()
-                outbox.deliver()
+                buffer.discard()
+                buffer.deliver()
                 self.room.halve(size, self.runner.device, error)
 
     def _try(
@@ -506,7 +508,7 @@ class RunContext:
         batch: Batch,
         checkpoints: range,
         consume: Consume,
-        outbox: ResultBuffer,
+        buffer: ResultBuffer,
         finish: Callable[[ExamplePass], None],
     ) -> RuntimeError | None:
         """Run passes; return the error if memory ran out. Nothing of them is held afterwards."""
@@ -522,7 +524,7 @@ class RunContext:
                     self.room.fit(self._sizes.forward),
                 )
                 while (step := self._advance(passes)) is not None:
-                    consume(step, outbox)
+                    consume(step, buffer)
                     # Examples are through when they are through all of these checkpoints.
                     if step.checkpoint == checkpoints[-1]:
                         finish(step)

@@ -1,14 +1,8 @@
-"""What one pass over the examples gives, for each checkpoint.
+"""Scores, signals and vectors of N examples at C checkpoints, filled pass by pass.
 
-Turn passes into results: scores, vectors, and everything at once.
-
-Signals of all examples at all checkpoints, filled pass by pass.
-
-Vectors of all examples, filled pass by pass.
-
-Squared gradient norms of one pass, by parameter and added up.
-
-Exact influence between two sets of examples, in memory that does not grow with them.
+The ``collect_`` functions turn a run's passes into one result each: self-influence ``(N,)``,
+projected or exact vectors ``(N, D)``, influence ``(N, M)`` in memory that does not grow with the
+two sets, or a ``Capture`` with every signal from one pass. All results are on the CPU.
 """
 
 from __future__ import annotations
@@ -26,7 +20,7 @@ from tracin_core.capture.batching import Batch, is_labelled, read_batches
 from tracin_core.capture.runner import ExamplePass, RunContext
 from tracin_core.capture.targets import Predictions, read_predictions
 from tracin_core.capture.transfer import ResultBuffer
-from tracin_core.checkpoints.learning_rates import Rates, add_up
+from tracin_core.checkpoints.learning_rates import Rates, sum_tensors
 from tracin_core.errors import ConfigurationError
 from tracin_core.gradients.factored import dot_products, instantiate_chunks, measure
 from tracin_core.gradients.hooks import Gradients
@@ -94,6 +88,293 @@ class Capture:
         return (self.rates.double().unsqueeze(1) * norms).sum(0).to(norms.dtype)
 
 
+# No, yes (exact where they are short), or how whatever their length.
+LastVectors = bool | Literal["exact"] | Projection
+
+
+def collect_capture(
+    context: RunContext,
+    rates: Rates,
+    projection: Projection | None,
+    last_layer_vectors: LastVectors,
+    loss: Loss,
+) -> Capture:
+    """Return every signal from one pass per batch and checkpoint."""
+    signals = SignalBuilder(context, rates, loss)
+    vectors = VectorBuilder(context, context.chosen, rates, projection) if projection else None
+    last_vectors = None
+    if last_layer_vectors is not False:
+        how = _choose_last_projection(context, projection, last_layer_vectors)
+        last_vectors = VectorBuilder(context, context.last, rates, how)
+
+    def consume(step: ExamplePass, buffer: ResultBuffer) -> None:
+        sketch = vectors.open(step) if vectors else None
+        norms = measure_pass(step, context.names, sketch, context.chosen)
+        signals.add(step, norms, buffer)
+        if vectors and sketch:
+            vectors.close(step, sketch, buffer)
+        if last_vectors:
+            last_vectors.add(step, buffer)
+
+    context.run(consume)
+    return signals.finish(
+        vectors.result if vectors else None, last_vectors.result if last_vectors else None
+    )
+
+
+def collect_self_influence(context: RunContext, rates: Rates) -> Tensor:
+    """Return ``sum_i sum_p rate_ip |gradient_ip|^2`` over the chosen layers, shape ``(N,)``."""
+    scores = torch.zeros(context.num_checkpoints, context.total, dtype=context.dtype)
+
+    def consume(step: ExamplePass, buffer: ResultBuffer) -> None:
+        norms = sum_norms(measure_pass(step, context.chosen), context.chosen, step, rates)
+        target = scores[step.checkpoint, rows_of(step)]
+        buffer.put(target, norms, lambda values: context.check_finite(values, step))
+
+    context.run(consume)
+    return scores.sum(0, dtype=torch.float64).to(context.dtype)
+
+
+def collect_vectors(context: RunContext, rates: Rates, projection: Projection | None) -> Tensor:
+    """Return projected or exact gradients of the chosen layers, shape ``(N, D)``."""
+    vectors = VectorBuilder(context, context.chosen, rates, projection, checks=True)
+    context.run(vectors.add)
+    return vectors.result
+
+
+# Gradients of test examples held at once, counted as if they were whole: 128 million numbers
+# are 512 MB in single precision, and factored ones take less.
+HELD_NUMBERS = 128_000_000
+
+
+def collect_influence(train: RunContext, test: RunContext, rates: Rates) -> Tensor:
+    """Return ``sum_i sum_p rate_ip <gradient_ip(train), gradient_ip(test)>``, ``(N, M)``.
+
+    A block of test examples keeps its gradients at all checkpoints while the train examples
+    pass by once.
+
+    Args:
+        train: The run over N train examples.
+        test: The run over M test examples.
+        rates: Of each parameter at each checkpoint.
+    """
+    scores = torch.zeros(train.total, test.total, dtype=train.dtype)
+    numbers = test.num_checkpoints * test.count_numbers(test.chosen)
+    block_size = min(test.batch_size, max(1, HELD_NUMBERS // max(1, numbers)))
+    if not train.total or not test.total:
+        return scores
+    for whole in read_batches(test.examples, block_size, test.offset):
+        for block in whole.split(block_size):
+            columns = slice(block.start, block.start + block.size)
+            # Single precision would lose a digit over a hundred checkpoints.
+            sums = torch.zeros(train.total, block.size, dtype=torch.float64)
+            _add_block(train, _capture_block(test, block), rates, sums)
+            scores[:, columns] = sums
+    return scores
+
+
+def _choose_last_projection(
+    context: RunContext, projection: Projection | None, requested: LastVectors
+) -> Projection | None:
+    """Return how last-layer vectors are projected; ``None`` for exact ones."""
+    if isinstance(requested, Projection):
+        return requested
+    if requested not in (True, "exact"):
+        raise ConfigurationError(
+            f"Found last_layer_vectors={requested!r}; expected True, False, 'exact' or a "
+            "Projection. Use True, which keeps them exact where they are short."
+        )
+    numbers = context.num_checkpoints * context.count_numbers(context.last)
+    exact = requested == "exact" or numbers <= EXACT_LAST_NUMBERS
+    return None if exact else projection or Projection()
+
+
+class SignalBuilder:
+    """Keeps the signals of a capture pass.
+
+    Args:
+        context: The run.
+        rates: Of each parameter at each checkpoint.
+        loss: Which tells a regression from a classifier.
+    """
+
+    def __init__(self, context: RunContext, rates: Rates, loss: Loss) -> None:
+        self._context, self._rates, self._loss = context, rates, loss
+        self._names = ["all", "last", "losses", "margins", "given"]
+        self._names += [] if rates.are_common else ["rated all", "rated last"]
+        shape = (len(self._names), context.num_checkpoints, context.total)
+        self._signals = torch.full(shape, torch.nan, dtype=context.dtype)
+        self._predicted = torch.full(shape[1:], torch.nan, dtype=context.dtype)
+        self._are_classes, self._are_strange = True, False
+        self._probabilities = torch.zeros(0, 0)
+
+    def add(self, step: ExamplePass, norms: Mapping[str, Tensor], buffer: ResultBuffer) -> None:
+        """Stage the signals of one pass, whose squared gradient norms are ``norms``."""
+        context, rows, at = self._context, rows_of(step), step.checkpoint
+        batch = step.batch
+        predictions = read_predictions(step.captured.outputs, batch.targets, self._loss, batch.size)
+        signals = [
+            sum_norms(norms, context.chosen, step),
+            sum_norms(norms, context.last, step),
+            self._find_losses(step),
+            predictions.margins,
+            predictions.given_probability,
+        ]
+        if batch.missing:
+            # Substitutes for missing targets say nothing.
+            signals[2:] = [_leave_out(values, batch.missing) for values in signals[2:]]
+        if not self._rates.are_common:
+            selections = (context.chosen, context.last)
+            signals += [sum_norms(norms, names, step, self._rates) for names in selections]
+        buffer.put(
+            self._signals[:, at, rows],
+            torch.stack(signals),
+            lambda values: context.check_finite(values[:2].T, step),
+        )
+        if not self._probabilities.numel():
+            self._prepare(predictions)
+        self._are_classes &= not predictions.predicted.is_floating_point()
+        buffer.put(self._predicted[at, rows], predictions.predicted)
+        if predictions.strange is not None:
+            buffer.check(predictions.strange, self._note_strange)
+        if at == context.num_checkpoints - 1:
+            buffer.put(self._probabilities[rows], predictions.probabilities)
+
+    def finish(self, vectors: Tensor | None, last_vectors: Tensor | None) -> Capture:
+        """Return the signals together with the vectors that were asked for."""
+        signals = dict(zip(self._names, self._signals, strict=True))
+        predicted = self._predicted
+        if self._are_strange:
+            # A label that is no class shows that no other is one either.
+            for values in (
+                *(predicted, self._probabilities, signals["margins"]),
+                signals["given"],
+            ):
+                values.fill_(torch.nan)
+        elif self._are_classes:
+            predicted = predicted.to(torch.int64)
+        return Capture(
+            squared_norms_all=signals["all"],
+            squared_norms_last=signals["last"],
+            losses=signals["losses"],
+            margins=signals["margins"],
+            predicted=predicted,
+            given_probability=signals["given"],
+            probabilities=self._probabilities,
+            vectors=vectors,
+            last_vectors=last_vectors,
+            rates=self._rates.as_tensor(self._context.dtype),
+            rated_norms_all=signals.get("rated all"),
+            rated_norms_last=signals.get("rated last"),
+        )
+
+    def _prepare(self, says: Predictions) -> None:
+        """Make room for probabilities, as many as the first pass shows."""
+        shape = (self._context.total, says.probabilities.shape[1])
+        self._probabilities = torch.zeros(shape, dtype=self._context.dtype)
+
+    def _note_strange(self, found: Tensor) -> None:
+        self._are_strange |= bool(found)
+
+    def _find_losses(self, step: ExamplePass) -> Tensor:
+        if self._context.objective is self._context.loss:
+            return step.captured.values
+        if not is_labelled(step.batch.targets):
+            return torch.full_like(step.captured.values, torch.nan)
+        with torch.no_grad():
+            losses: Tensor = self._context.loss(step.captured.outputs, step.batch.targets)
+            return losses
+
+
+class VectorBuilder:
+    """Sums the vectors of all examples, ``G sqrt(rate_i) gradient_i``, over checkpoints.
+
+    Args:
+        context: The run.
+        names: Parameters that make the vectors.
+        rates: Of each parameter at each checkpoint.
+        projection: How, or ``None`` for exact blocks end to end.
+        checks: Whether numbers are seen to be finite; not where the norms are looked at anyway.
+
+    Attributes:
+        result: The vectors, shape ``(N, D)``.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        names: tuple[str, ...],
+        rates: Rates,
+        projection: Projection | None,
+        *,
+        checks: bool = False,
+    ) -> None:
+        self._checks = checks
+        self._context, self._names, self._projection = context, names, projection
+        self._rates = rates
+        self._numbers = context.count_numbers(names)
+        width = projection.dim if projection else context.num_checkpoints * self._numbers
+        self.result = torch.zeros(context.total, width, dtype=context.dtype)
+        self._projectors: dict[int, Projector] = {}
+
+    def add(self, step: ExamplePass, buffer: ResultBuffer) -> None:
+        """Add one pass to the vectors of its examples."""
+        if self._projection is None:
+            self._add_exact(step, buffer)
+            return
+        sketch = self.open(step)
+        for name in self._names:
+            for contribution in step.captured.gradients.get(name, ()):
+                contribution.add_to_sketch(sketch, name)
+        self.close(step, sketch, buffer)
+
+    def open(self, step: ExamplePass) -> Sketch:
+        """Return an empty sketch for one pass."""
+        assert self._projection is not None  # noqa: S101 - only projected vectors are opened
+        at = step.checkpoint
+        if at not in self._projectors:
+            self._projectors[at] = self._make_projector(self._projection, at)
+        return self._projectors[at].open(step.batch.size)
+
+    def close(self, step: ExamplePass, sketch: Sketch, buffer: ResultBuffer) -> None:
+        """Add a filled sketch to the vectors of its examples."""
+        block = sketch.finish()
+        if block is None:
+            return
+        common = self._rates.common(step.checkpoint)
+        if common is not None:  # else each parameter's map is scaled by its own rate
+            block = block * math.sqrt(common)
+        target = self.result[rows_of(step)]
+        buffer.add(target, block, self._make_check(step))
+
+    def _make_projector(self, projection: Projection, at: int) -> Projector:
+        runner = self._context.runner
+        shapes = {name: runner.trainable[name] for name in self._names}
+        scales = None
+        if self._rates.common(at) is None:
+            scales = {name: math.sqrt(self._rates.of(at, name)) for name in self._names}
+        return Projector(projection, at, shapes, runner.device, self._context.dtype, scales)
+
+    def _add_exact(self, step: ExamplePass, buffer: ResultBuffer) -> None:
+        at = step.checkpoint * self._numbers
+        rows = self.result[rows_of(step)]
+        for name in self._names:
+            size = self._context.runner.trainable[name].numel()
+            uses = step.captured.gradients.get(name)
+            first = 0
+            for part in instantiate_chunks(uses) if uses else ():
+                scaled = part.reshape(len(part), -1) * math.sqrt(
+                    self._rates.of(step.checkpoint, name)
+                )
+                target = rows[first : first + len(part), at : at + size]
+                buffer.put(target, scaled, self._make_check(step))
+                first += len(part)
+            at += size
+
+    def _make_check(self, step: ExamplePass) -> Callable[[Tensor], None] | None:
+        return partial(self._context.check_finite, step=step) if self._checks else None
+
+
 def measure_pass(
     step: ExamplePass,
     names: Sequence[str],
@@ -127,108 +408,12 @@ def sum_norms(
     found = {name: norms[name] for name in names if name in norms}
     if not found:
         return torch.zeros_like(step.captured.values)
-    return add_up(found.values()) if rates is None else rates.weigh(step.checkpoint, found)
+    return sum_tensors(found.values()) if rates is None else rates.weigh(step.checkpoint, found)
 
 
 def rows_of(step: ExamplePass) -> slice:
     """Return where the examples of a pass stand in the results."""
     return slice(step.batch.start, step.batch.start + step.batch.size)
-
-
-class SignalBuilder:
-    """Keeps the signals of a capture pass.
-
-    Args:
-        work: The run.
-        rates: Of each parameter at each checkpoint.
-        loss: Which tells a regression from a classifier.
-    """
-
-    def __init__(self, work: RunContext, rates: Rates, loss: Loss) -> None:
-        self._work, self._rates, self._loss = work, rates, loss
-        self._names = ["all", "last", "losses", "margins", "given"]
-        self._names += [] if rates.are_common else ["rated all", "rated last"]
-        shape = (len(self._names), work.num_checkpoints, work.total)
-        self._signals = torch.full(shape, torch.nan, dtype=work.dtype)
-        self._predicted = torch.full(shape[1:], torch.nan, dtype=work.dtype)
-        self._are_classes, self._are_strange = True, False
-        self._probabilities = torch.zeros(0, 0)
-
-    def add(self, step: ExamplePass, norms: Mapping[str, Tensor], outbox: ResultBuffer) -> None:
-        """Lay out the signals of one pass, whose squared gradient norms are ``norms``."""
-        work, rows, at = self._work, rows_of(step), step.checkpoint
-        batch = step.batch
-        says = read_predictions(step.captured.outputs, batch.targets, self._loss, batch.size)
-        found = [
-            sum_norms(norms, work.chosen, step),
-            sum_norms(norms, work.last, step),
-            self._find_losses(step),
-            says.margins,
-            says.given_probability,
-        ]
-        if batch.missing:
-            # Stand-ins for targets that are not there say nothing.
-            found[2:] = [_leave_out(values, batch.missing) for values in found[2:]]
-        if not self._rates.are_common:
-            found += [sum_norms(norms, of, step, self._rates) for of in (work.chosen, work.last)]
-        outbox.put(
-            self._signals[:, at, rows],
-            torch.stack(found),
-            lambda values: work.check_finite(values[:2].T, step),
-        )
-        if not self._probabilities.numel():
-            self._prepare(says)
-        self._are_classes &= not says.predicted.is_floating_point()
-        outbox.put(self._predicted[at, rows], says.predicted)
-        if says.strange is not None:
-            outbox.check(says.strange, self._note_strange)
-        if at == work.num_checkpoints - 1:
-            outbox.put(self._probabilities[rows], says.probabilities)
-
-    def finish(self, vectors: Tensor | None, last_vectors: Tensor | None) -> Capture:
-        """Return the signals together with the vectors that were asked for."""
-        signals = dict(zip(self._names, self._signals, strict=True))
-        predicted = self._predicted
-        if self._are_strange:
-            # A label that is no class shows that no other is one either.
-            for values in (
-                *(predicted, self._probabilities, signals["margins"]),
-                signals["given"],
-            ):
-                values.fill_(torch.nan)
-        elif self._are_classes:
-            predicted = predicted.to(torch.int64)
-        return Capture(
-            squared_norms_all=signals["all"],
-            squared_norms_last=signals["last"],
-            losses=signals["losses"],
-            margins=signals["margins"],
-            predicted=predicted,
-            given_probability=signals["given"],
-            probabilities=self._probabilities,
-            vectors=vectors,
-            last_vectors=last_vectors,
-            rates=self._rates.as_tensor(self._work.dtype),
-            rated_norms_all=signals.get("rated all"),
-            rated_norms_last=signals.get("rated last"),
-        )
-
-    def _prepare(self, says: Predictions) -> None:
-        """Make room for probabilities, as many as the first pass shows."""
-        shape = (self._work.total, says.probabilities.shape[1])
-        self._probabilities = torch.zeros(shape, dtype=self._work.dtype)
-
-    def _note_strange(self, found: Tensor) -> None:
-        self._are_strange |= bool(found)
-
-    def _find_losses(self, step: ExamplePass) -> Tensor:
-        if self._work.objective is self._work.loss:
-            return step.captured.values
-        if not is_labelled(step.batch.targets):
-            return torch.full_like(step.captured.values, torch.nan)
-        with torch.no_grad():
-            losses: Tensor = self._work.loss(step.captured.outputs, step.batch.targets)
-            return losses
 
 
 def _leave_out(values: Tensor, places: tuple[int, ...]) -> Tensor:
@@ -237,202 +422,12 @@ def _leave_out(values: Tensor, places: tuple[int, ...]) -> Tensor:
     return left
 
 
-class VectorBuilder:
-    """Sums the vectors of all examples, ``G sqrt(rate_i) gradient_i``, over checkpoints.
-
-    Args:
-        work: The run.
-        names: Parameters that make the vectors.
-        rates: Of each parameter at each checkpoint.
-        projection: How, or ``None`` for exact blocks end to end.
-        checks: Whether numbers are seen to be finite; not where the norms are looked at anyway.
-
-    Attributes:
-        result: The vectors, shape ``(N, D)``.
-    """
-
-    def __init__(
-        self,
-        work: RunContext,
-        names: tuple[str, ...],
-        rates: Rates,
-        projection: Projection | None,
-        *,
-        checks: bool = False,
-    ) -> None:
-        self._checks = checks
-        self._work, self._names, self._projection = work, names, projection
-        self._rates = rates
-        self._numbers = work.count_numbers(names)
-        width = projection.dim if projection else work.num_checkpoints * self._numbers
-        self.result = torch.zeros(work.total, width, dtype=work.dtype)
-        self._projectors: dict[int, Projector] = {}
-
-    def add(self, step: ExamplePass, outbox: ResultBuffer) -> None:
-        """Add one pass to the vectors of its examples."""
-        if self._projection is None:
-            self._add_exact(step, outbox)
-            return
-        sketch = self.open(step)
-        for name in self._names:
-            for contribution in step.captured.gradients.get(name, ()):
-                contribution.add_to_sketch(sketch, name)
-        self.close(step, sketch, outbox)
-
-    def open(self, step: ExamplePass) -> Sketch:
-        """Return an empty sketch for one pass."""
-        assert self._projection is not None  # noqa: S101 - only projected vectors are opened
-        at = step.checkpoint
-        if at not in self._projectors:
-            self._projectors[at] = self._make_projector(self._projection, at)
-        return self._projectors[at].open(step.batch.size)
-
-    def close(self, step: ExamplePass, sketch: Sketch, outbox: ResultBuffer) -> None:
-        """Add a filled sketch to the vectors of its examples."""
-        block = sketch.finish()
-        if block is None:
-            return
-        common = self._rates.common(step.checkpoint)
-        if common is not None:  # else each parameter's map is scaled by its own rate
-            block = block * math.sqrt(common)
-        target = self.result[rows_of(step)]
-        outbox.add(target, block, self._make_check(step))
-
-    def _make_projector(self, projection: Projection, at: int) -> Projector:
-        runner = self._work.runner
-        shapes = {name: runner.trainable[name] for name in self._names}
-        scales = None
-        if self._rates.common(at) is None:
-            scales = {name: math.sqrt(self._rates.of(at, name)) for name in self._names}
-        return Projector(projection, at, shapes, runner.device, self._work.dtype, scales)
-
-    def _add_exact(self, step: ExamplePass, outbox: ResultBuffer) -> None:
-        at = step.checkpoint * self._numbers
-        rows = self.result[rows_of(step)]
-        for name in self._names:
-            size = self._work.runner.trainable[name].numel()
-            uses = step.captured.gradients.get(name)
-            first = 0
-            for part in instantiate_chunks(uses) if uses else ():
-                scaled = part.reshape(len(part), -1) * math.sqrt(
-                    self._rates.of(step.checkpoint, name)
-                )
-                target = rows[first : first + len(part), at : at + size]
-                outbox.put(target, scaled, self._make_check(step))
-                first += len(part)
-            at += size
-
-    def _make_check(self, step: ExamplePass) -> Callable[[Tensor], None] | None:
-        return partial(self._work.check_finite, step=step) if self._checks else None
-
-
-# No, yes (exact where they are short), or how whatever their length.
-LastVectors = bool | Literal["exact"] | Projection
-
-
-def collect_self_influence(work: RunContext, rates: Rates) -> Tensor:
-    """Return ``sum_i sum_p rate_ip |gradient_ip|^2`` over the chosen layers, shape ``(N,)``."""
-    scores = torch.zeros(work.num_checkpoints, work.total, dtype=work.dtype)
-
-    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
-        found = sum_norms(measure_pass(step, work.chosen), work.chosen, step, rates)
-        target = scores[step.checkpoint, rows_of(step)]
-        outbox.put(target, found, lambda values: work.check_finite(values, step))
-
-    work.run(consume)
-    return scores.sum(0, dtype=torch.float64).to(work.dtype)
-
-
-def collect_vectors(work: RunContext, rates: Rates, projection: Projection | None) -> Tensor:
-    """Return projected or exact gradients of the chosen layers, shape ``(N, D)``."""
-    vectors = VectorBuilder(work, work.chosen, rates, projection, checks=True)
-    work.run(vectors.add)
-    return vectors.result
-
-
-def collect_capture(
-    work: RunContext,
-    rates: Rates,
-    projection: Projection | None,
-    last_layer_vectors: LastVectors,
-    loss: Loss,
-) -> Capture:
-    """Return every signal from one pass per batch and checkpoint."""
-    signals = SignalBuilder(work, rates, loss)
-    vectors = VectorBuilder(work, work.chosen, rates, projection) if projection else None
-    last_vectors = None
-    if last_layer_vectors is not False:
-        how = _choose_last_projection(work, projection, last_layer_vectors)
-        last_vectors = VectorBuilder(work, work.last, rates, how)
-
-    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
-        sketch = vectors.open(step) if vectors else None
-        norms = measure_pass(step, work.names, sketch, work.chosen)
-        signals.add(step, norms, outbox)
-        if vectors and sketch:
-            vectors.close(step, sketch, outbox)
-        if last_vectors:
-            last_vectors.add(step, outbox)
-
-    work.run(consume)
-    return signals.finish(
-        vectors.result if vectors else None, last_vectors.result if last_vectors else None
-    )
-
-
-def _choose_last_projection(
-    work: RunContext, projection: Projection | None, wanted: LastVectors
-) -> Projection | None:
-    """Return how last-layer vectors are projected; ``None`` for exact ones."""
-    if isinstance(wanted, Projection):
-        return wanted
-    if wanted not in (True, "exact"):
-        raise ConfigurationError(
-            f"Found last_layer_vectors={wanted!r}; expected True, False, 'exact' or a Projection. "
-            "Use True, which keeps them exact where they are short."
-        )
-    numbers = work.num_checkpoints * work.count_numbers(work.last)
-    exact = wanted == "exact" or numbers <= EXACT_LAST_NUMBERS
-    return None if exact else projection or Projection()
-
-
-# Gradients of test examples held at once, counted as if they were whole: 128 million numbers
-# are 512 MB in single precision, and factored ones take less.
-HELD_NUMBERS = 128_000_000
-
-
-def collect_influence(train: RunContext, test: RunContext, rates: Rates) -> Tensor:
-    """Return ``sum_i sum_p rate_ip <gradient_ip(train), gradient_ip(test)>``, ``(N, M)``.
-
-    A block of test examples keeps its gradients at all checkpoints while the train examples
-    pass by once.
-
-    Args:
-        train: The run over N train examples.
-        test: The run over M test examples.
-        rates: Of each parameter at each checkpoint.
-    """
-    scores = torch.zeros(train.total, test.total, dtype=train.dtype)
-    numbers = test.num_checkpoints * test.count_numbers(test.chosen)
-    block_size = min(test.batch_size, max(1, HELD_NUMBERS // max(1, numbers)))
-    if not train.total or not test.total:
-        return scores
-    for whole in read_batches(test.examples, block_size, test.offset):
-        for block in whole.split(block_size):
-            columns = slice(block.start, block.start + block.size)
-            # Single precision would lose a digit over a hundred checkpoints.
-            sums = torch.zeros(train.total, block.size, dtype=torch.float64)
-            _add_block(train, _hold(test, block), rates, sums)
-            scores[:, columns] = sums
-    return scores
-
-
-def _hold(test: RunContext, block: Batch) -> list[list[tuple[slice, Gradients]]]:
+def _capture_block(test: RunContext, block: Batch) -> list[list[tuple[slice, Gradients]]]:
     """Return a block's gradients by checkpoint, with the columns that they belong to."""
     held: list[list[tuple[slice, Gradients]]] = [[] for _ in range(test.num_checkpoints)]
 
-    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
-        _check(test, step, outbox)
+    def consume(step: ExamplePass, buffer: ResultBuffer) -> None:
+        _check(test, step, buffer)
         first = step.batch.start - block.start
         columns = slice(first, first + step.batch.size)
         held[step.checkpoint].append((columns, step.captured.gradients))
@@ -447,13 +442,13 @@ def _add_block(
     rates: Rates,
     scores: Tensor,
 ) -> None:
-    def consume(step: ExamplePass, outbox: ResultBuffer) -> None:
-        _check(train, step, outbox)
+    def consume(step: ExamplePass, buffer: ResultBuffer) -> None:
+        _check(train, step, buffer)
         rows = rows_of(step)
         for columns, gradients in held[step.checkpoint]:
             products = _dot_each(train.chosen, step.captured.gradients, gradients)
             if products:
-                outbox.add(scores[rows, columns], rates.weigh(step.checkpoint, products))
+                buffer.add(scores[rows, columns], rates.weigh(step.checkpoint, products))
 
     train.run(consume)
 
@@ -465,6 +460,6 @@ def _dot_each(names: Iterable[str], left: Gradients, right: Gradients) -> dict[s
     return {name: dot_products(left[name], right[name]) for name in common}
 
 
-def _check(work: RunContext, step: ExamplePass, outbox: ResultBuffer) -> None:
-    norms = sum_norms(measure_pass(step, work.chosen), work.chosen, step)
-    outbox.check(norms, lambda values: work.check_finite(values, step))
+def _check(context: RunContext, step: ExamplePass, buffer: ResultBuffer) -> None:
+    norms = sum_norms(measure_pass(step, context.chosen), context.chosen, step)
+    buffer.check(norms, lambda values: context.check_finite(values, step))

@@ -1,8 +1,9 @@
-"""Whether targets are what a named loss reads; looked at batch by batch, on the CPU.
+"""The targets and outputs of a batch: checked for a named loss, read as predictions and margins.
 
-A model that cannot take the number type of its inputs says so with both types named.
-
-What a batch's outputs say beside the loss: predictions, probabilities, margins.
+Targets ``(B, ...)`` that a loss would read as something else are refused on the CPU, batch by
+batch, before any gradient. A model that cannot take the number type of its inputs says so with
+both types named. What outputs say beside the loss (class, probabilities, margin) has shapes
+``(B,)``, ``(B, K)``.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class TargetCheck:
         self._outputs: torch.Size | None = None
 
     def learn(self, outputs: Tensor) -> None:
-        """Note what the model returned for a few examples."""
+        """Record the shape of what the model returned for a few examples."""
         self._outputs = outputs.shape
 
     def check(self, batch: Batch, *, needs_targets: bool) -> None:
@@ -109,19 +110,19 @@ def check_labels(batch: Batch, labels: Tensor, num_classes: int) -> None:
     """
     flat = labels.flatten()
     flat = flat if flat.is_floating_point() else flat.long()
-    place = _find(flat != flat.floor()) if flat.is_floating_point() else None
-    if place is not None:
+    index = _find(flat != flat.floor()) if flat.is_floating_point() else None
+    if index is not None:
         raise GradientError(
-            f"Example {_name(batch, place)} has the target {flat[place].item():.6g}; the loss "
+            f"Example {_name(batch, index)} has the target {flat[index].item():.6g}; the loss "
             f"'cross_entropy' expected a whole number from 0 to {num_classes - 1}, or the "
             f"probabilities of all {num_classes} classes, shape (B, {num_classes}). For a "
             "probability p of class 1 put [1 - p, p]; for a number to be predicted, take "
             "loss='mse'."
         )
-    place = _find((flat < 0) | (flat >= num_classes))
-    if place is None:
+    index = _find((flat < 0) | (flat >= num_classes))
+    if index is None:
         return
-    label = int(flat[place])
+    label = int(flat[index])
     advice = "Number the classes from 0, or build the model with as many outputs as classes."
     if label in IGNORED_LABELS:
         advice = (
@@ -130,7 +131,7 @@ def check_labels(batch: Batch, labels: Tensor, num_classes: int) -> None:
             f"ignore_index={label}, reduction='none')."
         )
     raise GradientError(
-        f"Example {_name(batch, place)} has the label {label}; expected"
+        f"Example {_name(batch, index)} has the label {label}; expected"
         f" 0 to {num_classes - 1}, because the model has {num_classes} outputs. {advice}"
     )
 
@@ -148,10 +149,10 @@ def _check_classes(batch: Batch, targets: Tensor, num_classes: int) -> None:
     if targets.is_floating_point():
         return
     ones = (targets == 1).sum(1)
-    place = _find((ones != 1) | ((targets != 0).sum(1) != 1))
-    if place is not None:
+    index = _find((ones != 1) | ((targets != 0).sum(1) != 1))
+    if index is not None:
         raise GradientError(
-            f"Example {_name(batch, place)} has the targets {targets[place].tolist()!s:.80}; the "
+            f"Example {_name(batch, index)} has the targets {targets[index].tolist()!s:.80}; the "
             "loss 'cross_entropy' expected a single one among zeros, or class indices. For "
             f"several labels at once take loss='binary_cross_entropy', {WAY_OUT}."
         )
@@ -186,7 +187,7 @@ def _name(batch: Batch, place: int) -> int:
 
 
 @contextmanager
-def number_types_explained(model: nn.Module, inputs: Any) -> Iterator[None]:
+def explain_number_types(model: nn.Module, inputs: Any) -> Iterator[None]:
     """Explain what torch raises about number types while the model runs.
 
     Args:
@@ -268,39 +269,39 @@ def read_predictions(outputs: Any, targets: Any, loss: Loss, size: int) -> Predi
 
 def _read_of_own_loss(outputs: Any, targets: Any, size: int) -> Predictions:
     try:
-        found = get_logits(outputs).detach()
+        main_output = get_logits(outputs).detach()
     except GradientError:
-        found = torch.empty(0)
-    if not found.dim() or len(found) != size or not found.numel():
-        device = next((t.device for t in (found, targets) if isinstance(t, Tensor)), None)
+        main_output = torch.empty(0)
+    if not main_output.dim() or len(main_output) != size or not main_output.numel():
+        device = next((t.device for t in (main_output, targets) if isinstance(t, Tensor)), None)
         unknown = torch.full((size, 1), torch.nan, device=device)
         return _as_numbers(unknown, unknown[:, 0])
-    logits = _flatten(found)
-    nothing = _nothing(logits)
+    logits = _flatten(main_output)
+    no_margins = _nothing(logits)
     if logits.shape[1] == 1:
         return _as_numbers(logits, logits[:, 0])
-    one_each = isinstance(targets, Tensor) and targets.numel() == size
-    if found.dim() > 2 or not (targets is None or one_each):
-        return _as_numbers(logits, nothing)
+    one_target_each = isinstance(targets, Tensor) and targets.numel() == size
+    if main_output.dim() > 2 or not (targets is None or one_target_each):
+        return _as_numbers(logits, no_margins)
     if targets is not None and (targets.is_floating_point() or targets.is_complex()):
         return _as_numbers(logits, logits[:, 0])
     # A model may return probabilities for a loss that takes them.
     sums_to_one = (logits.sum(1) - 1).abs() < PROBABILITY_ROUNDING
-    is_share = (sums_to_one & (logits >= 0).all(1)).unsqueeze(1)
+    is_probability = (sums_to_one & (logits >= 0).all(1)).unsqueeze(1)
     tiny = torch.finfo(logits.dtype).tiny
-    logits = torch.where(is_share, logits.clamp_min(tiny).log(), logits)
-    says = _as_classes(logits, _read_labels(targets, logits))
+    logits = torch.where(is_probability, logits.clamp_min(tiny).log(), logits)
+    predictions = _as_classes(logits, _read_labels(targets, logits))
     if targets is None:
-        return says
+        return predictions
     labels = targets.flatten().long()
     strange = labels >= logits.shape[1]
     ignored = [labels == label for label in IGNORED_LABELS]
     strange |= (labels < 0) & ~(ignored[0] | ignored[1])
     return Predictions(
-        says.margins,
-        says.predicted,
-        says.given_probability,
-        says.probabilities,
+        predictions.margins,
+        predictions.predicted,
+        predictions.given_probability,
+        predictions.probabilities,
         strange.any(),
     )
 

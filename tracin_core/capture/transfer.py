@@ -1,10 +1,8 @@
-"""Results on their way from the device to the CPU.
+"""Batches on their way to the device, and results on their way back, without waiting for either.
 
 A copy from an accelerator waits until all work queued there is done. So results are laid aside
 while a batch goes through its checkpoints; then their copies are queued behind its work, and are
 delivered when the device is busy with the next batch.
-
-Bring batches to the device without waiting for them to arrive.
 """
 
 from __future__ import annotations
@@ -45,9 +43,9 @@ class PendingCopy:
 
 
 class ResultBuffer:
-    """Takes results of passes and brings them to their places on the CPU.
+    """Takes results of passes and copies them to their places on the CPU.
 
-    What a pass lays out counts only when it is committed as a whole, so a pass that fails
+    What a pass stages counts only when it is committed as a whole, so a pass that fails
     half-way can be run again.
 
     Args:
@@ -63,7 +61,7 @@ class ResultBuffer:
     def put(
         self, target: Tensor, values: Tensor, check: Callable[[Tensor], None] | None = None
     ) -> None:
-        """Lay out values that are to replace those of ``target``, a view on the CPU.
+        """Stage values that are to replace those of ``target``, a view on the CPU.
 
         Args:
             target: Where they go.
@@ -75,16 +73,16 @@ class ResultBuffer:
     def add(
         self, target: Tensor, values: Tensor, check: Callable[[Tensor], None] | None = None
     ) -> None:
-        """Lay out values that are to be added to those of ``target``; else as ``put``."""
+        """Stage values that are to be added to those of ``target``; else as ``put``."""
         # They turn into the target's number type where that surely exists: on the CPU.
         self._stage(values, target.add_, check)
 
     def check(self, values: Tensor, check: Callable[[Tensor], None]) -> None:
-        """Lay out values that are only looked at."""
+        """Stage values that are only looked at."""
         self._stage(values, check, None)
 
     def commit(self) -> None:
-        """Let what was laid out since the last time count."""
+        """Commit what was staged since the last time."""
         self._committed += self._staged
         self._staged = []
         waiting = sum(values.nbytes for values, _ in self._committed) if self._waits else 0
@@ -92,7 +90,7 @@ class ResultBuffer:
             self.deliver()
 
     def discard(self) -> None:
-        """Forget what was laid out since the last commit."""
+        """Discard what was staged since the last commit."""
         self._staged = []
 
     def send(self) -> None:
@@ -102,12 +100,12 @@ class ResultBuffer:
             self._committed = []
 
     def deliver_earlier(self) -> None:
-        """Bring all that was sent but the last to its places."""
+        """Deliver all that was sent but the last."""
         while len(self._sent) > 1:
             self._sent.pop(0).bring()
 
     def deliver(self) -> None:
-        """Bring everything that counts to its places, in the order in which it was laid out."""
+        """Deliver everything committed, in the order in which it was staged."""
         self.send()
         while self._sent:
             self._sent.pop(0).bring()

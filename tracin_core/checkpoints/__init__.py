@@ -1,6 +1,7 @@
 """Checkpoints: saved weights, and the learning rate in force where they were saved.
 
-Find the checkpoints that a training left in a folder, in the order of its steps.
+A ``Checkpoint`` is a file or a state dict; ``find_checkpoints`` lists those that a training left
+in a folder, in the order of its steps; ``read_weights`` and ``read_rate`` read one of them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tracin_core.checkpoints.formats import (
     WEIGHT_FILES,
     find_state,
     find_weights_file,
-    holds_no_model,
+    is_training_state,
     read_content,
     refuse_adapters,
 )
@@ -30,9 +31,9 @@ from tracin_core.checkpoints.learning_rates import (
     Rate,
     TrainingProgress,
     assign_rates,
-    collapse,
     find_progress,
     map_groups,
+    merge_equal_rates,
 )
 from tracin_core.checkpoints.state_dict import fit_to_model
 from tracin_core.errors import CheckpointError
@@ -162,7 +163,7 @@ def _choose_rate(checkpoint: Checkpoint, progress: TrainingProgress, model: nn.M
         return recorded[0]
     mapped = map_groups(progress.groups, model) if progress.groups else None
     if mapped is not None:
-        return collapse(mapped)
+        return merge_equal_rates(mapped)
     if not recorded:
         raise CheckpointError(
             f"Checkpoint {checkpoint.title} has no learning rate; expected one. Pass "
@@ -308,7 +309,7 @@ def _is_weights(path: Path) -> bool:
 
 def _inspect(path: Path) -> _Found | None:
     content = read_content(path)
-    if holds_no_model(content):
+    if is_training_state(content):
         return None
     find_state(content, path.name)  # a file without weights is named before any work
     name = path.stem if path.is_file() else path.name

@@ -1,9 +1,9 @@
-"""Stand-ins for the harmless types that training programs save beside weights.
+"""What ``torch.load`` may find and allocate in a checkpoint: harmless substitutes, bounded memory.
 
 ``torch.load(weights_only=True)`` looks up what a file names in a table of what is allowed, and
-imports nothing. ``torch.serialization.safe_globals`` adds pairs of a callable and a name: under the
-names below torch finds what is defined here, never the type itself, so that a file with omegaconf's
-containers is read without omegaconf.
+imports nothing. ``torch.serialization.safe_globals`` adds pairs of a callable and a name: under
+the names of harmless types beside weights torch finds what is defined here, never the type itself,
+so that a file with omegaconf's containers is read without omegaconf.
 
 Why no file can run code by them: with what it finds, torch's unpickler can do four things only.
 
@@ -18,13 +18,12 @@ NumPy's own functions are not allowed, though torch's message suggests it: a fil
 ``scalar`` then reads whatever memory the file points at. Here the bytes of a number are read by a
 dtype that we name ourselves, and arrays are not read at all.
 
-What a checkpoint may make torch allocate: nothing that its own bytes do not pay for.
-
-``torch.load(weights_only=True)`` runs no code of a file, but lets it call a few types of Python and
-torch with values of its own. ``bytearray(10**10)`` in a file of 200 bytes takes all memory, and
-``torch.Tensor(10**10)`` gives weights that nobody has written. No training program saves either:
-real files give them bytes that stand in the file, or nothing. And torch's archives are stored as
-they are, so one that unpacks to far more than its size was packed by somebody else.
+Why no file can ask for memory that its own bytes do not pay for: ``weights_only=True`` lets a file
+call a few types of Python and torch with values of its own. ``bytearray(10**10)`` in a file of 200
+bytes takes all memory, and ``torch.Tensor(10**10)`` gives weights that nobody has written. No
+training program saves either: real files give them bytes that stand in the file, or nothing. And
+torch's archives are stored as they are, so one that unpacks to far more than its size was packed
+by somebody else.
 """
 
 from __future__ import annotations
@@ -144,8 +143,8 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @contextmanager
-def stand_ins_allowed() -> Iterator[None]:
-    """Let ``torch.load`` find the stand-ins; types that a person has allowed stay theirs."""
+def allow_safe_globals() -> Iterator[None]:
+    """Allow the harmless substitutes in ``torch.load``, but for types that a person allowed."""
     with _ONE_AT_A_TIME:
         taken = {_name(allowed) for allowed in torch.serialization.get_safe_globals()}
         pairs = [(made, name) for name, made in SAFE_GLOBALS.items() if name not in taken]
@@ -194,8 +193,8 @@ def check_archive(path: Path) -> None:
 
 
 @contextmanager
-def allocations_bounded() -> Iterator[None]:
-    """Let no file ask for memory by a number alone; everything else is as torch has it.
+def bound_allocations() -> Iterator[None]:
+    """Refuse files that ask for memory by a number alone; everything else is as torch has it.
 
     The table is torch's, for the whole process; what stands in it meanwhile does for other threads
     what torch's own entries do. Call it where one file is read at a time.

@@ -74,7 +74,7 @@ def _match_prefix(
     aliases: Mapping[str, set[str]],
     title: str,
 ) -> dict[str, Tensor]:
-    """Take off, or put on, what wrappers (DataParallel, Lightning, compile) put before names."""
+    """Return the state with the prefix of a wrapper (DataParallel, Lightning) removed or added."""
 
     def holds_all(names: set[str]) -> bool:
         needed = (others for first, others in aliases.items() if not first.endswith(CONSTANTS))
@@ -82,7 +82,7 @@ def _match_prefix(
 
     if not aliases or holds_all(set(state)):
         return dict(state)
-    inner = {prefix: _take_off(state, prefix) for prefix in _find_prefixes(state, aliases)}
+    inner = {prefix: _strip_prefix(state, prefix) for prefix in _find_prefixes(state, aliases)}
     fitting = {prefix: held for prefix, held in inner.items() if holds_all(set(held))}
     if fitting:
         return fitting[_choose_prefix(fitting, expected, title)]
@@ -96,13 +96,13 @@ def _match_prefix(
         return _match_prefix(bare, expected, aliases, title)
     # No prefix fits wholly; the usual one that stands everywhere makes the message readable.
     common = next((p for p in PREFIXES if all(name.startswith(p) for name in state)), "")
-    return _take_off(state, common)
+    return _strip_prefix(state, common)
 
 
 def _drop_unsaved(
     state: Mapping[str, Tensor], model: nn.Module, expected: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Leave out buffers that the model has alike and does not save, as position ids once were."""
+    """Return the state without buffers that the model has alike and does not save any more."""
     own = {name: value for name, value in model.named_buffers() if name not in expected}
     return {
         name: value
@@ -157,7 +157,7 @@ def _find_prefixes(state: Mapping[str, Tensor], aliases: Mapping[str, set[str]])
     return sorted(found, key=lambda prefix: (len(prefix), prefix))
 
 
-def _take_off(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _strip_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
 
 
@@ -183,16 +183,16 @@ def _check_tied(state: Mapping[str, Tensor], names: list[str], title: str) -> No
 def _check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], title: str) -> None:
     missing = [f"{name} is missing" for name in expected if name not in state]
     extra = [f"{name} is not part of the model" for name in state if name not in expected]
-    held = [(name, state[name], value) for name, value in expected.items() if name in state]
+    shared = [(name, state[name], ours) for name, ours in expected.items() if name in state]
     shapes = [
-        f"{name} has shape {tuple(found.shape)}, the model {tuple(value.shape)}"
-        for name, found, value in held
-        if found.shape != value.shape
+        f"{name} has shape {tuple(saved.shape)}, the model {tuple(ours.shape)}"
+        for name, saved, ours in shared
+        if saved.shape != ours.shape
     ]
     types = [
-        f"{name} holds {found.dtype}, the model {value.dtype}"
-        for name, found, value in held
-        if value.is_floating_point() and not found.is_floating_point()
+        f"{name} holds {saved.dtype}, the model {ours.dtype}"
+        for name, saved, ours in shared
+        if ours.is_floating_point() and not saved.is_floating_point()
     ]
     problems = missing + extra + shapes + types
     if not problems:

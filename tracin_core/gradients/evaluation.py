@@ -1,10 +1,11 @@
-"""Evaluation mode of models whose modules keep results of their weights.
+"""Evaluation mode, also of models whose modules cache results of their weights.
 
 Some modules compute something of their weights once, when evaluation mode begins or in the first
-pass after it (attention biases of LeViT, merged LoRA matrices, a normalised weight), and go on with
-that. Other weights in place would then change nothing, and their gradients would be zero. Which
-modules do so, and how they compute the same from the weights that are in place, is found by trying:
-the model as it is after ``train()``, the new weights and ``eval()`` says what is right.
+pass after it (attention biases of LeViT, merged LoRA matrices, a normalised weight), and go on
+with that. Other weights in place would then change nothing, and their gradients would be zero.
+Which modules do so, and how they compute the same from the weights that are in place, is found by
+trying: the model as it is after ``train()``, the new weights and ``eval()`` gives the right
+outputs.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from tracin_core.gradients.graph.survey import survey_graph
 from tracin_core.gradients.module_states import (
     ModuleStates,
     WeightSlots,
-    empty,
+    clear_attribute,
     evaluation_mode,
     find_cached_functions,
     find_switching,
     holds_tensors,
-    read_kept,
+    read_attribute,
 )
 from tracin_core.gradients.nested import call_model, find_tensors
 
@@ -44,7 +45,7 @@ Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Way:
+class Strategy:
     """How a model computes with weights in place as it would in evaluation mode.
 
     Attributes:
@@ -58,7 +59,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialOutputs:
     """What a forward pass on a few examples gave.
 
     Attributes:
@@ -86,7 +87,7 @@ class Evaluation:
         self._own = {id(value): name for name, value in model.named_parameters()}
         self._switching = find_switching(model)
         self._cached = find_cached_functions(model)
-        self._way: Way | None = None
+        self._strategy: Strategy | None = None
         self._keeping: frozenset[nn.Module] = frozenset()
         self._emptied: list[tuple[nn.Module, str]] = []
         self._is_open = False
@@ -107,8 +108,8 @@ class Evaluation:
                     self._model.train()
                     self._slots.find_again()
                     set_modes(self._model, False)
-                if self._way is not None:
-                    self._install(self._way)
+                if self._strategy is not None:
+                    self._install(self._strategy)
                 try:
                     yield
                 finally:
@@ -130,48 +131,48 @@ class Evaluation:
         Raises:
             GradientError: If gradients would not reach what the outputs depend on.
         """
-        if self._way is not None:
+        if self._strategy is not None:
             return
         self._pristine = ModuleStates(self._model, self._switching)
-        self._find_kept(weights, inputs)
-        trial = self._try(Way(), weights, inputs)
+        self._find_cached_results(weights, inputs)
+        trial = self._try(Strategy(), weights, inputs)
         changed = [m for m in self._pristine.find_changed() if not isinstance(m, nn.RNNBase)]
         self._keeping = frozenset((*changed, *self._switching, *(m for m, _ in self._emptied)))
-        self._start(Way())
-        wanted = {name for name, value in weights.items() if value.requires_grad}
-        way = Way()
-        if self._keeping or self._cached or (trial is not None and not wanted <= trial.reached):
+        self._start(Strategy())
+        trainable = {name for name, value in weights.items() if value.requires_grad}
+        strategy = Strategy()
+        if self._keeping or self._cached or (trial is not None and not trainable <= trial.reached):
             self._cached = [f for f in self._cached if self._follows_weights(f, weights, inputs)]
-            way = self._choose(trial, frozenset(wanted), weights, inputs)
-        self._start(Way())
-        self._way = way
-        self._install(way)
+            strategy = self._choose(trial, frozenset(trainable), weights, inputs)
+        self._start(Strategy())
+        self._strategy = strategy
+        self._install(strategy)
 
-    def _install(self, way: Way) -> None:
-        if not self._keeping and not self._cached and way == Way():
+    def _install(self, strategy: Strategy) -> None:
+        if not self._keeping and not self._cached and strategy == Strategy():
             return
         if self._pristine is None:
             self._pristine = ModuleStates(self._model, self._switching)
             self._forget()
-        self._start(way)
+        self._start(strategy)
         self._handle = self._model.register_forward_pre_hook(self._before_pass, prepend=True)
 
     def _before_pass(self, *_: Any) -> None:
         """Drop what the pass before left; called before every pass, with weights in place."""
         assert self._pristine is not None  # noqa: S101 - made when this was installed
-        assert self._way is not None  # noqa: S101
+        assert self._strategy is not None  # noqa: S101
         self._pristine.restore(self._keeping, held=True)
         self._clear_cached()
-        if self._way.switches:
+        if self._strategy.switches:
             self._switch()
 
-    def _start(self, way: Way) -> None:
-        """Put modules into the state in which weights are loaded, in evaluation mode."""
+    def _start(self, strategy: Strategy) -> None:
+        """Restore the state in which weights are loaded, in evaluation mode."""
         assert self._pristine is not None  # noqa: S101 - made by whoever calls this
         self._pristine.restore()
         self._clear_cached()
         set_modes(self._model, False)
-        for module in way.in_training:
+        for module in strategy.in_training:
             module.training = True
 
     def _switch(self) -> None:
@@ -185,28 +186,28 @@ class Evaluation:
         for function in self._cached:
             function.cache_clear()
 
-    def _try(self, way: Way, weights: Weights, inputs: Any) -> Trial | None:
-        """Run a pass in one way; ``None`` where the model cannot, or draws or changes anything."""
-        self._start(way)
+    def _try(self, strategy: Strategy, weights: Weights, inputs: Any) -> TrialOutputs | None:
+        """Run a pass by a strategy; ``None`` where the model fails, draws or changes anything."""
+        self._start(strategy)
         held = dict(weights)
-        if way != Way():  # which may change weights or statistics in place
+        if strategy != Strategy():  # which may change weights or statistics in place
             held = {n: v.detach().clone().requires_grad_(v.requires_grad) for n, v in held.items()}
         before = _read_random_state(weights)
         try:
             with self._slots.hold(held), torch.enable_grad():
-                if way.switches:
+                if strategy.switches:
                     self._switch()
                 outputs = call_model(self._model, inputs)
         except Exception:
-            # Whatever a model raises in a way that is not its own rules this way out; in its own
-            # it raises again where the pass is wanted, and is told there.
+            # What a model raises under another strategy than its own rules that strategy out; under
+            # its own it raises again where the pass is wanted, and is reported there.
             return None
-        if way.in_training and before != _read_random_state(weights):
+        if strategy.in_training and before != _read_random_state(weights):
             return None
-        if way != Way() and not all(torch.equal(held[n], weights[n]) for n in held):
+        if strategy != Strategy() and not all(torch.equal(held[n], weights[n]) for n in held):
             return None
         tensors = [t for t in find_tensors(outputs) if t.is_floating_point()]
-        return Trial(tuple(t.detach() for t in tensors), self._find_reached(tensors, held))
+        return TrialOutputs(tuple(t.detach() for t in tensors), self._find_reached(tensors, held))
 
     def _find_reached(self, outputs: Sequence[Tensor], held: Weights) -> frozenset[str]:
         names = {id(value): name for name, value in held.items()}
@@ -228,35 +229,37 @@ class Evaluation:
     @torch.no_grad()
     def _reference(self, weights: Weights, inputs: Any) -> tuple[Tensor, ...]:
         """Return the outputs that the model has with weights loaded, and then ``eval()``."""
-        self._start(Way())
+        self._start(Strategy())
         copies = {name: value.detach().clone() for name, value in weights.items()}
         with self._slots.hold(copies):
             set_modes(self._model, True)
             self._model.eval()
             outputs = list(find_tensors(call_model(self._model, inputs)))
-        self._start(Way())
+        self._start(Strategy())
         return tuple(t.clone() for t in outputs if t.is_floating_point())
 
     def _choose(
-        self, plain: Trial | None, wanted: frozenset[str], weights: Weights, inputs: Any
-    ) -> Way:
-        """Return the way that gives the right outputs and lets gradients reach the most."""
-        right = self._reference(weights, inputs)
-        lost = wanted - (plain.reached if plain else frozenset())
+        self, plain: TrialOutputs | None, wanted: frozenset[str], weights: Weights, inputs: Any
+    ) -> Strategy:
+        """Return the strategy that gives the right outputs and lets gradients reach the most."""
+        expected = self._reference(weights, inputs)
+        unreached = wanted - (plain.reached if plain else frozenset())
         if (
             plain is not None
-            and agree(plain.outputs, right)
-            and not self._depends(lost, right, weights, inputs)
+            and agree(plain.outputs, expected)
+            and not self._depends(unreached, expected, weights, inputs)
         ):
-            self._tell(lost & self._find_trained(weights, inputs) if lost else lost)
-            return Way()
-        fitting: list[tuple[Way, frozenset[str]]] = []
-        for way in self._list_ways(lost):
-            trial = plain if way == Way() else self._try(way, weights, inputs)
-            if trial is not None and agree(trial.outputs, right):
-                fitting.append((way, trial.reached))
+            self._report_unreached(
+                unreached & self._find_trained(weights, inputs) if unreached else unreached
+            )
+            return Strategy()
+        fitting: list[tuple[Strategy, frozenset[str]]] = []
+        for strategy in self._list_strategies(unreached):
+            trial = plain if strategy == Strategy() else self._try(strategy, weights, inputs)
+            if trial is not None and agree(trial.outputs, expected):
+                fitting.append((strategy, trial.reached))
                 if wanted <= trial.reached:
-                    return way
+                    return strategy
         if not fitting:
             raise GradientError(
                 f"The model keeps results of its weights in evaluation mode ({self._name()}), and "
@@ -264,9 +267,9 @@ class Evaluation:
                 "evaluation mode also where nothing is kept. Let these modules compute them anew "
                 "in each forward pass, at least where gradients are on."
             )
-        way, reached = max(fitting, key=lambda pair: len(pair[1]))
+        strategy, reached = max(fitting, key=lambda pair: len(pair[1]))
         trained = (wanted - reached) & self._find_trained(weights, inputs)
-        if self._depends(trained, right, weights, inputs):
+        if self._depends(trained, expected, weights, inputs):
             raise GradientError(
                 f"The outputs in evaluation mode depend on {_shorten(sorted(trained))}, and "
                 "gradients reach there in training mode only: the model keeps or detaches what it "
@@ -274,29 +277,29 @@ class Evaluation:
                 "Let forward use the parameter itself, or call requires_grad_(False) on it to "
                 "leave it out."
             )
-        self._tell(trained)
-        return way
+        self._report_unreached(trained)
+        return strategy
 
-    def _list_ways(self, lost: frozenset[str]) -> Iterator[Way]:
-        yield Way()
+    def _list_strategies(self, lost: frozenset[str]) -> Iterator[Strategy]:
+        yield Strategy()
         named = dict(self._model.named_modules(remove_duplicate=False))
         owners = {name.rpartition(".")[0] for name in lost}
         near = frozenset((*self._keeping, *(named[name] for name in owners)))
-        yield Way(near)
+        yield Strategy(near)
         around = {name for name, module in named.items() if module in near}
         above = {".".join(n.split(".")[:i]) for n in around for i in range(n.count(".") + 1)}
-        yield Way(near | {named[name] for name in above if name in named})
+        yield Strategy(near | {named[name] for name in above if name in named})
         if self._switching:
-            yield Way(switches=True)
+            yield Strategy(switches=True)
 
     def _depends(
         self, names: frozenset[str], right: tuple[Tensor, ...], weights: Weights, inputs: Any
     ) -> bool:
-        """Whether the outputs of evaluation mode change a little with parameters that do."""
+        """Return whether the outputs of evaluation mode change a little with parameters that do."""
         moved = {n: _move(value) if n in names else value for n, value in weights.items()}
         return bool(names) and not agree(self._reference(moved, inputs), right)
 
-    def _tell(self, trained: frozenset[str]) -> None:
+    def _report_unreached(self, trained: frozenset[str]) -> None:
         """Describe what gradients reach in training mode only."""
         self.training_only = trained
         if trained:
@@ -310,7 +313,7 @@ class Evaluation:
 
     def _find_trained(self, weights: Weights, inputs: Any) -> frozenset[str]:
         """Return what gradients reach in training mode; everything where that cannot be run."""
-        self._start(Way())
+        self._start(Strategy())
         copies = {n: v.detach().clone().requires_grad_(v.requires_grad) for n, v in weights.items()}
         try:
             with self._slots.hold(copies), torch.enable_grad():
@@ -322,9 +325,9 @@ class Evaluation:
         except Exception:
             return frozenset(weights)
         finally:
-            self._start(Way())
+            self._start(Strategy())
 
-    def _find_kept(self, weights: Weights, inputs: Any) -> None:
+    def _find_cached_results(self, weights: Weights, inputs: Any) -> None:
         """Find what was kept before we came: it is there again after a pass without it."""
         assert self._pristine is not None  # noqa: S101 - settle has made it
         groups: dict[tuple[type, str], list[nn.Module]] = {}
@@ -333,12 +336,13 @@ class Evaluation:
                 groups.setdefault((type(module), key), []).append(module)
         for (_, key), modules in list(groups.items())[:MOST_PROBES]:
             for module in modules:
-                empty(module, key)
+                clear_attribute(module, key)
             self._slots.find_again()
             try:
                 with self._slots.hold(weights), torch.no_grad():
                     call_model(self._model, inputs)
-                self._emptied += [(m, key) for m in modules if holds_tensors(read_kept(m, key))]
+                held = [m for m in modules if holds_tensors(read_attribute(m, key))]
+                self._emptied += [(module, key) for module in held]
             except Exception:  # noqa: S112 - a constant that the model needs, no kept result
                 continue
             finally:
@@ -348,12 +352,12 @@ class Evaluation:
     def _forget(self) -> None:
         assert self._pristine is not None  # noqa: S101 - made by whoever calls this
         for module, key in self._emptied:
-            if holds_tensors(read_kept(module, key)):
+            if holds_tensors(read_attribute(module, key)):
                 self._pristine.forget(module, key)
         self._slots.find_again()
 
     def _follows_weights(self, function: Any, weights: Weights, inputs: Any) -> bool:
-        """Whether what a function keeps (``functools.cache``) is made from weights."""
+        """Return whether what a function keeps (``functools.cache``) is made from weights."""
         moved = {n: _move(v) if v.requires_grad else v for n, v in weights.items()}
         self._clear_cached()
         with self._slots.hold(weights), torch.no_grad():
@@ -378,7 +382,7 @@ def set_modes(model: nn.Module, training: bool) -> None:
 
 
 def agree(found: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
-    """Whether two passes gave the same outputs, up to rounding."""
+    """Return whether two passes gave the same outputs, up to rounding."""
     if [t.shape for t in found] != [t.shape for t in right]:
         return False
     for mine, other in zip(found, right, strict=True):
@@ -390,8 +394,10 @@ def agree(found: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
 
 
 @contextmanager
-def weights_loaded(model: nn.Module, weights: Weights, device: torch.device) -> Iterator[None]:
-    """Let a model compute, without gradients, as if weights were loaded; it stays as it was.
+def simulate_loaded_weights(
+    model: nn.Module, weights: Weights, device: torch.device
+) -> Iterator[None]:
+    """Run a model, without gradients, as if weights were loaded; it stays as it was.
 
     Args:
         model: The model.

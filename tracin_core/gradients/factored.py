@@ -1,21 +1,16 @@
-"""One use of a parameter, as its per-example gradient: whole or factored.
+"""Per-example gradients of a parameter, whole or factored: norms, dot products, projections.
 
 A layer's per-example weight gradient is a sum of outer products over positions. Keeping the
-factors is often far cheaper than the gradient itself; each class below knows how to give its
-squared norm, its sketch and the whole gradient, and picks the cheaper way for its own shape.
+factors is often far cheaper than the gradient itself; ``Dense``, ``Outer`` and the gradients of
+tables of rows (embeddings), which reach only the rows that were looked up, each compute their
+squared norm, sketch and whole gradient in the cheaper way for their shape. All uses of one
+parameter are summed before a norm is taken.
 
-How many numbers are held at once on the way to a norm or a projection.
-
-A processor wants them in its cache: of convolutions from 28 x 28 down to 7 x 7, patches of 1
-million numbers (4 MB) were fastest of 0.25 to 8 million on two cores, and past the last-level
-cache of most processors larger chunks of gradients gain nothing. A GPU wants long operations:
-its cache holds no batch anyway, and each one that it is given costs some microseconds.
-
-Gradients of tables of rows (embeddings), which reach only the rows that were looked up.
-
-All uses of one parameter: joined, measured, and summed before a norm is taken.
-
-Exact dot products between the gradients of two sets of examples.
+``Chunks`` bounds how many numbers are held at once on the way. A processor wants them in its
+cache: of convolutions from 28 x 28 down to 7 x 7, patches of 1 million numbers (4 MB) were fastest
+of 0.25 to 8 million on two cores, and past the last-level cache of most processors larger chunks
+of gradients gain nothing. A GPU wants long operations: its cache holds no batch anyway, and each
+one that it is given costs some microseconds.
 """
 
 from __future__ import annotations
@@ -108,7 +103,7 @@ class Contribution(ABC):
 
     def squared_norms(self) -> Tensor:
         """Return each example's squared norm, shape ``(B,)``."""
-        norms = [take_squared_norms(part.instantiate()) for part in split(self)]
+        norms = [compute_squared_norms(part.instantiate()) for part in split(self)]
         return torch.cat(norms)
 
 
@@ -148,7 +143,7 @@ class Dense(Contribution):
         """Return each example's squared norm, shape ``(B,)``."""
         if self.shared_norms is not None:
             return self.shared_norms()
-        return take_squared_norms(self.gradients)
+        return compute_squared_norms(self.gradients)
 
 
 @dataclass(frozen=True)
@@ -182,7 +177,7 @@ class Outer(Contribution):
 
     @cached_property
     def _delta_norms(self) -> Tensor:
-        return take_squared_norms(self.deltas)
+        return compute_squared_norms(self.deltas)
 
     def narrow(self, start: int, stop: int) -> Outer:
         """Return the same for the examples ``start`` to ``stop``."""
@@ -199,7 +194,7 @@ class Outer(Contribution):
         where ``T^2 (O + I)`` is less work than the ``T O I`` of the gradient itself.
         """
         if self.positions == 1:
-            return self.delta_norms() * take_squared_norms(self.inputs)
+            return self.delta_norms() * compute_squared_norms(self.inputs)
         if self.is_factored:
             grams = [
                 multiply_wide(factor, factor.transpose(1, 2))
@@ -222,7 +217,7 @@ def split(contribution: Contribution) -> Iterator[Contribution]:
         yield contribution.narrow(start, min(start + step, contribution.batch_size))
 
 
-def take_squared_norms(values: Tensor) -> Tensor:
+def compute_squared_norms(values: Tensor) -> Tensor:
     """Return the squared norm of each example's numbers, shape ``(B,)``."""
     flat = widen(values.reshape(len(values), -1))
     if flat.shape[1] <= FEW_NUMBERS or not flat.is_contiguous():
@@ -273,8 +268,8 @@ class SparseRows(Contribution):
 
         A row looked up twice must be summed before it is squared.
         """
-        slots = find_slots(self.indices)
-        return take_squared_norms(_add_up(slots, self.deltas, slots.shape[1]))
+        slots = assign_slots(self.indices)
+        return compute_squared_norms(_add_up(slots, self.deltas, slots.shape[1]))
 
     def add_to_sketch(self, sketch: Sketch, name: str) -> None:
         """Add the projection of every example's gradient to ``sketch``."""
@@ -320,18 +315,18 @@ class BagGradients(Contribution):
         """Return ``|weights_by_row|^2 |delta|^2``, shape ``(B,)``."""
         slots, width = self.indices, self.shape[0]
         if width > ROWS_PER_LOOKUP * slots.shape[1]:
-            slots, width = find_slots(slots), slots.shape[1]
+            slots, width = assign_slots(slots), slots.shape[1]
         by_row = self.weights.new_zeros(self.batch_size, width)
         by_row.scatter_add_(1, slots, self.weights)
-        return take_squared_norms(by_row) * take_squared_norms(self.deltas)
+        return compute_squared_norms(by_row) * compute_squared_norms(self.deltas)
 
     def add_to_sketch(self, sketch: Sketch, name: str) -> None:
         """Add the projection of every example's gradient to ``sketch``."""
         sketch.add_bags(name, self.indices, self.weights, self.deltas)
 
 
-def find_slots(indices: Tensor) -> Tensor:
-    """Give the look-ups of an example that share a row one number below T.
+def assign_slots(indices: Tensor) -> Tensor:
+    """Return one number below T for each look-up; those of an example that share a row share it.
 
     Sorting puts equal rows side by side, so the sums need T slots and not the table's V.
 
@@ -414,7 +409,7 @@ def measure(
     for gradients in instantiate_chunks(contributions):
         if sketch is not None:
             sketch.add_dense(name, gradients, start)
-        norms.append(take_squared_norms(gradients))
+        norms.append(compute_squared_norms(gradients))
         start += len(gradients)
     return torch.cat(norms)
 

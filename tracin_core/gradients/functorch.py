@@ -1,7 +1,7 @@
-"""Per-example gradients of whatever no rule covers: slower, and always right.
+"""Per-example gradients by ``torch.func`` of whatever no rule covers: slower, and always right.
 
-``torch.func`` differentiates one example's objective and maps it over the batch. Models that
-cannot be mapped (data-dependent control flow, some recurrent kernels) go one example at a time.
+One example's objective is differentiated and mapped over the batch. Models that cannot be mapped
+(data-dependent control flow, some recurrent kernels) go one example at a time.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _map_over_examples(
     with (
         torch.enable_grad(),
         sdpa_kernel(SDPBackend.MATH),
-        _without_casts(model),
+        _forbid_casts(model),
         warnings.catch_warnings(),
     ):
         # torch's word on its own speed; `coverage` says what goes this way.
@@ -107,7 +107,7 @@ def _map_over_examples(
 
 
 @contextmanager
-def _without_casts(model: nn.Module) -> Iterator[None]:
+def _forbid_casts(model: nn.Module) -> Iterator[None]:
     """Refuse ``module.to(...)`` inside of a forward pass that is mapped.
 
     It puts other data into parameters that torch.func has wrapped; the next operation that

@@ -119,35 +119,6 @@ class CapturedPass:
         return CapturedPass(outputs, lambda: self.evaluate()[:1], gradients, self.missing)
 
 
-@contextmanager
-def record_uses(layers: Sequence[CoveredLayer]) -> Iterator[list[LayerUse]]:
-    """Collect every call of the layers while the context is open."""
-    uses: list[LayerUse] = []
-    handles = [
-        covered.layer.register_forward_hook(_make_hook(covered, uses), with_kwargs=True)
-        for covered in layers
-    ]
-    try:
-        yield uses
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _make_hook(covered: CoveredLayer, uses: list[LayerUse]) -> Callable[..., None]:
-    def keep(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        # Without a graph behind it (inside torch.no_grad()) no gradient flows to this use.
-        if isinstance(output, Tensor) and output.requires_grad:
-            if kwargs:
-                bound = inspect.signature(layer.forward).bind(*args, **kwargs)
-                bound.apply_defaults()
-                args = bound.args
-            edge = get_gradient_edge(output)
-            uses.append(LayerUse(covered, args, _count_changes(args), edge))
-
-    return keep
-
-
 def capture_pass(
     model: nn.Module,
     layers: Sequence[CoveredLayer],
@@ -195,23 +166,52 @@ def capture_pass(
         if edges and values.requires_grad:
             if proofs.is_due(size, signature):
                 refuse_company(model, inputs, outputs)
-            placement = place_by_graph(uses, opened, survey)
+            placement = locate_by_graph(uses, opened, survey)
             if placement is not None:
                 deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
             else:
                 scales = find_scales(values, _list_rows(outputs, size))
-                again = scales is not None
-                marks = differentiate_marked(values, edges, scales=scales, keep_graph=again)
+                rescaled = scales is not None
+                marks = differentiate_marked(values, edges, scales=scales, keep_graph=rescaled)
                 deltas = [None if mark is None else mark.plain for mark in marks]
-                if again:
+                if rescaled:
                     deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
-                placement = prove_placement(uses, opened, marks, missing)
+                placement = locate_examples(uses, opened, marks, missing)
     with torch.no_grad():
         gradients = apply_rules(uses, opened, deltas, placement, size, parameters, missing)
     for name in known.keys() - {name for name, _ in opened}:
         missing[name] = "it is read by operations without a rule"
     combined = {name: combine(items) for name, items in gradients.items() if items}
     return CapturedPass(outputs, values.detach, combined, missing)
+
+
+@contextmanager
+def record_uses(layers: Sequence[CoveredLayer]) -> Iterator[list[LayerUse]]:
+    """Collect every call of the layers while the context is open."""
+    uses: list[LayerUse] = []
+    handles = [
+        covered.layer.register_forward_hook(_make_hook(covered, uses), with_kwargs=True)
+        for covered in layers
+    ]
+    try:
+        yield uses
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _make_hook(covered: CoveredLayer, uses: list[LayerUse]) -> Callable[..., None]:
+    def keep(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        # Without a graph behind it (inside torch.no_grad()) no gradient flows to this use.
+        if isinstance(output, Tensor) and output.requires_grad:
+            if kwargs:
+                bound = inspect.signature(layer.forward).bind(*args, **kwargs)
+                bound.apply_defaults()
+                args = bound.args
+            edge = get_gradient_edge(output)
+            uses.append(LayerUse(covered, args, _count_changes(args), edge))
+
+    return keep
 
 
 def _sign(survey: GraphSurvey, uses: Sequence[LayerUse], opened: Opened) -> Hashable | None:
@@ -248,7 +248,7 @@ def find_other_reads(
     return found
 
 
-def place_by_graph(
+def locate_by_graph(
     uses: Sequence[LayerUse], opened: Opened, survey: GraphSurvey
 ) -> Placement | None:
     """Return where the examples are if the graph alone proves it everywhere (``blocks``)."""
@@ -276,7 +276,7 @@ def place_by_graph(
     return Placement(layouts[: len(uses)], {name: [next(rest) for _ in n] for name, n in opened})
 
 
-def prove_placement(
+def locate_examples(
     uses: Sequence[LayerUse],
     opened: Opened,
     marks: Sequence[MarkedGradients | None],

@@ -1,8 +1,8 @@
-"""What must be known of a model before its gradients are: that no example meets another.
+"""Checks on a few examples that no example of a batch meets another, before gradients are trusted.
 
-Whether two ways to the gradient of an example gave the same numbers.
-
-What a model returned, cut into the rows of single examples whatever its type.
+``refuse_mixed_examples`` and its kin compare outputs ``(B, ...)`` of examples alone, in other
+company and in halves; ``ReferenceGradients`` holds what autograd gives for one trial example, to
+which rules are compared. Outputs of any type are cut into the rows of single examples.
 """
 
 from __future__ import annotations
@@ -21,114 +21,6 @@ from tracin_core.gradients.nested import call_model, find_tensors, map_tensors
 
 # Examples of a trial: each is differentiated alone, and has neighbours that it must not reach.
 TRIAL_SIZE = 3
-
-# Largest disagreement of a rule with autograd, relative to the gradient's largest entry.
-# Rounding stays below 1e-4 in float32 (1e-2 with half precision or TF32), also where a float64
-# model computes a norm in float32 inside; the mistakes this is to catch are of order one.
-TOLERANCES = {torch.float64: 1e-4, torch.float32: 2e-3}
-LOOSE_TOLERANCE = 5e-2
-
-# The same relative to the largest entry over all parameters: what rounding may leave of a
-# gradient that is zero, as that of the bias of attention's keys is (it moves all scores of a
-# softmax alike). Summands as large as the largest gradient cancel to their last digits, 1e-16
-# or 1e-7 of them. In float32 this would also pass a wrong gradient of a parameter whose own are
-# that small, so plans are tried in float64 wherever the model runs in it.
-ROUNDING = {torch.float64: 1e-12, torch.float32: 2e-5}
-LOOSE_ROUNDING = 5e-4
-
-
-class ReferenceGradients:
-    """What autograd says of one trial example.
-
-    Args:
-        truths: Its gradient for each parameter, by name.
-    """
-
-    def __init__(self, truths: Mapping[str, Tensor]) -> None:
-        self._truths = truths
-        sizes = [float(truth.abs().max()) for truth in truths.values() if truth.numel()]
-        self._largest = max(sizes, default=0.0)
-
-    def agrees_with(self, name: str, found: Tensor) -> bool:
-        """Whether ``found``, of the parameter's shape, is the example's gradient."""
-        expected = self._truths[name]
-        if found.shape != expected.shape:
-            return False
-        if not found.numel():
-            return True
-        kind = expected.dtype
-        own = TOLERANCES.get(kind, LOOSE_TOLERANCE) * float(expected.abs().max())
-        rounding = ROUNDING.get(kind, LOOSE_ROUNDING) * self._largest
-        return bool(((found - expected).abs() <= max(own, rounding)).all())
-
-    def is_zero(self, name: str) -> bool:
-        """Whether nothing reaches the parameter from the example."""
-        return not bool(self._truths[name].any())
-
-
-def find_output_tensors(outputs: Any) -> Iterator[Tensor]:
-    """Yield every tensor in what a model returned, also in the attributes of an object."""
-    found: list[Tensor] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    map_outputs(note, outputs)
-    yield from found
-
-
-def map_outputs(function: Callable[[Tensor], Tensor], outputs: Any) -> Any:
-    """Return the outputs with every tensor changed; types, names and all else are kept.
-
-    Args:
-        function: What is done with each tensor.
-        outputs: A tensor, or a structure or object that holds some.
-    """
-    if isinstance(outputs, Tensor):
-        return function(outputs)
-    if isinstance(outputs, list):
-        return [map_outputs(function, item) for item in outputs]
-    if isinstance(outputs, tuple):
-        items = [map_outputs(function, item) for item in outputs]
-        return type(outputs)(*items) if hasattr(outputs, "_fields") else tuple(items)
-    if isinstance(outputs, Mapping):
-        return _map_mapping(function, outputs)
-    if hasattr(outputs, "__dict__") and not isinstance(outputs, nn.Module | type):
-        changed = copy.copy(outputs)
-        for name, value in vars(outputs).items():
-            # Also where the object is frozen: this copy is nobody else's.
-            object.__setattr__(changed, name, map_outputs(function, value))
-        return changed
-    return outputs
-
-
-def take_rows(outputs: Any, indices: Sequence[int], size: int) -> Any:
-    """Return the outputs of chosen examples.
-
-    Args:
-        outputs: Of ``size`` examples.
-        indices: Which; an example may come twice.
-        size: Number of examples B.
-
-    Returns:
-        ``None`` if a tensor has axes, but not the examples along the first.
-    """
-    if any(t.dim() and len(t) != size for t in find_output_tensors(outputs)):
-        return None
-    return map_outputs(lambda t: t[list(indices)] if t.dim() else t, outputs)
-
-
-def _map_mapping(function: Callable[[Tensor], Tensor], outputs: Mapping[Any, Any]) -> Any:
-    items = {key: map_outputs(function, value) for key, value in outputs.items()}
-    if type(outputs) is dict:
-        return items
-    # A ``ModelOutput`` is read by key and by attribute; setting a key sets both.
-    changed: Any = copy.copy(outputs)
-    for key, value in items.items():
-        changed[key] = value
-    return changed
-
 
 # Largest difference of an output between a batch and half of it, relative to the largest output:
 # what rounding leaves in deep networks, tens of times over.
@@ -152,7 +44,7 @@ def refuse_mixing_layers(model: nn.Module) -> None:
 
 
 def mistakes_single_examples(model: nn.Module) -> bool:
-    """Whether torch may be wrong about a batch of one.
+    """Return whether torch may be wrong about a batch of one.
 
     In evaluation mode, and for gradients that lie in memory in another order than the inputs,
     torch's BatchNorm differentiates a single image wrongly (seen in torch 2.14 on processors:
@@ -237,6 +129,114 @@ def refuse_company(model: nn.Module, inputs: Any, outputs: Any) -> None:
             "for a capacity that the examples of a batch share, for statistics over the batch, "
             "or for a branch that the whole batch takes."
         )
+
+
+# Largest disagreement of a rule with autograd, relative to the gradient's largest entry.
+# Rounding stays below 1e-4 in float32 (1e-2 with half precision or TF32), also where a float64
+# model computes a norm in float32 inside; the mistakes this is to catch are of order one.
+TOLERANCES = {torch.float64: 1e-4, torch.float32: 2e-3}
+LOOSE_TOLERANCE = 5e-2
+
+# The same relative to the largest entry over all parameters: what rounding may leave of a
+# gradient that is zero, as that of the bias of attention's keys is (it moves all scores of a
+# softmax alike). Summands as large as the largest gradient cancel to their last digits, 1e-16
+# or 1e-7 of them. In float32 this would also pass a wrong gradient of a parameter whose own are
+# that small, so plans are tried in float64 wherever the model runs in it.
+ROUNDING = {torch.float64: 1e-12, torch.float32: 2e-5}
+LOOSE_ROUNDING = 5e-4
+
+
+class ReferenceGradients:
+    """What autograd says of one trial example.
+
+    Args:
+        truths: Its gradient for each parameter, by name.
+    """
+
+    def __init__(self, truths: Mapping[str, Tensor]) -> None:
+        self._truths = truths
+        sizes = [float(truth.abs().max()) for truth in truths.values() if truth.numel()]
+        self._largest = max(sizes, default=0.0)
+
+    def agrees_with(self, name: str, found: Tensor) -> bool:
+        """Return whether ``found``, of the parameter's shape, is the example's gradient."""
+        expected = self._truths[name]
+        if found.shape != expected.shape:
+            return False
+        if not found.numel():
+            return True
+        kind = expected.dtype
+        own = TOLERANCES.get(kind, LOOSE_TOLERANCE) * float(expected.abs().max())
+        rounding = ROUNDING.get(kind, LOOSE_ROUNDING) * self._largest
+        return bool(((found - expected).abs() <= max(own, rounding)).all())
+
+    def is_zero(self, name: str) -> bool:
+        """Return whether nothing reaches the parameter from the example."""
+        return not bool(self._truths[name].any())
+
+
+def find_output_tensors(outputs: Any) -> Iterator[Tensor]:
+    """Yield every tensor in what a model returned, also in the attributes of an object."""
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_outputs(note, outputs)
+    yield from found
+
+
+def map_outputs(function: Callable[[Tensor], Tensor], outputs: Any) -> Any:
+    """Return the outputs with every tensor changed; types, names and all else are kept.
+
+    Args:
+        function: What is done with each tensor.
+        outputs: A tensor, or a structure or object that holds some.
+    """
+    if isinstance(outputs, Tensor):
+        return function(outputs)
+    if isinstance(outputs, list):
+        return [map_outputs(function, item) for item in outputs]
+    if isinstance(outputs, tuple):
+        items = [map_outputs(function, item) for item in outputs]
+        return type(outputs)(*items) if hasattr(outputs, "_fields") else tuple(items)
+    if isinstance(outputs, Mapping):
+        return _map_mapping(function, outputs)
+    if hasattr(outputs, "__dict__") and not isinstance(outputs, nn.Module | type):
+        changed = copy.copy(outputs)
+        for name, value in vars(outputs).items():
+            # Also where the object is frozen: this copy is nobody else's.
+            object.__setattr__(changed, name, map_outputs(function, value))
+        return changed
+    return outputs
+
+
+def take_rows(outputs: Any, indices: Sequence[int], size: int) -> Any:
+    """Return the outputs of chosen examples.
+
+    Args:
+        outputs: Of ``size`` examples.
+        indices: Which; an example may come twice.
+        size: Number of examples B.
+
+    Returns:
+        ``None`` if a tensor has axes, but not the examples along the first.
+    """
+    if any(t.dim() and len(t) != size for t in find_output_tensors(outputs)):
+        return None
+    return map_outputs(lambda t: t[list(indices)] if t.dim() else t, outputs)
+
+
+def _map_mapping(function: Callable[[Tensor], Tensor], outputs: Mapping[Any, Any]) -> Any:
+    items = {key: map_outputs(function, value) for key, value in outputs.items()}
+    if type(outputs) is dict:
+        return items
+    # A ``ModelOutput`` is read by key and by attribute; setting a key sets both.
+    changed: Any = copy.copy(outputs)
+    for key, value in items.items():
+        changed[key] = value
+    return changed
 
 
 def first_tensor(outputs: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Find a model's last layer: the last map from features to outputs, with all its parameters.
+"""The last layer of a model: its last map from features to outputs, with all its parameters.
 
 A temperature, a scale or a bias added to the logits comes later and maps no features. A normalised
 or tied weight is made of parameters that other modules hold. So one pass on a few examples is
@@ -59,6 +59,172 @@ class LastLayer:
 
     parameters: tuple[str, ...]
     modules: tuple[str, ...]
+
+
+def find_last_layer(
+    model: nn.Module, call: Callable[[], tuple[Tensor, ...]], inputs: Any
+) -> LastLayer:
+    """Find the parameters of the last map from features to outputs.
+
+    Last by execution, not by registration. Several layers side by side (outputs of several
+    layers joined or averaged) are one. Where nothing maps features by a matrix, the last
+    parameters that meet the examples at all are taken.
+
+    Args:
+        model: In evaluation mode; every trainable parameter requires gradients.
+        call: Runs the model on ``inputs``, a few examples, and returns the outputs that count.
+        inputs: The examples.
+
+    Raises:
+        GradientError: If no trainable parameter reaches the outputs.
+    """
+    weights = dict(model.named_parameters())
+    trainable = {name for name, value in weights.items() if value.requires_grad}
+    tables = {name for name in trainable if weights[name].numel() > 1}
+    kinds: tuple[IsProduct, ...] = (
+        lambda name, met, spreads: (spreads or name in PRODUCTS) and not trainable.isdisjoint(met),
+        lambda name, met, spreads: not tables.isdisjoint(met),
+        lambda name, met, spreads: not trainable.isdisjoint(met),
+    )
+    outputs: tuple[Tensor, ...] = ()
+    for is_product in kinds:
+        flow = Flow(weights, inputs, is_product)
+        with torch.enable_grad(), _track_current_module(model, flow), flow:
+            outputs = call()
+        ends = frozenset[int]().union(*(flow.origin_of(value).latest for value in outputs))
+        if ends:
+            last = _choose_last(flow.products, ends, outputs)
+            found = {name for product in last for name in _collect(model, flow.products, product)}
+            reached = _find_reached(weights, outputs)
+            names = tuple(n for n in weights if n in found & trainable and n in reached)
+            if names:
+                modules = tuple(dict.fromkeys(product.module for product in last))
+                return LastLayer(names, modules)
+    raise GradientError(
+        "No trainable parameter reaches the model's outputs; expected at least one. "
+        "Set requires_grad=True on the parameters that were trained, and make sure the "
+        "forward pass does not run under torch.no_grad()."
+    )
+
+
+def run_for_outputs(
+    model: nn.Module, inputs: Any, targets: Any, objective: Objective | None
+) -> tuple[Tensor, ...]:
+    """Run a model and return the outputs that count: the logits, or what an objective reads.
+
+    Args:
+        model: In evaluation mode.
+        inputs: A few examples.
+        targets: Their targets.
+        objective: A loss of a person's own, which may read several outputs; else ``None``.
+    """
+    outputs = call_model(model, inputs)
+    everything = [t for t in find_tensors(outputs) if t.is_floating_point() and t.requires_grad]
+    if objective is None or len(everything) < 2:
+        return (first_tensor(outputs),)
+    values = objective(outputs, targets)
+    if not values.requires_grad:
+        return (first_tensor(outputs),)
+    found = torch.autograd.grad(values.sum(), everything, retain_graph=True, allow_unused=True)
+    read = [t for t, gradient in zip(everything, found, strict=True) if gradient is not None]
+    return tuple(read) or (first_tensor(outputs),)
+
+
+def _choose_last(
+    products: Sequence[Product], ends: Collection[int], outputs: Sequence[Tensor]
+) -> list[Product]:
+    """Return the last product and those beside it, which it does not build upon."""
+    widths: set[int] = set()
+    if len(outputs) == 1:
+        shape = outputs[0].shape
+        widths = {1} if len(shape) < 2 else {shape[1], shape[-1]}
+    # Of several, those that are as wide as the outputs: not a gate, nor a temperature.
+    whole = [index for index in ends if products[index].width in widths]
+    chosen = whole or list(ends)
+    earlier: set[int] = set()
+    waiting = list(products[max(chosen)].sources)
+    while waiting:
+        index = waiting.pop()
+        if index not in earlier:
+            earlier.add(index)
+            waiting += products[index].sources
+    return [products[index] for index in sorted(chosen) if index not in earlier]
+
+
+def _collect(model: nn.Module, products: Sequence[Product], product: Product) -> Iterator[str]:
+    """Yield the parameters of a product: weights, bias, and what its module does beside."""
+    weights = dict(model.named_parameters())
+    yield from product.weights
+    modules = dict(model.named_modules(remove_duplicate=False))
+    module = modules[product.module]
+    if isinstance(module, nn.RNNBase):
+        names = {id(value): name for name, value in weights.items()}
+        yield from (names[id(value)] for value in module.parameters())
+    inner = [
+        m for m in module.children() if not isinstance(m, nn.utils.parametrize.ParametrizationList)
+    ]
+    is_layer = product.module != "" and not any(True for m in inner for _ in m.parameters())
+    if is_layer:
+        yield from product.scale
+    if not product.has_bias:
+        yield from (n for n in product.bias if weights[n].numel() == product.width)
+    for index in product.linear:
+        if _is_factor(modules, products[index], product):
+            yield from _collect(model, products, products[index])
+
+
+def _is_factor(modules: Mapping[str, nn.Module], first: Product, second: Product) -> bool:
+    """Return whether two products are one matrix of a lower rank, as of LoRA, within one layer."""
+    if first.width >= min(first.width_in, second.width):
+        return False
+    if first.module == second.module:
+        return True
+    pairs = zip(first.module.split("."), second.module.split("."), strict=False)
+    common = []
+    for one, other in pairs:
+        if one != other:
+            break
+        common.append(one)
+    around = modules.get(".".join(common))
+    return bool(common) and type(around) is not nn.Sequential
+
+
+def _spreads(
+    features: Tensor,
+    parts: Sequence[tuple[Tensor, frozenset[str]]],
+    results: Sequence[Tensor],
+) -> bool:
+    """Return whether features meet each row of a matrix, as those of prototypes do by hand."""
+    tables = [v for v, met in parts if met and sum(size > 1 for size in v.shape) > 1]
+    return bool(tables) and bool(results) and results[0].numel() > features.numel() > 0
+
+
+def _find_reached(weights: Mapping[str, Tensor], outputs: Iterable[Tensor]) -> set[str]:
+    uses = [find_parameter_uses(value) for value in outputs if value.requires_grad]
+    ids = {key for found in uses for key in found}
+    return {name for name, value in weights.items() if id(value) in ids}
+
+
+@contextmanager
+def _track_current_module(model: nn.Module, flow: Flow) -> Iterator[None]:
+    """Record in which module's call the flow is; a TorchScript program does not say."""
+    handles: list[Any] = []
+
+    def enter(name: str) -> Callable[..., None]:
+        return lambda *_: flow.modules.append(name)
+
+    def leave(*_: Any) -> None:
+        flow.modules.pop()
+
+    try:
+        for name, module in model.named_modules():
+            if name and not isinstance(module, torch.jit.ScriptModule):
+                handles.append(module.register_forward_pre_hook(enter(name), prepend=True))
+                handles.append(module.register_forward_hook(leave))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @dataclass
@@ -195,7 +361,7 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result: Tensor,
         fed: Sequence[Origin],
     ) -> Product:
-        """Note a product, and where its features come from."""
+        """Record a product, and where its features come from."""
         axis = 1 if name in CONVOLUTIONS else -1
         flat = result.dim() < 2
         product = Product(
@@ -224,175 +390,9 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._origins[key] = origin
 
 
-def find_last_layer(
-    model: nn.Module, call: Callable[[], tuple[Tensor, ...]], inputs: Any
-) -> LastLayer:
-    """Find the parameters of the last map from features to outputs.
-
-    Last by execution, not by registration. Several layers side by side (outputs of several
-    layers joined or averaged) are one. Where nothing maps features by a matrix, the last
-    parameters that meet the examples at all are taken.
-
-    Args:
-        model: In evaluation mode; every trainable parameter requires gradients.
-        call: Runs the model on ``inputs``, a few examples, and returns the outputs that count.
-        inputs: The examples.
-
-    Raises:
-        GradientError: If no trainable parameter reaches the outputs.
-    """
-    weights = dict(model.named_parameters())
-    trainable = {name for name, value in weights.items() if value.requires_grad}
-    tables = {name for name in trainable if weights[name].numel() > 1}
-    kinds: tuple[IsProduct, ...] = (
-        lambda name, met, spreads: (spreads or name in PRODUCTS) and not trainable.isdisjoint(met),
-        lambda name, met, spreads: not tables.isdisjoint(met),
-        lambda name, met, spreads: not trainable.isdisjoint(met),
-    )
-    outputs: tuple[Tensor, ...] = ()
-    for is_product in kinds:
-        flow = Flow(weights, inputs, is_product)
-        with torch.enable_grad(), _following_modules(model, flow), flow:
-            outputs = call()
-        ends = frozenset[int]().union(*(flow.origin_of(value).latest for value in outputs))
-        if ends:
-            last = _choose_last(flow.products, ends, outputs)
-            found = {name for product in last for name in _collect(model, flow.products, product)}
-            reached = _find_reached(weights, outputs)
-            names = tuple(n for n in weights if n in found & trainable and n in reached)
-            if names:
-                modules = tuple(dict.fromkeys(product.module for product in last))
-                return LastLayer(names, modules)
-    raise GradientError(
-        "No trainable parameter reaches the model's outputs; expected at least one. "
-        "Set requires_grad=True on the parameters that were trained, and make sure the "
-        "forward pass does not run under torch.no_grad()."
-    )
-
-
-def run_for_outputs(
-    model: nn.Module, inputs: Any, targets: Any, objective: Objective | None
-) -> tuple[Tensor, ...]:
-    """Run a model and return the outputs that count: the logits, or what an objective reads.
-
-    Args:
-        model: In evaluation mode.
-        inputs: A few examples.
-        targets: Their targets.
-        objective: A loss of a person's own, which may read several outputs; else ``None``.
-    """
-    outputs = call_model(model, inputs)
-    everything = [t for t in find_tensors(outputs) if t.is_floating_point() and t.requires_grad]
-    if objective is None or len(everything) < 2:
-        return (first_tensor(outputs),)
-    values = objective(outputs, targets)
-    if not values.requires_grad:
-        return (first_tensor(outputs),)
-    found = torch.autograd.grad(values.sum(), everything, retain_graph=True, allow_unused=True)
-    read = [t for t, gradient in zip(everything, found, strict=True) if gradient is not None]
-    return tuple(read) or (first_tensor(outputs),)
-
-
-def _choose_last(
-    products: Sequence[Product], ends: Collection[int], outputs: Sequence[Tensor]
-) -> list[Product]:
-    """Return the last product and those beside it, which it does not build upon."""
-    widths: set[int] = set()
-    if len(outputs) == 1:
-        shape = outputs[0].shape
-        widths = {1} if len(shape) < 2 else {shape[1], shape[-1]}
-    # Of several, those that are as wide as the outputs: not a gate, nor a temperature.
-    whole = [index for index in ends if products[index].width in widths]
-    chosen = whole or list(ends)
-    earlier: set[int] = set()
-    waiting = list(products[max(chosen)].sources)
-    while waiting:
-        index = waiting.pop()
-        if index not in earlier:
-            earlier.add(index)
-            waiting += products[index].sources
-    return [products[index] for index in sorted(chosen) if index not in earlier]
-
-
-def _collect(model: nn.Module, products: Sequence[Product], product: Product) -> Iterator[str]:
-    """Yield the parameters of a product: weights, bias, and what its module does beside."""
-    weights = dict(model.named_parameters())
-    yield from product.weights
-    modules = dict(model.named_modules(remove_duplicate=False))
-    module = modules[product.module]
-    if isinstance(module, nn.RNNBase):
-        names = {id(value): name for name, value in weights.items()}
-        yield from (names[id(value)] for value in module.parameters())
-    inner = [
-        m for m in module.children() if not isinstance(m, nn.utils.parametrize.ParametrizationList)
-    ]
-    is_layer = product.module != "" and not any(True for m in inner for _ in m.parameters())
-    if is_layer:
-        yield from product.scale
-    if not product.has_bias:
-        yield from (n for n in product.bias if weights[n].numel() == product.width)
-    for index in product.linear:
-        if _is_factor(modules, products[index], product):
-            yield from _collect(model, products, products[index])
-
-
-def _is_factor(modules: Mapping[str, nn.Module], first: Product, second: Product) -> bool:
-    """Whether two products are one matrix of a lower rank, as of LoRA, within one layer."""
-    if first.width >= min(first.width_in, second.width):
-        return False
-    if first.module == second.module:
-        return True
-    pairs = zip(first.module.split("."), second.module.split("."), strict=False)
-    common = []
-    for one, other in pairs:
-        if one != other:
-            break
-        common.append(one)
-    around = modules.get(".".join(common))
-    return bool(common) and type(around) is not nn.Sequential
-
-
-def _spreads(
-    features: Tensor,
-    parts: Sequence[tuple[Tensor, frozenset[str]]],
-    results: Sequence[Tensor],
-) -> bool:
-    """Whether features meet each row of a matrix, as those of prototypes do by hand."""
-    tables = [v for v, met in parts if met and sum(size > 1 for size in v.shape) > 1]
-    return bool(tables) and bool(results) and results[0].numel() > features.numel() > 0
-
-
-def _find_reached(weights: Mapping[str, Tensor], outputs: Iterable[Tensor]) -> set[str]:
-    uses = [find_parameter_uses(value) for value in outputs if value.requires_grad]
-    ids = {key for found in uses for key in found}
-    return {name for name, value in weights.items() if id(value) in ids}
-
-
 def _identify(value: Tensor) -> Any:
     """Return what views of one tensor have in common; a sparse one has no such thing."""
     try:
         return value.untyped_storage()._cdata
     except (NotImplementedError, RuntimeError):
         return id(value)
-
-
-@contextmanager
-def _following_modules(model: nn.Module, flow: Flow) -> Iterator[None]:
-    """Tell the flow in which module's call it is; a TorchScript program does not say."""
-    handles: list[Any] = []
-
-    def enter(name: str) -> Callable[..., None]:
-        return lambda *_: flow.modules.append(name)
-
-    def leave(*_: Any) -> None:
-        flow.modules.pop()
-
-    try:
-        for name, module in model.named_modules():
-            if name and not isinstance(module, torch.jit.ScriptModule):
-                handles.append(module.register_forward_pre_hook(enter(name), prepend=True))
-                handles.append(module.register_forward_hook(leave))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

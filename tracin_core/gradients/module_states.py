@@ -1,8 +1,9 @@
-"""What modules hold beside their weights, such as results that they keep: compared, put back.
+"""The state of a model's modules: saved, exchanged for other weights, and restored as it was.
 
-Run code with other weights in place of a model's own, which stay untouched.
-
-Blocks that throw their results away and compute them again in the backward pass.
+``ModuleStates`` compares and restores what modules hold beside their weights, such as cached
+results; ``WeightSlots`` runs code with other weights in place of a model's own, which stay
+untouched; ``evaluation_mode`` restores the mode and the random state; ``skip_recomputation`` runs
+blocks under ``checkpoint``, which throw their results away, without recomputing them.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class ModuleStates:
                 self._look_into(value, DEPTH)
 
     def restore(self, modules: frozenset[nn.Module] | None = None, *, held: bool = False) -> None:
-        """Put everything back that holds, or held, a tensor.
+        """Restore everything that holds, or held, a tensor.
 
         Args:
             modules: Of these modules only; ``None`` for all.
@@ -90,8 +91,8 @@ class ModuleStates:
         return [m for index, m in enumerate(self._modules) if self._has_changed(index, moved)]
 
     def forget(self, module: nn.Module, key: str) -> None:
-        """Take what was kept under a name away, for good; what is there then is what comes back."""
-        empty(module, key)
+        """Clear an attribute for good; what is there then is what ``restore`` brings back."""
+        clear_attribute(module, key)
         index = self._modules.index(module)
         if key in module._buffers:
             kept = next(kept for table, kept in self._tables[index] if table is module._buffers)
@@ -194,7 +195,7 @@ def _refill(container: Any, kept: Any) -> None:
 
 
 def _differs(container: Any, kept: Any) -> bool:
-    """Whether something else is inside, in another order perhaps; the same objects are the same."""
+    """Return whether other objects are inside, or the same in another order."""
     if len(container) != len(kept):
         return True
     if isinstance(container, MutableMapping):
@@ -205,8 +206,8 @@ def _differs(container: Any, kept: Any) -> bool:
     return any(value is not other for value, other in zip(container, kept, strict=True))
 
 
-def empty(module: nn.Module, key: str) -> None:
-    """Take what a module keeps under a name away, as if it had not been made yet."""
+def clear_attribute(module: nn.Module, key: str) -> None:
+    """Clear what a module keeps under a name, as if it had not been made yet."""
     if key in module._buffers:
         module._buffers[key] = None
         return
@@ -220,7 +221,7 @@ def empty(module: nn.Module, key: str) -> None:
             _drop_tensors(container, is_object)
 
 
-def read_kept(module: nn.Module, key: str) -> Any:
+def read_attribute(module: nn.Module, key: str) -> Any:
     """Return what a module keeps under a name, ``None`` where nothing is there."""
     return module._buffers[key] if key in module._buffers else vars(module).get(key)
 
@@ -263,7 +264,7 @@ def find_cached_functions(model: nn.Module) -> list[Any]:
 def holds_tensors(
     value: Any, test: Callable[[Tensor], bool] = lambda _: True, depth: int = DEPTH
 ) -> bool:
-    """Whether a value is a tensor or has one inside."""
+    """Return whether a value is a tensor or has one inside."""
     if isinstance(value, Tensor):
         return test(value)
     container = list(value) if isinstance(value, tuple) else _open(value)
@@ -291,7 +292,7 @@ class WeightSlots:
         self.find_again()
 
     def find_again(self) -> None:
-        """Look for the places anew."""
+        """Find the places anew."""
         model = self._model
         names = {id(value): name for name, value in model.named_parameters()}
         names |= {id(value): name for name, value in model.named_buffers()}
@@ -313,7 +314,7 @@ class WeightSlots:
 
     @contextmanager
     def hold(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
-        """Put ``weights`` in place while the context is open.
+        """Exchange the model's tensors for ``weights`` while the context is open.
 
         The model's own tensors are set aside, not overwritten, and come back whatever happens.
 
@@ -366,8 +367,8 @@ def _switches(module: nn.Module, is_whole: bool) -> bool:
     return written or (is_whole and kind.eval is not nn.Module.eval)
 
 
-def put_copies(model: nn.Module) -> None:
-    """Put copies of a model's parameters and buffers in place of its own."""
+def substitute_copies(model: nn.Module) -> None:
+    """Replace a model's parameters and buffers by copies of them."""
     copies: dict[int, Any] = {}
     for module in model.modules():
         for table in (module._parameters, module._buffers):
@@ -384,7 +385,7 @@ def _copy(value: Tensor) -> Tensor:
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Whether a model, or a part of it, runs as ``torch.compile`` has made it."""
+    """Return whether a model, or a part of it, runs as ``torch.compile`` has made it."""
     return any(
         type(module).__name__ == "OptimizedModule"
         or getattr(module, "_compiled_call_impl", None) is not None
@@ -393,13 +394,13 @@ def is_compiled(model: nn.Module) -> bool:
 
 
 def is_scripted(model: nn.Module) -> bool:
-    """Whether a model, or a part of it, is a TorchScript program."""
+    """Return whether a model, or a part of it, is a TorchScript program."""
     return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
 
 
 @contextmanager
 def evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Put the model in evaluation mode; give it and the random state back as they were.
+    """Switch the model to evaluation mode; restore it and the random state afterwards.
 
     Back come every module's mode, what modules keep beside their weights, and where they merge
     or keep weights at the switch, all tensors: it then works on copies.
@@ -431,7 +432,7 @@ def evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
         try:
             keeps._cache_enabled = 0
             if switching:
-                put_copies(model)
+                substitute_copies(model)
             model.eval()
             torch.backends.mha.set_fastpath_enabled(False)
             cudnn.enabled = uses_cudnn and not recurs
@@ -455,7 +456,7 @@ def evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
 PASSES = threading.RLock()
 
 
-class _ComputedOnce:
+class _WithoutRecomputation:
     """Stands in for torch's ``CheckpointFunction``: runs a block as if it were not recomputed."""
 
     @staticmethod
@@ -464,7 +465,7 @@ class _ComputedOnce:
 
 
 @contextmanager
-def computed_once() -> Iterator[None]:
+def skip_recomputation() -> Iterator[None]:
     """Run blocks under ``checkpoint(..., use_reentrant=True)`` without recomputing them.
 
     Their backward pass works in training only: it refuses gradients at the layers' outputs. The
@@ -472,7 +473,7 @@ def computed_once() -> Iterator[None]:
     """
     module: Any = torch.utils.checkpoint
     own = module.CheckpointFunction
-    module.CheckpointFunction = _ComputedOnce
+    module.CheckpointFunction = _WithoutRecomputation
     try:
         yield
     finally:

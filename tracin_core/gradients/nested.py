@@ -1,6 +1,6 @@
-"""Nested inputs (tensors, tuples, lists, dicts), and calling a model with them.
+"""Nested inputs and outputs (tensors, tuples, lists, dicts), and calling a model with them.
 
-How much memory a forward pass keeps for its backward pass.
+Also the memory that a forward pass keeps for its backward pass.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decide, for each chosen parameter, between its layer's rule and the fallback; and check it.
+"""The plan of a model's gradients: for each parameter its layer's rule or the fallback, checked.
 
 A rule is trusted only after a trial on three examples. The gradient graph must show no use of
 the parameter beside the calls the hooks saw (a weight read functionally, as
@@ -6,7 +6,8 @@ the parameter beside the calls the hooks saw (a weight read functionally, as
 in every batch later (``owners``). And the objective of each example alone is differentiated: what
 the rule gives for that example must agree with autograd.
 
-Which parameters are covered, by which rule or by the fallback, and which are left out.
+``Coverage`` reports the plan to a person: which parameters are covered, by which rule or by the
+fallback, and which are left out.
 """
 
 from __future__ import annotations
@@ -41,12 +42,77 @@ from tracin_core.gradients.hooks import (
     apply_rules,
     find_other_reads,
     list_edges,
-    prove_placement,
+    locate_examples,
     record_uses,
 )
 from tracin_core.gradients.inspection import TRIAL_SIZE, ReferenceGradients
 from tracin_core.gradients.nested import call_model
 from tracin_core.gradients.rules.registry import UnsupportedUseError, find_rule
+
+CoverageMethod = Literal["rule", "torch.func", "one example at a time", "frozen", "not chosen"]
+COVERED: tuple[CoverageMethod, ...] = ("rule", "torch.func", "one example at a time")
+
+
+@dataclass(frozen=True)
+class ParameterCoverage:
+    """How one parameter is treated.
+
+    Attributes:
+        name: As in ``model.named_parameters()``.
+        size: Numbers in it.
+        method: A rule, one of the two fallbacks, or why it is left out: it is frozen
+            (``requires_grad`` is false), or it belongs to no chosen layer.
+        reason: The rule's layer type, or why no rule applies.
+    """
+
+    name: str
+    size: int
+    method: CoverageMethod
+    reason: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How every parameter of a model is treated.
+
+    Attributes:
+        parameters: One entry for each parameter, in the model's order.
+        confirmed: Whether this was checked on examples (against autograd, one example at a
+            time). Before the first examples it is what the layers' types promise.
+    """
+
+    parameters: tuple[ParameterCoverage, ...]
+    confirmed: bool
+
+    def __iter__(self) -> Iterator[ParameterCoverage]:
+        return iter(self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def __getitem__(self, name: str) -> ParameterCoverage:
+        for entry in self.parameters:
+            if entry.name == name:
+                return entry
+        raise KeyError(name)
+
+    @property
+    def covered(self) -> tuple[str, ...]:
+        """Names of the parameters that the scores stand on."""
+        return tuple(entry.name for entry in self.parameters if entry.method in COVERED)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the parameters that the scores know nothing of."""
+        return tuple(entry.name for entry in self.parameters if entry.method not in COVERED)
+
+    def __str__(self) -> str:
+        width = max((len(entry.name) for entry in self.parameters), default=0)
+        lines = [
+            f"{entry.name:{width}}  {entry.size:>12,}  {entry.method}: {entry.reason}"
+            for entry in self.parameters
+        ]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -145,34 +211,34 @@ def confirm_plan(
         GradientError: If even the fallback disagrees with autograd.
     """
     weights = dict(model.named_parameters())
-    wanted = {name: value for name, value in weights.items() if value.requires_grad}
+    trainable = {name: value for name, value in weights.items() if value.requires_grad}
     with torch.enable_grad(), record_uses(plan.layers) as uses:
         values = objective(call_model(model, inputs), targets)
     survey = survey_graph(values)
-    candidates = open_candidates(survey, wanted)
+    candidates = open_candidates(survey, trainable)
     marks = _differentiate(values, list_edges(uses, candidates))
     reasons = find_other_reads(plan.layers, uses, survey)
-    placement = prove_placement(uses, [], marks[: len(uses)], reasons)
+    placement = locate_examples(uses, [], marks[: len(uses)], reasons)
     deltas = [None if mark is None else mark.plain for mark in marks[: len(uses)]]
     with torch.no_grad():
-        found = _combine(apply_rules(uses, [], deltas, placement, TRIAL_SIZE, {}, reasons))
-    unruled = {name: wanted[name] for name in wanted if name in plan.fallback or name in reasons}
-    ways = _try_reads(candidates, marks[len(uses) :], unruled)
-    truths = None
+        ruled = _combine(apply_rules(uses, [], deltas, placement, TRIAL_SIZE, {}, reasons))
+    rest = {name: v for name, v in trainable.items() if name in plan.fallback or name in reasons}
+    options = _try_reads(candidates, marks[len(uses) :], rest)
+    references = None
     for row in range(TRIAL_SIZE):
-        truths = _differentiate_row(values, row, wanted)
-        for name in wanted.keys() - plan.fallback.keys() - reasons.keys():
-            if not _agrees(found.get(name), row, name, truths):
+        references = _differentiate_row(values, row, trainable)
+        for name in trainable.keys() - plan.fallback.keys() - reasons.keys():
+            if not _agrees(ruled.get(name), row, name, references):
                 reasons[name] = _explain_disagreement(plan, name)
-        ways = [way for way in ways if _agrees(way.found, row, way.name, truths)]
+        options = [one for one in options if _agrees(one.found, row, one.name, references)]
     plan = drop_parameters(plan, reasons)
-    known: dict[str, Sequence[FreeParameterUse]] = {}
-    for way in ways:
-        if way.name in plan.fallback:
-            known.setdefault(way.name, way.reads)
-    fallback = {name: reason for name, reason in plan.fallback.items() if name not in known}
-    plan = replace(plan, fallback=fallback, known=known)
-    return _choose_fallback(model, plan, truths, inputs, targets, objective)
+    by_operation: dict[str, Sequence[FreeParameterUse]] = {}
+    for option in options:
+        if option.name in plan.fallback:
+            by_operation.setdefault(option.name, option.reads)
+    fallback = {name: reason for name, reason in plan.fallback.items() if name not in by_operation}
+    plan = replace(plan, fallback=fallback, known=by_operation)
+    return _choose_fallback(model, plan, references, inputs, targets, objective)
 
 
 def _explain_disagreement(plan: Plan, name: str) -> str:
@@ -192,8 +258,8 @@ def _explain_disagreement(plan: Plan, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Way:
-    """One way in which operations' rules may cover a parameter."""
+class _OperationCoverage:
+    """Operations' rules by which a parameter may be covered."""
 
     name: str
     reads: Sequence[FreeParameterUse]
@@ -247,7 +313,7 @@ def _combine(gradients: Mapping[str, list[Contribution]]) -> dict[str, list[Cont
 def _agrees(
     found: Sequence[Contribution] | None, row: int, name: str, truths: ReferenceGradients
 ) -> bool:
-    """Whether a rule gives autograd's gradient for a trial example."""
+    """Return whether a rule gives autograd's gradient for a trial example."""
     if not found:
         return truths.is_zero(name)
     parts = [item.narrow(row, row + 1) for item in found]
@@ -259,9 +325,9 @@ def _try_reads(
     candidates: Opened,
     marks: Sequence[MarkedGradients | None],
     parameters: Mapping[str, Tensor],
-) -> list[_Way]:
+) -> list[_OperationCoverage]:
     """Apply the rules of the operations that read parameters."""
-    ways = []
+    options = []
     for name, reads, found in take_each(candidates, marks):
         if name not in parameters:
             continue
@@ -272,8 +338,10 @@ def _try_reads(
             parts = differentiate_reads(reads, deltas, layouts, parameters[name], TRIAL_SIZE)
         except (UnsupportedUseError, RuntimeError):
             continue
-        ways.append(_Way(name, describe_reads(reads), combine(parts) if parts else None))
-    return ways
+        options.append(
+            _OperationCoverage(name, describe_reads(reads), combine(parts) if parts else None)
+        )
+    return options
 
 
 def _choose_fallback(
@@ -284,7 +352,7 @@ def _choose_fallback(
     targets: Any,
     objective: Objective,
 ) -> Plan:
-    """Take ``torch.func`` where it gives the right numbers, else one example at a time."""
+    """Choose ``torch.func`` where it gives the right numbers, else one example at a time."""
     if not plan.fallback or truths is None:
         return plan
     everything = dict(model.named_parameters())
@@ -307,69 +375,3 @@ def _choose_fallback(
         f"({problem}). Expected a model that accepts a batch of one example and gives it the "
         "same output as in a larger batch. Choose other `layers`, or mend the model's forward."
     )
-
-
-CoverageMethod = Literal["rule", "torch.func", "one example at a time", "frozen", "not chosen"]
-COVERED: tuple[CoverageMethod, ...] = ("rule", "torch.func", "one example at a time")
-
-
-@dataclass(frozen=True)
-class ParameterCoverage:
-    """How one parameter is treated.
-
-    Attributes:
-        name: As in ``model.named_parameters()``.
-        size: Numbers in it.
-        method: A rule, one of the two fallbacks, or why it is left out: it is frozen
-            (``requires_grad`` is false), or it belongs to no chosen layer.
-        reason: The rule's layer type, or why no rule applies.
-    """
-
-    name: str
-    size: int
-    method: CoverageMethod
-    reason: str
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """How every parameter of a model is treated.
-
-    Attributes:
-        parameters: One entry for each parameter, in the model's order.
-        confirmed: Whether this was checked on examples (against autograd, one example at a
-            time). Before the first examples it is what the layers' types promise.
-    """
-
-    parameters: tuple[ParameterCoverage, ...]
-    confirmed: bool
-
-    def __iter__(self) -> Iterator[ParameterCoverage]:
-        return iter(self.parameters)
-
-    def __len__(self) -> int:
-        return len(self.parameters)
-
-    def __getitem__(self, name: str) -> ParameterCoverage:
-        for entry in self.parameters:
-            if entry.name == name:
-                return entry
-        raise KeyError(name)
-
-    @property
-    def covered(self) -> tuple[str, ...]:
-        """Names of the parameters that the scores stand on."""
-        return tuple(entry.name for entry in self.parameters if entry.method in COVERED)
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """Names of the parameters that the scores know nothing of."""
-        return tuple(entry.name for entry in self.parameters if entry.method not in COVERED)
-
-    def __str__(self) -> str:
-        width = max((len(entry.name) for entry in self.parameters), default=0)
-        lines = [
-            f"{entry.name:{width}}  {entry.size:>12,}  {entry.method}: {entry.reason}"
-            for entry in self.parameters
-        ]
-        return "\n".join(lines)

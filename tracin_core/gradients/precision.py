@@ -1,4 +1,4 @@
-"""Half precision where it saves time, single precision wherever numbers are added up."""
+"""Half precision where it saves time, single and double precision wherever numbers are added up."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def widen(value: Any) -> Any:
     return map_tensors(_widen_one, value)
 
 
-def match(inputs: Tensor, deltas: Tensor) -> Tensor:
+def match_dtype(inputs: Tensor, deltas: Tensor) -> Tensor:
     """Return a layer's inputs in the number type that it computed with.
 
     Args:
@@ -85,7 +85,7 @@ def multiply_long(left: Tensor, right: Tensor) -> Tensor:
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Turn off what rounds numbers behind the caller's back, and give it back afterwards.
+    """Disable what rounds numbers behind the caller's back, and restore it afterwards.
 
     That is an autocast around the call, and TF32: by default cuDNN convolutions keep 10 of
     float32's 23 bits on newer GPUs, an error of 1e-3 where scores promise 1e-5.

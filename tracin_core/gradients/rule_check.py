@@ -1,4 +1,4 @@
-"""Check a rule alone: a layer, some inputs, and what autograd says of each example."""
+"""Check a gradient rule alone: a layer, some inputs, and autograd's gradients of each example."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def check_gradient_rule(layer: nn.Module, *inputs: Tensor, seed: int = 0) -> Non
             f"Found no gradient rule for {type(layer).__name__} ({rule}); expected one that was "
             "registered with @gradient_rule. Import the file that registers it."
         )
-    wanted = dict(layer.named_parameters(recurse=False))
+    expected = dict(layer.named_parameters(recurse=False))
     with torch.enable_grad():
         outputs = layer(*inputs)
     generator = torch.Generator().manual_seed(seed)
     deltas = torch.randn(outputs.shape, generator=generator, dtype=outputs.dtype)
     deltas = deltas.to(outputs.device)
     with torch.no_grad():
-        found = rule.differentiate(layer, inputs, deltas, tuple(wanted))
+        found = rule.differentiate(layer, inputs, deltas, tuple(expected))
     for row in range(len(outputs)):
-        truths = _differentiate_alone(layer, inputs, deltas, row, wanted)
+        truths = _differentiate_alone(layer, inputs, deltas, row, expected)
         reference = ReferenceGradients(truths)
-        for name in wanted:
-            given = found[name].narrow(row, row + 1).instantiate()[0]
-            if not reference.agrees_with(name, given):
+        for name in expected:
+            by_rule = found[name].narrow(row, row + 1).instantiate()[0]
+            if not reference.agrees_with(name, by_rule):
                 raise GradientError(
                     f"The gradient rule {rule.name} is wrong for {name!r} of "
                     f"{type(layer).__name__}: for example {row} it gives "
-                    f"{_describe(given, truths[name])}. Expected the gradient of the example "
+                    f"{_describe(by_rule, truths[name])}. Expected the gradient of the example "
                     "alone. Mend the rule."
                 )
 

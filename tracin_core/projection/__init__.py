@@ -1,4 +1,4 @@
-"""How long a last layer's vector may be to be kept as it is; read without torch."""
+"""Random projection of gradients from P to D numbers; this module itself is read without torch."""
 
 from __future__ import annotations
 

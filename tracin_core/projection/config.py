@@ -1,4 +1,4 @@
-"""How gradients are projected from P to D numbers: the settings, and their random numbers."""
+"""``Projection``: the settings of a random projection from P to D numbers."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class FactoredSketch(DenseSketch):
         self._add(shortened.flatten(1), first)
 
     def prefers_transform(self, name: str, positions: int) -> bool:
-        """Whether T outer products cost less when shortened first than when summed first."""
+        """Return whether T outer products cost less when shortened first than when summed first."""
         pair = self._pairs[name]
         first, second = pair.left.shape[1], pair.right.shape[1]
         shortened = pair.rows * first + pair.columns * second + first * second

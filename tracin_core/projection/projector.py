@@ -1,4 +1,4 @@
-"""All random maps of one checkpoint, whatever their form."""
+"""``Projector``: all random maps of one checkpoint, one for each parameter, whatever their form."""
 
 from __future__ import annotations
 

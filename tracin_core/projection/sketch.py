@@ -1,21 +1,20 @@
-"""Seeded random projection of per-example gradients from P to D numbers, by hashing.
+"""Tensor sketch: a seeded random projection of per-example gradients to D numbers, by hashing.
 
 A gradient that is an outer product is projected without ever being formed. Splitting D into
-``sqrt(D) x sqrt(D)`` independent factors (paper arXiv:2002.08484v3, Appendix F) does that too,
-but its relative variance on rank-one gradients is about ``2/r1 + 2/r2``: 0.18 at D = 512, an
-error of 43%. Instead each matrix-shaped parameter is hashed by ``row shift + column shift
-modulo D`` with independent random factors for rows and columns. The projection of an outer
-product is then the circular convolution of two short hashed vectors, a product of Fourier
-transforms (a tensor sketch), and of a whole gradient a sum of shifted rows. Shifts are
-distinct as long as an axis has at most D entries, which leaves the variance near that of a
-dense random matrix, ``2/D`` (an error of 6% at D = 512).
+``sqrt(D) x sqrt(D)`` independent factors (paper arXiv:2002.08484v3, Appendix F) does that too, but
+its relative variance on rank-one gradients is about ``2/r1 + 2/r2``: 0.18 at D = 512, an error of
+43%. Instead each matrix-shaped parameter is hashed by ``row shift + column shift modulo D`` with
+independent random factors for rows and columns: an ``AxisHash`` holds where the entries of an axis
+go and by what they are multiplied. The projection of an outer product is then the circular
+convolution of two short hashed vectors, a product of Fourier transforms (a tensor sketch), and of
+a whole gradient a sum of shifted rows. Shifts are distinct as long as an axis has at most D
+entries, which leaves the variance near that of a dense random matrix, ``2/D`` (an error of 6% at D
+= 512).
 
 Every parameter of every checkpoint has its own hash, and the results are summed: that is one
 sparse random matrix ``G`` over all the gradients laid end to end, ``E[G^T G] = I``, so a dot
 product of two projections estimates the dot product of the gradients without bias. D numbers
 shared by all blocks are used better than D divided among them.
-
-Where every entry of a parameter goes in a sketch, and by what it is multiplied.
 """
 
 from __future__ import annotations
@@ -229,7 +228,7 @@ class Sketch:
             first += len(part)
 
     def prefers_transform(self, name: str, positions: int) -> bool:
-        """Whether T outer products cost less by Fourier transforms than by their sum."""
+        """Return whether T outer products cost less by Fourier transforms than by their sum."""
         hashes = self._hashes[name]
         dense_cost = PRODUCT_COST * positions + ADDITION_COST
         transform_cost = TRANSFORM_COST * self._dim * self._dim.bit_length() * positions

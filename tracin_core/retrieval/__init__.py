@@ -1,4 +1,4 @@
-"""Finding proponents and opponents among stored vectors."""
+"""Search for proponents and opponents among stored vectors; no torch."""
 
 from tracin_core.retrieval.exact import SearchResult
 from tracin_core.retrieval.index import Index, build_index, open_index

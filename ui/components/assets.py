@@ -1,4 +1,4 @@
-"""Reads the browser code that lies beside the components."""
+"""Read the browser code that lies beside the components."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _STEPS = st.components.v2.component(
 
 
 def limit_steps(steps: Mapping[str, str], *, key: str) -> None:
-    """Let pages be steps of Back, and within a page only what is named here.
+    """Make pages steps of Back, and within a page only what is named here.
 
     Streamlit adds a step whenever a page writes into its address; with this, what a page writes
     about itself takes the place of what stood there.

@@ -1,7 +1,4 @@
-"""The list of events: filters, and one line for each event.
-
-The corrected labels, to take away.
-"""
+"""The list of events, its filters, and the corrected labels to take away."""
 
 from __future__ import annotations
 
@@ -18,9 +15,9 @@ from relabel.export import export_labels
 from relabel.exporters.registry import EXPORTERS
 from relabel.text import shorten
 from ui.components.cards import Card, CardAction, Tag
-from ui.examples import thumbnail_address
 from ui.fields import card_fields
 from ui.labels import name_given, name_label
+from ui.server.pictures import thumbnail_address
 from ui.session import get_engine
 from ui.wording import ACTION_WORDS, segment_words
 

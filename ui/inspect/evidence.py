@@ -16,9 +16,10 @@ from relabel.db.runs import Run
 from relabel.text import Layers
 from relabel.triage.evidence import Evidence, Neighbour, Suggestion, open_evidence, suggest_label
 from ui.components.cards import Layout, show_cards
-from ui.fields import Fields, draw_missing_layers, layers_of, read_spreads
+from ui.fields import Fields, read_spreads
 from ui.galleries import neighbour_card
 from ui.labels import is_regression
+from ui.runs.layers import draw_missing_layers, layers_of
 from ui.session import get_engine, run_folder
 from ui.wording import class_name, escape_markdown, segment_words
 
@@ -122,7 +123,7 @@ def draw_neighbours(
         The number of the example that was clicked, or None.
     """
     evidence = get_evidence(project, run)
-    _tell_index_fault(evidence, layers, measure)
+    _draw_index_fault(evidence, layers, measure)
 
     def search(side: Literal["proponents", "opponents"]) -> list[Neighbour]:
         return evidence.neighbours(
@@ -173,7 +174,7 @@ def draw_neighbours_of_vector(
         The number of the example that was clicked, or None.
     """
     evidence = get_evidence(project, run)
-    _tell_index_fault(evidence, layers, measure)
+    _draw_index_fault(evidence, layers, measure)
 
     def search(side: Literal["proponents", "opponents"]) -> list[Neighbour]:
         return evidence.neighbours_of_vector(
@@ -193,7 +194,7 @@ def draw_neighbours_of_vector(
     )
 
 
-def _tell_index_fault(evidence: Evidence, layers: Layers, measure: Measure) -> None:
+def _draw_index_fault(evidence: Evidence, layers: Layers, measure: Measure) -> None:
     """Describe why a search takes longer than it should; by the cosine none uses an index."""
     fault = evidence.index_fault(layers) if measure == "influence" else ""
     if fault:

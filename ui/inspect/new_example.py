@@ -1,6 +1,6 @@
 """An example that is in no data set: uploaded or typed, scored, explained.
 
-A table's row that is in no data set: one field a column, typed by a person.
+A table's row is typed into one field a column.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from relabel.runs.folder import RunFolder
 from relabel.text import shorten, value_text
 from tracin_core.errors import ConfigurationError, InputError
 from ui.charts import draw_probabilities
-from ui.examples import resize_for_screen
 from ui.fields import field_text
 from ui.inspect.evidence import draw_evidence_options, draw_neighbours_of_vector
 from ui.runs.own_model import agree_to_network
+from ui.server.pictures import resize_for_screen
 from ui.session import get_engine, run_folder
 from ui.wording import class_name, escape_markdown, percent, read_number
 
@@ -33,10 +33,76 @@ if TYPE_CHECKING:
 
 
 Row = dict[str, float | str | None]
-
-_ASKED = "new-row-asked"
+Content = bytes | str | Row
+_IMAGE_TYPES = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif"]
+# Megabytes; a little above our own limit, whose message says what to do.
+_UPLOAD_LIMIT = MAX_BYTES // 2**20 + 5
+_NEIGHBOURS = 10
+_MAX_TEXT = 20_000  # characters; longer texts are cut by the model's own limit anyway
+_SHOWN_EDGE = 480  # pixels
 _NAME_LENGTH = 60  # characters of a column's name
 _MAX_VALUE = 500  # characters
+_RESULT = "new-example"
+_ASKED = "new-row-asked"
+
+
+def draw_new_example(project: Project, run: Run) -> int | None:
+    """Draw the upload or the text field, and the explanation of what was put in.
+
+    Returns:
+        The number of a train example that was clicked, or None.
+    """
+    try:
+        content = _draw_input(project)
+        if content is None:
+            st.caption("Its proponents and opponents among the train examples appear here.")
+            return None
+        if not agree_to_network(run.config.get("model"), place="new-example"):
+            return None
+        scored = _score(project, run, content)
+    except (InputError, ConfigurationError) as error:
+        st.error(escape_markdown(str(error)))
+        return None
+    if isinstance(content, str):
+        _warn_of_unknown_words(project, run, content)
+    _draw_prediction(project, scored, content)
+    layers, measure = draw_evidence_options(run)
+    return draw_neighbours_of_vector(
+        project,
+        run,
+        scored.vectors,
+        layers=layers,
+        measure=measure,
+        count=_NEIGHBOURS,
+        image_size=96,
+        key=f"new-{_fingerprint(run, content)}-{layers}-{measure}",
+        beside=content if isinstance(content, dict) else None,
+    )
+
+
+def _draw_input(project: Project) -> Content | None:
+    if project.kind == "table":
+        return draw_row_input(project)
+    if project.kind == "image":
+        upload = st.file_uploader(
+            "Upload an image", type=_IMAGE_TYPES, key="new-image", max_upload_size=_UPLOAD_LIMIT
+        )
+        st.caption(
+            f"{FORMAT_LIST}, at most {MAX_BYTES // 2**20} MB and {MAX_PIXELS / 1e6:.0f} million "
+            "pixels. A larger file is marked red and not sent."
+        )
+        return upload.getvalue() if upload is not None else None
+    text = st.text_area(
+        "Type or paste a text",
+        key="new-text",
+        max_chars=_MAX_TEXT,
+        height=140,
+        persist_state="session",
+    )
+    asked = st.button("Explain", type="primary", key="explain-text")
+    if asked and not (text or "").strip():
+        st.warning("There is no text yet. Type a sentence or two, then press Explain.")
+    return text if (text or "").strip() else None
 
 
 def draw_row_input(project: Project) -> Row | None:
@@ -104,76 +170,6 @@ def _spread(count: int) -> list[st.delta_generator.DeltaGenerator]:
     return [columns[number % 3] for number in range(count)]
 
 
-Content = bytes | str | Row
-
-_IMAGE_TYPES = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif"]
-# Megabytes; a little above our own limit, whose message says what to do.
-_UPLOAD_LIMIT = MAX_BYTES // 2**20 + 5
-_NEIGHBOURS = 10
-_MAX_TEXT = 20_000  # characters; longer texts are cut by the model's own limit anyway
-_SHOWN_EDGE = 480  # pixels
-_RESULT = "new-example"
-
-
-def draw_new_example(project: Project, run: Run) -> int | None:
-    """Draw the upload or the text field, and the explanation of what was put in.
-
-    Returns:
-        The number of a train example that was clicked, or None.
-    """
-    try:
-        content = _draw_input(project)
-        if content is None:
-            st.caption("Its proponents and opponents among the train examples appear here.")
-            return None
-        if not agree_to_network(run.config.get("model"), place="new-example"):
-            return None
-        scored = _score(project, run, content)
-    except (InputError, ConfigurationError) as error:
-        st.error(escape_markdown(str(error)))
-        return None
-    if isinstance(content, str):
-        _warn_of_unknown_words(project, run, content)
-    _draw_prediction(project, scored, content)
-    layers, measure = draw_evidence_options(run)
-    return draw_neighbours_of_vector(
-        project,
-        run,
-        scored.vectors,
-        layers=layers,
-        measure=measure,
-        count=_NEIGHBOURS,
-        image_size=96,
-        key=f"new-{_fingerprint(run, content)}-{layers}-{measure}",
-        beside=content if isinstance(content, dict) else None,
-    )
-
-
-def _draw_input(project: Project) -> Content | None:
-    if project.kind == "table":
-        return draw_row_input(project)
-    if project.kind == "image":
-        upload = st.file_uploader(
-            "Upload an image", type=_IMAGE_TYPES, key="new-image", max_upload_size=_UPLOAD_LIMIT
-        )
-        st.caption(
-            f"{FORMAT_LIST}, at most {MAX_BYTES // 2**20} MB and {MAX_PIXELS / 1e6:.0f} million "
-            "pixels. A larger file is marked red and not sent."
-        )
-        return upload.getvalue() if upload is not None else None
-    text = st.text_area(
-        "Type or paste a text",
-        key="new-text",
-        max_chars=_MAX_TEXT,
-        height=140,
-        persist_state="session",
-    )
-    asked = st.button("Explain", type="primary", key="explain-text")
-    if asked and not (text or "").strip():
-        st.warning("There is no text yet. Type a sentence or two, then press Explain.")
-    return text if (text or "").strip() else None
-
-
 def _fingerprint(run: Run, content: Content) -> str:
     data = content if isinstance(content, bytes) else repr(content).encode("utf-8", "replace")
     return f"{run.id}-{hashlib.sha256(data).hexdigest()[:16]}"
@@ -203,7 +199,7 @@ def _score(project: Project, run: Run, content: Content) -> NewExample:
 
 
 def _warn_of_unknown_words(project: Project, run: Run, text: str) -> None:
-    """Say so where the model knows none of the words: its prediction then means nothing."""
+    """Draw a warning where the model knows none of the words: its prediction then means nothing."""
     encoder = RunFolder(run_folder(project, run)).read_config().encoder
     known = set(encoder.get("vocabulary", ()))
     if known and known.isdisjoint(split_words(text, limit=int(encoder["max_tokens"]))):

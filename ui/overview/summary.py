@@ -14,8 +14,8 @@ from relabel.db.stats import ReviewProgress
 from relabel.runs.config import CheckpointEntry, name_last_layer
 from relabel.runs.folder import RunFolder
 from relabel.text import Layers, counted, describe_seconds, shorten, value_text
-from ui.fields import layers_of
 from ui.labels import is_regression
+from ui.runs.layers import layers_of
 from ui.session import run_folder
 from ui.wording import STATUS_WORDS, moment_text, percent
 

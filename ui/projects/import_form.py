@@ -1,10 +1,7 @@
-"""A new project, or more examples for one that exists: data, preview, name, import.
+"""Data becomes a new project, or more examples for one that exists: preview, name, import.
 
-Previews of data, read once for each way to understand it.
-
-What was understood of data, or what it will add to a project, in two or three sentences.
-
-A backup is chosen, looked at, and restored.
+What was understood of the data is told in two or three sentences. Each way to understand it is
+read once a session, as a large file takes a while.
 """
 
 from __future__ import annotations
@@ -12,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +20,99 @@ from relabel.db.projects import list_projects
 from relabel.importers.formats.registry import IMPORTERS
 from relabel.importers.ingest.growth import can_grow, describe_other_texts
 from relabel.importers.options import ImportOptions
-from relabel.importers.preview import ImportPreview, look_at, look_at_columns
+from relabel.importers.preview import ImportPreview, list_columns_apart, preview_apart
 from relabel.importers.readers.backups import BackupFoundError
 from relabel.importers.records import Preview
 from relabel.jobs.launch import start_job
-from relabel.projects.restore import look_at_backup
-from relabel.text import counted, describe_bytes, shorten
+from relabel.text import counted, shorten
+from relabel.workspace import find_program_name
 from tracin_core.errors import TracInError
 from ui.failures import report_errors
-from ui.navigation import open_page
 from ui.projects.import_options import draw_meaning, draw_reading
 from ui.projects.import_preview import draw_preview, without_switches
-from ui.runs.jobs import PARAMETER
+from ui.projects.restore import draw_restoration
 from ui.session import PROJECT_KEY, distinct_titles, get_engine, get_workspace, taken_names
-from ui.uploads import choose_data, choose_file, forget_upload
-from ui.wording import escape_markdown, moment_text, suggest_slug
+from ui.uploads import choose_data, forget_upload
+from ui.wording import escape_markdown, suggest_slug
 
+_DEMOS = f"{find_program_name()} demo all"
 _PREVIEWS = "import-previews"
 _KEPT = 4  # previews a session keeps; each has some small pictures
 _ROWS = 20
+_NOUNS = {"image": "image", "text": "text", "table": "row"}
 
 
-def name_data(path: Path) -> str:
-    """Return a short name of data as it is now, for keys: changed data gets another one."""
+def draw_data_import() -> Job | None:
+    """Draw the way from data into a project, a new one or one that exists.
+
+    Returns:
+        The import that was started, or None.
+    """
+    if not list_projects(get_engine()):
+        st.caption(
+            "There is no project yet. Bring your own data here; or, to look around first, build "
+            "the two demo projects in a terminal and reload this page:"
+        )
+        st.code(_DEMOS, language="bash")
+    path = choose_data()
+    if path is None:
+        return None
+    key = name_data(path)
+    if _is_backup(path, key):
+        st.info(
+            f"“{escape_markdown(path.name)}” is a backup of a project. It is not imported, it is "
+            "restored: with its decisions, scores and checkpoints."
+        )
+        draw_restoration(path, "import")
+        return None
+    growing = _choose_grown(key)
+    understood = _draw_understanding(path, key, growing)
+    return None if understood is None else _draw_import(path, understood, key, growing)
+
+
+def _is_backup(path: Path, key: str) -> bool:
+    """Return whether data is a backup of a project, by the reading that comes first anyway."""
+    return _try_to_read(path, key) == "backup"
+
+
+def _is_unreadable(path: Path, key: str) -> bool:
+    """Return whether the data cannot be read without a word from the person; found out once."""
+    kept = f"{key}-unreadable"
+    if kept not in st.session_state:
+        is_read = _try_to_read(path, key) == "read"
+        st.session_state[kept] = (
+            not is_read and describe_without_roles(path, ImportOptions()) is None
+        )
+    return bool(st.session_state[kept])
+
+
+def _try_to_read(path: Path, key: str) -> str:
+    """Return what comes of data without a word from the person, found out once.
+
+    Returns:
+        "backup", "read", or "unreadable".
+    """
+    kept = f"{key}-first"
+    if kept not in st.session_state:
+        try:
+            found, _ = _look(path, ImportOptions())
+            st.session_state[kept] = "unreadable" if found is None else "read"
+        except BackupFoundError:
+            st.session_state[kept] = "backup"
+    return str(st.session_state[kept])
+
+
+def _look(
+    path: Path, options: ImportOptions, growing: Project | None = None
+) -> tuple[ImportPreview | None, str]:
+    """Return what is understood, or why nothing is."""
     try:
-        found = path.stat()
-        state = f"{found.st_mtime_ns} {found.st_size}"
-    except OSError:
-        state = "missing"
-    return hashlib.sha256(f"{path} {state}".encode()).hexdigest()[:12]
+        with st.spinner("Reading the data"):
+            return read_data(path, options, growing), ""
+    except BackupFoundError:
+        raise
+    except TracInError as error:
+        return None, str(error)
 
 
 def read_data(path: Path, options: ImportOptions, growing: Project | None) -> ImportPreview:
@@ -73,13 +133,62 @@ def read_data(path: Path, options: ImportOptions, growing: Project | None) -> Im
     mark = f"{name_data(path)} {into} {json.dumps(options.to_json(), sort_keys=True)}"
     if mark not in kept:
         place = (get_workspace(), growing.slug) if growing else None
-        found = look_at(path, options, rows=_ROWS, growing=place, keep_in=get_workspace())
+        found = preview_apart(path, options, rows=_ROWS, growing=place, keep_in=get_workspace())
         # Of the plans, each with a hundred bytes an example on the disk, the last one is kept.
         kept.update({name: replace(one, kept=None) for name, one in kept.items()})
         kept[mark] = found
         while len(kept) > _KEPT:
             del kept[next(iter(kept))]
     return kept[mark]
+
+
+def name_data(path: Path) -> str:
+    """Return a short name of data as it is now, for keys: changed data gets another one."""
+    try:
+        found = path.stat()
+        state = f"{found.st_mtime_ns} {found.st_size}"
+    except OSError:
+        state = "missing"
+    return hashlib.sha256(f"{path} {state}".encode()).hexdigest()[:12]
+
+
+def _draw_understanding(path: Path, key: str, growing: Project | None) -> ImportPreview | None:
+    """Draw what the data is taken for, to be changed; None where it cannot be imported so."""
+    with report_errors():
+        reading = draw_reading(key, expanded=growing is None and _is_unreadable(path, key))
+        found, error = _look(path, reading, growing)
+        preview = found.preview if found else _find_columns(path, reading, growing)
+        if preview is None:
+            # Of data that cannot be read there is but this box yet.
+            st.error(escape_markdown(without_switches(error, folders=True)))
+            return None
+        st.subheader("What was understood", anchor=False)
+        summary = st.container()
+        into = growing.slug if growing else ""
+        options = draw_meaning(preview, f"{key}-{hash(reading)}-{into}")
+        if options != preview.options or error:
+            found, error = _look(path, options, growing)
+        with summary:
+            if found is None:
+                folders = IMPORTERS[preview.format].layout == "folders"
+                st.error(escape_markdown(without_switches(error, folders=folders)))
+                return None
+            st.markdown(escape_markdown(summarize(found)))
+            other = growing and describe_other_texts(growing, found.preview.options)
+            if other:
+                st.warning(escape_markdown(other))
+            draw_preview(found.preview)
+        return found
+    return None
+
+
+def _find_columns(path: Path, reading: ImportOptions, growing: Project | None) -> Preview | None:
+    """Return what is found in data that is not as it should be, for a person to say what is what.
+
+    Of data for a project whose columns it has not, that is what would be found for a new one.
+    """
+    found = _look(path, reading)[0] if growing else None
+    return found.preview if found else describe_without_roles(path, reading)
 
 
 def describe_without_roles(path: Path, options: ImportOptions) -> Preview | None:
@@ -93,7 +202,7 @@ def describe_without_roles(path: Path, options: ImportOptions) -> Preview | None
         A preview without examples, or None where it is no readable table.
     """
     try:
-        columns = look_at_columns(path, options)
+        columns = list_columns_apart(path, options)
     except TracInError:
         return None  # why it cannot be read has been said already
     if not columns:
@@ -106,9 +215,6 @@ def describe_without_roles(path: Path, options: ImportOptions) -> Preview | None
         columns=columns,
         options=options,
     )
-
-
-_NOUNS = {"image": "image", "text": "text", "table": "row"}
 
 
 def summarize(understood: ImportPreview) -> str:
@@ -163,201 +269,6 @@ def _describe_splits(preview: Preview) -> str:
     )
 
 
-_UPLOAD = "backup"
-_EXAMPLE = "/home/ada/reviews-2026-01-31.zip"
-
-
-def draw_restore() -> None:
-    """Draw the choice of a backup and start to restore it."""
-    st.caption("A backup that this program has written comes back with all decisions.")
-    # Of any name: a copy may have lost its ending, and what a file is stands in it.
-    file = choose_file(_UPLOAD, "Path of the backup", _EXAMPLE, None, unpack=False)
-    if file is not None:
-        draw_restoration(file, _UPLOAD)
-
-
-def draw_restoration(file: Path, upload: str) -> None:
-    """Draw what is in a backup, the choice of a name, and the button that restores it.
-
-    Args:
-        file: The backup.
-        upload: Which choice it came from, as in ``choose_file``; emptied when it is restored.
-    """
-    with report_errors():
-        manifest = look_at_backup(file)
-        held = [counted(manifest.counts.get(one, 0), one) for one in ("example", "decision")]
-        st.text(
-            f"{manifest.title} ({manifest.slug}): {', '.join(held)}, "
-            f"{describe_bytes(manifest.total_bytes)}, written "
-            f"{moment_text(datetime.fromisoformat(manifest.created_at))}"
-        )
-        slug = _choose_name(file, manifest.slug)
-        if slug and st.button("Restore", type="primary", key="start-restore"):
-            options = {"path": str(file), "slug": slug}
-            job = start_job(get_engine(), get_workspace(), slug, "restore", options)
-            forget_upload(upload)
-            open_page("projects", show="list", **{PARAMETER: job.id})
-
-
-def _choose_name(file: Path, former: str) -> str:
-    taken = taken_names()
-    slug = st.text_input(
-        "Name",
-        former if former not in taken else suggest_slug(former, taken),
-        max_chars=64,
-        key=f"restore-{file}",
-        help="Another one than it had, where that is taken.",
-        width=300,
-    ).strip()
-    if slug not in taken:
-        return slug
-    st.warning(f"There is a project named “{escape_markdown(slug)}” already. Choose another name.")
-    return ""
-
-
-_DEMOS = "python -m relabel demo all"
-
-
-def draw_data_import() -> Job | None:
-    """Draw the way from data into a project, a new one or one that exists.
-
-    Returns:
-        The import that was started, or None.
-    """
-    if not list_projects(get_engine()):
-        st.caption(
-            "There is no project yet. Bring your own data here; or, to look around first, build "
-            "the two demo projects in a terminal and reload this page:"
-        )
-        st.code(_DEMOS, language="bash")
-    path = choose_data()
-    if path is None:
-        return None
-    key = name_data(path)
-    if _is_backup(path, key):
-        st.info(
-            f"“{escape_markdown(path.name)}” is a backup of a project. It is not imported, it is "
-            "restored: with its decisions, scores and checkpoints."
-        )
-        draw_restoration(path, "import")
-        return None
-    growing = _choose_grown(key)
-    understood = _draw_understanding(path, key, growing)
-    return None if understood is None else _draw_import(path, understood, key, growing)
-
-
-def _draw_understanding(path: Path, key: str, growing: Project | None) -> ImportPreview | None:
-    """Draw what the data is taken for, to be changed; None where it cannot be imported so."""
-    with report_errors():
-        reading = draw_reading(key, expanded=growing is None and _is_unreadable(path, key))
-        found, error = _look(path, reading, growing)
-        preview = found.preview if found else _find_columns(path, reading, growing)
-        if preview is None:
-            # Of data that cannot be read there is but this box yet.
-            st.error(escape_markdown(without_switches(error, folders=True)))
-            return None
-        st.subheader("What was understood", anchor=False)
-        summary = st.container()
-        into = growing.slug if growing else ""
-        options = draw_meaning(preview, f"{key}-{hash(reading)}-{into}")
-        if options != preview.options or error:
-            found, error = _look(path, options, growing)
-        with summary:
-            if found is None:
-                folders = IMPORTERS[preview.format].layout == "folders"
-                st.error(escape_markdown(without_switches(error, folders=folders)))
-                return None
-            st.markdown(escape_markdown(summarize(found)))
-            other = growing and describe_other_texts(growing, found.preview.options)
-            if other:
-                st.warning(escape_markdown(other))
-            draw_preview(found.preview)
-        return found
-    return None
-
-
-def _find_columns(path: Path, reading: ImportOptions, growing: Project | None) -> Preview | None:
-    """Return what is found in data that is not as it should be, for a person to say what is what.
-
-    Of data for a project whose columns it has not, that is what would be found for a new one.
-    """
-    found = _look(path, reading)[0] if growing else None
-    return found.preview if found else describe_without_roles(path, reading)
-
-
-def _is_unreadable(path: Path, key: str) -> bool:
-    """Return whether the data cannot be read without a word from the person; found out once."""
-    kept = f"{key}-unreadable"
-    if kept not in st.session_state:
-        is_read = _try_to_read(path, key) == "read"
-        st.session_state[kept] = (
-            not is_read and describe_without_roles(path, ImportOptions()) is None
-        )
-    return bool(st.session_state[kept])
-
-
-def _is_backup(path: Path, key: str) -> bool:
-    """Return whether data is a backup of a project, by the reading that comes first anyway."""
-    return _try_to_read(path, key) == "backup"
-
-
-def _try_to_read(path: Path, key: str) -> str:
-    """Return what comes of data without a word from the person, found out once.
-
-    Returns:
-        "backup", "read", or "unreadable".
-    """
-    kept = f"{key}-first"
-    if kept not in st.session_state:
-        try:
-            found, _ = _look(path, ImportOptions())
-            st.session_state[kept] = "unreadable" if found is None else "read"
-        except BackupFoundError:
-            st.session_state[kept] = "backup"
-    return str(st.session_state[kept])
-
-
-def _look(
-    path: Path, options: ImportOptions, growing: Project | None = None
-) -> tuple[ImportPreview | None, str]:
-    """Return what is understood, or why nothing is."""
-    try:
-        with st.spinner("Reading the data"):
-            return read_data(path, options, growing), ""
-    except BackupFoundError:
-        raise
-    except TracInError as error:
-        return None, str(error)
-
-
-def _draw_import(
-    path: Path, understood: ImportPreview, key: str, growing: Project | None
-) -> Job | None:
-    st.subheader("Import", anchor=False)
-    preview = understood.preview
-    if growing:
-        slug, title = growing.slug, None
-    else:
-        slug, title = _draw_name(path, key)
-    usable = preview.num_usable > 0 and bool(slug)
-    pressed = st.button("Import", type="primary", key="import", disabled=not usable)
-    st.caption("It is copied into the workspace; what you pointed to stays as it is.")
-    if not pressed or not slug:
-        return None
-    with report_errors():
-        options: dict[str, Any] = {"path": str(path), "options": preview.options.to_json()}
-        if title:
-            options["title"] = title
-        if understood.state is not None:
-            options["seen"] = asdict(understood.state)
-        if understood.kept is not None:
-            options["kept_plan"] = str(understood.kept.path)
-        job = start_job(get_engine(), get_workspace(), slug, "import", options)
-        forget_upload("import")
-        return job
-    return None
-
-
 def _choose_grown(key: str) -> Project | None:
     """Draw the choice between a new project, None, and one that exists, if any can grow."""
     projects = [project for project in list_projects(get_engine()) if can_grow(project)]
@@ -388,6 +299,34 @@ def _choose_grown(key: str) -> Project | None:
         "and so do the scores so far."
     )
     return next(project for project in projects if project.slug == slug)
+
+
+def _draw_import(
+    path: Path, understood: ImportPreview, key: str, growing: Project | None
+) -> Job | None:
+    st.subheader("Import", anchor=False)
+    preview = understood.preview
+    if growing:
+        slug, title = growing.slug, None
+    else:
+        slug, title = _draw_name(path, key)
+    usable = preview.num_usable > 0 and bool(slug)
+    pressed = st.button("Import", type="primary", key="import", disabled=not usable)
+    st.caption("It is copied into the workspace; what you pointed to stays as it is.")
+    if not pressed or not slug:
+        return None
+    with report_errors():
+        options: dict[str, Any] = {"path": str(path), "options": preview.options.to_json()}
+        if title:
+            options["title"] = title
+        if understood.state is not None:
+            options["seen"] = asdict(understood.state)
+        if understood.kept is not None:
+            options["kept_plan"] = str(understood.kept.path)
+        job = start_job(get_engine(), get_workspace(), slug, "import", options)
+        forget_upload("import")
+        return job
+    return None
 
 
 def _draw_name(path: Path, key: str) -> tuple[str, str]:

@@ -1,7 +1,4 @@
-"""How the data is to be understood: what was found out, and boxes to say otherwise.
-
-Boxes for the columns that are neither input nor answer: split, key, truth, status.
-"""
+"""How data is to be understood: what was found out, and boxes to say otherwise."""
 
 from __future__ import annotations
 
@@ -16,109 +13,6 @@ from relabel.importers.options import ImportOptions, join_names, split_names
 from relabel.importers.records import Column, Preview
 
 NO_COLUMN = "–"
-
-
-def draw_helpers(found: Preview, key: str) -> dict[str, Any]:
-    """Draw the columns that are neither input nor answer."""
-    names, options = [column.name for column in found.columns], found.options
-    said: dict[str, Any] = {}
-    with st.container(horizontal=True):
-        said["split"] = select_column(
-            "Column that tells train from test", names, options.split, f"{key}-split", width=250
-        )
-        if said["split"] is not None:
-            values = _examples_of(found.columns, said["split"])
-            for field, words in (("train_values", "train with"), ("test_values", "test with")):
-                current = getattr(options, field) if said["split"] == options.split else None
-                picked = st.multiselect(
-                    f"Values of those to {words}",
-                    list(dict.fromkeys([*(current or ()), *values])),
-                    default=list(current or ()),
-                    accept_new_options=True,
-                    placeholder="Found out",
-                    key=f"{key}-{said['split']}-{field}",
-                    width=250,
-                )
-                said[field] = tuple(picked) or None
-        else:
-            said |= {"train_values": None, "test_values": None}
-    with st.container(horizontal=True):
-        said["key"] = select_column(
-            "Column with a lasting name",
-            names,
-            options.key,
-            f"{key}-key",
-            width=250,
-            help="A name of each example that stays when the data grows, such as an id. Without "
-            "one, examples are told apart by their content.",
-        )
-        said["truth"] = select_column(
-            "Column with the truth",
-            names,
-            options.truth,
-            f"{key}-truth",
-            width=250,
-            help="What is truly right, where that is known. It is kept apart and only used to "
-            "evaluate; no page of the review shows it.",
-        )
-    return said | _draw_status(found, names, key)
-
-
-def _draw_status(found: Preview, names: list[str], key: str) -> dict[str, Any]:
-    """Draw the column that says whether a row's label holds, and with which values."""
-    options = found.options
-    with st.container(horizontal=True):
-        status = select_column(
-            "Column that says whether a label holds",
-            names,
-            options.status,
-            f"{key}-status",
-            width=250,
-            help="Annotation tools note there that an answer was rejected, ignored or cancelled. "
-            "Rows with other values than those chosen are left out; choose all to take every row.",
-        )
-        if status is None:
-            return {"status": None, "status_values": None}
-        current = options.status_values if status == options.status else None
-        picked = st.multiselect(
-            "Values with which a row is taken",
-            list(dict.fromkeys([*(current or ()), *_examples_of(found.columns, status)])),
-            default=list(current or ()),
-            accept_new_options=True,
-            placeholder="Found out",
-            key=f"{key}-{status}-status-values",
-            width=250,
-        )
-    return {"status": status, "status_values": tuple(picked) or None}
-
-
-def select_column(
-    label: str,
-    names: list[str],
-    current: str | None,
-    key: str,
-    *,
-    width: int | str = "stretch",
-    help: str | None = None,
-) -> str | None:
-    """Draw a choice among the columns or none of them."""
-    if key not in st.session_state:
-        st.session_state[key] = current if current in names else None
-    return st.selectbox(
-        label,
-        names,
-        index=None,
-        placeholder=NO_COLUMN,
-        key=key,
-        width=width,  # type: ignore[arg-type]
-        help=help,
-    )
-
-
-def _examples_of(columns: Sequence[Column], name: str) -> list[str]:
-    return next((list(column.examples) for column in columns if column.name == name), [])
-
-
 _INPUTS = {"text": "Text", "image": "Image", "features": "Columns"}
 _ANSWERS = {"label": "Class", "target": "Number"}
 _ENCODINGS = (
@@ -223,7 +117,7 @@ def draw_meaning(found: Preview, key: str) -> ImportOptions:
         said |= _draw_columns(found, key)
     with st.expander("More: split, keys, truth, class names, planted errors", key=f"{key}-more"):
         if found.columns and importer.layout != "arrays":
-            said |= draw_helpers(found, key)
+            said |= _draw_other_columns(found, key)
         is_class = found.task == "classification" and said.get("target") is None
         if importer.layout == "arrays" and not said:
             said |= _draw_arrays(found, key)
@@ -282,7 +176,7 @@ def _draw_input(found: Preview, names: list[str], key: str) -> dict[str, Any]:
         )
         return said | {"text": tuple(picked) or None}
     current = getattr(found.options, chosen)
-    said[chosen] = select_column(f"Column with the {chosen}", names, current, f"{key}-{chosen}")
+    said[chosen] = _select_column(f"Column with the {chosen}", names, current, f"{key}-{chosen}")
     return said
 
 
@@ -299,9 +193,133 @@ def _draw_answer(found: Preview, names: list[str], key: str) -> dict[str, Any]:
     said: dict[str, Any] = dict.fromkeys(_ANSWERS)
     label = "Column with the class" if chosen == "label" else "Column with the number"
     current = getattr(found.options, chosen)
-    said[chosen] = select_column(label, names, current, f"{key}-{chosen}-column")
+    said[chosen] = _select_column(label, names, current, f"{key}-{chosen}-column")
     if chosen == "target":
         said["classes"] = None
+    return said
+
+
+def _draw_other_columns(found: Preview, key: str) -> dict[str, Any]:
+    """Draw the columns that are neither input nor answer."""
+    names, options = [column.name for column in found.columns], found.options
+    said: dict[str, Any] = {}
+    with st.container(horizontal=True):
+        said["split"] = _select_column(
+            "Column that tells train from test", names, options.split, f"{key}-split", width=250
+        )
+        if said["split"] is not None:
+            values = _examples_of(found.columns, said["split"])
+            for field, words in (("train_values", "train with"), ("test_values", "test with")):
+                current = getattr(options, field) if said["split"] == options.split else None
+                picked = st.multiselect(
+                    f"Values of those to {words}",
+                    list(dict.fromkeys([*(current or ()), *values])),
+                    default=list(current or ()),
+                    accept_new_options=True,
+                    placeholder="Found out",
+                    key=f"{key}-{said['split']}-{field}",
+                    width=250,
+                )
+                said[field] = tuple(picked) or None
+        else:
+            said |= {"train_values": None, "test_values": None}
+    with st.container(horizontal=True):
+        said["key"] = _select_column(
+            "Column with a lasting name",
+            names,
+            options.key,
+            f"{key}-key",
+            width=250,
+            help="A name of each example that stays when the data grows, such as an id. Without "
+            "one, examples are told apart by their content.",
+        )
+        said["truth"] = _select_column(
+            "Column with the truth",
+            names,
+            options.truth,
+            f"{key}-truth",
+            width=250,
+            help="What is truly right, where that is known. It is kept apart and only used to "
+            "evaluate; no page of the review shows it.",
+        )
+    return said | _draw_status(found, names, key)
+
+
+def _draw_status(found: Preview, names: list[str], key: str) -> dict[str, Any]:
+    """Draw the column that says whether a row's label holds, and with which values."""
+    options = found.options
+    with st.container(horizontal=True):
+        status = _select_column(
+            "Column that says whether a label holds",
+            names,
+            options.status,
+            f"{key}-status",
+            width=250,
+            help="Annotation tools note there that an answer was rejected, ignored or cancelled. "
+            "Rows with other values than those chosen are left out; choose all to take every row.",
+        )
+        if status is None:
+            return {"status": None, "status_values": None}
+        current = options.status_values if status == options.status else None
+        picked = st.multiselect(
+            "Values with which a row is taken",
+            list(dict.fromkeys([*(current or ()), *_examples_of(found.columns, status)])),
+            default=list(current or ()),
+            accept_new_options=True,
+            placeholder="Found out",
+            key=f"{key}-{status}-status-values",
+            width=250,
+        )
+    return {"status": status, "status_values": tuple(picked) or None}
+
+
+def _select_column(
+    label: str,
+    names: list[str],
+    current: str | None,
+    key: str,
+    *,
+    width: int | str = "stretch",
+    help: str | None = None,
+) -> str | None:
+    """Draw a choice among the columns or none of them."""
+    if key not in st.session_state:
+        st.session_state[key] = current if current in names else None
+    return st.selectbox(
+        label,
+        names,
+        index=None,
+        placeholder=NO_COLUMN,
+        key=key,
+        width=width,  # type: ignore[arg-type]
+        help=help,
+    )
+
+
+def _examples_of(columns: Sequence[Column], name: str) -> list[str]:
+    return next((list(column.examples) for column in columns if column.name == name), [])
+
+
+def _draw_arrays(found: Preview, key: str) -> dict[str, Any]:
+    """Draw which arrays of an archive hold the answers, and what else is known."""
+    options = found.options
+    answer = "target" if found.task == "regression" else "label"
+    boxes = {
+        answer: ("Array with what is to be predicted", found.target),
+        "truth": ("Array with the truth", "truth_train"),
+        "key": ("Array with lasting names", "ids"),
+    }
+    said: dict[str, Any] = {}
+    with st.container(horizontal=True):
+        for name, (label, example) in boxes.items():
+            typed = st.text_input(
+                label,
+                value=getattr(options, name) or "",
+                key=f"{key}-{name}-array",
+                placeholder=example,
+                width=250,
+            )
+            said[name] = typed.strip() or None
     return said
 
 
@@ -329,41 +347,6 @@ def _draw_classes(found: Preview, key: str) -> dict[str, Any]:
     return {"classes": classes, "first_class": first if classes else None}
 
 
-def _draw_merging(found: Preview, key: str) -> dict[str, Any]:
-    """Draw whether names that differ in spelling alone become one class."""
-    merge = st.checkbox(
-        "Merge spellings of a name",
-        value=found.options.merge_twins,
-        key=f"{key}-merge-twins",
-        help="Make one class of names that differ in capitals, blanks, hyphens, invisible "
-        "characters or look-alike letters alone; the most frequent spelling stays.",
-    )
-    return {"merge_twins": merge}
-
-
-def _draw_arrays(found: Preview, key: str) -> dict[str, Any]:
-    """Draw which arrays of an archive hold the answers, and what else is known."""
-    options = found.options
-    answer = "target" if found.task == "regression" else "label"
-    boxes = {
-        answer: ("Array with what is to be predicted", found.target),
-        "truth": ("Array with the truth", "truth_train"),
-        "key": ("Array with lasting names", "ids"),
-    }
-    said: dict[str, Any] = {}
-    with st.container(horizontal=True):
-        for name, (label, example) in boxes.items():
-            typed = st.text_input(
-                label,
-                value=getattr(options, name) or "",
-                key=f"{key}-{name}-array",
-                placeholder=example,
-                width=250,
-            )
-            said[name] = typed.strip() or None
-    return said
-
-
 def _draw_folders(found: Preview, key: str) -> dict[str, Any]:
     """Draw which folders are classes, and which are for training and testing."""
     options = found.options
@@ -385,6 +368,18 @@ def _draw_folders(found: Preview, key: str) -> dict[str, Any]:
             )
             said[name] = split_names(typed) if typed.strip() else None
     return said
+
+
+def _draw_merging(found: Preview, key: str) -> dict[str, Any]:
+    """Draw whether names that differ in spelling alone become one class."""
+    merge = st.checkbox(
+        "Merge spellings of a name",
+        value=found.options.merge_twins,
+        key=f"{key}-merge-twins",
+        help="Make one class of names that differ in capitals, blanks, hyphens, invisible "
+        "characters or look-alike letters alone; the most frequent spelling stays.",
+    )
+    return {"merge_twins": merge}
 
 
 def _draw_numbers(found: Preview, key: str) -> dict[str, Any]:

@@ -1,11 +1,7 @@
-"""Rows of a table on a map: suspects, or one row with its proponents and opponents.
+"""Rows of a table on a map, where two of its columns are degrees: the head of the queue.
 
 The map is a plain plot of degrees. Tiles of streets would be asked of a stranger's server, which
 would then know where the data lies.
-
-The head of the queue on a map, for tables whose rows have a place.
-
-Which columns of a table are a place on the earth, and where its rows lie.
 """
 
 from __future__ import annotations
@@ -32,6 +28,13 @@ from ui.wording import escape_plotly, segment_words
 
 _LATITUDE_NAMES = ("latitude", "lat")
 _LONGITUDE_NAMES = ("longitude", "lon", "lng", "long")
+# Rows behind the others, so that the shape of the land can be seen.
+_BACKGROUND = 1500
+_HEIGHT = 460  # pixels
+_BACKGROUND_COLOUR = "rgba(128, 128, 128, 0.35)"
+_FORMS = {"list": "List", "map": "Map"}
+_SHOWN = 300  # suspects on the map
+_HEAD = 50  # of them, drawn larger
 
 
 @dataclass(frozen=True)
@@ -50,29 +53,6 @@ class CoordinateColumns:
         if not (-180 <= longitude <= 360 and -90 <= latitude <= 90):
             return None
         return float(longitude), float(latitude)
-
-
-def find_coordinates(project: Project) -> CoordinateColumns | None:
-    """Return the columns with coordinates, by their usual names; None where there are none."""
-    if project.kind != "table":
-        return None
-    names = [str(column.get("name", "")) for column in project.settings.get("columns", ())]
-    longitude = _find(names, _LONGITUDE_NAMES)
-    latitude = _find(names, _LATITUDE_NAMES)
-    if longitude is None or latitude is None:
-        return None
-    return CoordinateColumns(longitude=longitude, latitude=latitude)
-
-
-def _find(names: list[str], wanted: tuple[str, ...]) -> str | None:
-    known = {name.strip().lower(): name for name in reversed(names)}
-    return next((known[name] for name in wanted if name in known), None)
-
-
-# Rows behind the others, so that the shape of the land can be seen.
-_BACKGROUND = 1500
-_HEIGHT = 460  # pixels
-_BACKGROUND_COLOUR = "rgba(128, 128, 128, 0.35)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +89,90 @@ class Layer:
     symbol: str = "circle"
     size: int = 8
     color: str | None = None
+
+
+def find_coordinates(project: Project) -> CoordinateColumns | None:
+    """Return the columns with coordinates, by their usual names; None where there are none."""
+    if project.kind != "table":
+        return None
+    names = [str(column.get("name", "")) for column in project.settings.get("columns", ())]
+    longitude = _find(names, _LONGITUDE_NAMES)
+    latitude = _find(names, _LATITUDE_NAMES)
+    if longitude is None or latitude is None:
+        return None
+    return CoordinateColumns(longitude=longitude, latitude=latitude)
+
+
+def _find(names: list[str], wanted: tuple[str, ...]) -> str | None:
+    known = {name.strip().lower(): name for name in reversed(names)}
+    return next((known[name] for name in wanted if name in known), None)
+
+
+def choose_form(project: Project) -> str:
+    """Draw the choice between list and map where rows have a place; return "list" or "map"."""
+    if find_coordinates(project) is None:
+        return "list"
+    if "queue-form" not in st.session_state:
+        st.session_state["queue-form"] = read_choice("form", _FORMS, "list")
+    form = st.segmented_control(
+        "Show as",
+        list(_FORMS),
+        format_func=lambda name: segment_words(_FORMS[name]),
+        required=True,
+        key="queue-form",
+        label_visibility="collapsed",
+    )
+    write_choice("form", form or "list", "list")
+    return form or "list"
+
+
+def draw_queue_map(project: Project, run: Run, view: QueueView) -> int | None:
+    """Draw the most suspect rows of the filtered queue.
+
+    Returns:
+        The number of the example that was clicked, or None.
+    """
+    columns = find_coordinates(project)
+    if columns is None:
+        return None
+    found = fetch_page(
+        get_engine(), run.id, signal=view.signal, filter=view.filter, page=1, page_size=_SHOWN
+    )
+    points = [_point(project, columns, row) for row in found.rows]
+    placed = [point for point in points if point is not None]
+    if not found.total:
+        st.info("No row matches. Remove a filter to see the others.")
+        return None
+    homeless = len(points) - len(placed)
+    st.caption(
+        f"The {len(found.rows):,} most suspect of {counted(found.total, 'row')}, above a sample of "
+        "all. Click a point to see why."
+        + (f" {counted(homeless, 'has no place', 'have no place')}." if homeless else "")
+    )
+    layers = [
+        Layer(name=f"rank {_HEAD + 1} and on", points=placed[_HEAD:], symbol="circle", size=7),
+        Layer(name=f"first {_HEAD}", points=placed[:_HEAD], symbol="diamond", size=11),
+    ]
+    return draw_map(
+        project,
+        columns,
+        [layer for layer in layers if layer.points],
+        total=run.num_ranked,
+        key=f"queue-map-{run.id}-{view}",
+    )
+
+
+def _point(project: Project, columns: CoordinateColumns, row: QueueRow) -> Point | None:
+    place = columns.locate(row.fields)
+    if place is None:
+        return None
+    given, predicted = name_given(project, row), name_predicted(project, row)
+    return Point(
+        example_id=row.example_id,
+        longitude=place[0],
+        latitude=place[1],
+        words=f"rank {row.rank:,}: given {given}, predicted {predicted}",
+    )
 
 
 def draw_map(
@@ -194,7 +258,7 @@ def _trace(layer: Layer) -> go.Scatter:
 
 
 def _shape(figure: go.Figure, columns: CoordinateColumns, latitude: float) -> None:
-    """Give a degree of longitude the width that it has at this latitude."""
+    """Set the frame; a degree of longitude is as wide as it is at this latitude."""
     figure.update_xaxes(
         title=escape_plotly(columns.longitude),
         showgrid=False,
@@ -213,76 +277,4 @@ def _shape(figure: go.Figure, columns: CoordinateColumns, latitude: float) -> No
         margin={"l": 8, "r": 16, "t": 44, "b": 8},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
         dragmode="pan",
-    )
-
-
-_FORMS = {"list": "List", "map": "Map"}
-_SHOWN = 300  # suspects on the map
-_HEAD = 50  # of them, drawn larger
-
-
-def choose_form(project: Project) -> str:
-    """Draw the choice between list and map where rows have a place; return "list" or "map"."""
-    if find_coordinates(project) is None:
-        return "list"
-    if "queue-form" not in st.session_state:
-        st.session_state["queue-form"] = read_choice("form", _FORMS, "list")
-    form = st.segmented_control(
-        "Show as",
-        list(_FORMS),
-        format_func=lambda name: segment_words(_FORMS[name]),
-        required=True,
-        key="queue-form",
-        label_visibility="collapsed",
-    )
-    write_choice("form", form or "list", "list")
-    return form or "list"
-
-
-def draw_queue_map(project: Project, run: Run, view: QueueView) -> int | None:
-    """Draw the most suspect rows of the filtered queue.
-
-    Returns:
-        The number of the example that was clicked, or None.
-    """
-    columns = find_coordinates(project)
-    if columns is None:
-        return None
-    found = fetch_page(
-        get_engine(), run.id, signal=view.signal, filter=view.filter, page=1, page_size=_SHOWN
-    )
-    points = [_point(project, columns, row) for row in found.rows]
-    placed = [point for point in points if point is not None]
-    if not found.total:
-        st.info("No row matches. Remove a filter to see the others.")
-        return None
-    homeless = len(points) - len(placed)
-    st.caption(
-        f"The {len(found.rows):,} most suspect of {counted(found.total, 'row')}, above a sample of "
-        "all. Click a point to see why."
-        + (f" {counted(homeless, 'has no place', 'have no place')}." if homeless else "")
-    )
-    layers = [
-        Layer(name=f"rank {_HEAD + 1} and on", points=placed[_HEAD:], symbol="circle", size=7),
-        Layer(name=f"first {_HEAD}", points=placed[:_HEAD], symbol="diamond", size=11),
-    ]
-    return draw_map(
-        project,
-        columns,
-        [layer for layer in layers if layer.points],
-        total=run.num_ranked,
-        key=f"queue-map-{run.id}-{view}",
-    )
-
-
-def _point(project: Project, columns: CoordinateColumns, row: QueueRow) -> Point | None:
-    place = columns.locate(row.fields)
-    if place is None:
-        return None
-    given, predicted = name_given(project, row), name_predicted(project, row)
-    return Point(
-        example_id=row.example_id,
-        longitude=place[0],
-        latitude=place[1],
-        words=f"rank {row.rank:,}: given {given}, predicted {predicted}",
     )

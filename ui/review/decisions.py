@@ -126,24 +126,24 @@ def decide(example_id: int, version: int, verdict: DecisionRequest) -> None:
         st.session_state[_SHOWN] = None
         st.session_state[_TOLD] = (example_id, version)
         # What was typed is not lost with the press.
-        _say("warning", f"{error} Your note was: “{note}”" if note else str(error))
+        _set_message("warning", f"{error} Your note was: “{note}”" if note else str(error))
     except TracInError as error:
-        _say("error", f"Not recorded. {error}")
+        _set_message("error", f"Not recorded. {error}")
     else:
         st.session_state[_SHOWN] = None
         st.session_state[_TOLD] = (example_id, version)
         st.session_state[_UNDOABLE] = event.id
-        _say("done", f"Recorded: {verdict.sentence}.")
+        _set_message("done", f"Recorded: {verdict.sentence}.")
 
 
 def refuse(reason: str) -> None:
     """Describe why what was typed is no decision; the example stays on the screen."""
-    _say("warning", reason)
+    _set_message("warning", reason)
 
 
 def explain_idle(reason: str) -> None:
     """Describe why a key does nothing, in the quiet line for it: nothing went wrong."""
-    _say("done", reason)
+    _set_message("done", reason)
 
 
 def offer_undo(project_id: int) -> int | None:
@@ -161,7 +161,7 @@ def undo_last(project_id: int) -> None:
     """Take back the decision that the screen offers, and bring its example back on the screen."""
     decision_id: int | None = st.session_state.get(_UNDOABLE)
     if decision_id is None:
-        _say("done", "There is nothing to undo.")
+        _set_message("done", "There is nothing to undo.")
     else:
         undo(decision_id, source="queue")
         offer_undo(project_id)  # the next press may come before the next drawing
@@ -189,7 +189,7 @@ def undo(decision_id: int, *, source: str) -> None:
             identity_source=identity_source(),
         )
     except TracInError as error:
-        _say("warning", str(error))
+        _set_message("warning", str(error))
         return
     if source == "queue":
         st.session_state[_RETURN_TO] = (event.example_id, event.version)
@@ -198,9 +198,9 @@ def undo(decision_id: int, *, source: str) -> None:
         # What was written about the example belongs to its next decision as well.
         st.session_state[note_key(event.example_id, event.version)] = undone.note
         brought = "The example and its note are" if undone.note else "The example is"
-        _say("done", f"Taken back. {brought} here again.")
+        _set_message("done", f"Taken back. {brought} here again.")
     else:
-        _say("done", "Taken back. The event and its undo both stay in the list.")
+        _set_message("done", "Taken back. The event and its undo both stay in the list.")
 
 
 def take_return() -> tuple[int, int] | None:
@@ -209,7 +209,7 @@ def take_return() -> tuple[int, int] | None:
     return returned
 
 
-def say_decided_meanwhile(view: ExampleView, version: int) -> None:
+def report_decided_meanwhile(view: ExampleView, version: int) -> None:
     """Describe who has decided about an example that was to stay on the screen, unless it was said.
 
     Args:
@@ -220,10 +220,10 @@ def say_decided_meanwhile(view: ExampleView, version: int) -> None:
         return
     st.session_state[_TOLD] = (view.id, version)
     told = describe_since(get_engine(), view, version)
-    _say("warning", f"Meanwhile {told}. The queue goes on with the next suspect.")
+    _set_message("warning", f"Meanwhile {told}. The queue goes on with the next suspect.")
 
 
-def _say(kind: str, text: str) -> None:
+def _set_message(kind: str, text: str) -> None:
     st.session_state[_MESSAGE] = (kind, text)
 
 

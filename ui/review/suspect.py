@@ -15,12 +15,12 @@ from relabel.db.runs import Run
 from relabel.db.stats import count_reviewed
 from relabel.errors import NotFoundError
 from relabel.runs.folder import RunFolder
-from ui.examples import picture_address
 from ui.galleries import place
 from ui.labels import is_regression
 from ui.queue.filters import QueueView
 from ui.review.decision_form import MAX_DIGIT_CLASSES
-from ui.review.decisions import say_decided_meanwhile, take_return
+from ui.review.decisions import report_decided_meanwhile, take_return
+from ui.server.pictures import picture_address
 from ui.session import get_engine, run_folder
 from ui.wording import escape_markdown
 
@@ -87,7 +87,7 @@ def _pinned_example(project: Project, run: Run) -> ExampleView | None:
         if view.version == pinned[1]:
             st.session_state[_PINNED] = pinned
             return view
-        say_decided_meanwhile(view, pinned[1])
+        report_decided_meanwhile(view, pinned[1])
     st.session_state[_PINNED] = None
     st.query_params.pop(_REQUESTED, None)
     return None

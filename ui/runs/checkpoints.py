@@ -1,6 +1,6 @@
 """Which checkpoints are scored with: the curve, the recommended ones, the cost, the start.
 
-Other checkpoints of a person's own training: those that an earlier scoring looked at.
+Of a person's own training, those can be chosen that an earlier scoring has looked at.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from relabel.runs.folder import RunFolder
 from relabel.scoring.estimate import estimate_scoring
 from relabel.text import LayerChoice, counted, describe_bytes, describe_seconds
 from relabel.triage.model_quality import judge_quality
-from ui.charts import CheckpointMark, describe_epoch, describe_quality, draw_loss_curve
-from ui.fields import choose_layers, count_unranked, is_current_choice, labels_have_changed
+from ui.runs.changes import count_unranked, is_current_choice, labels_have_changed
+from ui.runs.layers import choose_layers
+from ui.runs.loss_curve import CheckpointMark, describe_epoch, describe_quality, draw_loss_curve
 from ui.runs.own_model import agree_to_network
 from ui.session import get_engine, get_workspace, run_folder
 from ui.wording import escape_markdown, score_text, segment_words
 
 RATES = {"ones": "All count the same", "recorded": "By their learning rates"}
+_RATE_WIDTH = 260  # CSS pixels
 
 
 def draw_checkpoint_choice(project: Project, training: TrainingInfo) -> WorkOptions | None:
@@ -82,7 +84,7 @@ def draw_checkpoint_choice(project: Project, training: TrainingInfo) -> WorkOpti
         rates="recorded" if rates == "recorded" else "ones",
         run_my_code=agreed if needs_consent(model) else False,
     )
-    st.caption(_tell_cost(project, options))
+    st.caption(_describe_cost(project, options))
     if same:
         st.caption(
             "Nothing would change: the current run has just these checkpoints, weights, layers and "
@@ -159,7 +161,7 @@ def _explain_choice(training: TrainingInfo) -> None:
         )
 
 
-def _tell_cost(project: Project, options: WorkOptions) -> str:
+def _describe_cost(project: Project, options: WorkOptions) -> str:
     """Return what a scoring will take, for people to see before it starts."""
     estimate = estimate_scoring(get_engine(), get_workspace(), project.slug, options)
     time = (
@@ -176,9 +178,6 @@ def _tell_cost(project: Project, options: WorkOptions) -> str:
         return told
     exact = describe_bytes(estimate.exact_last_bytes)
     return f"{told} The last layer’s vectors are projected; exact ones would take {exact}."
-
-
-_RATE_WIDTH = 260  # CSS pixels
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from relabel.db.runs import Run, current_run, list_runs, make_current
 from relabel.runs.config import name_last_layer
 from relabel.text import counted, describe_seconds, shorten
 from ui.failures import report_errors
-from ui.fields import layers_of
+from ui.runs.layers import layers_of
 from ui.session import get_engine
 from ui.wording import moment_text
 

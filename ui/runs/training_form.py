@@ -13,7 +13,7 @@ from relabel.models.builtin import available
 from relabel.models.registry import find_network
 from relabel.models.user.config import is_reference
 from relabel.training.config import MOST_ROUNDS, MOST_SECONDS, TrainingConfig, suggest_training
-from ui.fields import choose_layers
+from ui.runs.layers import choose_layers
 from ui.runs.own_model import draw_own_model
 from ui.session import get_engine
 

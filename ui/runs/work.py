@@ -12,17 +12,17 @@ from relabel.db.jobs import Job, active_job, list_jobs
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run, current_run
 from relabel.db.stats import review_progress
-from relabel.fitting.saved import TrainingInfo, find_newest, list_trainings
+from relabel.fitting.saved import TrainingInfo, find_newest_training, list_trainings
 from relabel.jobs.launch import start_job
 from relabel.models.user.config import needs_consent
 from relabel.scoring.estimate import estimate_full_rescoring, explain_full_rescoring
 from relabel.text import counted, describe_seconds
-from ui.charts import describe_epoch, draw_loss_curve
 from ui.failures import report_errors
-from ui.fields import count_unranked, labels_have_changed
-from ui.model_quality import judge_model
 from ui.navigation import open_page
+from ui.runs.changes import count_unranked, labels_have_changed
 from ui.runs.jobs import draw_ended, draw_running, watch_job
+from ui.runs.loss_curve import describe_epoch, draw_loss_curve
+from ui.runs.model_quality import judge_model
 from ui.runs.own_model import agree_to_network
 from ui.session import get_engine, get_workspace
 from ui.wording import escape_markdown
@@ -111,7 +111,7 @@ def draw_rescoring(project: Project, run: Run) -> None:
         "what has changed; training again lets the model learn the corrected labels, without what "
         "is excluded."
     )
-    _tell_full_rescoring(project)
+    _draw_full_rescoring(project)
     changed = unranked > 0 or labels_have_changed(project, run)
     if not changed:
         st.caption(
@@ -124,8 +124,8 @@ def draw_rescoring(project: Project, run: Run) -> None:
         start_work(project, "rescore", {"run_my_code": agreed} if _is_own(run) else {})
 
 
-def _tell_full_rescoring(project: Project) -> None:
-    """Say so where nothing of the current run can be taken over, and what that takes."""
+def _draw_full_rescoring(project: Project) -> None:
+    """Draw a note where nothing of the current run can be taken over, and what that takes."""
     estimate = estimate_full_rescoring(get_engine(), project.slug)
     if estimate is None:
         return
@@ -140,4 +140,4 @@ def _is_own(run: Run) -> bool:
 
 def newest_training(project: Project) -> TrainingInfo | None:
     """Return the project's newest finished training, or None."""
-    return find_newest(get_workspace(), project.slug)
+    return find_newest_training(get_workspace(), project.slug)

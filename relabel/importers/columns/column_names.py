@@ -1,7 +1,4 @@
-"""Which column is what, by how people call their columns.
-
-What names of folders and files mean that is not the name of a class.
-"""
+"""What names of columns, folders and files usually mean: a label, a text, a split, a mask."""
 
 from __future__ import annotations
 
@@ -53,53 +50,6 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 # What pandas and R call an index that was saved with the columns.
 _INDEX_NAMES = ("column_1", "rownames", "row_names", "row_number", "row")
 _INDEX_BEGINNINGS = ("unnamed:", "__index_level_")
-
-
-def normalise(name: str) -> str:
-    """Return a name as the lists above have it: "Review Text" and "reviewText" are alike."""
-    return re.sub(r"[\s\-.]+", "_", _CAMEL.sub("_", name.strip()).lower())
-
-
-def first_named(columns: Iterable[str], names: tuple[str, ...]) -> str | None:
-    """Return the column whose name stands first in a list."""
-    by_name = {normalise(column): column for column in columns}
-    return next((by_name[name] for name in names if name in by_name), None)
-
-
-def is_key_name(name: str) -> bool:
-    """Return whether a column is called like an identifier."""
-    plain = normalise(name)
-    is_index = plain in _INDEX_NAMES or plain.startswith(_INDEX_BEGINNINGS)
-    return plain in KEY_NAMES or plain.endswith(("_id", "_key", "_uuid")) or is_index
-
-
-def label_named(columns: Iterable[str]) -> str | None:
-    """Return the column that is called like a label, or is the only one that ends like it."""
-    names = list(columns)
-    ending = [name for name in names if normalise(name).endswith(_LABEL_ENDINGS)]
-    ending = [name for name in ending if normalise(name) not in TRUTH_NAMES]
-    return first_named(names, LABEL_NAMES) or (ending[0] if len(ending) == 1 else None)
-
-
-def find_axis(name: str, low: float, high: float) -> str | None:
-    """Return "longitude" or "latitude" if a column's name and values are such."""
-    plain = normalise(name)
-    if plain in LONGITUDES and low >= -180 and high <= 360:
-        return "longitude"
-    if plain in LATITUDES and low >= -90 and high <= 90:
-        return "latitude"
-    return None
-
-
-def guess_split(value: str) -> str | None:
-    """Return "train" or "test" for a word such as "training", "PublicTest" or "clean_test"."""
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", value.strip())
-    parts = set(re.split(r"[^a-z]+", words.lower()))
-    if parts & set(TEST_WORDS):
-        return "test"
-    return "train" if parts & set(TRAIN_WORDS) else None
-
-
 # What systems, file servers (Synology, QNAP, Windows, macOS) and programs leave in folders, which
 # nobody means as data; whatever begins with a point is passed over beside these.
 _CLUTTER = {
@@ -109,10 +59,8 @@ _CLUTTER = {
     *("system volume information", "network trash folder", "temporary items"),
 }
 _CLUTTER_ENDINGS = ("@synoresource", "@synoeastream", ":zone.identifier")
-
 # Files that programs keep beside a picture.
 _SIDECARS = (".xmp", ".aae", ".thm", ".pp3", ".dop", ".cos", ".jpg.json", ".png.json", ".jpeg.json")
-
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 # Files of these kinds are no pictures, and their folders no classes of pictures.
 NO_PICTURES = {
@@ -120,7 +68,6 @@ NO_PICTURES = {
     *(".yml", ".toml", ".py", ".ipynb", ".mat", ".npy", ".npz", ".h5", ".pkl", ".parquet", ".log"),
     *(".svg", ".cfg", ".ini", ".doc", ".docx", ".xlsx", ".zip", ".gz", *_SIDECARS),
 }
-
 # A folder of whatever, and one of what says something about the files in such a folder.
 _CONTAINERS = {
     *("image", "images", "img", "imgs", "jpegimages", "jpeg", "jpg", "png", "picture", "pictures"),
@@ -175,6 +122,51 @@ _MASK_ENDING = re.compile(
     re.IGNORECASE,
 )
 _THUMB_BEGINNING = re.compile(r"(?:thumb|thumbnail|tn)[\s_.-]+(.+)", re.IGNORECASE)
+
+
+def normalise(name: str) -> str:
+    """Return a name as the lists above have it: "Review Text" and "reviewText" are alike."""
+    return re.sub(r"[\s\-.]+", "_", _CAMEL.sub("_", name.strip()).lower())
+
+
+def first_named(columns: Iterable[str], names: tuple[str, ...]) -> str | None:
+    """Return the column whose name stands first in a list."""
+    by_name = {normalise(column): column for column in columns}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def is_key_name(name: str) -> bool:
+    """Return whether a column is called like an identifier."""
+    plain = normalise(name)
+    is_index = plain in _INDEX_NAMES or plain.startswith(_INDEX_BEGINNINGS)
+    return plain in KEY_NAMES or plain.endswith(("_id", "_key", "_uuid")) or is_index
+
+
+def label_named(columns: Iterable[str]) -> str | None:
+    """Return the column that is called like a label, or is the only one that ends like it."""
+    names = list(columns)
+    ending = [name for name in names if normalise(name).endswith(_LABEL_ENDINGS)]
+    ending = [name for name in ending if normalise(name) not in TRUTH_NAMES]
+    return first_named(names, LABEL_NAMES) or (ending[0] if len(ending) == 1 else None)
+
+
+def find_axis(name: str, low: float, high: float) -> str | None:
+    """Return "longitude" or "latitude" if a column's name and values are such."""
+    plain = normalise(name)
+    if plain in LONGITUDES and low >= -180 and high <= 360:
+        return "longitude"
+    if plain in LATITUDES and low >= -90 and high <= 90:
+        return "latitude"
+    return None
+
+
+def guess_split(value: str) -> str | None:
+    """Return "train" or "test" for a word such as "training", "PublicTest" or "clean_test"."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", value.strip())
+    parts = set(re.split(r"[^a-z]+", words.lower()))
+    if parts & set(TEST_WORDS):
+        return "test"
+    return "train" if parts & set(TRAIN_WORDS) else None
 
 
 def is_clutter(name: str) -> bool:

@@ -1,6 +1,7 @@
-"""Guess what columns are, by their names and by what the first rows hold.
+"""Guess which column is the label, the image or the text, by names and by the first rows.
 
-Columns of texts beside those that are taken, and rows that are the same without them.
+Where several columns hold texts, those that are left out are reported, with the rows that are the
+same without them.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ _PARTNERS = frozenset(
 LONG = 30  # characters, as of prose
 _JOINED = 6  # columns in a proposal
 Pair = tuple[int, int]
+_IMAGE_ADDRESSES = ("image", "img", "image_url", "img_url", "picture", "photo", "image_link")
+_CHOICES = ("accept", "choices", "choice")
+_MARKED = ("spans", "entities", "tokens", "relations")  # parts of an example, not the whole
+_MAX_CATEGORIES = 1000  # of one input column: each becomes an input of its own
 
 
 def find_other_texts(
@@ -90,7 +95,7 @@ def is_text_name(name: str) -> bool:
 
 
 def note_texts_as_names(columns: Sequence[Column], free: Mapping[str, Profile]) -> list[str]:
-    """Tell of inputs that are texts, each of which is taken as a name of its own."""
+    """Report inputs that are texts, each of which is taken as a name of its own."""
     names = [
         column.name
         for column in columns
@@ -163,12 +168,6 @@ def _read_digests(
         if not isinstance(row, Problem) and row.number in wanted:
             digests[row.number] = tuple(hash(str(value)) for value in row.values)
     return digests
-
-
-_IMAGE_ADDRESSES = ("image", "img", "image_url", "img_url", "picture", "photo", "image_link")
-_CHOICES = ("accept", "choices", "choice")
-_MARKED = ("spans", "entities", "tokens", "relations")  # parts of an example, not the whole
-_MAX_CATEGORIES = 1000  # of one input column: each becomes an input of its own
 
 
 def guess_label(

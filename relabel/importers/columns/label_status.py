@@ -186,7 +186,7 @@ def name_status(
 
 
 def note_statuses(columns: Collection[StatusColumn], kind: str) -> list[str]:
-    """Tell of columns that may say whether labels hold, and are not followed."""
+    """Report columns that may say whether labels hold, and are not followed."""
     notes = []
     for column in columns:
         seen = [value for value in column.counts if value]

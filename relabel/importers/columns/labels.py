@@ -1,6 +1,7 @@
-"""From a cell to the name of a class.
+"""Read cells as the names of classes, and as keys.
 
-How the cells of a column of labels or keys are read as names: points of zero, lists.
+How the cells of a column are read (``NameForm``) is decided by all of them: 1.0 beside 2 is a
+whole number, "[3]" a list of one.
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ _WHOLE = re.compile(r"[+-]?\d+")
 _LIST_SHARE = 0.9  # a column is one of lists if so many of its cells are written like one
 _MAX_LIST = 10_000  # characters of a list in a cell
 _SEPARATORS = "|;,/"
+# "pos:0.95", "pos (87 %)", "0.95 pos", "{'pos': 0.9}"
+_SCORED = re.compile(
+    r"\{?['\"]?[^\d\W][^:=(]*?['\"]?\s*[:=(\s]\s*(0?\.\d+|1\.0+|\d{1,3}(\.\d+)?\s*%)\s*[)}]?"
+    r"|(0?\.\d+|1\.0+|\d{1,3}(\.\d+)?\s*%)\s*[:=)\s]\s*[^\d\W].*"
+)
+ReadLabel = Callable[[Any], str]
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ def find_form(
 
 
 def note_several(counts: dict[str, int], column: str) -> list[str]:
-    """Tell of class names that look like several names in one, or like a name with a number.
+    """Report class names that look like several names in one, or like a name with a number.
 
     Args:
         counts: Examples by class name.
@@ -182,20 +189,13 @@ def note_several(counts: dict[str, int], column: str) -> list[str]:
     return notes
 
 
-# "pos:0.95", "pos (87 %)", "0.95 pos", "{'pos': 0.9}"
-_SCORED = re.compile(
-    r"\{?['\"]?[^\d\W][^:=(]*?['\"]?\s*[:=(\s]\s*(0?\.\d+|1\.0+|\d{1,3}(\.\d+)?\s*%)\s*[)}]?"
-    r"|(0?\.\d+|1\.0+|\d{1,3}(\.\d+)?\s*%)\s*[:=)\s]\s*[^\d\W].*"
-)
-
-
 def _list_counts(counts: dict[str, int], names: list[str]) -> str:
     shown = ", ".join(f"{show(name)} ({counts[name]:,})" for name in names[:5])
     return shown + (", …" if len(names) > 5 else "")
 
 
 def note_missing(counts: dict[str, int], column: str) -> list[str]:
-    """Tell of class names that may say that there is no label."""
+    """Report class names that may say that there is no label."""
     words = MISSING_NUMBERS | {"unlabeled", "unlabelled", "no label", "missing", "undefined"}
     found = [name for name in counts if name.casefold() in words]
     if not found or len(found) == len(counts):
@@ -259,7 +259,6 @@ def _count_spellings(
 
 
 _PLAIN = NameForm()
-ReadLabel = Callable[[Any], str]
 
 
 def make_label_reader(

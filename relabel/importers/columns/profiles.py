@@ -1,4 +1,4 @@
-"""What the first rows of a table say about each column."""
+"""Profiles of a table's columns, made from the first rows."""
 
 from __future__ import annotations
 

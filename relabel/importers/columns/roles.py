@@ -1,8 +1,7 @@
-"""Decide what each column of a table is: as the person says, else guessed, and said so.
+"""Assign a role to each column of a table: as the person says, else guessed, and reported.
 
-What a person should know about the roles that were given to columns.
-
-Which values of a split are for training and which for testing.
+``find_roles`` is the way in. The notes on what was assigned, and on which values of a split are
+for training, stand before it.
 """
 
 from __future__ import annotations
@@ -48,10 +47,11 @@ from tracin_core.errors import InputError
 _MANY_NUMBERS = 50  # a label of more different whole numbers may be a measure
 _MAX_SPLITS = 10  # parts of a data set
 _FEW_NUMBERS = 10  # so may one of fewer, if most rows have one of their own
+SPLIT_UNUSED = "left out by its split"
 
 
 def note_left_out(columns: Iterable[Column], kind: str) -> list[str]:
-    """Tell of the columns that are left out, and why."""
+    """Report the columns that are left out, and why."""
     notes = [f"Column {c.name!r}: {c.role}." for c in columns if c.role.startswith("left out: ")]
     truths = [c.name for c in columns if c.role == "left out" and normalise(c.name) in TRUTH_NAMES]
     if kind != "table" and truths:
@@ -63,7 +63,7 @@ def note_left_out(columns: Iterable[Column], kind: str) -> list[str]:
 
 
 def note_words(columns: Iterable[Column], profile: TableProfile) -> list[str]:
-    """Tell of inputs that would be numbers but for some words."""
+    """Report inputs that would be numbers but for some words."""
     return [
         f"Column {column.name!r} holds numbers in {found.numbers:,} of {found.present:,} rows, and "
         f"words such as {show(found.word)}; so it is read as names. If the words mean that a "
@@ -75,7 +75,7 @@ def note_words(columns: Iterable[Column], profile: TableProfile) -> list[str]:
 
 
 def note_no_texts(columns: Iterable[Column], profile: TableProfile) -> list[str]:
-    """Tell of texts that are names of files, and of those some of which are pictures."""
+    """Report texts that are names of files, and of those some of which are pictures."""
     names = [
         f"Column {column.name!r} holds names of files, such as {show(found.word)}: what is in them "
         "is not read, and the names themselves are the texts."
@@ -92,7 +92,7 @@ def note_no_texts(columns: Iterable[Column], profile: TableProfile) -> list[str]
 
 
 def note_more_images(images: Iterable[str], image: str) -> list[str]:
-    """Tell of other columns of pictures, beside the one that is used."""
+    """Report other columns of pictures, beside the one that is used."""
     others = [repr(name) for name in images if name != image]
     if not others:
         return []
@@ -101,7 +101,7 @@ def note_more_images(images: Iterable[str], image: str) -> list[str]:
 
 
 def note_unused_splits(columns: Iterable[Column], profile: TableProfile) -> list[str]:
-    """Tell of columns that may say what is for training, where none was found or named."""
+    """Report columns that may say what is for training, where none was found or named."""
     notes = []
     for column in columns:
         is_free = column.role == "feature" or column.role.startswith("left out")
@@ -136,7 +136,7 @@ def _split_values(column: Profile) -> tuple[list[str], list[str]] | None:
 
 
 def suggest_regression(schema: Schema, profile: Profile, notes: list[str]) -> None:
-    """Ask whether a label of many numbers is rather a measure."""
+    """Report a label of many numbers, which is rather a measure."""
     different = len(profile.distinct)
     often = different >= _FEW_NUMBERS and 2 * different > profile.present
     many = profile.is_number and (different > _MANY_NUMBERS or often)
@@ -145,9 +145,6 @@ def suggest_regression(schema: Schema, profile: Profile, notes: list[str]) -> No
             f"The column {profile.name!r} has many different numbers. If it measures something, "
             f"predict the number instead of classes: --target {quote(profile.name)}"
         )
-
-
-SPLIT_UNUSED = "left out by its split"
 
 
 def choose_split_values(

@@ -1,10 +1,7 @@
-"""Values of a table's cells: which are missing, which are numbers, what a label is called.
+"""Read the cells of a table: missing values, numbers, names, texts, embedded images.
 
-Numbers as people and spreadsheets write them: 1.234,50 and $1,234.50 and 12 %.
-
-The text of an example: one cell of a table, or several joined.
-
-Pictures that are written into a table's cells: bytes, base64, data addresses, hexadecimal.
+Numbers may be written as people and spreadsheets do (1.234,50 or $1,234.50 or 12 %); images may be
+bytes, base64, data addresses or hexadecimal.
 """
 
 from __future__ import annotations
@@ -30,6 +27,35 @@ _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 MAX_NAME = 200  # characters of a class name; what is longer is a text
 # Beyond this a float no longer tells neighbouring whole numbers apart.
 _LARGEST_WHOLE = 2**53
+_SIGNS = r"[$€£¥₹]|EUR|USD|GBP|CHF|Fr\."
+_AFFIXES = re.compile(rf"^([+-]?)\s*(?:{_SIGNS})\s*|\s*(?:{_SIGNS}|%)$")
+_GROUPS = {
+    ",": re.compile(
+        r"[+-]?([1-9]\d{0,2}(\.\d{3})+|[1-9]\d{0,2}([ \u00a0\u202f']\d{3})+|\d+)(,\d+)?"
+    ),
+    ".": re.compile(
+        r"[+-]?([1-9]\d{0,2}(,\d{3})+|[1-9]\d{0,2}([ \u00a0\u202f']\d{3})+|\d+)(\.\d+)?"
+    ),
+}
+_BETWEEN = {",": ". \u00a0\u202f'", ".": ", \u00a0\u202f'"}
+_NEEDED = 0.9  # as of any column of numbers
+_MISSING = ("", "-", "?", "na", "n/a", "nan", "null", "none")
+MAX_TEXT = 100_000  # characters: about fifty pages, more than anybody reviews on a screen
+# A blank line: on a page it sets a title apart from what follows, and no word of a text model
+# goes across it. Keys are made of the joined text, so it must stay what it is.
+SEPARATOR = "\n\n"
+# How files of pictures begin, and what that is in base64: whole groups of three bytes.
+_STARTS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
+_BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "_9j_", "R0lGODdh", "R0lGODlh", "SUkqA", "TU0AK", "UklGR")
+_DATA_ADDRESS = re.compile(r"data:image/[\w.+-]+(;[\w=.+-]+)*;base64,", re.IGNORECASE)
+_HEXADECIMAL = re.compile(r"(\\\\?x|0x)?(89504e470d0a|ffd8ff|4749463839|4749463837)", re.IGNORECASE)
+_LETTERS = re.compile(r"[A-Za-z0-9+/_=\s-]+")
+_PYTHON_BYTES = tuple(
+    f"b{quote}{start}"
+    for quote in "'\""
+    for start in ("\\x89PNG", "\\xff\\xd8\\xff", "GIF8", "II*\\x00", "MM\\x00*", "RIFF")
+)
+_SHORTEST = 40  # characters; no picture is smaller
 
 
 class RefusedError(InputError):
@@ -141,22 +167,7 @@ def ascii_escaped(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-_SIGNS = r"[$€£¥₹]|EUR|USD|GBP|CHF|Fr\."
-_AFFIXES = re.compile(rf"^([+-]?)\s*(?:{_SIGNS})\s*|\s*(?:{_SIGNS}|%)$")
-_GROUPS = {
-    ",": re.compile(
-        r"[+-]?([1-9]\d{0,2}(\.\d{3})+|[1-9]\d{0,2}([ \u00a0\u202f']\d{3})+|\d+)(,\d+)?"
-    ),
-    ".": re.compile(
-        r"[+-]?([1-9]\d{0,2}(,\d{3})+|[1-9]\d{0,2}([ \u00a0\u202f']\d{3})+|\d+)(\.\d+)?"
-    ),
-}
-_BETWEEN = {",": ". \u00a0\u202f'", ".": ", \u00a0\u202f'"}
-_NEEDED = 0.9  # as of any column of numbers
-_MISSING = ("", "-", "?", "na", "n/a", "nan", "null", "none")
-
-
-def read_written(text: str, decimal: str) -> str | None:
+def parse_locale_number(text: str, decimal: str) -> str | None:
     """Return a number as Python writes it, None where the text is none that is written so.
 
     Args:
@@ -171,7 +182,7 @@ def read_written(text: str, decimal: str) -> str | None:
     return bare.replace(",", ".")
 
 
-def find_written(columns: Sequence[Iterable[str]], delimiter: str) -> dict[int, str]:
+def find_locale_numbers(columns: Sequence[Iterable[str]], delimiter: str) -> dict[int, str]:
     """Find the columns of numbers that Python would not take for such.
 
     Args:
@@ -188,7 +199,7 @@ def find_written(columns: Sequence[Iterable[str]], delimiter: str) -> dict[int, 
     found = {}
     for place, cells in enumerate(filled):
         own = "," if delimiter != "," and _has_fractions([cells], ",", ".") else decimal
-        read = [read_written(cell, own) for cell in cells]
+        read = [parse_locale_number(cell, own) for cell in cells]
         enough = sum(number is not None for number in read) >= max(_NEEDED * len(cells), 1)
         changed = any(n not in (None, cell.strip()) for n, cell in zip(read, cells, strict=True))
         if enough and changed and len(set(map(_find_unit, cells)) - {""}) < 2:
@@ -204,17 +215,11 @@ def _find_unit(text: str) -> str:
 def _has_fractions(columns: Sequence[Sequence[str]], decimal: str, other: str) -> bool:
     """Return whether some column is written one way and cannot be written the other way."""
     for cells in columns:
-        one = [read_written(cell, decimal) is not None for cell in cells]
-        two = [read_written(cell, other) is not None for cell in cells]
+        one = [parse_locale_number(cell, decimal) is not None for cell in cells]
+        two = [parse_locale_number(cell, other) is not None for cell in cells]
         if sum(one) >= max(_NEEDED * len(cells), 1) and sum(one) > sum(two):
             return True
     return False
-
-
-MAX_TEXT = 100_000  # characters: about fifty pages, more than anybody reviews on a screen
-# A blank line: on a page it sets a title apart from what follows, and no word of a text model
-# goes across it. Keys are made of the joined text, so it must stay what it is.
-SEPARATOR = "\n\n"
 
 
 def read_text(values: Sequence[Any], columns: Sequence[str]) -> str:
@@ -267,20 +272,6 @@ def _read_cell(value: Any, column: str) -> str:
     text = str(value)
     check_text(text, f"The text in column {column!r}")
     return text
-
-
-# How files of pictures begin, and what that is in base64: whole groups of three bytes.
-_STARTS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
-_BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "_9j_", "R0lGODdh", "R0lGODlh", "SUkqA", "TU0AK", "UklGR")
-_DATA_ADDRESS = re.compile(r"data:image/[\w.+-]+(;[\w=.+-]+)*;base64,", re.IGNORECASE)
-_HEXADECIMAL = re.compile(r"(\\\\?x|0x)?(89504e470d0a|ffd8ff|4749463839|4749463837)", re.IGNORECASE)
-_LETTERS = re.compile(r"[A-Za-z0-9+/_=\s-]+")
-_PYTHON_BYTES = tuple(
-    f"b{quote}{start}"
-    for quote in "'\""
-    for start in ("\\x89PNG", "\\xff\\xd8\\xff", "GIF8", "II*\\x00", "MM\\x00*", "RIFF")
-)
-_SHORTEST = 40  # characters; no picture is smaller
 
 
 def holds_image(value: Any) -> bool:

@@ -1,17 +1,13 @@
-"""Text files as they come: gzip or not, in one of many encodings, or in two at once.
-
-Which older encoding a text file is in that is not UTF-8: found only where that is safe.
-
-A library ranks the encodings. A wrong one among them often reads well to it, so that what it
-finds must also look like the script that the encoding is for: words of Cyrillic letters, common
-Chinese characters, Japanese kana. Western European files are Windows-1252 unless all of that
-speaks against it.
-
-A text file's encoding, taken from its beginning and proved while its rows are read.
+"""Text files in any encoding, gzip or not: find the encoding, and read the lines.
 
 Whether a file is UTF-8 is known at its end only. So as not to read a large one twice, UTF-8 is
-supposed if its first megabytes are, and every byte is checked on the way through the rows. Where
-one is wrong, the file is looked at whole and its rows are read again.
+supposed if its first megabytes are, and every byte is checked on the way through the rows
+(``EncodingGuesses``). Where one is wrong, the file is looked at whole and its rows are read again.
+
+charset-normalizer ranks the older encodings (``find_legacy``). A wrong one among them often reads
+well to it, so that what it finds must also look like the script that the encoding is for: words of
+Cyrillic letters, common Chinese characters, Japanese kana. Western European files are Windows-1252
+unless all of that speaks against it.
 """
 
 from __future__ import annotations
@@ -50,6 +46,24 @@ _MIXED = re.compile(r"[A-Za-z][^\W_\x00-\x7f]|[^\W_\x00-\x7f][A-Za-z]")
 _KANA = re.compile(r"[\u3041-\u30ff]")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _HANGUL = re.compile(r"[\uac00-\ud7a3]")
+_CENTRAL = ("cp1250", "iso8859_2")
+_PEOPLE = dict.fromkeys(_CENTRAL, "Central European") | {"iso8859_7": "Greek"}
+# Bytes at a file's beginning; what is not longer is looked at whole before anything is read.
+GUESSED_FROM = 1 << 22
+_T = TypeVar("_T")
+_GZIP = b"\x1f\x8b"
+_CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")
+MAX_LINE = 8_000_000  # characters; a longer line is no row of a table
+# A table in gzip shrinks to a fifth, one with much repetition to a hundredth.
+LARGEST_GROWTH = 200
+SMALL_GZIP = 2**28  # bytes; below this nothing is too much
+_READ_AT_ONCE = 1 << 17  # bytes
+_CHANCE = 0.01  # share of lines that may be valid UTF-8 in a file of another encoding
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 @dataclass(frozen=True)
@@ -205,8 +219,6 @@ def _share_between(letters: Sequence[str], encoding: str, low: int, high: int) -
 
 
 _cyrillic, _greek = _is_alphabet("\u0400-\u04ff"), _is_alphabet("\u0370-\u03ff")
-_CENTRAL = ("cp1250", "iso8859_2")
-_PEOPLE = dict.fromkeys(_CENTRAL, "Central European") | {"iso8859_7": "Greek"}
 _OTHERS = {
     "cp1251": _Legacy("Cyrillic", _cyrillic, is_alphabet=True),
     "koi8_r": _Legacy("Russian", _cyrillic, is_alphabet=True),
@@ -223,11 +235,6 @@ _OTHERS = {
     "big5": _Legacy("Chinese, Taiwan", _is_chinese("big5", 0xA4, 0xC6)),
     "cp949": _Legacy("Korean, EUC-KR", _is_korean),
 }
-
-
-# Bytes at a file's beginning; what is not longer is looked at whole before anything is read.
-GUESSED_FROM = 1 << 22
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -339,21 +346,6 @@ def _identify(path: Path) -> Identity:
 
 
 _GUESSES: ContextVar[EncodingGuesses | None] = ContextVar("_GUESSES", default=None)
-
-
-_GZIP = b"\x1f\x8b"
-_CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1b")
-MAX_LINE = 8_000_000  # characters; a longer line is no row of a table
-# A table in gzip shrinks to a fifth, one with much repetition to a hundredth.
-LARGEST_GROWTH = 200
-SMALL_GZIP = 2**28  # bytes; below this nothing is too much
-_READ_AT_ONCE = 1 << 17  # bytes
-_CHANCE = 0.01  # share of lines that may be valid UTF-8 in a file of another encoding
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 @contextmanager

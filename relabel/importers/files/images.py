@@ -1,4 +1,4 @@
-"""Image files of a source: read from inside its folder only, and checked before they are used."""
+"""Read image files from inside a source's folder only, and check them before they are used."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def too_large(size: int) -> RefusedError:
     )
 
 
-def with_range(items: Iterator[Item], range: DeepRange) -> Iterator[Item]:
+def rescale_deep_images(items: Iterator[Item], range: DeepRange) -> Iterator[Item]:
     """Yield records whose deep grey images have the black and white of the whole data set."""
     for item in items:
         if (
@@ -135,7 +135,7 @@ def with_range(items: Iterator[Item], range: DeepRange) -> Iterator[Item]:
         yield item
 
 
-def checked(items: Iterator[Item], megapixels: float, depths: Depths) -> Iterator[Item]:
+def check_images(items: Iterator[Item], megapixels: float, depths: Depths) -> Iterator[Item]:
     """Replace the records whose images cannot be decoded by problems, in order.
 
     Args:

@@ -2,7 +2,7 @@
 
 A file is looked at in many ways before its rows are read: is it a backup, a gzip file, Parquet, in
 which encoding, with which delimiter? Each way begins at the file's beginning. Within
-``sharing_files`` they all read through one opening of the file, each at a place of its own, and
+``share_open_files`` they all read through one opening of the file, each at a place of its own, and
 nothing of the file is held in memory for it.
 """
 
@@ -47,7 +47,7 @@ def read_state(path: Path) -> FileState | None:
 
 
 @contextmanager
-def sharing_files() -> Iterator[None]:
+def share_open_files() -> Iterator[None]:
     """Open every file that is read within the block once; a block within a block is the same one.
 
     A file that has been replaced by another one under the same name is opened again.

@@ -1,11 +1,9 @@
-"""The files of a folder, a zip or a tar archive, one after the other, read and never unpacked.
+"""The files of a folder, a zip or a tar archive, one after the other; and unpacking an archive.
 
-Nothing of an archive is written anywhere, so no name in it can lead anywhere.
-
-An archive with a table or a saved data set is unpacked: such files are read back and forth.
-
-What is written lies inside one new folder, whatever the archive names: paths that lead outside,
-links and devices are refused, and so is what unpacks to far more than its size.
+A ``Tree`` is read without writing anything, so no name in an archive can lead anywhere. An archive
+with a table or a saved data set is unpacked, because such files are read back and forth. What
+``unpack_archive`` writes lies inside one new folder, whatever the archive names: paths that lead
+outside, links and devices are refused, and so is what unpacks to far more than its size.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from relabel.archives import (
     is_zip,
     open_tar_members,
     open_zip_members,
-    parts_of,
+    split_member_path,
 )
 from relabel.features.image import MAX_BYTES
 from relabel.files import is_of_content
@@ -43,6 +41,10 @@ from tracin_core.errors import InputError
 from tracin_core.files import naming
 
 Read = Callable[[], bytes]
+_CHUNK = 2**20  # bytes
+_IMPOSSIBLE_NAMES = (
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +173,10 @@ class ZipTree:
     def files(self) -> Iterator[TreeFile]:
         """Yield the files by folder, each in alphabetical order."""
         self.passed.clear()
-        with archive_explained(self._path), open_zip_members(self._path) as members:
+        with translate_archive_errors(self._path), open_zip_members(self._path) as members:
             # Unpacked, a file that was added again replaces the earlier one.
             files = {member.name: member for member in members if not member.is_folder}
-            listed = [(parts_of(name), member) for name, member in files.items()]
+            listed = [(split_member_path(name), member) for name, member in files.items()]
             number = 0
             for parts, member in sorted(listed, key=lambda one: (one[0], one[1].name)):
                 if clutter := find_clutter(parts):
@@ -183,7 +185,7 @@ class ZipTree:
                 name = ascii_escaped("/".join(parts) or member.name)
                 yield TreeFile(number, name, parts, _zip_reader(member))
                 number += 1
-            folders = {parts_of(member.name) for member in members if member.is_folder}
+            folders = {split_member_path(member.name) for member in members if member.is_folder}
             self.empty |= _find_empty(folders, [parts for parts, _ in listed])
 
 
@@ -203,9 +205,9 @@ class TarTree:
         names: list[tuple[str, ...]] = []
         folders: set[tuple[str, ...]] = set()
         count = 0
-        with archive_explained(self._path), open_tar_members(self._path) as members:
+        with translate_archive_errors(self._path), open_tar_members(self._path) as members:
             for member in members:
-                parts = parts_of(member.name)
+                parts = split_member_path(member.name)
                 if member.is_folder:
                     folders.add(parts)
                 elif clutter := find_clutter(parts):
@@ -297,7 +299,7 @@ def find_clutter(parts: tuple[str, ...]) -> str:
 
 def safe_parts(name: str) -> tuple[str, ...] | None:
     """Split a member's name; empty if it leads outside, None if nobody means it as data."""
-    parts = parts_of(name)
+    parts = split_member_path(name)
     if not parts:
         is_nothing = not name.replace("\\", "/").strip("/.") and not name.startswith("/")
         return None if is_nothing and ".." not in name else ()
@@ -314,7 +316,7 @@ def _count_files(folder: Path) -> int:
 
 
 @contextmanager
-def archive_explained(path: Path) -> Iterator[None]:
+def translate_archive_errors(path: Path) -> Iterator[None]:
     """Turn the ways in which an archive fails to be read into one message.
 
     Raises:
@@ -329,12 +331,6 @@ def archive_explained(path: Path) -> Iterator[None]:
             f"The archive {path} is damaged or cut off ({error}). Expected a whole zip or tar "
             "archive: make or download it again."
         ) from error
-
-
-_CHUNK = 2**20  # bytes
-_IMPOSSIBLE_NAMES = (
-    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL),
-)
 
 
 def needs_unpacking(path: Path) -> bool:
@@ -399,7 +395,7 @@ def unpack_archive(path: Path, target: Path) -> Path:
 def _members(path: Path) -> Iterator[Member]:
     """Yield the files of an archive, as long as they are not far too much."""
     opened = open_zip_members if is_zip(path) else open_tar_members
-    with archive_explained(path), opened(path) as members:
+    with translate_archive_errors(path), opened(path) as members:
         yield from (one for one in members if not one.is_folder)
 
 

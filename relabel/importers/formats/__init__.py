@@ -1,6 +1,6 @@
-"""The kinds of data that can be imported: one file each, which registers itself.
+"""The import formats: one file each, which registers itself.
 
-A new kind is one new module in this folder (which may hold its reader as well); opening, the
+A new format is one new module in this folder (which may hold its reader as well); opening, the
 command line, the pages, the check of options and that of the documentation read ``IMPORTERS``.
 Nothing here loads a reader before data is opened.
 """

@@ -1,4 +1,4 @@
-"""Data sets as Hugging Face's ``datasets`` saves them."""
+"""The format of data sets saved by Hugging Face's ``datasets``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images in folders that are their classes."""
+"""The format of images in folders that are their classes."""
 
 from __future__ import annotations
 

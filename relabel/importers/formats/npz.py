@@ -1,4 +1,4 @@
-"""Archives of NumPy arrays."""
+"""The format of NumPy's ``.npz`` archives."""
 
 from __future__ import annotations
 

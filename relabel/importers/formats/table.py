@@ -1,4 +1,4 @@
-"""Tables: CSV and its relatives, JSON Lines, Parquet."""
+"""The format of tables: CSV and its relatives, JSON, Parquet."""
 
 from __future__ import annotations
 

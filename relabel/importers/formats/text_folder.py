@@ -1,4 +1,4 @@
-"""Text files in folders that are their classes."""
+"""The format of text files in folders that are their classes."""
 
 from __future__ import annotations
 

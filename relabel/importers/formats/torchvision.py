@@ -1,4 +1,4 @@
-"""Data sets as torchvision downloads them."""
+"""The format of data sets downloaded by torchvision."""
 
 from __future__ import annotations
 

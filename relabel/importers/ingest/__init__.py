@@ -1,1 +1,1 @@
-"""Data that was understood becomes a project, or makes one grow."""
+"""Ingest planned data: a new project, or one that grows."""

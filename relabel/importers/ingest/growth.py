@@ -1,4 +1,4 @@
-"""What a project remembers of its imports, and what it has, when more data comes."""
+"""Growing a project: the options of its first import, and the examples it has already."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _remember(known: Mapping[str, Any]) -> ImportOptions:
 
 
 def describe_other_texts(project: Project, options: ImportOptions) -> str:
-    """Say that texts are made of more or fewer columns than a project's; "" where they are not.
+    """Describe that texts have more or fewer columns than a project's; "" where they have not.
 
     Then none of the examples that are there would be recognised by its content.
     """

@@ -1,4 +1,4 @@
-"""The plan of a preview, kept on the disk for the import that follows in another process.
+"""Keep the plan of a preview on the disk, for the import that follows in another process.
 
 What is kept is some 100 bytes of each example and no content. It is used for the same file, by
 size and time, read by the same options into the same project; whatever else is there, or nothing,

@@ -1,4 +1,4 @@
-"""Data that was read once, and what will become of it; needs no database."""
+"""Surveyed data and its plan, as the preview hands them to the import; needs no database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from relabel.importers.classes import Plan
 from relabel.importers.files.encoding import EncodingGuesses, FoundEncoding
-from relabel.importers.files.shared import FileState, read_state, sharing_files
+from relabel.importers.files.shared import FileState, read_state, share_open_files
 from relabel.importers.options import ImportOptions
 from relabel.importers.records import Source
 from relabel.importers.scan import Survey, survey_source
@@ -89,7 +89,7 @@ def survey_data(
         survey = survey_source(source, rows=rows, check_pixels=check_pixels, on_read=tell)
         return source, survey
 
-    with sharing_files():
+    with share_open_files():
         source, survey = guesses.run(read)
         after = read_state(path)
         return SurveyedSource(

@@ -1,17 +1,15 @@
 """Import data: a new project, or more examples for one that exists; all of it or nothing.
 
 The data is read twice: once to decide about every example by a few bytes of each, once to store
-those that are kept. Where a preview has read it, its plan is carried out, unless the file was
-written to since. Everything is written into a folder that nobody looks at; when it is whole,
-pictures and truth take their places, and the examples enter the database unseen, to be shown by
-its last step. A process that is killed before that leaves a folder and rows that the next import
-removes.
+those that are kept (``store_examples``). Where a preview has read it, its plan is carried out,
+unless the file was written to since. Everything is written into a folder that nobody looks at;
+when it is whole, pictures and truth take their places, and the examples enter the database unseen,
+to be shown by its last step. A process that is killed before that leaves a folder and rows that
+the next import removes.
 
-The second reading of an import: the examples that are kept go to the disk.
-
-What an import did, for the terminal, the job table and the pages.
-
-Examples that were imported before places were kept get theirs when they come again.
+``ImportReport`` is what an import did, for the terminal, the job table and the pages. Examples
+that were imported by a version that kept no places get theirs when they come again
+(``backfill_source_paths``).
 """
 
 from __future__ import annotations
@@ -45,18 +43,18 @@ from relabel.features.records import content_key
 from relabel.files import explain_disk_errors
 from relabel.importers.classes import UNKNOWN_TRUTH, Plan
 from relabel.importers.columns.values import ascii_escaped
-from relabel.importers.files.shared import FileState, read_state, sharing_files
+from relabel.importers.files.shared import FileState, read_state, share_open_files
 from relabel.importers.ingest.growth import check_same_kind, describe_columns
 from relabel.importers.ingest.kept_plans import RecalledPlan, recall_plan
 from relabel.importers.ingest.planned import PlannedImport, SurveyedSource
 from relabel.importers.ingest.staging import (
     Staging,
     check_folder_is_free,
+    open_staging,
     place_files,
     remove_batch,
     remove_leftovers,
     remove_own_leftovers,
-    staged,
 )
 from relabel.importers.ingest.truth import TruthWriter
 from relabel.importers.options import ImportOptions
@@ -72,6 +70,14 @@ from tracin_core.errors import InputError
 from tracin_core.files import expand_path, naming
 
 _REPORTED_EVERY = 256  # examples
+PLACING = "noting where the known examples are"
+# Rows a transaction: short, so that a person's decision need not wait.
+_CHUNK = 1000
+FILE_CHANGED = (
+    "The file was written to after it had been shown, so it was read and planned anew: what was "
+    "imported may differ from what was shown."
+)
+WRITING, ENTERING = "writing the examples", "entering the examples"
 
 
 def store_examples(
@@ -278,11 +284,6 @@ def make_report(
     )
 
 
-PLACING = "noting where the known examples are"
-# Rows a transaction: short, so that a person's decision need not wait.
-_CHUNK = 1000
-
-
 def backfill_source_paths(
     engine: Engine, project_id: int, source: Source, total: int, on_progress: OnProgress
 ) -> None:
@@ -312,13 +313,6 @@ def _find_places(source: Source) -> Iterator[FoundPlace]:
     for record in source.records(check_pixels=0):
         if isinstance(record, SourceRecord):
             yield FoundPlace(record.key(), record.split, name_place(record))
-
-
-FILE_CHANGED = (
-    "The file was written to after it had been shown, so it was read and planned anew: what was "
-    "imported may differ from what was shown."
-)
-WRITING, ENTERING = "writing the examples", "entering the examples"
 
 
 def import_project(
@@ -364,7 +358,7 @@ def import_project(
     check_slug(slug)
     workspace.prepare()
     seen = seen if planned is None else planned.surveyed.state
-    with sharing_files():
+    with share_open_files():
         if seen is not None and read_state(expand_path(path)) != seen:
             recalled = RecalledPlan(has_changed=True)
         elif planned is None and kept_plan is not None:
@@ -503,7 +497,7 @@ def _store(
     positions: Mapping[Split, int] = {"train": 0, "test": 0}
     if project is not None:
         positions = next_positions(engine, project.id)
-    with staged(workspace, new.slug) as staging:
+    with open_staging(workspace, new.slug) as staging:
         store_examples(
             surveyed.source,
             surveyed.survey,

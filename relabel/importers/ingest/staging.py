@@ -1,4 +1,4 @@
-"""What an import puts on the disk, and how what a killed one left is found and removed."""
+"""The staging folder of an import, and the removal of what killed imports left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 from relabel.db.examples import NewExample
 from relabel.errors import WorkspaceError
 from relabel.importers.ingest.truth import merge_truth
-from relabel.locks import project_locked
+from relabel.locks import lock_project
 from relabel.workspace import Workspace
 from tracin_core.files import naming, replace_folder
 
@@ -68,7 +68,7 @@ class Staging:
 
 
 @contextmanager
-def staged(workspace: Workspace, slug: str) -> Iterator[Staging]:
+def open_staging(workspace: Workspace, slug: str) -> Iterator[Staging]:
     """Yield an empty staging folder that is gone afterwards, however the block ends."""
     folder = workspace.project_folder(slug) / STAGING
     _remove_staging(folder)
@@ -83,7 +83,7 @@ def staged(workspace: Workspace, slug: str) -> Iterator[Staging]:
 
 
 def place_files(workspace: Workspace, slug: str, staging: Staging, batch: str) -> None:
-    """Give pictures and truth their names, once every byte is on the disk.
+    """Move pictures and truth to their places, once every byte is on the disk.
 
     Args:
         workspace: Where the project is.
@@ -147,7 +147,7 @@ def remove_leftovers(
         if not _may_remove(workspace, staging):
             continue
         try:
-            with project_locked(folder, _refuse_to_wait):
+            with lock_project(folder, _refuse_to_wait):
                 if not staging.is_dir():
                     continue  # an import at work a moment ago
                 remove_own_leftovers(workspace, folder.name, find_settings(folder.name))
@@ -202,7 +202,7 @@ def _refuse_to_wait() -> None:
 
 
 def _may_remove(workspace: Workspace, staging: Path) -> bool:
-    """Whether a staging folder is this database's, or has nothing of anybody's in it.
+    """Return whether a staging folder is this database's, or has nothing of anybody's in it.
 
     The second is what a kill leaves before the owner's name is written, or after it is removed.
     """

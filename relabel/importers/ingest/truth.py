@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from relabel.errors import NotFoundError, WorkspaceError
+from relabel.workspace import find_program_name
 from tracin_core.files import atomic_file
 
 SCHEMA = pa.schema(
@@ -141,7 +142,7 @@ def _read_table(path: Path) -> pa.Table:
     except (pa.ArrowException, OSError, KeyError) as error:
         raise WorkspaceError(
             f"The known truth in {path} cannot be read: {error}. Delete the file, and build the "
-            "demo again with `python -m relabel demo`, or import the data again."
+            f"demo again with `{find_program_name()} demo`, or import the data again."
         ) from error
 
 

@@ -1,8 +1,7 @@
-"""Arrays in an ``.npz`` file, read row by row instead of as a whole.
+"""The arrays of an ``.npz`` file: read row by row, paired by their names, laid out as images.
 
-Which arrays of an ``.npz`` file are inputs and which are labels, by their names.
-
-Which rows of an array are pictures, and how one is made of a row.
+``ArrayFile`` reads rows without loading an array whole, and unpickles nothing. ``find_pairs``
+finds inputs and labels by name; ``find_pixel_layout`` decides which rows are images.
 """
 
 from __future__ import annotations
@@ -34,6 +33,13 @@ _CHUNK = 8 * 2**20  # bytes read at a time
 _DAMAGED = (*DAMAGED, KeyError)
 MAX_WHOLE = 2**28  # bytes of an array that is read as a whole: labels; and of one row
 _LONGEST_HEADER = 2**20  # bytes
+_INPUTS = ("x", "images", "image", "data", "features", "inputs", "imgs")
+_LABELS = ("y", "labels", "label", "target", "targets", "classes")
+CLASS_NAMES = ("class_names", "target_names", "label_names", "classes", "names")
+_CHANNELS = (1, 3, 4)
+_MAX_EDGE = 20_000  # pixels
+_FLAT = 64  # numbers of the smallest pictures that people have, 8 x 8
+Pixels = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class ArrayFile:
         """
         self.path = path
         self.headers: dict[str, ArrayHeader] = {}
-        with _explained(path), open_zip(path) as archive:
+        with _translate_errors(path), open_zip(path) as archive:
             members = archive.infolist()
             check_size(path, len(members), sum(one.file_size for one in members))
             for member in archive.namelist():
@@ -92,7 +98,7 @@ class ArrayFile:
                 f"The array {header} in {self.path} has {size / 2**20:,.0f} MB, expected a list "
                 "of labels. Name another array with --label."
             )
-        with _explained(self.path), np.load(self.path, allow_pickle=False) as arrays:
+        with _translate_errors(self.path), np.load(self.path, allow_pickle=False) as arrays:
             found: npt.NDArray[Any] = arrays[name]
             return found
 
@@ -114,7 +120,7 @@ class ArrayFile:
         header = self.headers[name]
         self._check(header)
         with (
-            _explained(self.path),
+            _translate_errors(self.path),
             open_zip(self.path) as archive,
             archive.open(f"{name}.npy") as file,
         ):
@@ -177,7 +183,7 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (*_DAMAGED, OSError) as error:
@@ -187,11 +193,6 @@ def _explained(path: Path) -> Iterator[None]:
             f"{path} cannot be read as an .npz file of arrays ({error}). Expected one that "
             "np.savez or np.savez_compressed wrote. Save it again."
         ) from error
-
-
-_INPUTS = ("x", "images", "image", "data", "features", "inputs", "imgs")
-_LABELS = ("y", "labels", "label", "target", "targets", "classes")
-CLASS_NAMES = ("class_names", "target_names", "label_names", "classes", "names")
 
 
 @dataclass(frozen=True)
@@ -386,7 +387,7 @@ def find_beside(
 
 
 def note_others(names: Collection[str]) -> list[str]:
-    """Tell of the arrays that are left out; those called like the truth have a use."""
+    """Report the arrays that are left out; those called like the truth have a use."""
     truths = sorted(filter(_is_truth, names))
     notes = []
     if truths:
@@ -427,12 +428,6 @@ def _cannot_tell(headers: Mapping[str, ArrayHeader], found: str) -> InputError:
         "X, y; images, labels; data, target. Name others with --image (or --features) and "
         "--label (or --target)."
     )
-
-
-_CHANNELS = (1, 3, 4)
-_MAX_EDGE = 20_000  # pixels
-_FLAT = 64  # numbers of the smallest pictures that people have, 8 x 8
-Pixels = npt.NDArray[Any]
 
 
 def find_pixel_layout(
@@ -546,7 +541,7 @@ def note_shape(header: ArrayHeader) -> list[str]:
 
 
 def _note_flat(header: ArrayHeader) -> list[str]:
-    """Ask whether rows of many small whole numbers are pictures that lie flat."""
+    """Report rows of many small whole numbers, which may be pictures that lie flat."""
     length = header.shape[1]
     if header.dtype.kind not in "ub" or header.dtype.itemsize > 2 or length < _FLAT:
         return []

@@ -1,4 +1,4 @@
-"""A backup of a project is no data to import: it is told apart, and how it comes back is said."""
+"""Recognise a backup of a project, which is no data to import, and say how it is restored."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from relabel.archives import DAMAGED, open_zip
 from relabel.importers.files.shared import open_file
+from relabel.workspace import find_program_name
 from tracin_core.errors import InputError, TracInError
 
 # As `backup` writes them; the manifest begins with the format, and both names are in no other zip.
@@ -26,7 +27,7 @@ class BackupFoundError(InputError):
         """
         super().__init__(
             f"{path} is a backup of a project. Expected data to import; a backup comes back whole, "
-            "with its decisions and scores. Restore it: python -m relabel restore "
+            f"with its decisions and scores. Restore it: {find_program_name()} restore "
             f"{path}, or on Projects under “Restore a backup”."
         )
 

@@ -1,10 +1,7 @@
-"""CSV and TSV files, row by row.
+"""CSV and TSV: the dialect, the header, and the rows with their numbers.
 
-From the lines of a CSV or TSV file to rows with their numbers, whatever is wrong with some.
-
-Find out from a CSV or TSV file's first lines how it separates its fields and names them.
-
-The row of names of a CSV or TSV file: whether it is one, and what it leaves out.
+``find_header`` finds from the first lines how fields are separated and quoted, and whether the
+first row is a header. ``parse_rows`` goes on whatever is wrong with single rows, and reports it.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise, product
 from pathlib import Path
 
-from relabel.importers.columns.values import find_written, read_written, show
+from relabel.importers.columns.values import find_locale_numbers, parse_locale_number, show
 from relabel.importers.files.encoding import find_encoding, read_lines
 from relabel.importers.options import ImportOptions
 from relabel.importers.records import Problem, Row, Schema, check_column_names, row_problem
@@ -30,6 +27,16 @@ MAX_ROW = 32_000_000
 _ESCAPED = re.compile(r'\\(["\\])')
 _FEW_LINES = 3  # of a field, as an address has them
 Fields = list[str]
+Rows = Iterator[Fields]
+_BLANKS = 4  # so many make a sentence
+_ENDS = "Every row ends with a delimiter, which is passed over."
+_DELIMITERS = ",\t;|"
+_NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "pipe"}
+_SAMPLED_ROWS = 50
+_SAMPLED_LINES = 2000
+_SAMPLED_LENGTH = 4_000_000  # characters
+# Excel writes and reads a first line that names the delimiter; it is no row.
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[;,\t|]*\s*', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -56,9 +63,6 @@ class Dialect:
             strict=strict,
             quoting=quoting,  # type: ignore[arg-type]
         )
-
-
-Rows = Iterator[Fields]
 
 
 def parse_rows(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, Fields | Problem]]:
@@ -205,11 +209,7 @@ def _run_together(number: int, num_lines: int) -> Problem:
     )
 
 
-_BLANKS = 4  # so many make a sentence
-_ENDS = "Every row ends with a delimiter, which is passed over."
-
-
-def complete_names(header: Fields, body: Sequence[Fields], notes: list[str]) -> list[str]:
+def complete_header(header: Fields, body: Sequence[Fields], notes: list[str]) -> list[str]:
     """Name the columns; an empty name, as of an exported index, gets a number.
 
     Every row may have one field more than the header: R leaves the name of its first column out,
@@ -229,7 +229,7 @@ def complete_names(header: Fields, body: Sequence[Fields], notes: list[str]) -> 
     return ["column_1", *names]
 
 
-def holds_names(first: Fields, names: Sequence[str]) -> bool:
+def has_given_names(first: Fields, names: Sequence[str]) -> bool:
     """Return whether the first row has all the names that were given for the columns."""
     return {name.casefold() for name in names} <= {cell.strip().casefold() for cell in first}
 
@@ -240,7 +240,7 @@ def spell_as_given(first: Fields, names: Sequence[str]) -> list[str]:
     return [given.get(cell.strip().casefold(), cell) for cell in first]
 
 
-def fit_names(
+def fit_given_names(
     names: Sequence[str], rows: Sequence[Fields], path: Path, notes: list[str]
 ) -> list[str]:
     """Return the names that were given for the columns of a file whose first line is data.
@@ -263,7 +263,7 @@ def fit_names(
     return list(names)
 
 
-def check_names(names: Sequence[str], header: Fields, body: Sequence[Fields], path: Path) -> None:
+def check_header(names: Sequence[str], header: Fields, body: Sequence[Fields], path: Path) -> None:
     """Check that the first row is one of names.
 
     Raises:
@@ -358,17 +358,8 @@ def read_number(text: str) -> float | None:
         return None
 
 
-_DELIMITERS = ",\t;|"
-_NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "pipe"}
-_SAMPLED_ROWS = 50
-_SAMPLED_LINES = 2000
-_SAMPLED_LENGTH = 4_000_000  # characters
-# Excel writes and reads a first line that names the delimiter; it is no row.
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[;,\t|]*\s*', re.IGNORECASE)
-
-
 @dataclass(frozen=True)
-class Heading:
+class Header:
     """What stands before the rows.
 
     Attributes:
@@ -376,7 +367,7 @@ class Heading:
         names: Of the columns.
         skipped: Lines before the rows, which are none.
         num_before: Rows before the first example: the row of names and empty ones above it.
-        written: What stands before the fraction in columns of numbers that have to be read as
+        decimal_marks: What stands before the fraction in columns of numbers that have to be read as
             people write them, by the column's place.
         notes: What a person should know about it.
     """
@@ -385,16 +376,16 @@ class Heading:
     names: tuple[str, ...]
     skipped: int
     num_before: int
-    written: Mapping[int, str]
+    decimal_marks: Mapping[int, str]
     notes: tuple[str, ...]
 
 
-def find_heading(
+def find_header(
     lines: Iterator[str],
     path: Path,
     delimiter: str | None = None,
     columns: Sequence[str] | None = None,
-) -> Heading:
+) -> Header:
     """Find the dialect and the names of the columns.
 
     Args:
@@ -413,13 +404,13 @@ def find_heading(
     dialect = _find_dialect(sample, delimiter or (told[1] if told else None))
     notes = _describe(dialect, is_named=delimiter is not None)
     parsed = _parse_sample(sample, dialect)
-    num_before, names, body = _find_names(parsed, path, columns, notes)
+    num_before, names, body = _find_column_names(parsed, path, columns, notes)
     check_column_names(names, path)
-    written = _find_written(names, body, dialect.delimiter, notes)
-    return Heading(dialect, tuple(names), skipped, num_before, written, tuple(notes))
+    decimal_marks = _find_locale_numbers(names, body, dialect.delimiter, notes)
+    return Header(dialect, tuple(names), skipped, num_before, decimal_marks, tuple(notes))
 
 
-def _find_names(
+def _find_column_names(
     parsed: Sequence[Fields | Problem],
     path: Path,
     columns: Sequence[str] | None,
@@ -431,8 +422,8 @@ def _find_names(
     below = [row for row in parsed[first + 1 :] if row and not isinstance(row, Problem)]
     if columns is not None:
         rows = below if isinstance(header, Problem) else [header, *below]
-        if rows and rows[0] and not holds_names(rows[0], columns):
-            names = fit_names(columns, rows, path, notes)
+        if rows and rows[0] and not has_given_names(rows[0], columns):
+            names = fit_given_names(columns, rows, path, notes)
             notes.append("The columns are named by hand: the first line is data, and is row 1.")
             return 0, names, rows
     if not header or isinstance(header, Problem):
@@ -442,9 +433,9 @@ def _find_names(
         )
     if columns is not None:
         notes.append("The first line holds the given names of the columns itself, and is no data.")
-        return first + 1, complete_names(spell_as_given(header, columns), below, notes), below
-    names = complete_names(header, below, notes)
-    check_names(names, header, below, path)
+        return first + 1, complete_header(spell_as_given(header, columns), below, notes), below
+    names = complete_header(header, below, notes)
+    check_header(names, header, below, path)
     return first + 1, names, below
 
 
@@ -492,19 +483,21 @@ def _describe(dialect: Dialect, *, is_named: bool) -> list[str]:
     return notes
 
 
-def _find_written(
+def _find_locale_numbers(
     names: Sequence[str], body: Sequence[Fields], delimiter: str, notes: list[str]
 ) -> dict[int, str]:
     rows = [row for row in body if len(row) == len(names)]
-    written = find_written([[row[place] for row in rows] for place in range(len(names))], delimiter)
-    for place, decimal in written.items():
-        cells = [row[place] for row in rows if read_written(row[place], decimal)]
+    decimal_marks = find_locale_numbers(
+        [[row[place] for row in rows] for place in range(len(names))], delimiter
+    )
+    for place, decimal in decimal_marks.items():
+        cells = [row[place] for row in rows if parse_locale_number(row[place], decimal)]
         cell = max(cells, key=len)
         notes.append(
             f"Numbers in column {names[place]!r} are read as they are written there: {show(cell)} "
-            f"is {read_written(cell, decimal)}."
+            f"is {parse_locale_number(cell, decimal)}."
         )
-    return written
+    return decimal_marks
 
 
 class DelimitedReader:
@@ -517,16 +510,16 @@ class DelimitedReader:
         self._encoding = options.encoding or (found.name if found else "utf-8")
         notes = (found.note,) if found and found.note else ()
         lines = read_lines(path, self._encoding)
-        self._heading = find_heading(lines, path, options.delimiter, options.columns)
-        self.schema = Schema(columns=self._heading.names, notes=(*notes, *self._heading.notes))
+        self._header = find_header(lines, path, options.delimiter, options.columns)
+        self.schema = Schema(columns=self._header.names, notes=(*notes, *self._header.notes))
 
     def read_rows(self, columns: Sequence[str]) -> Iterator[Row | Problem]:
         """Yield the rows; one with too few or too many fields is a problem."""
         width, names = len(self.schema.columns), list(self.schema.columns)
         places = [self.schema.columns.index(name) for name in columns]
-        lines = islice(read_lines(self._path, self._encoding), self._heading.skipped, None)
-        rows = parse_rows(lines, self._heading.dialect)
-        for number, fields in islice(rows, self._heading.num_before, None):
+        lines = islice(read_lines(self._path, self._encoding), self._header.skipped, None)
+        rows = parse_rows(lines, self._header.dialect)
+        for number, fields in islice(rows, self._header.num_before, None):
             if isinstance(fields, Problem):
                 yield fields
             elif fields[:1] == names[:1] and [field.strip() for field in fields] == names:
@@ -537,8 +530,8 @@ class DelimitedReader:
                     "row of names again",
                 )
             elif len(fields) == width:
-                for place, decimal in self._heading.written.items():
-                    fields[place] = read_written(fields[place], decimal) or fields[place]
+                for place, decimal in self._header.decimal_marks.items():
+                    fields[place] = parse_locale_number(fields[place], decimal) or fields[place]
                 yield Row(number, [fields[place] for place in places])
             elif fields:  # an empty line is no row
                 yield row_problem(

@@ -1,6 +1,7 @@
-"""How a tree's folders are to be read: which are classes, which say the split, which neither.
+"""The layout of a folder tree: which folders are classes, which are splits, which are neither.
 
-Whether what stands in a class's place is one: pictures and masks, parts, unlabelled files.
+Folders in a class's place that hold masks, parts of the data or unlabelled files are refused or
+reported.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ _DEPTH = 8  # folders above a file that are looked at
 _MAX_CHAINS = 20 * MAX_CLASSES
 Chain = tuple[str, ...]
 Chains = Collection[Chain]
+# A chain of folders from the class on, with the split it is in.
+Placed = Collection[tuple[Split | None, Chain]]
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -343,11 +347,6 @@ def _describe_folds(folds: Collection[str]) -> str:
     )
 
 
-# A chain of folders from the class on, with the split it is in.
-Placed = Collection[tuple[Split | None, Chain]]
-_SHOWN = 5
-
-
 def check_are_classes(
     placed: Placed, named: Collection[str], tables: Iterable[str], expected: str
 ) -> None:
@@ -430,7 +429,7 @@ def find_masks(placed: Placed) -> frozenset[str]:
 
 
 def note_without_classes(placed: Placed, no_classes: Collection[str]) -> list[str]:
-    """Tell that the part for testing is left out, because none of its folders is a class."""
+    """Report that the part for testing is left out, because none of its folders is a class."""
     tested = {chain[0] for split, chain in placed if split == "test" and chain}
     if not tested or tested - set(no_classes):
         return []
@@ -442,7 +441,7 @@ def note_without_classes(placed: Placed, no_classes: Collection[str]) -> list[st
 
 
 def note_doubtful(chains: Iterable[Chain], named: Collection[str]) -> list[str]:
-    """Tell of classes whose names may mean that the class is not known."""
+    """Report classes whose names may mean that the class is not known."""
     names = sort_names({chain[0] for chain in chains} - set(named))
     odd = [name for name in names if is_doubtful(name)]
     if not odd or len(odd) == len(names):
@@ -458,7 +457,7 @@ def note_doubtful(chains: Iterable[Chain], named: Collection[str]) -> list[str]:
 def note_folders_below(
     chains: Collection[Chain], masks: Collection[str], *, has_splits: bool
 ) -> list[str]:
-    """Tell that folders inside those of classes are merged, if they may be the classes."""
+    """Report that folders inside those of classes are merged, if they may be the classes."""
     inside: dict[str, set[str]] = {}
     for chain in chains:
         if len(chain) > 1 and chain[1] not in masks and not is_container(chain[1]):

@@ -1,9 +1,4 @@
-"""Files in folders, one folder a class, with or without folders for training and testing.
-
-A folder of images, one folder a class.
-
-A folder of text files, one folder a class.
-"""
+"""Folders of images or of text files, one folder a class, with or without folders of splits."""
 
 from __future__ import annotations
 
@@ -28,6 +23,17 @@ from relabel.importers.options import ImportOptions
 from relabel.importers.readers.folder_layouts import Folders, find_layout
 from relabel.importers.records import EncodedImage, Problem, SourceRecord
 from relabel.text import Kind, Split, Task, counted
+
+_LOOKED_AT = 2000  # names of files
+_OPENED = 20
+_SAMPLED_FILES, _SAMPLED_BYTES = 300, 64_000_000
+_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+# Text that is no example: tables, settings, programs and what is read by a program.
+_NO_TEXTS = {
+    *(".csv", ".tsv", ".tab", ".psv", ".json", ".jsonl", ".ndjson", ".yaml", ".yml", ".py"),
+    *(".ipynb", ".log", ".svg"),
+}
+_WESTERN = "cp1252"
 
 
 class ClassFolderSource(BaseSource):
@@ -165,7 +171,7 @@ def _find_pairs(tree: Tree, masks: Mapping[str, list[str]]) -> frozenset[str]:
 
 
 def _describe_tables(tables: Sequence[str]) -> list[str]:
-    """Tell of tables that lie in or beside the folders and are not read."""
+    """Report tables that lie in or beside the folders and are not read."""
     if not tables:
         return []
     shown = ", ".join(tables[:3]) + (", …" if len(tables) > 3 else "")
@@ -194,18 +200,6 @@ class ImageFolderSource(ClassFolderSource):
 
     def _read_content(self, file: TreeFile) -> dict[str, Any]:
         return {"image": EncodedImage(file.read())}
-
-
-_LOOKED_AT = 2000  # names of files
-_OPENED = 20
-_SAMPLED_FILES, _SAMPLED_BYTES = 300, 64_000_000
-_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
-# Text that is no example: tables, settings, programs and what is read by a program.
-_NO_TEXTS = {
-    *(".csv", ".tsv", ".tab", ".psv", ".json", ".jsonl", ".ndjson", ".yaml", ".yml", ".py"),
-    *(".ipynb", ".log", ".svg"),
-}
-_WESTERN = "cp1252"
 
 
 class TextFolderSource(ClassFolderSource):

@@ -1,4 +1,4 @@
-"""A data set saved by Hugging Face's ``datasets``: a folder of Arrow files, or Parquet."""
+"""Data sets saved by Hugging Face's ``datasets``: a folder of Arrow files, or Parquet."""
 
 from __future__ import annotations
 

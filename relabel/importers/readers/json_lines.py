@@ -1,8 +1,7 @@
-"""JSON: one object a line, or an array of objects, or objects one after the other.
+"""JSON: one object a line, an array of objects, or objects one after the other.
 
-Objects inside of objects as columns of their own, and tables written as one object.
-
-JSON that is not one object a line: an array, objects over several lines or one after another.
+Objects inside of objects become columns of their own (``ColumnPaths``). A table that is written as
+one object, by columns or with its rows below a name, is unfolded.
 """
 
 from __future__ import annotations
@@ -30,6 +29,18 @@ _MAX_PARTS = 50  # of one column; an object with more names is rather a dictiona
 _MAX_DEPTH = 8  # as deep as a choice lies in an export of Label Studio
 _LISTED = 3  # objects of a list; more are rather marked passages or boxes
 JsonPath = tuple[str | int, ...]
+_CHUNK = 1 << 16  # characters
+_BETWEEN = re.compile(r"[\s,]*")
+_ARRAY = re.compile(r"\ufeff?\s*\[\s*(\{|\]\s*$)")
+_NEXT_OBJECT = re.compile(r"\n\s*\{")
+_DECODER = json.JSONDecoder()
+# Enough to meet every column of a table whose objects leave empty ones out.
+_ROWS_WITH_NAMES = 10_000
+_MAX_NAMES = 10 * MAX_COLUMNS
+_FORMS = {
+    "array": "The file is an array of objects: row 1 is its first object.",
+    "objects": "The objects stand over several lines, or several on one: row 1 is the first.",
+}
 
 
 class ColumnPaths:
@@ -140,13 +151,6 @@ def _collect(parts: dict[str, JsonPath], name: str, path: JsonPath, value: Any, 
         _collect(parts, f"{name}.{step}", (*path, step), inner, depth + 1)
 
 
-_CHUNK = 1 << 16  # characters
-_BETWEEN = re.compile(r"[\s,]*")
-_ARRAY = re.compile(r"\ufeff?\s*\[\s*(\{|\]\s*$)")
-_NEXT_OBJECT = re.compile(r"\n\s*\{")
-_DECODER = json.JSONDecoder()
-
-
 def find_json_form(path: Path, encoding: str) -> str:
     """Return how a file holds its objects: "lines", "array" or "objects" over several lines."""
     with open_text(path, encoding) as file:
@@ -221,15 +225,6 @@ def _is_object(line: str) -> bool:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
-
-
-# Enough to meet every column of a table whose objects leave empty ones out.
-_ROWS_WITH_NAMES = 10_000
-_MAX_NAMES = 10 * MAX_COLUMNS
-_FORMS = {
-    "array": "The file is an array of objects: row 1 is its first object.",
-    "objects": "The objects stand over several lines, or several on one: row 1 is the first.",
-}
 
 
 class JsonLinesReader:

@@ -1,4 +1,4 @@
-"""NumPy's ``.npz``: arrays of images, or of rows of numbers, with labels or numbers."""
+"""Examples out of ``.npz`` files: arrays of images or rows of numbers, with labels or numbers."""
 
 from __future__ import annotations
 

@@ -1,14 +1,11 @@
 """Parquet and Arrow files, with what Hugging Face's ``datasets`` writes into them.
 
-What a Parquet file may unpack to: looked up in its footer, before anything is decoded.
-
-A file of two kilobytes can stand for gigabytes in three ways. Compression shrinks a run of equal
-bytes a millionfold; a dictionary holds a long value once, and a few bytes say that thousands of
-rows have it; a value may repeat the beginning of the one before (DELTA_BYTE_ARRAY). The first is
-refused by its ratio. Values that lie in a dictionary are read as one, so that equal ones share
-their memory. Of what can still grow, fewer rows are decoded at a time.
-
-The values of Arrow columns as Python has them; a value that many rows share is made once.
+A Parquet file of two kilobytes can stand for gigabytes in three ways. Compression shrinks a run of
+equal bytes a millionfold; a dictionary holds a long value once, and a few bytes say that thousands
+of rows have it; a value may repeat the beginning of the one before (DELTA_BYTE_ARRAY). All of it
+is looked up in the footer, before anything is decoded. The first is refused by its ratio. Values
+that lie in a dictionary are read as one, so that equal ones share their memory. Of what can still
+grow, fewer rows are decoded at a time.
 """
 
 from __future__ import annotations
@@ -42,6 +39,9 @@ _WORST_SHARED = 128 * 2**20
 _WORST_BATCH = 32 * 2**20
 _DICTIONARIES = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 _NUMBER_BYTES = 16  # of one element of a list, with its place in it
+# Bytes of texts that may be laid out side by side.
+AT_ONCE = 32 * 2**20
+FileKind = Literal["parquet", "arrow"]
 
 
 def check_growth(path: Path, metadata: pq.FileMetaData) -> None:
@@ -138,10 +138,6 @@ def _columns(
         yield metadata.schema.column(number), row_group.column(number)
 
 
-# Bytes of texts that may be laid out side by side.
-AT_ONCE = 32 * 2**20
-
-
 def to_values(column: pa.Array) -> list[Any]:
     """Return a column's values; bytes that are no UTF-8 become lone surrogates, row by row.
 
@@ -222,7 +218,7 @@ def _to_texts(column: pa.Array) -> list[Any]:
 
 
 def _may_overlap(kind: pa.DataType) -> bool:
-    """Whether a column of this type may name the same bytes again and again."""
+    """Return whether a column of this type may name the same bytes again and again."""
     return bool(
         pa.types.is_string_view(kind)
         or pa.types.is_binary_view(kind)
@@ -231,9 +227,6 @@ def _may_overlap(kind: pa.DataType) -> bool:
         or pa.types.is_run_end_encoded(kind)
         or any(_may_overlap(kind.field(place).type) for place in range(kind.num_fields))
     )
-
-
-FileKind = Literal["parquet", "arrow"]
 
 
 class ColumnarReader:
@@ -323,7 +316,7 @@ def _to_list(column: pa.Array, path: Path) -> list[Any]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except MemoryError:
@@ -346,14 +339,14 @@ def _damaged(path: Path, error: Exception) -> InputError:
 def _read_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
     """Return a file's schema, its names readable, and for Parquet how many rows it has."""
     schema, rows = _open_schema(path, kind)
-    with _explained(path):
+    with _translate_errors(path):
         check_column_names(schema.names, path)
         _image_columns({}, schema)  # names inside of columns may be damaged too
     return schema, rows
 
 
 def _open_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
-    with _explained(path):
+    with _translate_errors(path):
         if kind == "parquet":
             with open_file(path) as raw, pq.ParquetFile(raw) as file:
                 check_growth(path, file.metadata)
@@ -363,7 +356,7 @@ def _open_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
 
 
 def _read_batches(path: Path, kind: FileKind, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with _explained(path):
+    with _translate_errors(path):
         if kind == "parquet":
             yield from _read_parquet(path, columns)
         else:

@@ -1,7 +1,4 @@
-"""A table: texts, image files or rows of values, with classes or numbers.
-
-The file of a table: how it is written, and the reader of its rows.
-"""
+"""Tables: texts, image files or rows of values, with classes or numbers; and the form of a file."""
 
 from __future__ import annotations
 
@@ -53,6 +50,7 @@ from tracin_core.errors import InputError
 from tracin_core.files import check_ordinary, expand_path
 
 _PLAIN = NameForm()
+_JSON = (".json", ".jsonl", ".ndjson")
 
 
 class TableSource(BaseSource):
@@ -322,9 +320,6 @@ def _split_words(options: ImportOptions) -> dict[str, Split] | None:
         return None
     words: dict[str, Split] = dict.fromkeys(options.test_values or (), "test")
     return words | dict.fromkeys(options.train_values, "train")
-
-
-_JSON = (".json", ".jsonl", ".ndjson")
 
 
 def ending_of(path: Path) -> str:

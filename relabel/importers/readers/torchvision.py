@@ -1,10 +1,8 @@
 """torchvision's data sets by name and folder; nothing is downloaded.
 
-CIFAR-10 and CIFAR-100, whose files are pickles, read without running what a pickle can run.
-
-Unpickling builds objects by calling whatever the file names. Here every name but the three that
-make an array leads to an error, and those three lead to plain stand-ins that take bytes and
-sizes; NumPy's own unpickling is not used either.
+The files of CIFAR-10 and CIFAR-100 are pickles. Unpickling builds objects by calling whatever the
+file names; here every name but the three that make an array leads to an error, and those three
+lead to plain stand-ins that take bytes and sizes. NumPy's own unpickling is not used either.
 """
 
 from __future__ import annotations
@@ -40,6 +38,10 @@ _NAMES = {
     "CIFAR10": ("batches.meta", "label_names"),
     "CIFAR100": ("meta", "fine_label_names"),
 }
+_BY_FLAG: dict[Split, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
+# These come in three parts, of which the one for validation is not read.
+_WITH_VALIDATION = ("Flowers102", "DTD")
+_NO_VALIDATION = ("Its part for validation is left out; the training and test parts are read.",)
 
 
 class _ArrayShell:
@@ -152,9 +154,6 @@ def _unexpected(path: Path, found: str) -> InputError:
     )
 
 
-_BY_FLAG: dict[Split, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
-
-
 @dataclass(frozen=True)
 class KnownSet:
     """How a data set of torchvision is opened.
@@ -203,11 +202,6 @@ SETS: dict[str, KnownSet] = {
     "GTSRB": KnownSet(_by_name(), "gtsrb"),
     "EuroSAT": KnownSet({"train": {}}, "eurosat"),
 }
-
-
-# These come in three parts, of which the one for validation is not read.
-_WITH_VALIDATION = ("Flowers102", "DTD")
-_NO_VALIDATION = ("Its part for validation is left out; the training and test parts are read.",)
 
 
 def find_dataset(folder: Path) -> str | None:
@@ -302,7 +296,7 @@ class TorchvisionSource(BaseSource):
                 yield from read_batch(self._name, self._cifar_folder() / file)
             return
         dataset = self._open(split)
-        with _explained(self._name, self._folder):
+        with _translate_errors(self._name, self._folder):
             for place in range(len(dataset)):
                 found: Any = dataset[place]
                 yield np.asarray(found[0]), int(found[1])
@@ -321,7 +315,7 @@ class TorchvisionSource(BaseSource):
         from torchvision import datasets
 
         family = getattr(datasets, self._name.split("-")[0])
-        with _explained(self._name, self._folder):
+        with _translate_errors(self._name, self._folder):
             return family(str(self._folder), download=False, **SETS[self._name].splits[split])
 
 
@@ -340,7 +334,7 @@ def _number_names(dataset: Any) -> list[str]:
 
 
 @contextmanager
-def _explained(name: str, folder: Path) -> Iterator[None]:
+def _translate_errors(name: str, folder: Path) -> Iterator[None]:
     """Turn the ways in which torchvision misses or fails to read files into one message."""
     try:
         yield

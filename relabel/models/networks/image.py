@@ -128,7 +128,7 @@ class ResNet18Config:
 
     @property
     def has_small_stem(self) -> bool:
-        """Whether the first layers keep the input's size.
+        """Return whether the first layers keep the input's size.
 
         Of an image of 64 pixels the usual ones leave 2 x 2 at the end. Published weights are
         made for the usual ones.

@@ -43,7 +43,7 @@ def run_file(file: Path, source: bytes) -> ModuleType:
     module = ModuleType(MODULE_NAME)
     module.__file__ = str(file)
     sys.modules[MODULE_NAME] = module
-    with neighbours_importable(file.parent), own_code_explained(file, f"Running {file.name}"):
+    with prepend_import_folder(file.parent), explain_own_code_errors(file, f"Running {file.name}"):
         exec(compile(source, str(file), "exec"), module.__dict__)  # noqa: S102 - agreed to
     return module
 
@@ -59,8 +59,8 @@ def hash_neighbours() -> str:
 
 
 @contextmanager
-def neighbours_importable(folder: Path) -> Iterator[None]:
-    """Let imports find a folder's modules first, as for a program that is started there."""
+def prepend_import_folder(folder: Path) -> Iterator[None]:
+    """Make imports find a folder's modules first, as for a program that is started there."""
     before = set(sys.modules)
     sys.path.insert(0, str(folder))
     try:
@@ -73,7 +73,7 @@ def neighbours_importable(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def own_code_explained(file: Path, doing: str, *, only_theirs: bool = False) -> Iterator[None]:
+def explain_own_code_errors(file: Path, doing: str, *, only_theirs: bool = False) -> Iterator[None]:
     """Turn what a person's code raises into a message with the line of their file.
 
     Args:
@@ -101,9 +101,9 @@ def own_code_explained(file: Path, doing: str, *, only_theirs: bool = False) -> 
         ) from error
 
 
-def explained_for(file: Path | None, doing: str) -> AbstractContextManager[None]:
+def explain_network_errors(file: Path | None, doing: str) -> AbstractContextManager[None]:
     """Return a context that explains what passes through a person's file, if it is theirs."""
-    return nullcontext() if file is None else own_code_explained(file, doing, only_theirs=True)
+    return nullcontext() if file is None else explain_own_code_errors(file, doing, only_theirs=True)
 
 
 def describe_error(error: BaseException, file: Path) -> str:

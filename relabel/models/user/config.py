@@ -1,6 +1,6 @@
 """A person's own network: how it is named, and how a run remembers it.
 
-Nothing here runs their code; ``own_loading`` does, and only where they have agreed to it.
+Nothing here runs their code; ``load`` does, and only where they have agreed to it.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class OwnModelConfig:
 
     @property
     def title(self) -> str:
-        """How messages name it."""
+        """Return how messages name it."""
         return f"{Path(self.file).name}:{self.function}"
 
     @property
     def num_outputs(self) -> int:
-        """Numbers that the network is to return for an example."""
+        """Return how many numbers the network is to return for an example."""
         return 1 if self.task == "regression" else len(self.classes)
 
     def to_json(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def describe_own_model(
 
 
 def is_reference(model: str) -> bool:
-    """Tell ``file.py:function`` from the name of a built-in network."""
+    """Return whether a name is ``file.py:function``, not that of a built-in network."""
     return ".py" in model or ":" in model or "/" in model
 
 

@@ -1,6 +1,6 @@
-"""From an example to the input of a person's own network.
+"""The inputs of a person's own network: from an example, and from many a batch.
 
-Put the inputs of single examples into a batch: tensors, tuples and dictionaries of them.
+An input is a tensor, or a tuple or dictionary of tensors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from relabel.features.image import read_image
-from relabel.models.user.code import own_code_explained
+from relabel.models.user.code import explain_own_code_errors
 from relabel.models.user.config import OwnModelConfig
 from tracin_core.errors import ConfigurationError, InputError
 from tracin_core.own_model import OwnModel
@@ -144,7 +144,7 @@ class OwnEncoder:
         if self.own.transform is None:
             return self._encode_by_default(content)
         given = read_image(content, channels=None) if isinstance(content, bytes) else content
-        with own_code_explained(Path(self.config.file), "The transform"):
+        with explain_own_code_errors(Path(self.config.file), "The transform"):
             made = self.own.transform(dict(given) if isinstance(given, Mapping) else given)
             return _drop_tokenizer_axis(as_tensors(made))
 
@@ -176,7 +176,7 @@ class OwnEncoder:
         if self.own.collate is None:
             padding = getattr(getattr(self.own.model, "config", None), "pad_token_id", None)
             return stack_inputs(items, positions, padding=padding or 0)
-        with own_code_explained(Path(self.config.file), "The function collate"):
+        with explain_own_code_errors(Path(self.config.file), "The function collate"):
             return as_tensors(self.own.collate(items))
 
     def to_json(self) -> dict[str, Any]:
@@ -237,7 +237,7 @@ def _image_to_tensor(image: Image) -> Tensor:
 
 
 def _drop_tokenizer_axis(made: Any) -> Any:
-    """Take off the batch axis that ``tokenizer(text, return_tensors="pt")`` puts before."""
+    """Remove the batch axis that ``tokenizer(text, return_tensors="pt")`` puts before."""
     if not isinstance(made, dict) or TOKENS not in made:
         return made
     tensors = list(made.values())

@@ -1,4 +1,4 @@
-"""Make a person's network by running their function. Imports torch."""
+"""Load a person's own network by running their function. Imports torch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from relabel.models.user.code import (
+    explain_own_code_errors,
     list_functions,
-    neighbours_importable,
-    own_code_explained,
+    prepend_import_folder,
     run_file,
 )
 from relabel.models.user.config import (
@@ -63,8 +63,8 @@ def load_own_model(config: OwnModelConfig, *, run_my_code: Consent) -> OwnModel:
         function = _find_function(module, config, source)
         arguments = _choose_arguments(function, config)
         with (
-            neighbours_importable(file.parent),
-            own_code_explained(file, f"The function {config.function}"),
+            prepend_import_folder(file.parent),
+            explain_own_code_errors(file, f"The function {config.function}"),
         ):
             made = function(**arguments)
     return _complete(made, config)
@@ -169,7 +169,7 @@ def _choose_loss(made: OwnModel, config: OwnModelConfig) -> Any:
 
 
 def _match_classes(made: OwnModel, config: OwnModelConfig) -> None:
-    """Bring the outputs into the project's order where the network is known to have another."""
+    """Reorder the outputs to the project's classes where the network has another order."""
     named = made.classes if made.classes is not None else _read_label_names(made.model)
     if config.task == "regression" or named is None:
         return

@@ -179,7 +179,7 @@ def test_shared_options_stand_before_or_after_the_command(built_demos, capsys):
 
 def test_the_version_is_printed():
     done = run_command("--version")
-    assert (done.returncode, done.stdout) == (0, f"tracin_core {__version__}\n")
+    assert (done.returncode, done.stdout) == (0, f"relabel {__version__}\n")
 
 
 def test_no_command_prints_the_usage():

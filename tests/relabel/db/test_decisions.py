@@ -19,7 +19,7 @@ from relabel.db.decisions import (
 )
 from relabel.db.engine import reading, writing
 from relabel.db.examples import get_example
-from relabel.db.reviewers import ensure_reviewer, list_reviewers
+from relabel.db.reviewers import ensure_reviewer
 from relabel.errors import InvalidDecisionError, NotFoundError, StaleDecisionError
 from tests.relabel.db.builders import build_scene
 
@@ -32,6 +32,11 @@ def state(scene, example_id):
 def count_events(engine):
     with reading(engine) as connection:
         return connection.execute(text("SELECT count(*) FROM decision")).scalar()
+
+
+def count_reviewers(engine):
+    with reading(engine) as connection:
+        return connection.execute(text("SELECT count(*) FROM reviewer")).scalar()
 
 
 def test_a_decision_is_kept_with_all_its_circumstances(scene):
@@ -166,7 +171,7 @@ def test_a_decision_that_makes_no_sense_is_refused(scene, wrong, told):
     with pytest.raises(InvalidDecisionError, match=told):
         record_decision(scene.engine, replace(good, **wrong))
     assert count_events(scene.engine) == 0
-    assert list_reviewers(scene.engine) == []
+    assert count_reviewers(scene.engine) == 0
 
 
 def test_a_decision_needs_its_example_and_run(scene):
@@ -333,7 +338,8 @@ def test_a_reviewer_is_entered_once_for_each_way_we_know_the_name(engine):
     assert ensure_reviewer(engine, " ann ") == first
     signed_in = ensure_reviewer(engine, "ann", "oidc")
     assert (signed_in.name, signed_in.identity_source) == ("ann", "oidc")
-    assert list_reviewers(engine) == [first, signed_in]
+    assert first.id != signed_in.id
+    assert count_reviewers(engine) == 2
 
 
 def test_a_text_meant_to_break_out_of_sql_stays_a_text(scene):

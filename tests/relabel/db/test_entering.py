@@ -211,7 +211,7 @@ def test_an_example_that_is_refused_leaves_nothing(engine, small_chunks):
 KILLED = """
 import sys
 from tests.relabel.db.test_entering import *
-adding.CHUNK = 20
+examples_module.INSERT_CHUNK = 20
 engine = open_database(sys.argv[1])
 print("begin", flush=True)
 if len(list_projects(engine)):

@@ -22,7 +22,6 @@ from relabel.db.jobs import (
     finish_job,
     get_job,
     heartbeat,
-    link_job,
     list_jobs,
     process_is_alive,
     request_cancel,
@@ -79,13 +78,9 @@ def test_an_import_has_a_job_before_there_is_a_project(engine):
     with pytest.raises(JobError, match="import is queued"):
         create_job(engine, "birds", "train")
     project = create_project(engine, slug="birds", title="B", kind="text", classes=["a", "b"])
-    link_job(engine, job.id, project.id)
-    assert active_job(engine, "birds").project_id == project.id
     done = finish_job(engine, job.id, "succeeded", result={"added": {"train": 3}})
     assert done.result == {"added": {"train": 3}}
     assert create_job(engine, "birds", "train").project_id == project.id
-    with pytest.raises(NotFoundError):
-        link_job(engine, job.id, 999)
 
 
 @pytest.mark.sqlite_only

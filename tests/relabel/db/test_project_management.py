@@ -13,14 +13,13 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from relabel.db import projects, registration
-from relabel.db.bulk import add_classes, next_positions, read_keys
+from relabel.db.bulk import next_positions, read_keys
 from relabel.db.decisions import NewDecision, record_decision, undo_decision
 from relabel.db.engine import open_database, reading, writing
 from relabel.db.examples import NewExample, add_examples, get_example
 from relabel.db.jobs import claim_job, create_job, finish_job
 from relabel.db.projects import (
     archive_project,
-    change_settings,
     create_project,
     delete_project,
     finish_deletions,
@@ -76,15 +75,6 @@ def test_an_impossible_name_is_refused(scene, wrong):
     with pytest.raises(InputError):
         rename_project(scene.engine, scene.project.id, **wrong)
     assert get_project_by_id(scene.engine, scene.project.id) == scene.project
-
-
-def test_settings_are_replaced_whole_and_checked(scene):
-    changed = change_settings(scene.engine, scene.project.id, {"format": "table", "n": [1, None]})
-    assert changed.settings == {"format": "table", "n": [1, None]}
-    with pytest.raises(InputError, match="kind"):
-        change_settings(scene.engine, scene.project.id, {"columns": [{"name": "a"}]})
-    with pytest.raises(NotFoundError):
-        change_settings(scene.engine, 999, {})
 
 
 def test_an_archived_project_leaves_the_list_and_comes_back_whole(scene):
@@ -180,11 +170,11 @@ def test_a_hidden_project_that_is_being_entered_is_left_alone(scene):
 
 DELETE = """
 import sys
-from relabel.db import projects as deleting
+from relabel.db import projects
 from relabel.db.engine import open_database
-deleting.CHUNK = 20
+projects.CHUNK = 20
 print("begin", flush=True)
-deleting.delete_project(open_database(sys.argv[1]), int(sys.argv[2]))
+projects.delete_project(open_database(sys.argv[1]), int(sys.argv[2]))
 """
 
 
@@ -247,23 +237,6 @@ def test_keys_and_next_positions_of_a_grown_project(scene):
     add_examples(scene.engine, scene.project.id, [NewExample("new", "train", 6)])
     assert next_positions(scene.engine, scene.project.id) == {"train": 7, "test": 3}
     assert fetch_page(scene.engine, scene.run.id).total == 6  # until it is scored again
-
-
-def test_classes_are_appended_and_keep_their_places(scene):
-    grown = add_classes(scene.engine, scene.project.id, ["owl", "dog", "ape", "owl"])
-    assert grown.classes == (*CLASSES, "owl", "ape")
-    assert get_project(scene.engine, scene.project.slug) == grown
-    made = scene.decide(scene.train_ids[0], "relabel", new_label=4)
-    assert made.new_label == 4
-    with pytest.raises(InputError):
-        add_classes(scene.engine, scene.project.id, ["fine", ""])
-    assert get_project(scene.engine, scene.project.slug) == grown
-
-
-def test_a_regression_has_no_classes_to_add(engine):
-    project = create_project(engine, slug="homes", title="H", kind="table", task="regression")
-    with pytest.raises(InputError, match="regression"):
-        add_classes(engine, project.id, ["a"])
 
 
 def test_the_names_of_deleted_projects_are_no_ones_folder(scene):

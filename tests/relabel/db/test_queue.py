@@ -284,3 +284,20 @@ def test_a_filtered_queue_is_the_whole_one_without_the_rest(engine, choice, deci
     found = fetch_page(engine, scene.run.id, filter=choice)
     assert found.rows == [row for row in whole if passes(row)]
     assert found.total == len(found.rows)
+
+
+def test_without_a_signal_the_first_of_the_run_ranks(scene):
+    first = fetch_page(scene.engine, scene.run.id, signal=scene.run.signals[0])
+    assert fetch_page(scene.engine, scene.run.id) == first
+    unranked = register_run(
+        scene.engine,
+        scene.project.id,
+        key="unranked",
+        folder="runs/unranked",
+        config={},
+        checkpoints=[],
+        scores={},
+        predictions={},
+    )
+    with pytest.raises(NotFoundError, match="score the project first"):
+        fetch_page(scene.engine, unranked.id)

@@ -114,10 +114,10 @@ def test_what_is_left_can_be_removed_without_a_registration(engine, monkeypatch)
 
 REGISTER = """
 import sys
-from relabel.db import registration as scorings
+from relabel.db import registration
 from relabel.db.engine import open_database
 from relabel.db.registration import register_run
-scorings.CHUNK = 50
+registration.CHUNK = 50
 print("begin", flush=True)
 register_run(open_database(sys.argv[1]), 1, key="first", folder="runs/first", config={},
              checkpoints=[], scores={"self_influence": range(4000)}, predictions={})

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from relabel.features.datasets import StoredDataset, encode_examples
+from relabel.features.datasets import StoredDataset
 from relabel.features.encoding import drop_caches, name_cache, open_cache, write_cache
 from relabel.features.text import TextEncoder
+from tests.relabel.features.in_memory import encode_examples
 from tracin_core.errors import InputError
 
 ENCODER = TextEncoder(vocabulary=("a", "b", "c"), max_tokens=4)

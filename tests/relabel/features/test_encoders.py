@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from relabel.features.datasets import EncodedDataset, encode_examples
-from relabel.features.encoding import encoder_from_json, fit_encoder
+from relabel.features.encoding import encoder_from_json, fit_encoder, read_example
 from relabel.features.image import ImageEncoder
 from relabel.features.text import MAX_WORD_LENGTH, PADDING, UNKNOWN, TextEncoder, split_words
 from tracin_core.errors import ConfigurationError, InputError
@@ -132,13 +131,4 @@ def test_no_train_examples_is_said():
 def test_a_bad_example_is_named_by_its_position():
     encoder = TextEncoder(vocabulary=("a",))
     with pytest.raises(InputError, match="position 1: The text is empty"):
-        encode_examples(encoder, ["a", " "], [0, 1])
-
-
-def test_an_encoded_data_set_reads_one_and_many_alike():
-    dataset = EncodedDataset(torch.arange(6).reshape(3, 2), torch.tensor([0, 1, 0]))
-    inputs, labels = dataset.read_batch(torch.tensor([2, 0]))
-    assert torch.equal(inputs[0], dataset[2][0])
-    assert labels.tolist() == [0, 0]
-    with pytest.raises(ValueError, match="3 inputs but 1 labels"):
-        EncodedDataset(torch.zeros(3, 1), torch.zeros(1))
+        read_example(encoder, " ", 1)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relabel.models.build import build_model
+from relabel.models.build import build_model, hash_weights, load_initial_weights
 from relabel.models.networks.image import ResNet18Config, SmallCNNConfig
 from relabel.models.networks.table import MLPConfig
 from relabel.models.networks.text import SmallTransformerConfig, WordEmbeddingConfig
@@ -113,3 +114,21 @@ def test_word_dropout_hides_words_in_training_alone():
 def test_a_share_of_words_that_cannot_be_is_refused(share):
     with pytest.raises(ConfigurationError, match="word_dropout"):
         dataclasses.replace(WORDS, word_dropout=share)
+
+
+@pytest.mark.parametrize("content", ["an object", "cut", "a list"])
+def test_initial_weights_are_read_as_tensors_and_nothing_else(tmp_path, content):
+    path = tmp_path / "resnet18.pt"
+    torch.save({"an object": Path, "a list": [1.0]}.get(content, {"a": torch.ones(9)}), path)
+    if content == "cut":
+        path.write_bytes(path.read_bytes()[:-40])
+    config = ResNet18Config(
+        height=8,
+        width=8,
+        channels=3,
+        num_outputs=2,
+        weights=str(path),
+        weights_sha256=hash_weights(path),
+    )
+    with pytest.raises(ConfigurationError, match=r"resnet18\.pt cannot be read safely"):
+        load_initial_weights(torch.nn.Linear(1, 1), config)

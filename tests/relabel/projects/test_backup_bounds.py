@@ -19,7 +19,7 @@ from relabel.db.engine import open_database
 from relabel.projects import backup as backup_module
 from relabel.projects.backup import GROUPS, backup_project, in_chunks, load_rows
 from relabel.projects.backup_file import FILES, MANIFEST, FileEntry, open_backup
-from relabel.projects.restore import look_at_backup, read_manifest, restore_project
+from relabel.projects.restore import read_manifest, restore_project, summarise_backup_apart
 from relabel.workspace import Workspace
 from tests.relabel.db.builders import build_scene
 from tracin_core.errors import InputError
@@ -71,14 +71,14 @@ def test_a_list_that_its_files_do_not_explain_is_refused_before_it_is_read(backu
 
 
 def test_the_pages_look_into_a_backup_in_another_process(backup, tmp_path):
-    found, manifest = look_at_backup(backup), read_manifest(backup)
+    found, manifest = summarise_backup_apart(backup), read_manifest(backup)
     assert (found.slug, found.title, found.created_at) == (
         *(manifest.slug, manifest.title, manifest.created_at),
     )
     assert (found.counts, found.total_bytes) == (manifest.counts, manifest.total_bytes)
     path = rewrite(backup, tmp_path / "long.zip", manifest=b"[" + b"[]," * 3_000_000 + b"[]]")
     with pytest.raises(InputError, match="its list of"):
-        look_at_backup(path)
+        summarise_backup_apart(path)
 
 
 def test_a_list_of_a_great_many_values_is_refused_before_it_is_decoded(backup, tmp_path):

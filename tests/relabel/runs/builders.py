@@ -7,12 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from relabel.runs.config import CheckpointEntry, IndexEntry, ProjectionEntry, RunConfig
-from relabel.runs.folder import RunFolder, write_array
+from relabel.runs.folder import RunFolder
 from relabel.runs.signals import Signals
+from tracin_core.files import atomic_file
 
 COUNTS = {"train": 5_000, "test": 40}
 NUM_CHECKPOINTS = 3
 CLASSES = ("null", "eins", "zwei")
+
+
+def write_array(path: Path, values) -> None:
+    """Write float32 numbers in place of a file, whose old content stays mapped where it is."""
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.save(file, np.ascontiguousarray(values, dtype=np.float32))
 
 
 def make_config(**changes) -> RunConfig:

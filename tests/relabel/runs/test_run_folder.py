@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from relabel.errors import RunFolderError
 from relabel.runs.config import RunConfig, TargetScale
-from relabel.runs.folder import RunFolder, write_array
+from relabel.runs.folder import RunFolder
 from relabel.runs.signals import (
     ROWS_PER_GROUP,
     merge_signals,
@@ -21,7 +21,14 @@ from relabel.runs.signals import (
     read_example_signals,
     write_signals,
 )
-from tests.relabel.runs.builders import CLASSES, COUNTS, make_config, make_run_folder, make_signals
+from tests.relabel.runs.builders import (
+    CLASSES,
+    COUNTS,
+    make_config,
+    make_run_folder,
+    make_signals,
+    write_array,
+)
 from tracin_core.errors import ConfigurationError
 
 

@@ -19,7 +19,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from relabel.features.datasets import encode_examples
 from relabel.features.encoding import Encoder, fit_encoder
 from relabel.fitting.data import SplitSource
 from relabel.fitting.network import TrainedNetwork
@@ -27,13 +26,14 @@ from relabel.models.build import build_model
 from relabel.models.networks.image import SmallCNNConfig
 from relabel.models.networks.table import MLPConfig
 from relabel.models.networks.text import SmallTransformerConfig, WordEmbeddingConfig
+from relabel.models.registry import NetworkConfig
 from relabel.runs import scoring_version
 from relabel.runs.config import CheckpointEntry, TargetScale
 from relabel.runs.folder import digest_example, stack_digests
 from relabel.scoring.run import score_run
 from relabel.text import Kind
+from tests.relabel.features.in_memory import encode_examples
 from tests.relabel.scoring.small_runs import WORDS, read_arrays
-from tracin_core.models.suggestion import BuiltInConfig
 
 PATH = Path(__file__).with_name("golden.json")
 COMMAND = "python -m tests.relabel.scoring.golden"
@@ -199,7 +199,7 @@ def _make_row(rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-_Made = tuple[Encoder, BuiltInConfig, list[Any]]
+_Made = tuple[Encoder, NetworkConfig, list[Any]]
 
 
 def _make_cnn(rng: np.random.Generator) -> _Made:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from relabel.features.datasets import EncodedDataset, encode_examples
 from relabel.features.encoding import fit_encoder
 from relabel.fitting.data import SplitSource
 from relabel.fitting.network import TrainedNetwork
@@ -17,6 +16,7 @@ from relabel.models.builtin import suggest_model
 from relabel.runs.config import CheckpointEntry
 from relabel.runs.folder import RunFolder, digest_example, stack_digests
 from relabel.scoring.run import ScoredRun, score_run
+from tests.relabel.features.in_memory import EncodedDataset, encode_examples
 
 WORDS = ["tree", "river", "stone", "cloud", "bread", "glass", "night", "chair", "green", "seven"]
 CLASSES = ("a", "b", "c")

@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from relabel.db.runs import current_run
 from relabel.db.schema import RunRow
-from relabel.fitting.saved import find_newest
+from relabel.fitting.saved import find_newest_training
 from relabel.runs.config import ProjectionEntry
 from relabel.runs.folder import RunFolder
 from relabel.scoring import estimate as estimate_module
@@ -185,7 +185,7 @@ class TestTheEstimate:
         assert (estimate.exact_last_bytes, estimate.is_last_exact) == (stored, True)
 
     def test_a_project_that_outgrows_its_exact_vectors_is_told(self, place, project, monkeypatch):
-        steps = find_newest(place[1], project.slug).steps_on_disk
+        steps = find_newest_training(place[1], project.slug).steps_on_disk
         score_project(*place, project.slug, dataclasses.replace(small_projects.QUICK, steps=steps))
         assert estimate_full_rescoring(place[0], project.slug) is None
         monkeypatch.setattr(estimate_module, "EXACT_BYTES", 50 * 4 * 65 * 2 * 4 - 1)
@@ -204,7 +204,7 @@ class TestTheEstimate:
         with place[0].begin() as connection:
             connection.execute(update(RunRow).where(RunRow.id == run.id).values(config=config))
         after = estimate_scoring(*place, project.slug, small_projects.QUICK)
-        training = find_newest(place[1], project.slug)
+        training = find_newest_training(place[1], project.slug)
         each = PASS_RATIO * training.seconds / (len(training.epochs) * 40)
         assert after.seconds == pytest.approx(each * 50 * after.num_checkpoints)
         assert after.seconds != pytest.approx(whole.seconds)

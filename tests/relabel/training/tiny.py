@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from relabel.features.datasets import EncodedDataset
 from relabel.training.config import TrainingConfig
+from tests.relabel.features.in_memory import EncodedDataset
 
 CONFIG = TrainingConfig(
     epochs=6,

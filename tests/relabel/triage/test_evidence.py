@@ -8,8 +8,9 @@ import pytest
 
 from relabel.errors import RunFolderError
 from relabel.runs.config import CheckpointEntry, RunConfig
-from relabel.runs.folder import RunFolder, write_array
+from relabel.runs.folder import RunFolder
 from relabel.triage.evidence import Neighbour, open_evidence
+from tests.relabel.runs.builders import write_array
 from tracin_core.errors import RetrievalError
 from tracin_core.retrieval import build_index
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from tracin_core import Checkpoint, Projection, TracIn
+import tracin_core
+from tests.new_modules import added_module
+from tracin_core import Checkpoint, Projection, TracIn, attribution
 from tracin_core.attribution import (
     DEFAULT_METHOD,
     AttributionSetup,
@@ -88,3 +94,60 @@ def test_every_method_names_its_scores():
         assert method.title
         assert method.scores
         assert all(score.isidentifier() for score in method.scores)
+
+
+METHOD = '''
+"""The loss at the last checkpoint, as a method."""
+
+from tracin_core.attribution import register_attributor
+
+
+@register_attributor("last_loss", "Last loss", scores={"last_loss": "last loss"})
+class LastLoss:
+    needs = frozenset({"checkpoints", "loss", "labels"})
+
+    def __init__(self, setup):
+        self.tracin, self.configuration = setup.tracin, {}
+
+    def scores(self, train):
+        return {"last_loss": self.tracin.capture(train).losses[-1]}
+
+    def influence(self, train, test):
+        return self.tracin.influence(train, test)
+'''
+
+
+def test_a_method_is_one_new_file_in_its_folder(tmp_path: Path):
+    new = tmp_path / "last_loss.py"
+    new.write_text(METHOD)
+    with added_module(attribution, attribution.load_methods, attribution._METHODS, new):
+        assert list(list_methods()) == [DEFAULT_METHOD, "last_loss"]
+        tracin = make_tracin()
+        method = get_method("last_loss").make(AttributionSetup(tracin=tracin))
+        losses = method.scores(TRAIN)["last_loss"]
+        assert torch.equal(losses, tracin.capture(TRAIN).losses[-1])
+        assert not isinstance(method, CaptureAttributor | VectorAttributor | FittedAttributor)
+    assert list(list_methods()) == [DEFAULT_METHOD]
+
+
+LIST = """
+import sys
+from tracin_core import Attributor, AttributionSetup, attribution, list_methods
+attribution.__path__.append(sys.argv[1])
+from tracin_core import register_attributor
+attribution.load_methods([sys.argv[1]])
+print(*list_methods(), "torch" in sys.modules)
+"""
+
+
+def test_the_methods_are_listed_without_torch(tmp_path: Path):
+    (tmp_path / "last_loss.py").write_text(METHOD)
+    command = [sys.executable, "-c", LIST, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == [DEFAULT_METHOD, "last_loss", "False"]
+
+
+def test_the_names_of_a_method_are_offered_at_the_top():
+    for name in ("AttributionSetup", "Attributor", "VectorAttributor", "register_attributor"):
+        assert getattr(tracin_core, name) is getattr(attribution, name)
+        assert name in tracin_core.__all__

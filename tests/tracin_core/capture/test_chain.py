@@ -162,8 +162,8 @@ def _fail_once(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 
     add, calls = SignalBuilder.add, []
 
-    def add_or_fail(self, step, norms, outbox):
-        add(self, step, norms, outbox)
+    def add_or_fail(self, step, norms, buffer):
+        add(self, step, norms, buffer)
         calls.append(step.checkpoint)
         if len(calls) == after:
             raise torch.OutOfMemoryError("CUDA out of memory.")

@@ -174,12 +174,12 @@ def test_results_that_wait_for_the_end_of_a_batch_are_the_same(
 
 def test_results_that_take_much_memory_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tracin_core.capture.transfer.WAITING_BYTES", 90)
-    outbox, target = ResultBuffer(waits=True), torch.zeros(20)
-    outbox.put(target[:10], torch.ones(10))
-    outbox.commit()
+    buffer, target = ResultBuffer(waits=True), torch.zeros(20)
+    buffer.put(target[:10], torch.ones(10))
+    buffer.commit()
     assert not target.any()
-    outbox.add(target[5:], torch.ones(15).double())
-    outbox.commit()
+    buffer.add(target[5:], torch.ones(15).double())
+    buffer.commit()
     assert target.tolist() == [1.0] * 5 + [2.0] * 5 + [1.0] * 10
 
 

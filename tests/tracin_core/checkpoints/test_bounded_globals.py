@@ -63,7 +63,7 @@ def test_torchs_own_table_is_as_it_was_afterwards(tmp_path):
     from torch import _weights_only_unpickler as unpickler
 
     before = dict(unpickler._get_allowed_globals())
-    with safe_globals.allocations_bounded():
+    with safe_globals.bound_allocations():
         assert unpickler._get_allowed_globals() != before
     assert unpickler._get_allowed_globals() == before
 
@@ -71,7 +71,7 @@ def test_torchs_own_table_is_as_it_was_afterwards(tmp_path):
 def test_other_threads_read_their_files_meanwhile(tmp_path):
     torch.save({"note": bytearray(b"abc"), "weight": torch.ones(2)}, tmp_path / "a.pt")
     found = []
-    with safe_globals.allocations_bounded():
+    with safe_globals.bound_allocations():
         reader = threading.Thread(
             target=lambda: found.append(torch.load(tmp_path / "a.pt", weights_only=True))
         )

@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 from tests import oracles
 from tracin_core import Checkpoint, Projection, TracIn
 from tracin_core.checkpoints import read_rate
-from tracin_core.checkpoints.learning_rates import FEW_TENSORS, add_up
+from tracin_core.checkpoints.learning_rates import FEW_TENSORS, sum_tensors
 from tracin_core.errors import CheckpointError
 
 RATES = {"body": 0.01, "body.0.bias": 0.03, "head": 0.5}
@@ -290,4 +290,4 @@ def test_few_and_many_tensors_are_all_added(count: int) -> None:
     numbers = 2.0 ** torch.arange(count).double()
     tensors = [torch.tensor([number, -number]) for number in numbers]
     total = numbers.sum()
-    assert torch.equal(add_up(iter(tensors)), torch.stack([total, -total]))
+    assert torch.equal(sum_tensors(iter(tensors)), torch.stack([total, -total]))

@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 from tests import oracles
 from tracin_core import Checkpoint, TracIn
 from tracin_core.errors import GradientError
-from tracin_core.gradients.evaluation import weights_loaded
+from tracin_core.gradients.evaluation import simulate_loaded_weights
 from tracin_core.losses import cross_entropy
 
 INPUTS = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -322,7 +322,7 @@ def test_a_network_is_judged_with_each_checkpoint_s_own_weights(kind: type[nn.Mo
         plain.load_state_dict(checkpoint.weights)
         weights = {name: value.clone() for name, value in checkpoint.weights.items()}
         weights |= {n: v for n, v in model.named_buffers() if n not in weights}
-        with weights_loaded(model, weights, torch.device("cpu")):
+        with simulate_loaded_weights(model, weights, torch.device("cpu")):
             torch.testing.assert_close(model(INPUTS), plain.eval()(INPUTS), **oracles.EXACT)
     assert_same(before, describe(model))
 

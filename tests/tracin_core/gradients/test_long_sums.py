@@ -17,8 +17,8 @@ from tracin_core.gradients.factored import (
     Contribution,
     Outer,
     SparseRows,
+    compute_squared_norms,
     dot_products,
-    take_squared_norms,
 )
 from tracin_core.gradients.precision import multiply_long
 
@@ -38,7 +38,7 @@ def test_long_rows_are_added_up_exactly(length: int, make: Callable[..., Tensor]
     assert products.dtype == torch.float32
     errors = (products - left.double() @ right.double().T).abs() / scale
     assert float(errors.max()) < PROMISED
-    assert float(((take_squared_norms(left) - norms[0]) / norms[0]).abs().max()) < PROMISED
+    assert float(((compute_squared_norms(left) - norms[0]) / norms[0]).abs().max()) < PROMISED
 
 
 def make_outer(size: int, positions: int) -> Outer:

@@ -61,7 +61,7 @@ def one_bit(content: bytearray) -> None:
 
 SEARCH = """
 import sys, numpy as np
-from _gone.errors import RetrievalError
+from tracin_core.errors import RetrievalError
 from tracin_core.retrieval import open_index
 vectors = np.load(sys.argv[1], mmap_mode="r")
 for path in sys.argv[2:]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tracin_core.retrieval.annoy_bands import Scan
-from tracin_core.retrieval.exact import find_largest, scale, scale_one
+from tracin_core.retrieval.exact import find_largest, scale_queries, scale_query
 
 
 def make_scan(vectors):
@@ -27,11 +27,11 @@ def heavy_tailed(count, dimensions, seed=0, sigma=1.5):
 def find_both_ways(scan, queries, k, floors=None):
     """Candidates of each query, found among others and alone."""
     queries = np.asarray(queries, dtype=np.float64)
-    directions, _ = scale(queries, find_largest(queries))
+    directions, _ = scale_queries(queries, find_largest(queries))
     floors = np.full(len(queries), -np.inf) if floors is None else floors
     which, rows = scan.find_candidates(directions, floors, k)
     for number, query in enumerate(queries):
-        direction, _ = scale_one(query, float(np.abs(query).max()))
+        direction, _ = scale_query(query, float(np.abs(query).max()))
         np.testing.assert_array_equal(direction.wide, directions.wide[number])
         together = rows[which == number]
         alone = scan.find_for_one(direction, float(floors[number]), k)

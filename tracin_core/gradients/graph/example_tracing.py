@@ -1,10 +1,10 @@
-"""Where the examples of a batch lie, followed from their objectives back through the graph.
+"""Trace where a batch's examples lie, from their objectives back through the autograd graph.
 
-The objectives themselves lie in order. From there backwards, each operation says where in its
-operands the numbers are whose gradients come from an example's numbers in its result. Nothing but
-shapes and the program's own numbers enter, and what an operation might move by its data, or mix, is
-unknown, with all that is behind it. So what is found is proved for this batch, at the price of a
-look at its graph: for most networks, at the output of every layer.
+The objectives themselves lie in order. From there backwards, each operation has a rule for where
+in its operands the numbers are whose gradients come from an example's numbers in its result.
+Nothing but shapes and the program's own numbers enter, and what an operation might move by its
+data, or mix, is unknown, with all that is behind it. So what is found is proved for this batch, at
+the price of a look at its graph: for most networks, at the output of every layer.
 """
 
 from __future__ import annotations
@@ -407,7 +407,7 @@ def _select_rows(step: Step) -> dict[int, int] | dict[int, Place]:
 
 
 def _take_rows(step: Step, index: Tensor, position: int) -> dict[int, Place]:
-    """Look at what is taken: rows of an example must come from its own part of the operand."""
+    """Check that the rows taken for an example come from its own part of the operand."""
     own, wanted = step.operands[position], _list_owners(step)
     each, rest = divmod(own[0], step.size)
     if wanted is None or index.shape != wanted.shape or rest or not each:
@@ -450,7 +450,7 @@ def _run_recurrent(step: Step) -> dict[int, int]:
 
 
 def _name_strides(step: Step) -> dict[int, int]:
-    """What pooling to one pixel does with the strides of pictures whose channels lie together."""
+    """Return axes through what pooling to one pixel does with the strides of channels-last data."""
     ((source, _),) = step.node.next_functions
     own, node = step.operands[0], step.node
     if len(own) != 4 or own != step.shape or own[2:] != (1, 1) or node._saved_storage_offset:

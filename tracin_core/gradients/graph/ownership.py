@@ -5,12 +5,9 @@ reaches a row is then the plain gradient times the power of the example that the
 exactly, because such products round nothing. A row that several examples reach is no multiple of
 its plain gradient. The sum over the examples proves nothing here: a permutation keeps it.
 
-Give rows that lie in any order, as many as they are, back to their examples.
-
 A rule that is applied to R rows gives R gradients. Routed, packed, sorted and unpadded batches
-have none, one or several rows of each example; their gradients are summed by example here.
-
-Where the examples of a batch are in a tensor: along an axis, in one of three orders.
+have none, one or several rows of each example; ``regroup`` sums their gradients by example. Where
+the examples lie along one axis in a known order, ``find_layout`` names that axis and order.
 """
 
 from __future__ import annotations
@@ -187,12 +184,12 @@ def find_scales(values: Tensor, outputs: Sequence[Tensor]) -> Tensor | None:
 
 
 def follows_examples(owners: Tensor, batch_size: int) -> bool:
-    """Whether rows lie example by example, as many for each; rows of nobody may lie anywhere."""
+    """Return whether rows lie example by example, as many of each; those of nobody anywhere."""
     return _is_order(owners, batch_size, by_example=True)
 
 
 def follows_positions(owners: Tensor, batch_size: int) -> bool:
-    """Whether rows lie position by position, one of each example at every position."""
+    """Return whether rows lie position by position, one of each example at every position."""
     return _is_order(owners, batch_size, by_example=False)
 
 
@@ -334,7 +331,7 @@ class Layout:
     owners: Tensor | None = None
 
     def is_plain(self, rows: int, batch_size: int) -> bool:
-        """Whether every example has one row, in its turn."""
+        """Return whether every example has one row, in its turn."""
         return rows == batch_size and self.order == "examples"
 
     def find_owners(self, rows: int, batch_size: int, device: torch.device) -> Tensor:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tracin_core.gradients.factored import Contribution, Dense, choose_chunks
-from tracin_core.gradients.precision import add_wide, match, multiply_wide
+from tracin_core.gradients.precision import add_wide, match_dtype, multiply_wide
 from tracin_core.gradients.rules.registry import UnsupportedUseError, gradient_rule
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def convolution_gradients(
     Raises:
         UnsupportedUseError: If the input has no batch axis.
     """
-    inputs = match(arguments[0], output_gradients)
+    inputs = match_dtype(arguments[0], output_gradients)
     if inputs.dim() != len(layer.kernel_size) + 2:
         raise UnsupportedUseError("a convolution of an input without a batch axis")
     kernel = Kernel(inputs, output_gradients, layer, layer.weight.shape)

@@ -88,7 +88,7 @@ def embedding_bag_gradients(
 def _pad_bags(
     layer: nn.EmbeddingBag, indices: Tensor, offsets: Tensor, batch_size: int
 ) -> tuple[Tensor, Tensor]:
-    """Turn bags laid end to end into a ``(B, T)`` table and a mask of what is present."""
+    """Return bags laid end to end as a ``(B, T)`` table, and a mask of what is present."""
     starts = offsets[:batch_size].long()
     stops = torch.cat([offsets[1:].long(), offsets.new_tensor([len(indices)]).long()])[:batch_size]
     lengths = stops - starts

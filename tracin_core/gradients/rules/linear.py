@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tracin_core.gradients.factored import Contribution, Dense, Outer
-from tracin_core.gradients.precision import add_wide, match, widen
+from tracin_core.gradients.precision import add_wide, match_dtype, widen
 from tracin_core.gradients.rules.registry import gradient_rule
 
 
@@ -28,7 +28,7 @@ def linear_gradients(
     Returns:
         ``weight`` as outer products and ``bias``, shape ``(B, O)``.
     """
-    inputs = match(arguments[0], output_gradients)
+    inputs = match_dtype(arguments[0], output_gradients)
     batch_size = len(inputs)
     deltas = output_gradients.reshape(batch_size, -1, layer.out_features)
     weight = Outer(deltas, inputs.reshape(batch_size, -1, layer.in_features), layer.weight.shape)

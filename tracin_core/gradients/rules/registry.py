@@ -1,4 +1,4 @@
-"""Which rule gives the per-example gradients of which layer.
+"""The registry of gradient rules: which rule gives the per-example gradients of which layer.
 
 A rule for a new layer is one new file that registers itself; nothing else changes.
 """

@@ -10,10 +10,10 @@ from relabel.features.image import read_image
 from relabel.importers.ingest.truth import read_truth
 from relabel.importers.options import OptionWithoutEffectError
 from tests.relabel.importers.builders import image_folder, make_tar, pets, picture, texts
+from tests.relabel.importers.files.test_deep_pictures import deep_folder
 from tests.relabel.importers.ingest.test_importing import command, run, views
 from tests.relabel.importers.ingest.test_importing import engine as engine
 from tests.relabel.importers.ingest.test_importing import own as own
-from tests.relabel.importers.test_deep_pictures import deep_folder
 from tracin_core.errors import InputError
 
 

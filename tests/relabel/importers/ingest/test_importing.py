@@ -29,7 +29,7 @@ from relabel.importers.ingest import staging as import_files
 from relabel.importers.ingest.project import ImportReport, import_project
 from relabel.importers.ingest.truth import read_planted, read_true_values, read_truth
 from relabel.importers.options import ImportOptions
-from relabel.jobs.tasks import TaskContext, find_kind
+from relabel.jobs.tasks import TaskContext, find_task
 from relabel.progress import Progress, ignore_progress
 from relabel.workspace import REPOSITORY_ROOT, Workspace, resolve_workspace
 from tests.relabel.importers.builders import image_folder, pets, picture, texts
@@ -273,7 +273,7 @@ def test_a_job_imports_strictly_if_it_is_told_to(engine, own, tmp_path):
     options = {"path": str(path), "strict": True}
     place = {"engine": engine, "workspace": own, "slug": "mine"}
     with pytest.raises(InputError, match=r"1 problem: empty text"):
-        find_kind("import").work(TaskContext(**place, options=options, on_progress=ignore_progress))
+        find_task("import").work(TaskContext(**place, options=options, on_progress=ignore_progress))
     assert list_projects(engine) == []
 
 
@@ -426,7 +426,7 @@ def check_whole(own: Workspace, *counts: int) -> None:
 def test_what_a_killed_import_left_elsewhere_is_removed_by_the_next(engine, own, tmp_path):
     root = image_folder(tmp_path / "pets", pets())
     left = own.project_folder("gone")
-    with import_files.staged(own, "gone") as staging:
+    with import_files.open_staging(own, "gone") as staging:
         staging.store_image(b"x", "ab" * 16, ".png")
         (left / "media" / "import-0001").mkdir(parents=True)
         (left / "media" / "import-0001" / "x.png").write_bytes(b"x")
@@ -467,7 +467,7 @@ def test_a_removal_that_was_cut_short_is_still_known_as_ours(own, monkeypatch):
     def fail(path, ignore_errors=False):
         raise KeyboardInterrupt
 
-    with import_files.staged(own, "mine") as staging:
+    with import_files.open_staging(own, "mine") as staging:
         staging.store_image(b"x", "ab" * 16, ".png")
         monkeypatch.setattr(import_files.shutil, "rmtree", fail)
         with pytest.raises(KeyboardInterrupt):

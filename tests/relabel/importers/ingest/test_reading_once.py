@@ -22,13 +22,13 @@ from relabel.db.projects import get_project
 from relabel.importers.columns.profiles import PROFILED_ROWS
 from relabel.importers.detect import open_source
 from relabel.importers.files import encoding
-from relabel.importers.files.shared import open_file, read_state, sharing_files
+from relabel.importers.files.shared import open_file, read_state, share_open_files
 from relabel.importers.ingest import project as project_module
 from relabel.importers.ingest.kept_plans import keep_plan, make_place, remove_abandoned_plans
 from relabel.importers.ingest.planned import survey_data
 from relabel.importers.ingest.project import FILE_CHANGED, import_project
 from relabel.importers.options import ImportOptions
-from relabel.importers.preview import look_at, preview_import, survey_for
+from relabel.importers.preview import preview_apart, preview_import, survey_for
 from relabel.importers.records import SourceRecord
 from relabel.jobs.launch import run_job_inline
 from relabel.workspace import REPOSITORY_ROOT, resolve_workspace
@@ -122,7 +122,7 @@ def test_a_page_opens_a_file_once_to_show_it_and_once_to_import_it(
     path = tmp_path / name
     FORMS[name](path, make_rows())
     with counted_opens(path) as opens:
-        found = look_at(path, ImportOptions(), rows=20, keep_in=own)
+        found = preview_apart(path, ImportOptions(), rows=20, keep_in=own)
     assert opens.count == 1
     assert found.kept is not None
     forbid(monkeypatch, "survey_for", "plan_import")
@@ -292,7 +292,7 @@ def test_pictures_and_folders_keep_no_plan(tmp_path, own):
         (folder / name).mkdir(parents=True)
         for n in range(5):
             (folder / name / f"{n}.txt").write_text(f"text {n} of {name}")
-    found = look_at(folder, ImportOptions(), rows=1, keep_in=own)
+    found = preview_apart(folder, ImportOptions(), rows=1, keep_in=own)
     assert found.kept is None
     assert not list((own.root / "plans").iterdir())
 
@@ -301,7 +301,7 @@ def test_where_no_plan_can_be_kept_the_data_is_shown(tmp_path, own):
     path = tmp_path / "data.csv"
     write_csv(path, make_rows(60))
     (own.root / "plans").write_text("a file in the place of the folder")
-    found = look_at(path, ImportOptions(), rows=1, keep_in=own)
+    found = preview_apart(path, ImportOptions(), rows=1, keep_in=own)
     assert found.kept is None
     assert found.preview.num_usable == 60
 
@@ -309,7 +309,7 @@ def test_where_no_plan_can_be_kept_the_data_is_shown(tmp_path, own):
 def test_a_kept_plan_goes_with_its_preview(tmp_path, own):
     path = tmp_path / "data.csv"
     write_csv(path, make_rows(60))
-    found = look_at(path, ImportOptions(), rows=1, keep_in=own)
+    found = preview_apart(path, ImportOptions(), rows=1, keep_in=own)
     assert found.kept is not None
     folder = found.kept.path.parent
     os.utime(folder, (0, 0))  # as long ago as any rule of time could ask for
@@ -392,7 +392,7 @@ def test_a_plain_file_is_read_to_its_end_once_for_its_survey(tmp_path, monkeypat
 def test_readings_that_share_a_file_do_not_move_each_other(tmp_path):
     path = tmp_path / "data.bin"
     path.write_bytes(bytes(range(256)) * 4096)
-    with sharing_files(), open_file(path) as one, open_file(path) as other:
+    with share_open_files(), open_file(path) as one, open_file(path) as other:
         assert one.read(3) == b"\0\1\2"
         assert other.read(2) == b"\0\1"
         assert one.read(1) == b"\3"
@@ -403,7 +403,7 @@ def test_readings_that_share_a_file_do_not_move_each_other(tmp_path):
 def test_a_file_that_takes_the_name_of_another_is_opened(tmp_path):
     path = tmp_path / "data.txt"
     path.write_text("old")
-    with sharing_files():
+    with share_open_files():
         with open_file(path) as file:
             assert file.read() == b"old"
         (tmp_path / "new.txt").write_text("new")
@@ -417,7 +417,7 @@ def test_no_file_stays_open_after_the_block(tmp_path):
     for path in paths:
         path.write_text("text")
     before = len(list(Path("/dev/fd").iterdir()))
-    with sharing_files():
+    with share_open_files():
         for path in paths:
             with open_file(path) as file:
                 file.read()

@@ -9,7 +9,13 @@ from relabel.importers.detect import list_columns
 from relabel.importers.options import ImportOptions
 from relabel.importers.readers import folder_layouts
 from tests.relabel.importers.builders import picture, preview, read
-from tests.relabel.importers.test_same_in_archives import LAYOUTS, Files, pictures, texts, write
+from tests.relabel.importers.files.test_same_in_archives import (
+    LAYOUTS,
+    Files,
+    pictures,
+    texts,
+    write,
+)
 from tracin_core.errors import InputError
 
 # By layout: examples by class, train and test examples, and problems by kind.

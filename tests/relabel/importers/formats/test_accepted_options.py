@@ -21,8 +21,8 @@ from relabel.importers.plan import make_plan
 from relabel.importers.scan import survey_source
 from relabel.workspace import REPOSITORY_ROOT
 from tests.relabel.importers.builders import image_folder, pets, picture
-from tests.relabel.importers.test_saved_datasets import save_to_disk
-from tests.relabel.importers.test_torchvision_sets import mnist
+from tests.relabel.importers.readers.test_saved_datasets import save_to_disk
+from tests.relabel.importers.readers.test_torchvision_sets import mnist
 from tracin_core.errors import InputError
 
 ROWS = 24

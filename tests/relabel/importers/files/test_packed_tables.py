@@ -19,8 +19,8 @@ from relabel.importers.detect import open_source
 from relabel.importers.files import trees
 from relabel.importers.options import ImportOptions
 from tests.relabel.importers.builders import make_tar, make_zip, pets, picture, preview, read, texts
-from tests.relabel.importers.test_archives import link
-from tests.relabel.importers.test_saved_datasets import TEXTS, save_to_disk, text_table
+from tests.relabel.importers.files.test_archives import link
+from tests.relabel.importers.readers.test_saved_datasets import TEXTS, save_to_disk, text_table
 from tracin_core.errors import InputError
 
 MAKERS = pytest.mark.parametrize(("make", "name"), [(make_zip, "a.zip"), (make_tar, "a.tar.gz")])

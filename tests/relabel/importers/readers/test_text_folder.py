@@ -19,7 +19,7 @@ from tests.relabel.importers.builders import (
     problems,
     read,
 )
-from tests.relabel.importers.languages import REVIEWS
+from tests.relabel.importers.files.languages import REVIEWS
 
 
 def reviews(*folders: str, each: int = 4, suffix: str = ".txt") -> dict[str, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relabel.importers.columns.values import find_written, read_written
+from relabel.importers.columns.values import find_locale_numbers, parse_locale_number
 from tests.relabel.importers.builders import preview, problems, read
 
 
@@ -30,7 +30,7 @@ from tests.relabel.importers.builders import preview, problems, read
     ],
 )
 def test_a_cell_is_read_as_it_is_written(text, decimal, number):
-    assert read_written(text, decimal) == number
+    assert parse_locale_number(text, decimal) == number
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_cell_is_read_as_it_is_written(text, decimal, number):
     ],
 )
 def test_columns_are_found_by_how_all_are_written(columns, delimiter, found):
-    assert find_written(columns, delimiter) == found
+    assert find_locale_numbers(columns, delimiter) == found
 
 
 def test_a_table_of_a_german_spreadsheet_has_numbers(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from relabel.features.image import read_image
 from relabel.importers.readers import torchvision
 from tests.relabel.importers.builders import preview, read
-from tests.relabel.importers.torchvision_layouts import LAYOUTS, TEST, TRAIN, write_dtd
+from tests.relabel.importers.readers.torchvision_layouts import LAYOUTS, TEST, TRAIN, write_dtd
 from tracin_core.errors import InputError
 
 DRAW = np.random.default_rng(0)

@@ -20,10 +20,11 @@ from relabel.workspace import (
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the package alone, as an environment has it."""
+    """A folder with the two packages alone, as an environment has them."""
     site = tmp_path_factory.mktemp("site")
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(REPOSITORY_ROOT / "tracin_core", site / "tracin_core", ignore=ignored)
+    for package in ("tracin_core", "relabel"):
+        shutil.copytree(REPOSITORY_ROOT / package, site / package, ignore=ignored)
     return site
 
 

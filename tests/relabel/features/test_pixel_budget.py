@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from relabel.features.image import DecodingRoom
+from relabel.features.image import PixelBudget
 
 
 def test_no_more_is_held_at_a_time_than_there_is():
-    room, lock = DecodingRoom(100), threading.Lock()
+    budget, lock = PixelBudget(100), threading.Lock()
     held, most = 0, 0
 
     def decode(pixels: int) -> None:
         nonlocal held, most
-        with room.taken(pixels):
+        with budget.reserve(pixels):
             with lock:
                 held += min(pixels, 100)
                 most = max(most, held)
@@ -28,12 +28,12 @@ def test_no_more_is_held_at_a_time_than_there_is():
 
 
 def test_what_fails_gives_its_room_back():
-    room = DecodingRoom(10)
+    budget = PixelBudget(10)
     for _ in range(3):
         try:
-            with room.taken(10):
+            with budget.reserve(10):
                 raise ValueError
         except ValueError:
             continue
-    with room.taken(10):
+    with budget.reserve(10):
         pass

@@ -12,7 +12,7 @@ from charset_normalizer import from_bytes
 from relabel.importers.files import encoding as encoding_module
 from relabel.importers.files.encoding import find_encoding
 from tests.relabel.importers.builders import preview, read
-from tests.relabel.importers.languages import REVIEWS
+from tests.relabel.importers.files.languages import REVIEWS
 
 # Language, encoding, and what is found in a table of six reviews.
 RECOGNISED = [
@@ -139,12 +139,13 @@ def test_words_that_happen_to_be_valid_utf_8_do_not_make_a_file_mixed(tmp_path):
 
 def test_a_bounded_part_of_a_large_file_is_looked_at(tmp_path, monkeypatch):
     sizes = []
+    find_legacy = encoding_module.find_legacy
 
     def find(sample: bytes) -> str | None:
         sizes.append(len(sample))
-        return encoding_module.find_legacy(sample)
+        return find_legacy(sample)
 
-    monkeypatch.setattr("relabel.importers.files.encoding.find_legacy", find)
+    monkeypatch.setattr(encoding_module, "find_legacy", find)
     path = table(tmp_path / "d.csv", "russian", "cp1251", REVIEWS["russian"] * 1000)
     assert find_encoding(path).name == "cp1251"
     assert 60_000 < sizes[0] <= encoding_module.SAMPLED

@@ -19,7 +19,7 @@ from relabel.importers.formats.registry import (
 from relabel.importers.formats.table import TableImporter
 from relabel.importers.options import ImportOptions, OptionWithoutEffectError
 from tests.new_modules import run_with_module
-from tests.relabel.importers.toy_format import added_importer, write_data, write_toy
+from tests.relabel.importers.formats.toy_format import added_importer, write_data, write_toy
 from tests.test_docs import describe_importers
 from tracin_core.errors import ConfigurationError, InputError
 from ui.uploads import list_upload_types

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from relabel.files import exported_file
+from relabel.files import open_export
 from relabel.importers.detect import open_source
 from relabel.importers.options import ImportOptions
 from relabel.locks import (
@@ -31,8 +31,8 @@ from tracin_core.files import atomic_file
 DIE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from relabel.files import exported_file
-with exported_file(Path(sys.argv[1])) as file:
+from relabel.files import open_export
+with open_export(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -62,7 +62,7 @@ def test_what_a_killed_writer_left_goes_and_what_is_being_written_stays(tmp_path
     (left,) = tmp_path.iterdir()
     (tmp_path / ".someone-elses.tmp").touch()
     time.sleep(0.3)
-    with exported_file(tmp_path / "new.zip") as file:
+    with open_export(tmp_path / "new.zip") as file:
         file.write(b"whole")
         assert remove_abandoned_temporaries(tmp_path) == [left]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".someone-elses.tmp", "new.zip"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relabel.errors import DatabaseError, WorkspaceError
-from relabel.files import exported_file
+from relabel.files import open_export
 from tracin_core.errors import CheckpointError, ConfigurationError, InputError, TracInError
 from tracin_core.files import check_ordinary, describe_special, expand_path
 
@@ -64,7 +64,7 @@ def test_a_database_that_is_none_is_refused_at_once(special):
 
 
 def test_an_export_never_takes_the_place_of_a_device(special):
-    with pytest.raises(WorkspaceError, match="would be replaced"), exported_file(special):
+    with pytest.raises(WorkspaceError, match="would be replaced"), open_export(special):
         raise AssertionError("it must not be opened")
     assert describe_special(special)
 
