@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -145,13 +146,15 @@ def test_its_scores_and_a_new_signal_rank_the_queue(scored, engine):
     assert fetch_page(engine, run.id, signal="words", page_size=1).rows[0].score == 5
 
 
-def test_the_command_line_offers_both(scored, workspace, capsys):
+def test_the_command_line_offers_both(scored, workspace, capsys, monkeypatch):
     assert main(["queue", "weather", "--by", "worst_loss", "--top", "2"]) == 0
     assert "Worst loss, 60 ranked" in capsys.readouterr().out
     assert main(["queue", "weather", "--top", "2", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["signal"] == "words_squared"
     assert main(["queue", "weather", "--by", "self_influence"]) == 2
     assert "is not ranked by 'self_influence'" in capsys.readouterr().err
+    # Loaded anew, as in a process of its own: its options list the methods there are by then.
+    monkeypatch.delitem(sys.modules, "relabel.cli.work", raising=False)
     assert main(["score", "weather", "--help"]) == 0
     assert "[tracincp|words|compared|broken]" in capsys.readouterr().out
 
