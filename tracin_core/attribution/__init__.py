@@ -7,6 +7,7 @@ pages and the command line list the methods without it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tracin_core.tracin import TracIn
 
 DEFAULT_METHOD = "tracincp"
+_SCORE_NAME = re.compile(r"\w{1,64}", re.ASCII)
 # Modules that register a method when they are imported, in the order in which methods are offered.
 _MEMBERS = ("tracin_core.attribution.tracincp",)
 
@@ -135,8 +137,20 @@ def register_attributor(
         quantity: What the scores are, for the axis of a chart.
 
     Raises:
-        ConfigurationError: If the name is taken.
+        ConfigurationError: If the name is taken, empty or not printable, or a score's is no name
+            of a column.
     """
+    if not name.strip() or not name.isprintable():
+        raise ConfigurationError(
+            f"Found {name!r:.80} as the name of an attribution method; expected printable "
+            "characters. Choose another name."
+        )
+    for score in scores:
+        if _SCORE_NAME.fullmatch(score) is None:
+            raise ConfigurationError(
+                f"The attribution method {name!r} calls a score {score!r:.80}; expected 1 to 64 "
+                "letters, digits and underscores. Choose another name."
+            )
 
     def enter(make: _M) -> _M:
         if name in _METHODS and _METHODS[name].make is not make:

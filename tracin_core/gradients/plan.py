@@ -159,12 +159,17 @@ def confirm_plan(
     unruled = {name: wanted[name] for name in wanted if name in plan.fallback or name in reasons}
     ways = _try_reads(candidates, marks[len(uses) :], unruled)
     truths = None
+    unproved = _list_own(plan)
     for row in range(TRIAL_SIZE):
         truths = _differentiate_row(values, row, wanted)
+        unproved = {name for name in unproved if truths.is_zero(name)}
         for name in wanted.keys() - plan.fallback.keys() - reasons.keys():
             if not _agrees(found.get(name), row, name, truths):
                 reasons[name] = _explain_disagreement(plan, name)
         ways = [way for way in ways if _agrees(way.found, row, way.name, truths)]
+    # Rules of this library have tests; of a person's own, zeros prove nothing.
+    for name in unproved - reasons.keys():
+        reasons[name] = "its gradient was zero where the rule was tried, which proves nothing of it"
     plan = drop_parameters(plan, reasons)
     known: dict[str, Sequence[FreeParameterUse]] = {}
     for way in ways:
@@ -173,6 +178,12 @@ def confirm_plan(
     fallback = {name: reason for name, reason in plan.fallback.items() if name not in known}
     plan = replace(plan, fallback=fallback, known=known)
     return _choose_fallback(model, plan, truths, inputs, targets, objective)
+
+
+def _list_own(plan: Plan) -> set[str]:
+    """Return the parameters that are covered by a rule of whoever uses this library."""
+    own = (covered for covered in plan.layers if not covered.rule.is_built_in)
+    return {name for covered in own for name in covered.parameters.values()}
 
 
 def _explain_disagreement(plan: Plan, name: str) -> str:
