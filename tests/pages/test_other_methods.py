@@ -154,7 +154,7 @@ def test_the_command_line_offers_both(scored, workspace, capsys):
     assert "is not ranked by 'self_influence'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["score", "weather", "--help"])
-    assert "tracincp,words,compared,broken" in capsys.readouterr().out
+    assert "tracincp|words|compared|broken" in capsys.readouterr().out
 
 
 def test_the_queue_and_the_example_are_shown_by_it(scored, open_app):

@@ -366,7 +366,7 @@ def test_a_rule_of_the_library_is_one_new_file_in_its_folder(tmp_path: Path) -> 
         tmp_path / "tracin_core",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
-    new = tmp_path / "tracin_core" / "gradients" / "bilinear.py"
+    new = tmp_path / "tracin_core" / "gradients" / "rules" / "bilinear.py"
     new.write_text(textwrap.dedent(BILINEAR))
     done = subprocess.run(
         [sys.executable, "-c", USE_BILINEAR],
