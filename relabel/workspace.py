@@ -18,9 +18,19 @@ from platformdirs import user_data_path
 from relabel.errors import WorkspaceError
 from tracin_core.files import expand_path
 
-REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
+# The wheel puts them into the package (pyproject.toml), where nobody else's `ui` can be meant.
+_INSTALLED = _PACKAGE / "_app"
+REPOSITORY_ROOT = _PACKAGE.parent
+
+
+def is_checkout(package: Path) -> bool:
+    """Return whether a package lies in a checkout; wheels of others leave stray files beside it."""
+    return (package.parent / "pyproject.toml").is_file() and not (package / "_app").is_dir()
+
+
 # A checkout keeps its data in it; an installed copy's environment may be made anew any day.
-IS_CHECKOUT = (REPOSITORY_ROOT / "pyproject.toml").is_file()
+IS_CHECKOUT = is_checkout(_PACKAGE)
 _IN_CHECKOUT = REPOSITORY_ROOT / "data" / "workspace"
 DEFAULT_WORKSPACE = (
     _IN_CHECKOUT if IS_CHECKOUT else user_data_path("tracin-relabel", appauthor=False) / "workspace"

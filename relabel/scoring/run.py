@@ -34,7 +34,7 @@ from relabel.scoring.spec import (
 )
 from relabel.text import SPLITS, LayerChoice, Split
 from relabel.training.threads import limit_threads_for
-from tracin_core.attribution import DEFAULT_METHOD, FittedAttributor
+from tracin_core.attribution import DEFAULT_METHOD, FittedAttributor, get_method
 from tracin_core.retrieval import build_index
 from tracin_core.tracin import TracIn
 
@@ -189,7 +189,11 @@ class _Scoring:
         covered = self._tracin.examine(take_first(sources))
         if "all" in self._spec.layers:
             self._layers = {"all": name_layers(covered), **self._layers}
-        if "whole train set" in self._attributor.needs:
+        # What a fitted method learned depends on all examples, whether it says so or not.
+        if (
+            isinstance(self._attributor, FittedAttributor)
+            or "whole train set" in self._attributor.needs
+        ):
             base = None
         if isinstance(self._attributor, FittedAttributor):
             train = next(source for source in sources if source.split == "train").examples
@@ -198,6 +202,7 @@ class _Scoring:
         scorer = ShardScorer(
             tracin=self._tracin,
             attributor=self._attributor,
+            score_names=get_method(self._spec.method).scores,
             projection=self._spec.projection,
             scale=self._spec.network.target_scale,
             shard_examples=shard_examples,

@@ -7,7 +7,7 @@ example are copied instead of computed. Imports torch; so do its callers, inside
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ class ShardScorer:
     Attributes:
         tracin: The engine with the network and its checkpoints.
         attributor: The method whose scores are stored beside what the capture pass measures.
+        score_names: What the method registered.
         projection: Of the vectors of each layers that are scored; None where they are exact.
         scale: How targets were standardised, for regression.
         shard_examples: Examples that are in memory at a time.
@@ -49,6 +50,7 @@ class ShardScorer:
 
     tracin: TracIn
     attributor: Attributor
+    score_names: Collection[str]
     projection: Mapping[Layers, ProjectionEntry | None]
     scale: TargetScale | None = None
     shard_examples: int = SHARD_EXAMPLES
@@ -125,21 +127,50 @@ class ShardScorer:
         """Return the method's scores, from the pass that has been made where they are in it.
 
         Raises:
-            GradientError: If one is not finite or of another shape.
+            GradientError: If one is not finite, of another shape, or of a name that the method did
+                not register.
         """
+        shape = tuple(capture.losses.shape)
         if isinstance(self.attributor, CaptureAttributor):
-            return self.attributor.read_capture(capture)
+            return _check_scores(self.attributor.read_capture(capture), shape, self.score_names)
         # Test examples have no scores by a method that defines them for train examples.
         scores = self.attributor.scores(loader) if split == "train" else {}
-        num_examples = capture.losses.shape[1]
-        for name, values in scores.items():
-            if values.shape != (num_examples,) or not bool(values.isfinite().all()):
-                raise GradientError(
-                    f"The attribution method gave the scores {name!r} with the shape "
-                    f"{tuple(values.shape)}; expected {num_examples} finite numbers. Mend the "
-                    "method, or choose another one."
-                )
-        return scores
+        return _check_scores(scores, shape[1:], self.score_names)
+
+
+def _check_scores(
+    scores: object, shape: tuple[int, ...], names: Collection[str]
+) -> dict[str, Tensor]:
+    """Return what a method gave, if it can be stored; methods may be anybody's.
+
+    Raises:
+        GradientError: If it cannot.
+    """
+    if not isinstance(scores, Mapping):
+        raise GradientError(
+            f"The attribution method gave a {type(scores).__name__}; expected a dict of scores by "
+            "name. Mend the method, or choose another one."
+        )
+    for name, values in scores.items():
+        if name not in names:
+            raise GradientError(
+                f"The attribution method gave the scores {name!r:.80}, which it did not register; "
+                f"expected {', '.join(names)}. Name them in register_attributor(scores=)."
+            )
+        if not isinstance(values, Tensor) or values.is_complex():
+            what = f"complex {values.dtype}" if isinstance(values, Tensor) else type(values)
+            raise GradientError(
+                f"The attribution method gave the scores {name!r} as {what}; expected a tensor of "
+                "real numbers. Mend the method, or choose another one."
+            )
+        # As they are stored: a number beyond single precision would be infinite there.
+        if tuple(values.shape) != shape or not bool(values.to(torch.float32).isfinite().all()):
+            raise GradientError(
+                f"The attribution method gave the scores {name!r} with the shape "
+                f"{tuple(values.shape)}; expected {' x '.join(map(str, shape))} finite numbers "
+                "within single precision. Mend the method, or choose another one."
+            )
+    return dict(scores)
 
 
 def as_shard(capture: Capture, scores: Mapping[str, Tensor]) -> Shard:

@@ -5,6 +5,7 @@ Imports torch; so do its callers, inside functions.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
@@ -20,7 +21,9 @@ from relabel.runs.folder import RunFolder
 from relabel.runs.scoring_version import mark_scoring_version
 from relabel.scoring.estimate import PROJECTION, choose_last_projection
 from relabel.text import LAYERS_OF, LayerChoice, Layers
+from relabel.triage.signals import check_score_names
 from tracin_core.attribution import DEFAULT_METHOD, AttributionSetup, Attributor, get_method
+from tracin_core.errors import ConfigurationError
 from tracin_core.gradients.plan import Coverage
 from tracin_core.layers import find_parameters
 from tracin_core.projection.config import Projection
@@ -138,13 +141,14 @@ def resolve_spec(
         name: of_last if name == "last" else PROJECTION for name in LAYERS_OF[layers]
     }
     attributor = make_attributor(method, tracin, rates, projection, method_options)
+    configuration = _check_configuration(method, attributor.configuration)
     return RunSpec(
         network=network,
         checkpoints=network.hashed_checkpoints(),
         rates=rates,
         projection=projection,
         method=method,
-        method_configuration=dict(attributor.configuration),
+        method_configuration=configuration,
         last_layer=name_parts(network.model, last.covered),
         last_numbers=numbers,
         code=mark_scoring_version(),
@@ -174,7 +178,26 @@ def make_attributor(
         layers: as_projection(entry) for layers, entry in projection.items()
     }
     setup = AttributionSetup(tracin=tracin, rates=rates, projection=projections, options=options)
-    return get_method(method).make(setup)
+    entry = get_method(method)
+    check_score_names(entry)
+    return entry.make(setup)
+
+
+def _check_configuration(method: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a method is configured by, if it can be recorded and read back.
+
+    Raises:
+        ConfigurationError: If it is no JSON.
+    """
+    try:
+        plain = json.dumps(dict(configuration), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"The configuration of the attribution method {method!r} is no JSON: {error}. Expected "
+            "a dict of texts, finite numbers, lists and dicts. Mend the method."
+        ) from error
+    read: dict[str, Any] = json.loads(plain)
+    return read
 
 
 def as_projection(entry: ProjectionEntry | None) -> Projection | None:

@@ -7,14 +7,15 @@ reads are signals of their own, so that a new method needs none. Free of torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from relabel.runs.signals import Signals
 from relabel.text import Task
-from tracin_core.attribution import list_methods
+from tracin_core.attribution import AttributionMethod, list_methods
+from tracin_core.errors import ConfigurationError
 
 # Needed by signals that weight checkpoints; not known where a checkpoint has no recorded one.
 LEARNING_RATES = "learning_rates"
@@ -135,6 +136,22 @@ def list_signals() -> dict[str, Signal]:
         )
     )
     return of_methods | SIGNALS
+
+
+def check_score_names(method: AttributionMethod) -> None:
+    """Check that a method's scores can be stored and ranked beside what is measured anyway.
+
+    Raises:
+        ConfigurationError: If one has the name of a measure or of a signal that does not read it.
+    """
+    of_measures = {"position", "checkpoint", *(entry.name for entry in fields(Signals))}
+    of_signals = {name for name, signal in SIGNALS.items() if name not in signal.needs}
+    of_signals -= {need for signal in SIGNALS.values() for need in signal.needs}
+    if taken := sorted((of_measures | of_signals) & set(method.scores)):
+        raise ConfigurationError(
+            f"The attribution method {method.name!r} calls a score {taken[0]!r}, as another number "
+            "of every run is called. Choose another name for it."
+        )
 
 
 def name_signals(names: Iterable[str]) -> dict[str, str]:

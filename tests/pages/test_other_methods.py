@@ -244,6 +244,93 @@ def test_scores_that_are_no_numbers_are_refused(toys, engine, workspace):
         score_project(engine, workspace, "weather", WorkOptions(method="broken"))
 
 
+class Given(WordCount):
+    """Scores of any form."""
+
+    form = staticmethod(lambda counts: counts)
+
+    def scores(self, train):
+        return {"given": type(self).form(super().scores(train)["words"])}
+
+
+class Passed(WordCount):
+    """Scores of the capture pass, with its axes in the wrong order."""
+
+    def read_capture(self, capture):
+        return {"given": capture.losses.T}
+
+
+FORMS = {
+    "an array": (lambda counts: counts.numpy(), "expected a tensor of real numbers"),
+    "complex": (lambda counts: counts * 1j, "expected a tensor of real numbers"),
+    "too large": (lambda counts: counts.double() * 1e300, "within single precision"),
+    "two axes": (lambda counts: counts[:, None], "expected 60 finite numbers"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_scores_that_cannot_be_stored_are_refused(form, engine, workspace, monkeypatch):
+    make, message = FORMS[form]
+    monkeypatch.setattr(Given, "form", staticmethod(make))
+    with (
+        register_temporarily(Given, "given", "Given", scores={"given": "Given"}),
+        pytest.raises(GradientError, match=message),
+    ):
+        score_project(engine, workspace, "weather", WorkOptions(method="given"))
+
+
+def test_scores_of_a_pass_are_looked_at_as_all_others(engine, workspace):
+    with (
+        register_temporarily(Passed, "passed", "Passed", scores={"given": "Given"}),
+        pytest.raises(GradientError, match=r"shape \(60, 4\); expected 4 x 60 finite"),
+    ):
+        score_project(engine, workspace, "weather", WorkOptions(method="passed"))
+
+
+def test_a_score_that_is_not_registered_is_not_lost_in_silence(engine, workspace):
+    with (
+        register_temporarily(Given, "given", "Given", scores={"other": "Other"}),
+        pytest.raises(GradientError, match="'given', which it did not register; expected other"),
+    ):
+        score_project(engine, workspace, "weather", WorkOptions(method="given"))
+
+
+@pytest.mark.parametrize("name", ["mean_loss", "self_influence", "loss", "position"])
+def test_a_score_with_the_name_of_another_number_is_refused(name, engine, workspace):
+    with (
+        register_temporarily(WordCount, "taken", "Taken", scores={name: "Taken"}),
+        pytest.raises(ConfigurationError, match=f"calls a score '{name}'"),
+    ):
+        score_project(engine, workspace, "weather", WorkOptions(method="taken"))
+
+
+@pytest.mark.parametrize("score", ["", "a b", "a\0b", "ü", "x" * 65])
+def test_a_score_has_the_name_of_a_column(score):
+    with pytest.raises(ConfigurationError, match="letters, digits and underscores"):
+        register_attributor("any", "Any", scores={score: "Any"})
+    assert "any" not in list_methods()
+
+
+def test_a_configuration_that_cannot_be_recorded_is_refused(engine, workspace, monkeypatch):
+    monkeypatch.setattr(WordCount, "__init__", lambda self, setup: None)
+    monkeypatch.setattr(WordCount, "configuration", {"place": Given}, raising=False)
+    with (
+        register_temporarily(WordCount, "given", "Given", scores=TITLES),
+        pytest.raises(ConfigurationError, match="'given' is no JSON"),
+    ):
+        score_project(engine, workspace, "weather", WorkOptions(method="given"))
+
+
+def test_a_method_that_learns_from_all_is_computed_for_all_whatever_it_says(
+    toys, engine, workspace, monkeypatch
+):
+    monkeypatch.setattr(Compared, "needs", frozenset())
+    first = score_project(engine, workspace, "weather", WorkOptions(method="compared"))
+    relabel(engine, first, 13)
+    rescored = rescore_project(engine, workspace, "weather")
+    assert rescored.run.config["num_computed"]["train"] == 60
+
+
 def test_an_unknown_method_and_a_name_that_is_taken_are_refused():
     with pytest.raises(ConfigurationError, match=r"called 'none'.*one of: tracincp"):
         WorkOptions(method="none")

@@ -14,6 +14,7 @@ from relabel.workspace import (
     DEFAULT_WORKSPACE,
     REPOSITORY_ROOT,
     describe_other_workspaces,
+    is_checkout,
     resolve_workspace,
 )
 
@@ -83,3 +84,13 @@ def test_data_in_a_former_place_is_found_and_said(site, tmp_path):
 def test_a_former_place_without_a_database_is_not_mentioned(site, tmp_path):
     (tmp_path / "data" / "workspace").mkdir(parents=True)
     assert list_projects(site, tmp_path).stderr == ""
+
+
+def test_a_stray_file_beside_an_installed_copy_makes_it_no_checkout(tmp_path):
+    package = tmp_path / "relabel"
+    package.mkdir()
+    assert not is_checkout(package)
+    (tmp_path / "pyproject.toml").write_text("")
+    assert is_checkout(package)
+    (package / "_app").mkdir()
+    assert not is_checkout(package)

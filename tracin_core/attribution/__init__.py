@@ -7,6 +7,7 @@ line list the methods without it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tracin_core.tracin import TracIn
 
 DEFAULT_METHOD = "tracincp"
+_SCORE_NAME = re.compile(r"\w{1,64}", re.ASCII)
 
 # What a method reads. Of one that needs the whole train set, an example's score depends on the
 # others, so that none is taken over from an earlier run.
@@ -134,8 +136,20 @@ def register_attributor(
         quantity: What the scores are, for the axis of a chart.
 
     Raises:
-        ConfigurationError: If the name is taken.
+        ConfigurationError: If the name is taken, empty or not printable, or a score's is no name
+            of a column.
     """
+    if not name.strip() or not name.isprintable():
+        raise ConfigurationError(
+            f"Found {name!r:.80} as the name of an attribution method; expected printable "
+            "characters. Choose another name."
+        )
+    for score in scores:
+        if _SCORE_NAME.fullmatch(score) is None:
+            raise ConfigurationError(
+                f"The attribution method {name!r} calls a score {score!r:.80}; expected 1 to 64 "
+                "letters, digits and underscores. Choose another name."
+            )
 
     def enter(make: _M) -> _M:
         if name in _METHODS and _METHODS[name].make is not make:

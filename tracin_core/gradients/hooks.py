@@ -385,11 +385,15 @@ def apply_rule(use: LayerUse, delta: Tensor) -> dict[str, Contribution]:
     rule, wanted = covered.rule, tuple(covered.parameters)
     try:
         return rule.differentiate(covered.layer, *given, wanted)
-    except RuntimeError as error:
+    except (UnsupportedUseError, GradientError):
+        raise
+    except Exception as error:
         # Shapes that the rule was not written for; a lack of memory is another matter.
-        if isinstance(error, torch.OutOfMemoryError) or "memory" in str(error):
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "memory" in str(error):
             raise
-        message = str(error).splitlines()[0]
+        if rule.is_built_in and not isinstance(error, RuntimeError):
+            raise
+        message = (str(error) or type(error).__name__).splitlines()[0]
         if rule.is_built_in:
             raise UnsupportedUseError(message) from error
         raise GradientError(

@@ -225,12 +225,17 @@ def confirm_plan(
     rest = {name: v for name, v in trainable.items() if name in plan.fallback or name in reasons}
     options = _try_reads(candidates, marks[len(uses) :], rest)
     references = None
+    unproved = _list_own(plan)
     for row in range(TRIAL_SIZE):
         references = _differentiate_row(values, row, trainable)
+        unproved = {name for name in unproved if references.is_zero(name)}
         for name in trainable.keys() - plan.fallback.keys() - reasons.keys():
             if not _agrees(ruled.get(name), row, name, references):
                 reasons[name] = _explain_disagreement(plan, name)
         options = [one for one in options if _agrees(one.found, row, one.name, references)]
+    # Rules of this library have tests; of a person's own, zeros prove nothing.
+    for name in unproved - reasons.keys():
+        reasons[name] = "its gradient was zero where the rule was tried, which proves nothing of it"
     plan = drop_parameters(plan, reasons)
     by_operation: dict[str, Sequence[FreeParameterUse]] = {}
     for option in options:
@@ -239,6 +244,12 @@ def confirm_plan(
     fallback = {name: reason for name, reason in plan.fallback.items() if name not in by_operation}
     plan = replace(plan, fallback=fallback, known=by_operation)
     return _choose_fallback(model, plan, references, inputs, targets, objective)
+
+
+def _list_own(plan: Plan) -> set[str]:
+    """Return the parameters that are covered by a rule of whoever uses this library."""
+    own = (covered for covered in plan.layers if not covered.rule.is_built_in)
+    return {name for covered in own for name in covered.parameters.values()}
 
 
 def _explain_disagreement(plan: Plan, name: str) -> str:

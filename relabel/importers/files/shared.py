@@ -31,10 +31,14 @@ class FileState:
     Attributes:
         size: Bytes.
         mtime_ns: When it was written to last, nanoseconds since 1970.
+        ctime_ns: When it was changed last in any way, which no program can set back.
+        inode: Which file has the name.
     """
 
     size: int
     mtime_ns: int
+    ctime_ns: int = 0
+    inode: int = 0
 
 
 def read_state(path: Path) -> FileState | None:
@@ -43,7 +47,9 @@ def read_state(path: Path) -> FileState | None:
         found = path.stat()
     except OSError:
         return None
-    return FileState(found.st_size, found.st_mtime_ns) if path.is_file() else None
+    if not path.is_file():
+        return None
+    return FileState(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 @contextmanager

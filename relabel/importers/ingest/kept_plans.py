@@ -35,7 +35,7 @@ from tracin_core.files import expand_path
 
 FOLDER = "plans"  # of the workspace
 _FILE = "plan.npz"
-_FORM = 1  # raised when what is kept changes
+_FORM = 2  # raised when what is kept changes
 _LOGGER = logging.getLogger(__name__)
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 _Arrays = dict[str, npt.NDArray[Any]]

@@ -378,3 +378,66 @@ def test_a_rule_of_the_library_is_one_new_file_in_its_folder(tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str([("rule", "Bilinear")] * 2)
+
+
+class Stretched(nn.Module):
+    """Each input times a weight of its own."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(size) + 0.5)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values * self.weight
+
+
+def doubled(layer: Any, arguments: Any, deltas: Tensor) -> dict[str, Tensor]:
+    return {"weight": arguments[0] * deltas.mul_(2)}
+
+
+def doubled_inputs(layer: Any, arguments: Any, deltas: Tensor) -> dict[str, Tensor]:
+    return {"weight": arguments[0].mul_(2) * deltas}
+
+
+@pytest.mark.parametrize("rule", [doubled, doubled_inputs])
+def test_a_rule_that_writes_to_what_it_is_given_fails_its_check(rule):
+    gradient_rule(Stretched)(rule)
+    inputs = torch.randn(4, 5, dtype=torch.float64)
+    before = inputs.clone()
+    with pytest.raises(GradientError, match=r"wrong for 'weight'|in place"):
+        check_gradient_rule(Stretched(5), inputs)
+    assert torch.equal(inputs, before)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "found"),
+    [(torch.zeros(3, 5), "are zero for all"), (torch.zeros(0, 5), "gives no examples")],
+)
+def test_a_check_that_proves_nothing_is_no_success(inputs, found):
+    gradient_rule(Stretched)(lambda layer, arguments, deltas: {"weight": arguments[0] * deltas * 7})
+    with pytest.raises(GradientError, match=found):
+        check_gradient_rule(Stretched(5), inputs)
+
+
+def test_whatever_a_rule_raises_its_name_is_said():
+    gradient_rule(Stretched)(lambda layer, arguments, deltas: {"weight": {}["missing"]})
+    with pytest.raises(GradientError, match="KeyError"):
+        check_gradient_rule(Stretched(5), torch.randn(4, 5))
+    model = nn.Sequential(nn.Linear(5, 6), Stretched(6), nn.Linear(6, 3))
+    with pytest.raises(GradientError, match="failed on layer '1'"):
+        score(model).capture(make_sets()[0])
+
+
+def test_a_wrong_rule_is_not_trusted_because_its_trial_was_of_zeros():
+    gradient_rule(Stretched)(lambda layer, arguments, deltas: {"weight": arguments[0] * deltas * 7})
+    torch.manual_seed(0)
+    model = nn.Sequential(Stretched(5), nn.Linear(5, 3))
+    inputs = torch.randn(9, 5, dtype=torch.float64)
+    inputs[:3] = 0
+    data = TensorDataset(inputs, torch.arange(9) % 3)
+    tracin = score(model)
+    found = tracin.capture(data).self_influence("all")
+    gradients = oracles.per_example_gradients(model, list(data), cross_entropy)
+    expected = 0.5 * gradients.square().sum(1)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
+    assert "proves nothing" in tracin.coverage["0.weight"].reason

@@ -14,11 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import select
 
 from relabel.db.bulk import next_positions
 from relabel.db.engine import open_database
 from relabel.db.examples import find_by_positions
 from relabel.db.projects import get_project
+from relabel.db.schema import ExampleRow
 from relabel.importers.columns.profiles import PROFILED_ROWS
 from relabel.importers.detect import open_source
 from relabel.importers.files import encoding
@@ -428,3 +430,29 @@ def test_no_file_stays_open_after_the_block(tmp_path):
 def test_a_folder_has_no_state(tmp_path):
     assert read_state(tmp_path) is None
     assert read_state(tmp_path / "missing") is None
+
+
+@pytest.mark.parametrize("how", ["written over", "replaced"])
+def test_a_file_whose_time_was_set_back_has_changed(how, tmp_path, own, engine):
+    path, other = tmp_path / "data.csv", tmp_path / "other.csv"
+    rows = make_rows()
+    write_csv(path, rows)
+    shown = look_at(path, ImportOptions(), rows=3, keep_in=own)
+    assert shown.kept is not None
+    before = path.stat()
+    for row in rows[200:]:
+        row["label"] = {"a": "b", "b": "c", "c": "a"}[row["label"]]
+    target = path if how == "written over" else other
+    write_csv(target, rows)
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    if how == "replaced":
+        target.replace(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    options, kept = shown.preview.options, shown.kept.path
+    report = import_project(engine, own, "own", path, options, kept_plan=kept, seen=shown.state)
+    assert FILE_CHANGED in report.notes
+    project = get_project(engine, "own")
+    wanted = {row["text"]: row["label"] for row in rows}
+    with engine.connect() as connection:
+        found = connection.execute(select(ExampleRow.text, ExampleRow.given_label)).all()
+    assert {text: project.classes[label] for text, label in found} == wanted
