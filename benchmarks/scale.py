@@ -84,9 +84,11 @@ def score(count: int, folder: Path) -> dict[str, float]:
     tracin = TracIn(build_mlp(0), checkpoints, device="cpu", rates="ones")
     # A project's last-layer vectors are exact only up to 256 MB. Here they always are, so that
     # the same is measured at every size.
+    method = get_method(DEFAULT_METHOD)
     scorer = ShardScorer(
         tracin=tracin,
-        attributor=get_method(DEFAULT_METHOD).make(AttributionSetup(tracin=tracin, rates="ones")),
+        attributor=method.make(AttributionSetup(tracin=tracin, rates="ones")),
+        score_names=method.scores,
         projection={"all": ProjectionEntry(dim=DIMENSIONS), "last": None},
     )
     # torch, Arrow and pandas load parts of themselves on first use, whatever the size: 0.4 s.

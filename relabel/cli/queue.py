@@ -18,7 +18,7 @@ from relabel.db.queue import QueueRow, fetch_page
 from relabel.db.runs import Run
 from relabel.text import excerpt, residual_text, value_text
 from relabel.triage.model_quality import judge_run
-from relabel.triage.signals import choose_default_signal, list_signals
+from relabel.triage.signals import choose_default_signal, list_signals, name_signals
 from tracin_core.errors import ConfigurationError
 
 EXCERPT_LENGTH = 60  # characters: with the other columns about 120, a common terminal width
@@ -44,13 +44,13 @@ EXCERPT_LENGTH = 60  # characters: with the other columns about 120, a common te
 @format_option
 def queue(location: Location, project: str, top: int, signal: str | None, format: str) -> int:
     """Print the suspects."""
-    signals = list_signals()
-    if signal is not None and signal not in signals:
-        raise ConfigurationError(
-            f"There is no signal called {signal!r}. Choose one of: {', '.join(signals)}."
-        )
     opened = open_project(location, project, "look")
     run = opened.current_run()
+    titles = name_signals([*list_signals(), *run.signals])
+    if signal is not None and signal not in titles:
+        raise ConfigurationError(
+            f"There is no signal called {signal!r}. Choose one of: {', '.join(titles)}."
+        )
     signal = signal or choose_default_signal(run.signals)
     page = fetch_page(opened.engine, run.id, signal=signal, page_size=top)
     if format == "json":
@@ -58,7 +58,7 @@ def queue(location: Location, project: str, top: int, signal: str | None, format
         answer = {"project": opened.project.slug, "run": run.key, "signal": signal}
         print(json.dumps(answer | {"total": page.total, "suspects": rows}, indent=2))
     else:
-        caption = f"{signals[signal].title}, {page.total:,} ranked"
+        caption = f"{titles[signal]}, {page.total:,} ranked"
         _print_table(opened.project, page.rows, caption)
     print_model_warnings(opened, run)
     return 0

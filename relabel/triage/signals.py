@@ -155,9 +155,15 @@ def check_score_names(method: AttributionMethod) -> None:
 
 
 def name_signals(names: Iterable[str]) -> dict[str, str]:
-    """Return the titles of those signals that are asked for, in the order of the table."""
-    chosen = set(names)
-    return {name: signal.title for name, signal in list_signals().items() if name in chosen}
+    """Return the titles of those signals that are asked for, in the order of the table.
+
+    A name that the table lacks is a score of a method that this process does not know: it is its
+    own title and stands first, as the scores of a run's method do.
+    """
+    chosen = list(names)
+    signals = list_signals()
+    unknown = {name: name for name in chosen if name not in signals}
+    return unknown | {name: signal.title for name, signal in signals.items() if name in chosen}
 
 
 def choose_default_signal(names: Sequence[str]) -> str:
@@ -171,6 +177,8 @@ def choose_default_signal(names: Sequence[str]) -> str:
         without any.
     """
     signals, of_methods = list_signals(), _list_scores()
+    if unknown := [name for name in names if name not in signals]:
+        return unknown[0]  # of a method that this process does not know
     offered = [name for name in signals if name in set(names)]
     first = [name for name in offered if of_methods.intersection(signals[name].needs)]
     return next(iter([*first, *offered, *SIGNALS]))

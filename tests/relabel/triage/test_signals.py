@@ -12,7 +12,7 @@ import torch
 from relabel.runs.config import TargetScale
 from relabel.runs.signals import Signals
 from relabel.scoring.shards import ReusableRun, as_value_shard
-from relabel.triage.signals import compute_signals
+from relabel.triage.signals import choose_default_signal, compute_signals, name_signals
 from tracin_core.capture.signals import Capture
 
 
@@ -96,3 +96,9 @@ def test_a_digest_that_differs_in_one_byte_is_another_example(place: int):
     assert run.find_changed("train", 2, known[2:5]).tolist() == []
     # The project has grown beyond the run.
     assert run.find_changed("train", 5, known[:2]).tolist() == [5, 6]
+
+
+def test_the_scores_of_a_method_that_is_not_known_here_rank_under_their_own_name():
+    names = ["mean_loss", "theirs"]
+    assert name_signals(names) == {"theirs": "theirs", "mean_loss": "Mean loss"}
+    assert choose_default_signal(names) == "theirs"

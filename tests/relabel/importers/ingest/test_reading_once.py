@@ -437,7 +437,7 @@ def test_a_file_whose_time_was_set_back_has_changed(how, tmp_path, own, engine):
     path, other = tmp_path / "data.csv", tmp_path / "other.csv"
     rows = make_rows()
     write_csv(path, rows)
-    shown = look_at(path, ImportOptions(), rows=3, keep_in=own)
+    shown = preview_apart(path, ImportOptions(), rows=3, keep_in=own)
     assert shown.kept is not None
     before = path.stat()
     for row in rows[200:]:
