@@ -41,9 +41,9 @@ def check_gradient_rule(layer: nn.Module, *inputs: Tensor, seed: int = 0) -> Non
     with torch.enable_grad():
         outputs = layer(*inputs)
     if not isinstance(outputs, Tensor) or not len(outputs):
-        given = "no examples" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+        kind = "no examples" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
         raise GradientError(
-            f"The layer {type(layer).__name__} gives {given} for these inputs; expected one tensor "
+            f"The layer {type(layer).__name__} gives {kind} for these inputs; expected one tensor "
             "with an example a row. Pass inputs of at least one example."
         )
     generator = torch.Generator().manual_seed(seed)
