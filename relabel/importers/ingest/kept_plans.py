@@ -11,8 +11,8 @@ import json
 import logging
 import secrets
 import shutil
+import struct
 import weakref
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from relabel.archives import DAMAGED_ZIP
 from relabel.importers.classes import Plan
 from relabel.importers.files.encoding import EncodingGuesses, FoundEncoding
 from relabel.importers.files.shared import FileState, read_state
@@ -37,7 +38,11 @@ FOLDER = "plans"  # of the workspace
 _FILE = "plan.npz"
 _FORM = 2  # raised when what is kept changes
 _LOGGER = logging.getLogger(__name__)
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+# A plan that a full disk cut, or that somebody changed, costs one reading and never the import.
+_UNREADABLE = (
+    *(*DAMAGED_ZIP, struct.error, OSError, ValueError, LookupError, TypeError),
+    *(AttributeError, OverflowError, RecursionError),
+)
 _Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -211,7 +216,8 @@ def _plain_fields(found: Survey | Plan, leave_out: tuple[str, ...] = ()) -> dict
 
 
 def _load(file: Path) -> tuple[dict[str, Any], _Arrays]:
-    with np.load(file, allow_pickle=False) as stored:
+    # Opened here, because numpy leaves a damaged file open.
+    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     return json.loads(arrays.pop("known").tobytes()), arrays
 

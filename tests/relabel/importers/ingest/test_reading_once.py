@@ -26,7 +26,12 @@ from relabel.importers.detect import open_source
 from relabel.importers.files import encoding
 from relabel.importers.files.shared import open_file, read_state, share_open_files
 from relabel.importers.ingest import project as project_module
-from relabel.importers.ingest.kept_plans import keep_plan, make_place, remove_abandoned_plans
+from relabel.importers.ingest.kept_plans import (
+    keep_plan,
+    make_place,
+    recall_plan,
+    remove_abandoned_plans,
+)
 from relabel.importers.ingest.planned import survey_data
 from relabel.importers.ingest.project import FILE_CHANGED, import_project
 from relabel.importers.options import ImportOptions
@@ -260,6 +265,21 @@ def test_a_plan_that_is_lost_or_damaged_costs_a_reading(damage, tmp_path, own, e
     else:
         file.write_bytes(damage)
     assert sum(import_kept(engine, own, path, preview, file).added.values()) == 100
+
+
+def test_no_damage_of_a_plan_is_more_than_another_reading(tmp_path, own, engine):
+    path, file = tmp_path / "data.csv", tmp_path / "plan.npz"
+    write_csv(path, make_rows(100))
+    preview, _ = plan_at(engine, own, path, file)
+    sound, draw = file.read_bytes(), random.Random(0)
+    recalled = set()
+    for _ in range(200):
+        damaged = bytearray(sound)
+        damaged[draw.randrange(len(sound))] ^= 1 << draw.randrange(8)
+        file.write_bytes(bytes(damaged[: draw.choice([len(sound), draw.randrange(len(sound))])]))
+        plan = recall_plan(file, path, preview.options, lambda by: open_source(path, by))
+        recalled.add(plan.planned is None)
+    assert True in recalled
 
 
 def test_growth_is_planned_anew_if_the_project_has_grown_meanwhile(tmp_path, own, engine):
