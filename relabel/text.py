@@ -1,6 +1,6 @@
 """Text for people: numbers and sizes in words, untrusted text made safe; and what may be stored.
 
-``value_text``, ``counted`` and their neighbours format numbers alike on pages and in the terminal.
+``format_number``, ``counted`` and their neighbours format numbers alike on pages and in terminals.
 ``printable`` and ``excerpt`` make text out of data harmless for a terminal, and
 ``find_text_fault`` is the one test of what files, both databases and JSON can hold. The literal
 types (``Task``, ``Kind``, ``Split``) and the bounds of numbers that people enter are here because
@@ -43,7 +43,7 @@ ZERO: Literal["zero"] = "zero"
 TextFault = Literal["broken", "zero"]
 
 
-def value_text(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Return a number with six significant digits, in plain notation where it can be read."""
     if value is None:
         return "–"
@@ -55,12 +55,12 @@ def value_text(value: float | None) -> str:
     return f"{value:.{DIGITS}g}"
 
 
-def residual_text(given: float | None, predicted: float | None) -> str:
+def format_residual(given: float | None, predicted: float | None) -> str:
     """Return how far a given number lies above (+) or below (−) the prediction."""
     if given is None or predicted is None:
         return "–"
     residual = given - predicted
-    return f"{'−' if residual < 0 else '+'}{value_text(abs(residual))}"
+    return f"{'−' if residual < 0 else '+'}{format_number(abs(residual))}"
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
@@ -74,7 +74,7 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def describe_bytes(number: int) -> str:
+def format_bytes(number: int) -> str:
     """Return a size as people say it: "45 MB"."""
     size = float(number)
     for unit in ("bytes", "kB", "MB", "GB"):
@@ -84,7 +84,7 @@ def describe_bytes(number: int) -> str:
     return f"{size:.1f} {unit}" if unit == "GB" and size < 100 else f"{size:.0f} {unit}"
 
 
-def describe_seconds(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """Return a duration as people say it: "4.2 s", "45 s", "12 min", "3 h 05 min"."""
     if seconds < 90:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"

@@ -7,7 +7,7 @@ import streamlit as st
 from relabel.db.decision_kinds import PENDING, list_states
 from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
-from relabel.text import residual_text
+from relabel.text import format_residual
 from ui.components.example import show_example
 from ui.fields import list_fields
 from ui.labels import agrees, is_regression, name_current, name_given, name_label, name_predicted
@@ -79,5 +79,5 @@ def _predictions(project: Project, view: ExampleView) -> list[str]:
     name = name_label(project, None, view.predicted_value)
     return [
         f"predicted {name}",
-        f"residual {residual_text(view.given_value, view.predicted_value)}",
+        f"residual {format_residual(view.given_value, view.predicted_value)}",
     ]

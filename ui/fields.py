@@ -11,7 +11,7 @@ import streamlit as st
 from relabel.db.examples import find_by_positions
 from relabel.db.project_rules import Project
 from relabel.db.stats import count_reviewed
-from relabel.text import shorten, value_text
+from relabel.text import format_number, shorten
 from ui.components.cards import CardField
 from ui.session import get_engine
 
@@ -30,7 +30,7 @@ def field_text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return value_text(float(value))
+        return format_number(float(value))
     return shorten(str(value), _VALUE_LENGTH)
 
 

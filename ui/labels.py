@@ -7,7 +7,7 @@ from relabel.db.examples import ExampleView
 from relabel.db.history import HistoryRow
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueRow
-from relabel.text import residual_text, value_text
+from relabel.text import format_number, format_residual
 from ui.components.cards import Tag, Tone
 from ui.wording import STATUS_WORDS, class_name, percent
 
@@ -23,7 +23,7 @@ def is_regression(project: Project) -> bool:
 
 def name_label(project: Project, label: int | None, value: float | None) -> str:
     """Return a label as a screen shows it."""
-    return value_text(value) if is_regression(project) else class_name(project.classes, label)
+    return format_number(value) if is_regression(project) else class_name(project.classes, label)
 
 
 def name_given(project: Project, example: Labelled) -> str:
@@ -35,7 +35,7 @@ def name_predicted(project: Project, example: Reviewed) -> str:
     """Return what the model says, with its probability or the distance of the given number."""
     name = name_label(project, example.predicted_label, example.predicted_value)
     if is_regression(project):
-        residual = residual_text(example.given_value, example.predicted_value)
+        residual = format_residual(example.given_value, example.predicted_value)
         return f"{name} · residual {residual}"
     return f"{name} · {percent(example.predicted_probability)}"
 

@@ -14,7 +14,7 @@ from itertools import count
 import streamlit as st
 
 from relabel.db.decision_kinds import DECISION_KINDS, PENDING
-from relabel.text import describe_seconds, shorten
+from relabel.text import format_seconds, shorten
 
 STATUS_WORDS = {PENDING: "To review"} | {
     kind.state: kind.state_title for kind in DECISION_KINDS if kind.state
@@ -74,7 +74,7 @@ def time_left(seconds: float | None) -> str:
     if seconds < 2:
         return "almost done"
     # Whole seconds: a decimal that changes every second only makes the line restless.
-    left = f"{seconds:.0f} s" if seconds < 90 else describe_seconds(seconds)
+    left = f"{seconds:.0f} s" if seconds < 90 else format_seconds(seconds)
     return f"about {left} left"
 
 

@@ -19,7 +19,7 @@ from relabel.db.jobs import ACTIVE, Job, describe_silence, fail_dead_jobs, get_j
 from relabel.jobs.execute import run_worker
 from relabel.jobs.launch import cancel_job, retry_job
 from relabel.logs import log_path, read_log
-from relabel.text import describe_seconds, excerpt, printable
+from relabel.text import excerpt, format_seconds, printable
 
 MOST_LISTED = 100_000
 
@@ -136,7 +136,7 @@ def _print_table(found: list[Job]) -> None:
 def _tell_time(job: Job) -> str:
     """Return how long a job took, or will still take."""
     if job.started_at is not None and job.finished_at is not None:
-        return describe_seconds((job.finished_at - job.started_at).total_seconds())
+        return format_seconds((job.finished_at - job.started_at).total_seconds())
     if job.state == "running" and job.seconds_left is not None:
-        return f"{describe_seconds(job.seconds_left)} left"
+        return f"{format_seconds(job.seconds_left)} left"
     return ""

@@ -27,7 +27,7 @@ from relabel.projects.backup import backup_project
 from relabel.projects.delete import finish_removal, measure_disk_use, remove_project
 from relabel.projects.restore import read_manifest
 from relabel.sandbox import limit_memory
-from relabel.text import counted, describe_bytes, excerpt
+from relabel.text import counted, excerpt, format_bytes
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import expand_path
 
@@ -96,7 +96,7 @@ def delete(location: Location, project: str, yes: bool) -> int:
         return 0
     slug = opened.project.slug
     decisions = review_progress(opened.engine, opened.project.id).decisions
-    size = describe_bytes(measure_disk_use(opened.workspace, slug).total)
+    size = format_bytes(measure_disk_use(opened.workspace, slug).total)
     if not yes:
         question = (
             f"This deletes {slug} with {counted(decisions, 'decision')} and {size} of files. "
@@ -130,7 +130,7 @@ def backup(location: Location, project: str, output: Path, with_trainings: bool)
             backup_project(*place, path, with_trainings=with_trainings, on_progress=report)
         else:
             run_job_inline(*place, "backup", job_options, show=report)
-    print(f"Wrote {path} ({describe_bytes(path.stat().st_size)}).")
+    print(f"Wrote {path} ({format_bytes(path.stat().st_size)}).")
     return 0
 
 
@@ -188,7 +188,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             f"{row['examples']['train']:,}",
             f"{row['examples']['test']:,}",
             f"{row['reviewed']:,}",
-            describe_bytes(row["bytes"]),
+            format_bytes(row["bytes"]),
             busy or ("scored" if row["run"] else "not scored"),
         )
         table.add_row(*map(Text, cells))

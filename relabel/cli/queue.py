@@ -16,7 +16,7 @@ from relabel.cli.parameters import Location, command, format_option, project_arg
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueRow, fetch_page
 from relabel.db.runs import Run
-from relabel.text import excerpt, residual_text, value_text
+from relabel.text import excerpt, format_number, format_residual
 from relabel.triage.model_quality import judge_run
 from relabel.triage.signals import choose_default_signal, list_signals, name_signals
 from tracin_core.errors import ConfigurationError
@@ -130,11 +130,11 @@ def _describe_content(row: QueueRow) -> str:
 def _describe_doubt(row: QueueRow) -> str:
     """Return the prediction's probability, or how far the given number lies above it."""
     if row.given_value is not None and row.predicted_value is not None:
-        return residual_text(row.given_value, row.predicted_value)
+        return format_residual(row.given_value, row.predicted_value)
     return "" if row.predicted_probability is None else f"{row.predicted_probability:.0%}"
 
 
 def _say(value: object) -> str:
     if value is None:
         return "?"
-    return value_text(value) if isinstance(value, int | float) else str(value)
+    return format_number(value) if isinstance(value, int | float) else str(value)

@@ -37,7 +37,7 @@ from relabel.importers.ingest.staging import identify_database, is_of_database
 from relabel.locks import remove_abandoned_temporaries, remove_abandoned_unpackings
 from relabel.logs import log_path
 from relabel.projects.uploads import tidy_uploads
-from relabel.text import describe_bytes  # for those who know it from here
+from relabel.text import format_bytes
 from relabel.workspace import Workspace
 from tracin_core.errors import TracInError
 
@@ -331,7 +331,7 @@ def _hide(engine: Engine, workspace: Workspace, project: Project) -> None:
                 continue
             return
         raise DatabaseFullError(
-            f"{error} The files of {project.slug} ({describe_bytes(before)}) were removed. Its "
+            f"{error} The files of {project.slug} ({format_bytes(before)}) were removed. Its "
             "rows are still there: that was not enough room. Free some more space on that disk, "
             "then delete the project again: it goes on from here."
         ) from error

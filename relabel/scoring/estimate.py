@@ -18,7 +18,7 @@ from relabel.fitting.options import WorkOptions
 from relabel.fitting.saved import TrainingInfo, find_newest_training
 from relabel.fitting.stored import count_examples
 from relabel.runs.config import ProjectionEntry, list_scored_layers
-from relabel.text import LayerChoice, describe_bytes
+from relabel.text import LayerChoice, format_bytes
 from relabel.workspace import Workspace
 from tracin_core.projection import EXACT_LAST_NUMBERS
 
@@ -142,8 +142,8 @@ def explain_full_rescoring(estimate: Estimate) -> str:
     """Describe why nothing can be taken from the current run."""
     return (
         f"The last layer's exact vectors of {estimate.num_examples:,} examples would take "
-        f"{describe_bytes(estimate.exact_last_bytes)}, more than "
-        f"{describe_bytes(EXACT_BYTES)}. They become projected ones, so every "
+        f"{format_bytes(estimate.exact_last_bytes)}, more than "
+        f"{format_bytes(EXACT_BYTES)}. They become projected ones, so every "
         "example is computed again."
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relabel.text import describe_seconds, excerpt, printable, shorten
+from relabel.text import excerpt, format_seconds, printable, shorten
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from relabel.text import describe_seconds, excerpt, printable, shorten
     ],
 )
 def test_a_duration_is_said_as_people_say_it(seconds, said):
-    assert describe_seconds(seconds) == said
+    assert format_seconds(seconds) == said
 
 
 def test_a_text_is_cut_to_one_line_of_a_length():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relabel.text import counted, residual_text, value_text
+from relabel.text import counted, format_number, format_residual
 from ui.fields import card_fields, differ, field_text
 from ui.wording import read_number
 
@@ -36,15 +36,15 @@ def test_what_is_no_finite_number_is_refused(typed):
 
 @given(st.floats(-1e12, 1e12).filter(lambda value: value == 0 or abs(value) > 1e-6))
 def test_a_shown_number_reads_back_to_six_digits(value):
-    read = read_number(value_text(value))
+    read = read_number(format_number(value))
     assert read is not None
     assert math.isclose(read, value, rel_tol=1e-5)
 
 
 def test_a_residual_has_a_sign():
-    assert residual_text(250_000.0, 210_000.0) == "+40,000"
-    assert residual_text(1.0, 3.5) == "−2.5"
-    assert residual_text(None, 1.0) == "–"
+    assert format_residual(250_000.0, 210_000.0) == "+40,000"
+    assert format_residual(1.0, 3.5) == "−2.5"
+    assert format_residual(None, 1.0) == "–"
 
 
 def test_columns_that_differ_are_marked():

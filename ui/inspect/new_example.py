@@ -18,7 +18,7 @@ from relabel.features.image import FORMAT_LIST, MAX_BYTES, MAX_PIXELS, read_imag
 from relabel.features.text import split_words
 from relabel.models.user.config import needs_consent
 from relabel.runs.folder import RunFolder
-from relabel.text import shorten, value_text
+from relabel.text import format_number, shorten
 from tracin_core.errors import ConfigurationError, InputError
 from ui.charts import draw_probabilities
 from ui.fields import field_text
@@ -211,7 +211,9 @@ def _warn_of_unknown_words(project: Project, run: Run, text: str) -> None:
 
 def _draw_prediction(project: Project, scored: NewExample, content: Content) -> None:
     if scored.predicted_value is not None:
-        st.badge(f"predicted {escape_markdown(value_text(scored.predicted_value))}", color="green")
+        st.badge(
+            f"predicted {escape_markdown(format_number(scored.predicted_value))}", color="green"
+        )
         st.caption("It has no number of its own, so what is explained is the prediction.")
         return
     left, right = st.columns([5, 6], gap="large")

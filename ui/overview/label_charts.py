@@ -9,7 +9,7 @@ from relabel.db.examples import find_by_positions
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
 from relabel.db.stats import class_balance, label_confusion, value_summary
-from relabel.text import counted, value_text
+from relabel.text import counted, format_number
 from ui.charts import draw_class_balance, draw_confusion, draw_predictions, draw_value_histogram
 from ui.labels import is_regression
 from ui.session import get_engine
@@ -69,7 +69,8 @@ def _draw_values(project: Project) -> None:
         lie = "lies" if summary.beyond == 1 else "lie"
         st.caption(
             f"{counted(summary.beyond, 'number')} {lie} far beyond the chart; all numbers are from "
-            f"{escape_markdown(value_text(least))} to {escape_markdown(value_text(greatest))}."
+            f"{escape_markdown(format_number(least))} to "
+            f"{escape_markdown(format_number(greatest))}."
         )
 
 

@@ -13,7 +13,7 @@ from relabel.db.runs import Run
 from relabel.db.stats import ReviewProgress
 from relabel.runs.config import CheckpointEntry, name_last_layer
 from relabel.runs.folder import RunFolder
-from relabel.text import Layers, counted, describe_seconds, shorten, value_text
+from relabel.text import Layers, counted, format_number, format_seconds, shorten
 from ui.labels import is_regression
 from ui.runs.layers import layers_of
 from ui.session import run_folder
@@ -28,7 +28,7 @@ def count_decided(progress: ReviewProgress) -> int:
 def summarize(project: Project, run: Run, progress: ReviewProgress) -> None:
     """Draw the figures at the top of the page."""
     decided = count_decided(progress)
-    pace = "–" if progress.seconds_median is None else describe_seconds(progress.seconds_median)
+    pace = "–" if progress.seconds_median is None else format_seconds(progress.seconds_median)
     with st.container(horizontal=True):
         st.metric("Train examples", f"{progress.total:,}", border=True)
         _show_quality(project, run)
@@ -46,7 +46,7 @@ def _show_quality(project: Project, run: Run) -> None:
     if is_regression(project):
         st.metric(
             "Typical test error",
-            value_text(last.test_rmse),
+            format_number(last.test_rmse),
             border=True,
             help="Root of the mean squared error at the run’s last checkpoint, in the number’s "
             "own unit.",

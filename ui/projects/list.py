@@ -21,7 +21,7 @@ from relabel.projects.delete import (
     measure_disk_use,
     remove_project,
 )
-from relabel.text import counted, describe_bytes, shorten
+from relabel.text import counted, format_bytes, shorten
 from relabel.workspace import Workspace
 from tracin_core.files import expand_path
 from ui.failures import report_errors
@@ -73,7 +73,7 @@ def _draw_unfinished_deletions() -> None:
     for left in list_unfinished_removals(get_engine(), get_workspace()):
         st.warning(
             f"“{escape_markdown(left.slug)}” is being deleted, or its deletion was cut off: "
-            f"{escape_markdown(describe_bytes(left.bytes))} of its files are still there, and rows "
+            f"{escape_markdown(format_bytes(left.bytes))} of its files are still there, and rows "
             "of it in the database."
         )
         if st.button("Go on deleting", key=f"finish-{left.slug}"):
@@ -139,7 +139,7 @@ def describe_project(summary: ProjectSummary) -> list[str]:
         f"{summary.num_train:,} train and {counted(summary.num_test, 'test example')}",
     ]
     if summary.disk_bytes:  # small texts lie in the database
-        content.append(describe_bytes(summary.disk_bytes))
+        content.append(format_bytes(summary.disk_bytes))
     share = decided / summary.num_train if summary.num_train else 0.0
     state = [f"{decided:,} reviewed ({percent(share)})"]
     state.append(
@@ -216,7 +216,7 @@ def _draw_delete(project: Project, disk_bytes: int) -> None:
     st.caption(
         f"Deletes {counted(progress.total, 'train example')} and the test examples, "
         f"{counted(progress.decisions, 'decision')}, every run, and "
-        f"{describe_bytes(disk_bytes)} of files. "
+        f"{format_bytes(disk_bytes)} of files. "
         "There is no way back but a backup."
     )
     typed = st.text_input(

@@ -9,7 +9,7 @@ import streamlit as st
 
 from relabel.jobs.launch import start_job
 from relabel.projects.restore import summarise_backup_apart
-from relabel.text import counted, describe_bytes
+from relabel.text import counted, format_bytes
 from ui.failures import report_errors
 from ui.navigation import open_page
 from ui.projects.jobs import PARAMETER
@@ -42,7 +42,7 @@ def draw_restoration(file: Path, upload: str) -> None:
         held = [counted(manifest.counts.get(one, 0), one) for one in ("example", "decision")]
         st.text(
             f"{manifest.title} ({manifest.slug}): {', '.join(held)}, "
-            f"{describe_bytes(manifest.total_bytes)}, written "
+            f"{format_bytes(manifest.total_bytes)}, written "
             f"{moment_text(datetime.fromisoformat(manifest.created_at))}"
         )
         slug = _choose_name(file, manifest.slug)

@@ -15,7 +15,7 @@ from relabel.db.decision_kinds import DECISION_KINDS, KEEP, RELABEL, UNDO, Decis
 from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
 from relabel.db.schema import UNDECIDED
-from relabel.text import shorten, value_text
+from relabel.text import format_number, shorten
 from ui.components.keyboard import Field, Press, watch_keys
 from ui.labels import is_regression, name_given, name_label
 from ui.review.decisions import (
@@ -172,7 +172,7 @@ def _draw_value(project: Project, view: ExampleView) -> None:
         st.text_input(
             _VALUE.label,
             key=f"value-{mark}",
-            placeholder=value_text(view.given_value),
+            placeholder=format_number(view.given_value),
             max_chars=40,
             width=240,
         )
@@ -273,7 +273,7 @@ def revalue(project: Project, view: ExampleView, value: float) -> DecisionReques
     """Return the verdict that the example's number is another one."""
     if value == view.given_value:
         return _decide_as(KEEP, project, view)
-    sentence = f"{name_given(project, view)} changed to {value_text(value)}"
+    sentence = f"{name_given(project, view)} changed to {format_number(value)}"
     return DecisionRequest(action=RELABEL.code, new_value=value, sentence=sentence)
 
 
@@ -320,7 +320,7 @@ def _suggest_value(project: Project, view: ExampleView) -> list[Choice]:
     if value is None or value == view.given_value:
         return []
     verdict = revalue(project, view, value)
-    label = f"Model’s: {value_text(value)}"
+    label = f"Model’s: {format_number(value)}"
     return [Choice(name="model", label=label, key="m", verdict=verdict)]
 
 

@@ -21,7 +21,7 @@ from relabel.fitting.saved import NETWORK_FILE, TrainingInfo
 from relabel.models.user.config import needs_consent
 from relabel.runs.folder import RunFolder
 from relabel.scoring.estimate import estimate_scoring
-from relabel.text import LayerChoice, counted, describe_bytes, describe_seconds
+from relabel.text import LayerChoice, counted, format_bytes, format_seconds
 from relabel.triage.model_quality import judge_quality
 from ui.runs.changes import count_unranked, is_current_choice, labels_have_changed
 from ui.runs.layers import choose_layers
@@ -167,16 +167,16 @@ def _describe_cost(project: Project, options: WorkOptions) -> str:
     time = (
         "a time not yet known"
         if estimate.seconds is None
-        else f"about {describe_seconds(estimate.seconds)}"
+        else f"about {format_seconds(estimate.seconds)}"
     )
     told = (
         f"{counted(estimate.num_examples, 'example')} at "
         f"{counted(estimate.num_checkpoints, 'checkpoint')}: {time}, "
-        f"{describe_bytes(estimate.bytes_on_disk)} on the disk."
+        f"{format_bytes(estimate.bytes_on_disk)} on the disk."
     )
     if estimate.is_last_exact:
         return told
-    exact = describe_bytes(estimate.exact_last_bytes)
+    exact = format_bytes(estimate.exact_last_bytes)
     return f"{told} The last layer’s vectors are projected; exact ones would take {exact}."
 
 

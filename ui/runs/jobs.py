@@ -22,7 +22,7 @@ from relabel.db.schema import utc_now
 from relabel.errors import JobError
 from relabel.jobs.launch import cancel_job, retry_job
 from relabel.logs import read_log
-from relabel.text import describe_seconds
+from relabel.text import format_seconds
 from ui.failures import report_errors
 from ui.session import get_engine, get_workspace
 from ui.wording import escape_markdown, moment_text, time_left
@@ -165,4 +165,4 @@ def draw_job_list(jobs: list[Job]) -> None:
 def _took(job: Job) -> str:
     if job.started_at is None or job.finished_at is None:
         return "–"
-    return describe_seconds((job.finished_at - job.started_at).total_seconds())
+    return format_seconds((job.finished_at - job.started_at).total_seconds())

@@ -11,7 +11,7 @@ import streamlit as st
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run, current_run, list_runs, make_current
 from relabel.runs.config import name_last_layer
-from relabel.text import counted, describe_seconds, shorten
+from relabel.text import counted, format_seconds, shorten
 from ui.failures import report_errors
 from ui.runs.layers import layers_of
 from ui.session import get_engine
@@ -90,7 +90,7 @@ def _recall(run: Run) -> str:
 
 def _seconds(run: Run) -> str:
     timings = run.config.get("timings") or {}
-    return describe_seconds(sum(map(float, timings.values()))) if timings else "–"
+    return format_seconds(sum(map(float, timings.values()))) if timings else "–"
 
 
 def _draw_choice(project: Project, others: Sequence[Run]) -> None:

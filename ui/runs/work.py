@@ -16,7 +16,7 @@ from relabel.fitting.saved import TrainingInfo, find_newest_training, list_train
 from relabel.jobs.launch import start_job
 from relabel.models.user.config import needs_consent
 from relabel.scoring.estimate import estimate_full_rescoring, explain_full_rescoring
-from relabel.text import counted, describe_seconds
+from relabel.text import counted, format_seconds
 from ui.failures import report_errors
 from ui.navigation import open_page
 from ui.runs.changes import count_unranked, labels_have_changed
@@ -130,7 +130,7 @@ def _draw_full_rescoring(project: Project) -> None:
     if estimate is None:
         return
     seconds = estimate.seconds
-    time = "" if seconds is None else f" It takes about {describe_seconds(seconds)}."
+    time = "" if seconds is None else f" It takes about {format_seconds(seconds)}."
     st.info(explain_full_rescoring(estimate) + time)
 
 

@@ -15,7 +15,7 @@ from relabel.db.engine import open_database
 from relabel.db.projects import list_projects
 from relabel.importers.ingest.staging import identify_database
 from relabel.projects.delete import MARK, mark_unfinished, measure_disk_use
-from relabel.text import describe_bytes
+from relabel.text import format_bytes
 from relabel.triage.evidence import open_evidence
 from relabel.workspace import REPOSITORY_ROOT
 from tests.relabel.jobs.workspaces import find_run, own_digits
@@ -61,7 +61,7 @@ def test_disk_use_counts_a_file_with_two_names_once(own):
     [(0, "0 bytes"), (999, "999 bytes"), (45_200_000, "45 MB"), (1_240_000_000, "1.2 GB")],
 )
 def test_sizes_are_said_as_people_do(size, said):
-    assert describe_bytes(size) == said
+    assert format_bytes(size) == said
 
 
 def test_a_project_is_renamed_and_put_away_and_taken_out(own, capsys):
