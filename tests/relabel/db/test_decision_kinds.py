@@ -25,8 +25,9 @@ from tests.relabel.db.builders import Scene
 
 _CHECKS = {
     "sqlite": "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'decision'",
+    # The naming convention of the tables may stand before the name.
     "postgresql": "SELECT pg_get_constraintdef(oid) FROM pg_constraint "
-    "WHERE conname = 'ck_decision_action'",
+    "WHERE conname LIKE '%ck_decision_action' AND conrelid = 'decision'::regclass",
 }
 
 

@@ -55,7 +55,7 @@ def test_a_second_harvest_finds_the_same(demo):
 @pytest.mark.slow
 def test_harvesting_imports_none_of_the_libraries():
     code = (
-        "import sys; from relabel.features import load_demo; load_demo('docs');"
+        "import sys; from relabel.demos import load_demo; load_demo('docs');"
         "print({'torch', 'sklearn', 'pandas', 'sqlalchemy', 'plotly', 'sympy'} & set(sys.modules))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

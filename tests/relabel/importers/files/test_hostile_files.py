@@ -261,7 +261,7 @@ def pack(path: Path, content: bytes) -> Path:
 READ = """
 import json, resource, sys
 from pathlib import Path
-from _gone.errors import InputError
+from tracin_core.errors import InputError
 from relabel.importers.options import ImportOptions
 from relabel.importers.detect import open_source
 told = []
