@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, get_args
 
 from relabel.text import KINDS, TASKS, Kind, Task
 from tracin_core.errors import ConfigurationError
@@ -19,6 +19,10 @@ from tracin_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from torch import nn
 
+
+# What a network is given of an example: what the encoder of its kind makes (pixels, word ids, a
+# row's numbers), the features of a frozen backbone, or the weights of words and pairs of words.
+Takes = Literal["inputs", "features", "ngrams"]
 
 # Every file of this folder is imported, and registers what it holds.
 _FOLDER = "relabel.models.networks"
@@ -87,11 +91,12 @@ class Network:
         config: The class of its configurations.
         title: How pages name it.
         description: What it is good for, and what it costs, in a sentence or two.
-        kind: What an example is.
+        kinds: What an example can be, the usual one first.
         tasks: What it can predict.
         build: From a configuration to the network; or where that function is, as
             "module:function", which is imported when first needed.
         training: Options that train it.
+        takes: What it is given of an example, which decides the encoder that is fitted for it.
         is_suggested: Whether it is taken for its kind where nobody chooses.
         largest_side: Longest side of its input in pixels, where it is not the usual one.
         weights_side: The same where weights to begin with are given.
@@ -102,10 +107,11 @@ class Network:
     config: type[NetworkConfig]
     title: str
     description: str
-    kind: Kind
+    kinds: tuple[Kind, ...]
     tasks: tuple[Task, ...]
     build: str | Callable[[Any], nn.Module]
     training: TrainingSuggestion
+    takes: Takes = "inputs"
     is_suggested: bool = False
     largest_side: int | None = None
     weights_side: int | None = None
@@ -133,16 +139,18 @@ class Network:
 
 C = TypeVar("C", bound=type[Any])
 _NETWORKS: dict[str, Network] = {}
+_TAKES = get_args(Takes)
 
 
 def register_network(
     *,
     title: str,
     description: str,
-    kind: Kind,
+    kinds: tuple[Kind, ...],
     build: str | Callable[[Any], nn.Module],
     training: TrainingSuggestion,
     tasks: tuple[Task, ...] = TASKS,
+    takes: Takes = "inputs",
     is_suggested: bool = False,
     largest_side: int | None = None,
     weights_side: int | None = None,
@@ -157,13 +165,16 @@ def register_network(
         The decorator, which leaves the class as it is.
 
     Raises:
-        ConfigurationError: If the kind or a task is unknown, or another class has the name.
+        ConfigurationError: If a kind, a task or what it takes is unknown, or another class has
+            the name.
     """
-    if kind not in KINDS or not tasks or not set(tasks) <= set(TASKS):
-        raise ConfigurationError(
-            f"Found a network {title!r} for the kind {kind!r} and the tasks {tasks!r}, expected "
-            f"one of {', '.join(KINDS)}, and of {', '.join(TASKS)}. Correct its registration."
-        )
+    known_ones = {"kinds": (kinds, KINDS), "tasks": (tasks, TASKS), "takes": ((takes,), _TAKES)}
+    for what, (found, known_names) in known_ones.items():
+        if not found or not set(found) <= set(known_names):
+            raise ConfigurationError(
+                f"Found a network {title!r} with {what} = {found!r}, expected one or more of "
+                f"{', '.join(known_names)}. Correct its registration."
+            )
 
     def register(config: C) -> C:
         known = _NETWORKS.get(config.name)
@@ -176,8 +187,9 @@ def register_network(
             config=config,
             title=title,
             description=description,
-            kind=kind,
+            kinds=kinds,
             tasks=tasks,
+            takes=takes,
             build=build,
             training=training,
             is_suggested=is_suggested,
@@ -201,9 +213,11 @@ def list_networks(kind: Kind | None = None, task: Task | None = None) -> tuple[N
     found = [
         network
         for network in _NETWORKS.values()
-        if kind in (None, network.kind) and (task is None or task in network.tasks)
+        if (kind is None or kind in network.kinds) and (task is None or task in network.tasks)
     ]
-    found.sort(key=lambda network: (KINDS.index(network.kind), not network.is_suggested))
+    found.sort(key=lambda network: not network.is_suggested)
+    if kind is None:
+        found.sort(key=lambda network: KINDS.index(network.kinds[0]))
     return tuple(found)
 
 

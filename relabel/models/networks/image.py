@@ -24,7 +24,7 @@ RESNET_SIDE, PUBLISHED_SIDE = 128, 224
     title="Small convolutional network",
     description="Two convolutions and a hidden layer. Learns thousands of small images in a "
     "minute or two on a processor.",
-    kind="image",
+    kinds=("image",),
     build="relabel.models.build:make_small_cnn",
     training=TrainingSuggestion(epochs=12, learning_rate=0.05),
     is_suggested=True,
@@ -86,7 +86,7 @@ class SmallCNNConfig:
     title="ResNet-18",
     description="Eleven million weights, for larger and richer images. Slow without a GPU; it "
     "can begin with weights from a file.",
-    kind="image",
+    kinds=("image",),
     build="relabel.models.build:make_resnet18",
     training=TrainingSuggestion(epochs=12, learning_rate=0.05, weight_decay=5e-4, is_large=True),
     largest_side=RESNET_SIDE,

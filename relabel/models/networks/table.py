@@ -18,7 +18,7 @@ from tracin_core.errors import ConfigurationError
 @register_network(
     title="Multilayer perceptron",
     description="For the rows of a table: numbers are standardised, categories become switches.",
-    kind="table",
+    kinds=("table",),
     build="relabel.models.build:make_mlp",
     training=TrainingSuggestion(epochs=20, learning_rate=0.02),
     is_suggested=True,

@@ -25,7 +25,7 @@ WORD_DROPOUT = 0.5
     title="Mean of word embeddings",
     description="Sees which words a text has and not their order. Learns tens of thousands of "
     "texts in a minute or two.",
-    kind="text",
+    kinds=("text",),
     build="relabel.models.build:make_word_embedding",
     training=TrainingSuggestion(epochs=20, learning_rate=0.2),
     is_suggested=True,
@@ -83,7 +83,7 @@ class WordEmbeddingConfig:
     title="Small transformer",
     description="Reads the words in their order. Better where order matters, and several times "
     "slower.",
-    kind="text",
+    kinds=("text",),
     build="relabel.models.build:SmallTransformer",
     training=TrainingSuggestion(epochs=12, learning_rate=0.02, is_large=True),
 )

@@ -32,7 +32,7 @@ SOURCE = '''
     @register_network(
         title="Counts of words",
         description="Sees how often each word is there.",
-        kind="text",
+        kinds=("text",),
         tasks=("classification",),
         build=make_word_counts,
         training=TrainingSuggestion(epochs=7, learning_rate=0.125),
