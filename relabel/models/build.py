@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from relabel.features.text import PADDING
 from relabel.models.builtin import ModelConfig
+from relabel.models.networks.heads import LinearHeadConfig, MLPHeadConfig
 from relabel.models.networks.image import ResNet18Config, SmallCNNConfig
 from relabel.models.networks.table import MLPConfig
 from relabel.models.networks.text import SmallTransformerConfig, WordEmbeddingConfig
@@ -209,6 +210,23 @@ class WordDropout(nn.Module):
             return ids
         is_dropped = torch.rand(ids.shape, device=ids.device) < self.share
         return ids.masked_fill(is_dropped, PADDING)
+
+
+def make_linear_head(config: LinearHeadConfig) -> nn.Module:
+    """Return a network from features ``(B, D)`` to outputs ``(B, K)``."""
+    return nn.Sequential(
+        OrderedDict([("logits", nn.Linear(config.num_inputs, config.num_outputs))])
+    )
+
+
+def make_mlp_head(config: MLPHeadConfig) -> nn.Module:
+    """Return a network from features ``(B, D)`` to outputs ``(B, K)``."""
+    layers: list[tuple[str, nn.Module]] = [
+        ("hidden", nn.Linear(config.num_inputs, config.hidden)),
+        ("relu", nn.ReLU()),
+        ("logits", nn.Linear(config.hidden, config.num_outputs)),
+    ]
+    return nn.Sequential(OrderedDict(layers))
 
 
 def make_word_embedding(config: WordEmbeddingConfig) -> nn.Module:
