@@ -49,6 +49,7 @@ APPLICATION = [
     "training",
     "triage",
     "fitting",
+    "crossval",
     "scoring",
     "demos",
     "projects",

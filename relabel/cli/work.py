@@ -22,7 +22,7 @@ from relabel.cli.parameters import (
     whole,
 )
 from relabel.db.jobs import Job
-from relabel.fitting.options import MOST_EPOCHS, LabelChoice, WorkOptions
+from relabel.fitting.options import MOST_EPOCHS, MOST_FOLDS, LabelChoice, WorkOptions
 from relabel.fitting.saved import find_saved_model
 from relabel.jobs.launch import run_job_inline, start_job
 from relabel.models.user.config import (
@@ -93,6 +93,14 @@ _TRAINING_OPTIONS = (
         metavar="NAME",
         help="backbone for linear_head and mlp_head, such as torchvision:resnet50 (default: auto, "
         "the best one that is at hand); docs/features.md lists them",
+    ),
+    click.option(
+        "--folds",
+        type=whole(0, MOST_FOLDS),
+        metavar="N",
+        help="cut the train examples into so many parts, to ask models about each part that were "
+        "fitted to the others; slow networks, too (default: by the data, quick models alone; 0: "
+        "ask nobody)",
     ),
     click.option(
         "--allow-download",

@@ -19,6 +19,7 @@ _CHOICES = {
     "labels": get_args(LabelChoice),
 }
 MOST_EPOCHS = 1_000_000
+MOST_FOLDS = 100
 _BOUNDS = {
     "epochs": (1, MOST_EPOCHS),
     "batch_size": (1, LARGEST_NUMBER),
@@ -48,6 +49,9 @@ class WorkOptions:
             in the place of the backbone's published ones.
         features: Backbone whose features a network takes; "auto" is the best one that is at hand.
         allow_download: Whether a backbone's weights may be fetched from where they are published.
+        folds: Parts that the train examples are cut into, so that models which have not seen an
+            example can be asked about it; None is chosen by their number, 0 asks nobody. Where a
+            person says how many, slow networks are asked, too.
         steps: Checkpoints that a person chose, by their steps; None for those recommended.
         layers: Whose norms and vectors are computed: all layers' and the last one's ("both"), or
             the last one's alone, which takes little more than a forward pass.
@@ -74,6 +78,7 @@ class WorkOptions:
     weights: str | None = None
     features: str = "auto"
     allow_download: bool = False
+    folds: int | None = None
     steps: tuple[int, ...] | None = None
     layers: LayerChoice = "both"
     last_layer: tuple[str, ...] | None = None
@@ -97,6 +102,13 @@ class WorkOptions:
                     f"Found {name} = {number!r:.80}; expected a whole number from {least:,} to "
                     f"{most:,}. Correct it."
                 )
+        if self.folds is not None and not (
+            type(self.folds) is int and (self.folds == 0 or 2 <= self.folds <= MOST_FOLDS)
+        ):
+            raise ConfigurationError(
+                f"Found folds = {self.folds!r:.80}; expected 2 to {MOST_FOLDS}, or 0 for no "
+                "cross-validation. Give another --folds."
+            )
         for name in ("learning_rate", "learning_rate_of_checkpoints"):
             rate = getattr(self, name)
             if rate is not None and not (type(rate) in (int, float) and 0 < rate <= LARGEST_RATE):

@@ -23,10 +23,25 @@ from relabel.fitting.stored import ProjectExamples
 from relabel.progress import OnProgress, Progress
 from relabel.runs.config import Rates, RunConfig
 from relabel.runs.folder import RunFolder
+from relabel.runs.held_out import (
+    HeldOutSummary,
+    copy_held_out,
+    open_held_out,
+    open_neighbours,
+    read_summary,
+)
 from relabel.scoring.run import ScoredRun, score_run
 from relabel.scoring.spec import NO_OPTIONS
 from relabel.text import SPLITS, LayerChoice, Split
-from relabel.triage.signals import compute_signals
+from relabel.triage.opposition import sum_opposition, sum_opposition_of
+from relabel.triage.signals import (
+    HELD_OUT,
+    LABELS,
+    NEIGHBOURS,
+    OPPOSITION,
+    OPPOSITION_OF_OTHER,
+    compute_signals,
+)
 from tracin_core.attribution import DEFAULT_METHOD
 
 # What the screens read is in the run's folder; the database keeps what identifies the run.
@@ -49,13 +64,19 @@ _CONFIG_FIELDS = (
 )
 
 
-def register_scored_run(engine: Engine, project_id: int, folder: RunFolder) -> Run:
+def register_scored_run(
+    engine: Engine,
+    project_id: int,
+    folder: RunFolder,
+    targets: Mapping[Split, npt.NDArray[Any]],
+) -> Run:
     """Enter a scored run as the current one of its project, in one transaction.
 
     Args:
         engine: The database.
         project_id: The project, which has its examples.
         folder: The run's folder, complete.
+        targets: What it was scored for, by split: class indices or numbers, shape ``(N,)``.
 
     Raises:
         RunFolderError: If a file of the run is missing or damaged.
@@ -68,20 +89,70 @@ def register_scored_run(engine: Engine, project_id: int, folder: RunFolder) -> R
         project_id,
         key=config.key,
         folder=f"runs/{config.key}",
-        config=describe_for_database(config),
+        config=describe_for_database(config, read_summary(folder.root)),
         checkpoints=[asdict(entry) for entry in config.checkpoints],
-        scores=compute_signals(folder.read_all_signals("train"), rates),
+        scores=compute_signals(
+            folder.read_all_signals("train"), rates, gather_known(folder, config, targets)
+        ),
         predictions={split: _read_predictions(folder, split) for split in SPLITS},
     )
 
 
-def describe_for_database(config: RunConfig) -> dict[str, object]:
-    """Return the run's configuration without the long parts (vocabulary, classes)."""
+def gather_known(
+    folder: RunFolder, config: RunConfig, targets: Mapping[Split, npt.NDArray[Any]]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return what is known of the train examples beside what the capture pass measured.
+
+    Args:
+        folder: The run's.
+        config: Its ``run.json``.
+        targets: What it was scored for, by split.
+
+    Returns:
+        By the names that signals need, shape ``(N,)`` each.
+
+    Raises:
+        RunFolderError: If a file of the run is damaged.
+    """
+    known: dict[str, npt.NDArray[Any]] = {}
+    is_regression = config.task == "regression"
+    labels = targets["train"]
+    if not is_regression:
+        known[LABELS] = labels
+    opposition = sum_opposition(folder)
+    if opposition is not None:
+        known[OPPOSITION] = opposition
+    held_out = open_held_out(folder.root, len(labels), len(config.classes))
+    if held_out is None:
+        return known
+    if is_regression:
+        known[HELD_OUT] = labels - held_out.values
+        return known
+    known[HELD_OUT] = held_out.margins(labels)
+    of_other = sum_opposition_of(folder, targets["test"], held_out.likeliest_others(labels))
+    if of_other is not None:
+        known[OPPOSITION_OF_OTHER] = of_other
+    neighbours = open_neighbours(folder.root, held_out)
+    if neighbours is not None:
+        known[NEIGHBOURS] = neighbours.margins(labels)
+    return known
+
+
+def describe_for_database(
+    config: RunConfig, held_out: HeldOutSummary | None = None
+) -> dict[str, object]:
+    """Return the run's configuration without the long parts (vocabulary, classes).
+
+    Args:
+        config: The run's.
+        held_out: What is said about its cross-validation; None where it has none.
+    """
     values = asdict(config)
     chosen = {name: values[name] for name in _CONFIG_FIELDS}
     model = {name: value for name, value in config.model.items() if name != "classes"}
     hashes = {"data_hash": config.data_hash, "code_version": config.code_version}
-    return chosen | hashes | {"model": model, "training": dict(config.training)}
+    said = {} if held_out is None else {"held_out": held_out.to_json()}
+    return chosen | hashes | {"model": model, "training": dict(config.training)} | said
 
 
 def _read_predictions(
@@ -151,6 +222,8 @@ def score_and_enter(
         on_progress=on_progress,
     )
     on_progress(Progress("entering the results", 0, 1))
-    run = register_scored_run(engine, project.id, scored.folder)
+    copy_held_out(network.folder, scored.folder.root)
+    targets = {split: part.targets for split, part in examples.splits.items()}
+    run = register_scored_run(engine, project.id, scored.folder, targets)
     on_progress(Progress("entering the results", 1, 1))
     return run, scored

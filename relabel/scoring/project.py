@@ -23,9 +23,11 @@ from relabel.fitting.options import WorkOptions
 from relabel.fitting.saved import find_newest_training
 from relabel.fitting.stored import ProjectExamples, read_project
 from relabel.locks import wait_for_project
+from relabel.models.registry import find_network
 from relabel.models.user.config import Consent
 from relabel.progress import OnProgress, ignore_progress
 from relabel.runs.folder import RunFolder
+from relabel.runs.held_out import copy_held_out, read_summary
 from relabel.workspace import Workspace, find_program_name
 
 if TYPE_CHECKING:
@@ -64,10 +66,40 @@ def train_project(
         project = get_project(engine, slug)
         examples = _read(engine, workspace, project, options, on_progress)
         # torch, four seconds of it, is needed only from here on.
-        from relabel.fitting.training import train_network
+        from relabel.crossval.run import cross_validate
+        from relabel.fitting.training import check_targets, train_network
 
         folder = workspace.project_folder(slug)
-        return train_network(folder, project, examples, options, on_progress)
+        check_targets(project, examples)
+        work = (folder, project, examples)
+        if options.folds == 0:
+            return train_network(*work, options, on_progress)
+        if options.model != "auto":  # which stands; what is wrong with it shows at once
+            training = train_network(*work, options, on_progress)
+            asked = cross_validate(*work, options, on_progress)
+        else:
+            asked = cross_validate(*work, options, on_progress)
+            chosen = choose_by_agreement(asked, options)
+            training = train_network(*work, chosen, on_progress)
+        copy_held_out(asked, training)
+        return training
+
+
+def choose_by_agreement(asked: Path, options: WorkOptions) -> WorkOptions:
+    """Return the options with the network whose kind agreed most with the given labels.
+
+    Args:
+        asked: Folder of the cross-validation.
+        options: What the person chose, with the model left open.
+    """
+    summary = read_summary(asked)
+    if summary is None or not summary.network:
+        return options
+    network = find_network(summary.network)
+    takes_features = network is not None and network.takes == "features"
+    # Weights that a person gave are a backbone's, or those that another network begins with.
+    is_beginning = options.weights is not None and not takes_features
+    return options if is_beginning else replace(options, model=summary.network)
 
 
 def score_project(

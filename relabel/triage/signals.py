@@ -6,23 +6,49 @@ reads are signals of their own, so that a new method needs none. Free of torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from relabel.runs.signals import Signals
 from relabel.text import Task
+from relabel.triage.suspicion import combine_margins, combine_residuals, rank_within_classes
 from tracin_core.attribution import AttributionMethod, list_methods
 from tracin_core.errors import ConfigurationError
 
 # Needed by signals that weight checkpoints; not known where a checkpoint has no recorded one.
 LEARNING_RATES = "learning_rates"
 
-# Takes what was measured of the train split, arrays ``(C, N)``, and the learning rates, ``(C,)``,
-# empty where they are not known; returns ``(N,)``.
-Compute = Callable[[Signals, npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+# The name of the combined signal, which ranks the queue where a run has it.
+SUSPICION = "suspicion"
+# What is known of the train examples beside what the capture pass measured, arrays ``(N,)``:
+# what models that have not seen an example say of its label, the neighbours among them alone, ...
+HELD_OUT, NEIGHBOURS, LABELS = "held_out", "neighbours", "labels"
+# ... and how much the test examples speak against it, all and those of the likeliest other label.
+OPPOSITION, OPPOSITION_OF_OTHER = "opposition", "opposition_of_other"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a signal is computed from.
+
+    Attributes:
+        signals: Of the train split, arrays ``(C, N)``.
+        rates: The learning rate at each checkpoint, ``(C,)``; empty where they are not known.
+        known: Other numbers of the train examples by name, ``(N,)``.
+    """
+
+    signals: Signals
+    rates: npt.NDArray[np.float64]
+    known: Mapping[str, npt.NDArray[Any]]
+
+
+# Returns ``(N,)``.
+Compute = Callable[[Measured], npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,84 +58,142 @@ class Signal:
     Attributes:
         name: As it stands in the database, in addresses and on the command line.
         title: For people.
+        explanation: What it is, and when it fails, in a sentence or two.
         task: Of which projects; None for all.
-        needs: Measures and scores that it reads, by the names of their columns, and
-            ``LEARNING_RATES``; a run that lacks one is not ranked by it.
+        needs: Measures, scores and what else is known, by name, and ``LEARNING_RATES``; a run that
+            lacks one is not ranked by it.
         compute: Makes the numbers.
     """
 
     name: str
     title: str
+    explanation: str = ""
     task: Task | None = None
     needs: tuple[str, ...]
     compute: Compute
 
 
 def _sum_of(score: str) -> Compute:
-    return lambda signals, rates: signals.scores[score].astype(np.float64).sum(axis=0)
+    return lambda found: found.signals.scores[score].astype(np.float64).sum(axis=0)
 
 
 def _weighted_sum_of(score: str) -> Compute:
     # TracInCP (Pruthi et al. 2020, arXiv:2002.08484v3, Sec. 3.2) weights each checkpoint with its
     # learning rate. On real label noise the last layer's self-influence ranked better with the
     # rates ignored, so that is what the queue uses unless told otherwise.
-    return lambda signals, rates: rates @ signals.scores[score].astype(np.float64)
+    return lambda found: found.rates @ found.signals.scores[score].astype(np.float64)
 
 
 def _mean_of(score: str) -> Compute:
     # The mean of a score that is the same at every checkpoint is the score itself.
-    return lambda signals, rates: signals.scores[score].astype(np.float64).mean(axis=0)
+    return lambda found: found.signals.scores[score].astype(np.float64).mean(axis=0)
 
 
-def _compute_mean_loss(signals: Signals, rates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    mean: npt.NDArray[np.float64] = signals.loss.astype(np.float64).mean(axis=0)
+def _known(name: str) -> Compute:
+    return lambda found: found.known[name].astype(np.float64)
+
+
+def _compute_mean_loss(found: Measured) -> npt.NDArray[np.float64]:
+    mean: npt.NDArray[np.float64] = found.signals.loss.astype(np.float64).mean(axis=0)
     return mean
 
 
-def _compute_mean_margin(
-    signals: Signals, rates: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    mean: npt.NDArray[np.float64] = -signals.margin.astype(np.float64).mean(axis=0)
+def _compute_mean_margin(found: Measured) -> npt.NDArray[np.float64]:
+    mean: npt.NDArray[np.float64] = -found.signals.margin.astype(np.float64).mean(axis=0)
     return mean
 
 
-def _compute_mean_residual(
-    signals: Signals, rates: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    residual = np.asarray(signals.residual, dtype=np.float64)
+def _compute_mean_residual(found: Measured) -> npt.NDArray[np.float64]:
+    residual = np.asarray(found.signals.residual, dtype=np.float64)
     mean: npt.NDArray[np.float64] = np.abs(residual).mean(axis=0)
     return mean
+
+
+def _normalise_self_influence(found: Measured) -> npt.NDArray[np.float64]:
+    # Divided by the largest at each checkpoint's own scale: late checkpoints, whose gradients are
+    # small, would otherwise say nothing beside the first.
+    scores = found.signals.scores["self_influence_last"].astype(np.float64)
+    means = scores.mean(axis=1, keepdims=True)
+    mean: npt.NDArray[np.float64] = (scores / np.where(means > 0, means, 1.0)).mean(axis=0)
+    return mean
+
+
+def _compute_suspicion(found: Measured) -> npt.NDArray[np.float64]:
+    combine = combine_margins if found.signals.residual is None else combine_residuals
+    return combine(found.signals, found.known[HELD_OUT])
+
+
+def _compute_held_out(found: Measured) -> npt.NDArray[np.float64]:
+    held_out = found.known[HELD_OUT].astype(np.float64)
+    return held_out if found.signals.residual is None else np.abs(held_out)
+
+
+def _rank_within_classes(found: Measured) -> npt.NDArray[np.float64]:
+    return rank_within_classes(_compute_suspicion(found), found.known[LABELS])
 
 
 def _by_name(*signals: Signal) -> dict[str, Signal]:
     return {signal.name: signal for signal in signals}
 
 
-# In the order in which they are offered; the first that a run has of its attribution method ranks
-# the queue unless a person chooses another.
+# In the order in which they are offered; the first that a run has ranks the queue unless a person
+# chooses another.
 SIGNALS: dict[str, Signal] = _by_name(
+    Signal(
+        name=SUSPICION,
+        title="Suspicion",
+        explanation="What models that have not seen the example say against its label or number, "
+        "together with the course of the training where the network has not learned its examples "
+        "by heart. It fails where whole groups are labelled wrong alike: models learn that, too.",
+        needs=("loss", HELD_OUT),
+        compute=_compute_suspicion,
+    ),
     Signal(
         name="self_influence",
         title="Self-influence (last layer)",
+        explanation="How much a training step on the example would lower its own loss, by the "
+        "last layer's gradients. It also ranks rare and difficult examples high, and says little "
+        "once the network has learned wrong labels by heart.",
         needs=("self_influence_last",),
         compute=_sum_of("self_influence_last"),
     ),
     Signal(
         name="self_influence_all",
         title="Self-influence (all layers)",
+        explanation="The same by the gradients of all layers. Examples that are large or unusual "
+        "in their content stand high whatever their label.",
         needs=("self_influence_all",),
         compute=_sum_of("self_influence_all"),
     ),
     Signal(
         name="self_influence_recorded",
         title="Self-influence (last layer, recorded rates)",
+        explanation="Each checkpoint counts with its learning rate, as the paper has it. Where the "
+        "rate falls, early checkpoints decide, at which the network knew little.",
         needs=("self_influence_last", LEARNING_RATES),
         compute=_weighted_sum_of("self_influence_last"),
     ),
-    Signal(name="mean_loss", title="Mean loss", needs=("loss",), compute=_compute_mean_loss),
+    Signal(
+        name="self_influence_normalised",
+        title="Self-influence (last layer, normalised)",
+        explanation="Each checkpoint counts alike, whatever the size of its gradients. Late "
+        "checkpoints may have learned wrong labels by heart.",
+        needs=("self_influence_last",),
+        compute=_normalise_self_influence,
+    ),
+    Signal(
+        name="mean_loss",
+        title="Mean loss",
+        explanation="The loss of the given label, averaged over the checkpoints. A network that "
+        "has learned wrong labels by heart has a small loss on them.",
+        needs=("loss",),
+        compute=_compute_mean_loss,
+    ),
     Signal(
         name="mean_margin",
         title="Mean negative margin",
+        explanation="How far the logit of the given label is below the largest other one, averaged "
+        "over the checkpoints. It fails as the mean loss does.",
         task="classification",
         needs=("margin",),
         compute=_compute_mean_margin,
@@ -117,9 +201,55 @@ SIGNALS: dict[str, Signal] = _by_name(
     Signal(
         name="mean_residual",
         title="Mean absolute residual",
+        explanation="How far the number is from the network's, averaged over the checkpoints. "
+        "Targets that vary more where they are large stand high for that alone.",
         task="regression",
         needs=("residual",),
         compute=_compute_mean_residual,
+    ),
+    Signal(
+        name="held_out",
+        title="Out-of-fold disagreement",
+        explanation="What models that have not seen the example say against its label, or how far "
+        "its number is from theirs. It fails where these models are weak: see Runs.",
+        needs=("loss", HELD_OUT),
+        compute=_compute_held_out,
+    ),
+    Signal(
+        name="neighbour_margin",
+        title="Disagreement of the neighbours",
+        explanation="How much more of the nearest examples, by their features, carry another label "
+        "than the given one. It fails where what looks alike need not have the same label.",
+        task="classification",
+        needs=("margin", NEIGHBOURS),
+        compute=_known(NEIGHBOURS),
+    ),
+    Signal(
+        name="class_percentile",
+        title="Suspicion within the class",
+        explanation="The place by suspicion among the examples with the same label, so that every "
+        "class has its turn. It fails where errors gather in a few classes.",
+        task="classification",
+        needs=("margin", HELD_OUT, LABELS),
+        compute=_rank_within_classes,
+    ),
+    Signal(
+        name="test_opposition",
+        title="Opposition to the test examples",
+        explanation="How much training on the example raises the loss of the test examples: the "
+        "list of recurring opponents. It needs test labels that are right, and says little where "
+        "few are wrong.",
+        needs=("loss", OPPOSITION),
+        compute=_known(OPPOSITION),
+    ),
+    Signal(
+        name="other_opposition",
+        title="Opposition to test examples of the likeliest other label",
+        explanation="The same over those test examples alone that carry the label which is most "
+        "probable beside the given one. It needs a test split with every class.",
+        task="classification",
+        needs=("margin", OPPOSITION_OF_OTHER),
+        compute=_known(OPPOSITION_OF_OTHER),
     ),
 )
 
@@ -173,19 +303,23 @@ def choose_default_signal(names: Sequence[str]) -> str:
         names: Of the run's signals.
 
     Returns:
-        The first of the run's attribution method, else its first; the table's first of a run
-        without any.
+        The first of an attribution method that the table does not know; else the suspicion; else
+        the first of the run's method, else its first; the table's first of a run without any.
     """
     signals, of_methods = list_signals(), _list_scores()
     if unknown := [name for name in names if name not in signals]:
         return unknown[0]  # of a method that this process does not know
     offered = [name for name in signals if name in set(names)]
+    of_others = [name for name in offered if name not in SIGNALS]
+    combined = [name for name in offered if name == SUSPICION]
     first = [name for name in offered if of_methods.intersection(signals[name].needs)]
-    return next(iter([*first, *offered, *SIGNALS]))
+    return next(iter([*of_others, *combined, *first, *offered, *SIGNALS]))
 
 
 def compute_signals(
-    signals: Signals, learning_rates: Sequence[float | None]
+    signals: Signals,
+    learning_rates: Sequence[float | None],
+    known: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return every ranking of the train examples for which everything is known.
 
@@ -193,19 +327,21 @@ def compute_signals(
         signals: Of the train split, arrays of shape ``(C, N)``.
         learning_rates: Step size at each checkpoint, shape ``(C,)``; None where it is not known,
             and then there is no ranking with the rates.
+        known: What else is known of the train examples by name, shape ``(N,)`` each.
 
     Returns:
         By signal name, shape ``(N,)`` each, high for suspects.
     """
     task: Task = "classification" if signals.residual is None else "regression"
-    known = set(signals.list_columns())
+    names = set(signals.list_columns()) | set(known)
     rates = [rate for rate in learning_rates if rate is not None]
     if len(rates) == len(learning_rates):
-        known.add(LEARNING_RATES)
+        names.add(LEARNING_RATES)
+    measured = Measured(signals, np.asarray(rates, dtype=np.float64), known)
     return {
-        name: signal.compute(signals, np.asarray(rates, dtype=np.float64))
+        name: signal.compute(measured)
         for name, signal in list_signals().items()
-        if signal.task in (None, task) and known.issuperset(signal.needs)
+        if signal.task in (None, task) and names.issuperset(signal.needs)
     }
 
 

@@ -1,0 +1,226 @@
+"""What the candidates read of a project's examples, each made once, when it is asked for."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+import torch
+
+from relabel.crossval.registry import Matrix, Reads
+from relabel.db.project_rules import Project
+from relabel.features.encoding import Encoder, fit_encoder
+from relabel.features.frozen import FeatureEncoder, begin_features
+from relabel.features.image import ImageEncoder
+from relabel.features.text import split_words
+from relabel.fitting.data import open_stored_rows
+from relabel.fitting.options import WorkOptions
+from relabel.fitting.stored import ProjectExamples
+from relabel.progress import OnProgress, Progress
+from tracin_core.errors import ConfigurationError
+
+# Words of a text that are read, and characters: beyond them a text says nothing new.
+MOST_WORDS, MOST_CHARACTERS = 20_000, 5_000
+MOST_TERMS = 200_000
+# Hashed runs of characters: some share a place, which costs less than a table of millions.
+HASHED = 2**18
+RUNS = (2, 5)
+# Grey pictures up to this side are compared by their pixels: scans and digits fill them, and a
+# network that knows photographs sees nothing more in them.
+SIDE_OF_PIXELS = 32
+ROWS_AT_ONCE = 4_096
+
+
+@dataclass(eq=False)
+class Representations:
+    """The train examples of a project, as candidates read them.
+
+    Attributes:
+        folder: The project's.
+        project: The project.
+        examples: Both splits.
+        options: What the person chose.
+        on_progress: Told about every step.
+    """
+
+    folder: Path
+    project: Project
+    examples: ProjectExamples
+    options: WorkOptions
+    on_progress: OnProgress
+    _made: dict[str, Any] = field(default_factory=dict)
+
+    def read(self, name: Reads) -> Matrix:
+        """Return the train examples as candidates read them, N rows.
+
+        Raises:
+            ConfigurationError: If they cannot be had, with the way out.
+            InputError: If an example cannot be read.
+        """
+        makers: dict[str, Callable[[], Matrix]] = {
+            "words": self._make_words,
+            "characters": self._make_characters,
+            "words and characters": self._join_words_and_characters,
+            "features": self._make_features,
+            "numbers": self._make_numbers,
+            "inputs": self._count_inputs,
+        }
+        rows: Matrix = self._keep(name, makers[name])
+        return rows
+
+    def _keep(self, name: str, make: Callable[[], Any]) -> Any:
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    @property
+    def num_examples(self) -> int:
+        """Return the number of train examples, N."""
+        return len(self.examples.splits["train"])
+
+    def width(self, name: Reads) -> float:
+        """Return the numbers of a row; of sparse ones, those that are not zero on average."""
+        rows = self.read(name)
+        if scipy.sparse.issparse(rows):
+            return float(rows.nnz) / max(rows.shape[0], 1)  # type: ignore[attr-defined]
+        return float(rows.shape[1])
+
+    @property
+    def features(self) -> str:
+        """Return the name of the frozen network whose features were made; empty for none."""
+        encoder = self._made.get("encoder")
+        return encoder.backbone if isinstance(encoder, FeatureEncoder) else ""
+
+    def _texts(self) -> Iterator[str]:
+        total = self.num_examples
+        for number, text in enumerate(self.examples.splits["train"].contents(), start=1):
+            yield str(text)
+            if number % ROWS_AT_ONCE == 0 or number == total:
+                self.on_progress(Progress("counting words", number, total))
+
+    def _make_words(self) -> Matrix:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        return self._vectorise(
+            lambda: TfidfVectorizer(
+                analyzer=_list_terms,
+                min_df=2,
+                max_features=MOST_TERMS,
+                sublinear_tf=True,
+                dtype=np.float32,
+            ).fit_transform(self._texts())
+        )
+
+    def _make_characters(self) -> Matrix:
+        from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+
+        def make() -> Any:
+            counts = HashingVectorizer(
+                analyzer="char_wb",
+                ngram_range=RUNS,
+                n_features=HASHED,
+                alternate_sign=False,
+                norm=None,
+                preprocessor=_fold_beginning,
+                dtype=np.float32,
+            ).transform(self._texts())
+            return TfidfTransformer(sublinear_tf=True).fit_transform(counts)
+
+        return self._vectorise(make)
+
+    def _vectorise(self, make: Callable[[], Any]) -> Matrix:
+        """Return sparse rows; texts in which no term occurs twice have rows without numbers."""
+        try:
+            rows = make().tocsr()
+        except ValueError as error:
+            if "vocabulary" not in str(error) and "no terms" not in str(error):
+                raise
+            rows = scipy.sparse.csr_matrix((self.num_examples, 1), dtype=np.float32)
+        rows.sort_indices()
+        found: Matrix = rows.astype(np.float32)
+        return found
+
+    def _join_words_and_characters(self) -> Matrix:
+        joined: Matrix = scipy.sparse.hstack(
+            [self.read("words"), self.read("characters")], format="csr"
+        )
+        return joined
+
+    def _make_features(self) -> Matrix:
+        if self.project.kind == "image" and self._is_by_pixels():
+            return _Rows(self._image_encoder(), self._stored(self._image_encoder()), unit=True)
+        encoder = begin_features(
+            self.project.kind,  # type: ignore[arg-type]
+            self.options.features,
+            weights=self.options.weights,
+            allow_download=self.options.allow_download,
+        )
+        stored = self._stored(encoder)
+        self._made["encoder"] = encoder.measured(stored)
+        return _Rows(self._made["encoder"], stored)
+
+    def _is_by_pixels(self) -> bool:
+        if self.options.features != "auto":
+            return False
+        encoder = self._image_encoder()
+        return encoder.channels == 1 and max(encoder.height, encoder.width) <= SIDE_OF_PIXELS
+
+    def _image_encoder(self) -> ImageEncoder:
+        def make() -> Encoder:
+            return fit_encoder("image", self.examples.splits["train"].contents(at_most=2000))
+
+        encoder = self._keep("pixels", make)
+        if not isinstance(encoder, ImageEncoder):
+            raise ConfigurationError(f"Found a {type(encoder).__name__} for images.")
+        return encoder
+
+    def _make_numbers(self) -> Matrix:
+        encoder = fit_encoder(
+            "table",
+            self.examples.splits["train"].contents(),
+            columns=self.project.settings.get("columns", ()),
+        )
+        return _Rows(encoder, self._stored(encoder))
+
+    def _stored(self, encoder: Encoder) -> npt.NDArray[Any]:
+        stored: npt.NDArray[Any] = open_stored_rows(
+            self.folder, encoder, self.examples, self.on_progress
+        )["train"]
+        return stored
+
+    def _count_inputs(self) -> Matrix:
+        return np.zeros((self.num_examples, 1), dtype=np.float32)
+
+
+class _Rows:
+    """Stored rows as a head takes them, float32, made when they are asked for."""
+
+    def __init__(self, encoder: Any, stored: npt.NDArray[Any], *, unit: bool = False) -> None:
+        self._encoder, self._stored, self._unit = encoder, stored, unit
+        self.shape = (len(stored), int(np.prod(stored.shape[1:])))
+
+    def __getitem__(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        found = np.empty((len(rows), self.shape[1]), dtype=np.float32)
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            chosen = rows[start : start + ROWS_AT_ONCE]
+            made = self._encoder.to_inputs(torch.from_numpy(self._stored[chosen])).flatten(1)
+            made = torch.nn.functional.normalize(made, dim=1) if self._unit else made
+            found[start : start + len(chosen)] = made.numpy()
+        return found
+
+
+def _list_terms(text: str) -> list[str]:
+    """Return the words of a text and its pairs of neighbouring words."""
+    words = split_words(text, limit=MOST_WORDS)
+    return words + [f"{one} {other}" for one, other in pairwise(words)]
+
+
+def _fold_beginning(text: str) -> str:
+    return unicodedata.normalize("NFKC", text[:MOST_CHARACTERS]).casefold()

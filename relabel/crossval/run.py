@@ -1,0 +1,350 @@
+"""Cross-validate a project's candidates and put together what they say.
+
+Every fit that is done is on the disk: killed at any moment, the same call goes on with the next one
+and ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from relabel.crossval.combining import normalise, weigh
+from relabel.crossval.folds import choose_folds, cut_folds, describe_small_classes
+from relabel.crossval.registry import Candidate, Fold, Size, list_candidates
+from relabel.crossval.representations import Representations
+from relabel.crossval.whole_networks import NetworkFitter
+from relabel.db.project_rules import Project
+from relabel.fitting.data import describe_seconds
+from relabel.fitting.options import WorkOptions
+from relabel.fitting.stored import ProjectExamples
+from relabel.fitting.training import measure_targets
+from relabel.models.registry import find_network
+from relabel.progress import OnProgress, Progress, ignore_progress
+from relabel.runs.config import hash_json
+from relabel.runs.held_out import (
+    CandidateResult,
+    HeldOutSummary,
+    read_summary,
+    write_held_out,
+)
+from relabel.training.storage import load_json, save_json
+from tracin_core.errors import ConfigurationError
+from tracin_core.files import atomic_file
+
+FOLDER = "crossval"
+# Raised when the same data and options give other numbers.
+VERSION = 1
+# Seconds that one candidate's fits may take where others are faster, and where none is.
+MOST_SECONDS_BESIDE_OTHERS, MOST_SECONDS_ALONE = 60.0, 600.0
+STAGE = "asking models that have not seen each example"
+
+
+def cross_validate(
+    folder: Path,
+    project: Project,
+    examples: ProjectExamples,
+    options: WorkOptions,
+    on_progress: OnProgress = ignore_progress,
+) -> Path:
+    """Ask, of every train example, models that were fitted to others.
+
+    Args:
+        folder: The project's.
+        project: The project.
+        examples: Its examples, with the labels to learn; excluded ones are asked about only.
+        options: What the person chose; of these features, weights, folds and seed count.
+        on_progress: Told about every fit.
+
+    Returns:
+        The folder with what ``open_held_out`` reads.
+
+    Raises:
+        ConfigurationError: If features that a person asked for cannot be had.
+        InputError: If an example cannot be read.
+        WorkspaceError: If an image is missing.
+    """
+    work = _CrossValidation(folder, project, examples, options, on_progress)
+    return work.run()
+
+
+@dataclass(eq=False)
+class _Chosen:
+    """A candidate that takes part, and what is known of it."""
+
+    candidate: Candidate
+    seconds_a_fit: float
+
+
+class _CrossValidation:
+    def __init__(
+        self,
+        folder: Path,
+        project: Project,
+        examples: ProjectExamples,
+        options: WorkOptions,
+        on_progress: OnProgress,
+    ) -> None:
+        self._folder, self._project, self._options = folder, project, options
+        self._on_progress = on_progress
+        train = examples.splits["train"]
+        self._used = ~train.excluded
+        self._is_regression = project.task == "regression"
+        self._classes = () if self._is_regression else project.classes
+        self._targets: npt.NDArray[Any] = train.targets
+        self._mean, self._std = 0.0, 1.0
+        if self._is_regression:
+            scale = measure_targets(examples)
+            self._mean, self._std = scale.mean, scale.std
+            self._targets = (train.targets - scale.mean) / scale.std
+        folds, repeats = choose_folds(len(train))
+        if options.folds is not None:
+            folds, repeats = options.folds, 1
+        self._folds, self._repeats = max(2, min(folds, int(self._used.sum()))), repeats
+        self._representations = Representations(folder, project, examples, options, on_progress)
+        self._networks = NetworkFitter(folder, project, examples, options)
+        self._notes: list[str] = []
+        self._train = train
+
+    def run(self) -> Path:
+        digest = self._digest()
+        own = self._folder / FOLDER / digest
+        if read_summary(own) is not None:
+            return own
+        own.mkdir(parents=True, exist_ok=True)
+        for other in own.parent.iterdir():  # of other labels or options, and never finished
+            if other != own and read_summary(other) is None:
+                shutil.rmtree(other, ignore_errors=True)
+        if not self._is_regression:
+            self._notes += describe_small_classes(
+                self._targets[self._used], self._classes, self._folds
+            )
+        chosen = self._choose()
+        results = [self._ask(own, one, number, chosen) for number, one in enumerate(chosen)]
+        self._write(own, digest, results)
+        for part in own.glob("part-*"):
+            part.unlink()
+        return own
+
+    def _digest(self) -> str:
+        made_from = {
+            "version": VERSION,
+            "task": self._project.task,
+            "classes": list(self._classes),
+            "contents": self._train.content_hash,
+            "targets": hashlib.sha256(np.ascontiguousarray(self._targets).tobytes()).hexdigest(),
+            "used": hashlib.sha256(self._used.tobytes()).hexdigest(),
+            "columns": [dict(one) for one in self._project.settings.get("columns", ())],
+            "folds": [self._folds, self._repeats],
+            "seed": self._options.seed,
+            "features": self._options.features,
+            "weights": self._options.weights or "",
+            "candidates": [
+                one.name
+                for one in list_candidates(self._project.kind, self._project.task)  # type: ignore[arg-type]
+            ],
+        }
+        return hash_json(made_from)[:12]
+
+    # Choosing
+
+    def _choose(self) -> list[_Chosen]:
+        """Return the candidates that take part; others are left out, and it is said why."""
+        everyone = list_candidates(self._project.kind, self._project.task)  # type: ignore[arg-type]
+        quick = [one for one in everyone if one.reads != "inputs"]
+        chosen = [each for one in quick if (each := self._consider(one, False)) is not None]
+        for one in everyone:
+            if one.reads == "inputs" and (each := self._consider(one, not chosen)) is not None:
+                chosen.append(each)
+        if not chosen:
+            raise ConfigurationError(
+                "No kind of model can be cross-validated on these examples: "
+                f"{' '.join(self._notes) or 'there is none for them.'} Choose a model by name."
+            )
+        return chosen
+
+    def _consider(self, candidate: Candidate, is_alone: bool) -> _Chosen | None:
+        try:
+            width = self._representations.width(candidate.reads)
+        except ConfigurationError as error:
+            if self._options.features != "auto":
+                raise
+            note = f"{candidate.title}: left out. {error}"
+            # One note for all that read the same.
+            if not any(str(error) in said for said in self._notes):
+                self._notes.append(note)
+            return None
+        size = Size(
+            examples=self._representations.num_examples,
+            width=self._networks.pixels if candidate.reads == "inputs" else width,
+            classes=max(len(self._classes), 1),
+        )
+        seconds = candidate.estimate(size)
+        total = seconds * self._count_fits(candidate)
+        forced = candidate.reads == "inputs" and self._options.folds is not None
+        limit = MOST_SECONDS_ALONE if is_alone else MOST_SECONDS_BESIDE_OTHERS
+        # What reads stored numbers is quick for its size: it may take as long as it needs.
+        if candidate.reads != "inputs":
+            limit = math.inf
+        if not math.isfinite(seconds) or (total > limit and not forced):
+            cost = f"about {describe_seconds(total)}" if math.isfinite(total) else "too long"
+            way_out = " Ask for it with --folds 3." if candidate.reads == "inputs" else ""
+            self._notes.append(
+                f"{candidate.title}: left out, as its {self._count_fits(candidate)} fits would "
+                f"take {cost}.{way_out}"
+            )
+            return None
+        return _Chosen(candidate, seconds)
+
+    def _count_fits(self, candidate: Candidate) -> int:
+        if candidate.is_leave_one_out:
+            return 1
+        if candidate.reads == "inputs":
+            return self._network_folds
+        return self._folds * self._repeats
+
+    @property
+    def _network_folds(self) -> int:
+        """Whole networks take long: few folds, unless a person says how many."""
+        return self._folds if self._options.folds is not None else min(self._folds, 5)
+
+    # Asking
+
+    def _ask(
+        self, own: Path, chosen: _Chosen, number: int, everyone: list[_Chosen]
+    ) -> tuple[Candidate, Path, float]:
+        candidate = chosen.candidate
+        path = own / f"part-{candidate.name}.npy"
+        record = own / f"part-{candidate.name}.json"
+        fits = [self._count_fits(one.candidate) for one in everyone]
+        before, total = sum(fits[:number]), sum(fits)
+        if path.exists() and record.exists():
+            return candidate, path, float(load_json(record)["seconds"])
+        began = time.perf_counter()
+        cost = sum(one.seconds_a_fit * count for one, count in zip(everyone, fits, strict=True))
+        stage = STAGE if cost < 20 else f"{STAGE}, about {describe_seconds(cost)}"
+        self._on_progress(Progress(stage, before, total))
+        rows = self._representations.read(candidate.reads)
+        shape = (
+            (len(self._targets),)
+            if self._is_regression
+            else (len(self._targets), len(self._classes))
+        )
+        found = np.zeros(shape, dtype=np.float64)
+        if candidate.is_leave_one_out:
+            everything = np.arange(len(self._targets))
+            found += candidate.fit_predict(self._fold(rows, everything, everything, 0))
+        else:
+            is_network = candidate.reads == "inputs"
+            folds = self._network_folds if is_network else self._folds
+            repeats = 1 if is_network else self._repeats
+            done = 0
+            for repeat in range(repeats):
+                seed = self._options.seed * 1009 + repeat
+                places = cut_folds(self._targets, self._used, folds, seed)
+                for fold in range(folds):
+                    asked = np.flatnonzero(places == fold)
+                    learned = np.flatnonzero((places != fold) & self._used)
+                    if len(asked) and len(learned):
+                        one = self._fold(rows, learned, asked, seed * 31 + fold)
+                        found[asked] += candidate.fit_predict(one) / repeats
+                    done += 1
+                    self._on_progress(Progress(stage, before + done, total))
+        seconds = time.perf_counter() - began
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            np.save(file, found.astype(np.float32), allow_pickle=False)
+        save_json(record, {"seconds": seconds})
+        return candidate, path, seconds
+
+    def _fold(
+        self,
+        rows: Any,
+        learned: npt.NDArray[np.intp],
+        asked: npt.NDArray[np.intp],
+        seed: int,
+    ) -> Fold:
+        return Fold(
+            rows=rows,
+            learned=learned,
+            asked=asked,
+            targets=self._targets,
+            num_classes=len(self._classes),
+            seed=seed % 2**31,
+            network=self._networks,
+        )
+
+    # Putting together
+
+    def _write(self, own: Path, digest: str, results: list[tuple[Candidate, Path, float]]) -> None:
+        judged = [self._judge(path) for _, path, _ in results]
+        weights = weigh([error for error, _ in judged])
+        together: npt.NDArray[Any] | None = None
+        for (_, path, _), weight in zip(results, weights, strict=True):
+            part = weight * self._load(path)
+            together = part if together is None else together + part
+        if together is None:
+            raise ConfigurationError("Found no candidates to put together.")
+        error, _ = self._judge_predictions(together)
+        candidates = [
+            CandidateResult(
+                name=candidate.name,
+                title=candidate.title,
+                agreement=1.0 - wrong,
+                loss=loss,
+                seconds=round(seconds, 3),
+                weight=float(weight),
+                network=candidate.network if find_network(candidate.network) else "",
+            )
+            for (candidate, _, seconds), (wrong, loss), weight in zip(
+                results, judged, weights, strict=True
+            )
+        ]
+        candidates.sort(key=lambda one: -one.agreement)
+        summary = HeldOutSummary(
+            candidates=tuple(candidates),
+            agreement=1.0 - error,
+            folds=self._folds,
+            repeats=self._repeats,
+            num_examples=len(self._targets),
+            network=next((one.network for one in candidates if one.network), ""),
+            features=self._representations.features,
+            notes=tuple(self._notes),
+            seconds=round(sum(seconds for _, _, seconds in results), 3),
+            digest=digest,
+        )
+        asked = [path for one, path, _ in results if one.is_leave_one_out]
+        neighbours = self._as_told(self._load(asked[0])) if asked else None
+        write_held_out(own, summary, self._as_told(together), neighbours)
+
+    def _as_told(self, found: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return predictions as people are told: numbers in their own unit, or probabilities."""
+        if self._is_regression:
+            return found * self._std + self._mean
+        return np.exp(normalise(found))
+
+    def _load(self, path: Path) -> npt.NDArray[np.float64]:
+        found = np.load(path, allow_pickle=False).astype(np.float64)
+        return found if self._is_regression else normalise(found)
+
+    def _judge(self, path: Path) -> tuple[float, float]:
+        return self._judge_predictions(self._load(path))
+
+    def _judge_predictions(self, found: npt.NDArray[Any]) -> tuple[float, float]:
+        """Return how far predictions are from the given labels, and their loss."""
+        targets, found = self._targets[self._used], found[self._used]
+        if self._is_regression:
+            squares = (targets - found) ** 2
+            # Without the worst 2%, of which one slipped decimal point would be all there is.
+            kept = np.sort(squares)[: max(1, math.ceil(0.98 * len(squares)))]
+            spread = np.sort((targets - np.median(targets)) ** 2)[: len(kept)]
+            return float(kept.mean() / max(float(spread.mean()), 1e-12)), float(kept.mean())
+        wrong = float((found.argmax(axis=1) != targets).mean())
+        return wrong, float(-normalise(found)[np.arange(len(targets)), targets].mean())
