@@ -71,6 +71,8 @@ class HeldOutSummary:
     Attributes:
         candidates: The kinds of models, the one that agreed most first.
         agreement: Of all put together, as ``CandidateResult`` has it.
+        test_agreement: Share of the test examples whose label all together predicted before they
+            were calibrated by it; None where there are too few, or for regression.
         folds: Parts that the train examples were cut into.
         repeats: Times that they were cut, each time otherwise.
         num_examples: Train examples, N.
@@ -86,6 +88,7 @@ class HeldOutSummary:
     folds: int
     repeats: int
     num_examples: int
+    test_agreement: float | None = None
     network: str = ""
     features: str = ""
     notes: tuple[str, ...] = ()

@@ -16,6 +16,9 @@ from relabel.runs.signals import Signals
 # contradict labels that they have not seen. A network that learned nothing by heart contradicts
 # both alike; from the first share on its course counts in full, below the second not at all.
 NOT_BY_HEART, BY_HEART = 0.7, 0.3
+# A network that contradicts more labels than they do has learned less than they have: up to the
+# first share its course counts in full, from the second on not at all.
+AS_GOOD, WORSE = 1.1, 1.5
 # The part of the course where it counts in full. On photographs it added 1 to 2% to the average
 # precision, on texts, which a network learns by heart, it took away 2 to 20%.
 PART_OF_COURSE = 0.5
@@ -33,8 +36,10 @@ def weigh_course(wrong_seen: float, wrong_unseen: float) -> float:
     """
     if wrong_unseen <= 0:
         return 0.0  # nothing is contradicted, and nothing to be weighed
-    share = (wrong_seen / wrong_unseen - BY_HEART) / (NOT_BY_HEART - BY_HEART)
-    return PART_OF_COURSE * float(np.clip(share, 0.0, 1.0))
+    share = wrong_seen / wrong_unseen
+    learned = (WORSE - share) / (WORSE - AS_GOOD)
+    not_by_heart = (share - BY_HEART) / (NOT_BY_HEART - BY_HEART)
+    return PART_OF_COURSE * float(np.clip(min(learned, not_by_heart), 0.0, 1.0))
 
 
 def combine_margins(signals: Signals, held_out: Numbers) -> Numbers:

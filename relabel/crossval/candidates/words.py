@@ -164,6 +164,16 @@ register_candidate(
 )
 register_candidate(
     Candidate(
+        name="characters_linear",
+        title="Linear over runs of characters",
+        kinds=_TEXT,
+        reads="characters",
+        fit_predict=_fit_linear,
+        estimate=_estimate_linear,
+    )
+)
+register_candidate(
+    Candidate(
         name="words_rescaled",
         title="Linear over words rescaled by naive Bayes",
         kinds=_TEXT,
