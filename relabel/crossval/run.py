@@ -196,10 +196,10 @@ class _CrossValidation:
         except ConfigurationError as error:
             if self._options.features != "auto":
                 raise
-            note = f"{candidate.title}: left out. {error}"
-            # One note for all that read the same.
-            if not any(str(error) in said for said in self._notes):
-                self._notes.append(note)
+            # Texts do without a frozen network, pictures hardly. One note for all that read it.
+            is_said = self._project.kind != "image" or any(str(error) in n for n in self._notes)
+            if not is_said:
+                self._notes.append(f"{candidate.title}: left out. {error}")
             return None
         size = Size(
             examples=len(self._targets),
