@@ -41,7 +41,7 @@ def toy(tmp_path: Path):
 
 
 def test_a_network_of_one_file_is_offered_made_and_read_back(toy: None) -> None:
-    assert available("text") == ("word_embedding", "small_transformer", NAME)
+    assert available("text")[:3] == ("word_embedding", "small_transformer", NAME)
     assert NAME not in available("image")
     assert NAME not in available("text", "regression")
     config = suggest_model(TextEncoder(vocabulary=("a", "b")), 3, model=NAME, seed=5)
