@@ -95,7 +95,7 @@ def test_the_command_line_trains_scores_and_reads_it(
 
 
 def test_the_command_line_names_it_where_another_is_asked_for(toy: None) -> None:
-    with pytest.raises(ConfigurationError, match=f"expected one of word_emb.*, {NAME}; weights"):
+    with pytest.raises(ConfigurationError, match=f"expected one of word_emb.*, {NAME}.*; weights"):
         suggest_model(TextEncoder(vocabulary=("a",)), 2, model="none")
 
 
