@@ -64,14 +64,9 @@ class WordVectors(StaticBackbone):
 
     def find_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the rows of the known words of each text."""
-        return [
-            [
-                self._words[word]
-                for word in split_words(text, limit=MOST_WORDS)
-                if word in self._words
-            ]
-            for text in texts
-        ]
+        known = self._words
+        words = (split_words(text, limit=MOST_WORDS) for text in texts)
+        return [[known[word] for word in one if word in known] for one in words]
 
 
 class PieceVectors(StaticBackbone):

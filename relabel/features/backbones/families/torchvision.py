@@ -78,12 +78,12 @@ def take_out_head(network: nn.Module) -> str:
     """
     from torch import nn
 
-    layers = [
-        name for name, part in network.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)
-    ]
-    parent, _, child = layers[-1].rpartition(".")
+    head = ""
+    for name, part in network.named_modules():
+        head = name if isinstance(part, nn.Linear | nn.Conv2d) else head
+    parent, _, child = head.rpartition(".")
     setattr(network.get_submodule(parent), child, nn.Identity())
-    return layers[-1]
+    return head
 
 
 def load_without_head(
