@@ -11,6 +11,7 @@ from relabel.features.backbones.registry import (
     BackboneFamily,
     BackboneRequest,
     FoundBackbone,
+    describe_library,
     find_local_file,
     read_state,
     register_backbones,
@@ -96,6 +97,7 @@ register_backbones(
         members="model",
         find=find,
         load=load,
+        look=lambda: describe_library("timm", "timm"),
         seconds=0.1,
     )
 )

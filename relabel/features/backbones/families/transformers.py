@@ -15,6 +15,7 @@ from relabel.features.backbones.registry import (
     BackboneFamily,
     BackboneRequest,
     FoundBackbone,
+    describe_library,
     register_backbones,
     require,
 )
@@ -113,6 +114,7 @@ register_backbones(
         members="folder or name",
         find=find,
         load=load,
+        look=lambda: describe_library("transformers", "'tracin-relabel[transformers]'"),
         takes_weights=False,
         seconds=0.05,
     )
