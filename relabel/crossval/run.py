@@ -122,8 +122,6 @@ class _CrossValidation:
         # Test examples are asked, too: they come after the train examples in all that is read.
         judging = np.flatnonzero(~examples.splits["test"].excluded)
         self._judging = judging if len(judging) >= LEAST_TEST_EXAMPLES else judging[:0]
-        if self._is_regression:
-            self._judging = judging[:0]
         self._everything = np.concatenate([self._targets, np.zeros_like(self._test_labels)])
 
     def run(self) -> Path:
@@ -331,12 +329,11 @@ class _CrossValidation:
             raise ConfigurationError("Found no candidates to put together.")
         count = len(self._targets)
         error, _ = self._judge_predictions(together[:count])
-        test_agreement = None
+        test_error = None
         if len(self._judging):
-            labels = self._test_labels[self._judging]
-            said = together[count:]
-            test_agreement = float((said.argmax(axis=1) == labels).mean())
-            calibration = calibrate(normalise(said), labels)
+            said, labels = together[count:], self._test_labels[self._judging]
+            test_error = self._judge_test(said, labels)
+            calibration = None if self._is_regression else calibrate(normalise(said), labels)
             if calibration is not None:
                 self._note_bias(calibration)
                 together = calibration.apply(normalise(together))
@@ -349,7 +346,7 @@ class _CrossValidation:
                 loss=loss,
                 seconds=round(seconds, 3),
                 weight=float(weight),
-                network=candidate.network if find_network(candidate.network) else "",
+                network=self._network_of(candidate),
             )
             for (candidate, _, seconds), (wrong, loss), weight in zip(
                 results, judged, weights, strict=True
@@ -359,7 +356,7 @@ class _CrossValidation:
         summary = HeldOutSummary(
             candidates=tuple(candidates),
             agreement=1.0 - error,
-            test_agreement=test_agreement,
+            test_error=test_error,
             folds=self._folds,
             repeats=self._repeats,
             num_examples=len(self._targets),
@@ -372,6 +369,12 @@ class _CrossValidation:
         asked = [path for one, path, _ in results if one.is_leave_one_out]
         neighbours = self._as_told(self._load(asked[0])[:count]) if asked else None
         write_held_out(own, summary, self._as_told(together), neighbours)
+
+    def _judge_test(self, said: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
+        """Return how far test examples' predictions are from their labels or numbers."""
+        if self._is_regression:
+            return float(np.median(np.abs(said * self._std + self._mean - labels)) ** 2)
+        return float((said.argmax(axis=1) != labels).mean())
 
     def _note_bias(self, calibration: Calibration) -> None:
         """Say which class the models name too often, where the test split shows it plainly."""
@@ -390,6 +393,11 @@ class _CrossValidation:
         if self._is_regression:
             return found * self._std + self._mean
         return np.exp(normalise(found))
+
+    def _network_of(self, candidate: Candidate) -> str:
+        """Return the built-in network that is the same kind of model, if it can be trained."""
+        by_pixels = candidate.reads == "features" and not self._representations.features
+        return "" if by_pixels or find_network(candidate.network) is None else candidate.network
 
     def _load(self, path: Path) -> npt.NDArray[np.float64]:
         found = np.load(path, allow_pickle=False).astype(np.float64)

@@ -71,8 +71,9 @@ class HeldOutSummary:
     Attributes:
         candidates: The kinds of models, the one that agreed most first.
         agreement: Of all put together, as ``CandidateResult`` has it.
-        test_agreement: Share of the test examples whose label all together predicted before they
-            were calibrated by it; None where there are too few, or for regression.
+        test_error: Share of the test examples whose label all together did not predict, before
+            they were calibrated by them; for regression the squared median of the absolute
+            residuals, in the target's own unit. None where there are too few test examples.
         folds: Parts that the train examples were cut into.
         repeats: Times that they were cut, each time otherwise.
         num_examples: Train examples, N.
@@ -88,7 +89,7 @@ class HeldOutSummary:
     folds: int
     repeats: int
     num_examples: int
-    test_agreement: float | None = None
+    test_error: float | None = None
     network: str = ""
     features: str = ""
     notes: tuple[str, ...] = ()
