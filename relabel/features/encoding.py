@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from relabel.features.image import ImageEncoder, read_image
+from relabel.features.ngrams import NgramEncoder
+from relabel.features.ragged import RaggedRows, open_rows, write_rows
 from relabel.features.records import Content
 from relabel.features.table import TableEncoder
 from relabel.features.text import TextEncoder
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
     from relabel.features.records import Content
 
 
-Encoder = ImageEncoder | TextEncoder | TableEncoder
+Encoder = ImageEncoder | TextEncoder | TableEncoder | NgramEncoder
+# What is stored of a split: rows of one shape, or of different lengths.
+StoredRows = npt.NDArray[Any] | RaggedRows
 
 # Images looked at for the size and colours of all.
 IMAGES_COMPARED = 32
@@ -55,13 +59,16 @@ def encoder_from_json(data: dict[str, Any]) -> Encoder:
             )
         if data.get("kind") == "table":
             return TableEncoder.from_json(fields["columns"])
+        if data.get("kind") == "ngrams":
+            return NgramEncoder.from_json(fields)
     except (TypeError, KeyError, ValueError) as error:
         raise ConfigurationError(
             f"The saved {data.get('kind')} encoder does not fit this version ({error}). "
             "Train and score the project again."
         ) from error
     raise ConfigurationError(
-        f"Found an encoder of kind {data.get('kind')!r}, expected 'image', 'text' or 'table'. "
+        f"Found an encoder of kind {data.get('kind')!r}, expected 'image', 'text', 'table' or "
+        "'ngrams'. "
         "Train and score the project again."
     )
 
@@ -142,8 +149,10 @@ def name_cache(encoder: Encoder, content_hash: str) -> str:
     return hashlib.blake2b(made_from.encode(), digest_size=12).hexdigest()
 
 
-def open_cache(folder: Path, encoder: Encoder, count: int) -> npt.NDArray[Any] | None:
+def open_cache(folder: Path, encoder: Encoder, count: int) -> StoredRows | None:
     """Open a cache as a read-only memory map, shape ``(N, ...)``; None where it is not whole."""
+    if isinstance(encoder, NgramEncoder):
+        return open_rows(folder, count)
     if not count:
         return np.zeros((0, *encoder.stored_shape), dtype=encoder.stored_type)
     try:
@@ -173,6 +182,10 @@ def write_cache(
     Raises:
         InputError: If an example cannot be read; the message says at which position.
     """
+    if isinstance(encoder, NgramEncoder):
+        examples = enumerate(contents)
+        write_rows(folder, (read_example(encoder, c, at) for at, c in examples), on_encoded)
+        return
     head = {
         "descr": np.lib.format.dtype_to_descr(np.dtype(encoder.stored_type)),
         "fortran_order": False,

@@ -28,6 +28,8 @@ from relabel.features.encoding import (
     read_example,
     write_cache,
 )
+from relabel.features.ngrams import NgramEncoder
+from relabel.features.ragged import pad_rows
 from relabel.fitting.stored import ProjectExamples, SplitExamples
 from relabel.fitting.user_inputs import OwnExamples, StoredInputs, open_own_caches
 from relabel.models.user.inputs import OwnEncoder
@@ -35,6 +37,7 @@ from relabel.progress import OnProgress, Progress, ignore_progress
 from relabel.runs.config import TargetScale
 from relabel.runs.folder import Digests
 from relabel.text import Split
+from tracin_core.gradients.nested import map_tensors
 
 Datasets = Mapping[Split, "StoredDataset | OnDemandDataset | OwnExamples"]
 
@@ -156,19 +159,20 @@ class OnDemandDataset:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Any, Tensor]:
         inputs, targets = self.read_batch(torch.tensor([index]))
-        return inputs[0], targets[0]
+        return map_tensors(lambda tensor: tensor[0], inputs), targets[0]
 
-    def read_batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def read_batch(self, indices: Tensor) -> tuple[Any, Tensor]:
         """Return the inputs and targets of several positions, shapes ``(B, ...)`` and ``(B,)``."""
         wanted = indices.numpy()
         ascending = np.unique(wanted)
         found = dict(
             zip(ascending.tolist(), self._examples.reader.read(ascending.tolist()), strict=True)
         )
-        stored = [read_example(self._encoder, found[place], place) for place in wanted.tolist()]
-        inputs = self._encoder.to_inputs(torch.from_numpy(np.stack(stored)))
+        rows = [read_example(self._encoder, found[place], place) for place in wanted.tolist()]
+        stored = pad_rows(rows) if isinstance(self._encoder, NgramEncoder) else np.stack(rows)
+        inputs = self._encoder.to_inputs(torch.from_numpy(stored))
         return inputs, self.targets[indices]
 
 

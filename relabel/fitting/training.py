@@ -14,6 +14,7 @@ import numpy as np
 
 from relabel.db.project_rules import Project
 from relabel.features.encoding import LARGEST_SIDE, Encoder, fit_encoder
+from relabel.features.ngrams import NgramEncoder
 from relabel.features.table import cut_far_away
 from relabel.fitting.data import open_datasets, open_own_examples
 from relabel.fitting.network import MadeNetwork
@@ -227,6 +228,9 @@ def _fit_encoder(
     if network is not None:
         side = network.largest_side if weights is None else network.weights_side
     is_image = project.kind == "image"
+    if network is not None and network.takes == "ngrams":
+        texts = (text for text in examples.splits["train"].contents() if isinstance(text, str))
+        return NgramEncoder.fit(texts, num_outputs=len(project.classes))
     return fit_encoder(
         project.kind,  # type: ignore[arg-type]
         examples.splits["train"].contents(at_most=2000 if is_image else None),

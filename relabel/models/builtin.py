@@ -10,6 +10,7 @@ from typing import Any
 
 from relabel.features.encoding import Encoder
 from relabel.features.image import ImageEncoder
+from relabel.features.ngrams import NgramEncoder
 from relabel.features.text import TextEncoder
 from relabel.models.registry import (
     Network,
@@ -90,7 +91,7 @@ def suggest_model(
     """
     kind: Kind = "image"
     if not isinstance(encoder, ImageEncoder):
-        kind = "text" if isinstance(encoder, TextEncoder) else "table"
+        kind = "text" if isinstance(encoder, TextEncoder | NgramEncoder) else "table"
     request = NetworkRequest(
         num_outputs=num_outputs, seed=seed, weights=weights, weights_sha256=weights_sha256
     )

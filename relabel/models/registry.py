@@ -75,12 +75,14 @@ class TrainingSuggestion:
         learning_rate: First step size.
         weight_decay: L2 penalty.
         is_large: Whether it gains from a GPU and several threads on any data.
+        batch_size: Examples per step; None for the usual number.
     """
 
     epochs: int
     learning_rate: float
     weight_decay: float = 0.0
     is_large: bool = False
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -170,7 +170,7 @@ def suggest_training(
     is_large = num_examples >= MANY_EXAMPLES
     return TrainingConfig(
         epochs=max(chosen.epochs // 2, MIN_EPOCHS) if is_large else chosen.epochs,
-        batch_size=128 if is_large else 64,
+        batch_size=chosen.batch_size or (128 if is_large else 64),
         learning_rate=chosen.learning_rate,
         momentum=0.9,
         weight_decay=chosen.weight_decay,
