@@ -83,7 +83,21 @@ _TRAINING_OPTIONS = (
         help="stop after so many epochs without a better test loss",
     ),
     click.option(
-        "--weights", type=Path, metavar="FILE", help="weights to begin with, for resnet18"
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="weights to begin with, for resnet18; or of the backbone of --features",
+    ),
+    click.option(
+        "--features",
+        metavar="NAME",
+        help="backbone for linear_head and mlp_head, such as torchvision:resnet50 (default: auto, "
+        "the best one that is at hand); docs/features.md lists them",
+    ),
+    click.option(
+        "--allow-download",
+        is_flag=True,
+        help="agree to fetch the weights of --features from where they are published",
     ),
 )
 _CHECKPOINT_OPTIONS = (

@@ -17,21 +17,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from relabel.features.frozen import FeatureEncoder
 from relabel.features.image import ImageEncoder, read_image
 from relabel.features.ngrams import NgramEncoder
 from relabel.features.ragged import RaggedRows, open_rows, write_rows
 from relabel.features.records import Content
 from relabel.features.table import TableEncoder
 from relabel.features.text import TextEncoder
+from relabel.features.unfinished import BEFORE, BEHIND, ROWS_FILE, UnfinishedRows
 from relabel.text import Kind
 from tracin_core.errors import ConfigurationError, InputError
-from tracin_core.files import HEADER_ERRORS, atomic_folder, flush_to_disk, naming
+from tracin_core.files import HEADER_ERRORS
 
 if TYPE_CHECKING:
     from relabel.features.records import Content
 
 
-Encoder = ImageEncoder | TextEncoder | TableEncoder | NgramEncoder
+Encoder = ImageEncoder | TextEncoder | TableEncoder | FeatureEncoder | NgramEncoder
 # What is stored of a split: rows of one shape, or of different lengths.
 StoredRows = npt.NDArray[Any] | RaggedRows
 
@@ -61,6 +63,9 @@ def encoder_from_json(data: dict[str, Any]) -> Encoder:
             return TableEncoder.from_json(fields["columns"])
         if data.get("kind") == "ngrams":
             return NgramEncoder.from_json(fields)
+        if data.get("kind") == "features":
+            mean, std = (tuple(map(float, fields.pop(name))) for name in ("mean", "std"))
+            return FeatureEncoder(**fields, mean=mean, std=std)
     except (TypeError, KeyError, ValueError) as error:
         raise ConfigurationError(
             f"The saved {data.get('kind')} encoder does not fit this version ({error}). "
@@ -68,7 +73,7 @@ def encoder_from_json(data: dict[str, Any]) -> Encoder:
         ) from error
     raise ConfigurationError(
         f"Found an encoder of kind {data.get('kind')!r}, expected 'image', 'text', 'table' or "
-        "'ngrams'. "
+        "'features' or 'ngrams'. "
         "Train and score the project again."
     )
 
@@ -131,8 +136,6 @@ def _has_colour(image: Any) -> bool:
     return bool((red != green).any() or (green != blue).any())
 
 
-# Examples that are encoded before they are written, and between two reports.
-ROWS_WRITTEN = 512
 # Told how many examples are encoded; what it raises ends the work.
 OnEncoded = Callable[[int], None]
 
@@ -141,12 +144,21 @@ def name_cache(encoder: Encoder, content_hash: str) -> str:
     """Return the name of the cache of some contents under an encoder.
 
     Args:
-        encoder: What makes the inputs.
+        encoder: What makes the stored rows. What it does to them afterwards has no part in it.
         content_hash: Digest of the contents in order; labels have no part in it, so a changed
             label leaves the cache as it is.
     """
-    made_from = json.dumps([content_hash, encoder.to_json()], sort_keys=True)
-    return hashlib.blake2b(made_from.encode(), digest_size=12).hexdigest()
+    made_from = json.dumps(encoder.cache_identity(), sort_keys=True)
+    return f"{_mark(content_hash)}-{_hash_text(made_from)}"
+
+
+def _mark(content_hash: str) -> str:
+    """Return how the names of all caches of some contents begin."""
+    return _hash_text(content_hash)[:16]
+
+
+def _hash_text(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def open_cache(folder: Path, encoder: Encoder, count: int) -> StoredRows | None:
@@ -156,7 +168,7 @@ def open_cache(folder: Path, encoder: Encoder, count: int) -> StoredRows | None:
     if not count:
         return np.zeros((0, *encoder.stored_shape), dtype=encoder.stored_type)
     try:
-        stored: npt.NDArray[Any] = np.load(folder / "inputs.npy", mmap_mode="r", allow_pickle=False)
+        stored: npt.NDArray[Any] = np.load(folder / ROWS_FILE, mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError, *HEADER_ERRORS):
         return None
     whole = stored.shape == (count, *encoder.stored_shape) and stored.dtype == encoder.stored_type
@@ -166,44 +178,71 @@ def open_cache(folder: Path, encoder: Encoder, count: int) -> StoredRows | None:
 def write_cache(
     folder: Path,
     encoder: Encoder,
-    contents: Iterable[Content],
+    contents: Callable[[int], Iterable[Content]],
     count: int,
     on_encoded: OnEncoded = lambda done: None,
 ) -> None:
-    """Encode examples into a cache, which is there whole or not at all.
+    """Encode examples into a cache, which has its name when it is whole.
+
+    What was encoded before the work was stopped is gone on with, and the whole cache has the same
+    bits as if it had been written in one go.
 
     Args:
-        folder: The cache's own.
-        encoder: What makes the inputs.
-        contents: By position, read once.
+        folder: The cache's own, named by ``name_cache``.
+        encoder: What makes the stored rows.
+        contents: Gives the contents by position, from a position on.
         count: How many there are.
         on_encoded: Told from time to time how many are done.
 
     Raises:
         InputError: If an example cannot be read; the message says at which position.
+        OSError: If the disk is full.
     """
     if isinstance(encoder, NgramEncoder):
-        examples = enumerate(contents)
+        examples = enumerate(contents(0))
         write_rows(folder, (read_example(encoder, c, at) for at, c in examples), on_encoded)
         return
-    head = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(encoder.stored_type)),
-        "fortran_order": False,
-        "shape": (count, *encoder.stored_shape),
-    }
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_folder(folder) as building:
-        path = building / "inputs.npy"
-        with naming(path), path.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, head)
-            rows: list[npt.NDArray[Any]] = []
-            for position, content in enumerate(contents):
-                rows.append(read_example(encoder, content, position))
-                if len(rows) == ROWS_WRITTEN or position == count - 1:
-                    file.write(np.stack(rows).data)
-                    rows.clear()
-                    on_encoded(position + 1)
-        flush_to_disk(path)
+    rows = UnfinishedRows(
+        folder,
+        (count, *encoder.stored_shape),
+        encoder.stored_type,
+        rows_at_once=encoder.rows_at_once,
+        made_from=folder.name,
+    )
+    on_encoded(rows.done)
+    remaining = iter(contents(rows.done))
+    try:
+        while batch := list(islice(remaining, encoder.rows_at_once)):
+            rows.append(read_examples(encoder, batch, range(rows.done, rows.done + len(batch))))
+            on_encoded(rows.done)
+    except (InputError, OSError):
+        # Of other contents the cache is another one, and a full disk needs the room.
+        rows.discard()
+        raise
+    rows.finish()
+
+
+def read_examples(
+    encoder: Encoder, contents: Sequence[Content], positions: Sequence[int]
+) -> npt.NDArray[Any]:
+    """Return some examples as they are stored, shape ``(B, ...)``.
+
+    Args:
+        encoder: What makes the stored rows.
+        contents: The examples.
+        positions: Theirs.
+
+    Raises:
+        InputError: If one cannot be read; the message says at which position.
+    """
+    try:
+        stored: npt.NDArray[Any] = encoder.read_many(contents)  # type: ignore[arg-type]
+    except InputError:
+        for content, position in zip(contents, positions, strict=True):
+            read_example(encoder, content, position)  # one of them is the bad one
+        raise
+    return stored
 
 
 def read_example(encoder: Encoder, content: Content, position: int) -> npt.NDArray[Any]:
@@ -219,14 +258,19 @@ def read_example(encoder: Encoder, content: Content, position: int) -> npt.NDArr
     return stored
 
 
-def drop_caches(folder: Path, kept: Iterable[str]) -> None:
-    """Delete the caches of a project that nothing uses any more, and half-made ones.
+def drop_caches(folder: Path, kept: Iterable[str] = (), *, of_contents: Iterable[str] = ()) -> None:
+    """Delete the caches of a project that nothing uses any more, and half-made ones of these.
 
     Args:
         folder: ``projects/<slug>/encoded``.
-        kept: Names of the caches to leave.
+        kept: Names of caches to leave.
+        of_contents: Digests of contents whose caches all stay, under whatever encoder: other
+            networks of the project use them.
     """
-    names = set(kept)
+    names, marks = set(kept), tuple(f"{_mark(each)}-" for each in of_contents)
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name not in names:
+        # An unfinished one is gone on with where a whole one would stay.
+        name = path.name.removeprefix(BEFORE).removesuffix(BEHIND)
+        is_ours = path.name in (name, f"{BEFORE}{name}{BEHIND}")
+        if not is_ours or not (name in names or name.startswith(marks)):
             shutil.rmtree(path, ignore_errors=True)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tracin_core.errors import ConfigurationError, InputError
 
@@ -348,6 +348,9 @@ class ImageEncoder:
         std: Standard deviation of their brightness, divided by.
     """
 
+    # Examples that are written at a time, and between two reports.
+    rows_at_once: ClassVar[int] = 512
+
     height: int
     width: int
     channels: int = 1
@@ -425,6 +428,16 @@ class ImageEncoder:
         pixels = np.array(image, dtype=np.uint8).reshape(self.height, self.width, self.channels)
         return pixels.transpose(2, 0, 1).copy()
 
+    def read_many(self, images: Sequence[bytes]) -> Any:
+        """Return several image files as ``read`` returns each, shape ``(B, *stored_shape)``.
+
+        Raises:
+            InputError: If one cannot be read.
+        """
+        import numpy as np
+
+        return np.stack([self.read(data) for data in images])
+
     def to_inputs(self, stored: Tensor) -> Tensor:
         """Return what was read, one example or a batch of them, as the network takes it."""
         import torch
@@ -434,3 +447,8 @@ class ImageEncoder:
     def to_json(self) -> dict[str, Any]:
         """Return what ``encoder_from_json`` makes an equal encoder of."""
         return {"kind": "image", **asdict(self)}
+
+    def cache_identity(self) -> dict[str, Any]:
+        """Return what decides what ``read`` returns: not what is done to it afterwards."""
+        shape = {"height": self.height, "width": self.width, "channels": self.channels}
+        return {"kind": "image"} | shape

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from relabel.features.records import Fields
 from tracin_core.errors import ConfigurationError, InputError
@@ -291,6 +291,9 @@ class TableEncoder:
         columns: In the table's order.
     """
 
+    # Examples that are written at a time, and between two reports.
+    rows_at_once: ClassVar[int] = 512
+
     columns: tuple[Column, ...]
 
     def __post_init__(self) -> None:
@@ -373,6 +376,16 @@ class TableEncoder:
             start = stop
         return inputs
 
+    def read_many(self, rows: Sequence[Fields]) -> Any:
+        """Return several rows as ``read`` returns each, shape ``(B, *stored_shape)``.
+
+        Raises:
+            InputError: If one cannot be read.
+        """
+        import numpy as np
+
+        return np.stack([self.read(row) for row in rows])
+
     def to_inputs(self, stored: Tensor) -> Tensor:
         """Return what was read, one example or a batch of them, as the network takes it."""
         return stored
@@ -380,6 +393,10 @@ class TableEncoder:
     def to_json(self) -> dict[str, Any]:
         """Return what ``encoder_from_json`` makes an equal encoder of."""
         return {"kind": "table", "columns": [describe_column(column) for column in self.columns]}
+
+    def cache_identity(self) -> dict[str, Any]:
+        """Return what decides what ``read`` returns."""
+        return self.to_json()
 
     @classmethod
     def from_json(cls, columns: Iterable[Mapping[str, Any]]) -> TableEncoder:

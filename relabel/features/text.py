@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tracin_core.errors import ConfigurationError, InputError
 
@@ -72,6 +72,9 @@ class TextEncoder:
         vocabulary: Known words, lower-case, the most frequent first.
         max_tokens: Words that are read; the rest of a longer text is not seen.
     """
+
+    # Examples that are written at a time, and between two reports.
+    rows_at_once: ClassVar[int] = 512
 
     vocabulary: tuple[str, ...]
     max_tokens: int = 128
@@ -152,6 +155,16 @@ class TextEncoder:
         padded[: len(ids)] = ids
         return padded
 
+    def read_many(self, texts: Sequence[str]) -> Any:
+        """Return several texts as ``read`` returns each, shape ``(B, *stored_shape)``.
+
+        Raises:
+            InputError: If one cannot be read.
+        """
+        import numpy as np
+
+        return np.stack([self.read(text) for text in texts])
+
     def to_inputs(self, stored: Tensor) -> Tensor:
         """Return what was read, one example or a batch of them, as the network takes it."""
         import torch
@@ -165,3 +178,7 @@ class TextEncoder:
             "vocabulary": list(self.vocabulary),
             "max_tokens": self.max_tokens,
         }
+
+    def cache_identity(self) -> dict[str, Any]:
+        """Return what decides what ``read`` returns."""
+        return self.to_json()

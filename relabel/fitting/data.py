@@ -7,6 +7,8 @@ Imports torch; so do its callers, inside functions.
 from __future__ import annotations
 
 import hashlib
+import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +24,14 @@ from torch.utils.data import DataLoader, Dataset
 from relabel.features.datasets import StoredDataset
 from relabel.features.encoding import (
     Encoder,
+    StoredRows,
     drop_caches,
     name_cache,
     open_cache,
-    read_example,
+    read_examples,
     write_cache,
 )
-from relabel.features.ngrams import NgramEncoder
-from relabel.features.ragged import pad_rows
+from relabel.features.frozen import FeatureEncoder
 from relabel.fitting.stored import ProjectExamples, SplitExamples
 from relabel.fitting.user_inputs import OwnExamples, StoredInputs, open_own_caches
 from relabel.models.user.inputs import OwnEncoder
@@ -53,7 +55,7 @@ def open_datasets(
 ) -> Datasets:
     """Open a project's examples, encoding those that are not in the cache.
 
-    Caches of other data or another encoder are deleted.
+    Caches of other data are deleted; those of other encoders stay for the networks they are of.
 
     Args:
         folder: The project's.
@@ -71,39 +73,102 @@ def open_datasets(
     if isinstance(encoder, OwnEncoder):
         kept = open_own_caches(folder / "encoded", encoder, examples, on_progress)
         return open_own_examples(encoder, examples, without_excluded=without_excluded, stored=kept)
-    paths = {
-        split: folder / "encoded" / name_cache(encoder, f"{split} {part.content_hash}")
-        for split, part in examples.splits.items()
-    }
-    drop_caches(folder / "encoded", (path.name for path in paths.values()))
-    total, before = sum(examples.counts.values()), 0
+    rows = open_stored_rows(folder, encoder, examples, on_progress)
     datasets = {}
     for split, part in examples.splits.items():
-        stored = open_cache(paths[split], encoder, len(part))
-        if stored is None:
-            _write(paths[split], encoder, part, before, total, on_progress)
-            stored = open_cache(paths[split], encoder, len(part))
-        if stored is None:
-            raise OSError(f"{paths[split]} was written and is not whole")
-        before += len(part)
         chosen = _choose(part, without_excluded)
         datasets[split] = StoredDataset(
-            stored,
+            rows[split],
             make_targets(part, scale),
             encoder,
-            digest=_digest(paths[split].name, part, chosen),
+            digest=_digest(_name_inputs(encoder, part), part, chosen),
             chosen=chosen,
         )
     return datasets
 
 
+def open_stored_rows(
+    folder: Path,
+    encoder: Encoder,
+    examples: ProjectExamples,
+    on_progress: OnProgress = ignore_progress,
+) -> dict[Split, StoredRows]:
+    """Open what an encoder stores of a project's examples, encoding what is not in the cache.
+
+    Args:
+        folder: The project's.
+        encoder: What makes the stored rows; what it does to them afterwards changes nothing.
+        examples: Both splits.
+        on_progress: Told how many examples are encoded.
+
+    Returns:
+        Of each split a read-only memory map of N rows.
+
+    Raises:
+        InputError: If an example cannot be read; the message says at which position.
+        WorkspaceError: If an image is missing.
+    """
+    paths = _name_caches(folder, encoder, examples)
+    contents = (_name_contents(part) for part in examples.splits.values())
+    drop_caches(folder / "encoded", of_contents=contents)
+    report = _EncodingReport(encoder, sum(examples.counts.values()), on_progress)
+    rows: dict[Split, StoredRows] = {}
+    for split, part in examples.splits.items():
+        stored = open_cache(paths[split], encoder, len(part))
+        if stored is None:
+            write_cache(paths[split], encoder, part.contents_from, len(part), report)
+            stored = open_cache(paths[split], encoder, len(part))
+        if stored is None:
+            raise OSError(f"{paths[split]} was written and is not whole")
+        report.finish_split(len(part))
+        rows[split] = stored
+    return rows
+
+
+def _name_caches(folder: Path, encoder: Encoder, examples: ProjectExamples) -> dict[Split, Path]:
+    return {
+        split: folder / "encoded" / name_cache(encoder, _name_contents(part))
+        for split, part in examples.splits.items()
+    }
+
+
+def _name_inputs(encoder: Encoder, part: SplitExamples) -> str:
+    """Return what stands for the inputs of a split, beyond the rows that are stored of them."""
+    made_from = json.dumps([_name_contents(part), encoder.to_json()], sort_keys=True)
+    return hashlib.blake2b(made_from.encode(), digest_size=12).hexdigest()
+
+
+def _name_contents(part: SplitExamples) -> str:
+    return f"{part.split} {part.content_hash}"
+
+
 def read_on_demand(
-    encoder: Encoder | OwnEncoder, examples: ProjectExamples, scale: TargetScale | None = None
+    folder: Path,
+    encoder: Encoder | OwnEncoder,
+    examples: ProjectExamples,
+    scale: TargetScale | None = None,
 ) -> Datasets:
-    """Return both splits such that examples are encoded whenever they are asked for."""
+    """Return both splits such that examples are encoded whenever they are asked for.
+
+    Args:
+        folder: The project's; what lies encoded there is read, and nothing is written.
+        encoder: What makes the inputs.
+        examples: Both splits.
+        scale: Of the targets, for regression.
+    """
     if isinstance(encoder, OwnEncoder):
         return open_own_examples(encoder, examples)
-    return {split: OnDemandDataset(encoder, part, scale) for split, part in examples.splits.items()}
+    paths = _name_caches(folder, encoder, examples)
+    datasets: dict[Split, StoredDataset | OnDemandDataset] = {}
+    for split, part in examples.splits.items():
+        stored = open_cache(paths[split], encoder, len(part))
+        digest = _digest(_name_inputs(encoder, part), part, None)
+        datasets[split] = (
+            OnDemandDataset(encoder, part, scale)
+            if stored is None
+            else StoredDataset(stored, make_targets(part, scale), encoder, digest=digest)
+        )
+    return datasets
 
 
 def open_own_examples(
@@ -166,13 +231,10 @@ class OnDemandDataset:
     def read_batch(self, indices: Tensor) -> tuple[Any, Tensor]:
         """Return the inputs and targets of several positions, shapes ``(B, ...)`` and ``(B,)``."""
         wanted = indices.numpy()
-        ascending = np.unique(wanted)
-        found = dict(
-            zip(ascending.tolist(), self._examples.reader.read(ascending.tolist()), strict=True)
-        )
-        rows = [read_example(self._encoder, found[place], place) for place in wanted.tolist()]
-        stored = pad_rows(rows) if isinstance(self._encoder, NgramEncoder) else np.stack(rows)
-        inputs = self._encoder.to_inputs(torch.from_numpy(stored))
+        ascending, places = np.unique(wanted, return_inverse=True)
+        contents = list(self._examples.reader.read(ascending.tolist()))
+        stored = read_examples(self._encoder, contents, ascending.tolist())
+        inputs = self._encoder.to_inputs(torch.from_numpy(stored[places]))
         return inputs, self.targets[indices]
 
 
@@ -196,18 +258,49 @@ def _digest(name: str, examples: SplitExamples, chosen: npt.NDArray[np.intp] | N
     return digest.hexdigest()
 
 
-def _write(
-    folder: Path,
-    encoder: Encoder,
-    examples: SplitExamples,
-    before: int,
-    total: int,
-    on_progress: OnProgress,
-) -> None:
-    def report(done: int) -> None:
-        on_progress(Progress("encoding the examples", before + done, total))
+# Seconds from which on people are told beforehand how long the features of a project take.
+WORTH_SAYING = 20.0
 
-    write_cache(folder, encoder, examples.contents(), len(examples), report)
+
+class _EncodingReport:
+    """Tells how many examples of both splits are encoded, and how long slow encoders take."""
+
+    def __init__(self, encoder: Encoder, total: int, on_progress: OnProgress) -> None:
+        is_slow = isinstance(encoder, FeatureEncoder)
+        self._stage = None if is_slow else "encoding the examples"
+        self._total, self._before = total, 0
+        self._on_progress = on_progress
+        self._begun: tuple[float, int] | None = None
+
+    def __call__(self, done: int) -> None:
+        done += self._before
+        if self._stage is None:
+            self._stage = self._name_slow_stage(done)
+        if self._stage is not None:
+            self._on_progress(Progress(self._stage, done, self._total))
+
+    def finish_split(self, count: int) -> None:
+        """Take note that all examples of a split are there."""
+        self._before += count
+
+    def _name_slow_stage(self, done: int) -> str | None:
+        """Return what is being done with its cost, which the first batch tells."""
+        now = time.monotonic()
+        if self._begun is None:
+            self._begun = (now, done)
+            return None
+        begun, before = self._begun
+        left = (now - begun) / (done - before) * (self._total - done)
+        stage = "computing the features"
+        return stage if left < WORTH_SAYING else f"{stage}, about {describe_seconds(left)}"
+
+
+def describe_seconds(seconds: float) -> str:
+    """Return a length of time as people say it, rounded."""
+    for unit, length in (("hour", 3600.0), ("minute", 60.0)):
+        if seconds >= 1.5 * length:
+            return f"{round(seconds / length)} {unit}s"
+    return f"{round(seconds, -1):.0f} seconds"
 
 
 class ExampleSource(Protocol):

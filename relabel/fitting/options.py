@@ -44,7 +44,10 @@ class WorkOptions:
         num_checkpoints: Checkpoints to score with at most.
         patience: Epochs without a lower test loss after which the training stops.
         device: "auto", or a device as torch names it.
-        weights: Local file with weights to begin with, for resnet18.
+        weights: Local file with weights to begin with, for resnet18; or for a network on features,
+            in the place of the backbone's published ones.
+        features: Backbone whose features a network takes; "auto" is the best one that is at hand.
+        allow_download: Whether a backbone's weights may be fetched from where they are published.
         steps: Checkpoints that a person chose, by their steps; None for those recommended.
         layers: Whose norms and vectors are computed: all layers' and the last one's ("both"), or
             the last one's alone, which takes little more than a forward pass.
@@ -69,6 +72,8 @@ class WorkOptions:
     patience: int | None = None
     device: str = "auto"
     weights: str | None = None
+    features: str = "auto"
+    allow_download: bool = False
     steps: tuple[int, ...] | None = None
     layers: LayerChoice = "both"
     last_layer: tuple[str, ...] | None = None

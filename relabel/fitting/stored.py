@@ -127,6 +127,10 @@ class SplitExamples:
         step = 1 if at_most is None else max(len(self) // at_most, 1)
         return self.reader.read(range(0, len(self), step))
 
+    def contents_from(self, position: int) -> Iterator[Content]:
+        """Yield the contents by position, from a position on."""
+        return self.reader.read(range(position, len(self)))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProjectExamples:

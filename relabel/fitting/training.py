@@ -14,9 +14,10 @@ import numpy as np
 
 from relabel.db.project_rules import Project
 from relabel.features.encoding import LARGEST_SIDE, Encoder, fit_encoder
+from relabel.features.frozen import FeatureEncoder, begin_features
 from relabel.features.ngrams import NgramEncoder
 from relabel.features.table import cut_far_away
-from relabel.fitting.data import open_datasets, open_own_examples
+from relabel.fitting.data import open_datasets, open_own_examples, open_stored_rows
 from relabel.fitting.network import MadeNetwork
 from relabel.fitting.options import WorkOptions
 from relabel.fitting.saved import COURSE_FILE, NETWORK_FILE
@@ -71,7 +72,7 @@ def train_network(
         WorkspaceError: If the checkpoints cannot be written.
     """
     check_targets(project, examples)
-    made = _make_network(project, examples, options)
+    made = _make_network(folder, project, examples, options, on_progress)
     scale = measure_targets(examples) if project.task == "regression" else None
     made = made.scaled(scale)
     config = _choose_config(project, examples, made, options)
@@ -194,21 +195,32 @@ def describe_own(project: Project, examples: ProjectExamples, options: WorkOptio
     return encoder
 
 
-def _make_network(project: Project, examples: ProjectExamples, options: WorkOptions) -> MadeNetwork:
+def _make_network(
+    folder: Path,
+    project: Project,
+    examples: ProjectExamples,
+    options: WorkOptions,
+    on_progress: OnProgress,
+) -> MadeNetwork:
     loss = "mse" if project.task == "regression" else "cross_entropy"
     if is_reference(options.model):
         encoder_of_own = describe_own(project, examples, options)
         own = encoder_of_own.own
         return MadeNetwork(encoder_of_own.config, own.model, encoder_of_own, own.loss or loss)  # type: ignore[arg-type]
-    encoder = _fit_encoder(project, examples, options.model, options.weights)
-    weights = None if options.weights is None else hash_weights(Path(options.weights))
+    network = find_network(options.model)
+    weights = None
+    if network is not None and network.takes == "features":
+        encoder: Encoder = _fit_features(folder, project, examples, options, on_progress)
+    else:
+        weights = None if options.weights is None else hash_weights(Path(options.weights))
+        encoder = _fit_encoder(project, examples, options.model, options.weights)
     config = suggest_model(
         encoder,
         1 if project.task == "regression" else len(project.classes),
         task=project.task,  # type: ignore[arg-type]
         model=options.model,
         seed=options.seed,
-        weights=options.weights,
+        weights=None if weights is None else options.weights,
         weights_sha256=weights or "",
     )
     model = build_model(config)
@@ -216,6 +228,24 @@ def _make_network(project: Project, examples: ProjectExamples, options: WorkOpti
     if network is not None:
         network.initialise(model, config)
     return MadeNetwork(config, model, encoder, loss)  # type: ignore[arg-type]
+
+
+def _fit_features(
+    folder: Path,
+    project: Project,
+    examples: ProjectExamples,
+    options: WorkOptions,
+    on_progress: OnProgress,
+) -> FeatureEncoder:
+    """Return the encoder of a backbone, standardised by the train split, whose rows are cached."""
+    encoder = begin_features(
+        project.kind,  # type: ignore[arg-type]
+        options.features,
+        weights=options.weights,
+        allow_download=options.allow_download,
+    )
+    rows = open_stored_rows(folder, encoder, examples, on_progress)["train"]
+    return encoder.measured(np.asarray(rows))
 
 
 def _fit_encoder(

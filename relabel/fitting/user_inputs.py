@@ -275,7 +275,8 @@ def open_own_caches(
         InputError: If an image is damaged.
     """
     paths = {split: folder / name_cache(encoder, part) for split, part in examples.splits.items()}
-    drop_caches(folder, (path.name for path in paths.values()))
+    contents = (f"{part.split} {part.content_hash}" for part in examples.splits.values())
+    drop_caches(folder, (path.name for path in paths.values()), of_contents=contents)
     found: dict[Split, StoredInputs] = {}
     done, total = 0, sum(examples.counts.values())
     for split, part in examples.splits.items():

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from relabel.db.project_rules import Project
 
 _LOGGER = logging.getLogger(__name__)
+_READING = {"reading": 2.0, "encoding": 5.0, "computing the features": 15.0}
 _SCORING = {
     "scoring the train": 30.0,
     "scoring the test": 6.0,
@@ -257,14 +258,29 @@ register_task(
     "train",
     TaskSpec(
         work=_train,
-        stage_shares={"reading": 2, "encoding": 5, "training": 25, "continuing": 25, **_SCORING},
+        stage_shares={
+            "reading": 2,
+            "encoding": 5,
+            "computing the features": 15,
+            "training": 25,
+            "continuing": 25,
+            **_SCORING,
+        },
     ),
 )
 register_task(
-    "score", TaskSpec(work=_score, stage_shares={"reading": 2, "encoding": 5, **_SCORING})
+    "score",
+    TaskSpec(
+        work=_score,
+        stage_shares={**_READING, **_SCORING},
+    ),
 )
 register_task(
-    "rescore", TaskSpec(work=_rescore, stage_shares={"reading": 2, "encoding": 5, **_SCORING})
+    "rescore",
+    TaskSpec(
+        work=_rescore,
+        stage_shares={**_READING, **_SCORING},
+    ),
 )
 register_task(
     "backup", TaskSpec(work=_backup, stage_shares={"writing the rows": 3, "writing the files": 7})

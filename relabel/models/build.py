@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from relabel.features.text import PADDING
 from relabel.models.builtin import ModelConfig
+from relabel.models.networks.heads import LinearHeadConfig, MLPHeadConfig
 from relabel.models.networks.image import ResNet18Config, SmallCNNConfig
 from relabel.models.networks.table import MLPConfig
 from relabel.models.networks.text import (
@@ -235,6 +236,23 @@ class NgramLinear(nn.Module):
         weights = torch.cat([weights, weights.new_ones(len(weights), 1)], dim=1)
         outputs: Tensor = self.terms(ids, per_sample_weights=weights)
         return outputs
+
+
+def make_linear_head(config: LinearHeadConfig) -> nn.Module:
+    """Return a network from features ``(B, D)`` to outputs ``(B, K)``."""
+    return nn.Sequential(
+        OrderedDict([("logits", nn.Linear(config.num_inputs, config.num_outputs))])
+    )
+
+
+def make_mlp_head(config: MLPHeadConfig) -> nn.Module:
+    """Return a network from features ``(B, D)`` to outputs ``(B, K)``."""
+    layers: list[tuple[str, nn.Module]] = [
+        ("hidden", nn.Linear(config.num_inputs, config.hidden)),
+        ("relu", nn.ReLU()),
+        ("logits", nn.Linear(config.hidden, config.num_outputs)),
+    ]
+    return nn.Sequential(OrderedDict(layers))
 
 
 def make_word_embedding(config: WordEmbeddingConfig) -> nn.Module:

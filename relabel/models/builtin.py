@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from relabel.features.encoding import Encoder
+from relabel.features.frozen import FeatureEncoder
 from relabel.features.image import ImageEncoder
 from relabel.features.ngrams import NgramEncoder
 from relabel.features.text import TextEncoder
@@ -50,10 +51,12 @@ def choose_network(kind: Kind, task: Task, model: str, weights: str | None = Non
         ConfigurationError: If there is no such network for these data, or it takes no weights.
     """
     networks = {network.name: network for network in list_networks(kind, task)}
-    takers = [network.name for network in list_networks() if network.load_weights is not None]
+    beginners = [network.name for network in list_networks() if network.load_weights is not None]
+    # A network on features takes a file, too: in the place of its backbone's weights.
+    takers = beginners + [each.name for each in list_networks() if each.takes == "features"]
     wanted = list(networks)
     if weights is not None:
-        wanted = [name for name in networks if name in takers] or takers
+        wanted = [name for name in networks if name in beginners] or takers
     chosen = wanted[0] if model == "auto" and wanted else model
     if chosen not in networks or (weights is not None and chosen not in takers):
         what = f"the model {chosen!r}" if chosen not in networks else f"weights for {chosen}"
@@ -90,7 +93,9 @@ def suggest_model(
         ConfigurationError: If there is no such network for this kind of data.
     """
     kind: Kind = "image"
-    if not isinstance(encoder, ImageEncoder):
+    if isinstance(encoder, FeatureEncoder):
+        kind = encoder.of
+    elif not isinstance(encoder, ImageEncoder):
         kind = "text" if isinstance(encoder, TextEncoder | NgramEncoder) else "table"
     request = NetworkRequest(
         num_outputs=num_outputs, seed=seed, weights=weights, weights_sha256=weights_sha256

@@ -257,8 +257,9 @@ def rescore_project(
         base = RunFolder(folder / current.folder)
         config = base.read_config()
         network = open_network(base, run_my_code=run_my_code)
-        # Encoded when they are read: of most, only the digest is needed.
-        datasets = read_on_demand(network.encoder, examples, network.target_scale)
+        # Those that are not in the cache are encoded when they are read: of most, only the
+        # digest is needed.
+        datasets = read_on_demand(folder, network.encoder, examples, network.target_scale)
         run, scored = score_and_enter(
             engine,
             project,

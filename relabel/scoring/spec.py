@@ -95,6 +95,11 @@ class RunSpec:
         return hash_json({"data": data_hash, **self.to_json()})
 
 
+def count_trainable(model: nn.Module) -> int:
+    """Return how many numbers of a network are trained."""
+    return sum(each.numel() for each in model.parameters() if each.requires_grad)
+
+
 def resolve_spec(
     network: TrainedNetwork,
     sources: Sequence[SplitSource],
@@ -134,8 +139,11 @@ def resolve_spec(
         last_layer=network.last_layer or None,
     )
     last = tracin.examine(take_first(sources))
-    numbers = len(network.checkpoints) * sum(last[name].size for name in last.covered)
+    of_checkpoint = sum(last[name].size for name in last.covered)
+    numbers = len(network.checkpoints) * of_checkpoint
     num_examples = sum(len(source.examples) for source in sources)
+    if of_checkpoint == count_trainable(network.model):
+        layers = "last"  # which is all there is: nothing is computed and shown twice
     of_last = choose_last_projection(numbers, num_examples, exact_bytes)
     projection: dict[Layers, ProjectionEntry | None] = {
         name: of_last if name == "last" else PROJECTION for name in LAYERS_OF[layers]
