@@ -195,7 +195,7 @@ class Representations:
 
     def _stored(self, encoder: Encoder) -> tuple[npt.NDArray[Any], ...]:
         stored = open_stored_rows(self.folder, encoder, self.examples, self.on_progress)
-        return tuple(stored[split] for split in SPLITS)
+        return tuple(np.asarray(stored[split]) for split in SPLITS)
 
     def _count_inputs(self) -> Matrix:
         return np.zeros((self.num_examples, 1), dtype=np.float32)

@@ -332,11 +332,11 @@ class _CrossValidation:
         test_error = None
         if len(self._judging):
             said, labels = together[count:], self._test_labels[self._judging]
-            test_error = self._judge_test(said, labels)
             calibration = None if self._is_regression else calibrate(normalise(said), labels)
             if calibration is not None:
                 self._note_bias(calibration)
                 together = calibration.apply(normalise(together))
+            test_error = self._judge_test(together[count:], labels)
         together = together[:count]
         candidates = [
             CandidateResult(
