@@ -19,7 +19,11 @@ from relabel.models.builtin import ModelConfig
 from relabel.models.networks.heads import LinearHeadConfig, MLPHeadConfig
 from relabel.models.networks.image import ResNet18Config, SmallCNNConfig
 from relabel.models.networks.table import MLPConfig
-from relabel.models.networks.text import SmallTransformerConfig, WordEmbeddingConfig
+from relabel.models.networks.text import (
+    NgramLinearConfig,
+    SmallTransformerConfig,
+    WordEmbeddingConfig,
+)
 from relabel.models.registry import find_network
 from relabel.models.user.config import OwnModelConfig
 from relabel.models.user.load import load_own_model
@@ -145,7 +149,10 @@ def make_small_cnn(config: SmallCNNConfig) -> nn.Module:
     """
     first, second = config.filters
     pixels = (config.height // 4) * (config.width // 4)
-    layers: list[tuple[str, nn.Module]] = [
+    layers: list[tuple[str, nn.Module]] = []
+    if config.shift:
+        layers.append(("moves", RandomMoves(config.shift)))
+    layers += [
         ("conv1", nn.Conv2d(config.channels, first, kernel_size=3, padding=1)),
         ("relu1", nn.ReLU()),
         ("pool1", nn.MaxPool2d(2)),
@@ -158,6 +165,38 @@ def make_small_cnn(config: SmallCNNConfig) -> nn.Module:
         ("logits", nn.Linear(config.hidden, config.num_outputs)),
     ]
     return nn.Sequential(OrderedDict(layers))
+
+
+class RandomMoves(nn.Module):
+    """Moves and mirrors images at random in training mode, and none in evaluation mode.
+
+    Args:
+        shift: Share of the side by which an image is moved at most, each way.
+    """
+
+    def __init__(self, shift: float) -> None:
+        super().__init__()
+        self.shift = shift
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return images of the same shape, ``(B, channels, height, width)``."""
+        if not self.training:
+            return images
+        size, (height, width) = len(images), images.shape[2:]
+        rows = self._draw(size, height, images.device)
+        columns = self._draw(size, width, images.device)
+        is_mirrored = torch.rand(size, 1, device=images.device) < 0.5
+        columns = torch.where(is_mirrored, columns.flip(1), columns)
+        moved = images.gather(2, rows[:, None, :, None].expand_as(images))
+        return moved.gather(3, columns[:, None, None, :].expand_as(images))
+
+    def _draw(self, size: int, side: int, device: torch.device) -> Tensor:
+        """Return the pixels that come to each place along a side, ``(B, side)``."""
+        most = min(round(self.shift * side), side - 1)
+        offsets = torch.randint(-most, most + 1, (size, 1), device=device)
+        places = (torch.arange(side, device=device) + offsets).abs()
+        # Reflected at the last pixel, as `abs` does at the first.
+        return (side - 1) - (side - 1 - places).abs()
 
 
 # As for the mean of word embeddings: torch's deviation of 1 lets single rare words decide.
@@ -210,6 +249,28 @@ class WordDropout(nn.Module):
             return ids
         is_dropped = torch.rand(ids.shape, device=ids.device) < self.share
         return ids.masked_fill(is_dropped, PADDING)
+
+
+class NgramLinear(nn.Module):
+    """From term ids and weights, both ``(B, L)``, to outputs ``(B, K)``: linear, all from zero.
+
+    The constant part is the row of one more term, which every text has with the weight 1. So all
+    is one table, and with ``x`` a text's weights and ``delta`` the loss's gradient at its outputs
+    the influence of two texts is ``(delta . delta') (x . x' + 1)``.
+    """
+
+    def __init__(self, config: NgramLinearConfig) -> None:
+        super().__init__()
+        self.terms = nn.EmbeddingBag(config.num_terms + 1, config.num_outputs, mode="sum")
+        nn.init.zeros_(self.terms.weight)
+
+    def forward(self, ids: Tensor, weights: Tensor) -> Tensor:
+        """Return the outputs for some texts."""
+        constant = ids.new_full((len(ids), 1), self.terms.num_embeddings - 1)
+        ids = torch.cat([ids, constant], dim=1)
+        weights = torch.cat([weights, weights.new_ones(len(weights), 1)], dim=1)
+        outputs: Tensor = self.terms(ids, per_sample_weights=weights)
+        return outputs
 
 
 def make_linear_head(config: LinearHeadConfig) -> nn.Module:
