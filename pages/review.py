@@ -9,6 +9,7 @@ from relabel.db.runs import Run
 from ui.examples import draw_example, draw_labels, draw_source_place
 from ui.failures import report_errors
 from ui.inspect.evidence import draw_evidence_options, draw_neighbours, draw_suggestion
+from ui.inspect.unseen import choose_suggested, draw_unseen, explain_suggestion, read_answer
 from ui.navigation import open_page
 from ui.queue.filters import QueueView, describe_filters, draw_filters
 from ui.review.decision_form import draw_form, draw_keys_without_example, draw_undo
@@ -16,6 +17,7 @@ from ui.review.decisions import draw_message, remember_shown
 from ui.review.suspect import Suspect, choose_suspect, draw_keys, draw_place, rank_classes
 from ui.runs.model_quality import draw_model_warnings
 from ui.session import require_project, require_run
+from ui.wording import escape_markdown
 
 WATCHED = "suspect"
 WITHOUT_EVIDENCE = "Decisions can be made without it."
@@ -30,16 +32,26 @@ def draw_suspect(project: Project, run: Run, suspect: Suspect, told: set[str]) -
     draw_example(project, view, key=WATCHED, following=suspect.following)
     draw_labels(project, view)
     draw_source_place(view)
-    suggestion, likeliest = None, list[int]()
-    # Decisions need neither, so a damaged run must not stop them.
+    answer, opponents, likeliest = None, None, list[int]()
+    # Decisions need none of it, so a damaged run must not stop them.
+    with report_errors(told, without=WITHOUT_EVIDENCE):
+        answer = read_answer(project, run, view)
+    said = st.container()  # above the opponents, who are asked first
     with report_errors(told, without=WITHOUT_EVIDENCE):
         suggestion = draw_suggestion(project, run, view)
+        opponents = None if suggestion is None else suggestion.label
+    with said:
+        draw_unseen(project, view, answer, opponents=opponents)
     with report_errors(told, without=WITHOUT_EVIDENCE):
         likeliest = rank_classes(project, run, view)
+    suggested = choose_suggested(view, answer)
+    if explained := explain_suggestion(project, view, answer, suggested):
+        st.caption(escape_markdown(explained))
     draw_form(
         project,
         view,
-        opponents_label=None if suggestion is None else suggestion.label,
+        suggested=suggested,
+        opponents_label=opponents,
         likeliest=likeliest,
         watched=WATCHED,
     )
@@ -83,7 +95,7 @@ def draw_review(project: Project, run: Run, queue: QueueView) -> None:
                 draw_end(project)
             else:
                 draw_suspect(project, run, suspect, told)
-            draw_keys(project)
+            draw_keys(project, run)
         with right, report_errors(told, without=WITHOUT_EVIDENCE):
             if suspect is not None:
                 draw_evidence(project, run, suspect)

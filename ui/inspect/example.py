@@ -16,13 +16,16 @@ from relabel.triage.signals import choose_default_signal, describe_quantity, des
 from ui.address import read_choice, write_choice
 from ui.charts import draw_checkpoints, draw_prediction_course, draw_probabilities
 from ui.examples import draw_example, draw_labels, draw_source_place
+from ui.failures import report_errors
 from ui.galleries import place
 from ui.inspect.evidence import draw_evidence_options, draw_neighbours
+from ui.inspect.unseen import draw_unseen, read_answer
 from ui.labels import is_regression
 from ui.navigation import open_page
 from ui.session import get_engine, run_folder
 from ui.wording import SPLIT_WORDS, escape_markdown, score_text, segment_words
 
+WITHOUT_UNSEEN = "What the network says is shown without it."
 _NEIGHBOURS = 10
 _NEIGHBOUR_IMAGE = 96  # CSS pixels
 
@@ -90,6 +93,8 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
             open_page("review", example=view.id)
     with thinks:
         _draw_thoughts(project, run, view)
+        with report_errors(without=WITHOUT_UNSEEN):
+            draw_unseen(project, view, read_answer(project, run, view), opponents=None)
     with course:
         _draw_course(project, run, view)
     layers, measure = draw_evidence_options(run)
