@@ -39,6 +39,7 @@ NEIGHBOURS_FILE = "held_out_neighbours.npy"
 _FILES = (PREDICTIONS_FILE, NEIGHBOURS_FILE, SUMMARY_FILE)
 # Below it a probability is no more than rounding, and its logarithm no more than noise.
 LEAST_PROBABILITY = 1e-6
+_CHECKED_ROWS = 10_000  # at a time
 # Part of a regression's examples by which it is measured, and a variance that counts as none.
 _MEASURED, _LEAST_VARIANCE = 0.98, 1e-12
 
@@ -357,9 +358,18 @@ def find_problems(folder: RunFolder) -> Iterator[RunFolderError]:
     try:
         held_out = open_of_run(folder)
         if held_out is not None:
-            open_neighbours(folder.root, held_out)
+            _check_numbers(folder.root / PREDICTIONS_FILE, held_out)
+            neighbours = open_neighbours(folder.root, held_out)
+            if neighbours is not None:
+                _check_numbers(folder.root / NEIGHBOURS_FILE, neighbours)
     except RunFolderError as error:
         yield error
+
+
+def _check_numbers(path: Path, held_out: HeldOut) -> None:
+    for start in range(0, len(held_out), _CHECKED_ROWS):
+        if not np.isfinite(held_out.stored[start : start + _CHECKED_ROWS]).all():
+            raise _broken(path, ValueError("it holds what is no number"))
 
 
 def list_files(folder: Path) -> list[Path]:
