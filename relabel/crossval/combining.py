@@ -7,27 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-# A model that is wrong so much more often than the best one, by this part, has no say. The one
-# whose held-out predictions agree most with the given labels also finds wrong ones best, on every
-# data set tried; several good ones together find more than one, and a bad one among them spoils it.
-TOLERANCE = 0.25
+from relabel.triage.suspicion import weigh_by_errors
 
 
 def weigh(errors: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Return the part of each candidate, all together 1.
-
-    Args:
-        errors: Share of examples that each gets wrong, or its mean squared error; shape ``(M,)``.
-
-    Returns:
-        The best one has the largest part; it falls in a straight line to 0 where one is wrong
-        ``1 + TOLERANCE`` times as often. Shape ``(M,)``.
-    """
-    wrong = np.asarray(errors, dtype=np.float64)
-    best = wrong.min()
-    # Where the best is never wrong, only others like it have a say.
-    excess = (wrong - best) / best if best > 0 else np.where(wrong > 0, np.inf, 0.0)
-    parts: npt.NDArray[np.float64] = np.maximum(0.0, 1.0 - excess / TOLERANCE)
+    """Return the part of each candidate by its errors, all together 1, shape ``(M,)``."""
+    parts = weigh_by_errors(errors)
     weights: npt.NDArray[np.float64] = parts / parts.sum()
     return weights
 

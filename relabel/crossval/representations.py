@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,15 @@ from relabel.fitting.data import open_stored_rows
 from relabel.fitting.options import WorkOptions
 from relabel.fitting.stored import ProjectExamples
 from relabel.progress import OnProgress, Progress
+from relabel.text import SPLITS
 from tracin_core.errors import ConfigurationError
 
 # Words of a text that are read, and characters: beyond them a text says nothing new.
 MOST_WORDS, MOST_CHARACTERS = 20_000, 5_000
 MOST_TERMS = 200_000
-# Hashed runs of characters: some share a place, which costs less than a table of millions.
-HASHED = 2**18
+# Hashed runs of characters: some share a place, which costs less than a table of millions. Those
+# that hardly any text has say nothing that carries over.
+HASHED, LEAST_TEXTS_OF_RUN = 2**21, 3
 RUNS = (2, 5)
 # Grey pictures up to this side are compared by their pixels: scans and digits fill them, and a
 # network that knows photographs sees nothing more in them.
@@ -40,7 +42,7 @@ ROWS_AT_ONCE = 4_096
 
 @dataclass(eq=False)
 class Representations:
-    """The train examples of a project, as candidates read them.
+    """The examples of a project as candidates read them: the train split, then the test split.
 
     Attributes:
         folder: The project's.
@@ -58,7 +60,7 @@ class Representations:
     _made: dict[str, Any] = field(default_factory=dict)
 
     def read(self, name: Reads) -> Matrix:
-        """Return the train examples as candidates read them, N rows.
+        """Return the examples as candidates read them, N rows and M of the test split.
 
         Raises:
             ConfigurationError: If they cannot be had, with the way out.
@@ -82,8 +84,8 @@ class Representations:
 
     @property
     def num_examples(self) -> int:
-        """Return the number of train examples, N."""
-        return len(self.examples.splits["train"])
+        """Return the number of all examples, N + M."""
+        return sum(self.examples.counts.values())
 
     def width(self, name: Reads) -> float:
         """Return the numbers of a row; of sparse ones, those that are not zero on average."""
@@ -100,7 +102,8 @@ class Representations:
 
     def _texts(self) -> Iterator[str]:
         total = self.num_examples
-        for number, text in enumerate(self.examples.splits["train"].contents(), start=1):
+        contents = chain(*(self.examples.splits[split].contents() for split in SPLITS))
+        for number, text in enumerate(contents, start=1):
             yield str(text)
             if number % ROWS_AT_ONCE == 0 or number == total:
                 self.on_progress(Progress("counting words", number, total))
@@ -131,7 +134,7 @@ class Representations:
                 preprocessor=_fold_beginning,
                 dtype=np.float32,
             ).transform(self._texts())
-            return TfidfTransformer(sublinear_tf=True).fit_transform(counts)
+            return TfidfTransformer(sublinear_tf=True).fit_transform(_drop_rare(counts))
 
         return self._vectorise(make)
 
@@ -155,7 +158,8 @@ class Representations:
 
     def _make_features(self) -> Matrix:
         if self.project.kind == "image" and self._is_by_pixels():
-            return _Rows(self._image_encoder(), self._stored(self._image_encoder()), unit=True)
+            pixels = self._image_encoder()
+            return _Rows(pixels, self._stored(pixels), unit=True)
         encoder = begin_features(
             self.project.kind,  # type: ignore[arg-type]
             self.options.features,
@@ -163,7 +167,7 @@ class Representations:
             allow_download=self.options.allow_download,
         )
         stored = self._stored(encoder)
-        self._made["encoder"] = encoder.measured(stored)
+        self._made["encoder"] = encoder.measured(stored[0])
         return _Rows(self._made["encoder"], stored)
 
     def _is_by_pixels(self) -> bool:
@@ -189,31 +193,52 @@ class Representations:
         )
         return _Rows(encoder, self._stored(encoder))
 
-    def _stored(self, encoder: Encoder) -> npt.NDArray[Any]:
-        stored: npt.NDArray[Any] = open_stored_rows(
-            self.folder, encoder, self.examples, self.on_progress
-        )["train"]
-        return stored
+    def _stored(self, encoder: Encoder) -> tuple[npt.NDArray[Any], ...]:
+        stored = open_stored_rows(self.folder, encoder, self.examples, self.on_progress)
+        return tuple(np.asarray(stored[split]) for split in SPLITS)
 
     def _count_inputs(self) -> Matrix:
         return np.zeros((self.num_examples, 1), dtype=np.float32)
 
 
 class _Rows:
-    """Stored rows as a head takes them, float32, made when they are asked for."""
+    """Stored rows as a head takes them, float32, made when they are asked for.
 
-    def __init__(self, encoder: Any, stored: npt.NDArray[Any], *, unit: bool = False) -> None:
+    Those of the first part come first, then those of the next.
+    """
+
+    def __init__(
+        self, encoder: Any, stored: Sequence[npt.NDArray[Any]], *, unit: bool = False
+    ) -> None:
         self._encoder, self._stored, self._unit = encoder, stored, unit
-        self.shape = (len(stored), int(np.prod(stored.shape[1:])))
+        count = sum(len(part) for part in stored)
+        self.shape = (count, int(np.prod(stored[0].shape[1:])))
 
     def __getitem__(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
         found = np.empty((len(rows), self.shape[1]), dtype=np.float32)
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            chosen = rows[start : start + ROWS_AT_ONCE]
-            made = self._encoder.to_inputs(torch.from_numpy(self._stored[chosen])).flatten(1)
-            made = torch.nn.functional.normalize(made, dim=1) if self._unit else made
-            found[start : start + len(chosen)] = made.numpy()
+        before = 0
+        for part in self._stored:
+            places = np.flatnonzero((rows >= before) & (rows < before + len(part)))
+            for start in range(0, len(places), ROWS_AT_ONCE):
+                chosen = places[start : start + ROWS_AT_ONCE]
+                found[chosen] = self._make(part[rows[chosen] - before])
+            before += len(part)
         return found
+
+    def _make(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        made = self._encoder.to_inputs(torch.from_numpy(stored)).flatten(1)
+        made = torch.nn.functional.normalize(made, dim=1) if self._unit else made
+        rows: npt.NDArray[np.float32] = made.numpy()
+        return rows
+
+
+def _drop_rare(counts: Any) -> Any:
+    """Leave out what few texts have, and of very many runs those that fewer texts have."""
+    texts = np.bincount(counts.indices, minlength=counts.shape[1])
+    kept = np.flatnonzero(texts >= LEAST_TEXTS_OF_RUN)
+    if len(kept) > MOST_TERMS:
+        kept = np.sort(kept[np.argsort(-texts[kept], kind="stable")[:MOST_TERMS]])
+    return counts[:, kept] if len(kept) else counts[:, :1]
 
 
 def _list_terms(text: str) -> list[str]:

@@ -10,6 +10,7 @@ import hashlib
 import math
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from relabel.crossval.calibration import LEAST_TEST_EXAMPLES, Calibration, calibrate
 from relabel.crossval.combining import normalise, weigh
 from relabel.crossval.folds import choose_folds, cut_folds, describe_small_classes
 from relabel.crossval.registry import Candidate, Fold, Size, list_candidates
@@ -45,6 +47,8 @@ FOLDER = "crossval"
 VERSION = 1
 # Seconds that one candidate's fits may take where others are faster, and where none is.
 MOST_SECONDS_BESIDE_OTHERS, MOST_SECONDS_ALONE = 60.0, 600.0
+# From this bias on, a factor of 0.7 of the odds, people are told.
+WORTH_NOTING = 0.35
 STAGE = "asking models that have not seen each example"
 
 
@@ -112,7 +116,13 @@ class _CrossValidation:
         self._representations = Representations(folder, project, examples, options, on_progress)
         self._networks = NetworkFitter(folder, project, examples, options)
         self._notes: list[str] = []
+        self._test_contents = examples.splits["test"].content_hash
         self._train = train
+        self._test_labels = examples.splits["test"].targets
+        # Test examples are asked, too: they come after the train examples in all that is read.
+        judging = np.flatnonzero(~examples.splits["test"].excluded)
+        self._judging = judging if len(judging) >= LEAST_TEST_EXAMPLES else judging[:0]
+        self._everything = np.concatenate([self._targets, np.zeros_like(self._test_labels)])
 
     def run(self) -> Path:
         digest = self._digest()
@@ -140,6 +150,7 @@ class _CrossValidation:
             "task": self._project.task,
             "classes": list(self._classes),
             "contents": self._train.content_hash,
+            "test": self._hash_test(),
             "targets": hashlib.sha256(np.ascontiguousarray(self._targets).tobytes()).hexdigest(),
             "used": hashlib.sha256(self._used.tobytes()).hexdigest(),
             "columns": [dict(one) for one in self._project.settings.get("columns", ())],
@@ -153,6 +164,12 @@ class _CrossValidation:
             ],
         }
         return hash_json(made_from)[:12]
+
+    def _hash_test(self) -> str:
+        digest = hashlib.sha256(self._test_contents.encode())
+        digest.update(np.ascontiguousarray(self._test_labels).tobytes())
+        digest.update(self._judging.tobytes())
+        return digest.hexdigest()
 
     # Choosing
 
@@ -177,13 +194,13 @@ class _CrossValidation:
         except ConfigurationError as error:
             if self._options.features != "auto":
                 raise
-            note = f"{candidate.title}: left out. {error}"
-            # One note for all that read the same.
-            if not any(str(error) in said for said in self._notes):
-                self._notes.append(note)
+            # Texts do without a frozen network, pictures hardly. One note for all that read it.
+            is_said = self._project.kind != "image" or any(str(error) in n for n in self._notes)
+            if not is_said:
+                self._notes.append(f"{candidate.title}: left out. {error}")
             return None
         size = Size(
-            examples=self._representations.num_examples,
+            examples=len(self._targets),
             width=self._networks.pixels if candidate.reads == "inputs" else width,
             classes=max(len(self._classes), 1),
         )
@@ -205,11 +222,12 @@ class _CrossValidation:
         return _Chosen(candidate, seconds)
 
     def _count_fits(self, candidate: Candidate) -> int:
+        asked = int(len(self._judging) > 0)
         if candidate.is_leave_one_out:
-            return 1
+            return 1 + asked
         if candidate.reads == "inputs":
-            return self._network_folds
-        return self._folds * self._repeats
+            return self._network_folds + asked
+        return self._folds * self._repeats + asked
 
     @property
     def _network_folds(self) -> int:
@@ -233,36 +251,53 @@ class _CrossValidation:
         stage = STAGE if cost < 20 else f"{STAGE}, about {describe_seconds(cost)}"
         self._on_progress(Progress(stage, before, total))
         rows = self._representations.read(candidate.reads)
-        shape = (
-            (len(self._targets),)
-            if self._is_regression
-            else (len(self._targets), len(self._classes))
-        )
-        found = np.zeros(shape, dtype=np.float64)
+        count, done = len(self._targets), 0
+
+        def tell() -> None:
+            nonlocal done
+            done += 1
+            self._on_progress(Progress(stage, before + done, total))
+
+        shape = (count + len(self._judging), len(self._classes))
+        found = np.zeros(shape[:1] if self._is_regression else shape, dtype=np.float64)
         if candidate.is_leave_one_out:
-            everything = np.arange(len(self._targets))
-            found += candidate.fit_predict(self._fold(rows, everything, everything, 0))
+            learned = np.flatnonzero(self._used)
+            found[:count] = candidate.fit_predict(self._fold(rows, learned, np.arange(count), 0))
+            tell()
         else:
-            is_network = candidate.reads == "inputs"
-            folds = self._network_folds if is_network else self._folds
-            repeats = 1 if is_network else self._repeats
-            done = 0
-            for repeat in range(repeats):
-                seed = self._options.seed * 1009 + repeat
-                places = cut_folds(self._targets, self._used, folds, seed)
-                for fold in range(folds):
-                    asked = np.flatnonzero(places == fold)
-                    learned = np.flatnonzero((places != fold) & self._used)
-                    if len(asked) and len(learned):
-                        one = self._fold(rows, learned, asked, seed * 31 + fold)
-                        found[asked] += candidate.fit_predict(one) / repeats
-                    done += 1
-                    self._on_progress(Progress(stage, before + done, total))
+            self._ask_folds(candidate, rows, found, tell)
+        if len(self._judging):
+            learned = np.flatnonzero(self._used)
+            one = self._fold(rows, learned, count + self._judging, self._options.seed)
+            found[count:] = candidate.fit_predict(one)
+            tell()
         seconds = time.perf_counter() - began
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             np.save(file, found.astype(np.float32), allow_pickle=False)
         save_json(record, {"seconds": seconds})
         return candidate, path, seconds
+
+    def _ask_folds(
+        self,
+        candidate: Candidate,
+        rows: Any,
+        found: npt.NDArray[np.float64],
+        tell: Callable[[], None],
+    ) -> None:
+        """Add to ``found`` what is said of the train examples, the mean over all cuts."""
+        is_network = candidate.reads == "inputs"
+        folds = self._network_folds if is_network else self._folds
+        repeats = 1 if is_network else self._repeats
+        for repeat in range(repeats):
+            seed = self._options.seed * 1009 + repeat
+            places = cut_folds(self._targets, self._used, folds, seed)
+            for fold in range(folds):
+                asked = np.flatnonzero(places == fold)
+                learned = np.flatnonzero((places != fold) & self._used)
+                if len(asked) and len(learned):
+                    one = self._fold(rows, learned, asked, seed * 31 + fold)
+                    found[asked] += candidate.fit_predict(one) / repeats
+                tell()
 
     def _fold(
         self,
@@ -275,7 +310,7 @@ class _CrossValidation:
             rows=rows,
             learned=learned,
             asked=asked,
-            targets=self._targets,
+            targets=self._everything,
             num_classes=len(self._classes),
             seed=seed % 2**31,
             network=self._networks,
@@ -292,7 +327,17 @@ class _CrossValidation:
             together = part if together is None else together + part
         if together is None:
             raise ConfigurationError("Found no candidates to put together.")
-        error, _ = self._judge_predictions(together)
+        count = len(self._targets)
+        error, _ = self._judge_predictions(together[:count])
+        test_error = None
+        if len(self._judging):
+            said, labels = together[count:], self._test_labels[self._judging]
+            calibration = None if self._is_regression else calibrate(normalise(said), labels)
+            if calibration is not None:
+                self._note_bias(calibration)
+                together = calibration.apply(normalise(together))
+            test_error = self._judge_test(together[count:], labels)
+        together = together[:count]
         candidates = [
             CandidateResult(
                 name=candidate.name,
@@ -301,7 +346,7 @@ class _CrossValidation:
                 loss=loss,
                 seconds=round(seconds, 3),
                 weight=float(weight),
-                network=candidate.network if find_network(candidate.network) else "",
+                network=self._network_of(candidate),
             )
             for (candidate, _, seconds), (wrong, loss), weight in zip(
                 results, judged, weights, strict=True
@@ -311,6 +356,7 @@ class _CrossValidation:
         summary = HeldOutSummary(
             candidates=tuple(candidates),
             agreement=1.0 - error,
+            test_error=test_error,
             folds=self._folds,
             repeats=self._repeats,
             num_examples=len(self._targets),
@@ -321,8 +367,26 @@ class _CrossValidation:
             digest=digest,
         )
         asked = [path for one, path, _ in results if one.is_leave_one_out]
-        neighbours = self._as_told(self._load(asked[0])) if asked else None
+        neighbours = self._as_told(self._load(asked[0])[:count]) if asked else None
         write_held_out(own, summary, self._as_told(together), neighbours)
+
+    def _judge_test(self, said: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
+        """Return how far test examples' predictions are from their labels or numbers."""
+        if self._is_regression:
+            return float(np.median(np.abs(said * self._std + self._mean - labels)) ** 2)
+        return float((said.argmax(axis=1) != labels).mean())
+
+    def _note_bias(self, calibration: Calibration) -> None:
+        """Say which class the models name too often, where the test split shows it plainly."""
+        most = int(np.argmin(calibration.bias))
+        if calibration.bias[most] > -WORTH_NOTING:
+            return
+        self._notes.append(
+            f"By the test split, models that learn the train labels name "
+            f"{self._classes[most]!r} too often: its odds were taken times "
+            f"{math.exp(calibration.bias[most]):.2f}. Either many train examples are wrongly "
+            f"called so, or the test split has fewer of it than the train split."
+        )
 
     def _as_told(self, found: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return predictions as people are told: numbers in their own unit, or probabilities."""
@@ -330,12 +394,17 @@ class _CrossValidation:
             return found * self._std + self._mean
         return np.exp(normalise(found))
 
+    def _network_of(self, candidate: Candidate) -> str:
+        """Return the built-in network that is the same kind of model, if it can be trained."""
+        by_pixels = candidate.reads == "features" and not self._representations.features
+        return "" if by_pixels or find_network(candidate.network) is None else candidate.network
+
     def _load(self, path: Path) -> npt.NDArray[np.float64]:
         found = np.load(path, allow_pickle=False).astype(np.float64)
         return found if self._is_regression else normalise(found)
 
     def _judge(self, path: Path) -> tuple[float, float]:
-        return self._judge_predictions(self._load(path))
+        return self._judge_predictions(self._load(path)[: len(self._targets)])
 
     def _judge_predictions(self, found: npt.NDArray[Any]) -> tuple[float, float]:
         """Return how far predictions are from the given labels, and their loss."""

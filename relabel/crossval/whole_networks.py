@@ -23,6 +23,7 @@ from relabel.fitting.stored import ProjectExamples
 from relabel.models.build import build_model
 from relabel.models.builtin import suggest_model
 from relabel.models.registry import find_network
+from relabel.text import SPLITS
 from relabel.training.config import LossName, suggest_training
 from relabel.training.objective import choose_objective, read_outputs
 from tracin_core.devices import choose_device
@@ -42,7 +43,7 @@ class NetworkFitter:
 
     @cached_property
     def pixels(self) -> float:
-        """Return how many numbers an example of a built-in network has."""
+        """Return how many numbers an example has for a built-in network."""
         return float(np.prod(self._encoder("auto").stored_shape))
 
     def ask(self, name: str, fold: Fold) -> npt.NDArray[np.floating]:
@@ -74,8 +75,12 @@ class NetworkFitter:
         objective = choose_objective(loss, residual_bound=training.residual_bound)
         targets = torch.from_numpy(np.ascontiguousarray(fold.targets))
         targets = targets.to(torch.float32) if fold.is_regression else targets
-        rows = open_stored_rows(self._folder, encoder, self._examples)["train"]
-        everything = StoredDataset(rows, targets, encoder, digest="")
+        stored = open_stored_rows(self._folder, encoder, self._examples)
+        count = len(stored["train"])
+        train, test = (
+            StoredDataset(stored[split], part, encoder, digest="")
+            for split, part in zip(SPLITS, (targets[:count], targets[count:]), strict=True)
+        )
         device = choose_device(self._options.device)
         model = build_model(config).to(device).train()
         optimizer = torch.optim.SGD(
@@ -91,7 +96,7 @@ class NetworkFitter:
             for step, chosen in enumerate(batches):
                 for group in optimizer.param_groups:
                     group["lr"] = training.rate_at(step, steps)
-                inputs, truth = everything.read_batch(chosen)
+                inputs, truth = train.read_batch(chosen)
                 losses = objective(_call(model, inputs, device), truth.to(device))
                 optimizer.zero_grad()
                 losses.mean().backward()  # type: ignore[no-untyped-call]
@@ -100,7 +105,9 @@ class NetworkFitter:
         found = []
         with torch.inference_mode():
             for chosen in torch.from_numpy(fold.asked).split(ASKED_AT_ONCE):  # type: ignore[no-untyped-call]
-                inputs, _ = everything.read_batch(chosen)
+                # Examples of one split are asked about at a time.
+                is_test = bool(chosen[0] >= count)
+                inputs, _ = test.read_batch(chosen - count) if is_test else train.read_batch(chosen)
                 found.append(read_outputs(_call(model, inputs, device)).cpu().double())
         outputs = torch.cat(found)
         answered: npt.NDArray[np.floating] = (

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from relabel.features.encoding import Encoder
+from relabel.features.encoding import Encoder, StoredRows
+from tracin_core.gradients.nested import map_tensors
 
 
-class StoredDataset(Dataset[tuple[Tensor, Tensor]]):
+class StoredDataset(Dataset[tuple[Any, Tensor]]):
     """Inputs in a memory-mapped cache, made into tensors batch by batch.
 
     Attributes:
@@ -23,7 +24,7 @@ class StoredDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(
         self,
-        stored: npt.NDArray[Any],
+        stored: StoredRows,
         targets: Tensor,
         encoder: Encoder,
         *,
@@ -48,11 +49,11 @@ class StoredDataset(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.targets)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Any, Tensor]:
         inputs, targets = self.read_batch(torch.tensor([index]))
-        return inputs[0], targets[0]
+        return map_tensors(lambda tensor: tensor[0], inputs), targets[0]
 
-    def read_batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def read_batch(self, indices: Tensor) -> tuple[Any, Tensor]:
         """Return the inputs and targets of several positions, shapes ``(B, ...)`` and ``(B,)``."""
         rows = indices if self._chosen is None else self._chosen[indices]
         stored = torch.from_numpy(self._stored[rows.numpy()])

@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from relabel.features.frozen import FeatureEncoder
 from relabel.features.image import ImageEncoder, read_image
+from relabel.features.ngrams import NgramEncoder
+from relabel.features.ragged import RaggedRows, open_rows, write_rows
 from relabel.features.records import Content
 from relabel.features.table import TableEncoder
 from relabel.features.text import TextEncoder
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from relabel.features.records import Content
 
 
-Encoder = ImageEncoder | TextEncoder | TableEncoder | FeatureEncoder
+Encoder = ImageEncoder | TextEncoder | TableEncoder | FeatureEncoder | NgramEncoder
+# What is stored of a split: rows of one shape, or of different lengths.
+StoredRows = npt.NDArray[Any] | RaggedRows
 
 # Images looked at for the size and colours of all.
 IMAGES_COMPARED = 32
@@ -57,6 +61,8 @@ def encoder_from_json(data: dict[str, Any]) -> Encoder:
             )
         if data.get("kind") == "table":
             return TableEncoder.from_json(fields["columns"])
+        if data.get("kind") == "ngrams":
+            return NgramEncoder.from_json(fields)
         if data.get("kind") == "features":
             mean, std = (tuple(map(float, fields.pop(name))) for name in ("mean", "std"))
             return FeatureEncoder(**fields, mean=mean, std=std)
@@ -67,7 +73,7 @@ def encoder_from_json(data: dict[str, Any]) -> Encoder:
         ) from error
     raise ConfigurationError(
         f"Found an encoder of kind {data.get('kind')!r}, expected 'image', 'text', 'table' or "
-        "'features'. "
+        "'features' or 'ngrams'. "
         "Train and score the project again."
     )
 
@@ -155,8 +161,10 @@ def _hash_text(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def open_cache(folder: Path, encoder: Encoder, count: int) -> npt.NDArray[Any] | None:
+def open_cache(folder: Path, encoder: Encoder, count: int) -> StoredRows | None:
     """Open a cache as a read-only memory map, shape ``(N, ...)``; None where it is not whole."""
+    if isinstance(encoder, NgramEncoder):
+        return open_rows(folder, count)
     if not count:
         return np.zeros((0, *encoder.stored_shape), dtype=encoder.stored_type)
     try:
@@ -190,6 +198,10 @@ def write_cache(
         InputError: If an example cannot be read; the message says at which position.
         OSError: If the disk is full.
     """
+    if isinstance(encoder, NgramEncoder):
+        examples = enumerate(contents(0))
+        write_rows(folder, (read_example(encoder, c, at) for at, c in examples), on_encoded)
+        return
     folder.parent.mkdir(parents=True, exist_ok=True)
     rows = UnfinishedRows(
         folder,

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from relabel.features.datasets import StoredDataset
 from relabel.features.encoding import (
     Encoder,
+    StoredRows,
     drop_caches,
     name_cache,
     open_cache,
@@ -38,6 +39,7 @@ from relabel.progress import OnProgress, Progress, ignore_progress
 from relabel.runs.config import TargetScale
 from relabel.runs.folder import Digests
 from relabel.text import Split
+from tracin_core.gradients.nested import map_tensors
 
 Datasets = Mapping[Split, "StoredDataset | OnDemandDataset | OwnExamples"]
 
@@ -90,7 +92,7 @@ def open_stored_rows(
     encoder: Encoder,
     examples: ProjectExamples,
     on_progress: OnProgress = ignore_progress,
-) -> dict[Split, npt.NDArray[Any]]:
+) -> dict[Split, StoredRows]:
     """Open what an encoder stores of a project's examples, encoding what is not in the cache.
 
     Args:
@@ -100,7 +102,7 @@ def open_stored_rows(
         on_progress: Told how many examples are encoded.
 
     Returns:
-        Of each split a read-only memory map, shape ``(N, *stored_shape)``.
+        Of each split a read-only memory map of N rows.
 
     Raises:
         InputError: If an example cannot be read; the message says at which position.
@@ -110,7 +112,7 @@ def open_stored_rows(
     contents = (_name_contents(part) for part in examples.splits.values())
     drop_caches(folder / "encoded", of_contents=contents)
     report = _EncodingReport(encoder, sum(examples.counts.values()), on_progress)
-    rows = {}
+    rows: dict[Split, StoredRows] = {}
     for split, part in examples.splits.items():
         stored = open_cache(paths[split], encoder, len(part))
         if stored is None:
@@ -222,11 +224,11 @@ class OnDemandDataset:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Any, Tensor]:
         inputs, targets = self.read_batch(torch.tensor([index]))
-        return inputs[0], targets[0]
+        return map_tensors(lambda tensor: tensor[0], inputs), targets[0]
 
-    def read_batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def read_batch(self, indices: Tensor) -> tuple[Any, Tensor]:
         """Return the inputs and targets of several positions, shapes ``(B, ...)`` and ``(B,)``."""
         wanted = indices.numpy()
         ascending, places = np.unique(wanted, return_inverse=True)

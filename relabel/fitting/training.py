@@ -15,6 +15,7 @@ import numpy as np
 from relabel.db.project_rules import Project
 from relabel.features.encoding import LARGEST_SIDE, Encoder, fit_encoder
 from relabel.features.frozen import FeatureEncoder, begin_features
+from relabel.features.ngrams import NgramEncoder
 from relabel.features.table import cut_far_away
 from relabel.fitting.data import open_datasets, open_own_examples, open_stored_rows
 from relabel.fitting.network import MadeNetwork
@@ -243,7 +244,8 @@ def _fit_features(
         weights=options.weights,
         allow_download=options.allow_download,
     )
-    return encoder.measured(open_stored_rows(folder, encoder, examples, on_progress)["train"])
+    rows = open_stored_rows(folder, encoder, examples, on_progress)["train"]
+    return encoder.measured(np.asarray(rows))
 
 
 def _fit_encoder(
@@ -256,6 +258,9 @@ def _fit_encoder(
     if network is not None:
         side = network.largest_side if weights is None else network.weights_side
     is_image = project.kind == "image"
+    if network is not None and network.takes == "ngrams":
+        texts = (text for text in examples.splits["train"].contents() if isinstance(text, str))
+        return NgramEncoder.fit(texts, num_outputs=len(project.classes))
     return fit_encoder(
         project.kind,  # type: ignore[arg-type]
         examples.splits["train"].contents(at_most=2000 if is_image else None),

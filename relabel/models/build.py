@@ -19,7 +19,11 @@ from relabel.models.builtin import ModelConfig
 from relabel.models.networks.heads import LinearHeadConfig, MLPHeadConfig
 from relabel.models.networks.image import ResNet18Config, SmallCNNConfig
 from relabel.models.networks.table import MLPConfig
-from relabel.models.networks.text import SmallTransformerConfig, WordEmbeddingConfig
+from relabel.models.networks.text import (
+    NgramLinearConfig,
+    SmallTransformerConfig,
+    WordEmbeddingConfig,
+)
 from relabel.models.registry import find_network
 from relabel.models.user.config import OwnModelConfig
 from relabel.models.user.load import load_own_model
@@ -210,6 +214,28 @@ class WordDropout(nn.Module):
             return ids
         is_dropped = torch.rand(ids.shape, device=ids.device) < self.share
         return ids.masked_fill(is_dropped, PADDING)
+
+
+class NgramLinear(nn.Module):
+    """From term ids and weights, both ``(B, L)``, to outputs ``(B, K)``: linear, all from zero.
+
+    The constant part is the row of one more term, which every text has with the weight 1. So all
+    is one table, and with ``x`` a text's weights and ``delta`` the loss's gradient at its outputs
+    the influence of two texts is ``(delta . delta') (x . x' + 1)``.
+    """
+
+    def __init__(self, config: NgramLinearConfig) -> None:
+        super().__init__()
+        self.terms = nn.EmbeddingBag(config.num_terms + 1, config.num_outputs, mode="sum")
+        nn.init.zeros_(self.terms.weight)
+
+    def forward(self, ids: Tensor, weights: Tensor) -> Tensor:
+        """Return the outputs for some texts."""
+        constant = ids.new_full((len(ids), 1), self.terms.num_embeddings - 1)
+        ids = torch.cat([ids, constant], dim=1)
+        weights = torch.cat([weights, weights.new_ones(len(weights), 1)], dim=1)
+        outputs: Tensor = self.terms(ids, per_sample_weights=weights)
+        return outputs
 
 
 def make_linear_head(config: LinearHeadConfig) -> nn.Module:

@@ -11,6 +11,7 @@ from typing import Any
 from relabel.features.encoding import Encoder
 from relabel.features.frozen import FeatureEncoder
 from relabel.features.image import ImageEncoder
+from relabel.features.ngrams import NgramEncoder
 from relabel.features.text import TextEncoder
 from relabel.models.registry import (
     Network,
@@ -95,7 +96,7 @@ def suggest_model(
     if isinstance(encoder, FeatureEncoder):
         kind = encoder.of
     elif not isinstance(encoder, ImageEncoder):
-        kind = "text" if isinstance(encoder, TextEncoder) else "table"
+        kind = "text" if isinstance(encoder, TextEncoder | NgramEncoder) else "table"
     request = NetworkRequest(
         num_outputs=num_outputs, seed=seed, weights=weights, weights_sha256=weights_sha256
     )

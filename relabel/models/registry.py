@@ -217,7 +217,7 @@ def list_networks(kind: Kind | None = None, task: Task | None = None) -> tuple[N
         for network in _NETWORKS.values()
         if (kind is None or kind in network.kinds) and (task is None or task in network.tasks)
     ]
-    found.sort(key=lambda network: not network.is_suggested)
+    found.sort(key=lambda network: (not network.is_suggested, network.takes != "inputs"))
     if kind is None:
         found.sort(key=lambda network: KINDS.index(network.kinds[0]))
     return tuple(found)

@@ -76,6 +76,9 @@ class HeldOutSummary:
     Attributes:
         candidates: The kinds of models, the one that agreed most first.
         agreement: Of all put together, as ``CandidateResult`` has it.
+        test_error: Share of the test examples whose label all together did not predict, once
+            they were calibrated by them; for regression the squared median of the absolute
+            residuals, in the target's own unit. None where there are too few test examples.
         folds: Parts that the train examples were cut into.
         repeats: Times that they were cut, each time otherwise.
         num_examples: Train examples, N.
@@ -91,6 +94,7 @@ class HeldOutSummary:
     folds: int
     repeats: int
     num_examples: int
+    test_error: float | None = None
     network: str = ""
     features: str = ""
     notes: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ from relabel.progress import OnProgress, Progress
 from relabel.runs.config import Rates, RunConfig
 from relabel.runs.folder import RunFolder
 from relabel.runs.held_out import (
+    HeldOut,
     copy_held_out,
     measure_agreement,
     open_held_out,
@@ -35,6 +36,7 @@ from relabel.scoring.spec import NO_OPTIONS
 from relabel.text import SPLITS, LayerChoice, Split
 from relabel.triage.opposition import sum_opposition, sum_opposition_of
 from relabel.triage.signals import (
+    COURSE,
     HELD_OUT,
     LABELS,
     NEIGHBOURS,
@@ -42,6 +44,7 @@ from relabel.triage.signals import (
     OPPOSITION_OF_OTHER,
     compute_signals,
 )
+from relabel.triage.suspicion import weigh_course
 from tracin_core.attribution import DEFAULT_METHOD
 
 # What the screens read is in the run's folder; the database keeps what identifies the run.
@@ -133,10 +136,11 @@ def gather_known(
     held_out = open_held_out(folder.root, len(labels), len(config.classes))
     if held_out is None:
         return known
+    against = labels - held_out.values if is_regression else held_out.margins(labels)
+    known[HELD_OUT] = against
+    known[COURSE] = np.asarray(weigh_run(folder, config, held_out, against))
     if is_regression:
-        known[HELD_OUT] = labels - held_out.values
         return known
-    known[HELD_OUT] = held_out.margins(labels)
     of_other = sum_opposition_of(folder, targets["test"], held_out.likeliest_others(labels))
     if of_other is not None:
         known[OPPOSITION_OF_OTHER] = of_other
@@ -144,6 +148,42 @@ def gather_known(
     if neighbours is not None:
         known[NEIGHBOURS] = neighbours.margins(labels)
     return known
+
+
+def weigh_run(
+    folder: RunFolder,
+    config: RunConfig,
+    held_out: HeldOut,
+    against: npt.NDArray[np.float64],
+) -> float:
+    """Return the part of the network's own course in the suspicion.
+
+    Args:
+        folder: The run's.
+        config: Its ``run.json``.
+        held_out: What models say of examples that they have not seen.
+        against: What they say against the given labels, shape ``(N,)``.
+
+    Raises:
+        RunFolderError: If a file of the run is damaged.
+    """
+    seen = folder.read_all_signals("train")
+    test = folder.read_all_signals("test") if config.counts["test"] else None
+    tested = held_out.summary.test_error
+    if seen.residual is not None:
+        # Medians: a single slipped decimal point would be all that a mean says.
+        wrong = (_middle_square(seen.residual[-1]), _middle_square(against))
+        if test is None or tested is None or test.residual is None:
+            return weigh_course(*wrong)
+        return weigh_course(*wrong, (_middle_square(test.residual[-1]), tested))
+    wrong = (float((seen.margin[-1] < 0).mean()), float((against > 0).mean()))
+    if test is None or tested is None:
+        return weigh_course(*wrong)
+    return weigh_course(*wrong, (float((test.margin[-1] < 0).mean()), tested))
+
+
+def _middle_square(residuals: npt.NDArray[np.floating]) -> float:
+    return float(np.median(np.abs(residuals)) ** 2)
 
 
 def describe_for_database(config: RunConfig) -> dict[str, object]:

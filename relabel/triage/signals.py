@@ -28,6 +28,8 @@ SUSPICION = "suspicion"
 # What is known of the train examples beside what the capture pass measured, arrays ``(N,)``:
 # what models that have not seen an example say of its label, the neighbours among them alone, ...
 HELD_OUT, NEIGHBOURS, LABELS = "held_out", "neighbours", "labels"
+# ... the part of the network's own course in the suspicion, one number, shape ``()``, ...
+COURSE = "course"
 # ... and how much the test examples speak against it, all and those of the likeliest other label.
 OPPOSITION, OPPOSITION_OF_OTHER = "opposition", "opposition_of_other"
 
@@ -120,7 +122,7 @@ def _normalise_self_influence(found: Measured) -> npt.NDArray[np.float64]:
 
 def _compute_suspicion(found: Measured) -> npt.NDArray[np.float64]:
     combine = combine_margins if found.signals.residual is None else combine_residuals
-    return combine(found.signals, found.known[HELD_OUT])
+    return combine(found.signals, found.known[HELD_OUT], float(found.known[COURSE]))
 
 
 def _compute_held_out(found: Measured) -> npt.NDArray[np.float64]:
@@ -145,7 +147,7 @@ SIGNALS: dict[str, Signal] = _by_name(
         explanation="What models that have not seen the example say against its label or number, "
         "together with the course of the training where the network has not learned its examples "
         "by heart. It fails where whole groups are labelled wrong alike: models learn that, too.",
-        needs=("loss", HELD_OUT),
+        needs=("loss", HELD_OUT, COURSE),
         compute=_compute_suspicion,
     ),
     Signal(
@@ -230,7 +232,7 @@ SIGNALS: dict[str, Signal] = _by_name(
         explanation="The place by suspicion among the examples with the same label, so that every "
         "class has its turn. It fails where errors gather in a few classes.",
         task="classification",
-        needs=("margin", HELD_OUT, LABELS),
+        needs=("margin", HELD_OUT, COURSE, LABELS),
         compute=_rank_within_classes,
     ),
     Signal(

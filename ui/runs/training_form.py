@@ -8,6 +8,7 @@ import streamlit as st
 
 from relabel.db.project_rules import Project
 from relabel.db.stats import review_progress
+from relabel.features.backbones.registry import AUTO
 from relabel.fitting.options import MOST_FOLDS, WorkOptions
 from relabel.models.builtin import available
 from relabel.models.registry import find_network
@@ -17,7 +18,7 @@ from ui.runs.layers import choose_layers
 from ui.runs.own_model import draw_own_model
 from ui.session import get_engine
 
-AUTO, OWN = "auto", "own"
+OWN = "own"
 _FIELD = 170  # CSS pixels
 # Of a network that is not in the table of built-in ones: title and description.
 AUTO_WORDS = (
@@ -65,7 +66,7 @@ def draw_training_form(project: Project) -> WorkRequest | None:
     else:
         options = WorkOptions(model=model)
     if options.checkpoints is None:
-        options = _draw_numbers(options, _suggest(project, options.model))
+        options = _draw_numbers(project, options, _suggest(project, options.model))
     options = replace(options, layers=choose_layers(place="train"))
     kind, words = (
         ("train", "Train and score") if options.checkpoints is None else ("score", "Score")
@@ -93,7 +94,7 @@ def _describe(name: str) -> tuple[str, str]:
     return OWN_WORDS if network is None else (network.title, network.description)
 
 
-def _draw_numbers(options: WorkOptions, suggested: TrainingConfig) -> WorkOptions:
+def _draw_numbers(project: Project, options: WorkOptions, suggested: TrainingConfig) -> WorkOptions:
     """Draw how it is trained, with what suits the kind of data filled in."""
     key, is_auto = f"train-{options.model}", options.model == AUTO
     epochs = st.number_input(
@@ -142,24 +143,51 @@ def _draw_numbers(options: WorkOptions, suggested: TrainingConfig) -> WorkOption
             "which takes as long as so many trainings; 0 asks nobody.",
             width=_FIELD,
         )
-        weights = None
-        network = find_network(options.model)
-        if network is not None and network.load_weights is not None:
-            weights = st.text_input(
-                "Weights to begin with",
-                key="train-weights",
-                placeholder=f"/home/ada/{network.name}.pth",
-                help="A file on the machine of the app; only numbers are read from it.",
-                width=420,
-            )
+        options = _draw_weights(project, options)
     return replace(
         options,
         epochs=None if epochs is None else int(epochs),
         seed=int(seed),
         patience=None if patience is None else int(patience),
-        weights=(weights or "").strip() or None,
         folds=None if folds is None else int(folds),
     )
+
+
+def _draw_weights(project: Project, options: WorkOptions) -> WorkOptions:
+    """Draw where weights that were trained elsewhere come from, for networks that take some."""
+    network = find_network(options.model)
+    if options.model == AUTO:  # of the kinds that are compared some read features
+        return options if project.kind == "table" else _draw_backbone(options)
+    if network is None or (network.load_weights is None and network.takes != "features"):
+        return options
+    if network.takes == "features":
+        options = _draw_backbone(options)
+    weights = st.text_input(
+        "Weights to begin with" if network.takes == "inputs" else "Weights of the backbone",
+        key="train-weights",
+        placeholder=f"/home/ada/{network.name}.pth" if network.takes == "inputs" else "published",
+        help="A file on the machine of the app; only numbers are read from it.",
+        width=420,
+    )
+    return replace(options, weights=(weights or "").strip() or None)
+
+
+def _draw_backbone(options: WorkOptions) -> WorkOptions:
+    """Draw whose features are taken."""
+    name = st.text_input(
+        "Backbone",
+        key="train-features",
+        placeholder=AUTO,
+        help="The frozen network whose features are taken, such as torchvision:resnet50. Left "
+        "empty: the best one that is at hand.",
+        width=420,
+    )
+    allow = st.checkbox(
+        "Fetch its weights if they are not here",
+        key="train-download",
+        help="From where they are published, once. Nothing of the project is sent.",
+    )
+    return replace(options, features=(name or "").strip() or AUTO, allow_download=allow)
 
 
 def _draw_steps(options: WorkOptions, suggested: TrainingConfig, key: str) -> WorkOptions:

@@ -65,21 +65,21 @@ def fit_head(fold: Fold) -> npt.NDArray[np.floating]:
 
 
 def ask_neighbours(fold: Fold) -> npt.NDArray[np.floating]:
-    """Ask of every example its nearest neighbours by cosine, without itself."""
-    rows = np.ascontiguousarray(fold.rows[fold.learned], dtype=np.float32)
-    compared = np.arange(len(rows))
-    if len(rows) > MOST_COMPARED:
+    """Ask of every example its nearest neighbours by cosine, never itself."""
+    compared = fold.learned
+    if len(compared) > MOST_COMPARED:
         generator = np.random.default_rng(fold.seed)
-        compared = np.sort(generator.choice(len(rows), MOST_COMPARED, replace=False))
-    known, targets = rows[compared], fold.targets[fold.learned][compared]
+        compared = np.sort(generator.choice(compared, MOST_COMPARED, replace=False))
+    known = np.ascontiguousarray(fold.rows[compared], dtype=np.float32)
+    targets = fold.targets[compared]
     count = min(NEIGHBOURS, len(known) - 1)
     told = []
-    for start in range(0, len(rows), CHUNK):
-        cosines = rows[start : start + CHUNK] @ known.T
-        own = np.searchsorted(compared, np.arange(start, start + len(cosines)))
-        inside = np.flatnonzero(own < len(compared))
-        itself = inside[compared[own[inside]] == start + inside]
-        cosines[itself, own[itself]] = -np.inf
+    for start in range(0, len(fold.asked), CHUNK):
+        asked = fold.asked[start : start + CHUNK]
+        cosines = np.ascontiguousarray(fold.rows[asked], dtype=np.float32) @ known.T
+        places = np.minimum(np.searchsorted(compared, asked), len(compared) - 1)
+        itself = np.flatnonzero(compared[places] == asked)
+        cosines[itself, places[itself]] = -np.inf
         told.append(_vote(cosines, targets, count, fold))
     everything = np.concatenate(told)
     if fold.is_regression:

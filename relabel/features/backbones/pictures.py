@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from relabel.features.backbones.parts import compute_in_parts
 from relabel.features.image import read_image
 from relabel.features.records import Content
 from tracin_core.errors import InputError
@@ -49,33 +49,16 @@ class PictureBackbone:
     def compute(self, contents: Sequence[Content]) -> npt.NDArray[np.float32]:
         """Return the features of some image files, shape ``(B, D)``.
 
-        Each thread decodes and computes pictures of its own: threads that share every layer's
-        work wait for one another, which on a busy machine made a picture 40 times slower. So
-        the bits do not depend on the number of threads either.
-
         Raises:
             InputError: If one is no image, too large or damaged.
         """
-        starts = range(0, len(contents), PICTURES_AT_ONCE)
-        parts = [contents[start : start + PICTURES_AT_ONCE] for start in starts]
-        if not parts:
-            return np.zeros((0, self.dim), dtype=np.float32)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with ThreadPoolExecutor(min(threads, len(parts))) as pool:
-                return np.concatenate(list(pool.map(self._compute_part, parts)))
-        finally:
-            torch.set_num_threads(threads)
+        return compute_in_parts(contents, PICTURES_AT_ONCE, self._compute_part)
 
-    def _compute_part(self, contents: Sequence[Content]) -> npt.NDArray[np.float32]:
-        torch.set_num_threads(1)  # what OpenMP does is a setting of each thread
-        with torch.inference_mode():
-            batch = torch.stack([self._read(content) for content in contents])
-            images = batch.contiguous(memory_format=torch.channels_last)
-            features = self._network(images).reshape(len(contents), -1).float()
-        found: npt.NDArray[np.float32] = features.numpy()
-        return found
+    def _compute_part(self, contents: Sequence[Content]) -> Tensor:
+        batch = torch.stack([self._read(content) for content in contents])
+        images = batch.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self._network(images)
+        return features.reshape(len(contents), -1)
 
     def _read(self, content: Content) -> Tensor:
         if not isinstance(content, bytes):

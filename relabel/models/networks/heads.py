@@ -17,8 +17,8 @@ from relabel.models.registry import (
 @register_network(
     title="Linear head on pretrained features",
     description="One linear layer on what a frozen, pretrained network sees in each example. The "
-    "features are computed once, about 10 ms a picture; then it trains in seconds, and cannot "
-    "learn wrong labels by heart.",
+    "features are computed once, about 10 ms a picture; then it trains in seconds and learns "
+    "few wrong labels by heart.",
     kinds=("image", "text"),
     takes="features",
     build="relabel.models.build:make_linear_head",

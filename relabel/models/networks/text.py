@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from relabel.features.ngrams import NgramEncoder
 from relabel.features.text import TextEncoder
 from relabel.models.registry import (
     NetworkRequest,
@@ -138,3 +139,43 @@ class SmallTransformerConfig:
             num_outputs=request.num_outputs,
             seed=request.seed,
         )
+
+
+# Rows of length one bear large steps. Of 1 to 10, with 8 epochs, 5 and 10 agreed best with held-out
+# labels (AG News 85.3 and 85.7%, film reviews 89.6 and 89.2%), and 10 begins to learn by heart.
+@register_network(
+    title="Linear over words and pairs of words",
+    description="Weighs each word and each pair of words of the whole text. Learns thousands of "
+    "texts in seconds, and says by which words it was influenced.",
+    kinds=("text",),
+    takes="ngrams",
+    build="relabel.models.build:NgramLinear",
+    training=TrainingSuggestion(epochs=8, learning_rate=5.0, batch_size=128),
+)
+@dataclass(frozen=True, kw_only=True)
+class NgramLinearConfig:
+    """A weight of each term for each output, summed over a text's terms, and a constant.
+
+    Attributes:
+        num_terms: Terms ``V``.
+        num_outputs: Logits ``K``, or 1 for regression.
+        seed: Chooses the order of the examples; all weights begin at 0.
+    """
+
+    name: ClassVar[str] = "ngram_linear"
+
+    num_terms: int
+    num_outputs: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least(self, {"num_terms": 0, "num_outputs": 1})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``model_config_from_json`` makes an equal configuration of."""
+        return {"name": self.name, **asdict(self)}
+
+    @classmethod
+    def for_encoder(cls, encoder: NgramEncoder, request: NetworkRequest) -> NgramLinearConfig:
+        """Return the configuration for texts as an encoder makes them."""
+        return cls(num_terms=encoder.num_terms, num_outputs=request.num_outputs, seed=request.seed)

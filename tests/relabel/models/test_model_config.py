@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relabel.features.frozen import FeatureEncoder
 from relabel.features.image import ImageEncoder
 from relabel.features.table import NumberColumn, TableEncoder
 from relabel.features.text import TextEncoder
 from relabel.models.builtin import available, model_config_from_json, suggest_model
+from relabel.models.networks.heads import LinearHeadConfig, MLPHeadConfig
 from relabel.models.networks.image import ResNet18Config, SmallCNNConfig
 from relabel.models.networks.table import MLPConfig
 from relabel.models.networks.text import SmallTransformerConfig, WordEmbeddingConfig
+from relabel.models.registry import find_network
 from tracin_core.errors import ConfigurationError
 
 SIZES = st.integers(4, 100)
@@ -34,9 +38,21 @@ WORDS = st.builds(
 OTHERS = st.sampled_from(
     [
         MLPConfig(num_inputs=3, num_outputs=1, hidden=(4, 5, 6)),
+        LinearHeadConfig(num_inputs=3, num_outputs=1, seed=4),
+        MLPHeadConfig(num_inputs=3, num_outputs=2, hidden=5),
         ResNet18Config(height=32, width=48, channels=3, num_outputs=7, weights="w.pt"),
         SmallTransformerConfig(num_ids=9, num_outputs=2, max_tokens=5),
     ]
+)
+
+
+FEATURES = FeatureEncoder(
+    of="image",
+    backbone="b",
+    weights_sha256="0",
+    size=4,
+    mean=(0.0, 0.5),
+    std=(1.0, 2.0),
 )
 
 
@@ -62,7 +78,9 @@ def test_every_kind_has_networks_and_the_first_is_suggested():
         names = available(kind)
         assert suggest_model(encoder, 1).name == names[0]
         for name in names:
-            assert suggest_model(encoder, 7, model=name).num_outputs == 7
+            takes = find_network(name).takes
+            made = encoder if takes == "inputs" else replace(FEATURES, of=kind)
+            assert suggest_model(made, 7, model=name).num_outputs == 7
     assert suggest_model(table, 1) == MLPConfig(num_inputs=1, num_outputs=1)
 
 
@@ -95,7 +113,7 @@ def test_an_impossible_network_is_refused(changes):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"name": "resnet900"}, "expected one of small_cnn, resnet18, word_embedding"),
+        ({"name": "resnet900"}, "expected one of small_cnn, resnet18, .*word_embedding"),
         ({"name": "word_embedding", "num_ids": 3, "num_outputs": 2, "heads": 4}, "heads"),
         ({"name": "small_cnn", "height": 8}, "cannot be read"),
     ],

@@ -41,7 +41,7 @@ def toy(tmp_path: Path):
 
 
 def test_a_network_of_one_file_is_offered_made_and_read_back(toy: None) -> None:
-    assert available("text") == ("word_embedding", "small_transformer", NAME)
+    assert available("text")[:3] == ("word_embedding", "small_transformer", NAME)
     assert NAME not in available("image")
     assert NAME not in available("text", "regression")
     config = suggest_model(TextEncoder(vocabulary=("a", "b")), 3, model=NAME, seed=5)
@@ -95,7 +95,7 @@ def test_the_command_line_trains_scores_and_reads_it(
 
 
 def test_the_command_line_names_it_where_another_is_asked_for(toy: None) -> None:
-    with pytest.raises(ConfigurationError, match=f"expected one of word_emb.*, {NAME}; weights"):
+    with pytest.raises(ConfigurationError, match=f"expected one of word_emb.*, {NAME}.*; weights"):
         suggest_model(TextEncoder(vocabulary=("a",)), 2, model="none")
 
 
