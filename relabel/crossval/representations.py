@@ -38,6 +38,8 @@ RUNS = (2, 5)
 # network that knows photographs sees nothing more in them.
 SIDE_OF_PIXELS = 32
 ROWS_AT_ONCE = 4_096
+# A person's choice of no frozen network at all.
+NO_FEATURES = "none"
 
 
 @dataclass(eq=False)
@@ -160,6 +162,8 @@ class Representations:
         if self.project.kind == "image" and self._is_by_pixels():
             pixels = self._image_encoder()
             return _Rows(pixels, self._stored(pixels), unit=True)
+        if self.options.features == NO_FEATURES:
+            raise ConfigurationError("No features of a frozen network were asked for.")
         encoder = begin_features(
             self.project.kind,  # type: ignore[arg-type]
             self.options.features,

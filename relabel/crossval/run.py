@@ -22,7 +22,7 @@ from relabel.crossval.calibration import LEAST_TEST_EXAMPLES, Calibration, calib
 from relabel.crossval.combining import normalise, weigh
 from relabel.crossval.folds import choose_folds, cut_folds, describe_small_classes
 from relabel.crossval.registry import Candidate, Fold, Size, list_candidates
-from relabel.crossval.representations import Representations
+from relabel.crossval.representations import NO_FEATURES, Representations
 from relabel.crossval.whole_networks import NetworkFitter
 from relabel.db.project_rules import Project
 from relabel.fitting.data import describe_seconds
@@ -192,7 +192,7 @@ class _CrossValidation:
         try:
             width = self._representations.width(candidate.reads)
         except ConfigurationError as error:
-            if self._options.features != "auto":
+            if self._options.features not in ("auto", NO_FEATURES):
                 raise
             # Texts do without a frozen network, pictures hardly. One note for all that read it.
             is_said = self._project.kind != "image" or any(str(error) in n for n in self._notes)
