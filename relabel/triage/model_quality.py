@@ -196,12 +196,15 @@ def describe_choice(unseen: UnseenLabels) -> str:
     chosen = title_network(unseen.network)
     best = unseen.summary.network
     if best and best == unseen.network:
-        return f"TracIn explains this network: {chosen}, the one whose kind agrees most."
+        return (
+            f"TracIn explains this network: {chosen}; of the kinds of models that are networks, its "
+            "kind agrees most."
+        )
     if not best:
         return f"TracIn explains this network: {chosen}. No network was among those compared."
     return (
-        f"TracIn explains this network: {chosen}, as was asked for; of those compared, "
-        f"{title_network(best)} agrees most."
+        f"TracIn explains this network: {chosen}, as was asked for; of the networks that were "
+        f"compared, {title_network(best)} agrees most."
     )
 
 

@@ -134,7 +134,10 @@ def test_runs_compares_the_kinds_of_models(open_app, engine):
     assert "The network has learned labels by heart" in shown
     assert "predicts 97% of the train labels as given" in shown
     assert "have not seen them agree with 62%" in shown
-    assert "Mean of word embeddings, the one whose kind agrees most" in shown
+    assert (
+        "Mean of word embeddings; of the kinds of models that are networks, its kind agrees"
+        in shown
+    )
     assert "24 train examples in 5 folds, cut 2 times; features by wordllama" in shown
     assert NOTE in shown
     assert [one.value for one in app.metric if one.label == "In sample"] == ["97%"]

@@ -195,7 +195,7 @@ def test_the_comparison_takes_the_place_of_what_held_out_examples_say():
     assert judged.warnings == ()
     assert "agree with 55% of the 1,000 given train labels" in agreement
     assert "(Boosted trees) agrees with 55%" in agreement
-    assert "Multilayer perceptron, the one whose kind agrees most" in choice
+    assert "Multilayer perceptron; of the kinds of models that are networks" in choice
     assert "predicts 97% of the train labels as given" in sentence
     assert judge_quality({"num_judged": 0}, unseen(0.55, 0.6)).warnings == ()
     assert "No examples are held out" in judge_quality({"num_judged": 0}).warnings[0]
