@@ -197,8 +197,8 @@ def describe_choice(unseen: UnseenLabels) -> str:
     best = unseen.summary.network
     if best and best == unseen.network:
         return (
-            f"TracIn explains this network: {chosen}; of the kinds of models that are networks, its "
-            "kind agrees most."
+            f"TracIn explains this network: {chosen}; of the kinds of models that are networks, "
+            "its kind agrees most."
         )
     if not best:
         return f"TracIn explains this network: {chosen}. No network was among those compared."
