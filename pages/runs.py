@@ -9,6 +9,7 @@ from relabel.db.project_rules import Project
 from relabel.db.runs import current_run
 from ui.failures import report_errors
 from ui.runs.checkpoints import draw_checkpoint_choice, draw_own_checkpoint_choice
+from ui.runs.held_out import draw_comparison
 from ui.runs.jobs import draw_job_list
 from ui.runs.model_quality import draw_model_warnings
 from ui.runs.table import draw_runs
@@ -47,6 +48,7 @@ with report_errors():
     scored = current_run(get_engine(), project.id)
     if scored is not None:
         draw_model_warnings(project, scored, all_of_them=True)
+        draw_comparison(project, scored)
     if working is None:
         draw_starts(project)
 draw_runs(project)

@@ -221,6 +221,7 @@ def _check_jobs(workspace: Workspace, engine: Engine) -> Iterator[Finding]:
 def _check_project(workspace: Workspace, engine: Engine, project: Project) -> Iterator[Finding]:
     from relabel.db.runs import current_run
     from relabel.runs.folder import RunFolder
+    from relabel.runs.held_out import find_problems
     from relabel.triage.evidence import open_evidence
 
     subject, run = f"project {project.slug}", current_run(engine, project.id)
@@ -229,7 +230,7 @@ def _check_project(workspace: Workspace, engine: Engine, project: Project) -> It
         yield Finding("note", subject, text)
         return
     folder = RunFolder(workspace.project_folder(project.slug) / run.folder)
-    problems = list(folder.find_problems())
+    problems = list(find_problems(folder))
     for problem in problems:
         yield Finding("broken", subject, str(problem))
     if not problems:

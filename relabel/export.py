@@ -31,6 +31,7 @@ from relabel.db.schema import (
 )
 from relabel.exporters.registry import EXPORTERS, Columns
 from relabel.files import open_export
+from relabel.runs.held_out import HeldOut
 from tracin_core.errors import ConfigurationError
 
 _BEFORE: Columns = {"key": "text", "split": "text"}
@@ -46,6 +47,9 @@ _AFTER: Columns = {
     "version": "count",
     "source_place": "text",
 }
+# What models that have not seen an example say, where the run that is handed over has it.
+_SUGGESTED_LABEL: Columns = {"suggested_label": "text", "suggested_probability": "number"}
+_SUGGESTED_VALUE: Columns = {"suggested_value": "number"}
 _EXCLUDED = list_states("exclude")
 # Rows held in memory at a time.
 CHUNK = 5000
@@ -74,11 +78,20 @@ class Layout:
         return {name: fields.get(field) for field, name in self.field_names.items()}
 
 
-def lay_out(connection: Connection, project: Project) -> Layout:
-    """Return the columns that an export of the project has."""
+def lay_out(connection: Connection, project: Project, *, with_suggestions: bool = False) -> Layout:
+    """Return the columns that an export of the project has.
+
+    Args:
+        connection: To the database.
+        project: The project.
+        with_suggestions: Whether what models suggest that have not seen an example is among them.
+    """
     fields = _field_columns(connection, project) if project.kind == "table" else {}
     answer = _VALUES if project.task == "regression" else _LABELS
-    ours = _BEFORE | answer | _AFTER
+    after = _AFTER
+    if with_suggestions:
+        after |= _SUGGESTED_VALUE if project.task == "regression" else _SUGGESTED_LABEL
+    ours = _BEFORE | answer | after
     names: dict[str, str] = {}
     for field in fields:
         name = field
@@ -87,9 +100,9 @@ def lay_out(connection: Connection, project: Project) -> Layout:
         names[field] = name
     if names:
         content: Columns = {names[field]: holds for field, holds in fields.items()}
-        return Layout(_BEFORE | content | answer | _AFTER, names, None)
+        return Layout(_BEFORE | content | answer | after, names, None)
     only: Literal["media_path", "text"] = "media_path" if project.kind == "image" else "text"
-    return Layout(_BEFORE | {only: "text"} | answer | _AFTER, {}, only)
+    return Layout(_BEFORE | {only: "text"} | answer | after, {}, only)
 
 
 def _field_columns(connection: Connection, project: Project) -> Columns:
@@ -120,6 +133,7 @@ def export_labels(
     format: str,
     path: None = None,
     reviewed_only: bool = False,
+    held_out: HeldOut | None = None,
 ) -> bytes: ...
 
 
@@ -131,6 +145,7 @@ def export_labels(
     format: str,
     path: Path | str,
     reviewed_only: bool = False,
+    held_out: HeldOut | None = None,
 ) -> Path: ...
 
 
@@ -141,6 +156,7 @@ def export_labels(
     format: str,
     path: Path | str | None = None,
     reviewed_only: bool = False,
+    held_out: HeldOut | None = None,
 ) -> bytes | Path:
     """Export every example with its current label, train split first, by position.
 
@@ -151,7 +167,9 @@ def export_labels(
     decision ``action``, ``note``, ``reviewer`` and ``decided_at`` (ISO 8601, UTC), empty where
     there is none; ``version`` counts the example's events, and ``source_place`` says where the
     example is in the data that was imported (empty where that is not known). Excluded examples
-    are in the file, marked.
+    are in the file, marked. With ``held_out`` there are, at the end, ``suggested_label`` and
+    ``suggested_probability`` or, for regression, ``suggested_value``: what models say that have
+    not seen the example, and empty for test examples.
 
     Args:
         engine: The database.
@@ -160,6 +178,7 @@ def export_labels(
             get a leading apostrophe), "parquet" or "jsonl" (both lossless).
         path: Where to write; the file appears when it is complete. None for bytes.
         reviewed_only: Leave out pending and skipped examples.
+        held_out: Of the project's current run, as ``runs.held_out.open_of_run`` gives it.
 
     Returns:
         The file's content, or its path where one was given.
@@ -178,11 +197,11 @@ def export_labels(
         project = project_in(connection, project_id)
         if path is None:
             buffer = io.BytesIO()
-            _write(connection, project, format, buffer, reviewed_only)
+            _write(connection, project, format, buffer, reviewed_only, held_out)
             return buffer.getvalue()
         target = Path(path)
         with open_export(target) as file:
-            _write(connection, project, format, file, reviewed_only)
+            _write(connection, project, format, file, reviewed_only, held_out)
         return target
 
 
@@ -192,14 +211,19 @@ def _write(
     format: str,
     file: BinaryIO,
     reviewed_only: bool,
+    held_out: HeldOut | None,
 ) -> None:
-    layout = lay_out(connection, project)
-    rows = _chunks(connection, project, layout, reviewed_only)
+    layout = lay_out(connection, project, with_suggestions=held_out is not None)
+    rows = _chunks(connection, project, layout, reviewed_only, held_out)
     EXPORTERS[format].write(file, layout.columns, rows)
 
 
 def _chunks(
-    connection: Connection, project: Project, layout: Layout, reviewed_only: bool
+    connection: Connection,
+    project: Project,
+    layout: Layout,
+    reviewed_only: bool,
+    held_out: HeldOut | None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the export's rows; one statement, so that all show the same moment."""
     query = _query(project.id, layout.content or "fields")
@@ -207,7 +231,10 @@ def _chunks(
         query = query.where(status_of_example.not_in(UNDECIDED))
     result = connection.execute(query.execution_options(yield_per=CHUNK))
     for partition in result.partitions():
-        yield [_export_row(row._mapping, project, layout) for row in partition]
+        yield [
+            _export_row(row._mapping, project, layout) | _suggest(row._mapping, project, held_out)
+            for row in partition
+        ]
 
 
 def _query(project_id: int, content: str) -> Select[*tuple[Any, ...]]:
@@ -215,6 +242,7 @@ def _query(project_id: int, content: str) -> Select[*tuple[Any, ...]]:
         select(
             ExampleRow.key,
             ExampleRow.split,
+            ExampleRow.position,
             getattr(ExampleRow, content),
             ExampleRow.given_label,
             label_of_example.label("label"),
@@ -251,6 +279,26 @@ def _export_row(row: Any, project: Project, layout: Layout) -> dict[str, Any]:
         "decided_at": None if decided_at is None else decided_at.astimezone(UTC).isoformat(),
         "version": row["version"],
         "source_place": row["source_place"],
+    }
+
+
+def _suggest(row: Any, project: Project, held_out: HeldOut | None) -> dict[str, Any]:
+    """Return the cells of what models suggest that have not seen the example."""
+    if held_out is None:
+        return {}
+    names = _SUGGESTED_VALUE if project.task == "regression" else _SUGGESTED_LABEL
+    nothing: dict[str, Any] = dict.fromkeys(names)
+    if row["split"] != "train" or row["position"] >= len(held_out):
+        return nothing
+    try:
+        if project.task == "regression":
+            return {"suggested_value": held_out.value(row["position"])}
+        said = held_out.opinion(row["position"], row["given_label"])
+    except ValueError:  # damaged: the corrected labels are what an export is for
+        return nothing
+    return {
+        "suggested_label": project.classes[said.label],
+        "suggested_probability": round(said.probability, 6),
     }
 
 

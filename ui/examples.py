@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from relabel.db.decision_kinds import PENDING, list_states
 from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
 from relabel.text import format_residual
+from ui.components.cards import Piece
 from ui.components.example import show_example
 from ui.fields import list_fields
 from ui.labels import agrees, is_regression, name_current, name_given, name_label, name_predicted
@@ -18,7 +21,12 @@ _PLACE_LENGTH = 90  # characters: one line of a column, or little more
 
 
 def draw_example(
-    project: Project, view: ExampleView, *, key: str, following: str | None = None
+    project: Project,
+    view: ExampleView,
+    *,
+    key: str,
+    following: str | None = None,
+    pieces: Sequence[Piece] = (),
 ) -> None:
     """Draw the example large.
 
@@ -27,6 +35,7 @@ def draw_example(
         view: The example.
         key: Widget key.
         following: Address of the picture that will probably come next, or None.
+        pieces: Its text in pieces, some of them marked; empty for an unmarked one.
     """
     show_example(
         view.id,
@@ -37,6 +46,7 @@ def draw_example(
         fields=list_fields(view.fields or {}),
         key=key,
         following=following,
+        pieces=pieces,
     )
 
 

@@ -8,7 +8,7 @@ from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueRow
 from relabel.text import shorten
-from ui.components.cards import Card
+from ui.components.cards import Card, Piece
 from ui.fields import Fields, card_fields, list_fields
 from ui.labels import given_tag, name_given, name_predicted, predicted_tag, status_tags
 from ui.server.pictures import thumbnail_address
@@ -45,6 +45,7 @@ def neighbour_card(
     *,
     beside: Fields | None = None,
     spreads: Mapping[str, float] | None = None,
+    pieces: tuple[Piece, ...] = (),
 ) -> Card:
     """Return one proponent or opponent: what it is, labels, its influence.
 
@@ -54,6 +55,7 @@ def neighbour_card(
         score: Its influence or cosine.
         beside: The row of the example that is explained; columns that differ are marked.
         spreads: Standard deviation of each numeric column.
+        pieces: The beginning of its text in pieces, some of them marked.
     """
     given = name_given(project, view)
     return Card(
@@ -63,6 +65,7 @@ def neighbour_card(
         image=thumbnail_address(view.id, view.key, view.media_path),
         alt=f"Train example with the given label {given}",
         text=excerpt(view.text),
+        pieces=pieces,
         fields=card_fields(view.fields, beside, spreads),
         tags=(
             given_tag(project, view),

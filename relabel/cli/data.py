@@ -9,6 +9,8 @@ import click
 from relabel.cli.context import open_project
 from relabel.cli.display import show_progress
 from relabel.cli.parameters import Location, command, project_argument, seed, share
+from relabel.cli.queue import open_suggestions
+from relabel.db.runs import current_run
 from relabel.demos.build import build_demo
 from relabel.errors import WorkspaceError
 from relabel.export import export_labels
@@ -63,12 +65,14 @@ def export(
     opened = open_project(location, project, "look")
     path = expand_path(output)
     require_writable(path)
+    run = current_run(opened.engine, opened.project.id)
     export_labels(
         opened.engine,
         opened.project.id,
         format=format or find_exporter(path.suffix.removeprefix(".")).name,
         path=path,
         reviewed_only=reviewed_only,
+        held_out=None if run is None else open_suggestions(opened, run),
     )
     print(f"Wrote {path} ({path.stat().st_size:,} bytes).")
     return 0

@@ -14,7 +14,7 @@ from rich.table import Table
 from relabel.progress import OnProgress, Progress
 from tracin_core.errors import ConfigurationError
 
-WIDTH_IN_FILES = 140  # columns: a file has no width of its own, and must cut nothing off
+WIDTH_IN_FILES = 160  # columns: a file has no width of its own, and must cut nothing off
 
 
 def print_table(table: Table) -> None:

@@ -16,6 +16,9 @@ from relabel.cli.parameters import Location, command, format_option, project_arg
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueRow, fetch_page
 from relabel.db.runs import Run
+from relabel.errors import RunFolderError
+from relabel.runs.folder import RunFolder
+from relabel.runs.held_out import HeldOut, open_of_run
 from relabel.text import excerpt, format_number, format_residual
 from relabel.triage.model_quality import judge_run
 from relabel.triage.signals import choose_default_signal, list_signals, name_signals
@@ -39,7 +42,7 @@ EXCERPT_LENGTH = 60  # characters: with the other columns about 120, a common te
     "--signal",
     "signal",
     metavar="SIGNAL",
-    help="ranked by (default: the first signal of the run's attribution method)",
+    help="ranked by (default: suspicion, where the run has it)",
 )
 @format_option
 def queue(location: Location, project: str, top: int, signal: str | None, format: str) -> int:
@@ -53,13 +56,17 @@ def queue(location: Location, project: str, top: int, signal: str | None, format
         )
     signal = signal or choose_default_signal(run.signals)
     page = fetch_page(opened.engine, run.id, signal=signal, page_size=top)
+    held_out = open_suggestions(opened, run)
     if format == "json":
-        rows = [describe_row(row, opened.project) for row in page.rows]
+        rows = [
+            describe_row(row, opened.project) | describe_suggestion(row, opened.project, held_out)
+            for row in page.rows
+        ]
         answer = {"project": opened.project.slug, "run": run.key, "signal": signal}
         print(json.dumps(answer | {"total": page.total, "suspects": rows}, indent=2))
     else:
         caption = f"{titles[signal]}, {page.total:,} ranked"
-        _print_table(opened.project, page.rows, caption)
+        _print_table(opened.project, page.rows, caption, held_out)
     print_model_warnings(opened, run)
     return 0
 
@@ -68,6 +75,43 @@ def print_model_warnings(opened: OpenedProject, run: Run) -> None:
     """Print what is wrong with the model of a run, if anything is."""
     for warning in judge_run(opened.engine, opened.project, run).warnings:
         print_warning(warning)
+
+
+def open_suggestions(opened: OpenedProject, run: Run) -> HeldOut | None:
+    """Open what models say that have not seen an example; a damaged file is warned of, and None."""
+    folder = opened.workspace.project_folder(opened.project.slug) / run.folder
+    try:
+        return open_of_run(RunFolder(folder))
+    except RunFolderError as error:
+        print_warning(f"{error} What these models suggest is left out.")
+        return None
+
+
+def describe_suggestion(
+    row: QueueRow, project: Project, held_out: HeldOut | None
+) -> dict[str, Any]:
+    """Return what models that have not seen one suspect say of it; nothing where none were asked.
+
+    Args:
+        row: The suspect.
+        project: Its classes name the labels.
+        held_out: Of the run.
+    """
+    if held_out is None or row.position >= len(held_out):
+        return {}
+    try:
+        if project.task == "regression":
+            return {"suggested": held_out.value(row.position)}
+        said = held_out.opinion(row.position, row.given_label)
+    except ValueError:
+        return {}
+    runner_up = None if said.runner_up is None else project.classes[said.runner_up]
+    return {
+        "suggested": project.classes[said.label],
+        "suggested_probability": said.probability,
+        "runner_up": runner_up,
+        "runner_up_probability": said.runner_up_probability,
+    }
 
 
 def describe_row(row: QueueRow, project: Project) -> dict[str, Any]:
@@ -92,8 +136,9 @@ def describe_row(row: QueueRow, project: Project) -> dict[str, Any]:
     return about | says | place | {"source_place": row.source_place}
 
 
-def _print_table(project: Project, rows: Iterable[QueueRow], caption: str) -> None:
-
+def _print_table(
+    project: Project, rows: Iterable[QueueRow], caption: str, held_out: HeldOut | None
+) -> None:
     table = Table(
         title=Text(excerpt(project.title, EXCERPT_LENGTH)),
         caption=Text(caption),
@@ -104,6 +149,8 @@ def _print_table(project: Project, rows: Iterable[QueueRow], caption: str) -> No
     table.add_column(heads.get(project.kind, "key"), max_width=EXCERPT_LENGTH)
     table.add_column("given > predicted")
     table.add_column("residual" if project.task == "regression" else "prob.", justify="right")
+    if held_out is not None:
+        table.add_column("suggested")
     table.add_column("percentile", justify="right")
     table.add_column("status")
     for row in rows:
@@ -113,6 +160,7 @@ def _print_table(project: Project, rows: Iterable[QueueRow], caption: str) -> No
             _describe_content(row),
             excerpt(f"{_say(named['given'])} > {_say(named['predicted'])}"),
             _describe_doubt(row),
+            *(() if held_out is None else (_say_suggestion(row, project, held_out),)),
             f"{row.percentile:.1f}",
             row.status,
         )
@@ -132,6 +180,15 @@ def _describe_doubt(row: QueueRow) -> str:
     if row.given_value is not None and row.predicted_value is not None:
         return format_residual(row.given_value, row.predicted_value)
     return "" if row.predicted_probability is None else f"{row.predicted_probability:.0%}"
+
+
+def _say_suggestion(row: QueueRow, project: Project, held_out: HeldOut) -> str:
+    """Return the suggested label with its probability, or number; "" where there is none."""
+    said = describe_suggestion(row, project, held_out)
+    if not said:
+        return ""
+    name, chance = _say(said["suggested"]), said.get("suggested_probability")
+    return excerpt(name) if chance is None else f"{excerpt(name)} {chance:.0%}"
 
 
 def _say(value: object) -> str:

@@ -276,6 +276,8 @@ def print_run_summary(job: Job) -> None:
         print(f"{slug}: ranked by the last layer: {', '.join(job.result['last_layer'])}")
     if job.result.get("course"):
         print(f"Trained {job.result['course']}")
+    for sentence in job.result.get("unseen") or ():
+        print(sentence)
     for warning in job.result.get("warnings") or ():
         print_warning(warning)
     if sys.stdout.isatty() and "run" in job.result:

@@ -23,6 +23,7 @@ from tracin_core.errors import TracInError
 
 if TYPE_CHECKING:
     from relabel.db.project_rules import Project
+    from relabel.triage.model_quality import ModelJudgement
 
 _LOGGER = logging.getLogger(__name__)
 _READING = {"reading": 2.0, "encoding": 5.0, "computing the features": 15.0}
@@ -105,19 +106,33 @@ def _train(context: TaskContext) -> dict[str, Any]:
         *place, WorkOptions.from_json(options), on_progress=context.on_progress
     )
     result: dict[str, Any] = {"training": Path(training).name}
-    result |= _score(context) if then_score else {}
-    return result | _describe_training(context, Path(training).name)
+    result |= _describe_training(context, Path(training))
+    return result | (_score(context) if then_score else {})
 
 
-def _describe_training(context: TaskContext, folder: str) -> dict[str, Any]:
-    """Return how a training went and what is wrong with its model, as sentences."""
+def _describe_training(context: TaskContext, folder: Path) -> dict[str, Any]:
+    """Return how a training went and what is to be said about its model, as sentences."""
     from relabel.fitting.saved import list_trainings
-    from relabel.triage.model_quality import judge_quality
+    from relabel.runs.held_out import read_summary
+    from relabel.triage.model_quality import UnseenLabels, judge_quality
 
     trainings = list_trainings(context.workspace, context.slug)
-    quality = next((one.quality for one in trainings if one.folder.name == folder), {})
-    judged = judge_quality(quality)
-    return {"course": judged.course, "warnings": list(judged.warnings)}
+    info = next((one for one in trainings if one.folder.name == folder.name), None)
+    if info is None:
+        return {}
+    unseen, summary = None, read_summary(folder)
+    if summary is not None:
+        is_regression = bool(info.quality.get("is_regression"))
+        seen = None if is_regression else info.quality.get("train_measure")
+        unseen = UnseenLabels(
+            summary=summary, network=info.model, seen=seen, is_regression=is_regression
+        )
+    judged = judge_quality(info.quality, unseen)
+    return {"course": judged.course} | _list_sentences(judged)
+
+
+def _list_sentences(judged: ModelJudgement) -> dict[str, Any]:
+    return {"warnings": list(judged.warnings), "unseen": list(judged.unseen)}
 
 
 def read_consent(options: Mapping[str, Any]) -> str | bool:
@@ -145,16 +160,17 @@ def _score(context: TaskContext) -> dict[str, Any]:
     return {
         "run": run.key,
         "last_layer": name_last_layer(run.config.get("layers")),
-        "warnings": _list_warnings(context, run),
+        **_judge(context, run),
     }
 
 
-def _list_warnings(context: TaskContext, run: Run) -> list[str]:
+def _judge(context: TaskContext, run: Run) -> dict[str, Any]:
+    """Return what is to be said about the model of a run, as sentences."""
     from relabel.db.projects import get_project
     from relabel.triage.model_quality import judge_run
 
     project = get_project(context.engine, context.slug)
-    return list(judge_run(context.engine, project, run).warnings)
+    return _list_sentences(judge_run(context.engine, project, run))
 
 
 def _rescore(context: TaskContext) -> dict[str, Any]:
@@ -172,7 +188,7 @@ def _rescore(context: TaskContext) -> dict[str, Any]:
         "run": run.key,
         "last_layer": name_last_layer(run.config.get("layers")),
         "examples_computed": rescored.examples_computed,
-        "warnings": _list_warnings(context, run),
+        **_judge(context, run),
     }
 
 

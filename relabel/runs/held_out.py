@@ -9,9 +9,10 @@ heart; these cannot have. Read without torch.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from relabel.runs.folder import (
     LARGEST_STORED,
     STORED_CLASSES,
     Floats,
+    RunFolder,
     count_columns,
     open_array,
     pack_probabilities,
@@ -37,6 +39,9 @@ NEIGHBOURS_FILE = "held_out_neighbours.npy"
 _FILES = (PREDICTIONS_FILE, NEIGHBOURS_FILE, SUMMARY_FILE)
 # Below it a probability is no more than rounding, and its logarithm no more than noise.
 LEAST_PROBABILITY = 1e-6
+_CHECKED_ROWS = 10_000  # at a time
+# Part of a regression's examples by which it is measured, and a variance that counts as none.
+_MEASURED, _LEAST_VARIANCE = 0.98, 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +165,30 @@ class HeldOut:
         values: npt.NDArray[np.float64] = np.asarray(self.stored[:, 0], dtype=np.float64)
         return values
 
+    def value(self, position: int) -> float:
+        """Return the predicted number of one train example of a regression.
+
+        Raises:
+            IndexError: If it has no such example.
+            ValueError: If what is stored of it is damaged.
+        """
+        value = float(self.stored[position, 0])
+        if not math.isfinite(value):
+            raise ValueError(f"found for example {position} what is no number")
+        return value
+
+    def probabilities(self, position: int) -> Floats:
+        """Return one train example's class probabilities, shape ``(K,)``.
+
+        Raises:
+            IndexError: If it has no such example.
+            ValueError: If what is stored of it is damaged.
+        """
+        probabilities = unpack_probabilities(self.stored[position], self.num_classes)
+        if not np.isfinite(probabilities).all():
+            raise ValueError(f"found for example {position} probabilities that are no numbers")
+        return probabilities
+
     def margins(self, given: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
         """Return how much more probable another label is than the given one.
 
@@ -207,7 +236,7 @@ class HeldOut:
             IndexError: If it has no such example.
             ValueError: If what is stored of it is damaged.
         """
-        probabilities = unpack_probabilities(self.stored[position], self.num_classes)
+        probabilities = self.probabilities(position)
         order = np.argsort(-probabilities, kind="stable")[:2].tolist()
         second = order[1] if len(order) > 1 else None
         return HeldOutOpinion(
@@ -215,7 +244,8 @@ class HeldOut:
             probability=float(probabilities[order[0]]),
             runner_up=second,
             runner_up_probability=0.0 if second is None else float(probabilities[second]),
-            given_probability=float(probabilities[given]),
+            # A class that came to the project after the run is none that these models know.
+            given_probability=float(probabilities[given]) if given < self.num_classes else 0.0,
         )
 
 
@@ -312,6 +342,77 @@ def open_held_out(folder: Path, num_examples: int, num_classes: int) -> HeldOut 
     return _open(folder / PREDICTIONS_FILE, summary, num_classes)
 
 
+def open_of_run(folder: RunFolder) -> HeldOut | None:
+    """Open the cross-validation of a run; None where it has none, or one of other examples.
+
+    Raises:
+        RunFolderError: If one of its files or ``run.json`` is damaged.
+    """
+    config = folder.read_config()
+    return open_held_out(folder.root, config.counts["train"], len(config.classes))
+
+
+def find_problems(folder: RunFolder) -> Iterator[RunFolderError]:
+    """Yield what is wrong with a run's folder and its cross-validation, file by file."""
+    yield from folder.find_problems()
+    try:
+        folder.read_config()
+    except RunFolderError:
+        return  # has been told
+    try:
+        held_out = open_of_run(folder)
+        if held_out is not None:
+            _check_numbers(folder.root / PREDICTIONS_FILE, held_out)
+            neighbours = open_neighbours(folder.root, held_out)
+            if neighbours is not None:
+                _check_numbers(folder.root / NEIGHBOURS_FILE, neighbours)
+    except RunFolderError as error:
+        yield error
+
+
+def _check_numbers(path: Path, held_out: HeldOut) -> None:
+    for start in range(0, len(held_out), _CHECKED_ROWS):
+        if not np.isfinite(held_out.stored[start : start + _CHECKED_ROWS]).all():
+            raise _broken(path, ValueError("it holds what is no number"))
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return where the files of a cross-validation lie, whether they are there or not."""
+    return [folder / name for name in _FILES]
+
+
+def recall_summary(config: Mapping[str, Any]) -> HeldOutSummary | None:
+    """Return the summary that the database keeps with a run; None where there is none to read.
+
+    Args:
+        config: The run's, as the database has it.
+    """
+    try:
+        return HeldOutSummary.from_json(config["held_out"])
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def measure_agreement(predicted: npt.NDArray[Any], given: npt.NDArray[Any]) -> float:
+    """Return how well predictions agree with what was given.
+
+    Args:
+        predicted: Class indices, or numbers, shape ``(N,)``.
+        given: The same of the data.
+
+    Returns:
+        The share of equal labels, 0 to 1; of numbers the share of their variance that is
+        explained, at most 1, without the worst 2%: one slipped decimal point would be all there
+        is.
+    """
+    if np.issubdtype(given.dtype, np.integer):
+        return float((predicted == given).mean()) if len(given) else 0.0
+    squares = np.sort((given - predicted) ** 2)
+    kept = squares[: max(1, math.ceil(_MEASURED * len(squares)))]
+    spread = np.sort((given - np.median(given)) ** 2)[: len(kept)]
+    return 1.0 - float(kept.mean() / max(float(spread.mean()), _LEAST_VARIANCE))
+
+
 def open_neighbours(folder: Path, held_out: HeldOut) -> HeldOut | None:
     """Open what the nearest examples alone say; None where no candidate asked neighbours.
 
@@ -332,6 +433,11 @@ def _open(path: Path, summary: HeldOutSummary, num_classes: int) -> HeldOut:
         return HeldOut(summary, open_array(path, shape), num_classes)
     except (OSError, ValueError, EOFError, *HEADER_ERRORS) as error:
         raise _broken(path, error) from error
+
+
+def describe_damage(folder: Path, error: BaseException) -> RunFolderError:
+    """Return the error that says that the predictions in a folder are damaged."""
+    return _broken(folder / PREDICTIONS_FILE, error)
 
 
 def _broken(path: Path, error: BaseException) -> RunFolderError:

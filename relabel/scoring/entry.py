@@ -25,8 +25,8 @@ from relabel.runs.config import Rates, RunConfig
 from relabel.runs.folder import RunFolder
 from relabel.runs.held_out import (
     HeldOut,
-    HeldOutSummary,
     copy_held_out,
+    measure_agreement,
     open_held_out,
     open_neighbours,
     read_summary,
@@ -87,16 +87,24 @@ def register_scored_run(
     """
     config = folder.read_config()
     rates = [entry.learning_rate for entry in config.checkpoints]
+    signals = folder.read_all_signals("train")
+    summary = read_summary(folder.root)
+    said: dict[str, object] = {}
+    if summary is not None:
+        # How well the network itself tells the labels that it was trained on, in the same measure.
+        told = signals.predicted if signals.predicted_value is None else signals.predicted_value
+        said = {
+            "held_out": summary.to_json(),
+            "seen_agreement": measure_agreement(told[-1], targets["train"]),
+        }
     return register_run(
         engine,
         project_id,
         key=config.key,
         folder=f"runs/{config.key}",
-        config=describe_for_database(config, read_summary(folder.root)),
+        config=describe_for_database(config) | said,
         checkpoints=[asdict(entry) for entry in config.checkpoints],
-        scores=compute_signals(
-            folder.read_all_signals("train"), rates, gather_known(folder, config, targets)
-        ),
+        scores=compute_signals(signals, rates, gather_known(folder, config, targets)),
         predictions={split: _read_predictions(folder, split) for split in SPLITS},
     )
 
@@ -178,21 +186,13 @@ def _middle_square(residuals: npt.NDArray[np.floating]) -> float:
     return float(np.median(np.abs(residuals)) ** 2)
 
 
-def describe_for_database(
-    config: RunConfig, held_out: HeldOutSummary | None = None
-) -> dict[str, object]:
-    """Return the run's configuration without the long parts (vocabulary, classes).
-
-    Args:
-        config: The run's.
-        held_out: What is said about its cross-validation; None where it has none.
-    """
+def describe_for_database(config: RunConfig) -> dict[str, object]:
+    """Return the run's configuration without the long parts (vocabulary, classes)."""
     values = asdict(config)
     chosen = {name: values[name] for name in _CONFIG_FIELDS}
     model = {name: value for name, value in config.model.items() if name != "classes"}
     hashes = {"data_hash": config.data_hash, "code_version": config.code_version}
-    said = {} if held_out is None else {"held_out": held_out.to_json()}
-    return chosen | hashes | {"model": model, "training": dict(config.training)} | said
+    return chosen | hashes | {"model": model, "training": dict(config.training)}
 
 
 def _read_predictions(

@@ -45,7 +45,8 @@ class Neighbour:
 Status = tuple[tuple[int, int, int, int], ...]
 
 
-def _status_of(path: Path) -> tuple[int, int, int, int]:
+def status_of(path: Path) -> tuple[int, int, int, int]:
+    """Return place, size and times of change of a file; zeros where there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -101,7 +102,7 @@ class Evidence:
             # Annoy has its files mapped as well. Of a digest that was right when they were opened
             # nothing is left once they change.
             paths += sorted(self._folder.index_path(layers).rglob("*"))
-        return tuple(map(_status_of, paths))
+        return tuple(map(status_of, paths))
 
     def neighbours(
         self,

@@ -16,7 +16,10 @@ from sqlalchemy import Engine
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
 from relabel.db.stats import class_balance
+from relabel.models.registry import find_network
+from relabel.runs.held_out import HeldOutSummary, recall_summary
 from relabel.text import counted
+from relabel.triage.suspicion import BY_HEART as BY_HEART_OF_UNSEEN
 
 # Standard errors of an accuracy that luck may bring: about one useless model in forty has more.
 LUCK = 2.0
@@ -36,6 +39,9 @@ TELLS_APART = 0.8
 BY_HEART, BY_HEART_R2 = 0.95, 0.9
 TIMES_AS_WRONG = 4.0
 GAP, GAP_R2 = 0.10, 0.20
+# Where models have been asked that have not seen an example, less of a gap is enough: both numbers
+# are of the same train labels, and there are many of them.
+GAP_TO_UNSEEN = 0.03
 # A fall over the last epochs, by so large a part, that goes on to the very last one.
 STILL_FALLING = 0.03
 
@@ -49,11 +55,15 @@ class ModelJudgement:
             and the way out. Empty for a good model.
         remark: What else is worth knowing about its figures; empty mostly.
         course: How its training went and why it ended; empty where that is not known.
+        unseen: What models that have not seen an example say of the labels, in sentences: how well
+            they agree, which network was chosen, and whether it has learned labels by heart. Empty
+            where none were asked.
     """
 
     warnings: tuple[str, ...] = ()
     course: str = ""
     remark: str = ""
+    unseen: tuple[str, ...] = ()
 
 
 def judge_run(engine: Engine, project: Project, run: Run) -> ModelJudgement:
@@ -65,13 +75,23 @@ def judge_run(engine: Engine, project: Project, run: Run) -> ModelJudgement:
         run: The run.
     """
     quality = run.config.get("quality")
-    if isinstance(quality, Mapping) and quality:
-        return judge_quality(quality)
-    accuracy = run.checkpoints[-1]["test_accuracy"] if run.checkpoints else None
-    balance = class_balance(engine, project.id)
+    summary = recall_summary(run.config)
+    balance = class_balance(engine, project.id) if summary or not quality else []
     trained, tested = ([row.given for row in balance if row.split == s] for s in ("train", "test"))
+    unseen = None
+    if summary is not None:
+        unseen = UnseenLabels(
+            summary=summary,
+            network=str(dict(run.config.get("model") or {}).get("name", "")),
+            seen=run.config.get("seen_agreement"),
+            guess=max(trained, default=0) / max(sum(trained), 1),
+            is_regression=project.task == "regression",
+        )
+    if isinstance(quality, Mapping) and quality:
+        return judge_quality(quality, unseen)
+    accuracy = run.checkpoints[-1]["test_accuracy"] if run.checkpoints else None
     if accuracy is None or not sum(tested):
-        return ModelJudgement()
+        return judge_quality({}, unseen)
     facts: dict[str, float | None] = {
         "measure": accuracy,
         "num_judged": sum(tested),
@@ -80,7 +100,49 @@ def judge_run(engine: Engine, project: Project, run: Run) -> ModelJudgement:
     if dict(run.config.get("model") or {}).get("name") != "own":  # whose loss may be any
         facts["train_loss"] = run.checkpoints[-1]["train_loss"]
         facts["train_guess_loss"] = _entropy(trained)
-    return judge_quality(facts)
+    return judge_quality(facts, unseen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnseenLabels:
+    """What is known of labels beside models that have not seen them.
+
+    Attributes:
+        summary: Of the cross-validation.
+        network: Name of the network that was trained.
+        seen: How well it tells, at its last checkpoint, the labels that it was trained on, as the
+            summary has an agreement; None where that is not known.
+        guess: Share of the most frequent train label; 0 where it is not known, and for regression.
+        is_regression: Whether the agreements are shares of a variance.
+    """
+
+    summary: HeldOutSummary
+    network: str
+    seen: float | None
+    guess: float = 0.0
+    is_regression: bool = False
+
+    @property
+    def is_by_heart(self) -> bool:
+        """Whether the network has learned labels by heart that models which have not seen doubt."""
+        if self.seen is None:
+            return False
+        wrong_seen, wrong_unseen = 1.0 - self.seen, 1.0 - self.summary.agreement
+        luck = 0.0
+        if not self.is_regression:
+            agreement = min(max(self.summary.agreement, 0.0), 1.0)
+            luck = LUCK * _standard_error(agreement, max(self.summary.num_examples, 1))
+        gap = wrong_unseen - wrong_seen
+        return wrong_seen <= BY_HEART_OF_UNSEEN * wrong_unseen and gap > GAP_TO_UNSEEN + luck
+
+    @property
+    def is_guessing(self) -> bool:
+        """Whether the models agree with no more labels than the best constant guess."""
+        if self.is_regression:
+            return self.summary.agreement <= LITTLE_R2
+        number = max(self.summary.num_examples, 1)
+        luck = LUCK * math.sqrt(self.guess * (1 - self.guess) / number)
+        return self.guess > 0 and self.summary.agreement <= self.guess + luck
 
 
 def _entropy(counts: Sequence[int]) -> float:
@@ -89,18 +151,101 @@ def _entropy(counts: Sequence[int]) -> float:
     return -sum(share * math.log(share) for share in shares)
 
 
-def judge_quality(quality: Mapping[str, Any]) -> ModelJudgement:
+def judge_quality(quality: Mapping[str, Any], unseen: UnseenLabels | None = None) -> ModelJudgement:
     """Judge a model by what its training wrote down.
 
     Args:
         quality: As ``training.quality.Outcome`` has it; what is missing or None is not known.
             Empty for a training that goes on or of an earlier version.
+        unseen: What models that have not seen an example say; None where none were asked.
     """
-    if not quality:
-        return ModelJudgement()
     known = {name: value for name, value in quality.items() if value is not None}
+    said: tuple[str, ...] = ()
+    warnings: list[str] = []
+    if unseen is not None:
+        said = (describe_agreement(unseen), describe_choice(unseen))
+        if unseen.is_by_heart:
+            said += (_describe_by_heart_of_unseen(unseen),)
+        if unseen.is_guessing:
+            warnings.append(_describe_guessing_unseen(unseen))
+    if not known:
+        return ModelJudgement(tuple(warnings), unseen=said)
     course = _describe_course(known) if "reason" in known else ""
-    return ModelJudgement(tuple(_find_warnings(known)), course, _remark_on_figures(known))
+    warnings += _find_warnings(known, asked_unseen=unseen is not None)
+    return ModelJudgement(tuple(warnings), course, _remark_on_figures(known), said)
+
+
+def describe_agreement(unseen: UnseenLabels) -> str:
+    """Return how well models that have not seen the labels agree with them."""
+    summary = unseen.summary
+    best = max(summary.candidates, key=lambda one: one.agreement, default=None)
+    number, agreed = f"{summary.num_examples:,}", _percent(summary.agreement)
+    if unseen.is_regression:
+        found = f"explain {agreed} of the variance of the {number} train numbers"
+        alone = "explains"
+    else:
+        found = f"agree with {agreed} of the {number} given train labels"
+        alone = "agrees with"
+    kind = "" if best is None else f"; the best kind alone ({best.title}) {alone} "
+    kind += "" if best is None else _percent(best.agreement)
+    return f"Models that have not seen an example {found}{kind}."
+
+
+def describe_choice(unseen: UnseenLabels) -> str:
+    """Return which network explains its training, and why that one."""
+    chosen = title_network(unseen.network)
+    best = unseen.summary.network
+    if best and best == unseen.network:
+        return (
+            f"TracIn explains this network: {chosen}; of the kinds of models that are networks, "
+            "its kind agrees most."
+        )
+    if not best:
+        return f"TracIn explains this network: {chosen}. No network was among those compared."
+    return (
+        f"TracIn explains this network: {chosen}, as was asked for; of the networks that were "
+        f"compared, {title_network(best)} agrees most."
+    )
+
+
+def title_network(name: str) -> str:
+    """Return what a built-in network is called; the name itself of any other."""
+    network = find_network(name)
+    own = "a network of your own" if name == "own" else name.replace("_", " ")
+    return own if network is None else network.title
+
+
+def _describe_by_heart_of_unseen(unseen: UnseenLabels) -> str:
+    seen, agreed = _percent(unseen.seen or 0.0), _percent(unseen.summary.agreement)
+    taken = "numbers" if unseen.is_regression else "labels"
+    if unseen.is_regression:
+        found = f"explains {seen} of the variance of the train numbers"
+        beside = f"explain {agreed}"
+    else:
+        found = f"predicts {seen} of the train labels as given"
+        beside = f"agree with {agreed}"
+    return (
+        f"The network has learned {taken} by heart: at its last checkpoint it {found}, where "
+        f"models that have not seen them {beside}. So what it says of a wrong one is often the "
+        f"wrong one again; suspicion and suggested {taken} come from the models that have not "
+        "seen the example."
+    )
+
+
+def _describe_guessing_unseen(unseen: UnseenLabels) -> str:
+    agreed, number = _percent(unseen.summary.agreement), f"{unseen.summary.num_examples:,}"
+    if unseen.is_regression:
+        found = f"they explain {agreed} of the variance of {number} train numbers"
+    else:
+        found = (
+            f"they agree with {agreed} of {number} train labels, where always naming the most "
+            f"frequent class does with {_percent(unseen.guess)}"
+        )
+    return (
+        f"Models that have not seen an example are no better than guessing: {found}. The suspects "
+        "are not to be trusted: look whether the labels can be told from the data that was "
+        "imported, or import more examples."
+    )
 
 
 def _remark_on_figures(known: Mapping[str, Any]) -> str:
@@ -116,14 +261,15 @@ def _remark_on_figures(known: Mapping[str, Any]) -> str:
     )
 
 
-def _find_warnings(known: Mapping[str, Any]) -> list[str]:
+def _find_warnings(known: Mapping[str, Any], *, asked_unseen: bool) -> list[str]:
     said = []
     few = known.get("num_judged", 0) < LEAST_JUDGED
     if _has_hardly_learned(known):
         said.append(_describe_hardly_learned(known))
     elif not few and _is_guessing(known):
         said.append(_describe_guessing(known))
-    if _is_by_heart(known):
+    # The models that have not seen an example say it better, and the queue is theirs.
+    if not asked_unseen and _is_by_heart(known):
         said.append(_describe_by_heart(known))
     if (fall := _find_fall(known)) is not None:
         said.append(
@@ -131,7 +277,7 @@ def _find_warnings(known: Mapping[str, Any]) -> list[str]:
             f"{_loss(fall[1])}), so it finds fewer errors than it could. Train again with more "
             "epochs, or leave their number open: then they go on until it stops falling."
         )
-    if few and not said:
+    if few and not said and not asked_unseen:
         said.append(_describe_too_few(known))
     return said
 

@@ -20,6 +20,7 @@ from relabel.triage.model_quality import judge_run
 from relabel.workspace import resolve_workspace
 from tests.relabel.scoring import small_projects
 from ui.galleries import place
+from ui.inspect.unseen import choose_suggested
 from ui.review.decision_form import explain_idle_keys, list_classes, list_verdicts
 
 WEAK = "The model is little better than guessing"
@@ -78,8 +79,10 @@ def test_keys_without_a_verdict_have_a_reason_and_no_others(engine):
     view = get_example(engine, fetch_page(engine, run.id, page_size=1).rows[0].example_id, run.id)
     for predicted, opponents, status in [(0, None, "kept"), (1, 1, "pending"), (1, 0, "pending")]:
         shown = replace(view, given_label=0, predicted_label=predicted, status=status)
-        choices = [*list_verdicts(project, shown, opponents), *list_classes(project, shown)]
-        reasons = explain_idle_keys(project, shown, choices, opponents)
+        suggested = choose_suggested(shown, None)
+        verdicts = list_verdicts(project, shown, suggested, opponents)
+        choices = [*verdicts, *list_classes(project, shown)]
+        reasons = explain_idle_keys(project, shown, choices, suggested, opponents)
         keys = {choice.key for choice in choices}
         assert keys | set(reasons) == set("kmoxas0123456789")
         assert not keys & set(reasons)

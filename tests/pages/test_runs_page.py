@@ -18,6 +18,7 @@ from tests.relabel.db.builders import build_scene, score
 from ui.runs.loss_curve import describe_epoch
 
 BUILDING = "import torch\n\ndef build(num_classes):\n    return torch.nn.Linear(4, num_classes)\n"
+HEADS = ("Linear head on pretrained features", "Hidden layer on pretrained features")
 
 
 def said(app: AppTest) -> str:
@@ -89,9 +90,9 @@ class TestOfSmallProjects:
     @pytest.mark.parametrize(
         ("kind", "models"),
         [
-            ("image", {"Small convolutional network (suggested)", "ResNet-18"}),
-            ("text", {"Mean of word embeddings (suggested)", "Small transformer"}),
-            ("table", {"Multilayer perceptron (suggested)"}),
+            ("image", {"Small convolutional network", "ResNet-18", *HEADS}),
+            ("text", {"Mean of word embeddings", "Small transformer", *HEADS}),
+            ("table", {"Multilayer perceptron"}),
         ],
     )
     def test_a_new_project_is_asked_to_train_with_models_of_its_kind(
@@ -99,7 +100,8 @@ class TestOfSmallProjects:
     ):
         app = open_app("runs", project=kind)
         assert not app.exception
-        assert set(app.selectbox(key="train-model").options) == models | {"My own network"}
+        always = {"By the data (suggested)", "My own network"}
+        assert set(app.selectbox(key="train-model").options) == models | always
         assert app.button(key="start-training").label == "Train and score"
         assert "Nothing has been scored yet" in said(app)
 

@@ -41,6 +41,15 @@ const fields = items => {
   return list
 }
 
+// Words that carry something: text nodes within elements of ours, as everything here.
+const excerpt = pieces => {
+  const text = element("span", "excerpt")
+  for (const [words, grade] of pieces) {
+    text.append(grade ? element("mark", `mark${grade}`, words) : document.createTextNode(words))
+  }
+  return text
+}
+
 const meter = fraction => {
   const track = element("span", "meter")
   track.setAttribute("aria-hidden", "true")
@@ -60,7 +69,8 @@ const cardNode = (card, data, component) => {
   if (card.image) open.append(picture(card, data))
   const body = element("span", "body")
   if (card.heading) body.append(element("span", "heading", card.heading))
-  if (card.text) body.append(element("span", "excerpt", card.text))
+  if (card.pieces && card.pieces.length) body.append(excerpt(card.pieces))
+  else if (card.text) body.append(element("span", "excerpt", card.text))
   if (card.fields && card.fields.length) body.append(fields(card.fields))
   if (card.tags && card.tags.length) body.append(tags(card.tags))
   if (card.meta) body.append(element("span", "meta", card.meta))

@@ -11,6 +11,8 @@ import streamlit as st
 from ui.components.assets import read_asset
 
 Layout = Literal["grid", "compact", "list"]
+# A part of a text, and how strongly it is marked: 0 not at all, 1 or 2.
+Piece = tuple[str, int]
 Tone = Literal["plain", "given", "differs", "agrees", "decided"]
 
 _CARDS = st.components.v2.component(
@@ -70,6 +72,7 @@ class Card:
         alt: What the picture shows.
         heading: Line in bold type.
         text: Excerpt of the example's text.
+        pieces: The same in pieces, some of them marked; takes the place of the text.
         fields: Columns of the example's row.
         tags: Labels and states.
         meta: A line of figures.
@@ -84,6 +87,7 @@ class Card:
     alt: str = ""
     heading: str | None = None
     text: str | None = None
+    pieces: tuple[Piece, ...] = ()
     fields: tuple[CardField, ...] = ()
     tags: tuple[Tag, ...] = ()
     meta: str | None = None

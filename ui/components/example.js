@@ -39,7 +39,18 @@ export default function (component) {
     const text = document.createElement("p")
     text.className = "text"
     text.dir = "auto"
-    text.textContent = data.text
+    // Some words may be marked; whatever the text holds, it goes in as text nodes.
+    for (const [words, grade] of data.pieces.length ? data.pieces : [[data.text, 0]]) {
+      const node = document.createTextNode(words)
+      if (!grade) {
+        text.append(node)
+        continue
+      }
+      const mark = document.createElement("mark")
+      mark.className = `mark${grade}`
+      mark.append(node)
+      text.append(mark)
+    }
     parts.push(text)
   }
   if (data.fields.length) parts.push(table(data.fields))

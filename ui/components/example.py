@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from ui.components.assets import read_asset
+from ui.components.cards import Piece
 
 _EXAMPLE = st.components.v2.component(
     "tracin_example",
@@ -26,6 +27,7 @@ def show_example(
     key: str,
     fields: Sequence[tuple[str, str]] = (),
     following: str | None = None,
+    pieces: Sequence[Piece] = (),
 ) -> None:
     """Draw one example.
 
@@ -38,6 +40,7 @@ def show_example(
         key: Widget key.
         fields: Names and values of its row's columns.
         following: Address of the picture that will probably come next, or None.
+        pieces: The text in pieces, some of them marked; empty for an unmarked one.
     """
     _EXAMPLE(
         key=key,
@@ -49,6 +52,7 @@ def show_example(
             "alt": alt,
             "fields": [list(field) for field in fields],
             "following": following,
-            "fingerprint": f"{example_id}:{version}:{image}",
+            "pieces": [list(piece) for piece in pieces],
+            "fingerprint": f"{example_id}:{version}:{image}:{hash(tuple(pieces))}",
         },
     )

@@ -10,6 +10,10 @@ const isEditable = target =>
     ["TEXTAREA", "SELECT"].includes(target.tagName) ||
     (target.tagName === "INPUT" && !UNTYPED.includes(target.type)))
 
+// Enter presses what has the focus, and is no key of the review then.
+const PRESSED = "a, button, input, summary, [role=button], [role=tab], [role=radio], [role=checkbox]"
+const takesEnter = target => target instanceof Element && target.closest(PRESSED) !== null
+
 // A box that is opened for a choice; in it, letters search.
 const isBox = element => element instanceof HTMLElement && element.getAttribute("role") === "combobox"
 const isOpen = box => box.getAttribute("aria-expanded") === "true"
@@ -78,6 +82,7 @@ const handle = (event, component) => {
   }
   if (document.querySelector("[role=dialog]")) return
   const key = event.key.toLowerCase()
+  if (key === "enter" && takesEnter(target)) return
   for (const field of fields) {
     const begins = field.begunBy.includes(key)
     if (key !== field.key && !begins) continue

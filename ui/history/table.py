@@ -10,12 +10,16 @@ import streamlit as st
 from relabel.db.decision_kinds import list_codes
 from relabel.db.history import HistoryRow
 from relabel.db.project_rules import Project
+from relabel.db.runs import current_run
 from relabel.db.stats import review_progress
+from relabel.errors import RunFolderError
 from relabel.export import export_labels
 from relabel.exporters.registry import EXPORTERS
+from relabel.runs.held_out import HeldOut
 from relabel.text import shorten
 from ui.components.cards import Card, CardAction, Tag
 from ui.fields import card_fields
+from ui.inspect.unseen import get_held_out
 from ui.labels import name_given, name_label
 from ui.server.pictures import thumbnail_address
 from ui.session import get_engine
@@ -129,7 +133,11 @@ def draw_export(project: Project) -> None:
 
         def make_file() -> bytes:
             return export_labels(
-                get_engine(), project.id, format=exporter.name, reviewed_only=bool(reviewed_only)
+                get_engine(),
+                project.id,
+                format=exporter.name,
+                reviewed_only=bool(reviewed_only),
+                held_out=_open_suggestions(project),
             )
 
         st.download_button(
@@ -142,6 +150,18 @@ def draw_export(project: Project) -> None:
             on_click="ignore",
         )
     st.caption(_describe_changes())
+
+
+def _open_suggestions(project: Project) -> HeldOut | None:
+    """Return what models of the current run suggest; None where there is nothing to read.
+
+    The corrected labels are what an export is for; Review and Inspect say what is damaged.
+    """
+    run = current_run(get_engine(), project.id)
+    try:
+        return None if run is None else get_held_out(project, run)
+    except RunFolderError:
+        return None
 
 
 def _describe_changes() -> str:

@@ -17,7 +17,8 @@ from relabel.text import Layers
 from relabel.triage.evidence import Evidence, Neighbour, Suggestion, open_evidence, suggest_label
 from ui.components.cards import Layout, show_cards
 from ui.fields import Fields, read_spreads
-from ui.galleries import neighbour_card
+from ui.galleries import EXCERPT_LENGTH, neighbour_card
+from ui.inspect.words import WordMarks
 from ui.labels import is_regression
 from ui.runs.layers import draw_missing_layers, layers_of
 from ui.session import get_engine, run_folder
@@ -116,8 +117,21 @@ def draw_neighbours(
     image_size: int,
     layout: Layout = "grid",
     key: str,
+    words: WordMarks | None = None,
 ) -> int | None:
     """Draw the proponents and opponents of a stored example.
+
+    Args:
+        project: The project.
+        run: Its run.
+        view: The example.
+        layers: Whose gradients.
+        measure: How to rank.
+        count: Neighbours a side.
+        image_size: Edge of the pictures, in CSS pixels.
+        layout: How the cards lie.
+        key: Widget key.
+        words: Marks the words that carry an influence between texts; None where nothing can.
 
     Returns:
         The number of the example that was clicked, or None.
@@ -140,6 +154,7 @@ def draw_neighbours(
         layout,
         key,
         beside=view.fields,
+        words=words,
     )
 
 
@@ -155,6 +170,7 @@ def draw_neighbours_of_vector(
     layout: Layout = "grid",
     key: str,
     beside: Fields | None = None,
+    words: WordMarks | None = None,
 ) -> int | None:
     """Draw the proponents and opponents of a new example's prediction.
 
@@ -169,6 +185,7 @@ def draw_neighbours_of_vector(
         layout: How the cards lie.
         key: Widget key.
         beside: The example's row, for tables.
+        words: As for a stored example.
 
     Returns:
         The number of the example that was clicked, or None.
@@ -191,6 +208,7 @@ def draw_neighbours_of_vector(
         layout,
         key,
         beside=beside,
+        words=words,
     )
 
 
@@ -211,6 +229,7 @@ def _draw_both(
     layout: Layout,
     key: str,
     beside: Fields | None = None,
+    words: WordMarks | None = None,
 ) -> int | None:
     opened = None
     spreads = read_spreads(project)
@@ -224,7 +243,16 @@ def _draw_both(
             get_engine(), project.id, run.id, "train", [item.position for item in neighbours]
         )
         cards = [
-            neighbour_card(project, view, item.score, beside=beside, spreads=spreads)
+            neighbour_card(
+                project,
+                view,
+                item.score,
+                beside=beside,
+                spreads=spreads,
+                pieces=words.mark(view.text, item.score, EXCERPT_LENGTH)
+                if words and view.text
+                else (),
+            )
             for view, item in zip(views, neighbours, strict=True)
         ]
         event = show_cards(

@@ -16,13 +16,17 @@ from relabel.triage.signals import choose_default_signal, describe_quantity, des
 from ui.address import read_choice, write_choice
 from ui.charts import draw_checkpoints, draw_prediction_course, draw_probabilities
 from ui.examples import draw_example, draw_labels, draw_source_place
+from ui.failures import report_errors
 from ui.galleries import place
 from ui.inspect.evidence import draw_evidence_options, draw_neighbours
+from ui.inspect.unseen import draw_unseen, read_answer
+from ui.inspect.words import MARKING, start_marking
 from ui.labels import is_regression
 from ui.navigation import open_page
 from ui.session import get_engine, run_folder
 from ui.wording import SPLIT_WORDS, escape_markdown, score_text, segment_words
 
+WITHOUT_UNSEEN = "What the network says is shown without it."
 _NEIGHBOURS = 10
 _NEIGHBOUR_IMAGE = 96  # CSS pixels
 
@@ -79,10 +83,13 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
     if view is None:
         st.info("Every train example has been reviewed. Open one from the queue to look at it.")
         return None
-    moved = _draw_moves(run, view)
+    moved, words = _draw_moves(run, view), start_marking(project, run, view.text)
     shown, thinks, course = st.columns([4, 4, 4], gap="medium")
     with shown:
-        draw_example(project, view, key="inspected")
+        slot = st.container()  # the words of a text are marked when its evidence is there
+        if words is None:
+            with slot:
+                draw_example(project, view, key="inspected")
         draw_labels(project, view)
         _draw_place(run, view)
         draw_source_place(view)
@@ -90,19 +97,28 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
             open_page("review", example=view.id)
     with thinks:
         _draw_thoughts(project, run, view)
+        with report_errors(without=WITHOUT_UNSEEN):
+            draw_unseen(project, view, read_answer(project, run, view), opponents=None)
     with course:
         _draw_course(project, run, view)
     layers, measure = draw_evidence_options(run)
-    opened = draw_neighbours(
-        project,
-        run,
-        view,
-        layers=layers,
-        measure=measure,
-        count=_NEIGHBOURS,
-        image_size=_NEIGHBOUR_IMAGE,
-        key=f"inspect-{view.id}-{layers}-{measure}",
-    )
+    try:
+        opened = draw_neighbours(
+            project,
+            run,
+            view,
+            layers=layers,
+            measure=measure,
+            count=_NEIGHBOURS,
+            image_size=_NEIGHBOUR_IMAGE,
+            key=f"inspect-{view.id}-{layers}-{measure}",
+            words=words,
+        )
+    finally:
+        if words is not None:
+            with slot:
+                draw_example(project, view, key="inspected", pieces=words.pieces())
+                st.caption(MARKING)
     return moved if opened is None else opened
 
 

@@ -23,6 +23,7 @@ from tracin_core.errors import ConfigurationError, InputError
 from ui.charts import draw_probabilities
 from ui.fields import field_text
 from ui.inspect.evidence import draw_evidence_options, draw_neighbours_of_vector
+from ui.inspect.words import find_ngrams, start_marking
 from ui.runs.own_model import agree_to_network
 from ui.server.pictures import resize_for_screen
 from ui.session import get_engine, run_folder
@@ -77,6 +78,7 @@ def draw_new_example(project: Project, run: Run) -> int | None:
         image_size=96,
         key=f"new-{_fingerprint(run, content)}-{layers}-{measure}",
         beside=content if isinstance(content, dict) else None,
+        words=start_marking(project, run, content) if isinstance(content, str) else None,
     )
 
 
@@ -200,9 +202,15 @@ def _score(project: Project, run: Run, content: Content) -> NewExample:
 
 def _warn_of_unknown_words(project: Project, run: Run, text: str) -> None:
     """Draw a warning where the model knows none of the words: its prediction then means nothing."""
-    encoder = RunFolder(run_folder(project, run)).read_config().encoder
-    known = set(encoder.get("vocabulary", ()))
-    if known and known.isdisjoint(split_words(text, limit=int(encoder["max_tokens"]))):
+    terms = find_ngrams(project, run)
+    if terms is not None:
+        is_known = terms.knows_any_word(text)
+    else:
+        encoder = RunFolder(run_folder(project, run)).read_config().encoder
+        known = set(encoder.get("vocabulary", ()))
+        limit = int(encoder.get("max_tokens", 0))
+        is_known = not known or not known.isdisjoint(split_words(text, limit=limit))
+    if not is_known:
         st.warning(
             "The model knows none of these words, so its prediction says nothing about the text. "
             "Try one with words that occur in the train examples."

@@ -10,7 +10,7 @@ import streamlit as st
 
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueFilter
-from relabel.triage.signals import choose_default_signal, name_signals
+from relabel.triage.signals import choose_default_signal, list_signals, name_signals
 from ui.address import read_choice, select_in_address
 from ui.labels import is_regression
 from ui.wording import escape_markdown
@@ -85,6 +85,8 @@ def draw_filters(
             help="Only examples whose predicted label differs from the given one.",
             on_change=on_change,
         )
+    if explanation := explain_signal(signal):
+        st.caption(escape_markdown(explanation))
     return QueueView(
         signal=signal,
         filter=QueueFilter(
@@ -95,6 +97,12 @@ def draw_filters(
             text=(text or "").strip(),
         ),
     )
+
+
+def explain_signal(name: str) -> str:
+    """Return what a signal is and when it fails; nothing for one that says nothing of itself."""
+    signal = list_signals().get(name)
+    return "" if signal is None else signal.explanation
 
 
 def describe_filters(project: Project, signals: Sequence[str]) -> str:

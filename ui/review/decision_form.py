@@ -17,6 +17,7 @@ from relabel.db.project_rules import Project
 from relabel.db.schema import UNDECIDED
 from relabel.text import format_number, shorten
 from ui.components.keyboard import Field, Press, watch_keys
+from ui.inspect.unseen import Suggested
 from ui.labels import is_regression, name_given, name_label
 from ui.review.decisions import (
     DecisionRequest,
@@ -37,6 +38,8 @@ _NOTE = Field(label="Note", key="n")
 # The minus of a negative number begins it as well as a digit does.
 _VALUE = Field(label="New value", key="v", begun_by="0123456789-")
 _MODEL_KEY, _OPPONENTS_KEY = "m", "o"
+# Takes what the key of the model takes; while a button has the focus it is that button's.
+_ENTER = "enter"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ def draw_form(
     project: Project,
     view: ExampleView,
     *,
+    suggested: Suggested,
     opponents_label: int | None,
     likeliest: Sequence[int] = (),
     watched: str,
@@ -69,11 +73,12 @@ def draw_form(
     Args:
         project: Its classes are the choices, or a number is.
         view: The example, as read in this run of the page.
+        suggested: What the key M takes.
         opponents_label: The label most of its opponents carry, or None.
         likeliest: Of more than ten classes, the ones to offer, the likeliest first.
         watched: Widget key of the component that shows the example; keys act on what it shows.
     """
-    verdicts = list_verdicts(project, view, opponents_label)
+    verdicts = list_verdicts(project, view, suggested, opponents_label)
     classes = [] if is_regression(project) else list_classes(project, view, likeliest)
     _draw_buttons(verdicts, view)
     if is_regression(project):
@@ -89,7 +94,7 @@ def draw_form(
         max_chars=_MAX_NOTE,
         placeholder="Optional; press N to write, Enter to finish",
     )
-    reasons = explain_idle_keys(project, view, [*verdicts, *classes], opponents_label)
+    reasons = explain_idle_keys(project, view, [*verdicts, *classes], suggested, opponents_label)
     _watch(project, [*verdicts, *classes], watched, reasons)
 
 
@@ -123,15 +128,16 @@ def _watch(
     own = {kind.key for kind in DECISION_KINDS if kind.key and kind != UNDO}
 
     def act(press: Press) -> None:
-        if press.key == UNDO.key:
+        key = _MODEL_KEY if press.key == _ENTER else press.key
+        if key == UNDO.key:
             undo_last(project.id)
-        elif press.key in verdicts and press.example_id is not None and press.version is not None:
-            decide(press.example_id, press.version, verdicts[press.key])
-        elif press.key in reasons:
-            explain_idle(reasons[press.key])
+        elif key in verdicts and press.example_id is not None and press.version is not None:
+            decide(press.example_id, press.version, verdicts[key])
+        elif key in reasons:
+            explain_idle(reasons[key])
 
     watch_keys(
-        [*sorted({*own, _MODEL_KEY, _OPPONENTS_KEY, *digits}), UNDO.key],
+        [*sorted({*own, _MODEL_KEY, _OPPONENTS_KEY, _ENTER, *digits}), UNDO.key],
         act,
         key="review-keys",
         watched=watched,
@@ -214,18 +220,21 @@ def _draw_class_search(project: Project, view: ExampleView) -> None:
         )
 
 
-def list_verdicts(project: Project, view: ExampleView, opponents_label: int | None) -> list[Choice]:
+def list_verdicts(
+    project: Project, view: ExampleView, suggested: Suggested, opponents_label: int | None
+) -> list[Choice]:
     """Return the choices that are not classes.
 
     Args:
         project: Its classes name the labels.
         view: The example.
+        suggested: What the key M takes.
         opponents_label: The label most of its opponents carry, where that says something new.
     """
     choices: list[Choice] = []
     for kind in DECISION_KINDS:
         if kind.effect == "correct":
-            choices += _suggest(project, view, opponents_label)
+            choices += _suggest(project, view, suggested, opponents_label)
         elif kind.effect != "undo" and (kind.effect != "defer" or view.status in UNDECIDED):
             verdict = _decide_as(kind, project, view)
             choices.append(Choice(name=kind.code, label=kind.title, key=kind.key, verdict=verdict))
@@ -290,19 +299,20 @@ def _class_choice(project: Project, view: ExampleView, label: int, key: str) -> 
     return Choice(name=f"class-{label}", label=words, key=key, verdict=verdict)
 
 
-def _suggest(project: Project, view: ExampleView, opponents_label: int | None) -> list[Choice]:
-    """Return the answers of the model and the opponents that are not the given one."""
-    if is_regression(project):
-        return _suggest_value(project, view)
-    return _suggest_labels(project, view, opponents_label)
-
-
-def _suggest_labels(
-    project: Project, view: ExampleView, opponents_label: int | None
+def _suggest(
+    project: Project, view: ExampleView, suggested: Suggested, opponents_label: int | None
 ) -> list[Choice]:
-    suggestions = [("model", "Model’s", "m", view.predicted_label)]
-    if opponents_label != view.predicted_label:
-        suggestions.append(("opponents", "Opponents’", "o", opponents_label))
+    """Return the answers of the models and the opponents that are not the given one."""
+    whose = "Suggested" if suggested.by_unseen else "Model’s"
+    if is_regression(project):
+        if suggested.value is None:
+            return []
+        verdict = revalue(project, view, suggested.value)
+        label = f"{whose}: {format_number(suggested.value)}"
+        return [Choice(name="model", label=label, key=_MODEL_KEY, verdict=verdict)]
+    suggestions = [("model", whose, _MODEL_KEY, suggested.label)]
+    if opponents_label != suggested.label:
+        suggestions.append(("opponents", "Opponents’", _OPPONENTS_KEY, opponents_label))
     return [
         Choice(
             name=name,
@@ -315,21 +325,16 @@ def _suggest_labels(
     ]
 
 
-def _suggest_value(project: Project, view: ExampleView) -> list[Choice]:
-    value = view.predicted_value
-    if value is None or value == view.given_value:
-        return []
-    verdict = revalue(project, view, value)
-    label = f"Model’s: {format_number(value)}"
-    return [Choice(name="model", label=label, key="m", verdict=verdict)]
-
-
 def _short_name(project: Project, label: int) -> str:
     return isolate(shorten(project.classes[label], _NAME_LENGTH))
 
 
 def explain_idle_keys(
-    project: Project, view: ExampleView, choices: Sequence[Choice], opponents_label: int | None
+    project: Project,
+    view: ExampleView,
+    choices: Sequence[Choice],
+    suggested: Suggested,
+    opponents_label: int | None,
 ) -> dict[str, str]:
     """Return why each key of the review that decides nothing about an example does nothing.
 
@@ -337,12 +342,13 @@ def explain_idle_keys(
         project: Its classes name the labels.
         view: The example.
         choices: What can be decided about it.
+        suggested: What the key M takes.
         opponents_label: The label most of its opponents carry, or None.
     """
     given = name_given(project, view)
     reasons = {
         "m": _explain_model_key(project, view, given),
-        "o": _explain_opponents_key(project, view, given, opponents_label),
+        "o": _explain_opponents_key(project, given, suggested, opponents_label),
     }
     reasons |= {
         kind.key: f"{kind.key.upper()} does nothing here: the example has been decided already."
@@ -369,15 +375,16 @@ def _explain_model_key(project: Project, view: ExampleView, given: str) -> str:
     predicted = view.predicted_value if is_regression(project) else view.predicted_label
     if predicted is None:
         return f"M does nothing here: the model has predicted no {what} for this example."
-    return f"M does nothing here: the model’s {what} is the given one, {given}. K keeps it."
+    return f"M does nothing here: nobody suggests another {what} than {given}. K keeps it."
 
 
 def _explain_opponents_key(
-    project: Project, view: ExampleView, given: str, opponents_label: int | None
+    project: Project, given: str, suggested: Suggested, opponents_label: int | None
 ) -> str:
     if is_regression(project):
         return "O does nothing here: opponents suggest no numbers."
     if opponents_label is None:
         return f"O does nothing here: its opponents agree on no label other than {given}."
     name = name_label(project, opponents_label, None)
-    return f"O does nothing here: the opponents’ label is the model’s, {name}. M takes it."
+    whose = "suggested one" if suggested.by_unseen else "model’s"
+    return f"O does nothing here: the opponents’ label is the {whose}, {name}. M takes it."

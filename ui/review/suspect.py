@@ -15,7 +15,9 @@ from relabel.db.runs import Run
 from relabel.db.stats import count_reviewed
 from relabel.errors import NotFoundError
 from relabel.runs.folder import RunFolder
+from relabel.runs.held_out import recall_summary
 from ui.galleries import place
+from ui.inspect.unseen import rank_unseen
 from ui.labels import is_regression
 from ui.queue.filters import QueueView
 from ui.review.decision_form import MAX_DIGIT_CLASSES
@@ -112,8 +114,10 @@ def rank_classes(project: Project, run: Run, view: ExampleView) -> list[int]:
     """Return the likeliest classes, best first, where there are more than the digits can name."""
     if len(project.classes) <= MAX_DIGIT_CLASSES:
         return []
-    folder = RunFolder(run_folder(project, run))
-    probabilities = folder.read_probabilities(view.split, view.position)
+    probabilities = rank_unseen(project, run, view)
+    if probabilities is None:
+        folder = RunFolder(run_folder(project, run))
+        probabilities = folder.read_probabilities(view.split, view.position)
     order = np.argsort(-probabilities, kind="stable")[:MAX_DIGIT_CLASSES]
     return [int(label) for label in order]
 
@@ -131,10 +135,11 @@ def draw_place(project: Project, run: Run, suspect: Suspect | None) -> None:
         st.caption(f"{where}{place(suspect.rank, run.num_ranked)} · {done}")
 
 
-def draw_keys(project: Project) -> None:
+def draw_keys(project: Project, run: Run) -> None:
     """Draw the legend of the keyboard."""
+    whose = "model’s" if recall_summary(run.config) is None else "suggested"
     kinds = [
-        f"M take the model’s {_describe_relabelling(project)}"
+        f"M or Enter take the {whose} {_describe_relabelling(project)}"
         if kind.effect == "correct"
         else f"{kind.key.upper()} {kind.title.lower()}"
         for kind in DECISION_KINDS

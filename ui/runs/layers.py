@@ -41,6 +41,6 @@ def draw_missing_layers(run: Run) -> None:
     """Describe why there is no choice of layers, where a run has the last one's alone."""
     if "all" not in layers_of(run):
         st.caption(
-            "This run was scored over the last layer alone, so its evidence is the last layer’s. "
-            "On the page Runs it can be scored over all layers."
+            "The evidence is the last layer’s: the network has no other layer, or the run was "
+            "scored over the last layer alone. Then Runs can score it over all layers."
         )

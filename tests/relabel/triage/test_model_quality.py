@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relabel.triage.model_quality import judge_quality
+from relabel.runs.held_out import CandidateResult, HeldOutSummary, measure_agreement
+from relabel.triage.model_quality import UnseenLabels, judge_quality
 
 # What trainings wrote down: of five hundred texts after twenty epochs and after forty, of the
 # demos, of a part of Fashion-MNIST, of California housing, of labels drawn by chance.
@@ -153,3 +155,66 @@ def test_why_the_training_ended_is_said(reason, said):
 def test_nothing_known_is_nothing_said():
     judged = judge_quality({})
     assert (judged.warnings, judged.course) == ((), "")
+
+
+def unseen(agreement: float, seen: float | None, *, number=1000, guess=0.2, **more) -> UnseenLabels:
+    best = CandidateResult(
+        name="a", title="Boosted trees", agreement=agreement, loss=1.0, seconds=1.0, network="mlp"
+    )
+    summary = HeldOutSummary(
+        candidates=(best,),
+        agreement=agreement,
+        folds=5,
+        repeats=1,
+        num_examples=number,
+        network="mlp",
+    )
+    return UnseenLabels(summary=summary, network="mlp", seen=seen, guess=guess, **more)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "seen", "number", "said"),
+    [
+        (0.62, 0.97, 8000, True),
+        (0.62, 0.80, 8000, False),  # contradicts more than half as many as the others
+        (0.985, 0.999, 8000, False),  # by heart or not, there is hardly anything to learn so
+        (0.80, 0.97, 30, False),  # luck can bring that
+        (0.88, 0.85, 8000, False),
+        (0.62, None, 8000, False),
+    ],
+)
+def test_by_heart_is_what_others_that_have_not_seen_it_do_not_say(agreement, seen, number, said):
+    judged = judge_quality({}, unseen(agreement, seen, number=number))
+    assert judged.warnings == ()
+    assert any("learned labels by heart" in one for one in judged.unseen) == said
+
+
+def test_the_comparison_takes_the_place_of_what_held_out_examples_say():
+    by_heart = facts(0.55, 300, 0.11, 2.5, 2.3, 0.97, 0.12, 2.3)
+    agreement, choice, sentence = (judged := judge_quality(by_heart, unseen(0.55, 0.97))).unseen
+    assert judged.warnings == ()
+    assert "agree with 55% of the 1,000 given train labels" in agreement
+    assert "(Boosted trees) agrees with 55%" in agreement
+    assert "Multilayer perceptron; of the kinds of models that are networks" in choice
+    assert "predicts 97% of the train labels as given" in sentence
+    assert judge_quality({"num_judged": 0}, unseen(0.55, 0.6)).warnings == ()
+    assert "No examples are held out" in judge_quality({"num_judged": 0}).warnings[0]
+
+
+def test_models_that_only_guess_are_told():
+    (warning,) = judge_quality({}, unseen(0.21, 0.9)).warnings
+    assert "agree with 21% of 1,000 train labels" in warning
+    assert "most frequent class does with 20%" in warning
+    (warning,) = judge_quality({}, unseen(0.02, 0.9, guess=0.0, is_regression=True)).warnings
+    assert "explain 2% of the variance of 1,000 train numbers" in warning
+
+
+def test_a_slipped_point_does_not_decide_how_well_numbers_agree():
+    given = np.arange(200.0)
+    assert measure_agreement(given, given) == 1.0
+    slipped = given.copy()
+    slipped[7] = 1e9
+    assert measure_agreement(given, slipped) > 0.99
+    assert measure_agreement(np.full(200, given.mean()), given) < 0.05
+    labels = np.array([0, 1, 1, 2])
+    assert measure_agreement(np.array([0, 1, 2, 2]), labels) == 0.75
