@@ -22,6 +22,8 @@ from tests.relabel.importers.builders import pets as pictures_of_pets
 from ui.projects.import_preview import without_switches
 from ui.wording import suggest_slug
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 HOSTILE = "<b>T</b> :red[x] ![a](http://example.com/x.png)"
 
 
