@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -44,8 +44,12 @@ os._exit(code)
 
 
 @contextmanager
-def forked_readings() -> Iterator[None]:
-    """Let ``run_apart`` read in forks, as long as the block runs."""
+def forked_readings() -> Iterator[tuple[str, ...]]:
+    """Let ``run_apart`` read in forks as long as the block runs.
+
+    Yields:
+        The program that does it; another process is told by ``read_with``.
+    """
     with tempfile.TemporaryDirectory(prefix="read") as folder:  # a socket's path must be short
         path = str(Path(folder) / "s")
         command = [sys.executable, "-P", "-m", __name__, path]
@@ -58,8 +62,13 @@ def forked_readings() -> Iterator[None]:
             assert process.stdout.readline() == b"ready\n"
             program = (sys.executable, "-I", "-S", "-c", _CLIENT, path)
             with patch.dict(sandbox.run_apart.__kwdefaults__, program=program):
-                yield
+                yield program
             process.terminate()
+
+
+def read_with(program: Sequence[str]) -> None:
+    """Let ``run_apart`` read with a program from now on."""
+    sandbox.run_apart.__kwdefaults__["program"] = tuple(program)
 
 
 def main() -> None:
