@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from unittest.mock import patch
+from typing import Any
 
 from relabel import sandbox
 from relabel.workspace import REPOSITORY_ROOT
@@ -45,10 +46,10 @@ os._exit(code)
 
 @contextmanager
 def forked_readings() -> Iterator[tuple[str, ...]]:
-    """Let ``run_apart`` read in forks as long as the block runs.
+    """Import the libraries, and be there for readings as long as the block runs.
 
     Yields:
-        The program that does it; another process is told by ``read_with``.
+        The program for ``run_apart``, which ``read_with`` makes the usual one.
     """
     with tempfile.TemporaryDirectory(prefix="read") as folder:  # a socket's path must be short
         path = str(Path(folder) / "s")
@@ -60,15 +61,19 @@ def forked_readings() -> Iterator[tuple[str, ...]]:
             assert process.stdin is not None
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
-            program = (sys.executable, "-I", "-S", "-c", _CLIENT, path)
-            with patch.dict(sandbox.run_apart.__kwdefaults__, program=program):
-                yield program
-            process.terminate()
+            yield (sys.executable, "-I", "-S", "-c", _CLIENT, path)
+            process.stdin.close()
 
 
 def read_with(program: Sequence[str]) -> None:
-    """Let ``run_apart`` read with a program from now on."""
-    sandbox.run_apart.__kwdefaults__["program"] = tuple(program)
+    """Let ``run_apart`` read with a program, in this process and from now on."""
+    usual_options()["program"] = tuple(program)
+
+
+def usual_options() -> dict[str, Any]:
+    """Return what ``run_apart`` takes where nothing else is said, to be changed in place."""
+    options: dict[str, Any] = sandbox.run_apart.__kwdefaults__
+    return options
 
 
 def main() -> None:
@@ -79,11 +84,15 @@ def main() -> None:
         server.bind(sys.argv[1])
         server.listen()
         print("ready", flush=True)
-        while True:
+        # The end of its input is the end of its work, however that of its parent came.
+        while server in select.select([server, sys.stdin], [], [])[0]:
             connection, _ = server.accept()
             with connection:
                 if not os.fork():
-                    _answer(connection)
+                    try:
+                        _answer(connection)
+                    finally:
+                        os._exit(0)
             _end_children()
 
 
@@ -97,7 +106,7 @@ def _end_children() -> None:
 
 
 def _answer(connection: socket.socket) -> None:
-    """Read in another fork, and tell how it ended; comes back never."""
+    """Read in another fork, and tell how it ended."""
     length, files, _, _ = socket.recv_fds(connection, 8, 3)
     told = json.loads(connection.makefile("rb").read(int.from_bytes(length, "big")))
     pid = os.fork()
@@ -116,12 +125,12 @@ def _answer(connection: socket.socket) -> None:
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
         finally:
+            sys.stdout.flush()
             os._exit(code)
     for file in files:
         os.close(file)
     _, status = os.waitpid(pid, 0)
     connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
-    os._exit(0)
 
 
 if __name__ == "__main__":

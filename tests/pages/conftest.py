@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from relabel.db.engine import open_database
 from relabel.workspace import REPOSITORY_ROOT, Workspace
-from tests.forked_reading import forked_readings
+from tests.forked_reading import forked_readings, usual_options
 
 ROUTER = REPOSITORY_ROOT / "ui" / "router.py"
 # Seconds that Streamlit waits for a page. How long one takes says how busy the machine is.
@@ -30,10 +30,15 @@ def _one_look_for_components() -> Iterator[None]:
 
 
 @pytest.fixture(scope="package")
-def forked() -> Iterator[None]:
+def reader() -> Iterator[tuple[str, ...]]:
+    with forked_readings() as program:
+        yield program
+
+
+@pytest.fixture
+def forked(reader: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Read a person's data in forks, each of which has the libraries already."""
-    with forked_readings():
-        yield
+    monkeypatch.setitem(usual_options(), "program", reader)
 
 
 @pytest.fixture
