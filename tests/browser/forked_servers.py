@@ -95,8 +95,12 @@ class ServerFork:
     ) -> ForkedProcess:
         """Start ``python app.py ARGUMENTS``, whose words are given whole."""
         assert list(command[:2]) == [sys.executable, "app.py"], command
-        wanted = {"arguments": command[2:], "environment": dict(environment), "log": log.name}
-        wanted["reader"] = self._reader
+        wanted = {
+            "arguments": command[2:],
+            "environment": dict(environment),
+            "log": log.name,
+            "reader": self._reader,
+        }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(wanted) + "\n")
