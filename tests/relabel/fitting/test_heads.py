@@ -121,7 +121,7 @@ def test_features_for_a_network_that_takes_none_are_refused(workspace):
     engine = open_database(workspace.database_url)
     options = WorkOptions(model="resnet18", features=FEATURES)
     with pytest.raises(
-        ConfigurationError, match=r"resnet18, which .* one of linear_head, mlp_head"
+        ConfigurationError, match=r"resnet18, .* one of linear_head, mlp_head"
     ):
         train_project(engine, workspace, SLUG, options)
 
