@@ -107,7 +107,7 @@ def scored(tmp_path_factory):
 
 def test_wrong_labels_come_first(scored):
     folder = RunFolder(scored)
-    scores = folder.read_all_signals("train").scores["self_influence_all"]
+    scores = folder.read_all_signals("train").scores["self_influence_last"]
     order = np.argsort(-scores.mean(0))
     assert set(order[:3].tolist()) == {3, 10, 21}
     config = folder.read_config()
