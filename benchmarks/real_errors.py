@@ -45,7 +45,7 @@ from relabel.fitting.data import open_stored_rows
 from relabel.fitting.stored import ProjectExamples, read_project
 from relabel.runs.folder import RunFolder
 from relabel.runs.held_out import open_held_out
-from relabel.workspace import Workspace
+from relabel.workspace import resolve_workspace
 
 FOLDS = 5
 Labels = npt.NDArray[np.int64]
@@ -103,7 +103,7 @@ def run_task(
         ),
         run_step(workspace, "train", name, "--seed", str(seed), *task.train_options),
     ]
-    place = Workspace(workspace)
+    place = resolve_workspace(str(workspace), None)
     engine = open_database(place.database_url)
     try:
         project = get_project(engine, name)

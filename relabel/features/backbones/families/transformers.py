@@ -90,13 +90,14 @@ class _TextEncoder:
 def load(found: FoundBackbone) -> Backbone:
     """Put the model into memory. Imports torch."""
     transformers = require("transformers", "reads this model", "'tracin-relabel[transformers]'")
+    damaged = require("safetensors", "reads these weights", "safetensors").SafetensorError
     folder = found.files[0].parent
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         network = transformers.AutoModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, damaged) as error:
         raise ConfigurationError(
             f"The model in {folder} cannot be read ({str(error)[:300]}); expected an encoder and "
             "its tokenizer as transformers saves them. Save or fetch it again."
