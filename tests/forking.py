@@ -41,27 +41,26 @@ def run_python(
     """Do what ``python WORDS`` does in a folder, where the words are a file or ``-m MODULE``.
 
     Returns:
-        How it ended; all that was printed is in ``stdout``.
+        How it ended, and what it wrote to both streams.
     """
-    output = folder / "printed.txt"
-    process = _CONTEXT.Process(target=_be_python, args=(list(words), folder, environment, output))
+    outputs = (folder / "printed.txt", folder / "errors.txt")
+    process = _CONTEXT.Process(target=_be_python, args=(list(words), folder, environment, outputs))
     process.start()
     process.join(timeout)
     if process.exitcode is None:
         process.kill()
         process.join()
-    printed = output.read_text(encoding="utf-8", errors="replace")
-    return subprocess.CompletedProcess(list(words), process.exitcode or 0, printed, "")
+    printed, errors = (path.read_text(encoding="utf-8", errors="replace") for path in outputs)
+    return subprocess.CompletedProcess(list(words), process.exitcode or 0, printed, errors)
 
 
 def _be_python(
-    words: list[str], folder: Path, environment: Mapping[str, str], output: Path
+    words: list[str], folder: Path, environment: Mapping[str, str], outputs: Sequence[Path]
 ) -> None:
     os.chdir(folder)
     os.environ.update(environment)
-    written = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(written, stream.fileno())
+    for stream, output in zip((sys.stdout, sys.stderr), outputs, strict=True):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream.fileno())
     sys.path.insert(0, str(folder))
     if words[0] == "-m":
         sys.argv = words[1:]

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,6 +31,7 @@ OF_TODAY = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
 OURS = "tracin_core|relabel|ui|pages|benchmarks|scripts|tests|docs"
 
 
+@cache
 def commands() -> list[str]:
     shown = subprocess.run(
         [sys.executable, "-m", "relabel", "--help"],

@@ -15,6 +15,7 @@ CORE = ROOT / "tracin_core"
 NEEDED = {"torch", "numpy"}
 # Imported inside the function that needs them, and said there where they are missing.
 OPTIONAL = {"annoy", "safetensors"}
+MOST_SECONDS = 1.0  # of processor time that the engine takes to load besides torch
 ENGINE = sorted(CORE.rglob("*.py"))
 
 
@@ -145,10 +146,11 @@ ended = time.process_time()
 print(ended - between, between - started)
 """
     )
-    # Of several tries the best: what else the machine does is not asked.
-    tries = [tuple(map(float, run_python(code, tmp_path).split())) for _ in range(3)]
-    ours = min(own for own, _ in tries)
-    assert ours < 1.0, tries
+    # Of up to three tries one is enough: what else the machine does is not asked.
+    tries: list[tuple[float, ...]] = []
+    while len(tries) < 3 and not any(ours < MOST_SECONDS for ours, _ in tries):
+        tries.append(tuple(map(float, run_python(code, tmp_path).split())))
+    assert min(ours for ours, _ in tries) < MOST_SECONDS, tries
 
 
 def test_the_package_itself_loads_no_torch(tmp_path: Path) -> None:

@@ -73,27 +73,19 @@ class Folder:
             "TRACIN_WORKSPACE": str(self.root / "workspace"),
         }
 
-    def run(self, commands: str) -> subprocess.CompletedProcess[str]:
-        """Run commands as they stand in the guide, with the Python of these tests."""
-        return subprocess.run(
-            ["sh", "-e", "-c", commands],
-            cwd=self.root,
-            env=os.environ | self.environment,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=600,
-        )
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as it stands in the guide, in a fork and without a shell or a terminal."""
+        python, *words = shlex.split(command)
+        assert python == "python"
+        return run_python(words, folder=self.root, environment=self.environment)
 
     def run_each(self, commands: str) -> str:
-        """Run the same without a shell, in forks, and return what they print."""
+        """Run commands of the guide, each of which ends well, and return what they print."""
         shown = ""
         for line in commands.splitlines():
-            python, *words = shlex.split(line)
-            assert python == "python"
-            done = run_python(words, folder=self.root, environment=self.environment)
+            done = self.run(line)
             shown += done.stdout
-            assert done.returncode == 0, shown
+            assert done.returncode == 0, shown + done.stderr
         return shown
 
 
@@ -110,8 +102,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     made = Folder(tmp_path_factory.mktemp("guide"))
     for name, content in FILES.items():
         (made.root / name).write_text(content, encoding="utf-8")
-    done = made.run(COMMANDS[0])
-    assert done.returncode == 0, done.stderr
+    start_forking()
+    made.run_each(COMMANDS[0])
     return made
 
 
@@ -139,7 +131,6 @@ def name_truth(project: Project, row: QueueRow, media: Path) -> str:
 def test_the_commands_lead_to_a_queue_that_begins_with_wrong_labels(
     folder: Folder, number: int, slug: str
 ):
-    start_forking()
     assert "given > predicted" in folder.run_each(COMMANDS[number])
     workspace = resolve_workspace(folder.root / "workspace")
     engine = open_database(workspace.database_url)
@@ -164,7 +155,7 @@ def test_the_commands_lead_to_a_queue_that_begins_with_wrong_labels(
 @pytest.mark.slow
 def test_without_consent_nothing_is_run(folder: Folder):
     (folder.root / "trace_model.py").write_text("open('ran', 'w').close()\ndef build(): pass\n")
-    done = folder.run("python -m relabel import traced messages.csv --text message --yes")
+    folder.run_each("python -m relabel import traced messages.csv --text message --yes")
     done = folder.run(
         "python -m relabel score traced --model trace_model.py:build --checkpoints runs"
     )

@@ -242,8 +242,11 @@ def test_the_engine_alone_is_imported_quickly(bare: Path, tmp_path: Path) -> Non
     names = "Checkpoint, Projection, TracIn"
     # Processor time, because how long it takes by the clock says how busy the machine is.
     code = f"import time; from tracin_core import {names}; print(time.process_time())"
-    seconds = min(float(run(bare, "-c", code, cwd=tmp_path)) for _ in range(2))
-    assert seconds < MOST_SECONDS
+    tries = [float(run(bare, "-c", code, cwd=tmp_path))]
+    # A second try only where the first was slow: it had to read all files from the disk, perhaps.
+    if tries[-1] >= MOST_SECONDS:
+        tries.append(float(run(bare, "-c", code, cwd=tmp_path)))
+    assert min(tries) < MOST_SECONDS, tries
 
 
 @pytest.fixture(scope="module")

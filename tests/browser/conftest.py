@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from playwright.sync_api import (
     BrowserContext,
     Page,
     Playwright,
+    ViewportSize,
     expect,
     sync_playwright,
 )
@@ -20,7 +22,9 @@ from playwright.sync_api import (
 from scripts.serving import Server, launch_browser, wait_until_idle
 from tests.browser.forked_servers import CAN_FORK, ServerFork
 from tests.conftest import copy_workspace
+from tests.forked_reading import forked_readings
 
+VIEWPORT: ViewportSize = {"width": 1440, "height": 1000}
 TIMEOUT = 90_000  # milliseconds; with thirty processes on two cores, 20 seconds are too few
 
 
@@ -52,7 +56,7 @@ def serve() -> Iterator[Callable[..., Server]]:
     if not CAN_FORK:
         yield Server
         return
-    with ServerFork() as fork:
+    with forked_readings() as reader, ServerFork(reader) as fork:
         yield partial(Server, launch=fork.start)
 
 
@@ -94,7 +98,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def shared_context(browser: Browser) -> Iterator[BrowserContext]:
     """One context for all, so that a page is loaded as it is by somebody who has been there."""
-    made = browser.new_context(viewport={"width": 1440, "height": 1000})
+    made = browser.new_context(viewport=VIEWPORT)
     made.set_default_timeout(TIMEOUT)
     expect.set_options(timeout=TIMEOUT)
     try:
@@ -103,20 +107,69 @@ def shared_context(browser: Browser) -> Iterator[BrowserContext]:
         made.close()
 
 
+@pytest.fixture(scope="package")
+def tabs(shared_context: BrowserContext) -> Iterator[list[Page]]:
+    """The one tab that tests share, which is made when the first one asks and after an accident."""
+    open_tabs: list[Page] = []
+    yield open_tabs
+    for tab in open_tabs:
+        tab.close()
+
+
 @pytest.fixture
-def context(shared_context: BrowserContext) -> Iterator[BrowserContext]:
-    """The same, without tabs and cookies of another test."""
+def context(shared_context: BrowserContext, tabs: list[Page]) -> Iterator[BrowserContext]:
+    """The same, without other tabs and cookies of another test."""
     try:
         yield shared_context
     finally:
         for page in shared_context.pages:
-            page.close()
+            if page not in tabs:
+                page.close()
         shared_context.clear_cookies()
 
 
 @pytest.fixture
-def page(context: BrowserContext) -> Page:
+def new_page(context: BrowserContext) -> Page:
+    """A tab that has been nowhere, for those who count steps."""
     return context.new_page()
+
+
+@pytest.fixture
+def page(context: BrowserContext, tabs: list[Page]) -> Iterator[Page]:
+    """A tab, empty and as it was made, but for the steps that lie behind it.
+
+    A new one has a process of its own, which compiles the scripts of the app again: to load a page
+    takes more than twice the processor time there. Who listens to the tab does so with
+    ``listening``.
+    """
+    if not tabs or tabs[0].is_closed():
+        tabs[:] = [context.new_page()]
+    (tab,) = tabs
+    try:
+        yield tab
+    finally:
+        if not tab.is_closed():
+            _make_empty(tab)
+
+
+def _make_empty(tab: Page) -> None:
+    tab.unroute_all()
+    tab.goto("about:blank")
+    tab.set_viewport_size(VIEWPORT)
+    tab.emulate_media(color_scheme="null")
+    tab.mouse.move(0, 0)
+
+
+@contextmanager
+def listening(page: Page, **listeners: Callable[..., None]) -> Iterator[None]:
+    """Let functions hear of what a page does, by the names of its events, inside the block."""
+    for event, listener in listeners.items():
+        page.on(event, listener)  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        for event, listener in listeners.items():
+            page.remove_listener(event, listener)
 
 
 @pytest.fixture

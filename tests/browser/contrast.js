@@ -2,7 +2,12 @@
 // ratio, and both colours. WCAG 2.2, 1.4.3; what is disabled or only drawn is exempt there.
 limit => {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true })
+  const known = new Map() // few colours, each of which is drawn to be read
   const read = colour => {
+    if (!known.has(colour)) known.set(colour, draw(colour))
+    return [...known.get(colour)]
+  }
+  const draw = colour => {
     canvas.clearRect(0, 0, 1, 1)
     canvas.fillStyle = colour
     canvas.fillRect(0, 0, 1, 1)

@@ -18,7 +18,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO
 
+from relabel import sandbox
 from relabel.workspace import REPOSITORY_ROOT
+from tests.forked_reading import read_with
 
 CAN_FORK = hasattr(os, "pidfd_open")
 # What the app and its pages import; torch stays out, as it does of a server.
@@ -66,7 +68,14 @@ class ForkedProcess:
 
 
 class ServerFork:
-    """The process that servers are forked from; runs inside a ``with`` and no longer."""
+    """The process that servers are forked from; runs inside a ``with`` and no longer.
+
+    Args:
+        reader: The program with which the servers read a person's data; by default their own.
+    """
+
+    def __init__(self, reader: Sequence[str] = sandbox.PROGRAM) -> None:
+        self._reader = list(reader)
 
     def __enter__(self) -> ServerFork:
         self._process = subprocess.Popen(
@@ -86,7 +95,12 @@ class ServerFork:
     ) -> ForkedProcess:
         """Start ``python app.py ARGUMENTS``, whose words are given whole."""
         assert list(command[:2]) == [sys.executable, "app.py"], command
-        wanted = {"arguments": command[2:], "environment": dict(environment), "log": log.name}
+        wanted = {
+            "arguments": command[2:],
+            "environment": dict(environment),
+            "log": log.name,
+            "reader": self._reader,
+        }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(wanted) + "\n")
@@ -109,7 +123,8 @@ def main() -> None:
         print(pid, flush=True)
 
 
-def _serve(arguments: list[str], environment: dict[str, str], log: str) -> int:
+def _serve(arguments: list[str], environment: dict[str, str], log: str, reader: list[str]) -> int:
+    read_with(reader)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(environment)

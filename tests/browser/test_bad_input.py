@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Dialog, Page, Request, expect
 
 from relabel.db.engine import open_database
 from relabel.db.examples import NewExample, add_examples
@@ -18,6 +18,7 @@ from relabel.db.projects import create_project
 from relabel.db.registration import register_run
 from relabel.workspace import resolve_workspace
 from scripts.serving import Server, wait_until_idle
+from tests.browser.conftest import listening
 from tests.conftest import copy_workspace
 
 pytestmark = pytest.mark.browser
@@ -233,13 +234,16 @@ def test_markup_in_the_data_stays_text(page: Page, hostile_server: Server, addre
         if not request.url.startswith((hostile_server.url, "data:", "blob:")):
             outside.append(request.url)
 
-    page.on("request", note_request)
-    page.on("dialog", lambda dialog: opened.append(dialog.message))
-    page.goto(hostile_server.url + address)
-    wait_until_idle(page)
-    if address == "/queue":
-        expect(page.get_by_text(_HOSTILE_TEXTS[0]).first).to_be_visible()
-    page.wait_for_timeout(500)
+    def note_dialog(dialog: Dialog) -> None:
+        opened.append(dialog.message)
+        dialog.dismiss()
+
+    with listening(page, request=note_request, dialog=note_dialog):
+        page.goto(hostile_server.url + address)
+        wait_until_idle(page)
+        if address == "/queue":
+            expect(page.get_by_text(_HOSTILE_TEXTS[0]).first).to_be_visible()
+        page.wait_for_timeout(500)
     no_crash(page)
     assert page.locator("[data-testid=stMain] img[src=x], [data-testid=stMain] script").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

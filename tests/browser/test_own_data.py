@@ -113,13 +113,14 @@ def find_job(engine: Engine, slug: str) -> Job:
 
 
 def test_from_a_file_to_the_queue_with_tab_and_server_gone_in_between(
-    page: Page,
+    new_page: Page,
     context: BrowserContext,
     own_server: Server,
     engine: Engine,
     reviews: tuple[Path, set[str]],
 ):
     path, planted = reviews
+    page = new_page  # which is closed on the way, and listened to until then
     outside = watch_requests(page, own_server)
 
     # An empty workspace leads to a new project by itself.

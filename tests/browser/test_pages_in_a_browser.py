@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import ConsoleMessage, Page, Request, Response, WebSocket, expect
 
 from scripts.serving import Server, wait_until_idle
+from tests.browser.conftest import listening
 from tests.browser.presses import wait_for_example
 
 pytestmark = pytest.mark.browser
@@ -34,18 +35,17 @@ def test_a_cold_deep_link_draws_its_page_and_asks_nobody_outside(
         if message.type == "error":
             errors.append(message.text)
 
-    page.on("request", note_request)
-    page.on("response", note_response)
-    page.on("console", note_console)
-    for project in ("digits", "docs"):  # the first is the server's first visit ever
-        open_page(page, f"/{name}?project={project}")
-        if name != "overview":
-            title = name.capitalize()
-            expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
-        page.wait_for_timeout(500)  # what nobody asks for by then, nobody asks for
-        assert page.locator("[data-testid=stException]").count() == 0
-        assert outside == []
-        assert errors == []
+    heard = {"request": note_request, "response": note_response, "console": note_console}
+    with listening(page, **heard):
+        for project in ("digits", "docs"):  # the first is the server's first visit ever
+            open_page(page, f"/{name}?project={project}")
+            if name != "overview":
+                title = name.capitalize()
+                expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+            page.wait_for_timeout(500)  # what nobody asks for by then, nobody asks for
+            assert page.locator("[data-testid=stException]").count() == 0
+            assert outside == []
+            assert errors == []
 
 
 def test_opening_the_queue_takes_one_connection_and_one_run(
@@ -62,10 +62,9 @@ def test_opening_the_queue_takes_one_connection_and_one_run(
         if request.url.endswith("/_stcore/health"):
             happened.append(request.url.removeprefix(server.url))
 
-    page.on("websocket", note_connection)
-    page.on("request", note_request)
-    open_page(page, "/queue?project=digits&page=2")
-    page.wait_for_timeout(500)
+    with listening(page, websocket=note_connection, request=note_request):
+        open_page(page, "/queue?project=digits&page=2")
+        page.wait_for_timeout(500)
     assert sorted(happened) == ["/_stcore/health", "asked for a run", "connected"]
 
 

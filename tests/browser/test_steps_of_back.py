@@ -16,6 +16,12 @@ from tests.conftest import copy_workspace
 pytestmark = pytest.mark.browser
 
 
+@pytest.fixture
+def page(new_page: Page) -> Page:
+    """A tab of the test's own: the steps behind it are counted, and only fifty are kept."""
+    return new_page
+
+
 @pytest.fixture(scope="module")
 def server(
     built_demos: Path,

@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import pytest
 import streamlit as st
 from sqlalchemy import Engine
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from relabel.db.engine import open_database
 from relabel.workspace import REPOSITORY_ROOT, Workspace
+from tests.forked_reading import forked_readings, usual_options
 
 ROUTER = REPOSITORY_ROOT / "ui" / "router.py"
 # Seconds that Streamlit waits for a page. How long one takes says how busy the machine is.
 PAGE_TIMEOUT = 300
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _one_look_for_components() -> Iterator[None]:
+    """Look once for what extends Streamlit: it opens the files of every installed package."""
+    with pytest.MonkeyPatch.context() as patch:
+        scan = cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", scan)
+        yield
+
+
+@pytest.fixture(scope="package")
+def reader() -> Iterator[tuple[str, ...]]:
+    with forked_readings() as program:
+        yield program
+
+
+@pytest.fixture
+def forked(reader: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read a person's data in forks, each of which has the libraries already."""
+    monkeypatch.setitem(usual_options(), "program", reader)
 
 
 @pytest.fixture

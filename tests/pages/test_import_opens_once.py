@@ -15,21 +15,22 @@ from relabel.importers.ingest.project import FILE_CHANGED
 from relabel.jobs.execute import execute_job
 from relabel.jobs.launch import queue_job
 from relabel.progress import ignore_progress
-from relabel.workspace import Workspace, resolve_workspace
+from relabel.workspace import Workspace
 from tests.relabel.importers.ingest.opens import counted_opens
 from ui.projects.jobs import describe_import
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's"),
+    pytest.mark.usefixtures("forked"),
+]
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setenv("TRACIN_WORKSPACE", str(tmp_path / "workspace"))
+def workspace(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("TRACIN_WORKSPACE", str(place.root))
     # The job waits until the test does it, as a process of its own would.
     monkeypatch.setattr("ui.projects.import_form.start_job", queue_job)
-    made = resolve_workspace()
-    made.prepare()
-    return made
+    return place
 
 
 @pytest.fixture

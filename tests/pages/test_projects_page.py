@@ -16,22 +16,22 @@ from relabel.db.projects import create_project, list_projects
 from relabel.importers.detect import list_columns
 from relabel.importers.ingest.project import import_project
 from relabel.importers.options import ImportOptions
-from relabel.workspace import Workspace, resolve_workspace
+from relabel.workspace import Workspace
 from tests.relabel.importers.builders import image_folder
 from tests.relabel.importers.builders import pets as pictures_of_pets
 from ui.projects.import_preview import without_switches
 from ui.wording import suggest_slug
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 HOSTILE = "<b>T</b> :red[x] ![a](http://example.com/x.png)"
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def workspace(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """An empty workspace: these pages are where it gets its first project."""
-    monkeypatch.setenv("TRACIN_WORKSPACE", str(tmp_path / "workspace"))
-    made = resolve_workspace()
-    made.prepare()
-    return made
+    monkeypatch.setenv("TRACIN_WORKSPACE", str(place.root))
+    return place
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from relabel.projects.delete import remove_project
 from relabel.workspace import Workspace
 from tests.relabel.db.builders import build_scene
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 
 @pytest.fixture
 def workspace(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import os
-import subprocess
-import sys
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -17,11 +16,13 @@ from relabel.db.examples import NewExample, add_examples
 from relabel.db.projects import create_project, list_projects
 from relabel.errors import WorkspaceError
 from relabel.files import explain_disk_errors
-from relabel.workspace import REPOSITORY_ROOT, Workspace
+from relabel.workspace import Workspace
+from tests.preloaded import Preloaded
 from tracin_core.files import atomic_file, naming
 
 LIMITED = """
 import resource, sys
+sys.dont_write_bytecode = True  # a module cut off at the limit would stay
 limit = int(sys.argv[1])
 from relabel.cli import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
@@ -29,16 +30,12 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def run_limited(place: Workspace, limit: int, *arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", LIMITED, str(limit), "--workspace", str(place.root)]
-    return subprocess.run(
-        [*command, *map(str, arguments)],
-        cwd=REPOSITORY_ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,  # on a busy machine
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+def run_limited(
+    preloaded: Preloaded, place: Workspace, limit: int, *arguments: object
+) -> CompletedProcess[str]:
+    words = ("-c", LIMITED, str(limit), "--workspace", str(place.root), *map(str, arguments))
+    # Nor do the processes that it starts keep modules that are cut off.
+    return preloaded.run(*words, environment=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
 
 
 @pytest.fixture
@@ -59,10 +56,12 @@ def texts(place: Workspace) -> str:
 
 
 @pytest.mark.parametrize("command", ["backup", "export"])
-def test_what_is_written_anywhere_names_its_file_and_the_limit(place, texts, tmp_path, command):
+def test_what_is_written_anywhere_names_its_file_and_the_limit(
+    preloaded, place, texts, tmp_path, command
+):
     path = tmp_path / f"out.{'zip' if command == 'backup' else 'csv'}"
     limit = 2_000 if command == "backup" else 300_000
-    done = run_limited(place, limit, command, texts, "-o", path)
+    done = run_limited(preloaded, place, limit, command, texts, "-o", path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert f"{path} cannot be written: File too large" in done.stderr
@@ -72,13 +71,13 @@ def test_what_is_written_anywhere_names_its_file_and_the_limit(place, texts, tmp
     assert list(tmp_path.glob(".*.tmp")) == []
 
 
-def test_an_import_names_its_file_and_leaves_nothing(place, tmp_path):
+def test_an_import_names_its_file_and_leaves_nothing(preloaded, place, tmp_path):
     table = tmp_path / "texts.csv"
     with table.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "label"])
         writer.writerows([f"words {n} " * 200, "ab"[n % 2]] for n in range(300))
-    done = run_limited(place, 400_000, "import", "mine", table, "--yes")
+    done = run_limited(preloaded, place, 400_000, "import", "mine", table, "--yes")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "examples.jsonl: File too large (the limit of this process is 400,000" in done.stderr
@@ -88,22 +87,22 @@ def test_an_import_names_its_file_and_leaves_nothing(place, tmp_path):
     engine.dispose()
 
 
-def test_a_picture_that_is_too_large_is_named(place, tmp_path):
+def test_a_picture_that_is_too_large_is_named(preloaded, place, tmp_path):
     rng = np.random.default_rng(0)
     for name in "ab":
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for number in range(3):
             pixels = rng.integers(0, 255, (400, 400, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{number}.png")
-    done = run_limited(place, 440_000, "import", "pets", tmp_path / "pictures", "--yes")
+    done = run_limited(preloaded, place, 440_000, "import", "pets", tmp_path / "pictures", "--yes")
     assert done.returncode == 2
     assert ".png: File too large" in done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [60_000, 300_000])
-def test_training_and_scoring_name_their_files(place, texts, limit):
-    done = run_limited(place, limit, "train", texts, "--epochs", "2")
+def test_training_and_scoring_name_their_files(preloaded, place, texts, limit):
+    done = run_limited(preloaded, place, limit, "train", texts, "--epochs", "2")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "File too large" in done.stderr or "its file is at this process's limit" in done.stderr

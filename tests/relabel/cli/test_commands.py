@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
+import app
 import tracin_core
 from relabel.cli import COMMANDS, CommandEntry, main
 from relabel.workspace import REPOSITORY_ROOT
@@ -126,21 +127,42 @@ def start_app(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_app_is_started_with_its_own_options(tmp_path, taken_port):  # noqa: F811
-    (tmp_path / "file").touch()
-    for word in ("--help", "-h"):
-        shown = start_app("app", word)
-        assert shown.returncode == 0
-        assert "--origin URL" in shown.stdout
+def test_the_command_becomes_the_app(tmp_path, taken_port):  # noqa: F811
     refused = start_app("--workspace", str(tmp_path / "new"), "app", "--port", str(taken_port))
     assert refused.returncode == 2
     assert f"Port {taken_port} on 127.0.0.1 cannot be used" in refused.stderr
     assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture
+def start_here(monkeypatch):
+    """Do in this process what the command becomes: an interpreter with Streamlit takes seconds."""
+
+    def become(program: str, words: list[str]) -> None:
+        assert (program, words[1]) == (sys.executable, app.__file__)
+        raise SystemExit(app.main(words[2:]))
+
+    def start(*words: str) -> int:
+        with pytest.raises(SystemExit) as end:
+            main(list(words))
+        return end.value.code
+
+    for name in (app.WORKSPACE_VARIABLE, app.DATABASE_VARIABLE):  # which the app sets
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("os.execv", become)
+    return start
+
+
+def test_the_app_is_started_with_its_own_options(tmp_path, start_here, capsys):
+    (tmp_path / "file").touch()
+    for word in ("--help", "-h"):
+        assert start_here("app", word) == 0
+        assert "--origin URL" in capsys.readouterr().out
     port = ["--port", str(free_port())]
     for words in (
         ["--workspace", str(tmp_path / "file" / "in"), "app", *port],
         ["app", *port, "--workspace", str(tmp_path / "file" / "in")],
     ):
-        refused = start_app(*words)
-        assert refused.returncode == 2
-        assert f"{tmp_path / 'file' / 'in'} cannot be written" in refused.stderr
+        assert start_here(*words) == 2
+        assert f"{tmp_path / 'file' / 'in'} cannot be written" in capsys.readouterr().err

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from relabel.db.engine import migrations_folder, open_database, reading, writing
 from relabel.db.projects import get_project, list_projects
 from relabel.db.schema import SCHEMA_REVISION, Base
 from relabel.errors import DatabaseError
-from relabel.workspace import REPOSITORY_ROOT
+from tests.preloaded import Preloaded
 from tests.relabel.conftest import new_postgresql_database
 from tests.relabel.db.builders import build_scene
 
@@ -255,19 +254,9 @@ print("opened")
 """
 
 
-def open_at_once(url: str, count: int = 3) -> list[tuple[str, str]]:
+def open_at_once(preloaded: Preloaded, url: str, count: int = 3) -> list[tuple[str, str]]:
     """Open a database in several processes at the same moment; return their outputs."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", OPEN, url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=REPOSITORY_ROOT,
-        )
-        for _ in range(count)
-    ]
+    processes = [preloaded.start("-c", OPEN, url) for _ in range(count)]
     for process in processes:  # all have loaded their modules and wait for the line
         assert process.stdout.readline() == "ready\n", process.communicate()
     for process in processes:
@@ -277,15 +266,17 @@ def open_at_once(url: str, count: int = 3) -> list[tuple[str, str]]:
 
 
 @pytest.mark.slow
-def test_processes_that_open_a_new_database_at_once_all_succeed(sqlite_url):
-    for out, error in open_at_once(sqlite_url):
+def test_processes_that_open_a_new_database_at_once_all_succeed(preloaded, sqlite_url):
+    for out, error in open_at_once(preloaded, sqlite_url):
         assert (out, error) == ("opened\n", "")
 
 
 @pytest.mark.slow
-def test_processes_that_open_a_new_postgresql_database_at_once_all_succeed(postgresql_server):
+def test_processes_that_open_a_new_postgresql_database_at_once_all_succeed(
+    preloaded, postgresql_server
+):
     with new_postgresql_database(postgresql_server, template="template0") as url:
-        for out, error in open_at_once(url):
+        for out, error in open_at_once(preloaded, url):
             assert (out, error) == ("opened\n", "")
 
 

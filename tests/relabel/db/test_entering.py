@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 import time
 
 import pytest
@@ -24,7 +22,6 @@ from relabel.db.engine import open_database, reading, writing
 from relabel.db.examples import NewExample
 from relabel.db.projects import delete_project, get_project, list_hidden_projects, list_projects
 from relabel.db.schema import ExampleRow, ProjectRow
-from relabel.workspace import REPOSITORY_ROOT
 from tests.relabel.db.builders import CLASSES, build_scene
 from tests.relabel.db.meanwhile import decide_meanwhile
 from tracin_core.errors import InputError
@@ -222,12 +219,10 @@ enter_project(engine, project(), examples(20_000))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("grows", [False, True])
-def test_a_killed_import_is_never_seen_and_the_next_one_cleans_up(sqlite_url, grows):
+def test_a_killed_import_is_never_seen_and_the_next_one_cleans_up(preloaded, sqlite_url, grows):
     engine = open_database(sqlite_url)
     found = enter_project(engine, project(), examples(50)) if grows else None
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, sqlite_url], stdout=subprocess.PIPE, cwd=REPOSITORY_ROOT
-    )
+    process = preloaded.start("-c", KILLED, sqlite_url)
     try:
         process.stdout.readline()
         deadline = time.monotonic() + 20

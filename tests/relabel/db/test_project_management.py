@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from functools import partial
 
@@ -33,7 +31,6 @@ from relabel.db.queue import fetch_page
 from relabel.db.runs import get_run
 from relabel.db.schema import Base, DecisionRow, ProjectRow, ReviewerRow
 from relabel.errors import JobError, NotFoundError
-from relabel.workspace import REPOSITORY_ROOT
 from tests.relabel.db.builders import CLASSES, build_scene
 from tests.relabel.db.meanwhile import decide_meanwhile
 from tracin_core.errors import InputError
@@ -178,14 +175,10 @@ projects.delete_project(open_database(sys.argv[1]), int(sys.argv[2]))
 """
 
 
-def test_a_deletion_that_was_killed_is_finished_at_the_next_start(sqlite_url):
+def test_a_deletion_that_was_killed_is_finished_at_the_next_start(preloaded, sqlite_url):
     engine = open_database(sqlite_url)
     scene = build_scene(engine, 3000)
-    process = subprocess.Popen(
-        [sys.executable, "-c", DELETE, sqlite_url, str(scene.project.id)],
-        stdout=subprocess.PIPE,
-        cwd=REPOSITORY_ROOT,
-    )
+    process = preloaded.start("-c", DELETE, sqlite_url, str(scene.project.id))
     try:
         process.stdout.readline()
         deadline = time.monotonic() + 20

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from functools import partial
 
@@ -20,7 +18,6 @@ from relabel.db.registration import register_run, remove_abandoned
 from relabel.db.runs import current_run
 from relabel.db.schema import PredictionRow, RunRow, ScoreRow, ScoringRow
 from relabel.errors import JobError
-from relabel.workspace import REPOSITORY_ROOT
 from tests.relabel.db.builders import build_homes, build_scene, score
 from tests.relabel.db.meanwhile import decide_meanwhile
 
@@ -124,14 +121,12 @@ register_run(open_database(sys.argv[1]), 1, key="first", folder="runs/first", co
 """
 
 
-def test_a_registration_killed_in_the_middle_is_never_seen(sqlite_url, monkeypatch):
+def test_a_registration_killed_in_the_middle_is_never_seen(preloaded, sqlite_url, monkeypatch):
     monkeypatch.setattr(registration, "CHUNK", 5000)
     engine = open_database(sqlite_url)
     scene = build_scene(engine, 4000, 1)
     before = count_rows(engine)
-    process = subprocess.Popen(
-        [sys.executable, "-c", REGISTER, sqlite_url], stdout=subprocess.PIPE, cwd=REPOSITORY_ROOT
-    )
+    process = preloaded.start("-c", REGISTER, sqlite_url)
     try:
         process.stdout.readline()
         deadline = time.monotonic() + 20

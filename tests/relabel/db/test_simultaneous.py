@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -17,7 +15,7 @@ from relabel.db.engine import open_database, reading
 from relabel.db.examples import get_example
 from relabel.db.schema import DecisionRow, ReviewerRow
 from relabel.errors import StaleDecisionError
-from relabel.workspace import REPOSITORY_ROOT
+from tests.preloaded import PreloadedProcess
 from tests.relabel.db.builders import Scene
 
 THREADS = 4
@@ -114,30 +112,23 @@ time.sleep(60)
 """
 
 
-def start_reviewer(url: str, example_id: int, name: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", DECIDE, url, str(example_id), name],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=REPOSITORY_ROOT,
-    )
-
-
-def press(process: subprocess.Popen[str]) -> None:
+def press(process: PreloadedProcess) -> None:
     process.stdin.write("\n")
     process.stdin.flush()
 
 
-def end(process: subprocess.Popen[str]) -> None:
+def end(process: PreloadedProcess) -> None:
     process.kill()
     process.communicate()
 
 
 @pytest.mark.slow
-def test_of_two_processes_exactly_one_wins(scene, database_url):
+def test_of_two_processes_exactly_one_wins(preloaded, scene, database_url):
     example_id = scene.train_ids[0]
-    processes = [start_reviewer(database_url, example_id, name) for name in ("ann", "bob")]
+    processes = [
+        preloaded.start("-c", DECIDE, database_url, str(example_id), name)
+        for name in ("ann", "bob")
+    ]
     try:
         assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
         for process in processes:
@@ -151,8 +142,8 @@ def test_of_two_processes_exactly_one_wins(scene, database_url):
 
 
 @pytest.mark.slow
-def test_a_process_killed_after_its_answer_has_lost_nothing(scene, database_url):
-    process = start_reviewer(database_url, scene.train_ids[0], "ann")
+def test_a_process_killed_after_its_answer_has_lost_nothing(preloaded, scene, database_url):
+    process = preloaded.start("-c", DECIDE, database_url, str(scene.train_ids[0]), "ann")
     try:
         assert process.stdout.readline() == "ready\n"
         press(process)

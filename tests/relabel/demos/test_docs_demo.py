@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -46,20 +47,18 @@ def test_every_text_is_prose_of_whole_sentences(demo):
 
 
 @pytest.mark.slow
-def test_a_second_harvest_finds_the_same(demo):
-    again = load_demo("docs", seed=3)
-    assert [e.key for e in again.examples] == [e.key for e in demo.examples]
-    assert (again.given_labels("train") != demo.given_labels("train")).any()
-
-
-@pytest.mark.slow
-def test_harvesting_imports_none_of_the_libraries():
+def test_a_second_harvest_finds_the_same_and_imports_none_of_the_libraries(demo):
     code = (
-        "import sys; from relabel.demos import load_demo; load_demo('docs');"
-        "print({'torch', 'sklearn', 'pandas', 'sqlalchemy', 'plotly', 'sympy'} & set(sys.modules))"
+        "import json, sys; from relabel.demos import load_demo; demo = load_demo('docs', seed=3);"
+        "libraries = {'torch', 'sklearn', 'pandas', 'sqlalchemy', 'plotly', 'sympy'};"
+        "print(json.dumps({'imported': sorted(libraries & set(sys.modules)),"
+        " 'keys': [e.key for e in demo.examples], 'labels': demo.given_labels('train').tolist()}))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    assert printed.stdout.strip() == b"set()"
+    again = json.loads(printed.stdout)
+    assert again["imported"] == []
+    assert again["keys"] == [e.key for e in demo.examples]
+    assert again["labels"] != demo.given_labels("train").tolist()
 
 
 def test_a_missing_package_is_named(monkeypatch):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime
 
 import pyarrow.parquet as pq
@@ -16,7 +14,6 @@ from relabel.db.examples import LONGEST_PLACE, NewExample, add_examples
 from relabel.db.projects import create_project
 from relabel.errors import NotFoundError, WorkspaceError
 from relabel.export import export_labels
-from relabel.workspace import REPOSITORY_ROOT
 from tests.relabel.db.builders import build_scene
 from tracin_core.errors import ConfigurationError, InputError
 
@@ -183,6 +180,7 @@ def test_a_file_replaces_the_old_one_at_once(scene, tmp_path):
 
 LIMITED = """
 import resource, sys
+sys.dont_write_bytecode = True  # a module cut off at the limit would stay
 from pathlib import Path
 from relabel.errors import WorkspaceError
 from relabel.db.engine import open_database
@@ -200,20 +198,14 @@ except WorkspaceError as error:
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
 def test_a_disk_that_fills_up_is_told_and_the_old_file_stays(
-    engine, database_url, tmp_path, format
+    preloaded, engine, database_url, tmp_path, format
 ):
     # A limit on the size of files makes writing fail half-way, as a full disk does.
     build_scene(engine, 6000)
     path = tmp_path / "out" / "labels"
     path.parent.mkdir()
     path.write_text("the old file")
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, database_url, str(path), format],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY_ROOT,
-        check=False,
-    )
+    done = preloaded.run("-c", LIMITED, database_url, str(path), format)
     assert (done.stderr, done.returncode) == ("", 0)
     assert f"The file {path} cannot be written" in done.stdout
     assert path.read_text() == "the old file"

@@ -106,7 +106,7 @@ def test_stored_features_serve_other_trainings_and_rescoring_without_weights(
     engine = open_database(workspace.database_url)
     caches = list_caches(workspace)
     assert len(caches) == 2
-    train_project(engine, workspace, SLUG, WorkOptions(model="small_cnn", epochs=1))
+    train_project(engine, workspace, SLUG, WorkOptions(model="small_cnn", epochs=1, folds=0))
     assert caches < list_caches(workspace)
     frozen._loaded.clear()
     monkeypatch.setattr(sys, "path", [])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,7 +18,8 @@ from relabel.db.runs import current_run
 from relabel.demos.build import build_demo
 from relabel.errors import NotFoundError
 from relabel.runs.folder import RunFolder
-from relabel.workspace import REPOSITORY_ROOT, Workspace, resolve_workspace
+from relabel.workspace import Workspace, resolve_workspace
+from tests.preloaded import Preloaded, PreloadedProcess
 from tests.relabel.jobs.workspaces import find_run, own_digits, replace_file
 from tracin_core.errors import ConfigurationError
 
@@ -93,14 +92,8 @@ def test_what_is_lost_is_made_again(own, lost):
     assert not build_demo("digits", own).built
 
 
-def start_demo(root: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "relabel", "--workspace", str(root), "demo", "digits"],
-        cwd=REPOSITORY_ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start_demo(preloaded: Preloaded, root: Path) -> PreloadedProcess:
+    return preloaded.start("-m", "relabel", "--workspace", str(root), "demo", "digits")
 
 
 def signals_of(own: Workspace) -> dict[str, np.ndarray]:
@@ -115,18 +108,18 @@ KILLS = [("making the data ...", 0.3), ("training ...", 0), ("entering the resul
 
 @pytest.mark.slow
 def test_a_demo_killed_again_and_again_is_finished_by_one_of_two_with_the_same_numbers(
-    built_demos, tmp_path
+    built_demos, tmp_path, preloaded
 ):
     own = resolve_workspace(tmp_path / "killed")
     for stage, seconds in KILLS:
-        process = start_demo(own.root)
+        process = start_demo(preloaded, own.root)
         assert any(stage in line for line in process.stderr)
         time.sleep(seconds)
         process.kill()
         process.communicate()
         assert visible_projects(own) <= {"digits"}
     # Of two at once the second waits for the first, says so, and finds nothing left to do.
-    both = start_demo(own.root), start_demo(own.root)
+    both = start_demo(preloaded, own.root), start_demo(preloaded, own.root)
     outputs = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert sum("waiting for another process" in errors for _, errors in outputs) == 1

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from relabel.features.frozen import FeatureEncoder
 from relabel.features.image import ImageEncoder
+from relabel.features.ngrams import NgramEncoder
 from relabel.features.table import NumberColumn, TableEncoder
 from relabel.features.text import TextEncoder
 from relabel.models.builtin import available, model_config_from_json, suggest_model
@@ -55,6 +56,8 @@ FEATURES = FeatureEncoder(
     std=(1.0, 2.0),
 )
 
+NGRAMS = NgramEncoder(terms=("a", "b"), counts=(2, 2), num_texts=3)
+
 
 @given(CNN | WORDS | OTHERS)
 def test_a_configuration_survives_json(config):
@@ -79,7 +82,9 @@ def test_every_kind_has_networks_and_the_first_is_suggested():
         assert suggest_model(encoder, 1).name == names[0]
         for name in names:
             takes = find_network(name).takes
-            made = encoder if takes == "inputs" else replace(FEATURES, of=kind)
+            made = {"inputs": encoder, "features": replace(FEATURES, of=kind), "ngrams": NGRAMS}[
+                takes
+            ]
             assert suggest_model(made, 7, model=name).num_outputs == 7
     assert suggest_model(table, 1) == MLPConfig(num_inputs=1, num_outputs=1)
 
@@ -97,7 +102,11 @@ def test_a_network_that_does_not_fit_is_refused_with_those_that_do(options):
 
 def test_the_suggested_network_fits_the_encoder():
     image = suggest_model(ImageEncoder(height=8, width=12, channels=3), 5)
-    assert image == SmallCNNConfig(height=8, width=12, channels=3, num_outputs=5)
+    assert image == SmallCNNConfig(
+        height=8, width=12, channels=3, num_outputs=5, filters=(32, 64), shift=0.125, flips=True
+    )
+    grey = suggest_model(ImageEncoder(height=8, width=12, channels=1), 5)
+    assert grey == SmallCNNConfig(height=8, width=12, channels=1, num_outputs=5)
     text = suggest_model(TextEncoder(vocabulary=("a", "b")), 4, seed=7)
     assert text == WordEmbeddingConfig(num_ids=4, num_outputs=4, word_dropout=0.5, seed=7)
 

@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from itertools import count
@@ -26,7 +24,6 @@ from relabel.projects.backup import backup_project
 from relabel.projects.backup_file import FILES, MANIFEST, FileEntry
 from relabel.projects.delete import MARK, finish_removals, mark_unfinished, remove_project
 from relabel.projects.restore import read_manifest, restore_project
-from relabel.workspace import REPOSITORY_ROOT
 from tests.relabel.db.builders import build_scene
 from tracin_core.errors import InputError
 
@@ -342,13 +339,9 @@ restore_project(engine, place, Path(sys.argv[2]), slug="again", on_progress=die)
 
 @pytest.mark.parametrize("stage", ["unpacking the files", "entering the rows"])
 def test_a_killed_restoration_is_seen_by_nobody_and_can_be_repeated(
-    archive, scene, engine, place, stage
+    preloaded, archive, scene, engine, place, stage
 ):
-    killed = subprocess.run(
-        [sys.executable, "-c", RESTORE, str(place.root), str(archive), stage],
-        cwd=REPOSITORY_ROOT,
-        timeout=60,
-    )
+    killed = preloaded.run("-c", RESTORE, str(place.root), str(archive), stage)
     assert killed.returncode == -signal.SIGKILL
     with pytest.raises(NotFoundError):
         get_project(engine, "again")

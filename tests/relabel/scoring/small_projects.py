@@ -29,7 +29,7 @@ COLUMNS = [
     {"name": "age", "kind": "number"},
     {"name": "place", "kind": "category"},
 ]
-QUICK = WorkOptions(epochs=4)
+QUICK = WorkOptions(folds=0, epochs=4)
 
 
 def open_workspace(root: Path) -> tuple[Engine, Workspace]:

@@ -19,8 +19,8 @@ from tests.relabel.scoring import small_projects
 from tests.relabel.scoring.small_runs import SHARD, read_arrays, score
 from tracin_core.errors import ConfigurationError
 
-LAST = WorkOptions(epochs=4, layers="last")
-BOTH = WorkOptions(epochs=4)
+LAST = WorkOptions(model="word_embedding", folds=0, epochs=4, layers="last")
+BOTH = WorkOptions(model="word_embedding", folds=0, epochs=4)
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -12,35 +9,29 @@ from relabel.db.runs import current_run
 from relabel.fitting.saved import list_trainings
 from relabel.runs.folder import RunFolder
 from relabel.scoring.project import score_project, train_project
-from relabel.workspace import REPOSITORY_ROOT
+from tests.preloaded import Preloaded
 from tests.relabel.scoring import small_projects
 from tests.relabel.scoring.small_projects import QUICK, open_workspace
 
 
-def kill_when(root, work: str, reported: str) -> None:
+def kill_when(preloaded: Preloaded, root, work: str, reported: str) -> None:
     """Do some work in a process of its own and kill it when it reports a line."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.relabel.scoring.small_projects", str(root), work],
-        cwd=REPOSITORY_ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = preloaded.start("-m", "tests.relabel.scoring.small_projects", str(root), work)
     lines = iter(process.stdout.readline, "")
     assert any(line.strip() == reported for line in lines)
     process.kill()
-    process.wait()
-    process.stdout.close()
+    process.communicate()
 
 
 @pytest.mark.slow
-def test_killed_while_training_and_while_scoring_it_ends_with_the_same_numbers(tmp_path):
+def test_killed_while_training_and_while_scoring_it_ends_with_the_same_numbers(tmp_path, preloaded):
     runs = []
     for name in ("whole", "killed"):
         engine, workspace = open_workspace(tmp_path / name)
         small_projects.make_texts(engine, train=600)
         if name == "killed":
             # After the first of ten steps in the third of four epochs.
-            kill_when(tmp_path / name, "train", f"training {2 * 600 + 64}")
+            kill_when(preloaded, tmp_path / name, "train", f"training {2 * 600 + 64}")
             (info,) = list_trainings(workspace, "weather")
             assert (info.finished, len(info.epochs)) == (False, 2)
         visited = []
@@ -48,7 +39,7 @@ def test_killed_while_training_and_while_scoring_it_ends_with_the_same_numbers(t
         if name == "killed":
             done = [report.done for report in visited if report.stage == "training"]
             assert done[:2] == [0, 2 * 600 + 64]  # the third epoch from its beginning
-            kill_when(tmp_path / name, "score", "scoring the test examples 20")
+            kill_when(preloaded, tmp_path / name, "score", "scoring the test examples 20")
             assert current_run(engine, 1) is None
         run = score_project(engine, workspace, "weather", QUICK)
         runs.append(RunFolder(workspace.project_folder("weather") / run.folder))

@@ -50,7 +50,7 @@ def test_a_relabelled_suspect_is_computed_alone_and_an_undo_computes_nothing(own
     assert current_run(engine, first.project_id).id == rescored.run.id
     seen = get_example(engine, suspect.example_id, rescored.run.id)
     assert seen.scores["mean_loss"].value < suspect.score
-    assert seen.scores["self_influence"].rank > 1
+    assert seen.scores["suspicion"].rank > 1
     old, new = (
         RunFolder(own.project_folder("digits") / run.folder) for run in (first, rescored.run)
     )
@@ -62,7 +62,7 @@ def test_a_relabelled_suspect_is_computed_alone_and_an_undo_computes_nothing(own
     undo_decision(engine, decision.id, reviewer="ann")
     back = rescore_project(engine, own, "digits")
     assert (back.rows_computed, back.run.id) == (0, first.id)
-    assert get_example(engine, suspect.example_id, back.run.id).scores["self_influence"].rank == 1
+    assert get_example(engine, suspect.example_id, back.run.id).scores["suspicion"].rank == 1
 
 
 def test_a_project_without_scores_says_so(own, engine):

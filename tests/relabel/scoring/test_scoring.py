@@ -13,10 +13,12 @@ from relabel.db.projects import get_project
 from relabel.db.queue import fetch_page
 from relabel.db.runs import current_run
 from relabel.features.encoding import encoder_from_json
+from relabel.fitting.stored import read_project
 from relabel.models.build import build_model
 from relabel.models.builtin import model_config_from_json
 from relabel.runs.config import hash_file
 from relabel.runs.folder import RunFolder
+from relabel.scoring.entry import gather_known
 from relabel.triage.signals import compute_signals, list_signals
 from tests.relabel.jobs.workspaces import find_run
 
@@ -93,7 +95,11 @@ def test_the_database_ranks_by_the_signals_on_disk(run, workspace):
     engine = open_database(workspace.database_url)
     registered = current_run(engine, get_project(engine, "digits").id)
     rates = [entry.learning_rate for entry in run.read_config().checkpoints]
-    scores = compute_signals(run.read_all_signals("train"), rates)
+    project = get_project(engine, "digits")
+    examples = read_project(engine, project, workspace.media_folder("digits"), "given")
+    targets = {split: part.targets for split, part in examples.splits.items()}
+    known = gather_known(run, run.read_config(), targets)
+    scores = compute_signals(run.read_all_signals("train"), rates, known)
     assert registered.key == run.read_config().key
     assert set(scores) == set(registered.signals) < set(list_signals())
     for signal, values in scores.items():

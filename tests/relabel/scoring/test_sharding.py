@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,7 +10,6 @@ import pytest
 
 from relabel.runs import scoring_version
 from relabel.scoring import run as run_module
-from relabel.workspace import REPOSITORY_ROOT
 from tests.relabel.scoring import small_runs
 from tests.relabel.scoring.small_runs import SHARD, read_arrays, score
 from tracin_core.errors import GradientError
@@ -58,23 +55,19 @@ def test_a_finished_run_holds_what_is_promised_and_nothing_else(scored):
 SPLITS = ("train", "test")
 
 
-def kill_after(root, reports: int) -> None:
+def kill_after(preloaded, root, reports: int) -> None:
     """Score in a process of its own and kill it after so many reports of progress."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.relabel.scoring.small_runs", str(root)],
-        cwd=REPOSITORY_ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = preloaded.start("-m", "tests.relabel.scoring.small_runs", str(root))
     for _ in range(reports):
         assert process.stdout.readline()
     process.kill()
-    process.wait()
-    process.stdout.close()
+    process.communicate()
 
 
-def test_a_killed_scoring_goes_on_after_its_last_shard_to_the_same_bits(scored, tmp_path):
-    kill_after(tmp_path, 3 * 3 + 1)  # three checkpoints a batch, a batch a shard
+def test_a_killed_scoring_goes_on_after_its_last_shard_to_the_same_bits(
+    scored, tmp_path, preloaded
+):
+    kill_after(preloaded, tmp_path, 3 * 3 + 1)  # three checkpoints a batch, a batch a shard
     (unfinished,) = (tmp_path / "runs").iterdir()
     journal = (unfinished / "shards" / "journal.jsonl").read_text().splitlines()
     assert 1 + 3 <= len(journal) < 1 + 6

@@ -2,31 +2,18 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from relabel.training.loop import train
-from relabel.workspace import REPOSITORY_ROOT
+from tests.preloaded import PreloadedProcess
 from tests.relabel.training.tiny import CONFIG, make_data, make_model
 
 
-def start(folder: Path, pause: float) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.relabel.training.train_tiny", str(folder), str(pause)],
-        cwd=REPOSITORY_ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def kill(process: subprocess.Popen[str], after_epochs: int, delay: float) -> list[str]:
+def kill(process: PreloadedProcess, after_epochs: int, delay: float) -> list[str]:
     """Send SIGKILL a moment after so many epochs were reported; return what was printed."""
-    assert process.stdout is not None
     printed = [process.stdout.readline() for _ in range(after_epochs)]
     time.sleep(delay)
     os.kill(process.pid, signal.SIGKILL)
@@ -38,13 +25,14 @@ def kill(process: subprocess.Popen[str], after_epochs: int, delay: float) -> lis
 @pytest.mark.slow
 @pytest.mark.parametrize(("epochs", "pause", "delay"), [(2, 0.2, 0), (1, 0, 0.004), (5, 0, 0.01)])
 def test_a_killed_training_goes_on_from_its_last_epoch_with_the_same_bits(
-    tmp_path, epochs, pause, delay
+    tmp_path, preloaded, epochs, pause, delay
 ):
     expected_model, model = make_model(), make_model()
     expected = train(expected_model, make_data(), make_data(30), CONFIG, tmp_path / "whole")
 
     folder = tmp_path / "killed"
-    printed = kill(start(folder, pause), epochs, delay)
+    program = ("-m", "tests.relabel.training.train_tiny", str(folder), str(pause))
+    printed = kill(preloaded.start(*program), epochs, delay)
     told: list[str] = []
     records = train(
         model, make_data(), make_data(30), CONFIG, folder, lambda share, text: told.append(text)

@@ -42,6 +42,8 @@ def test_every_ranking_is_high_for_suspects():
         "self_influence": [11, 22, 3],
         "self_influence_all": [5, 6, 7],
         "self_influence_recorded": [3, 6, 1.5],
+        # Means of the checkpoints are 2 and 10: (1/2 + 10/10) / 2, ...
+        "self_influence_normalised": [0.75, 1.5, 0.75],
         "mean_loss": [1, 1, 1],
         "mean_margin": [-2, 2, 0],
     }
@@ -51,6 +53,7 @@ def test_what_was_not_measured_or_is_not_known_is_no_ranking():
     alone = replace(SIGNALS, scores={"self_influence_last": SIGNALS.scores["self_influence_last"]})
     assert set(compute_signals(alone, [0.5, None])) == {
         "self_influence",
+        "self_influence_normalised",
         "mean_loss",
         "mean_margin",
     }

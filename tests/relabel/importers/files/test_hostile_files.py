@@ -128,12 +128,16 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
             pa.ListArray.from_arrays(
                 pa.array([0, 1, 30_000_000], pa.int32()), pa.array(np.zeros(30_000_000, np.int8))
             ),
+            write_statistics=False,
         ),
         "at most 256 MB for its size",
     ),
     "300 MB of one letter": (
         lambda at: write_parquet(
-            at / "packed.parquet", pa.array([b"v" * 150_000_000] * 2), use_dictionary=False
+            at / "packed.parquet",
+            pa.array([b"v" * 150_000_000] * 2),
+            use_dictionary=False,
+            write_statistics=False,
         ),
         "at most 256 MB for its size",
     ),
@@ -242,7 +246,9 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
         "A row goes on over",
     ),
     "a table of 300 MB in gzip": (
-        lambda at: pack(at / "table.csv.gz", b"text,label\n" + b"a text,b\n" * 33_000_000),
+        lambda at: pack(
+            at / "table.csv.gz", b"text,label\n", (b"words " * 40 + b",b\n") * 5_000, 250
+        ),
         "unpacks to more than 256 MB",
     ),
 }
@@ -253,8 +259,9 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
-def pack(path: Path, content: bytes) -> Path:
-    path.write_bytes(gzip.compress(content, 1 if len(content) < 10**8 else 9))
+def pack(path: Path, content: bytes, repeated: bytes = b"", times: int = 0) -> Path:
+    """Write a gzip file, with a member that is packed once and then written again and again."""
+    path.write_bytes(gzip.compress(content, 1) + gzip.compress(repeated, 9) * times)
     return path
 
 

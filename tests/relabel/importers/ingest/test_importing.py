@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -32,6 +30,7 @@ from relabel.importers.options import ImportOptions
 from relabel.jobs.tasks import TaskContext, find_task
 from relabel.progress import Progress, ignore_progress
 from relabel.workspace import REPOSITORY_ROOT, Workspace, resolve_workspace
+from tests.preloaded import Preloaded, PreloadedProcess
 from tests.relabel.importers.builders import image_folder, pets, picture, texts
 from tracin_core.errors import InputError
 
@@ -349,20 +348,14 @@ def test_files_of_another_database_are_not_touched(engine, own, tmp_path):
 BUSY = 300  # seconds until a command hangs; importing torch alone took two minutes once
 
 
-def start_import(own: Workspace, path: Path, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "relabel", "--workspace", str(own.root)),
-            *("import", "mine", str(path), "--yes", *options),
-        ],
-        cwd=REPOSITORY_ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start_import(
+    preloaded: Preloaded, own: Workspace, path: Path, *options: str
+) -> PreloadedProcess:
+    place = ("--workspace", str(own.root))
+    return preloaded.start("-m", "relabel", *place, "import", "mine", str(path), "--yes", *options)
 
 
-def kill_at(process: subprocess.Popen[str], words: str, delay: float) -> None:
+def kill_at(process: PreloadedProcess, words: str, delay: float) -> None:
     for line in process.stderr:
         if words in line:
             break
@@ -380,29 +373,29 @@ KILLS = [
 
 
 @pytest.mark.slow
-def test_a_killed_import_is_invisible_and_the_next_one_cleans_up(own, tmp_path):
+def test_a_killed_import_is_invisible_and_the_next_one_cleans_up(preloaded, own, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (1600, 12, 12), dtype=np.uint8)
     labels = np.arange(1600) % 4
     path = tmp_path / "data.npz"
     np.savez(path, x=pixels[:800], y=labels[:800])
     for words, delay in KILLS:
-        kill_at(start_import(own, path, "--plant", "0.1"), words, delay)
+        kill_at(start_import(preloaded, own, path, "--plant", "0.1"), words, delay)
         check_whole(own, 800)
-    finish(own, path, "--plant", "0.1")
+    finish(preloaded, own, path, "--plant", "0.1")
     check_whole(own, 800)
     np.savez(path, x=pixels, y=labels)
     for words, delay in KILLS:
-        kill_at(start_import(own, path), words, delay)
+        kill_at(start_import(preloaded, own, path), words, delay)
         check_whole(own, 800, 1600)
-    finish(own, path)
+    finish(preloaded, own, path)
     check_whole(own, 1600)
     folders = {name.split("/")[1] for name in files_of(own) if name.startswith("media/")}
     assert folders == {"import-0001", "import-0002"}
     assert not (own.project_folder("mine") / import_files.STAGING).exists()
 
 
-def finish(own: Workspace, path: Path, *options: str) -> None:
-    done = start_import(own, path, *options)
+def finish(preloaded: Preloaded, own: Workspace, path: Path, *options: str) -> None:
+    done = start_import(preloaded, own, path, *options)
     try:
         _, errors = done.communicate(timeout=BUSY)
     finally:
