@@ -9,7 +9,6 @@ from relabel.db.project_rules import Project
 from relabel.db.runs import Run
 from relabel.runs.held_out import CandidateResult, HeldOutSummary, recall_summary
 from relabel.text import counted, format_seconds
-from relabel.triage.model_quality import title_network
 from ui.labels import is_regression
 from ui.runs.model_quality import judge_model
 from ui.wording import escape_markdown, percent
@@ -50,13 +49,13 @@ def _draw_measures(project: Project, run: Run, summary: HeldOutSummary) -> None:
     seen = run.config.get("seen_agreement")
     with st.container(horizontal=True, gap="large"):
         st.metric(
-            "In sample",
+            "In sample (the network)",
             percent(None if seen is None else float(seen)),
             help=f"What the network {what}, {of} that it was trained on, at its last checkpoint.",
             width="content",
         )
         st.metric(
-            "Out of fold",
+            "Out of fold (all together)",
             percent(summary.agreement),
             help=f"What the models together have, {of} of examples that they have not seen.",
             width="content",
@@ -93,8 +92,7 @@ def _say_choice(one: CandidateResult, model: str) -> str:
     """Return whether a kind of model is the network that TracIn explains, or could be."""
     if not one.network:
         return ""
-    name = title_network(one.network)
-    return f"explained: {name}" if one.network == model else name
+    return "explained here" if one.network == model else "could be explained"
 
 
 def _describe_folds(summary: HeldOutSummary) -> str:
