@@ -44,20 +44,22 @@ def draw_comparison(project: Project, run: Run) -> None:
 
 
 def _draw_measures(project: Project, run: Run, summary: HeldOutSummary) -> None:
-    what = "explains" if is_regression(project) else "agrees with"
-    of = "of the variance" if is_regression(project) else "of the given labels"
+    share = "Share of the given train labels that"
+    if is_regression(project):
+        share = "Share of the train numbers' variance that"
+    tells = "explains" if is_regression(project) else "predicts"
     seen = run.config.get("seen_agreement")
     with st.container(horizontal=True, gap="large"):
         st.metric(
             "In sample (the network)",
             percent(None if seen is None else float(seen)),
-            help=f"What the network {what}, {of} that it was trained on, at its last checkpoint.",
+            help=f"{share} the network {tells} at its last checkpoint, having learned from them.",
             width="content",
         )
         st.metric(
             "Out of fold (all together)",
             percent(summary.agreement),
-            help=f"What the models together have, {of} of examples that they have not seen.",
+            help=f"{share} is told by all kinds together, each by models that have not seen it.",
             width="content",
         )
 
