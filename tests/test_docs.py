@@ -181,6 +181,8 @@ def test_where_something_new_goes_is_told_for_all_that_grows():
         "an import format": 1,
         "an export format": 1,
         "a built-in network": 1,
+        "a family of backbones": 1,
+        "a kind of model to cross-validate": 1,
         "a command": 2,
         "a page": 2,
         "a kind of decision": 2,

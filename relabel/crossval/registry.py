@@ -5,7 +5,7 @@ A new kind is one more file there that registers itself. Listing them imports no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -141,6 +141,10 @@ def list_candidates(kind: Kind, task: Task) -> tuple[Candidate, ...]:
 
 @cache
 def _load() -> None:
-    folder = import_module(_FOLDER)
-    for module in sorted(each.name for each in iter_modules(folder.__path__)):
+    load_candidates(import_module(_FOLDER).__path__)
+
+
+def load_candidates(folders: Iterable[str]) -> None:
+    """Import every file of some folders of the package; they register what they hold."""
+    for module in sorted(each.name for each in iter_modules(folders)):
         import_module(f"{_FOLDER}.{module}")

@@ -10,6 +10,7 @@ import hashlib
 import math
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +78,13 @@ def cross_validate(
         InputError: If an example cannot be read.
         WorkspaceError: If an image is missing.
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     work = _CrossValidation(folder, project, examples, options, on_progress)
-    return work.run()
+    with warnings.catch_warnings():
+        # A fit that ended at its limit is as good as its agreement says, which is told.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return work.run()
 
 
 @dataclass(eq=False)

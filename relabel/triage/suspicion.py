@@ -23,6 +23,8 @@ NOT_BY_HEART, BY_HEART = 0.7, 0.3
 # ones best, on every data set tried; several good ones together find more than one, and a bad one
 # among them spoils it.
 TOLERANCE = 0.25
+# Errors that differ by less are the same.
+NEXT_TO_NOTHING = 1e-9
 
 Numbers = npt.NDArray[np.float64]
 
@@ -40,8 +42,8 @@ def weigh_by_errors(errors: Sequence[float]) -> Numbers:
     wrong = np.asarray(errors, dtype=np.float64)
     best = wrong.min()
     # Where the best is never wrong, only others like it have a say.
-    excess = (wrong - best) / best if best > 0 else np.where(wrong > 0, np.inf, 0.0)
-    found: Numbers = np.maximum(0.0, 1.0 - excess / TOLERANCE)
+    bound = max(TOLERANCE * float(best), NEXT_TO_NOTHING)
+    found: Numbers = np.maximum(0.0, 1.0 - (wrong - best) / bound)
     return found
 
 

@@ -49,7 +49,16 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
             (root / "data" / name).parent.mkdir(parents=True, exist_ok=True)
             (root / "data" / name).write_bytes(content)
         assert main(["import", SLUG, str(root / "data"), "--yes"]) == 0
-        options = ["--model", "linear_head", "--features", FEATURES, "--epochs", "4"]
+        options = [
+            "--model",
+            "linear_head",
+            "--features",
+            FEATURES,
+            "--epochs",
+            "4",
+            "--folds",
+            "0",
+        ]
         assert main(["train", SLUG, *options]) == 0
         return resolve_workspace()
 

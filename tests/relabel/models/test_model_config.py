@@ -103,7 +103,7 @@ def test_a_network_that_does_not_fit_is_refused_with_those_that_do(options):
 def test_the_suggested_network_fits_the_encoder():
     image = suggest_model(ImageEncoder(height=8, width=12, channels=3), 5)
     assert image == SmallCNNConfig(
-        height=8, width=12, channels=3, num_outputs=5, filters=(32, 64), shift=0.125, flips=True
+        height=8, width=12, channels=3, num_outputs=5, filters=(32, 64), shift=0.125
     )
     grey = suggest_model(ImageEncoder(height=8, width=12, channels=1), 5)
     assert grey == SmallCNNConfig(height=8, width=12, channels=1, num_outputs=5)

@@ -81,7 +81,7 @@ def test_images_are_trained_and_scored(place):
 
 def test_rows_of_a_table_are_trained_and_scored(place):
     project = small_projects.make_rows(place[0])
-    run = work_on(place, project, WorkOptions(model="word_embedding", epochs=20))
+    run = work_on(place, project, WorkOptions(epochs=20))
     assert run.read_config().checkpoints[-1].test_accuracy > 0.8
     assert run.read_config().model["name"] == "mlp"
 
