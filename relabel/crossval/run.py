@@ -34,9 +34,10 @@ from relabel.models.registry import find_network
 from relabel.progress import OnProgress, Progress, ignore_progress
 from relabel.runs.config import hash_json
 from relabel.runs.held_out import (
+    SUMMARY_FILE,
     CandidateResult,
     HeldOutSummary,
-    read_summary,
+    is_whole,
     write_held_out,
 )
 from relabel.training.storage import load_json, save_json
@@ -133,11 +134,11 @@ class _CrossValidation:
     def run(self) -> Path:
         digest = self._digest()
         own = self._folder / FOLDER / digest
-        if read_summary(own) is not None:
+        if is_whole(own, len(self._targets), len(self._classes)):
             return own
         own.mkdir(parents=True, exist_ok=True)
         for other in own.parent.iterdir():  # of other labels or options, and never finished
-            if other != own and read_summary(other) is None:
+            if other != own and not (other / SUMMARY_FILE).exists():
                 shutil.rmtree(other, ignore_errors=True)
         if not self._is_regression:
             self._notes += describe_small_classes(

@@ -342,6 +342,14 @@ def open_held_out(folder: Path, num_examples: int, num_classes: int) -> HeldOut 
     return _open(folder / PREDICTIONS_FILE, summary, num_classes)
 
 
+def is_whole(folder: Path, num_examples: int, num_classes: int) -> bool:
+    """Return whether a folder has a cross-validation of these examples that can be read."""
+    try:
+        return open_held_out(folder, num_examples, num_classes) is not None
+    except RunFolderError:
+        return False
+
+
 def open_of_run(folder: RunFolder) -> HeldOut | None:
     """Open the cross-validation of a run; None where it has none, or one of other examples.
 

@@ -10,9 +10,11 @@ import pytest
 from playwright.sync_api import Page
 
 from relabel.db.engine import open_database
-from relabel.db.examples import get_example
+from relabel.db.examples import ExampleView, get_example
 from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
+from relabel.runs.folder import RunFolder
+from relabel.runs.held_out import open_of_run
 from scripts.serving import Server, wait_until_idle
 from tests.browser.presses import (
     Press,
@@ -71,12 +73,21 @@ def possible_outcomes(server: Server, presses: list[Press]) -> dict[int, set[Out
             if press.key in MEANING:
                 outcome: Outcome = (MEANING[press.key], None)
             else:
-                label = view.predicted_label if press.key == "m" else int(press.key)
+                label = _suggested_label(server, view) if press.key == "m" else int(press.key)
                 outcome = ("keep", None) if label == view.given_label else ("relabel", label)
             outcomes.setdefault(view.id, set()).add(outcome)
     finally:
         engine.dispose()
     return outcomes
+
+
+def _suggested_label(server: Server, view: ExampleView) -> int | None:
+    """Return what M takes: what models say that have not seen it, else what the network says."""
+    (folder,) = (server.workspace / "projects" / "digits" / "runs").iterdir()
+    held_out = open_of_run(RunFolder(folder))
+    assert held_out is not None
+    said = held_out.opinion(view.position, view.given_label).label
+    return view.predicted_label if said == view.given_label else said
 
 
 def _run_id(engine) -> int:

@@ -28,7 +28,9 @@ def built(tmp_path_factory):
     root = tmp_path_factory.mktemp("layers")
     engine, workspace = small_projects.open_workspace(root)
     project = small_projects.make_texts(engine, wrong=(3, 20))
-    train_project(engine, workspace, project.slug, small_projects.QUICK)
+    # A network of several layers, and nobody else asked: it is what the layers say that counts.
+    options = WorkOptions(epochs=4, model="word_embedding", folds=0)
+    train_project(engine, workspace, project.slug, options)
     steps = find_newest_training(workspace, project.slug).steps_on_disk
     for layers in ("both", "last"):
         options = WorkOptions(steps=steps, layers=layers)

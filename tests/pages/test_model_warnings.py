@@ -32,7 +32,7 @@ def untaught(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("untaught")
     engine, workspace = small_projects.open_workspace(root)
     project = small_projects.make_texts(engine, train=60, test=40)
-    options = WorkOptions(epochs=1, learning_rate=1e-4)
+    options = WorkOptions(epochs=1, learning_rate=1e-4, model="word_embedding", folds=0)
     train_project(engine, workspace, project.slug, options)
     score_project(engine, workspace, project.slug, options)
     engine.dispose()

@@ -18,6 +18,7 @@ from tests.relabel.db.builders import build_scene, score
 from ui.runs.loss_curve import describe_epoch
 
 BUILDING = "import torch\n\ndef build(num_classes):\n    return torch.nn.Linear(4, num_classes)\n"
+NGRAMS = "Linear over words and pairs of words"
 HEADS = ("Linear head on pretrained features", "Hidden layer on pretrained features")
 
 
@@ -91,7 +92,7 @@ class TestOfSmallProjects:
         ("kind", "models"),
         [
             ("image", {"Small convolutional network", "ResNet-18", *HEADS}),
-            ("text", {"Mean of word embeddings", "Small transformer", *HEADS}),
+            ("text", {"Mean of word embeddings", "Small transformer", NGRAMS, *HEADS}),
             ("table", {"Multilayer perceptron"}),
         ],
     )

@@ -34,6 +34,7 @@ from relabel.scoring.project import score_project, train_project
 from relabel.workspace import Workspace, resolve_workspace
 from tests.relabel.scoring import small_projects
 from ui.inspect.unseen import Suggested, UnseenAnswer, choose_suggested
+from ui.inspect.words import MARKING
 from ui.runs.held_out import HEADING, NOT_ASKED
 
 WRONG = 3  # position of the text whose label the models doubt
@@ -71,7 +72,7 @@ def summarise(count: int, network: str) -> HeldOutSummary:
 
 def prepare(engine, workspace, project, network: str, found: np.ndarray) -> None:
     """Train a moment, and score with the predictions of a cross-validation that are given."""
-    work = WorkOptions(epochs=2, folds=0)
+    work = WorkOptions(epochs=2, folds=0, model=network)
     training = train_project(engine, workspace, project.slug, work)
     write_held_out(training, summarise(len(found), network), found)
     score_project(engine, workspace, project.slug, work)
@@ -86,7 +87,7 @@ def prepared(tmp_path_factory) -> Path:
     given = np.arange(24) % 2
     found = np.where(given[:, None] == np.arange(2), 0.8, 0.2)
     found[WRONG] = [0.1, 0.9]  # it is given as "sun" and is about rain
-    prepare(engine, workspace, texts, "word_embedding", found)
+    prepare(engine, workspace, texts, "ngram_linear", found)
     houses = small_projects.make_houses(engine, train=30, test=8)
     prepare(engine, workspace, houses, "mlp", np.full(30, 123_456.0))
     engine.dispose()
@@ -134,16 +135,14 @@ def test_runs_compares_the_kinds_of_models(open_app, engine):
     assert "The network has learned labels by heart" in shown
     assert "predicts 97% of the train labels as given" in shown
     assert "have not seen them agree with 62%" in shown
-    assert (
-        "Mean of word embeddings; of the kinds of models that are networks, its kind agrees"
-        in shown
-    )
+    assert "Linear over words and pairs of words; of the kinds of models that are networks" in shown
     assert "24 train examples in 5 folds, cut 2 times; features by wordllama" in shown
     assert NOTE in shown
-    assert [one.value for one in app.metric if one.label == "In sample"] == ["97%"]
-    assert [one.value for one in app.metric if one.label == "Out of fold"] == ["62%"]
+    assert [one.value for one in app.metric if one.label.startswith("In sample")] == ["97%"]
+    assert [one.value for one in app.metric if one.label.startswith("Out of fold")] == ["62%"]
     table = next(one.value for one in app.dataframe if "Kind of model" in one.value)
     assert list(table["Kind of model"]) == ["Linear over words", "Naive Bayes", "All together"]
+    assert list(table["For TracIn"]) == ["explained here", "", ""]
     assert list(table["Part in the suspicion"]) == ["75%", "25%", "100%"]
 
 
@@ -151,7 +150,7 @@ def test_a_network_that_somebody_asked_for_is_told_from_the_best(open_app, engin
     change_config(engine, "weather", model={"name": "small_transformer"}, seen_agreement=0.7)
     shown = read_page(open_app("runs", project="weather"))
     assert "Small transformer, as was asked for" in shown
-    assert "Mean of word embeddings agrees most" in shown
+    assert "Linear over words and pairs of words agrees most" in shown
     assert "by heart" not in shown
 
 
@@ -177,6 +176,7 @@ def test_the_review_suggests_what_models_say_that_have_not_seen_it(open_app, eng
     assert said in shown
     assert ("They disagree: " in shown) == (view.predicted_label == view.given_label)
     assert "M or Enter take the suggested label" in shown
+    assert MARKING in shown  # by a network over words and pairs of words
     button = app.button(key=f"model-{view.id}-0")
     assert "Suggested: rain" in button.label.replace("\\", "")
     button.click().run()

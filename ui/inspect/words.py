@@ -19,13 +19,13 @@ from relabel.models.registry import find_network
 from relabel.runs.folder import RunFolder
 from relabel.triage.evidence import Status, status_of
 from relabel.triage.words import WordMark, cut_at_marks, split_influence
-from tracin_core.errors import TracInError
+from tracin_core.errors import InputError, TracInError
 from ui.components.cards import Piece
 from ui.session import run_folder
 
-MARKING = "Marked: the words by which the examples below, or beside it, influence it most."
+MARKING = "Marked: the words by which the proponents and opponents influence it most."
 # Of the word that carries most: from the first share on a word is marked, from the second on twice.
-MARKED, MARKED_TWICE = 0.2, 0.6
+MARKED, MARKED_TWICE = 0.3, 0.6
 # Longer texts are shown as they are: their words would be counted anew for every neighbour.
 LONGEST_MARKED = 50_000  # characters
 # Characters before the first mark that an excerpt shows, where the mark stands far behind.
@@ -54,7 +54,10 @@ class WordMarks:
         """
         if len(text) > LONGEST_MARKED:
             return ()
-        shared = split_influence(self._encoder, text, self._text, abs(score))
+        try:
+            shared = split_influence(self._encoder, text, self._text, abs(score))
+        except InputError:  # a text of blanks
+            return ()
         for mark in shared.second:
             place = (mark.start, mark.stop)
             self._carried[place] = self._carried.get(place, 0.0) + mark.amount

@@ -9,7 +9,6 @@ from relabel.db.project_rules import Project
 from relabel.db.runs import Run
 from relabel.runs.held_out import CandidateResult, HeldOutSummary, recall_summary
 from relabel.text import counted, format_seconds
-from relabel.triage.model_quality import title_network
 from ui.labels import is_regression
 from ui.runs.model_quality import judge_model
 from ui.wording import escape_markdown, percent
@@ -45,20 +44,22 @@ def draw_comparison(project: Project, run: Run) -> None:
 
 
 def _draw_measures(project: Project, run: Run, summary: HeldOutSummary) -> None:
-    what = "explains" if is_regression(project) else "agrees with"
-    of = "of the variance" if is_regression(project) else "of the given labels"
+    share = "Share of the given train labels that"
+    if is_regression(project):
+        share = "Share of the train numbers' variance that"
+    tells = "explains" if is_regression(project) else "predicts"
     seen = run.config.get("seen_agreement")
     with st.container(horizontal=True, gap="large"):
         st.metric(
-            "In sample",
+            "In sample (the network)",
             percent(None if seen is None else float(seen)),
-            help=f"What the network {what}, {of} that it was trained on, at its last checkpoint.",
+            help=f"{share} the network {tells} at its last checkpoint, having learned from them.",
             width="content",
         )
         st.metric(
-            "Out of fold",
+            "Out of fold (all together)",
             percent(summary.agreement),
-            help=f"What the models together have, {of} of examples that they have not seen.",
+            help=f"{share} is told by all kinds together, each by models that have not seen it.",
             width="content",
         )
 
@@ -93,8 +94,7 @@ def _say_choice(one: CandidateResult, model: str) -> str:
     """Return whether a kind of model is the network that TracIn explains, or could be."""
     if not one.network:
         return ""
-    name = title_network(one.network)
-    return f"explained: {name}" if one.network == model else name
+    return "explained here" if one.network == model else "could be explained"
 
 
 def _describe_folds(summary: HeldOutSummary) -> str:
