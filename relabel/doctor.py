@@ -49,7 +49,8 @@ def diagnose(workspace: Workspace) -> Iterator[Finding]:
     yield _check_python()
     yield from _check_packages()
     yield from _check_engine()
-    for subject, check in (("device", _check_device), ("index", _check_annoy)):
+    checks = (("device", _check_device), ("index", _check_annoy), ("features", _check_backbones))
+    for subject, check in checks:
         yield from _report_failure(subject, check)
     yield from _report_failure("workspace", lambda: _check_workspace(workspace))
     yield from _report_failure("database", lambda: _check_database(workspace))
@@ -129,6 +130,14 @@ def _check_annoy() -> Iterator[Finding]:
         yield Finding("broken", "index", text)
     else:
         yield Finding("ok", "index", f"Annoy works, recall {recall:.3f} in a test of 2,000 vectors")
+
+
+def _check_backbones() -> Iterator[Finding]:
+    """Say which frozen networks are at hand for features."""
+    from relabel.features.backbones.registry import describe_at_hand
+
+    for name, told in describe_at_hand().items():
+        yield Finding("ok", "features", f"{name}: {told}")
 
 
 def _check_workspace(workspace: Workspace) -> Iterator[Finding]:

@@ -179,6 +179,7 @@ def test_where_something_new_goes_is_told_for_all_that_grows():
         "an import format": 1,
         "an export format": 1,
         "a built-in network": 1,
+        "a family of backbones": 1,
         "a command": 2,
         "a page": 2,
         "a kind of decision": 2,

@@ -133,7 +133,8 @@ def test_a_source_distribution_makes_the_same_wheel(
 
 
 def test_extras_are_the_promised_ones(application: Path, engine: Path) -> None:
-    assert read_metadata(application).get_all("Provides-Extra") == ["annoy", "app", "dev"]
+    offered = ["annoy", "app", "dev", "texts", "timm", "transformers"]
+    assert read_metadata(application).get_all("Provides-Extra") == offered
     assert read_metadata(engine).get_all("Provides-Extra") == ["annoy"]
 
 

@@ -22,6 +22,7 @@ from relabel.cli.parameters import (
     whole,
 )
 from relabel.db.jobs import Job
+from relabel.features.backbones.registry import resolve_member
 from relabel.fitting.options import MOST_EPOCHS, LabelChoice, WorkOptions
 from relabel.fitting.saved import find_saved_model
 from relabel.jobs.launch import run_job_inline, start_job
@@ -284,6 +285,8 @@ def collect_work_options(said: Mapping[str, Any]) -> dict[str, Any]:
     for name in _PATHS:
         if name in given:
             given[name] = str(expand_path(given[name]).resolve())
+    if "features" in given:  # may name a file or a folder, as the person who types it sees it
+        given["features"] = resolve_member(given["features"])
     given["run_my_code"] = False
     if "model" in given:
         given["model"], given["run_my_code"] = agree_to_model(given["model"], said["run_my_code"])

@@ -142,8 +142,10 @@ def resolve_spec(
     of_checkpoint = sum(last[name].size for name in last.covered)
     numbers = len(network.checkpoints) * of_checkpoint
     num_examples = sum(len(source.examples) for source in sources)
-    if of_checkpoint == count_trainable(network.model):
-        layers = "last"  # which is all there is: nothing is computed and shown twice
+    # Of a head the last layer is all there is: nothing is computed and shown twice. Whoever brings
+    # a network of their own gets what they ask for.
+    if network.own_file is None and of_checkpoint == count_trainable(network.model):
+        layers = "last"
     of_last = choose_last_projection(numbers, num_examples, exact_bytes)
     projection: dict[Layers, ProjectionEntry | None] = {
         name: of_last if name == "last" else PROJECTION for name in LAYERS_OF[layers]

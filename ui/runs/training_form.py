@@ -8,6 +8,7 @@ import streamlit as st
 
 from relabel.db.project_rules import Project
 from relabel.db.stats import review_progress
+from relabel.features.backbones.registry import AUTO
 from relabel.fitting.options import WorkOptions
 from relabel.models.builtin import available
 from relabel.models.registry import find_network
@@ -150,16 +151,7 @@ def _draw_numbers(options: WorkOptions, suggested: TrainingConfig) -> WorkOption
                 help="Epochs without a lower test loss.",
                 width=_FIELD,
             )
-        weights = None
-        network = find_network(options.model)
-        if network is not None and network.load_weights is not None:
-            weights = st.text_input(
-                "Weights to begin with",
-                key="train-weights",
-                placeholder=f"/home/ada/{network.name}.pth",
-                help="A file on the machine of the app; only numbers are read from it.",
-                width=420,
-            )
+        options = _draw_weights(options)
     return replace(
         options,
         epochs=None if epochs is None else int(epochs),
@@ -168,5 +160,39 @@ def _draw_numbers(options: WorkOptions, suggested: TrainingConfig) -> WorkOption
         seed=int(seed),
         num_checkpoints=int(count),
         patience=None if patience is None else int(patience),
-        weights=(weights or "").strip() or None,
     )
+
+
+def _draw_weights(options: WorkOptions) -> WorkOptions:
+    """Draw where weights that were trained elsewhere come from, for networks that take some."""
+    network = find_network(options.model)
+    if network is None or (network.load_weights is None and network.takes != "features"):
+        return options
+    if network.takes == "features":
+        options = _draw_backbone(options)
+    weights = st.text_input(
+        "Weights to begin with" if network.takes == "inputs" else "Weights of the backbone",
+        key="train-weights",
+        placeholder=f"/home/ada/{network.name}.pth" if network.takes == "inputs" else "published",
+        help="A file on the machine of the app; only numbers are read from it.",
+        width=420,
+    )
+    return replace(options, weights=(weights or "").strip() or None)
+
+
+def _draw_backbone(options: WorkOptions) -> WorkOptions:
+    """Draw whose features are taken."""
+    name = st.text_input(
+        "Backbone",
+        key="train-features",
+        placeholder=AUTO,
+        help="The frozen network whose features are taken, such as torchvision:resnet50. Left "
+        "empty: the best one that is at hand.",
+        width=420,
+    )
+    allow = st.checkbox(
+        "Fetch its weights if they are not here",
+        key="train-download",
+        help="From where they are published, once. Nothing of the project is sent.",
+    )
+    return replace(options, features=(name or "").strip() or AUTO, allow_download=allow)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from relabel.features.records import Content
 from relabel.text import Kind
 from tracin_core.errors import ConfigurationError
+from tracin_core.files import expand_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,6 +115,8 @@ class BackboneFamily:
             "module:function"; raises ``ConfigurationError`` where the weights do not fit.
         members: What stands after the colon, as people read it; empty where nothing may.
         takes_weights: Whether a local file can stand in the place of the published weights.
+        look: Says in a few words what is at hand of several members, without torch; None where
+            ``find`` says it.
         seconds: Cost of an example on one processor core, about.
         rank: Where "auto" looks for one, the highest first; 0 where it never takes it.
     """
@@ -125,13 +129,16 @@ class BackboneFamily:
     load: str | Callable[[FoundBackbone], Backbone]
     members: str = ""
     takes_weights: bool = True
+    look: Callable[[], str] | None = None
     seconds: float = 0.01
     rank: int = 0
 
     @property
     def usage(self) -> str:
-        """Return its name as it is typed."""
-        return f"{self.name}:<{self.members}>" if self.members else self.name
+        """Return its name as it is typed; what may be left out stands in brackets."""
+        if not self.members:
+            return self.name
+        return f"{self.name}[:{self.members}]" if self.rank else f"{self.name}:<{self.members}>"
 
 
 _FAMILIES: dict[str, BackboneFamily] = {}
@@ -196,6 +203,27 @@ def find_backbone(
     return family.find(request)
 
 
+def describe_at_hand() -> dict[str, str]:
+    """Return what is at hand of each family, or the way to it, by its name as it is typed."""
+    told = {}
+    for family in list_backbones():
+        if family.look is not None:
+            told[family.usage] = family.look()
+            continue
+        try:
+            (first, *_) = family.find(BackboneRequest(name=family.name)).files
+            told[family.usage] = f"at hand ({first.parent})"
+        except ConfigurationError as error:
+            told[family.usage] = str(error)
+    return told
+
+
+def describe_library(module: str, package: str) -> str:
+    """Return whether a library is installed, and what installs it."""
+    installed = find_spec(module) is not None
+    return "installed" if installed else f"not installed (pip install {package})"
+
+
 def find_family(name: str) -> BackboneFamily | None:
     """Return the family of a backbone's name, or ``None`` if there is none."""
     _load_families()
@@ -237,6 +265,15 @@ def _choose(kind: Kind, weights: str | None) -> FoundBackbone:
         f"No backbone for examples of the kind {kind!r} is at hand: {told} Or choose one of "
         f"{', '.join(each.usage for each in list_backbones(kind)) or 'another model'}."
     )
+
+
+def resolve_member(name: str) -> str:
+    """Return a backbone's name with a path after the colon made absolute, if one is there."""
+    family, colon, member = name.partition(":")
+    if not colon or not member:
+        return name
+    path = expand_path(member)
+    return f"{family}:{path.resolve()}" if path.exists() else name
 
 
 @cache

@@ -55,6 +55,7 @@ register_backbones(
         members="file",
         find=find,
         load=load,
+        look=lambda: "any file of yours",
         takes_weights=False,
         seconds=0.001,
     )

@@ -42,6 +42,13 @@ def find(request: BackboneRequest) -> FoundBackbone:
     return FoundBackbone(request=request, files=(path,))
 
 
+def look() -> str:
+    """Return which weights lie in torchvision's cache."""
+    folder = find_torch_cache()
+    names = sorted(path.name for path in folder.glob("*.pth")) if folder.is_dir() else []
+    return f"{', '.join(names[:10]) or 'no weights'} in {folder}"
+
+
 def _find_published(request: BackboneRequest) -> Any:
     """Return torchvision's description of a network's weights. Imports torch."""
     import torchvision.models as models
@@ -119,6 +126,7 @@ register_backbones(
         members="model",
         find=find,
         load=load,
+        look=look,
         seconds=0.05,
     )
 )
