@@ -120,9 +120,7 @@ def test_stored_features_serve_other_trainings_and_rescoring_without_weights(
 def test_features_for_a_network_that_takes_none_are_refused(workspace):
     engine = open_database(workspace.database_url)
     options = WorkOptions(model="resnet18", features=FEATURES)
-    with pytest.raises(
-        ConfigurationError, match=r"resnet18, .* one of linear_head, mlp_head"
-    ):
+    with pytest.raises(ConfigurationError, match=r"resnet18, .* one of linear_head, mlp_head"):
         train_project(engine, workspace, SLUG, options)
 
 
