@@ -156,3 +156,23 @@ def test_keys_that_decide_nothing_say_why(
     page.keyboard.press("x")
     expect(page.get_by_text("Recorded: ")).to_be_visible()
     assert actions(server, "digits") == ["exclude"]
+
+
+def test_enter_takes_the_suggestion_unless_a_field_or_a_button_has_the_focus(
+    page: Page, server: Server, open_page: Callable[..., None]
+):
+    open_page(page, "/review?project=digits")
+    shown = wait_for_example(page)
+    use_the_note(page)
+    wait_until_idle(page)
+    wait_for_example(page)
+    assert actions(server, "digits") == []
+    page.keyboard.press("Enter")
+    following = wait_for_example(page, other_than=shown)
+    wait_until_idle(page)
+    assert actions(server, "digits") == ["relabel"]
+    page.get_by_role("button", name="Ambiguous").focus()
+    page.keyboard.press("Enter")
+    wait_for_example(page, other_than=following)
+    wait_until_idle(page)
+    assert actions(server, "digits") == ["relabel", "ambiguous"]
