@@ -11,6 +11,9 @@ from relabel.runs.folder import RunFolder
 from relabel.scoring import estimate
 from tests.relabel.scoring import small_projects
 
+# A network of two layers; the one that is chosen for texts has a single layer.
+TRAIN = ("train", "weather", "--model", "word_embedding", "--folds", "0", "--epochs", "4")
+
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
@@ -29,7 +32,7 @@ def open_run(place) -> RunFolder:
 
 
 def test_the_last_layer_alone_is_scored_and_then_both(place, capsys):
-    assert main(["train", "weather", "--epochs", "4", "--layers", "last"]) == 0
+    assert main([*TRAIN, "--layers", "last"]) == 0
     assert open_run(place).read_config().scored_layers == ("last",)
     capsys.readouterr()
     assert main(["queue", "weather", "--top", "2"]) == 0
@@ -48,7 +51,7 @@ def test_the_last_layer_alone_is_scored_and_then_both(place, capsys):
 def test_the_last_layer_is_said_and_can_be_chosen(place, capsys):
     from relabel.triage.new_example import score_new_example
 
-    assert main(["train", "weather", "--epochs", "4"]) == 0
+    assert main([*TRAIN]) == 0
     found = open_run(place).read_config()
     assert found.last_layer == ()
     (name,) = found.layers["last"]
@@ -81,7 +84,7 @@ def test_other_layers_are_refused_with_the_choices(place, capsys):
 
 def test_a_full_rescoring_is_said_before_it_starts(place, capsys, monkeypatch):
     steps = ["--steps", "1,2,3,4"]
-    assert main(["train", "weather", "--epochs", "4", "--no-score"]) == 0
+    assert main([*TRAIN, "--no-score"]) == 0
     assert main(["score", "weather", *steps]) == 0
     assert main(["rescore", "weather"]) == 0
     assert "0 examples were computed" in capsys.readouterr().out
