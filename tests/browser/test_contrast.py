@@ -19,7 +19,7 @@ ADDRESSES = [
     *(f"/{page}?project=docs" for page in ("queue", "review")),
 ]
 # What is chosen is written in another colour, so the measure must have seen some.
-CHOSEN = {"/inspect?project=digits": "An example", "/review?project=docs": "All layers"}
+CHOSEN = {"/inspect?project=digits": "An example", "/review?project=docs": "Cosine"}
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
