@@ -39,7 +39,7 @@ from tests.relabel.importers.builders import (
 )
 from tracin_core.errors import InputError
 
-# What the process may take beyond Python and the libraries (120 to 180 MB).
+# What the process may take beyond Python and the libraries that reading loads (120 to 180 MB).
 LARGEST = 380 * 10**6  # bytes
 LONG = 6_000_000  # characters
 ROWS = 400
@@ -267,6 +267,7 @@ def pack(path: Path, content: bytes, repeated: bytes = b"", times: int = 0) -> P
 
 READ = """
 import json, resource, sys
+import numpy, pandas, PIL.Image, pyarrow.csv, pyarrow.dataset, pyarrow.parquet
 from pathlib import Path
 from tracin_core.errors import InputError
 from relabel.importers.options import ImportOptions
