@@ -36,6 +36,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "scale": ("scale", "--million"),
     "detection": ("detection",),
     "queue": ("queue_page",),
+    "real_errors": ("real_errors",),
     "own_data": ("own_data",),
     "architectures": ("architectures",),
     "hostile_models": ("hostile_models", "--seeds", "300"),
@@ -57,7 +58,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "gpu_search": ("device_search", "--rounds", "3"),
 }
 # Without the data sets' files there is nothing to measure, and what stands there is kept.
-NEEDS_DATA = ("own_data",)
+NEEDS_DATA = ("real_errors", "own_data")
 NEEDS_GPU = ("gpu", "gpu_large", "gpu_peers", "gpu_search")
 
 
