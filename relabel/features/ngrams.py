@@ -143,7 +143,7 @@ class NgramEncoder:
         return [get(word) for word in words], [get(pair) for pair in _join_pairs(words)]
 
     def knows_any_word(self, text: str) -> bool:
-        """Return whether a text has a term that the table knows."""
+        """Return whether the table has a word of a text."""
         words = split_words(text, limit=self.max_words)
         return any(word in self._ids for word in words)
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
 
 from tracin_core.files import HEADER_ERRORS, atomic_folder, flush_to_disk, naming
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 
 # Two whole numbers an entry: what it is of, and the bits of its weight.
 ENTRY = 2
@@ -70,6 +73,8 @@ def as_csr(rows: RaggedRows, num_columns: int) -> csr_matrix:
         rows: Their entries' first numbers are columns, the second the bits of weights.
         num_columns: Columns ``V``.
     """
+    from scipy.sparse import csr_matrix  # takes a tenth of a second, which no page needs
+
     columns = np.ascontiguousarray(rows.entries[:, 0])
     weights = np.ascontiguousarray(rows.entries[:, 1]).view(np.float32)
     return csr_matrix((weights, columns, rows.offsets), shape=(len(rows), num_columns))

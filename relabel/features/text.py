@@ -109,13 +109,44 @@ def _fold_in_place(text: str) -> tuple[str, list[int], list[int]]:
     return "".join(parts), starts, stops
 
 
-def count_words(texts: Iterable[str], *, max_tokens: int) -> Counter[str]:
-    """Return in how many texts each word occurs among the first ``max_tokens``."""
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(set(split_words(text, limit=max_tokens)))
-    return counts
+def count_words(texts: Iterable[str], *, limits: Sequence[int]) -> tuple[int, Counter[str]]:
+    """Return how many words to read of each text, and in how many texts each occurs among them.
 
+    Args:
+        texts: Read once.
+        limits: Numbers of words to choose from, ascending. The first is taken that reaches the end
+            of 95 in 100 texts, or else the last: what longer ones say further on is not seen.
+    """
+    # By the limit within which a text has a word for the first time.
+    counts: list[Counter[str]] = [Counter() for _ in limits]
+    ends = [0] * len(limits)
+    for text in texts:
+        words = split_words(text, limit=limits[-1])
+        seen: set[str] = set()
+        start = 0
+        for place, limit in enumerate(limits):
+            new = set(words[start:limit]) - seen
+            counts[place].update(new)
+            seen |= new
+            start = limit
+            if len(words) <= limit:
+                ends[place] += 1
+                break
+    chosen, whole = len(limits) - 1, sum(ends)
+    for place in range(len(limits)):
+        if sum(ends[: place + 1]) >= SHARE_READ * whole:
+            chosen = place
+            break
+    total: Counter[str] = Counter()
+    for part in counts[: chosen + 1]:
+        total.update(part)
+    return limits[chosen], total
+
+
+# A network's work grows with the words that it reads, of short texts, too. So as many are read as
+# reach the end of nearly all texts, between these.
+FEWEST_TOKENS, MOST_TOKENS, TOKENS_APART = 128, 512, 128
+SHARE_READ = 0.95
 
 PADDING, UNKNOWN = 0, 1
 NUM_RESERVED = 2
@@ -161,7 +192,7 @@ class TextEncoder:
         *,
         max_words: int = 20_000,
         min_count: int = 2,
-        max_tokens: int = 128,
+        max_tokens: int | None = None,
     ) -> TextEncoder:
         """Fit the vocabulary to the train texts.
 
@@ -169,9 +200,13 @@ class TextEncoder:
             texts: Train texts.
             max_words: Most words to know; the most frequent are kept, ties by spelling.
             min_count: A word in fewer texts than this can teach nothing that carries over.
-            max_tokens: Words that are read from each text.
+            max_tokens: Words that are read from each text; None for as many as reach the end of 95
+                in 100 of them, in steps from 128 to 512.
         """
-        counts = count_words(texts, max_tokens=max_tokens)
+        limits = [*range(FEWEST_TOKENS, MOST_TOKENS + 1, TOKENS_APART)]
+        if max_tokens is not None:
+            limits = [max_tokens]
+        max_tokens, counts = count_words(texts, limits=limits)
         known = [word for word, count in counts.items() if count >= min_count]
         known.sort(key=lambda word: (-counts[word], word))
         return cls(vocabulary=tuple(known[:max_words]), max_tokens=max_tokens)
@@ -185,6 +220,10 @@ class TextEncoder:
     def stored_type(self) -> str:
         """Return the number type of what ``read`` returns, as NumPy names it."""
         return "int32"
+
+    def knows_any_word(self, text: str) -> bool:
+        """Return whether the vocabulary has a word of those that are read of a text."""
+        return any(word in self._ids for word in split_words(text, limit=self.max_tokens))
 
     def encode(self, text: str) -> Tensor:
         """Return a text as word ids, int64, shape ``(max_tokens,)``, padded with 0 at the end.

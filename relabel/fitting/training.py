@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from relabel.db.project_rules import Project
+from relabel.features.backbones.registry import AUTO
 from relabel.features.encoding import LARGEST_SIDE, Encoder, fit_encoder
 from relabel.features.frozen import FeatureEncoder, begin_features
 from relabel.features.ngrams import NgramEncoder
@@ -25,7 +26,8 @@ from relabel.fitting.stored import ProjectExamples
 from relabel.fitting.user_checkpoints import check_trainable
 from relabel.models.build import build_model, hash_weights
 from relabel.models.builtin import suggest_model
-from relabel.models.registry import find_network, list_networks
+from relabel.models.networks.heads import LinearHeadConfig
+from relabel.models.registry import Network, find_network, list_networks
 from relabel.models.user.code import explain_network_errors
 from relabel.models.user.config import OwnModelConfig, describe_own_model, is_reference
 from relabel.models.user.inputs import OwnEncoder, check_repeatable
@@ -207,7 +209,7 @@ def _make_network(
         encoder_of_own = describe_own(project, examples, options)
         own = encoder_of_own.own
         return MadeNetwork(encoder_of_own.config, own.model, encoder_of_own, own.loss or loss)  # type: ignore[arg-type]
-    network = find_network(options.model)
+    network = _find_asked(options)
     weights = None
     if network is not None and network.takes == "features":
         encoder: Encoder = _fit_features(folder, project, examples, options, on_progress)
@@ -218,7 +220,7 @@ def _make_network(
         encoder,
         1 if project.task == "regression" else len(project.classes),
         task=project.task,  # type: ignore[arg-type]
-        model=options.model,
+        model=options.model if network is None else network.name,
         seed=options.seed,
         weights=None if weights is None else options.weights,
         weights_sha256=weights or "",
@@ -228,6 +230,26 @@ def _make_network(
     if network is not None:
         network.initialise(model, config)
     return MadeNetwork(config, model, encoder, loss)  # type: ignore[arg-type]
+
+
+def _find_asked(options: WorkOptions) -> Network | None:
+    """Return the built-in network that is asked for; None where it is left to the data.
+
+    Raises:
+        ConfigurationError: If features are asked for and the network takes none.
+    """
+    wanted = options.features != AUTO
+    network = find_network(
+        LinearHeadConfig.name if wanted and options.model == "auto" else options.model
+    )
+    if wanted and network is not None and network.takes != "features":
+        takers = ", ".join(each.name for each in list_networks() if each.takes == "features")
+        raise ConfigurationError(
+            f"Found --features {options.features} with the model {network.name}, which looks at "
+            f"the examples themselves; expected one of {takers}. Leave out --features, or choose "
+            "another --model."
+        )
+    return network
 
 
 def _fit_features(

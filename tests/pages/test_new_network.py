@@ -29,3 +29,15 @@ def test_a_network_of_one_file_is_offered_with_its_words(open_app, engine, tmp_p
         assert "Sees how often each word is there." in [item.value for item in app.caption]
         assert app.number_input(key=f"train-{NAME}-rate").value == 0.125
         assert "train-weights" not in [field.key for field in app.text_input]
+
+
+def test_a_network_on_features_asks_whose_they_are(open_app, engine):
+    create_project(engine, slug="pictures", title="pictures", kind="image", classes=["a", "b"])
+    app = open_app("runs", project="pictures")
+    assert "train-features" not in [field.key for field in app.text_input]
+    app = app.selectbox(key="train-model").set_value("linear_head").run()
+    assert not app.exception
+    assert app.text_input(key="train-features").placeholder == "auto"
+    assert app.text_input(key="train-weights").label == "Weights of the backbone"
+    assert app.checkbox(key="train-download").value is False
+    assert app.number_input(key="train-linear_head-batch").value == 128

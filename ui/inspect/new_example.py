@@ -14,8 +14,10 @@ import streamlit as st
 from relabel.db.examples import find_by_positions
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
+from relabel.features.encoding import encoder_from_json
 from relabel.features.image import FORMAT_LIST, MAX_BYTES, MAX_PIXELS, read_image
-from relabel.features.text import split_words
+from relabel.features.ngrams import NgramEncoder
+from relabel.features.text import TextEncoder
 from relabel.models.user.config import needs_consent
 from relabel.runs.folder import RunFolder
 from relabel.text import format_number, shorten
@@ -23,7 +25,7 @@ from tracin_core.errors import ConfigurationError, InputError
 from ui.charts import draw_probabilities
 from ui.fields import field_text
 from ui.inspect.evidence import draw_evidence_options, draw_neighbours_of_vector
-from ui.inspect.words import find_ngrams, start_marking
+from ui.inspect.words import start_marking
 from ui.runs.own_model import agree_to_network
 from ui.server.pictures import resize_for_screen
 from ui.session import get_engine, run_folder
@@ -202,15 +204,11 @@ def _score(project: Project, run: Run, content: Content) -> NewExample:
 
 def _warn_of_unknown_words(project: Project, run: Run, text: str) -> None:
     """Draw a warning where the model knows none of the words: its prediction then means nothing."""
-    terms = find_ngrams(project, run)
-    if terms is not None:
-        is_known = terms.knows_any_word(text)
-    else:
-        encoder = RunFolder(run_folder(project, run)).read_config().encoder
-        known = set(encoder.get("vocabulary", ()))
-        limit = int(encoder.get("max_tokens", 0))
-        is_known = not known or not known.isdisjoint(split_words(text, limit=limit))
-    if not is_known:
+    saved = RunFolder(run_folder(project, run)).read_config().encoder
+    if saved.get("kind") not in ("text", "ngrams"):
+        return
+    encoder = encoder_from_json(dict(saved))
+    if isinstance(encoder, TextEncoder | NgramEncoder) and not encoder.knows_any_word(text):
         st.warning(
             "The model knows none of these words, so its prediction says nothing about the text. "
             "Try one with words that occur in the train examples."

@@ -62,6 +62,26 @@ def test_the_vocabulary_keeps_the_most_frequent_words():
     assert TextEncoder.fit(texts, max_words=2).vocabulary == ("a", "b")
 
 
+@pytest.mark.parametrize(
+    ("lengths", "read"),
+    [
+        ([3] * 20, 128),
+        ([128] * 19 + [900], 128),
+        ([128] * 18 + [129, 900], 256),
+        ([500] * 20, 512),
+        ([900] * 20, 512),
+    ],
+)
+def test_so_many_words_are_read_as_reach_the_end_of_nearly_all_texts(lengths, read):
+    texts = [" ".join(f"w{place}" for place in range(length)) for length in lengths]
+    encoder = TextEncoder.fit(texts)
+    assert encoder.max_tokens == read
+    # The vocabulary is that of as many words: those further on are not counted.
+    again = TextEncoder.fit(texts, max_tokens=read)
+    assert encoder == again
+    assert f"w{read}" not in encoder.vocabulary
+
+
 @pytest.mark.parametrize("text", ["", "  \n\t\u3000"])
 def test_an_empty_text_is_refused(text):
     with pytest.raises(InputError, match="empty"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from io import BytesIO
 
@@ -123,6 +124,20 @@ def test_stored_features_serve_other_trainings_and_rescoring_without_weights(
     assert rescore_project(engine, workspace, SLUG, on_progress=reports.append)
     assert get_project(engine, SLUG).slug == SLUG
     assert not any("features" in report.stage for report in reports)
+
+
+def test_features_for_a_network_that_takes_none_are_refused(workspace):
+    engine = open_database(workspace.database_url)
+    options = WorkOptions(model="resnet18", features=FEATURES)
+    with pytest.raises(ConfigurationError, match=r"resnet18, .* one of linear_head, mlp_head"):
+        train_project(engine, workspace, SLUG, options)
+
+
+def test_a_network_is_chosen_by_the_features_that_are_asked_for(workspace):
+    engine = open_database(workspace.database_url)
+    options = WorkOptions(features=FEATURES, epochs=1, seed=1)
+    folder = train_project(engine, workspace, SLUG, options)
+    assert json.loads((folder / "network.json").read_bytes())["model"]["name"] == "linear_head"
 
 
 @pytest.mark.parametrize(

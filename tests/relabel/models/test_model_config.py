@@ -47,6 +47,7 @@ OTHERS = st.sampled_from(
 )
 
 
+NGRAMS = NgramEncoder(terms=("a", "b", "a b"), counts=(3, 2, 2), num_texts=3)
 FEATURES = FeatureEncoder(
     of="image",
     backbone="b",
@@ -107,6 +108,8 @@ def test_the_suggested_network_fits_the_encoder():
     )
     grey = suggest_model(ImageEncoder(height=8, width=12, channels=1), 5)
     assert grey == SmallCNNConfig(height=8, width=12, channels=1, num_outputs=5)
+    assert "shift" not in grey.to_json()  # as runs from before there was one have it
+    assert (image.training.epochs, grey.training.epochs) == (16, 12)
     text = suggest_model(TextEncoder(vocabulary=("a", "b")), 4, seed=7)
     assert text == WordEmbeddingConfig(num_ids=4, num_outputs=4, word_dropout=0.5, seed=7)
 

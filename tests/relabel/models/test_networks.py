@@ -22,14 +22,15 @@ TRANSFORMER = SmallTransformerConfig(
 )
 TABLE = MLPConfig(num_inputs=5, num_outputs=3, hidden=(8, 4))
 RESNET = ResNet18Config(height=16, width=16, channels=1, num_outputs=3)
+MOVED = dataclasses.replace(CNN, channels=3, shift=0.125)
 ALL = [CNN, RESNET, WORDS, TRANSFORMER, TABLE]
 CONFIGS = pytest.mark.parametrize("config", ALL, ids=lambda config: config.name)
 
 
 def random_inputs(config, batch: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(batch)
-    if config in (CNN, RESNET):
-        return torch.randn(batch, 1, config.height, config.width, generator=generator)
+    if config in (CNN, MOVED, RESNET):
+        return torch.randn(batch, config.channels, config.height, config.width, generator=generator)
     if config is TABLE:
         return torch.randn(batch, 5, generator=generator)
     return torch.randint(0, 20, (batch, 6), generator=generator)
@@ -75,7 +76,7 @@ def test_padding_changes_no_logit():
 
 
 # resnet18 is in tests/models_covered.
-@pytest.mark.parametrize("config", [CNN, WORDS, TRANSFORMER, TABLE], ids=lambda c: c.name)
+@pytest.mark.parametrize("config", [CNN, MOVED, WORDS, TRANSFORMER, TABLE], ids=lambda c: c.name)
 def test_every_parameter_is_covered_exactly(config):
     model = build_model(config)
     tracin = TracIn(model, [Checkpoint(model.state_dict(), 1.0)], device="cpu")
@@ -97,6 +98,43 @@ def test_resnet18_keeps_the_size_of_small_images(side):
     assert model(torch.zeros(1, 3, side, side)).shape == (1, 1)
     features = model.layer1(model.maxpool(model.conv1(torch.zeros(1, 3, side, side))))
     assert features.shape[-1] == (side if side == 32 else side // 4)
+
+
+def test_images_are_moved_and_mirrored_in_training_alone():
+    config = dataclasses.replace(CNN, shift=0.25)  # two pixels of 8
+    model, images = build_model(config), random_inputs(CNN, 40)
+    assert list(model.state_dict()) == list(build_model(CNN).state_dict())
+    assert torch.equal(model.eval().moves(images), images)
+    padded = torch.nn.functional.pad(images, (2, 2, 2, 2), mode="reflect")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        moved = model.train().moves(images)
+    found = set()
+    for number, image in enumerate(moved):
+        cuts = {
+            (row, column, is_mirrored): cut.flip(2) if is_mirrored else cut
+            for row in range(5)
+            for column in range(5)
+            for is_mirrored in (False, True)
+            for cut in [padded[number, :, row : row + 8, column : column + 8]]
+        }
+        (place,) = (place for place, cut in cuts.items() if torch.equal(cut, image))
+        found.add(place)
+    assert {place[0] for place in found} == {place[1] for place in found} == set(range(5))
+    assert {place[2] for place in found} == {False, True}
+
+
+def test_the_smallest_and_the_longest_images_can_be_moved():
+    for height, width in ((4, 4), (4, 64)):
+        config = dataclasses.replace(CNN, height=height, width=width, shift=0.9)
+        images = torch.randn(3, 1, height, width)
+        assert build_model(config).train()(images).shape == (3, 3)
+
+
+@pytest.mark.parametrize("shift", [-0.1, 1.0])
+def test_a_shift_that_cannot_be_is_refused(shift):
+    with pytest.raises(ConfigurationError, match="shift"):
+        dataclasses.replace(CNN, shift=shift)
 
 
 def test_word_dropout_hides_words_in_training_alone():

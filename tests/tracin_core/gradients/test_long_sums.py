@@ -79,7 +79,7 @@ def test_factors_give_the_products_of_the_gradients(
 def test_long_factors_are_cut_to_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     from tracin_core.gradients import factored
 
-    small = factored.Chunks(patches=50, gradients=50, transforms=50)
+    small = factored.Chunks(patches=50, gradients=50, transforms=50, sums=50)
     monkeypatch.setattr(factored, "PROCESSOR", small)
     first, second = make_outer(7, 2), make_outer(6, 2)
     whole = [item.instantiate().flatten(1) for item in (first, second)]
