@@ -15,6 +15,7 @@ from relabel.db.projects import get_project
 from relabel.db.queue import next_suspect
 from relabel.db.runs import current_run
 from relabel.runs.folder import RunFolder
+from relabel.runs.held_out import open_of_run
 from relabel.workspace import Workspace, resolve_workspace
 from tests.conftest import copy_workspace
 from tests.houses import run_command
@@ -57,9 +58,10 @@ def suspect(engine) -> ExampleView:
 
 
 def order_by_probability(workspace: Workspace, engine, view: ExampleView) -> list[int]:
+    """Return the classes as models order them that have not seen the example, as the page does."""
     run = current_run(engine, view.project_id)
-    folder = RunFolder(workspace.project_folder("kinds") / run.folder)
-    return list(np.argsort(-folder.read_probabilities("train", view.position), kind="stable"))
+    held_out = open_of_run(RunFolder(workspace.project_folder("kinds") / run.folder))
+    return list(np.argsort(-held_out.probabilities(view.position), kind="stable"))
 
 
 def test_the_digits_stand_on_the_likeliest_classes(open_app, workspace, engine, suspect):

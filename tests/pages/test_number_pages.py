@@ -12,6 +12,8 @@ from relabel.db.projects import get_project
 from relabel.db.queue import next_suspect
 from relabel.db.runs import current_run
 from relabel.export import export_labels
+from relabel.runs.folder import RunFolder
+from relabel.runs.held_out import open_of_run
 from relabel.workspace import Workspace, resolve_workspace
 from tests.conftest import copy_workspace
 from ui.queue.map import find_coordinates
@@ -85,11 +87,13 @@ def test_the_given_number_typed_again_keeps_it(open_app, engine, suspect):
     assert fetch_history(engine, suspect.project_id).rows[0].action == "keep"
 
 
-def test_the_models_number_can_be_taken(open_app, engine, suspect):
+def test_the_suggested_number_can_be_taken(open_app, engine, workspace, suspect):
+    run = current_run(engine, suspect.project_id)
+    held_out = open_of_run(RunFolder(workspace.project_folder("houses") / run.folder))
     app = open_app("review", project="houses")
     app.button(key=f"model-{suspect.id}-0").click().run()
     event = fetch_history(engine, suspect.project_id).rows[0]
-    assert event.new_value == suspect.predicted_value
+    assert event.new_value == held_out.value(suspect.position) != suspect.predicted_value
 
 
 def test_a_new_row_is_predicted_and_explained(open_app):
