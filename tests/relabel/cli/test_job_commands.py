@@ -93,7 +93,7 @@ def test_import_train_and_rescore_are_jobs_that_others_see(mine, place, engine, 
 
 
 def test_ctrl_c_cancels_and_a_second_terminal_is_told_who_works(mine, engine, capsys):
-    process = start_command("train", mine, "--epochs", "5000")
+    process = start_command("train", mine, "--epochs", "5000", "--folds", "0")
     try:
         assert any("training ..." in line for line in process.stderr)
         while get_job(engine, 2).progress == 0:  # torch is loaded, and epochs are counted
@@ -141,7 +141,7 @@ def test_a_failing_job_of_a_terminal_is_recorded(place, engine, capsys):
 
 @pytest.mark.slow
 def test_a_killed_training_goes_on_in_a_new_job(mine, place, engine, capsys):
-    assert main(["train", mine, "--epochs", "60", "--background"]) == 0
+    assert main(["train", mine, "--epochs", "60", "--folds", "0", "--background"]) == 0
     assert "job 2 (train) is started" in capsys.readouterr().out
     while len(read_curve(place, mine)) < 2:
         time.sleep(0.05)
