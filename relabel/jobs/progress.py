@@ -102,7 +102,8 @@ class JobProgress:
         if entry is None or seconds < LEAST_SECONDS or gained <= 0:
             return None
         whole_stage, weight = seconds / gained, self._weights[entry]
-        after = 1.0 - self._weight_before(entry) - weight
+        # What is done already is not to come, though its stage may stand later in the plan.
+        after = 1.0 - max(self.share, self._weight_before(entry) + weight)
         if weight < LEAST_SHARE and after > weight:
             return None
         return whole_stage * (1.0 - self._share_of_stage) + whole_stage / weight * max(0.0, after)

@@ -278,6 +278,8 @@ register_task(
             "reading": 2,
             "encoding": 5,
             "computing the features": 15,
+            "counting words": 1,
+            "asking models": 20,  # after the training where the person named the network
             "training": 25,
             "continuing": 25,
             **_SCORING,

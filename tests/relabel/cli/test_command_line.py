@@ -42,6 +42,13 @@ def test_the_queue_is_a_table_of_suspects(workspace, capsys):
     assert ranks == ["1", "2", "3", "4", "5", "6", "7"]
     assert "Handwritten digits" in lines[0]
     assert "1,438 ranked" in lines[-1]
+    assert main(["queue", "digits", "--top", "1", "--format", "json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["signal"] == "suspicion"
+    (first,) = answer["suspects"]
+    # What models say that have not seen it: a likely label other than the given one.
+    assert first["suggested"] in set("0123456789") - {first["given"]}
+    assert 1 >= first["suggested_probability"] > first["runner_up_probability"] >= 0
 
 
 def test_the_queue_of_texts_shows_their_beginning(workspace, capsys):
@@ -93,6 +100,8 @@ def test_evaluation_compares_every_signal_with_chance(workspace, capsys):
     assert main(["evaluate", "docs"]) == 0
     shown = capsys.readouterr().out
     for name in ("self_influence", "mean_loss", "mean_margin", "random", "AUROC", "found in 20%"):
+        assert name in shown
+    for name in ("suspicion", "held_out", "class_percentile", "test_opposition"):
         assert name in shown
 
 

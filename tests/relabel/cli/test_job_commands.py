@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from relabel.db.schema import JobRow
 from relabel.errors import JobError
 from relabel.fitting.saved import list_trainings
 from relabel.jobs.launch import run_job_inline, start_job
+from relabel.jobs.tasks import find_task
 from relabel.workspace import REPOSITORY_ROOT, resolve_workspace
 from tests.relabel.cli.interruption import start_command
 from tests.relabel.jobs import quick_work
@@ -68,7 +70,12 @@ def test_import_train_and_rescore_are_jobs_that_others_see(mine, place, engine, 
     assert main(["train", mine, "--epochs", "2", "--seed", "1"]) == 0
     said = capsys.readouterr()
     assert "mine: training " in said.out
-    assert "training ..." in said.err
+    # Every stage moves the job's bar.
+    stages = re.findall(r"^mine: (.+) \.\.\.$", said.err, re.MULTILINE)
+    asking = next(n for n, stage in enumerate(stages) if stage.startswith("asking models"))
+    assert asking < stages.index("training")
+    plan = find_task("train").stage_shares
+    assert [stage for stage in stages if not stage.startswith(tuple(plan))] == []
     assert main(["rescore", mine]) == 0
     assert "0 examples were computed" in capsys.readouterr().out
     assert main(["queue", mine, "--top", "1", "--format", "json"]) == 0
@@ -86,7 +93,7 @@ def test_import_train_and_rescore_are_jobs_that_others_see(mine, place, engine, 
 
 
 def test_ctrl_c_cancels_and_a_second_terminal_is_told_who_works(mine, engine, capsys):
-    process = start_command("train", mine, "--epochs", "5000")
+    process = start_command("train", mine, "--epochs", "5000", "--folds", "0")
     try:
         assert any("training ..." in line for line in process.stderr)
         while get_job(engine, 2).progress == 0:  # torch is loaded, and epochs are counted
@@ -134,7 +141,7 @@ def test_a_failing_job_of_a_terminal_is_recorded(place, engine, capsys):
 
 @pytest.mark.slow
 def test_a_killed_training_goes_on_in_a_new_job(mine, place, engine, capsys):
-    assert main(["train", mine, "--epochs", "60", "--background"]) == 0
+    assert main(["train", mine, "--epochs", "60", "--folds", "0", "--background"]) == 0
     assert "job 2 (train) is started" in capsys.readouterr().out
     while len(read_curve(place, mine)) < 2:
         time.sleep(0.05)

@@ -101,6 +101,18 @@ def test_a_short_first_stage_says_nothing_about_the_rest():
     assert overall.seconds_left() is None
 
 
+def test_a_stage_that_comes_after_later_ones_counts_them_as_done():
+    clock = Clock()
+    overall = JobProgress(PLAN, clock)
+    overall.update(Progress("training", 2, 2))
+    overall.update(Progress("reading", 0, 2))
+    clock.now += 10
+    overall.update(Progress("reading", 1, 2))
+    assert overall.share == pytest.approx(0.7)
+    # Half of the reading took 10 s; of the plan only scoring is to come, three times a reading.
+    assert overall.seconds_left() == pytest.approx(10 + 3 * 20)
+
+
 # Heartbeats
 
 
