@@ -96,10 +96,19 @@ def fill(page: Page, label: str, value: str) -> None:
 
 
 def pick(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=label).first.click()
+    open_list(page, label, option)
     page.get_by_role("option", name=option).click()
     page.wait_for_timeout(300)
     wait_until_idle(page)
+
+
+def open_list(page: Page, label: str, option: str) -> None:
+    """Open the list of a box, which a browser would close if it had to scroll to the box then."""
+    box = page.get_by_role("combobox", name=label).first
+    box.evaluate("e => e.scrollIntoView({ block: 'center' })")
+    page.wait_for_timeout(300)
+    box.click()
+    expect(page.get_by_role("option", name=option)).to_be_visible(timeout=WORK)
 
 
 def agree(page: Page) -> None:
@@ -185,8 +194,7 @@ def test_own_checkpoints_are_scored_after_a_yes_and_others_chosen_later(
     before = {entry["step"] for entry in run.checkpoints}
     assert {entry["step"] for entry in other.checkpoints} == before | {90}
     # All twelve stay choosable, though the last scoring looked at nine.
-    page.get_by_role("combobox", name="Checkpoints to score with").first.click()
-    expect(page.get_by_role("option", name="Step 80: ")).to_be_visible(timeout=WORK)
+    open_list(page, "Checkpoints to score with", "Step 80: ")
     page.keyboard.press("Escape")
 
     # A file that has changed is not run, and the page says so before anything starts.
