@@ -45,7 +45,7 @@ def test_decisions_go_on_without_evidence_whatever_is_wrong_with_it(
     app = open_app("review", project=scene.project.slug)
     assert not app.exception
     assert type(error).__name__ in plain(app.error)
-    assert len(app.error) == 1, plain(app.error)  # said once
+    assert plain(app.error).count(type(error).__name__) == 1  # said once
     assert "Decisions can be made without it" in plain(app.caption)
     app.button(key=f"keep-{example_id}-0").click().run()
     assert not app.exception
