@@ -49,6 +49,10 @@ FOLDER = "crossval"
 VERSION = 1
 # Seconds that one candidate's fits may take where others are faster, and where none is.
 MOST_SECONDS_BESIDE_OTHERS, MOST_SECONDS_ALONE = 60.0, 600.0
+# Seconds that all quick candidates together may take before there are fewer folds and, with three
+# of them, fewer candidates. Thousands of classes make linear models slow.
+MOST_SECONDS_OF_QUICK = 300.0
+FEWER = ((10, 1), (5, 1), (3, 1))
 # From this bias on, a factor of 0.7 of the odds, people are told.
 WORTH_NOTING = 0.35
 STAGE = "asking models that have not seen each example"
@@ -117,6 +121,8 @@ class _CrossValidation:
             self._mean, self._std = scale.mean, scale.std
             self._targets = (train.targets - scale.mean) / scale.std
         folds, repeats = choose_folds(len(train))
+        if project.kind == "table":  # whose trees take long for their size, and vary little
+            repeats = 1
         if options.folds is not None:
             folds, repeats = options.folds, 1
         self._folds, self._repeats = max(2, min(folds, int(self._used.sum()))), repeats
@@ -140,11 +146,11 @@ class _CrossValidation:
         for other in own.parent.iterdir():  # of other labels or options, and never finished
             if other != own and not (other / SUMMARY_FILE).exists():
                 shutil.rmtree(other, ignore_errors=True)
+        chosen = self._choose()
         if not self._is_regression:
             self._notes += describe_small_classes(
                 self._targets[self._used], self._classes, self._folds
             )
-        chosen = self._choose()
         results = [self._ask(own, one, number, chosen) for number, one in enumerate(chosen)]
         self._write(own, digest, results)
         for part in own.glob("part-*"):
@@ -185,6 +191,7 @@ class _CrossValidation:
         everyone = list_candidates(self._project.kind, self._project.task)  # type: ignore[arg-type]
         quick = [one for one in everyone if one.reads != "inputs"]
         chosen = [each for one in quick if (each := self._consider(one, False)) is not None]
+        chosen = self._keep_affordable(chosen)
         for one in everyone:
             if one.reads == "inputs" and (each := self._consider(one, not chosen)) is not None:
                 chosen.append(each)
@@ -194,6 +201,35 @@ class _CrossValidation:
                 f"{' '.join(self._notes) or 'there is none for them.'} Choose a model by name."
             )
         return chosen
+
+    def _keep_affordable(self, chosen: list[_Chosen]) -> list[_Chosen]:
+        """Return the quick candidates, on fewer folds or fewer of them where they take too long."""
+        if self._options.folds is not None:
+            return chosen  # a person's number of folds stands
+        asked = self._folds * self._repeats
+        for folds, repeats in FEWER:
+            if self._add_up(chosen) <= MOST_SECONDS_OF_QUICK:
+                break
+            if folds * repeats < self._folds * self._repeats:
+                self._folds, self._repeats = folds, repeats
+        if self._folds * self._repeats < asked:
+            self._notes.append(
+                f"Examples were cut into {self._folds} folds, fewer than usual, as there are many "
+                "of them or of their classes."
+            )
+        while len(chosen) > 1 and self._add_up(chosen) > MOST_SECONDS_OF_QUICK:
+            slowest = max(chosen, key=lambda one: one.seconds_a_fit)
+            chosen = [one for one in chosen if one is not slowest]
+            total = slowest.seconds_a_fit * self._count_fits(slowest.candidate)
+            self._notes.append(
+                f"{slowest.candidate.title}: left out, as its fits would take about "
+                f"{describe_seconds(total)}. Ask for it with --folds {self._folds}."
+            )
+        return chosen
+
+    def _add_up(self, chosen: list[_Chosen]) -> float:
+        """Return the seconds that candidates take, roughly."""
+        return sum(one.seconds_a_fit * self._count_fits(one.candidate) for one in chosen)
 
     def _consider(self, candidate: Candidate, is_alone: bool) -> _Chosen | None:
         try:

@@ -151,7 +151,7 @@ def test_regressions_find_slipped_decimal_points(tmp_path):
     off = np.abs(examples.splits["train"].targets - held_out.values)
     assert set(np.argsort(-off)[:2].tolist()) == {7, 150}
     names = {one.name for one in held_out.summary.candidates}
-    assert names == {"rows_boosted", "rows_forest", "rows_linear", "mlp"}
+    assert names == {"rows_boosted", "rows_linear", "mlp"}
     assert held_out.summary.test_error > 0
     engine.dispose()
 
@@ -193,6 +193,19 @@ def test_a_class_with_one_example_is_no_suspect_for_that_alone(tmp_path):
     margins = held_out.margins(np.array(labels))
     assert margins[40] <= 1e-3
     assert any("'c' has a single train example" in note for note in held_out.summary.notes)
+    engine.dispose()
+
+
+def test_many_classes_are_asked_about_in_fewer_folds_and_by_fewer(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "MOST_SECONDS_OF_QUICK", 0.5)
+    engine, workspace = open_workspace(tmp_path)
+    project = small_projects.make_texts(engine, wrong=WRONG)
+    summary = read_summary(ask((engine, workspace, project)))
+    assert (summary.folds, summary.repeats) == (3, 1)
+    assert any("cut into 3 folds, fewer than usual" in note for note in summary.notes)
+    left_out = [note for note in summary.notes if "left out" in note]
+    assert left_out
+    assert len(summary.candidates) + len(left_out) == 6
     engine.dispose()
 
 
