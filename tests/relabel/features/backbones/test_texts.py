@@ -26,8 +26,9 @@ def open_static(path: Path):
     [
         ("words.txt", WORDS.encode()),
         ("words.vec", b"3 2\n" + WORDS.encode()),
-        ("words.txt.gz", gzip.compress(WORDS.encode())),
+        ("words.txt.gz", gzip.compress(WORDS.encode(), mtime=0)),
     ],
+    ids=["txt", "vec", "gz"],
 )
 def test_the_features_of_a_text_are_the_mean_of_its_known_words(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
