@@ -90,7 +90,8 @@ def lay_out(connection: Connection, project: Project, *, with_suggestions: bool 
     answer = _VALUES if project.task == "regression" else _LABELS
     after = _AFTER
     if with_suggestions:
-        after |= _SUGGESTED_VALUE if project.task == "regression" else _SUGGESTED_LABEL
+        said = _SUGGESTED_VALUE if project.task == "regression" else _SUGGESTED_LABEL
+        after = after | said  # a dict of its own: the usual columns are every export's
     ours = _BEFORE | answer | after
     names: dict[str, str] = {}
     for field in fields:

@@ -260,6 +260,8 @@ def test_an_export_has_them_at_its_end(engine, workspace):
         assert doubted[names[0]] == {"weather": "rain", "houses": 123_456.0}[slug]
         plain = export_labels(engine, project.id, format="jsonl").splitlines()[0]
         assert not set(names) & set(json.loads(plain))
+        header = export_labels(engine, project.id, format="csv").decode("utf-8-sig")
+        assert not set(names) & set(header.splitlines()[0].split(","))
 
 
 def opinion(label: int) -> UnseenAnswer:

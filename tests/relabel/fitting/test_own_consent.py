@@ -18,7 +18,7 @@ TRACE = "Path(__file__).with_name('ran').touch()\n"
 
 
 def train(mine: str, net: Path, *more: str) -> int:
-    options = ["--epochs", "2", "--learning-rate", "0.5", "--run-my-code"]
+    options = ["--epochs", "2", "--learning-rate", "0.5", "--run-my-code", "--folds", "0"]
     return main(["train", mine, "--model", f"{net}:build", *options, *more])
 
 
