@@ -117,7 +117,7 @@ def test_ctrl_c_cancels_and_a_second_terminal_is_told_who_works(mine, engine, ca
 
 def test_a_job_of_a_terminal_can_be_cancelled_from_elsewhere(place, engine):
     def cancel() -> None:
-        while not list_jobs(engine):
+        while not any(job.state == "running" for job in list_jobs(engine)):
             time.sleep(0.01)
         request_cancel(engine, list_jobs(engine)[0].id)
 
