@@ -262,7 +262,10 @@ def score_and_enter(
         on_progress=on_progress,
     )
     on_progress(Progress("entering the results", 0, 1))
-    copy_held_out(network.folder, scored.folder.root)
+    unseen = read_summary(network.folder)
+    # What was said before the project grew is of other examples: Runs then says that none is there.
+    if unseen is not None and unseen.num_examples == len(examples.splits["train"]):
+        copy_held_out(network.folder, scored.folder.root)
     targets = {split: part.targets for split, part in examples.splits.items()}
     run = register_scored_run(engine, project.id, scored.folder, targets)
     on_progress(Progress("entering the results", 1, 1))
