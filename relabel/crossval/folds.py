@@ -1,4 +1,4 @@
-"""Cut train examples into folds, each with its share of every class."""
+"""Cut examples into folds, each with its share of every class."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def describe_small_classes(
     said = []
     if alone:
         said.append(
-            f"{_name(alone)} a single train example, which no other one can speak for: its label "
+            f"{_name(alone)} a single example, which no other one can speak for: its label "
             "is not judged by models that have not seen it."
         )
     if small:
         said.append(
-            f"{_name(small)} fewer train examples than there are folds ({folds}); they are judged "
+            f"{_name(small)} fewer examples than there are folds ({folds}); they are judged "
             "in as many folds as there are examples, by models that saw few of their class."
         )
     return said

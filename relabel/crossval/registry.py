@@ -43,7 +43,8 @@ class Fold:
     """One fit of a candidate: what it learns from, and what it is asked about.
 
     Attributes:
-        rows: All train examples as the candidate reads them, N rows.
+        rows: All examples as the candidate reads them, N rows: those of the train split, then
+            those of the test split.
         learned: Positions that it is fitted to, shape ``(A,)``.
         asked: Positions that it is asked about, shape ``(B,)``.
         targets: Class indices or, for regression, standardised numbers, of all, shape ``(N,)``.
@@ -71,7 +72,7 @@ class Size:
     """How much there is to fit.
 
     Attributes:
-        examples: N.
+        examples: N, of both splits.
         width: Numbers of a row; of sparse ones those that are not zero.
         classes: K; 1 for regression.
     """

@@ -19,6 +19,7 @@ from relabel.db.project_rules import Project
 from relabel.features.encoding import Encoder, fit_encoder
 from relabel.features.frozen import FeatureEncoder, begin_features
 from relabel.features.image import ImageEncoder
+from relabel.features.joined import JoinedRows
 from relabel.features.text import split_words
 from relabel.fitting.data import open_stored_rows
 from relabel.fitting.options import WorkOptions
@@ -206,27 +207,19 @@ class Representations:
 
 
 class _Rows:
-    """Stored rows as a head takes them, float32, made when they are asked for.
-
-    Those of the first part come first, then those of the next.
-    """
+    """Stored rows as a head takes them, float32, made when they are asked for."""
 
     def __init__(
         self, encoder: Any, stored: Sequence[npt.NDArray[Any]], *, unit: bool = False
     ) -> None:
-        self._encoder, self._stored, self._unit = encoder, stored, unit
-        count = sum(len(part) for part in stored)
-        self.shape = (count, int(np.prod(stored[0].shape[1:])))
+        self._encoder, self._stored, self._unit = encoder, JoinedRows(stored), unit
+        self.shape = (len(self._stored), int(np.prod(stored[0].shape[1:])))
 
     def __getitem__(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
         found = np.empty((len(rows), self.shape[1]), dtype=np.float32)
-        before = 0
-        for part in self._stored:
-            places = np.flatnonzero((rows >= before) & (rows < before + len(part)))
-            for start in range(0, len(places), ROWS_AT_ONCE):
-                chosen = places[start : start + ROWS_AT_ONCE]
-                found[chosen] = self._make(part[rows[chosen] - before])
-            before += len(part)
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            chosen = rows[start : start + ROWS_AT_ONCE]
+            found[start : start + len(chosen)] = self._make(self._stored[chosen])
         return found
 
     def _make(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -1,5 +1,10 @@
 """Cross-validate a project's candidates and put together what they say.
 
+Both splits are cut into folds and learned from: a label of the test split says as much about the
+others as any, and with a fifth more of them fewer errors are overlooked (film reviews: average
+precision 0.454 to 0.475). The project's own network learns from the train split alone, so that its
+accuracy on the test split stays a measure.
+
 Every fit that is done is on the disk: killed at any moment, the same call goes on with the next one
 and ends with the same numbers.
 """
@@ -46,7 +51,7 @@ from tracin_core.files import atomic_file
 
 FOLDER = "crossval"
 # Raised when the same data and options give other numbers.
-VERSION = 1
+VERSION = 2
 # Seconds that one candidate's fits may take where others are faster, and where none is.
 MOST_SECONDS_BESIDE_OTHERS, MOST_SECONDS_ALONE = 60.0, 600.0
 # Seconds that all quick candidates together may take before there are fewer folds and, with three
@@ -110,16 +115,19 @@ class _CrossValidation:
     ) -> None:
         self._folder, self._project, self._options = folder, project, options
         self._on_progress = on_progress
-        train = examples.splits["train"]
+        train, test = examples.splits["train"], examples.splits["test"]
+        # Test examples come after the train examples in all that is read.
         self._used = ~train.excluded
+        self._learnable = np.concatenate([self._used, ~test.excluded])
         self._is_regression = project.task == "regression"
         self._classes = () if self._is_regression else project.classes
-        self._targets: npt.NDArray[Any] = train.targets
+        everything: npt.NDArray[Any] = np.concatenate([train.targets, test.targets])
         self._mean, self._std = 0.0, 1.0
         if self._is_regression:
             scale = measure_targets(examples)
             self._mean, self._std = scale.mean, scale.std
-            self._targets = (train.targets - scale.mean) / scale.std
+            everything = (everything - scale.mean) / scale.std
+        self._everything, self._targets = everything, everything[: len(train)]
         folds, repeats = choose_folds(len(train))
         if project.kind == "table":  # whose trees take long for their size, and vary little
             repeats = 1
@@ -129,13 +137,9 @@ class _CrossValidation:
         self._representations = Representations(folder, project, examples, options, on_progress)
         self._networks = NetworkFitter(folder, project, examples, options)
         self._notes: list[str] = []
-        self._test_contents = examples.splits["test"].content_hash
-        self._train = train
-        self._test_labels = examples.splits["test"].targets
-        # Test examples are asked, too: they come after the train examples in all that is read.
-        judging = np.flatnonzero(~examples.splits["test"].excluded)
+        self._train, self._test = train, test
+        judging = np.flatnonzero(~test.excluded)
         self._judging = judging if len(judging) >= LEAST_TEST_EXAMPLES else judging[:0]
-        self._everything = np.concatenate([self._targets, np.zeros_like(self._test_labels)])
 
     def run(self) -> Path:
         digest = self._digest()
@@ -148,9 +152,8 @@ class _CrossValidation:
                 shutil.rmtree(other, ignore_errors=True)
         chosen = self._choose()
         if not self._is_regression:
-            self._notes += describe_small_classes(
-                self._targets[self._used], self._classes, self._folds
-            )
+            labels = self._everything[self._learnable]
+            self._notes += describe_small_classes(labels, self._classes, self._folds)
         results = [self._ask(own, one, number, chosen) for number, one in enumerate(chosen)]
         self._write(own, digest, results)
         for part in own.glob("part-*"):
@@ -163,9 +166,9 @@ class _CrossValidation:
             "task": self._project.task,
             "classes": list(self._classes),
             "contents": self._train.content_hash,
-            "test": self._hash_test(),
-            "targets": hashlib.sha256(np.ascontiguousarray(self._targets).tobytes()).hexdigest(),
-            "used": hashlib.sha256(self._used.tobytes()).hexdigest(),
+            "test": self._test.content_hash,
+            "targets": hashlib.sha256(self._everything.tobytes()).hexdigest(),
+            "used": hashlib.sha256(self._learnable.tobytes()).hexdigest(),
             "columns": [dict(one) for one in self._project.settings.get("columns", ())],
             "folds": [self._folds, self._repeats],
             "seed": self._options.seed,
@@ -177,12 +180,6 @@ class _CrossValidation:
             ],
         }
         return hash_json(made_from)[:12]
-
-    def _hash_test(self) -> str:
-        digest = hashlib.sha256(self._test_contents.encode())
-        digest.update(np.ascontiguousarray(self._test_labels).tobytes())
-        digest.update(self._judging.tobytes())
-        return digest.hexdigest()
 
     # Choosing
 
@@ -243,7 +240,7 @@ class _CrossValidation:
                 self._notes.append(f"{candidate.title}: left out. {error}")
             return None
         size = Size(
-            examples=len(self._targets),
+            examples=len(self._everything),
             width=self._networks.pixels if candidate.reads == "inputs" else width,
             classes=max(len(self._classes), 1),
         )
@@ -265,12 +262,11 @@ class _CrossValidation:
         return _Chosen(candidate, seconds)
 
     def _count_fits(self, candidate: Candidate) -> int:
-        asked = int(len(self._judging) > 0)
         if candidate.is_leave_one_out:
-            return 1 + asked
+            return 1
         if candidate.reads == "inputs":
-            return self._network_folds + asked
-        return self._folds * self._repeats + asked
+            return self._network_folds
+        return self._folds * self._repeats
 
     @property
     def _network_folds(self) -> int:
@@ -294,26 +290,21 @@ class _CrossValidation:
         stage = STAGE if cost < 20 else f"{STAGE}, about {describe_seconds(cost)}"
         self._on_progress(Progress(stage, before, total))
         rows = self._representations.read(candidate.reads)
-        count, done = len(self._targets), 0
+        count, done = len(self._everything), 0
 
         def tell() -> None:
             nonlocal done
             done += 1
             self._on_progress(Progress(stage, before + done, total))
 
-        shape = (count + len(self._judging), len(self._classes))
+        shape = (count, len(self._classes))
         found = np.zeros(shape[:1] if self._is_regression else shape, dtype=np.float64)
         if candidate.is_leave_one_out:
-            learned = np.flatnonzero(self._used)
-            found[:count] = candidate.fit_predict(self._fold(rows, learned, np.arange(count), 0))
+            learned = np.flatnonzero(self._learnable)
+            found[:] = candidate.fit_predict(self._fold(rows, learned, np.arange(count), 0))
             tell()
         else:
             self._ask_folds(candidate, rows, found, tell)
-        if len(self._judging):
-            learned = np.flatnonzero(self._used)
-            one = self._fold(rows, learned, count + self._judging, self._options.seed)
-            found[count:] = candidate.fit_predict(one)
-            tell()
         seconds = time.perf_counter() - began
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             np.save(file, found.astype(np.float32), allow_pickle=False)
@@ -327,16 +318,16 @@ class _CrossValidation:
         found: npt.NDArray[np.float64],
         tell: Callable[[], None],
     ) -> None:
-        """Add to ``found`` what is said of the train examples, the mean over all cuts."""
+        """Add to ``found`` what is said of all examples, the mean over all cuts."""
         is_network = candidate.reads == "inputs"
         folds = self._network_folds if is_network else self._folds
         repeats = 1 if is_network else self._repeats
         for repeat in range(repeats):
             seed = self._options.seed * 1009 + repeat
-            places = cut_folds(self._targets, self._used, folds, seed)
+            places = cut_folds(self._everything, self._learnable, folds, seed)
             for fold in range(folds):
                 asked = np.flatnonzero(places == fold)
-                learned = np.flatnonzero((places != fold) & self._used)
+                learned = np.flatnonzero((places != fold) & self._learnable)
                 if len(asked) and len(learned):
                     one = self._fold(rows, learned, asked, seed * 31 + fold)
                     found[asked] += candidate.fit_predict(one) / repeats
@@ -374,12 +365,13 @@ class _CrossValidation:
         error, _ = self._judge_predictions(together[:count])
         test_error = None
         if len(self._judging):
-            said, labels = together[count:], self._test_labels[self._judging]
-            calibration = None if self._is_regression else calibrate(normalise(said), labels)
-            if calibration is not None:
-                self._note_bias(calibration)
-                together = calibration.apply(normalise(together))
-            test_error = self._judge_test(together[count:], labels)
+            asked, labels = count + self._judging, self._test.targets[self._judging]
+            if not self._is_regression:
+                calibration = calibrate(normalise(together[asked]), labels)
+                if calibration is not None:
+                    self._note_bias(calibration)
+                    together = calibration.apply(normalise(together))
+            test_error = self._judge_test(together[asked], labels)
         together = together[:count]
         candidates = [
             CandidateResult(
@@ -409,8 +401,8 @@ class _CrossValidation:
             seconds=round(sum(seconds for _, _, seconds in results), 3),
             digest=digest,
         )
-        asked = [path for one, path, _ in results if one.is_leave_one_out]
-        neighbours = self._as_told(self._load(asked[0])[:count]) if asked else None
+        apart = [path for one, path, _ in results if one.is_leave_one_out]
+        neighbours = self._as_told(self._load(apart[0])[:count]) if apart else None
         write_held_out(own, summary, self._as_told(together), neighbours)
 
     def _judge_test(self, said: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:

@@ -1,4 +1,4 @@
-"""Fit a built-in network to some of the train examples and ask it about others."""
+"""Fit a built-in network to some of the examples and ask it about others."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from relabel.crossval.registry import Fold
 from relabel.db.project_rules import Project
 from relabel.features.datasets import StoredDataset
 from relabel.features.encoding import LARGEST_SIDE, Encoder, fit_encoder
+from relabel.features.joined import JoinedRows
 from relabel.fitting.data import open_stored_rows
 from relabel.fitting.options import WorkOptions
 from relabel.fitting.stored import ProjectExamples
@@ -32,7 +33,7 @@ ASKED_AT_ONCE = 512
 
 
 class NetworkFitter:
-    """Fits networks to a project's train examples, which are encoded when first needed."""
+    """Fits networks to a project's examples, which are encoded when first needed."""
 
     def __init__(
         self, folder: Path, project: Project, examples: ProjectExamples, options: WorkOptions
@@ -76,11 +77,8 @@ class NetworkFitter:
         targets = torch.from_numpy(np.ascontiguousarray(fold.targets))
         targets = targets.to(torch.float32) if fold.is_regression else targets
         stored = open_stored_rows(self._folder, encoder, self._examples)
-        count = len(stored["train"])
-        train, test = (
-            StoredDataset(stored[split], part, encoder, digest="")
-            for split, part in zip(SPLITS, (targets[:count], targets[count:]), strict=True)
-        )
+        rows = JoinedRows([stored[split] for split in SPLITS])
+        dataset = StoredDataset(rows, targets, encoder, digest="")
         device = choose_device(self._options.device)
         model = build_model(config).to(device).train()
         optimizer = torch.optim.SGD(
@@ -96,7 +94,7 @@ class NetworkFitter:
             for step, chosen in enumerate(batches):
                 for group in optimizer.param_groups:
                     group["lr"] = training.rate_at(step, steps)
-                inputs, truth = train.read_batch(chosen)
+                inputs, truth = dataset.read_batch(chosen)
                 losses = objective(_call(model, inputs, device), truth.to(device))
                 optimizer.zero_grad()
                 losses.mean().backward()  # type: ignore[no-untyped-call]
@@ -105,9 +103,7 @@ class NetworkFitter:
         found = []
         with torch.inference_mode():
             for chosen in torch.from_numpy(fold.asked).split(ASKED_AT_ONCE):  # type: ignore[no-untyped-call]
-                # Examples of one split are asked about at a time.
-                is_test = bool(chosen[0] >= count)
-                inputs, _ = test.read_batch(chosen - count) if is_test else train.read_batch(chosen)
+                inputs, _ = dataset.read_batch(chosen)
                 found.append(read_outputs(_call(model, inputs, device)).cpu().double())
         outputs = torch.cat(found)
         answered: npt.NDArray[np.floating] = (

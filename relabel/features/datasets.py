@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from relabel.features.encoding import Encoder, StoredRows
+from relabel.features.joined import JoinedRows
 from tracin_core.gradients.nested import map_tensors
 
 
@@ -24,7 +25,7 @@ class StoredDataset(Dataset[tuple[Any, Tensor]]):
 
     def __init__(
         self,
-        stored: StoredRows,
+        stored: StoredRows | JoinedRows,
         targets: Tensor,
         encoder: Encoder,
         *,

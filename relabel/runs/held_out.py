@@ -79,9 +79,9 @@ class HeldOutSummary:
         test_error: Share of the test examples whose label all together did not predict, once
             they were calibrated by them; for regression the squared median of the absolute
             residuals, in the target's own unit. None where there are too few test examples.
-        folds: Parts that the train examples were cut into.
+        folds: Parts that the examples of both splits were cut into.
         repeats: Times that they were cut, each time otherwise.
-        num_examples: Train examples, N.
+        num_examples: Train examples, N; models learned from the test split's, too.
         network: Name of the network that agreed most; empty where none was a candidate.
         features: Name of the frozen network whose features were used; empty for none.
         notes: What a person should know about it, in sentences.

@@ -39,7 +39,7 @@ from ui.runs.held_out import HEADING, NOT_ASKED
 
 WRONG = 3  # position of the text whose label the models doubt
 DEAR = 5  # position of the house whose number they doubt
-NOTE = "The class sun has fewer train examples than folds."
+NOTE = "The class sun has fewer examples than folds."
 
 
 def summarise(count: int, network: str) -> HeldOutSummary:

@@ -63,7 +63,7 @@ def test_small_data_is_cut_more_often():
 def test_classes_with_few_examples_are_named():
     said = describe_small_classes(np.array([0] * 20 + [1] * 3 + [2]), ("a", "b", "c"), 10)
     assert len(said) == 2
-    assert "'c' has a single train example" in said[0]
+    assert "'c' has a single example" in said[0]
     assert "'b' has fewer train examples" in said[1]
     assert describe_small_classes(np.array([0, 0, 1, 1]), ("a", "b"), 2) == []
 

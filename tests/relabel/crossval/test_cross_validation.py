@@ -192,7 +192,7 @@ def test_a_class_with_one_example_is_no_suspect_for_that_alone(tmp_path):
     held_out = open_held_out(folder, 41, 3)
     margins = held_out.margins(np.array(labels))
     assert margins[40] <= 1e-3
-    assert any("'c' has a single train example" in note for note in held_out.summary.notes)
+    assert any("'c' has a single example" in note for note in held_out.summary.notes)
     engine.dispose()
 
 
