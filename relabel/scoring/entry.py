@@ -167,6 +167,9 @@ def weigh_run(
     Raises:
         RunFolderError: If a file of the run is damaged.
     """
+    kinds = {one.network for one in held_out.summary.candidates if one.network}
+    if config.model.get("name") in kinds:
+        return 0.0  # what its kind says without having seen the label is in the suspicion already
     seen = folder.read_all_signals("train")
     test = folder.read_all_signals("test") if config.counts["test"] else None
     tested = held_out.summary.test_error

@@ -12,9 +12,9 @@ from relabel.crossval.candidates.words import place_classes
 from relabel.crossval.registry import Candidate, Fold, Size, register_candidate
 
 # Stochastic gradient descent over rows of length one, whose gradients are small: chosen by
-# agreement with the given labels on photographs.
+# agreement with the given labels on photographs. Few examples are learned by heart in more steps.
 RATE, MOMENTUM, BATCH = 2.0, 0.9, 128
-EPOCHS, LEAST_STEPS = 8, 100
+EPOCHS, LEAST_STEPS = 8, 50
 # Neighbours that are asked, and how much nearer ones count more: exp(cosine / TEMPERATURE).
 NEIGHBOURS, TEMPERATURE = 50, 0.1
 # Beyond so many examples the neighbours are looked for among a sample of them.
