@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from relabel.db.engine import open_database
 from relabel.workspace import REPOSITORY_ROOT, Workspace
-from tests.forked_reading import forked_readings, usual_options
+from tests.preloaded import Preloaded, usual_programs
 
 ROUTER = REPOSITORY_ROOT / "ui" / "router.py"
 # Seconds that Streamlit waits for a page. How long one takes says how busy the machine is.
@@ -29,16 +29,11 @@ def _one_look_for_components() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="package")
-def reader() -> Iterator[tuple[str, ...]]:
-    with forked_readings() as program:
-        yield program
-
-
 @pytest.fixture
-def forked(reader: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read a person's data in forks, each of which has the libraries already."""
-    monkeypatch.setitem(usual_options(), "program", reader)
+def forked(preloaded: Preloaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let jobs, and readings of a person's data, be forks that have the libraries already."""
+    for options, program in usual_programs(preloaded.python):
+        monkeypatch.setitem(options, "program", program)
 
 
 @pytest.fixture
