@@ -16,7 +16,7 @@ from relabel.db.engine import open_database
 from relabel.workspace import Workspace, resolve_workspace
 from tests.demo_cache import provide_demos
 from tests.houses import build_houses
-from tests.preloaded import Preloaded, preload
+from tests.preloaded import Preloaded, preload, usual_programs
 
 # A developer's own settings, which must not reach the tests.
 _SETTINGS = ("TRACIN_WORKSPACE", "TRACIN_DATABASE_URL", "TRACIN_REVIEWER")
@@ -77,11 +77,18 @@ def _own_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def preloaded() -> Iterator[Preloaded]:
     """Start programs that have torch, the app and this project imported already."""
-    if address := os.environ.get(_FORKED_AT):
-        yield Preloaded(address)
-        return
-    with preload() as started:
+    with ExitStack() as running:
+        address = os.environ.get(_FORKED_AT)
+        started = Preloaded(address) if address else running.enter_context(preload())
+        started.run("-c", "")  # who waits for a program for seconds waits for no library
         yield started
+
+
+@pytest.fixture
+def forked(preloaded: Preloaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let jobs, and readings of a person's data, be forks that have the libraries already."""
+    for options, program in usual_programs(preloaded.python):
+        monkeypatch.setitem(options, "program", program)
 
 
 @pytest.fixture(scope="session")

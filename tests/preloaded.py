@@ -277,18 +277,24 @@ def _watch(connection: socket.socket) -> None:
         os._exit(_be_python(streams=files, **wanted))
     for file in files:
         os.close(file)
-    threading.Thread(target=_end, args=(pid, connection, most_seconds), daemon=True).start()
+    ended = threading.Event()
+    watch = (pid, ended, connection, most_seconds)
+    threading.Thread(target=_end, args=watch, daemon=True).start()
     with contextlib.suppress(OSError):  # nobody listens any more
         connection.sendall(f"{pid}\n".encode())
     _, status = os.waitpid(pid, 0)
+    ended.set()  # before who has asked hears of it and goes
     with contextlib.suppress(OSError):
         connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
-def _end(pid: int, connection: socket.socket, most_seconds: float | None) -> None:
+def _end(
+    pid: int, ended: threading.Event, connection: socket.socket, most_seconds: float | None
+) -> None:
     """Kill a program when its time is over, or whoever asked for it is gone."""
     select.select([connection], [], [], most_seconds)
-    os.kill(pid, signal.SIGKILL)
+    if not ended.is_set():
+        os.kill(pid, signal.SIGKILL)
 
 
 def _be_python(

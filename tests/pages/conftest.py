@@ -13,7 +13,6 @@ from streamlit.testing.v1 import AppTest
 
 from relabel.db.engine import open_database
 from relabel.workspace import REPOSITORY_ROOT, Workspace
-from tests.preloaded import Preloaded, usual_programs
 
 ROUTER = REPOSITORY_ROOT / "ui" / "router.py"
 # Seconds that Streamlit waits for a page. How long one takes says how busy the machine is.
@@ -27,13 +26,6 @@ def _one_look_for_components() -> Iterator[None]:
         scan = cache(manifest_scanner.scan_component_manifests)
         patch.setattr(manifest_scanner, "scan_component_manifests", scan)
         yield
-
-
-@pytest.fixture
-def forked(preloaded: Preloaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let jobs, and readings of a person's data, be forks that have the libraries already."""
-    for options, program in usual_programs(preloaded.python):
-        monkeypatch.setitem(options, "program", program)
 
 
 @pytest.fixture
