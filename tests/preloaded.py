@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import math
 import os
 import runpy
 import select
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
@@ -253,48 +255,89 @@ def main() -> None:
     gc.freeze()  # or the forks would copy what they only look through
     for options, program in usual_programs(Preloaded(questions.getsockname()).python):
         options["program"] = program
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has ended is gone at once
-    while questions in select.select([questions, sys.stdin], [], [])[0]:
-        connection, _ = questions.accept()
-        with connection:
-            if not os.fork():
-                questions.close()
-                try:
-                    _watch(connection)
-                finally:
-                    os._exit(0)
+    _ForkServer(questions).work()
 
 
-def _watch(connection: socket.socket) -> None:
-    """Fork the program, tell its number, and tell its end: only a parent learns of that."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    length, files, _, _ = socket.recv_fds(connection, 8, 3)
-    wanted = json.loads(connection.makefile("rb").read(int.from_bytes(length, "big")))
-    most_seconds = wanted.pop("most_seconds", MOST_SECONDS)
-    pid = os.fork()
-    if not pid:
-        connection.close()
-        os._exit(_be_python(streams=files, **wanted))
-    for file in files:
-        os.close(file)
-    ended = threading.Event()
-    watch = (pid, ended, connection, most_seconds)
-    threading.Thread(target=_end, args=watch, daemon=True).start()
-    with contextlib.suppress(OSError):  # nobody listens any more
-        connection.sendall(f"{pid}\n".encode())
-    _, status = os.waitpid(pid, 0)
-    ended.set()  # before who has asked hears of it and goes
-    with contextlib.suppress(OSError):
-        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+class _ForkServer:
+    """The programs that run, and who waits for each of them.
 
+    Args:
+        questions: Where new ones are asked for.
+    """
 
-def _end(
-    pid: int, ended: threading.Event, connection: socket.socket, most_seconds: float | None
-) -> None:
-    """Kill a program when its time is over, or whoever asked for it is gone."""
-    select.select([connection], [], [], most_seconds)
-    if not ended.is_set():
-        os.kill(pid, signal.SIGKILL)
+    def __init__(self, questions: socket.socket) -> None:
+        self._questions = questions
+        self._running: dict[int, tuple[socket.socket, float]] = {}  # with the end of its time
+        self._ends, told = socket.socketpair()  # a byte for each program that has ended
+        told.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        self._told = told
+
+    def work(self) -> None:
+        """Start, watch and end programs until the standard input ends."""
+        while True:
+            listening = [connection for connection, _ in self._running.values()]
+            soonest = min((end for _, end in self._running.values()), default=math.inf)
+            wait = None if soonest == math.inf else max(0, soonest - time.monotonic())
+            files = [self._questions, sys.stdin, self._ends, *listening]
+            ready = select.select(files, [], [], wait)[0]
+            if sys.stdin in ready:
+                break
+            if self._ends in ready:
+                self._ends.recv(4096)
+                self._tell_ends()
+            now = time.monotonic()
+            for pid, (connection, end) in list(self._running.items()):
+                if connection in ready or end <= now:  # nobody waits any more, or its time is over
+                    self._kill(pid)
+            if self._questions in ready:
+                self._begin(self._questions.accept()[0])
+        for pid in list(self._running):
+            self._kill(pid)
+
+    def _begin(self, connection: socket.socket) -> None:
+        try:
+            length, files, _, _ = socket.recv_fds(connection, 8, 3)
+            wanted = json.loads(connection.makefile("rb").read(int.from_bytes(length, "big")))
+        except (OSError, ValueError):
+            connection.close()  # who has asked is gone
+            return
+        most_seconds = wanted.pop("most_seconds", MOST_SECONDS)
+        pid = os.fork()
+        if not pid:
+            self._close(connection)
+            os._exit(_be_python(streams=files, **wanted))
+        for file in files:
+            os.close(file)
+        end = math.inf if most_seconds is None else time.monotonic() + most_seconds
+        self._running[pid] = connection, end
+        with contextlib.suppress(OSError):
+            connection.sendall(f"{pid}\n".encode())
+
+    def _close(self, connection: socket.socket) -> None:
+        """Leave behind what belongs to the process that forks."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        others = (connection for connection, _ in self._running.values())
+        for one in (connection, self._questions, self._ends, self._told, *others):
+            one.close()
+
+    def _tell_ends(self) -> None:
+        while self._running:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            self._tell_end(pid, status)
+
+    def _tell_end(self, pid: int, status: int) -> None:
+        connection, _ = self._running.pop(pid)
+        with contextlib.suppress(OSError), connection:  # nobody may listen any more
+            connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+
+    def _kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)  # it is there, at least as a zombie: nobody else asks for it
+        self._tell_end(*os.waitpid(pid, 0))
 
 
 def _be_python(
