@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
@@ -14,13 +13,16 @@ import pytest
 from filelock import FileLock
 
 from relabel.db.engine import open_database
-from relabel.workspace import REPOSITORY_ROOT, Workspace, resolve_workspace
-from tests.demo_cache import digest_sources, keep_copy, take_copy
+from relabel.workspace import Workspace, resolve_workspace
+from tests.demo_cache import provide_demos
 from tests.houses import build_houses
+from tests.preloaded import Preloaded, preload, usual_programs
 
 # A developer's own settings, which must not reach the tests.
 _SETTINGS = ("TRACIN_WORKSPACE", "TRACIN_DATABASE_URL", "TRACIN_REVIEWER")
-
+# Tells the workers of pytest-xdist, and what they start, where programs are forked.
+_FORKED_AT = "RELABEL_TESTS_FORKED_AT"
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 
 # How long an example takes says how busy the machine is, and not whether the code is right.
 hypothesis.settings.register_profile("any-speed", deadline=None)
@@ -31,16 +33,36 @@ def pytest_configure(config: pytest.Config) -> None:
     """Share the cores out between the workers of pytest-xdist, and what these start.
 
     Threads that outnumber the cores wait for each other, and busily: with two workers on two
-    cores the tests of the influence took three times the processor time.
+    cores the tests of the influence took three times the processor time. One process imports the
+    libraries for the programs that all of them start.
     """
-    if workers := config.getoption("numprocesses", None):
+    workers = config.getoption("numprocesses", None)
+    if workers and not _WORKER:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+        running = ExitStack()
+        os.environ[_FORKED_AT] = running.enter_context(preload()).address
+        config.add_cleanup(running.close)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what takes long first: no worker waits at the end for a long test of another one."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.get_closest_marker("browser") is None, item.path not in slow))
+    """Run what takes long first: no worker waits at the end for a long test of another one.
+
+    What needs the demos comes after what does not, in both halves: they are being built then.
+    """
+    browser = {item.path for item in items if item.get_closest_marker("browser")}
+    slow = {item.path for item in items if item.get_closest_marker("slow")} | browser
+    waiting = {item.path for item in items if _needs_demos(item)}
+    items.sort(
+        key=lambda item: (
+            item.path not in slow,
+            item.path in waiting,
+            (item.path in browser) != (item.path in waiting),
+        )
+    )
+
+
+def _needs_demos(item: pytest.Item) -> bool:
+    return "built_demos" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,41 +75,62 @@ def _own_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def built_demos(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
-    """A workspace with both demos, built by the real command; never written by a test."""
-    base = tmp_path_factory.getbasetemp()
-    # Under pytest-xdist every worker has a folder of its own inside the run's.
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    root = shared / "demos"
-    with FileLock(shared / "demos.lock"):
-        if not (root / "complete").exists():
-            _provide_demos(root, pytestconfig)
-            (root / "complete").touch()
-    return root
+def preloaded() -> Iterator[Preloaded]:
+    """Start programs that have torch, the app and this project imported already."""
+    with ExitStack() as running:
+        address = os.environ.get(_FORKED_AT)
+        started = Preloaded(address) if address else running.enter_context(preload())
+        started.run("-c", "")  # who waits for a program for seconds waits for no library
+        yield started
 
 
-def _provide_demos(root: Path, config: pytest.Config) -> None:
-    # `pytest --cache-clear` and `-p no:cacheprovider` do without what an earlier run has kept.
-    kept = getattr(config, "cache", None)
-    cache = kept.mkdir("demos") if kept else None
-    digest = digest_sources()
-    if cache and take_copy(cache, digest, root):
-        return
-    subprocess.run(
-        [sys.executable, "-m", "relabel", "--workspace", str(root), "demo", "all"],
-        cwd=REPOSITORY_ROOT,
-        check=True,
-        capture_output=True,
-    )
-    if cache:
-        keep_copy(cache, digest, root)
+@pytest.fixture
+def forked(preloaded: Preloaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let jobs, and readings of a person's data, be forks that have the libraries already."""
+    for options, program in usual_programs(preloaded.python):
+        monkeypatch.setitem(options, "program", program)
 
 
 @pytest.fixture(scope="session")
-def built_houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with a table of houses and their prices; never written by a test."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run's folder. Under pytest-xdist every worker has one of its own inside of it."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return base.parent if _WORKER else base
+
+
+@pytest.fixture(scope="session")
+def demo_place(shared: Path, pytestconfig: pytest.Config) -> tuple[Path, Path | None]:
+    """Where the demos are built, and where an earlier run has kept them."""
+    # `pytest --cache-clear` and `-p no:cacheprovider` do without what was kept.
+    kept = getattr(pytestconfig, "cache", None)
+    return shared / "demos", kept.mkdir("demos") if kept else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _demos_from_the_start(
+    _own_environment: None, request: pytest.FixtureRequest, demo_place: tuple[Path, Path | None]
+) -> Iterator[None]:
+    """Build the demos beside the first tests, where other workers go on with others meanwhile."""
+    if _WORKER != "gw0" or not any(map(_needs_demos, request.session.items)):
+        yield
+        return
+    preloaded: Preloaded = request.getfixturevalue("preloaded")
+    place = (str(part) for part in demo_place if part)
+    building = preloaded.start("-m", "tests.demo_cache", *place)
+    yield
+    building.communicate()
+
+
+@pytest.fixture(scope="session")
+def built_demos(demo_place: tuple[Path, Path | None]) -> Path:
+    """A workspace with both demos, built by the real command; never written by a test."""
+    provide_demos(*demo_place)
+    return demo_place[0]
+
+
+@pytest.fixture(scope="session")
+def built_houses(shared: Path) -> Path:
+    """A workspace with a table of houses and their prices; never written by a test."""
     root = shared / "houses"
     with FileLock(shared / "houses.lock"):
         if not (root / "complete").exists():

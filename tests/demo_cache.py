@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import platform
 import shutil
+import subprocess
+import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -14,6 +16,28 @@ from relabel.workspace import REPOSITORY_ROOT
 
 # Whatever takes part in a build or could: another line in any of it makes them be built again.
 _PACKAGES = ("tracin_core", "relabel")
+
+
+def provide_demos(root: Path, cache: Path | None = None) -> None:
+    """See that the demos are there: built by another process, kept by an earlier run, or built now.
+
+    Args:
+        root: The workspace; whoever comes while it is being built waits.
+        cache: Where they are kept.
+    """
+    with FileLock(f"{root}.lock"):
+        if (root / "complete").exists():
+            return
+        digest = digest_sources()
+        if not (cache and take_copy(cache, digest, root)):
+            shutil.rmtree(root, ignore_errors=True)  # of one who was killed
+            command = ("-m", "relabel", "--workspace", str(root), "demo", "all")
+            subprocess.run(
+                [sys.executable, *command], cwd=REPOSITORY_ROOT, check=True, capture_output=True
+            )
+            if cache:
+                keep_copy(cache, digest, root)
+        (root / "complete").touch()
 
 
 def digest_sources() -> str:
@@ -47,3 +71,7 @@ def keep_copy(cache: Path, digest: str, source: Path) -> None:
             shutil.rmtree(old)
         shutil.copytree(source, cache / "unfinished")
         (cache / "unfinished").rename(cache / digest)
+
+
+if __name__ == "__main__":
+    provide_demos(*map(Path, sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -37,7 +38,7 @@ def test_all_is_well_when_every_tool_is(tmp_path: Path):
     for words in ("ruff format --check .", "ruff check .", "mypy", "install_browser"):
         assert f"this is {words}" in done.stdout
     (tests,) = [line for line in done.stdout.splitlines() if line.startswith("this is pytest")]
-    assert "-n 2" in tests
+    assert f"-n {(os.cpu_count() or 1) + 1}" in tests
     assert tests.endswith("tests/some.py")
 
 

@@ -23,7 +23,7 @@ from relabel.db.queue import QueueRow, fetch_page
 from relabel.db.runs import current_run
 from relabel.runs.folder import RunFolder
 from relabel.workspace import REPOSITORY_ROOT, resolve_workspace
-from tests.forking import run_python, start_forking
+from tests.preloaded import Preloaded, preload
 
 DOCS = REPOSITORY_ROOT / "docs"
 GUIDE = (DOCS / "your-own-model.md").read_text(encoding="utf-8")
@@ -34,6 +34,12 @@ COMMANDS = [block.strip() for block in re.findall(r"```sh\n(.*?)```", GUIDE, fla
 # Wrong labels that the queue must begin with; the table has few in all.
 AMONG_FIRST_EIGHT = {"own-digits": 7, "own-wine": 4, "own-messages": 7}
 PROJECTS = tuple(AMONG_FIRST_EIGHT)
+# What the examples import, which takes them longer than what they do.
+LIBRARIES = (
+    *("pandas", "sklearn.datasets", "torchvision.datasets", "torchvision.transforms.v2"),
+    *("pytorch_lightning", "tokenizers", "transformers.trainer"),
+    "transformers.models.bert.modeling_bert",
+)
 
 
 def test_the_guide_shows_the_files_that_lie_beside_it():
@@ -63,11 +69,11 @@ class Folder:
     """Where somebody follows the guide."""
 
     root: Path
+    preloaded: Preloaded
 
     @property
     def environment(self) -> dict[str, str]:
-        """What differs from the environment of these tests."""
-        return {
+        return os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(REPOSITORY_ROOT),
             "TRACIN_WORKSPACE": str(self.root / "workspace"),
@@ -77,7 +83,7 @@ class Folder:
         """Run a command as it stands in the guide, in a fork and without a shell or a terminal."""
         python, *words = shlex.split(command)
         assert python == "python"
-        return run_python(words, folder=self.root, environment=self.environment)
+        return self.preloaded.run(*words, folder=self.root, environment=self.environment)
 
     def run_each(self, commands: str) -> str:
         """Run commands of the guide, each of which ends well, and return what they print."""
@@ -98,13 +104,13 @@ def _settings() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    made = Folder(tmp_path_factory.mktemp("guide"))
-    for name, content in FILES.items():
-        (made.root / name).write_text(content, encoding="utf-8")
-    start_forking()
-    made.run_each(COMMANDS[0])
-    return made
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
+    with preload(LIBRARIES) as preloaded:
+        made = Folder(tmp_path_factory.mktemp("guide"), preloaded)
+        for name, content in FILES.items():
+            (made.root / name).write_text(content, encoding="utf-8")
+        made.run_each(COMMANDS[0])
+        yield made
 
 
 def name_truth(project: Project, row: QueueRow, media: Path) -> str:

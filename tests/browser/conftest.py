@@ -20,9 +20,8 @@ from playwright.sync_api import (
 )
 
 from scripts.serving import Server, launch_browser, wait_until_idle
-from tests.browser.forked_servers import CAN_FORK, ServerFork
 from tests.conftest import copy_workspace
-from tests.forked_reading import forked_readings
+from tests.preloaded import Preloaded
 
 VIEWPORT: ViewportSize = {"width": 1440, "height": 1000}
 TIMEOUT = 90_000  # milliseconds; with thirty processes on two cores, 20 seconds are too few
@@ -48,16 +47,12 @@ def port() -> Iterator[int]:
 
 
 @pytest.fixture(scope="package")
-def serve() -> Iterator[Callable[..., Server]]:
+def serve(preloaded: Preloaded) -> Callable[..., Server]:
     """Make a server, to be used in a ``with``: cold, but with its libraries imported already.
 
     `tests.ui.test_guard` starts one as a person does.
     """
-    if not CAN_FORK:
-        yield Server
-        return
-    with forked_readings() as reader, ServerFork(reader) as fork:
-        yield partial(Server, launch=fork.start)
+    return partial(Server, launch=preloaded.launch)
 
 
 @pytest.fixture

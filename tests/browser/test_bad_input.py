@@ -214,7 +214,7 @@ def test_a_database_that_is_busy_loses_no_decision(
     try:
         other.execute("BEGIN IMMEDIATE")
         page.keyboard.press("k")
-        expect(page.get_by_role("alert")).to_contain_text("Not recorded.", timeout=20_000)
+        expect(page.get_by_role("alert")).to_contain_text("Not recorded.")
         other.execute("ROLLBACK")
     finally:
         other.close()

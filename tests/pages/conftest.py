@@ -13,7 +13,6 @@ from streamlit.testing.v1 import AppTest
 
 from relabel.db.engine import open_database
 from relabel.workspace import REPOSITORY_ROOT, Workspace
-from tests.forked_reading import forked_readings, usual_options
 
 ROUTER = REPOSITORY_ROOT / "ui" / "router.py"
 # Seconds that Streamlit waits for a page. How long one takes says how busy the machine is.
@@ -27,18 +26,6 @@ def _one_look_for_components() -> Iterator[None]:
         scan = cache(manifest_scanner.scan_component_manifests)
         patch.setattr(manifest_scanner, "scan_component_manifests", scan)
         yield
-
-
-@pytest.fixture(scope="package")
-def reader() -> Iterator[tuple[str, ...]]:
-    with forked_readings() as program:
-        yield program
-
-
-@pytest.fixture
-def forked(reader: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read a person's data in forks, each of which has the libraries already."""
-    monkeypatch.setitem(usual_options(), "program", reader)
 
 
 @pytest.fixture

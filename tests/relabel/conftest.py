@@ -14,17 +14,9 @@ import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from relabel.db.engine import open_database
-from tests.preloaded import Preloaded
 from tests.relabel.db.builders import Scene, build_scene
 
 _numbers = count()
-
-
-@pytest.fixture(scope="session")
-def preloaded() -> Iterator[Preloaded]:
-    """Start programs that have torch and this project imported already."""
-    with Preloaded() as started:
-        yield started
 
 
 @pytest.fixture(scope="session")

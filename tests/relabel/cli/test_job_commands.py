@@ -105,7 +105,7 @@ def test_ctrl_c_cancels_and_a_second_terminal_is_told_who_works(mine, engine, ca
         assert "job 2 (train)" in said
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
-        assert process.wait(timeout=20) == 130
+        assert process.wait(timeout=60) == 130
     finally:
         process.kill()
         process.wait()
@@ -140,6 +140,7 @@ def test_a_failing_job_of_a_terminal_is_recorded(place, engine, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_a_killed_training_goes_on_in_a_new_job(mine, place, engine, capsys):
     assert main(["train", mine, "--epochs", "60", "--folds", "0", "--background"]) == 0
     assert "job 2 (train) is started" in capsys.readouterr().out
@@ -176,8 +177,9 @@ def test_the_jobs_are_listed_with_what_became_of_them(place, engine, capsys):
     assert "Found no job with id 99" in capsys.readouterr().err
 
 
-def test_the_doctor_tells_dead_jobs(place, engine, capsys):
-    job = start_job(engine, place, "mine", "fail", {"how": "silent"}, program=quick_work.PROGRAM)
+def test_the_doctor_tells_dead_jobs(place, engine, preloaded, capsys):
+    program = (*preloaded.python, *quick_work.PROGRAM[1:])
+    job = start_job(engine, place, "mine", "fail", {"how": "silent"}, program=program)
     while get_job(engine, job.id).state == "queued":
         time.sleep(0.02)
     # The watching thread of this process may be first; the doctor of another one is not it.

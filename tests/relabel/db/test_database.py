@@ -57,12 +57,12 @@ def test_opening_again_is_fast_and_keeps_everything(sqlite_url):
     first.dispose()
     times = []
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.process_time()
         engine = open_database(sqlite_url)
-        times.append(time.perf_counter() - started)
+        times.append(time.process_time() - started)
         assert get_project(engine, scene.project.slug) == scene.project
         engine.dispose()
-    assert min(times) < 0.05  # seconds; Alembic alone takes longer to load
+    assert min(times) < 0.05  # seconds of a processor; Alembic alone takes longer to load
 
 
 def test_sqlite_is_durable_checked_and_patient(sqlite_url):

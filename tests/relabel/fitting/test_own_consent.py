@@ -105,6 +105,7 @@ def wait_for(engine, job: Job) -> Job:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_the_yes_goes_along_into_the_background(
     mine: str, net: Path, place: Workspace, engine, capsys
 ):

@@ -143,11 +143,11 @@ def test_thousands_of_reports_are_a_few_small_writes(engine, job):
     )
     begun, reports = time.monotonic(), 0
     with JobReporter(engine, job.id, PLAN, interval=0.2) as report:
-        while time.monotonic() < begun + 1:
+        while reports <= 1000 or len(updates) < 3:
             reports += 1
             report(Progress("training", min(reports, 90_000), 100_000))
-    assert reports > 1000
-    assert 2 <= len(updates) <= 5
+    # One in each interval, one at the begin and one at the end.
+    assert 2 <= len(updates) <= 2 + (time.monotonic() - begun) / 0.2
     seen = get_job(engine, job.id)
     assert 0 < seen.progress < 1
     assert seen.message.startswith("training")
@@ -181,7 +181,7 @@ def test_work_in_another_thread_is_stopped_by_its_reports_alone(engine, job):
     thread = threading.Thread(target=work)
     thread.start()
     request_cancel(engine, job.id)
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert ended == ["cancelled"]
 
 

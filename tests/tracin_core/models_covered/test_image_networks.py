@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 import torch
-import torchvision
 from torch import nn
 
 from tests.tracin_core.models_covered.comparison import assert_covered, label, shake
 
+
+@pytest.fixture(scope="module")
+def models() -> ModuleType:
+    """The networks of torchvision, whose import loads torch's compiler, too, for seconds."""
+    import torchvision
+
+    return torchvision.models
+
+
 # Channels that meet only at the network's full width make these two take seconds.
-WIDE: dict[str, Callable[[], nn.Module]] = {
-    "resnet18": lambda: torchvision.models.resnet18(num_classes=3),
-    "mobilenet v3 small": lambda: torchvision.models.mobilenet_v3_small(num_classes=3),
-}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WIDE)
-def test_convolutional_networks_are_exact_by_rules_alone(name: str) -> None:
-    model = shake(WIDE[name](), scale=0.01).train()
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
+def test_convolutional_networks_are_exact_by_rules_alone(models: ModuleType, name: str) -> None:
+    model = shake(getattr(models, name)(num_classes=3), scale=0.01).train()
     images = torch.randn(3, 3, 32, 32, dtype=torch.float64)
     coverage = assert_covered(model, label(images))
     assert {entry.method for entry in coverage} == {"rule"}
 
 
-def test_a_narrow_residual_network_is_exact_by_rules_alone() -> None:
-    block = torchvision.models.resnet.BasicBlock
+def test_a_narrow_residual_network_is_exact_by_rules_alone(models: ModuleType) -> None:
+    block = models.resnet.BasicBlock
     layers = nn.Sequential(
         nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(4),
@@ -44,8 +46,8 @@ def test_a_narrow_residual_network_is_exact_by_rules_alone() -> None:
     assert {entry.method for entry in coverage} == {"rule"}
 
 
-def test_a_vision_transformer_is_exact_by_rules_alone() -> None:
-    model = torchvision.models.VisionTransformer(
+def test_a_vision_transformer_is_exact_by_rules_alone(models: ModuleType) -> None:
+    model = models.VisionTransformer(
         image_size=16,
         patch_size=8,
         num_layers=2,

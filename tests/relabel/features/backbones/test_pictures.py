@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-import torchvision
 from torch import nn
 
 from relabel.features.backbones.download import fetch
@@ -122,10 +122,18 @@ def test_a_path_after_the_colon_becomes_absolute(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
+def models() -> ModuleType:
+    """The networks of torchvision, whose import loads torch's compiler, too, for seconds."""
+    import torchvision
+
+    return torchvision.models
+
+
+@pytest.fixture(scope="module")
+def resnet(models: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
     """A small network of torchvision and a file with its weights, trained for three classes."""
     torch.manual_seed(0)
-    network = torchvision.models.resnet18(num_classes=3).eval()
+    network = models.resnet18(num_classes=3).eval()
     path = tmp_path_factory.mktemp("weights") / "own.pth"
     torch.save({"state_dict": network.state_dict()}, path)
     return network, path
@@ -134,11 +142,11 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
 NAME = "torchvision:resnet18"
 
 
-def test_torchvision_features_are_what_the_last_layer_is_given(resnet):
+def test_torchvision_features_are_what_the_last_layer_is_given(models, resnet):
     network, path = resnet
     backbone = load_backbone(find_backbone("image", NAME, weights=str(path)))
     files = make_files()[:2]
-    prepare = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
+    prepare = models.ResNet18_Weights.DEFAULT.transforms()
     seen = []
     network.fc.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
     with torch.no_grad():
