@@ -14,8 +14,9 @@ import numpy.typing as npt
 import scipy.sparse
 import torch
 
-from relabel.crossval.registry import Matrix, Reads
+from relabel.crossval.registry import Candidate, Matrix, Reads, list_candidates
 from relabel.db.project_rules import Project
+from relabel.features.backbones.registry import AUTO, find_backbone
 from relabel.features.encoding import Encoder, fit_encoder
 from relabel.features.frozen import FeatureEncoder, begin_features
 from relabel.features.image import ImageEncoder
@@ -23,6 +24,7 @@ from relabel.features.text import split_words
 from relabel.fitting.data import open_stored_rows
 from relabel.fitting.options import WorkOptions
 from relabel.fitting.stored import ProjectExamples
+from relabel.models.registry import find_network
 from relabel.progress import OnProgress, Progress
 from relabel.text import SPLITS
 from tracin_core.errors import ConfigurationError
@@ -102,6 +104,38 @@ class Representations:
         encoder = self._made.get("encoder")
         return encoder.backbone if isinstance(encoder, FeatureEncoder) else ""
 
+    def identify_features(self) -> dict[str, Any]:
+        """Return what decides the features that candidates read, or why they read none.
+
+        "auto" alone would not do: what it finds depends on what is installed.
+
+        Raises:
+            ConfigurationError: If features that a person named cannot be had.
+        """
+        if all(one.reads != "features" for one in self._candidates()):
+            return {}
+        if self._is_by_pixels():
+            return {"kind": "pixels"}
+        if self.options.features == NO_FEATURES:
+            return {"kind": NO_FEATURES}
+        try:
+            return self._begin_features().cache_identity()
+        except ConfigurationError as error:
+            if self.options.features != AUTO:
+                raise
+            return {"kind": NO_FEATURES, "reason": str(error)}
+
+    def has_backbone(self) -> bool:
+        """Return whether a backbone is at hand, be it damaged."""
+        try:
+            find_backbone(self.project.kind, self.options.features)  # type: ignore[arg-type]
+        except ConfigurationError:
+            return False
+        return True
+
+    def _candidates(self) -> tuple[Candidate, ...]:
+        return list_candidates(self.project.kind, self.project.task)  # type: ignore[arg-type]
+
     def _texts(self) -> Iterator[str]:
         total = self.num_examples
         contents = chain(*(self.examples.splits[split].contents() for split in SPLITS))
@@ -159,23 +193,33 @@ class Representations:
         return joined
 
     def _make_features(self) -> Matrix:
-        if self.project.kind == "image" and self._is_by_pixels():
+        if self._is_by_pixels():
             pixels = self._image_encoder()
             return _Rows(pixels, self._stored(pixels), unit=True)
         if self.options.features == NO_FEATURES:
             raise ConfigurationError("No features of a frozen network were asked for.")
-        encoder = begin_features(
-            self.project.kind,  # type: ignore[arg-type]
-            self.options.features,
-            weights=self.options.weights,
-            allow_download=self.options.allow_download,
-        )
+        encoder = self._begin_features()
         stored = self._stored(encoder)
         self._made["encoder"] = encoder.measured(stored[0])
         return _Rows(self._made["encoder"], stored)
 
+    def _begin_features(self) -> FeatureEncoder:
+        options, network = self.options, find_network(self.options.model)
+        # A network that begins with weights of its own means those, and not the backbone's.
+        is_beginning = network is not None and network.load_weights is not None
+        encoder: FeatureEncoder = self._keep(
+            "begun",
+            lambda: begin_features(
+                self.project.kind,  # type: ignore[arg-type]
+                options.features,
+                weights=None if is_beginning else options.weights,
+                allow_download=options.allow_download,
+            ),
+        )
+        return encoder
+
     def _is_by_pixels(self) -> bool:
-        if self.options.features != "auto":
+        if self.project.kind != "image" or self.options.features != AUTO:
             return False
         encoder = self._image_encoder()
         return encoder.channels == 1 and max(encoder.height, encoder.width) <= SIDE_OF_PIXELS

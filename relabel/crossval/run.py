@@ -169,8 +169,7 @@ class _CrossValidation:
             "columns": [dict(one) for one in self._project.settings.get("columns", ())],
             "folds": [self._folds, self._repeats],
             "seed": self._options.seed,
-            "features": self._options.features,
-            "weights": self._options.weights or "",
+            "features": self._representations.identify_features(),
             "candidates": [
                 one.name
                 for one in list_candidates(self._project.kind, self._project.task)  # type: ignore[arg-type]
@@ -237,9 +236,10 @@ class _CrossValidation:
         except ConfigurationError as error:
             if self._options.features not in ("auto", NO_FEATURES):
                 raise
-            # Texts do without a frozen network, pictures hardly. One note for all that read it.
-            is_said = self._project.kind != "image" or any(str(error) in n for n in self._notes)
-            if not is_said:
+            # Texts do without a frozen network, pictures hardly; with a damaged one neither is as
+            # good as the person thinks. One note for all that read it.
+            is_missed = self._project.kind == "image" or self._representations.has_backbone()
+            if is_missed and not any(str(error) in note for note in self._notes):
                 self._notes.append(f"{candidate.title}: left out. {error}")
             return None
         size = Size(
