@@ -202,6 +202,16 @@ class HeldOut:
         of_given, of_others, _ = self._compare(given)
         return _log(of_others) - _log(of_given)
 
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Return the most probable class of every example, shape ``(N,)``."""
+        if self.num_classes <= STORED_CLASSES:
+            likeliest: npt.NDArray[np.int64] = np.asarray(self.stored).argmax(axis=1)
+            return likeliest
+        places = np.asarray(self.stored[:, :LARGEST_STORED]).argmax(axis=1)
+        classes = np.asarray(self.stored[:, LARGEST_STORED:], dtype=np.int64)
+        found: npt.NDArray[np.int64] = classes[np.arange(len(classes)), places]
+        return found
+
     def likeliest_others(self, given: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
         """Return the most probable class beside the given one, shape ``(N,)``."""
         return self._compare(given)[2]

@@ -97,6 +97,13 @@ def register_scored_run(
             "held_out": summary.to_json(),
             "seen_agreement": measure_agreement(told[-1], targets["train"]),
         }
+    predictions: dict[str, tuple[npt.NDArray[Any], ...]] = {
+        split: _read_predictions(folder, split) for split in SPLITS
+    }
+    if summary is not None and config.task == "classification":
+        suggested = _read_suggestions(folder, config, len(targets["train"]))
+        predictions["train"] += suggested
+        said["suggests_labels"] = bool(suggested)
     return register_run(
         engine,
         project_id,
@@ -105,7 +112,7 @@ def register_scored_run(
         config=describe_for_database(config) | said,
         checkpoints=[asdict(entry) for entry in config.checkpoints],
         scores=compute_signals(signals, rates, gather_known(folder, config, targets)),
-        predictions={split: _read_predictions(folder, split) for split in SPLITS},
+        predictions=predictions,
     )
 
 
@@ -207,6 +214,14 @@ def _read_predictions(
         folder.largest_probabilities(split),
         signals.given_probability[-1],
     )
+
+
+def _read_suggestions(
+    folder: RunFolder, config: RunConfig, count: int
+) -> tuple[npt.NDArray[np.int64], ...]:
+    """Return the suggested class of every train example, ``(N,)``; nothing where none is known."""
+    held_out = open_held_out(folder.root, count, len(config.classes))
+    return () if held_out is None else (held_out.labels(),)
 
 
 def score_and_enter(
