@@ -86,6 +86,16 @@ class Representations:
             self._made[name] = make()
         return self._made[name]
 
+    def find_blank(self, name: Reads) -> npt.NDArray[np.bool_]:
+        """Return of which examples nothing is known: texts without a known word; ``(N + M,)``."""
+        rows: Any = self.read(name)
+        if self.project.kind != "text":
+            return np.zeros(rows.shape[0], dtype=bool)
+        if scipy.sparse.issparse(rows):
+            empty: npt.NDArray[np.bool_] = np.diff(rows.indptr) == 0
+            return empty
+        return rows.find_blank() if isinstance(rows, _Rows) else np.zeros(rows.shape[0], dtype=bool)
+
     @property
     def num_examples(self) -> int:
         """Return the number of all examples, N + M."""
@@ -272,6 +282,10 @@ class _Rows:
                 found[chosen] = self._make(part[rows[chosen] - before])
             before += len(part)
         return found
+
+    def find_blank(self) -> npt.NDArray[np.bool_]:
+        """Return which rows are nothing but zeros as they are stored, shape ``(N,)``."""
+        return np.concatenate([~part.any(axis=1) for part in self._stored])
 
     def _make(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         made = self._encoder.to_inputs(torch.from_numpy(stored)).flatten(1)

@@ -40,13 +40,14 @@ from relabel.runs.held_out import (
     is_whole,
     write_held_out,
 )
+from relabel.text import counted, excerpt
 from relabel.training.storage import load_json, save_json
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import atomic_file
 
 FOLDER = "crossval"
 # Raised when the same data and options give other numbers.
-VERSION = 1
+VERSION = 2
 # Seconds that one candidate's fits may take where others are faster, and where none is.
 MOST_SECONDS_BESIDE_OTHERS, MOST_SECONDS_ALONE = 60.0, 600.0
 # Seconds that all quick candidates together may take before there are fewer folds and, with three
@@ -55,7 +56,13 @@ MOST_SECONDS_OF_QUICK = 300.0
 FEWER = ((10, 1), (5, 1), (3, 1))
 # From this bias on, a factor of 0.7 of the odds, people are told.
 WORTH_NOTING = 0.35
+# Texts that are named of those that nothing is known of, and their characters.
+NAMED, EXCERPT = 3, 40
 STAGE = "asking models that have not seen each example"
+
+
+class NothingToAskError(ConfigurationError):
+    """No kind of model can be cross-validated on these examples."""
 
 
 def cross_validate(
@@ -78,12 +85,21 @@ def cross_validate(
         The folder with what ``open_held_out`` reads.
 
     Raises:
+        NothingToAskError: If no kind of model can be asked; the message says why.
         ConfigurationError: If features that a person asked for cannot be had.
         InputError: If an example cannot be read.
         WorkspaceError: If an image is missing.
     """
     from sklearn.exceptions import ConvergenceWarning
 
+    train = examples.splits["train"]
+    found = np.unique(train.targets[~train.excluded])
+    if len(found) < 2:
+        raise NothingToAskError(
+            f"Found {len(found)} different {'number' if project.task == 'regression' else 'label'}"
+            f"{'' if len(found) == 1 else 's'} among the train examples, expected at least two, "
+            "or there is nothing to tell apart. Import more data."
+        )
     work = _CrossValidation(folder, project, examples, options, on_progress)
     with warnings.catch_warnings():
         # A fit that ended at its limit is as good as its agreement says, which is told.
@@ -195,7 +211,7 @@ class _CrossValidation:
             if one.reads == "inputs" and (each := self._consider(one, not chosen)) is not None:
                 chosen.append(each)
         if not chosen:
-            raise ConfigurationError(
+            raise NothingToAskError(
                 "No kind of model can be cross-validated on these examples: "
                 f"{' '.join(self._notes) or 'there is none for them.'} Choose a model by name."
             )
@@ -314,11 +330,19 @@ class _CrossValidation:
             one = self._fold(rows, learned, count + self._judging, self._options.seed)
             found[count:] = candidate.fit_predict(one)
             tell()
+        if not self._is_regression:  # who knows nothing of an example has no opinion about it
+            found[self._find_blank(candidate)] = 0.0
         seconds = time.perf_counter() - began
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             np.save(file, found.astype(np.float32), allow_pickle=False)
         save_json(record, {"seconds": seconds})
         return candidate, path, seconds
+
+    def _find_blank(self, candidate: Candidate) -> npt.NDArray[np.bool_]:
+        """Return of which examples that are asked about a candidate knows nothing."""
+        blank = self._representations.find_blank(candidate.reads)
+        count = len(self._targets)
+        return np.concatenate([blank[:count], blank[count:][self._judging]])
 
     def _ask_folds(
         self,
@@ -381,6 +405,10 @@ class _CrossValidation:
                 together = calibration.apply(normalise(together))
             test_error = self._judge_test(together[count:], labels)
         together = together[:count]
+        blank = [self._find_blank(one)[:count] for one, _, _ in results]
+        self._note_blank(results, blank)
+        if not self._is_regression:  # the calibration has made an opinion of none
+            together[np.logical_and.reduce(blank)] = 0.0
         candidates = [
             CandidateResult(
                 name=candidate.name,
@@ -430,6 +458,33 @@ class _CrossValidation:
             f"{math.exp(calibration.bias[most]):.2f}. Either many train examples are wrongly "
             f"called so, or the test split has fewer of it than the train split."
         )
+
+    def _note_blank(
+        self,
+        results: list[tuple[Candidate, Path, float]],
+        blank: list[npt.NDArray[np.bool_]],
+    ) -> None:
+        """Say of which texts models know no word, and which are the first."""
+        by_reads = {one.reads: each for (one, _, _), each in zip(results, blank, strict=True)}
+        causes = {
+            "words": "no word that another text has: models over words",
+            "features": f"no word that {self._representations.features} knows: models over its "
+            "features",
+        }
+        for reads, cause in causes.items():
+            places = np.flatnonzero(by_reads.get(reads, False)).tolist()  # type: ignore[call-overload]
+            if not places:
+                continue
+            shown = [
+                f"“{excerpt(str(text), EXCERPT)}”"
+                for text in self._train.reader.read(places[:NAMED])
+            ]
+            more = f" and {len(places) - NAMED:,} more" if len(places) > NAMED else ""
+            said = "has" if len(places) == 1 else "have"
+            self._notes.append(
+                f"{counted(len(places), 'train text')} ({', '.join(shown)}{more}) {said} {cause} "
+                f"say nothing of {'it' if len(places) == 1 else 'them'}."
+            )
 
     def _as_told(self, found: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return predictions as people are told: numbers in their own unit, or probabilities."""
