@@ -29,7 +29,7 @@ from relabel.db.project_rules import Project
 from relabel.fitting.data import describe_seconds
 from relabel.fitting.options import WorkOptions
 from relabel.fitting.stored import ProjectExamples
-from relabel.fitting.training import measure_targets
+from relabel.fitting.training import cut_slips, measure_targets
 from relabel.models.registry import find_network
 from relabel.progress import OnProgress, Progress, ignore_progress
 from relabel.runs.config import hash_json
@@ -132,10 +132,13 @@ class _CrossValidation:
         self._classes = () if self._is_regression else project.classes
         self._targets: npt.NDArray[Any] = train.targets
         self._mean, self._std = 0.0, 1.0
+        learned = self._targets
         if self._is_regression:
             scale = measure_targets(examples)
             self._mean, self._std = scale.mean, scale.std
             self._targets = (train.targets - scale.mean) / scale.std
+            # A slipped decimal point would draw a squared error's predictions to it, of others too.
+            learned = (cut_slips(train.targets) - scale.mean) / scale.std
         folds, repeats = choose_folds(len(train))
         if project.kind == "table":  # whose trees take long for their size, and vary little
             repeats = 1
@@ -151,7 +154,7 @@ class _CrossValidation:
         # Test examples are asked, too: they come after the train examples in all that is read.
         judging = np.flatnonzero(~examples.splits["test"].excluded)
         self._judging = judging if len(judging) >= LEAST_TEST_EXAMPLES else judging[:0]
-        self._everything = np.concatenate([self._targets, np.zeros_like(self._test_labels)])
+        self._everything = np.concatenate([learned, np.zeros_like(self._test_labels)])
 
     def run(self) -> Path:
         digest = self._digest()
