@@ -26,6 +26,7 @@ from relabel.crossval.registry import Candidate, Fold, Size, list_candidates
 from relabel.crossval.representations import NO_FEATURES, Representations
 from relabel.crossval.whole_networks import NetworkFitter
 from relabel.db.project_rules import Project
+from relabel.files import write_array
 from relabel.fitting.data import describe_seconds
 from relabel.fitting.options import WorkOptions
 from relabel.fitting.stored import ProjectExamples
@@ -337,7 +338,7 @@ class _CrossValidation:
             found[self._find_blank(candidate)] = 0.0
         seconds = time.perf_counter() - began
         with atomic_file(path) as temporary, temporary.open("wb") as file:
-            np.save(file, found.astype(np.float32), allow_pickle=False)
+            write_array(file, found.astype(np.float32))
         save_json(record, {"seconds": seconds})
         return candidate, path, seconds
 

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from relabel.errors import RunFolderError
+from relabel.files import write_array
 from relabel.runs.folder import (
     LARGEST_STORED,
     STORED_CLASSES,
@@ -303,7 +304,7 @@ def write_held_out(
         values = found.astype(np.float32)
         stored = values[:, None] if values.ndim == 1 else pack_probabilities(values)
         with atomic_file(folder / name) as temporary, temporary.open("wb") as file:
-            np.save(file, stored, allow_pickle=False)
+            write_array(file, stored)
     text = json.dumps(summary.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(folder / SUMMARY_FILE, text + "\n")
 
