@@ -41,7 +41,7 @@ project = require_project()
 st.title("Queue", anchor=False)
 run = require_run(project)
 draw_model_warnings(project, run)
-view = draw_filters(project, run.signals, with_status=True, on_change=go_to_first_page)
+view = draw_filters(project, run, with_status=True, on_change=go_to_first_page)
 if choose_form(project) == "map":
     clicked = draw_queue_map(project, run, view)
     if clicked is not None:
@@ -64,7 +64,7 @@ with st.container(horizontal=True, vertical_alignment="center", horizontal_align
         # out of each other's address, and Back and a reload would show everything.
         st.link_button(
             "Review these",
-            review_address(run.signals),
+            review_address(project, run),
             help="Opens the review of these in a new tab.",
         )
     page = st.pagination(num_pages, key="page", bind="query-params")

@@ -122,6 +122,6 @@ project = require_project()
 st.title("Review", anchor=False)
 run = require_run(project)
 draw_model_warnings(project, run)
-with st.expander(describe_filters(project, run.signals), key="which-suspects"):
-    queue = draw_filters(project, run.signals, with_status=False)
+with st.expander(describe_filters(project, run), key="which-suspects"):
+    queue = draw_filters(project, run, with_status=False)
 draw_review(project, run, queue)

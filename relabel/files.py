@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from relabel.errors import WorkspaceError
 from tracin_core.files import (
@@ -18,6 +18,9 @@ from tracin_core.files import (
     find_reason,
     translate_disk_errors,
 )
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 # What the engine has and the application reads from here as well.
 
@@ -34,6 +37,27 @@ def explain_disk_errors(folder: Path) -> AbstractContextManager[None]:
     return translate_disk_errors(
         folder, error_class=WorkspaceError, way_out="choose another folder with --workspace"
     )
+
+
+def write_array(file: BinaryIO, array: npt.NDArray[Any]) -> None:
+    """Write an array as a ``.npy`` file.
+
+    Not by ``np.save``, which hands a file to the C library and does not look whether its last
+    bytes were written: on a full disk the file is cut short and nothing is said.
+
+    Args:
+        file: Open for writing, at its beginning.
+        array: Of numbers.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    import numpy as np
+
+    array = np.ascontiguousarray(array)
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+    if array.size:
+        file.write(array.data)
 
 
 def is_of_content(error: OSError) -> bool:

@@ -83,6 +83,9 @@ _TRAINING_OPTIONS = (
         metavar="N",
         help="stop after so many epochs without a better test loss",
     ),
+)
+# Who is asked about examples that they have not seen, by what features.
+_ASKING_OPTIONS = (
     click.option(
         "--weights",
         type=Path,
@@ -197,7 +200,7 @@ def _take(
 
 @command
 @project_argument
-@_take(_MODEL_OPTIONS, _TRAINING_OPTIONS, _SCORING_OPTIONS)
+@_take(_MODEL_OPTIONS, _TRAINING_OPTIONS, _ASKING_OPTIONS, _SCORING_OPTIONS)
 @click.option("--no-score", is_flag=True, help="only train")
 @background_option
 def train(location: Location, project: str, no_score: bool, background: bool, **given: Any) -> int:
@@ -212,11 +215,13 @@ def train(location: Location, project: str, no_score: bool, background: bool, **
 
 @command
 @project_argument
-@_take(_MODEL_OPTIONS, _CHECKPOINT_OPTIONS, _SCORING_OPTIONS)
+@_take(_MODEL_OPTIONS, _CHECKPOINT_OPTIONS, _ASKING_OPTIONS, _SCORING_OPTIONS)
 @background_option
 def score(location: Location, project: str, background: bool, **given: Any) -> int:
     """Score, or start it, and say what came of it."""
     opened = open_project(location, project)
+    if given["checkpoints"] is None:
+        _refuse_asking(given)
     job_options = collect_work_options(given)
     if given["model"] is None and given["checkpoints"] is None:
         agreed = agree_to_saved(opened, given["run_my_code"], of_run=False)
@@ -246,6 +251,18 @@ def rescore(location: Location, project: str, run_my_code: bool, background: boo
         computed = job.result["examples_computed"]
         print(f"{counted(computed, 'example')} {'was' if computed == 1 else 'were'} computed.")
     return 0
+
+
+def _refuse_asking(given: Mapping[str, Any]) -> None:
+    """Refuse options of a cross-validation where none is made."""
+    names = ("folds", "features", "weights", "allow_download")
+    said = [f"--{name.replace('_', '-')}" for name in names if given[name] not in (None, False)]
+    if said:
+        raise ConfigurationError(
+            f"Found {', '.join(said)} without --checkpoints: what was trained here is asked about "
+            f"when it is trained. Give {'it' if len(said) == 1 else 'them'} to "
+            f"{find_program_name()} train, or leave {'it' if len(said) == 1 else 'them'} out."
+        )
 
 
 def run_or_enqueue(

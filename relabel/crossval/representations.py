@@ -14,8 +14,9 @@ import numpy.typing as npt
 import scipy.sparse
 import torch
 
-from relabel.crossval.registry import Matrix, Reads
+from relabel.crossval.registry import Candidate, Matrix, Reads, list_candidates
 from relabel.db.project_rules import Project
+from relabel.features.backbones.registry import AUTO, find_backbone
 from relabel.features.encoding import Encoder, fit_encoder
 from relabel.features.frozen import FeatureEncoder, begin_features
 from relabel.features.image import ImageEncoder
@@ -24,6 +25,7 @@ from relabel.features.text import split_words
 from relabel.fitting.data import open_stored_rows
 from relabel.fitting.options import WorkOptions
 from relabel.fitting.stored import ProjectExamples
+from relabel.models.registry import find_network
 from relabel.progress import OnProgress, Progress
 from relabel.text import SPLITS
 from tracin_core.errors import ConfigurationError
@@ -85,6 +87,16 @@ class Representations:
             self._made[name] = make()
         return self._made[name]
 
+    def find_blank(self, name: Reads) -> npt.NDArray[np.bool_]:
+        """Return of which examples nothing is known: texts without a known word; ``(N + M,)``."""
+        rows: Any = self.read(name)
+        if self.project.kind != "text":
+            return np.zeros(rows.shape[0], dtype=bool)
+        if scipy.sparse.issparse(rows):
+            empty: npt.NDArray[np.bool_] = np.diff(rows.indptr) == 0
+            return empty
+        return rows.find_blank() if isinstance(rows, _Rows) else np.zeros(rows.shape[0], dtype=bool)
+
     @property
     def num_examples(self) -> int:
         """Return the number of all examples, N + M."""
@@ -102,6 +114,38 @@ class Representations:
         """Return the name of the frozen network whose features were made; empty for none."""
         encoder = self._made.get("encoder")
         return encoder.backbone if isinstance(encoder, FeatureEncoder) else ""
+
+    def identify_features(self) -> dict[str, Any]:
+        """Return what decides the features that candidates read, or why they read none.
+
+        "auto" alone would not do: what it finds depends on what is installed.
+
+        Raises:
+            ConfigurationError: If features that a person named cannot be had.
+        """
+        if all(one.reads != "features" for one in self._candidates()):
+            return {}
+        if self._is_by_pixels():
+            return {"kind": "pixels"}
+        if self.options.features == NO_FEATURES:
+            return {"kind": NO_FEATURES}
+        try:
+            return self._begin_features().cache_identity()
+        except ConfigurationError as error:
+            if self.options.features != AUTO:
+                raise
+            return {"kind": NO_FEATURES, "reason": str(error)}
+
+    def has_backbone(self) -> bool:
+        """Return whether a backbone is at hand, be it damaged."""
+        try:
+            find_backbone(self.project.kind, self.options.features)  # type: ignore[arg-type]
+        except ConfigurationError:
+            return False
+        return True
+
+    def _candidates(self) -> tuple[Candidate, ...]:
+        return list_candidates(self.project.kind, self.project.task)  # type: ignore[arg-type]
 
     def _texts(self) -> Iterator[str]:
         total = self.num_examples
@@ -160,23 +204,33 @@ class Representations:
         return joined
 
     def _make_features(self) -> Matrix:
-        if self.project.kind == "image" and self._is_by_pixels():
+        if self._is_by_pixels():
             pixels = self._image_encoder()
             return _Rows(pixels, self._stored(pixels), unit=True)
         if self.options.features == NO_FEATURES:
             raise ConfigurationError("No features of a frozen network were asked for.")
-        encoder = begin_features(
-            self.project.kind,  # type: ignore[arg-type]
-            self.options.features,
-            weights=self.options.weights,
-            allow_download=self.options.allow_download,
-        )
+        encoder = self._begin_features()
         stored = self._stored(encoder)
         self._made["encoder"] = encoder.measured(stored[0])
         return _Rows(self._made["encoder"], stored)
 
+    def _begin_features(self) -> FeatureEncoder:
+        options, network = self.options, find_network(self.options.model)
+        # A network that begins with weights of its own means those, and not the backbone's.
+        is_beginning = network is not None and network.load_weights is not None
+        encoder: FeatureEncoder = self._keep(
+            "begun",
+            lambda: begin_features(
+                self.project.kind,  # type: ignore[arg-type]
+                options.features,
+                weights=None if is_beginning else options.weights,
+                allow_download=options.allow_download,
+            ),
+        )
+        return encoder
+
     def _is_by_pixels(self) -> bool:
-        if self.options.features != "auto":
+        if self.project.kind != "image" or self.options.features != AUTO:
             return False
         encoder = self._image_encoder()
         return encoder.channels == 1 and max(encoder.height, encoder.width) <= SIDE_OF_PIXELS
@@ -221,6 +275,10 @@ class _Rows:
             chosen = rows[start : start + ROWS_AT_ONCE]
             found[start : start + len(chosen)] = self._make(self._stored[chosen])
         return found
+
+    def find_blank(self) -> npt.NDArray[np.bool_]:
+        """Return which rows are nothing but zeros as they are stored, shape ``(N,)``."""
+        return np.concatenate([~np.asarray(part).any(axis=1) for part in self._stored.parts])
 
     def _make(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         made = self._encoder.to_inputs(torch.from_numpy(stored)).flatten(1)

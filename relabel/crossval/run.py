@@ -31,10 +31,11 @@ from relabel.crossval.registry import Candidate, Fold, Size, list_candidates
 from relabel.crossval.representations import NO_FEATURES, Representations
 from relabel.crossval.whole_networks import NetworkFitter
 from relabel.db.project_rules import Project
+from relabel.files import write_array
 from relabel.fitting.data import describe_seconds
 from relabel.fitting.options import WorkOptions
 from relabel.fitting.stored import ProjectExamples
-from relabel.fitting.training import measure_targets
+from relabel.fitting.training import cut_slips, measure_targets
 from relabel.models.registry import find_network
 from relabel.progress import OnProgress, Progress, ignore_progress
 from relabel.runs.config import hash_json
@@ -45,13 +46,14 @@ from relabel.runs.held_out import (
     is_whole,
     write_held_out,
 )
+from relabel.text import counted, excerpt
 from relabel.training.storage import load_json, save_json
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import atomic_file
 
 FOLDER = "crossval"
 # Raised when the same data and options give other numbers.
-VERSION = 2
+VERSION = 3
 # Seconds that one candidate's fits may take where others are faster, and where none is.
 MOST_SECONDS_BESIDE_OTHERS, MOST_SECONDS_ALONE = 60.0, 600.0
 # Seconds that all quick candidates together may take before there are fewer folds and, with three
@@ -60,7 +62,13 @@ MOST_SECONDS_OF_QUICK = 300.0
 FEWER = ((10, 1), (5, 1), (3, 1))
 # From this bias on, a factor of 0.7 of the odds, people are told.
 WORTH_NOTING = 0.35
+# Texts that are named of those that nothing is known of, and their characters.
+NAMED, EXCERPT = 3, 40
 STAGE = "asking models that have not seen each example"
+
+
+class NothingToAskError(ConfigurationError):
+    """No kind of model can be cross-validated on these examples."""
 
 
 def cross_validate(
@@ -83,12 +91,21 @@ def cross_validate(
         The folder with what ``open_held_out`` reads.
 
     Raises:
+        NothingToAskError: If no kind of model can be asked; the message says why.
         ConfigurationError: If features that a person asked for cannot be had.
         InputError: If an example cannot be read.
         WorkspaceError: If an image is missing.
     """
     from sklearn.exceptions import ConvergenceWarning
 
+    train = examples.splits["train"]
+    found = np.unique(train.targets[~train.excluded])
+    if len(found) < 2:
+        raise NothingToAskError(
+            f"Found {len(found)} different {'number' if project.task == 'regression' else 'label'}"
+            f"{'' if len(found) == 1 else 's'} among the train examples, expected at least two, "
+            "or there is nothing to tell apart. Import more data."
+        )
     work = _CrossValidation(folder, project, examples, options, on_progress)
     with warnings.catch_warnings():
         # A fit that ended at its limit is as good as its agreement says, which is told.
@@ -123,9 +140,12 @@ class _CrossValidation:
         self._classes = () if self._is_regression else project.classes
         everything: npt.NDArray[Any] = np.concatenate([train.targets, test.targets])
         self._mean, self._std = 0.0, 1.0
+        self._to_learn = everything
         if self._is_regression:
             scale = measure_targets(examples)
             self._mean, self._std = scale.mean, scale.std
+            # A slipped decimal point would draw a squared error's predictions to it, of others too.
+            self._to_learn = (cut_slips(everything) - scale.mean) / scale.std
             everything = (everything - scale.mean) / scale.std
         self._everything, self._targets = everything, everything[: len(train)]
         folds, repeats = choose_folds(len(train))
@@ -172,8 +192,7 @@ class _CrossValidation:
             "columns": [dict(one) for one in self._project.settings.get("columns", ())],
             "folds": [self._folds, self._repeats],
             "seed": self._options.seed,
-            "features": self._options.features,
-            "weights": self._options.weights or "",
+            "features": self._representations.identify_features(),
             "candidates": [
                 one.name
                 for one in list_candidates(self._project.kind, self._project.task)  # type: ignore[arg-type]
@@ -193,7 +212,7 @@ class _CrossValidation:
             if one.reads == "inputs" and (each := self._consider(one, not chosen)) is not None:
                 chosen.append(each)
         if not chosen:
-            raise ConfigurationError(
+            raise NothingToAskError(
                 "No kind of model can be cross-validated on these examples: "
                 f"{' '.join(self._notes) or 'there is none for them.'} Choose a model by name."
             )
@@ -234,9 +253,10 @@ class _CrossValidation:
         except ConfigurationError as error:
             if self._options.features not in ("auto", NO_FEATURES):
                 raise
-            # Texts do without a frozen network, pictures hardly. One note for all that read it.
-            is_said = self._project.kind != "image" or any(str(error) in n for n in self._notes)
-            if not is_said:
+            # Texts do without a frozen network, pictures hardly; with a damaged one neither is as
+            # good as the person thinks. One note for all that read it.
+            is_missed = self._project.kind == "image" or self._representations.has_backbone()
+            if is_missed and not any(str(error) in note for note in self._notes):
                 self._notes.append(f"{candidate.title}: left out. {error}")
             return None
         size = Size(
@@ -305,9 +325,11 @@ class _CrossValidation:
             tell()
         else:
             self._ask_folds(candidate, rows, found, tell)
+        if not self._is_regression:  # who knows nothing of an example has no opinion about it
+            found[self._representations.find_blank(candidate.reads)] = 0.0
         seconds = time.perf_counter() - began
         with atomic_file(path) as temporary, temporary.open("wb") as file:
-            np.save(file, found.astype(np.float32), allow_pickle=False)
+            write_array(file, found.astype(np.float32))
         save_json(record, {"seconds": seconds})
         return candidate, path, seconds
 
@@ -344,7 +366,7 @@ class _CrossValidation:
             rows=rows,
             learned=learned,
             asked=asked,
-            targets=self._everything,
+            targets=self._to_learn,
             num_classes=len(self._classes),
             seed=seed % 2**31,
             network=self._networks,
@@ -373,6 +395,10 @@ class _CrossValidation:
                     together = calibration.apply(normalise(together))
             test_error = self._judge_test(together[asked], labels)
         together = together[:count]
+        blank = [self._representations.find_blank(one.reads)[:count] for one, _, _ in results]
+        self._note_blank(results, blank)
+        if not self._is_regression:  # the calibration has made an opinion of none
+            together[np.logical_and.reduce(blank)] = 0.0
         candidates = [
             CandidateResult(
                 name=candidate.name,
@@ -422,6 +448,33 @@ class _CrossValidation:
             f"{math.exp(calibration.bias[most]):.2f}. Either many train examples are wrongly "
             f"called so, or the test split has fewer of it than the train split."
         )
+
+    def _note_blank(
+        self,
+        results: list[tuple[Candidate, Path, float]],
+        blank: list[npt.NDArray[np.bool_]],
+    ) -> None:
+        """Say of which texts models know no word, and which are the first."""
+        by_reads = {one.reads: each for (one, _, _), each in zip(results, blank, strict=True)}
+        causes = {
+            "words": "no word that another text has: models over words",
+            "features": f"no word that {self._representations.features} knows: models over its "
+            "features",
+        }
+        for reads, cause in causes.items():
+            places = np.flatnonzero(by_reads.get(reads, False)).tolist()  # type: ignore[call-overload]
+            if not places:
+                continue
+            shown = [
+                f"“{excerpt(str(text), EXCERPT)}”"
+                for text in self._train.reader.read(places[:NAMED])
+            ]
+            more = f" and {len(places) - NAMED:,} more" if len(places) > NAMED else ""
+            said = "has" if len(places) == 1 else "have"
+            self._notes.append(
+                f"{counted(len(places), 'train text')} ({', '.join(shown)}{more}) {said} {cause} "
+                f"say nothing of {'it' if len(places) == 1 else 'them'}."
+            )
 
     def _as_told(self, found: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return predictions as people are told: numbers in their own unit, or probabilities."""

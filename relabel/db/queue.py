@@ -18,7 +18,7 @@ the suspect would be shown as nobody's, with the version that follows somebody's
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, Literal
@@ -48,10 +48,13 @@ class QueueFilter:
 
     Attributes:
         given_labels: Class indices; empty for all.
-        predicted_labels: Class indices; empty for all.
+        predicted_labels: Class indices that the run's network says; empty for all.
+        suggested_labels: Class indices that models say which have not seen the example; empty for
+            all. A run without these has no such example.
         status: "pending" (not decided yet: unseen or skipped), "reviewed" (the others), "any".
-        disagreement_only: Only where the prediction differs from the given label; for
+        disagreement_only: Only where the network's prediction differs from the given label; for
             classification.
+        suggestion_differs: The same of what models say that have not seen the example.
         text: Part of the example's text, of a value in its row, of its key, or of a picture's
             place in the data, taken literally.
         given_from: For regression, the least given value, itself included; None for any.
@@ -60,8 +63,10 @@ class QueueFilter:
 
     given_labels: tuple[int, ...] = ()
     predicted_labels: tuple[int, ...] = ()
+    suggested_labels: tuple[int, ...] = ()
     status: Literal["any", "pending", "reviewed"] = "any"
     disagreement_only: bool = False
+    suggestion_differs: bool = False
     text: str = ""
     given_from: float | None = None
     given_to: float | None = None
@@ -454,8 +459,13 @@ def filter_conditions(
         of_example.append(ExampleRow.given_value <= float(filter.given_to))
     if of_example:
         conditions.append(exists().where(ExampleRow.id == ScoreRow.example_id, *of_example))
-    if filter.predicted_labels or filter.disagreement_only:
-        conditions.append(_prediction_condition(run, filter))
+    parts = list(_list_prediction_conditions(filter))
+    if parts:
+        of_row = (
+            PredictionRow.scoring_id == run.scoring_id,
+            PredictionRow.example_id == ScoreRow.example_id,
+        )
+        conditions.append(exists().where(*of_row, *parts))
     if with_status and filter.status == "reviewed":
         conditions.append(is_reviewed())
     if with_status and filter.status == "pending":
@@ -463,21 +473,18 @@ def filter_conditions(
     return conditions
 
 
-def _prediction_condition(run: RankedRun, filter: QueueFilter) -> ColumnElement[bool]:
-    parts: list[ColumnElement[bool]] = [
-        PredictionRow.scoring_id == run.scoring_id,
-        PredictionRow.example_id == ScoreRow.example_id,
-    ]
-    if filter.predicted_labels:
-        parts.append(PredictionRow.predicted_label.in_(_labels(filter.predicted_labels)))
-    if filter.disagreement_only:
-        parts.append(
-            exists().where(
-                ExampleRow.id == PredictionRow.example_id,
-                ExampleRow.given_label != PredictionRow.predicted_label,
+def _list_prediction_conditions(filter: QueueFilter) -> Iterator[ColumnElement[bool]]:
+    """Yield what the filter says of a row of ``prediction``."""
+    for column, labels, must_differ in (
+        (PredictionRow.predicted_label, filter.predicted_labels, filter.disagreement_only),
+        (PredictionRow.suggested_label, filter.suggested_labels, filter.suggestion_differs),
+    ):
+        if labels:
+            yield column.in_(_labels(labels))
+        if must_differ:
+            yield exists().where(
+                ExampleRow.id == PredictionRow.example_id, ExampleRow.given_label != column
             )
-        )
-    return exists().where(and_(*parts))
 
 
 def _labels(labels: tuple[int, ...]) -> list[int]:

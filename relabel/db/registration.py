@@ -216,7 +216,8 @@ def register_run(
             test_accuracy; what is not known may be None or missing.
         scores: Signal name to values by train position, shape ``(N,)``; high is suspect.
         predictions: Split to (predicted class, its probability, probability of the given
-            label), for regression to (predicted value,), each by position, shape ``(N,)``.
+            label) and, where it is known, (..., class that models suggest which have not seen
+            the example); for regression to (predicted value,); each by position, shape ``(N,)``.
 
     Raises:
         InputError: If lengths do not fit the project's examples, a number is not finite, or

@@ -197,11 +197,12 @@ def make_current(engine: Engine, project_id: int, run_id: int) -> Run:
 
 # (signal, rank, example id, value), as in the table `score` without its scoring.
 ScoreValues = tuple[str, int, int, float]
-# (example id, label, its probability, probability of the given label, value), as in the table
-# `prediction` without its scoring.
-PredictionValues = tuple[int, int | None, float | None, float | None, float | None]
+# (example id, label, its probability, probability of the given label, value, suggested label), as
+# in the table `prediction` without its scoring.
+PredictionValues = tuple[int, int | None, float | None, float | None, float | None, int | None]
 
 _CLASS_COLUMNS = ("predicted class", "predicted probability", "probability of the given label")
+_SUGGESTED_COLUMN = "class that models suggest which have not seen the example"
 _VALUE_COLUMNS = ("predicted value",)
 
 
@@ -233,7 +234,8 @@ def list_predictions(
     Args:
         split: "train" or "test".
         arrays: For classification predicted class, its probability, probability of the given
-            label; for regression the predicted value only; each of shape ``(N,)``.
+            label and, where it is known, the class that models suggest which have not seen the
+            example; for regression the predicted value only; each of shape ``(N,)``.
         ids: Example ids by position, ``N`` of them.
         task: "classification" or "regression".
 
@@ -241,6 +243,8 @@ def list_predictions(
         InputError: If an array is missing, a length is wrong or a number is not finite.
     """
     names = _VALUE_COLUMNS if task == "regression" else _CLASS_COLUMNS
+    if task != "regression" and len(arrays) > len(names):
+        names = (*names, _SUGGESTED_COLUMN)
     if len(arrays) != len(names):
         raise InputError(
             f"Found {len(arrays)} arrays of predictions ({split}). Expected {len(names)} for "
@@ -270,13 +274,14 @@ def _class_rows(
     ids: Sequence[int], columns: Sequence[NDArray[np.float64]]
 ) -> Iterator[PredictionValues]:
     rows: Iterator[Any] = zip(ids, *(column.tolist() for column in columns), strict=True)
-    for example_id, label, probability, given in rows:
-        yield example_id, int(label), probability, given, None
+    for example_id, label, probability, given, *suggested in rows:
+        told = int(suggested[0]) if suggested else None
+        yield example_id, int(label), probability, given, None, told
 
 
 def _value_rows(ids: Sequence[int], values: NDArray[np.float64]) -> Iterator[PredictionValues]:
     for example_id, value in zip(ids, values.tolist(), strict=True):
-        yield example_id, None, None, None, value
+        yield example_id, None, None, None, value, None
 
 
 def _finite(values: ArrayLike, name: str) -> NDArray[np.float64]:

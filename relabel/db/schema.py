@@ -52,7 +52,7 @@ from relabel.db.decision_kinds import (
 
 # The revision of the newest migration: an up-to-date database is recognised by comparing one
 # row with this, without loading Alembic. A test holds the two equal.
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -259,6 +259,8 @@ class ScoreRow(Base):
 class PredictionRow(Base):
     """What a run's last checkpoint says about an example: a class, or a number.
 
+    Beside it stands the class that models say which have not seen a train example, where they were
+    asked.
     The example is no foreign key, as in ``score``.
     """
 
@@ -270,6 +272,7 @@ class PredictionRow(Base):
     predicted_probability: Mapped[float | None]
     given_probability: Mapped[float | None]
     predicted_value: Mapped[float | None]
+    suggested_label: Mapped[int | None]
 
 
 class JobRow(Base):

@@ -24,7 +24,7 @@ from relabel.features.ragged import RaggedRows, open_rows, write_rows
 from relabel.features.records import Content
 from relabel.features.table import TableEncoder
 from relabel.features.text import TextEncoder
-from relabel.features.unfinished import BEFORE, BEHIND, ROWS_FILE, UnfinishedRows
+from relabel.features.unfinished import BEFORE, BEHIND, ROWS_FILE, UnfinishedRows, is_sound
 from relabel.text import Kind
 from tracin_core.errors import ConfigurationError, InputError
 from tracin_core.files import HEADER_ERRORS
@@ -172,6 +172,9 @@ def open_cache(folder: Path, encoder: Encoder, count: int) -> StoredRows | None:
     except (OSError, EOFError, ValueError, *HEADER_ERRORS):
         return None
     whole = stored.shape == (count, *encoder.stored_shape) and stored.dtype == encoder.stored_type
+    # Features take long and are small: what a disk has changed in them is made again.
+    if whole and isinstance(encoder, FeatureEncoder) and not is_sound(folder, stored):
+        return None
     return stored if whole else None
 
 
@@ -220,7 +223,7 @@ def write_cache(
         # Of other contents the cache is another one, and a full disk needs the room.
         rows.discard()
         raise
-    rows.finish()
+    rows.finish(with_digests=isinstance(encoder, FeatureEncoder))
 
 
 def read_examples(

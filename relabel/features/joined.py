@@ -20,17 +20,17 @@ class JoinedRows:
         Args:
             parts: Shapes ``(N_i, ...)``.
         """
-        self._parts = parts
+        self.parts = parts
 
     def __len__(self) -> int:
-        return sum(len(part) for part in self._parts)
+        return sum(len(part) for part in self.parts)
 
     def __getitem__(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.generic]:
         """Return some rows, shape ``(B, ...)``; shorter ones are filled up with zeros."""
         read = list(self._read(rows))
         shape = np.max([part.shape[1:] for _, part in read], axis=0, initial=0)
         if not read:
-            return np.asarray(self._parts[0][rows])
+            return np.asarray(self.parts[0][rows])
         found = np.zeros((len(rows), *shape.astype(int)), dtype=read[0][1].dtype)
         for places, part in read:
             index: tuple[Any, ...] = (places, *map(slice, part.shape[1:]))
@@ -41,7 +41,7 @@ class JoinedRows:
         self, rows: npt.NDArray[np.intp]
     ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.generic]]]:
         before = 0
-        for part in self._parts:
+        for part in self.parts:
             places = np.flatnonzero((rows >= before) & (rows < before + len(part)))
             if len(places):
                 yield places, np.asarray(part[rows[places] - before])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from relabel.files import write_array
 from tracin_core.files import HEADER_ERRORS, atomic_folder, flush_to_disk, naming
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def write_rows(
                     on_written(len(lengths))
         on_written(len(lengths))
         offsets = building / OFFSETS_FILE
-        with naming(offsets):
-            np.save(offsets, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        with naming(offsets), offsets.open("wb") as file:
+            write_array(file, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
         for written in (path, offsets):
             flush_to_disk(written)

@@ -4,6 +4,7 @@ The place on the disk is taken at the start, and each finished batch is a line o
 digest. A kill loses at most a batch; what a power cut or a damaged disk has left is recognised by
 length, header and digests, and only the sound batches at the beginning are kept. Batches are cut
 the same way each time, so that the whole file has the same bits however often it was gone on with.
+Where it is wanted, the journal stays with the whole array, which can then be checked.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from tracin_core.files import flush_to_disk, naming, replace_folder
 
 ROWS_FILE = "inputs.npy"
-_JOURNAL_FILE = "journal.jsonl"
+JOURNAL_FILE = "journal.jsonl"
 # What stands around the folder's name until it is whole.
 BEFORE, BEHIND = ".", ".unfinished"
 
@@ -70,7 +71,7 @@ class UnfinishedRows:
 
     @property
     def _journal(self) -> Path:
-        return self._folder / _JOURNAL_FILE
+        return self._folder / JOURNAL_FILE
 
     @property
     def _length(self) -> int:
@@ -95,12 +96,19 @@ class UnfinishedRows:
             file.write(line.encode())
         self.done += len(rows)
 
-    def finish(self) -> None:
-        """Give the whole array its name; what had it is replaced."""
+    def finish(self, *, with_digests: bool = False) -> None:
+        """Give the whole array its name; what had it is replaced.
+
+        Args:
+            with_digests: Whether the digests of its batches stay beside it, for ``is_sound``.
+        """
         if self.done != self._shape[0]:
             raise ValueError(f"found {self.done} rows, expected {self._shape[0]}")
         flush_to_disk(self._path)
-        self._journal.unlink()
+        if with_digests:
+            flush_to_disk(self._journal)
+        else:
+            self._journal.unlink()
         replace_folder(self._folder, self._final)
 
     def discard(self) -> None:
@@ -154,6 +162,42 @@ class UnfinishedRows:
                 return rows, number
             rows += count
         return rows, len(lines)
+
+
+_sound: set[tuple[str, int, int, int]] = set()
+
+
+def is_sound(folder: Path, rows: npt.NDArray[Any]) -> bool:
+    """Return whether a whole array has the digests that stand beside it, if any do.
+
+    Looked at once a process, as long as the file does not change.
+
+    Args:
+        folder: The array's.
+        rows: The array.
+    """
+    try:
+        state = (folder / ROWS_FILE).stat()
+        lines = (folder / JOURNAL_FILE).read_bytes().splitlines()
+    except FileNotFoundError:  # of an earlier version, or an array that keeps none
+        return True
+    key = (str(folder), state.st_ino, state.st_mtime_ns, state.st_size)
+    if key in _sound:
+        return True
+    place = 0
+    try:
+        for line in lines[1:]:
+            told = json.loads(line)
+            content = np.ascontiguousarray(rows[place : place + int(told["rows"])]).tobytes()
+            if _digest(content) != told["digest"]:
+                return False
+            place += int(told["rows"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
+    if place != len(rows):
+        return False
+    _sound.add(key)
+    return True
 
 
 def _make_header(shape: tuple[int, ...], kind: np.dtype[Any]) -> bytes:

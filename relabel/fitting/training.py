@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from relabel.db.project_rules import Project
 from relabel.features.backbones.registry import AUTO
@@ -163,14 +164,20 @@ def measure_targets(examples: ProjectExamples) -> TargetScale:
     """Return mean and standard deviation of the train targets that are not excluded.
 
     A few numbers far from all others are cut for it: slipped decimal points would otherwise make
-    all that is to be learned small. Many are no slips but what the targets are like.
+    all that is to be learned small.
     """
     train_examples = examples.splits["train"]
-    targets = train_examples.targets[~train_examples.excluded]
-    cut = cut_far_away(targets)
-    if (cut != targets).mean() <= MOST_SLIPS:
-        targets = cut
+    targets = cut_slips(train_examples.targets[~train_examples.excluded])
     return TargetScale(mean=float(targets.mean()), std=float(targets.std()))
+
+
+def cut_slips(targets: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return numbers of which a few far from all others are cut to where those end, ``(N,)``.
+
+    Many are no slips but what the targets are like, and stay.
+    """
+    cut = cut_far_away(targets)
+    return cut if (cut != targets).mean() <= MOST_SLIPS else targets
 
 
 def describe_own(project: Project, examples: ProjectExamples, options: WorkOptions) -> OwnEncoder:

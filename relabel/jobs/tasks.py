@@ -23,6 +23,7 @@ from tracin_core.errors import TracInError
 
 if TYPE_CHECKING:
     from relabel.db.project_rules import Project
+    from relabel.runs.held_out import HeldOutSummary
     from relabel.triage.model_quality import ModelJudgement
 
 _LOGGER = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ def _train(context: TaskContext) -> dict[str, Any]:
 def _describe_training(context: TaskContext, folder: Path) -> dict[str, Any]:
     """Return how a training went and what is to be said about its model, as sentences."""
     from relabel.fitting.saved import list_trainings
-    from relabel.runs.held_out import read_summary
+    from relabel.runs.held_out import read_reason, read_summary
     from relabel.triage.model_quality import UnseenLabels, judge_quality
 
     trainings = list_trainings(context.workspace, context.slug)
@@ -127,12 +128,13 @@ def _describe_training(context: TaskContext, folder: Path) -> dict[str, Any]:
         unseen = UnseenLabels(
             summary=summary, network=info.model, seen=seen, is_regression=is_regression
         )
-    judged = judge_quality(info.quality, unseen)
-    return {"course": judged.course} | _list_sentences(judged)
+    judged = judge_quality(info.quality, unseen, read_reason(folder))
+    return {"course": judged.course} | _list_sentences(judged, summary)
 
 
-def _list_sentences(judged: ModelJudgement) -> dict[str, Any]:
-    return {"warnings": list(judged.warnings), "unseen": list(judged.unseen)}
+def _list_sentences(judged: ModelJudgement, summary: HeldOutSummary | None) -> dict[str, Any]:
+    notes = () if summary is None else summary.notes
+    return {"warnings": list(judged.warnings), "unseen": [*judged.unseen, *notes]}
 
 
 def read_consent(options: Mapping[str, Any]) -> str | bool:
@@ -167,10 +169,12 @@ def _score(context: TaskContext) -> dict[str, Any]:
 def _judge(context: TaskContext, run: Run) -> dict[str, Any]:
     """Return what is to be said about the model of a run, as sentences."""
     from relabel.db.projects import get_project
+    from relabel.runs.held_out import recall_summary
     from relabel.triage.model_quality import judge_run
 
     project = get_project(context.engine, context.slug)
-    return _list_sentences(judge_run(context.engine, project, run))
+    judged = judge_run(context.engine, project, run)
+    return _list_sentences(judged, recall_summary(run.config))
 
 
 def _rescore(context: TaskContext) -> dict[str, Any]:
@@ -290,7 +294,8 @@ register_task(
     "score",
     TaskSpec(
         work=_score,
-        stage_shares={**_READING, **_SCORING},
+        # Beside checkpoints of a person's own, models are asked that have not seen the examples.
+        stage_shares={**_READING, "counting words": 1, "asking models": 10, **_SCORING},
     ),
 )
 register_task(

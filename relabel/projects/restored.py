@@ -446,6 +446,7 @@ class RestoredRows:
         for row in rows:
             check_prediction(row)
             self._check_label(row["predicted_label"], "prediction")
+            self._check_label(row.get("suggested_label"), "prediction")
         self._insert_plain(connection, PredictionRow, rows)
 
     def _enter_decision(self, connection: Connection, rows: list[Row]) -> None:

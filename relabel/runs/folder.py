@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from relabel.errors import RunFolderError
+from relabel.files import write_array
 from relabel.runs.config import NewerSchemaError, RunConfig
 from relabel.runs.signals import (
     Signals,
@@ -429,7 +430,7 @@ def stack_digests(digests: Iterable[bytes]) -> Digests:
 def write_digests(path: Path, digests: Digests) -> None:
     """Write the digests of a split by position, shape ``(N, 16)``."""
     with atomic_file(path) as temporary, temporary.open("wb") as file:
-        np.save(file, np.ascontiguousarray(digests, dtype=np.uint8), allow_pickle=False)
+        write_array(file, np.ascontiguousarray(digests, dtype=np.uint8))
 
 
 def read_digests(path: Path, num_examples: int) -> Digests | None:

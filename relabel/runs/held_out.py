@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from relabel.errors import RunFolderError
+from relabel.files import write_array
 from relabel.runs.folder import (
     LARGEST_STORED,
     STORED_CLASSES,
@@ -36,6 +37,8 @@ from tracin_core.files import HEADER_ERRORS, atomic_file, write_text
 SUMMARY_FILE, PREDICTIONS_FILE = "held_out.json", "held_out.npy"
 # What the nearest examples alone say; not there where no candidate asks neighbours.
 NEIGHBOURS_FILE = "held_out_neighbours.npy"
+# Why nobody could be asked; not there where somebody was, or where a person wanted it so.
+REASON_FILE = "held_out_reason.txt"
 _FILES = (PREDICTIONS_FILE, NEIGHBOURS_FILE, SUMMARY_FILE)
 # Below it a probability is no more than rounding, and its logarithm no more than noise.
 LEAST_PROBABILITY = 1e-6
@@ -202,6 +205,15 @@ class HeldOut:
         of_given, of_others, _ = self._compare(given)
         return _log(of_others) - _log(of_given)
 
+    def labels(self, given: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """Return the most probable class of every example, shape ``(N,)``.
+
+        Args:
+            given: Class indices, shape ``(N,)``; one as probable as any other is the answer.
+        """
+        of_given, of_others, others = self._compare(given)
+        return np.where(of_others > of_given, others, given).astype(np.int64)
+
     def likeliest_others(self, given: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
         """Return the most probable class beside the given one, shape ``(N,)``."""
         return self._compare(given)[2]
@@ -221,6 +233,8 @@ class HeldOut:
         classes = np.asarray(self.stored[:, LARGEST_STORED:], dtype=np.int64)
         is_given = classes == np.asarray(given)[:, None]
         of_given = np.where(is_given, values, 0.0).sum(axis=1, dtype=np.float32)
+        # Where all that is stored is the same, what is not stored is, too: nothing is known.
+        of_given = np.where(values[:, 0] == values[:, -1], values[:, 0], of_given)
         values[is_given] = -1.0
         places = values.argmax(axis=1)
         return of_given, values[rows, places], classes[rows, places]
@@ -237,7 +251,18 @@ class HeldOut:
             ValueError: If what is stored of it is damaged.
         """
         probabilities = self.probabilities(position)
+        stored = self.stored[position]
+        is_known = given < self.num_classes
+        if (
+            is_known
+            and self.num_classes > STORED_CLASSES
+            and stored[0] == stored[LARGEST_STORED - 1]
+        ):
+            probabilities[given] = stored[0]
         order = np.argsort(-probabilities, kind="stable")[:2].tolist()
+        # Of two that are as probable the given one is no other label.
+        if is_known and given != order[0] and probabilities[given] >= probabilities[order[0]]:
+            order = [given, order[0]]
         second = order[1] if len(order) > 1 else None
         return HeldOutOpinion(
             label=order[0],
@@ -245,7 +270,7 @@ class HeldOut:
             runner_up=second,
             runner_up_probability=0.0 if second is None else float(probabilities[second]),
             # A class that came to the project after the run is none that these models know.
-            given_probability=float(probabilities[given]) if given < self.num_classes else 0.0,
+            given_probability=float(probabilities[given]) if is_known else 0.0,
         )
 
 
@@ -279,7 +304,7 @@ def write_held_out(
         values = found.astype(np.float32)
         stored = values[:, None] if values.ndim == 1 else pack_probabilities(values)
         with atomic_file(folder / name) as temporary, temporary.open("wb") as file:
-            np.save(file, stored, allow_pickle=False)
+            write_array(file, stored)
     text = json.dumps(summary.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(folder / SUMMARY_FILE, text + "\n")
 
@@ -295,9 +320,8 @@ def copy_held_out(source: Path, target: Path) -> HeldOutSummary | None:
     summary = read_summary(source)
     if summary is None or source == target:
         return summary
-    (target / SUMMARY_FILE).unlink(missing_ok=True)
+    drop_held_out(target)
     for name in _FILES:
-        (target / name).unlink(missing_ok=True)
         if not (source / name).exists():
             continue
         try:
@@ -306,6 +330,26 @@ def copy_held_out(source: Path, target: Path) -> HeldOutSummary | None:
             with atomic_file(target / name) as temporary:
                 shutil.copyfile(source / name, temporary)
     return summary
+
+
+def drop_held_out(folder: Path) -> None:
+    """Delete a folder's cross-validation, or why there is none."""
+    for name in (SUMMARY_FILE, *_FILES, REASON_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_reason(folder: Path, reason: str) -> None:
+    """Write why nobody could be asked, in the place of a cross-validation."""
+    drop_held_out(folder)
+    write_text(folder / REASON_FILE, reason + "\n")
+
+
+def read_reason(folder: Path) -> str:
+    """Return why nobody could be asked; empty where somebody was, or nobody was to be."""
+    try:
+        return (folder / REASON_FILE).read_text("utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return ""
 
 
 def read_summary(folder: Path) -> HeldOutSummary | None:

@@ -26,10 +26,13 @@ from relabel.runs.folder import RunFolder
 from relabel.runs.held_out import (
     HeldOut,
     copy_held_out,
+    drop_held_out,
     measure_agreement,
     open_held_out,
     open_neighbours,
+    read_reason,
     read_summary,
+    write_reason,
 )
 from relabel.scoring.run import ScoredRun, score_run
 from relabel.scoring.spec import NO_OPTIONS
@@ -97,6 +100,15 @@ def register_scored_run(
             "held_out": summary.to_json(),
             "seen_agreement": measure_agreement(told[-1], targets["train"]),
         }
+    elif reason := read_reason(folder.root):
+        said["not_asked"] = reason
+    predictions: dict[str, tuple[npt.NDArray[Any], ...]] = {
+        split: _read_predictions(folder, split) for split in SPLITS
+    }
+    if summary is not None and config.task == "classification":
+        suggested = _read_suggestions(folder, config, targets["train"])
+        predictions["train"] += suggested
+        said["suggests_labels"] = bool(suggested)
     return register_run(
         engine,
         project_id,
@@ -105,7 +117,7 @@ def register_scored_run(
         config=describe_for_database(config) | said,
         checkpoints=[asdict(entry) for entry in config.checkpoints],
         scores=compute_signals(signals, rates, gather_known(folder, config, targets)),
-        predictions={split: _read_predictions(folder, split) for split in SPLITS},
+        predictions=predictions,
     )
 
 
@@ -212,6 +224,14 @@ def _read_predictions(
     )
 
 
+def _read_suggestions(
+    folder: RunFolder, config: RunConfig, labels: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.int64], ...]:
+    """Return the suggested class of every train example, ``(N,)``; nothing where none is known."""
+    held_out = open_held_out(folder.root, len(labels), len(config.classes))
+    return () if held_out is None else (held_out.labels(labels),)
+
+
 def score_and_enter(
     engine: Engine,
     project: Project,
@@ -269,6 +289,11 @@ def score_and_enter(
     # What was said before the project grew is of other examples: Runs then says that none is there.
     if unseen is not None and unseen.num_examples == len(examples.splits["train"]):
         copy_held_out(network.folder, scored.folder.root)
+    elif unseen is None and network.folder != scored.folder.root:
+        reason = read_reason(network.folder)
+        drop_held_out(scored.folder.root)
+        if reason:
+            write_reason(scored.folder.root, reason)
     targets = {split: part.targets for split, part in examples.splits.items()}
     run = register_scored_run(engine, project.id, scored.folder, targets)
     on_progress(Progress("entering the results", 1, 1))

@@ -27,7 +27,7 @@ from relabel.models.registry import find_network
 from relabel.models.user.config import Consent
 from relabel.progress import OnProgress, ignore_progress
 from relabel.runs.folder import RunFolder
-from relabel.runs.held_out import copy_held_out, read_summary
+from relabel.runs.held_out import copy_held_out, drop_held_out, read_summary, write_reason
 from relabel.workspace import Workspace, find_program_name
 
 if TYPE_CHECKING:
@@ -72,17 +72,52 @@ def train_project(
         folder = workspace.project_folder(slug)
         check_targets(project, examples)
         work = (folder, project, examples)
-        if options.folds == 0:
-            return train_network(*work, options, on_progress)
-        if options.model != "auto":  # which stands; what is wrong with it shows at once
-            training = train_network(*work, options, on_progress)
-            asked = cross_validate(*work, options, on_progress)
-        else:
+        if options.folds != 0 and options.model == "auto":
             asked = cross_validate(*work, options, on_progress)
             chosen = choose_by_agreement(asked, options)
             training = train_network(*work, chosen, on_progress)
-        copy_held_out(asked, training)
+            copy_held_out(asked, training)
+            return training
+        # A network that was named stands; what is wrong with it shows at once.
+        training = train_network(*work, options, on_progress)
+        ask_beside(training, *work, options, on_progress)
         return training
+
+
+def ask_beside(
+    target: Path,
+    folder: Path,
+    project: Project,
+    examples: ProjectExamples,
+    options: WorkOptions,
+    on_progress: OnProgress,
+) -> None:
+    """Cross-validate beside a network that stands anyway, and put the result into its folder.
+
+    Where nobody can be asked, why is written there, and told with the run.
+
+    Args:
+        target: The network's folder.
+        folder: The project's.
+        project: The project.
+        examples: Its examples.
+        options: What the person chose.
+        on_progress: Told about every fit.
+
+    Raises:
+        ConfigurationError: If features that a person asked for cannot be had.
+    """
+    from relabel.crossval.run import NothingToAskError, cross_validate
+
+    if options.folds == 0:
+        drop_held_out(target)
+        return
+    try:
+        asked = cross_validate(folder, project, examples, options, on_progress)
+    except NothingToAskError as error:
+        write_reason(target, str(error))
+    else:
+        copy_held_out(asked, target)
 
 
 def choose_by_agreement(asked: Path, options: WorkOptions) -> WorkOptions:
@@ -142,6 +177,8 @@ def score_project(
         base = None if current is None else RunFolder(folder / current.folder)
         examples = _read(engine, workspace, project, options, on_progress)
         network = _choose_network(workspace, project, examples, options, base, on_progress)
+        if options.checkpoints is not None:  # what was trained here has been asked about there
+            ask_beside(network.folder, folder, project, examples, options, on_progress)
         if options.last_layer is not None:
             network = replace(network, last_layer=options.last_layer)
 

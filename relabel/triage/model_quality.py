@@ -56,8 +56,8 @@ class ModelJudgement:
         remark: What else is worth knowing about its figures; empty mostly.
         course: How its training went and why it ended; empty where that is not known.
         unseen: What models that have not seen an example say of the labels, in sentences: how well
-            they agree, which network was chosen, and whether it has learned labels by heart. Empty
-            where none were asked.
+            they agree, which network was chosen, and whether it has learned labels by heart; or why
+            none could be asked. Empty where none were to be.
     """
 
     warnings: tuple[str, ...] = ()
@@ -87,11 +87,12 @@ def judge_run(engine: Engine, project: Project, run: Run) -> ModelJudgement:
             guess=max(trained, default=0) / max(sum(trained), 1),
             is_regression=project.task == "regression",
         )
+    not_asked = str(run.config.get("not_asked") or "")
     if isinstance(quality, Mapping) and quality:
-        return judge_quality(quality, unseen)
+        return judge_quality(quality, unseen, not_asked)
     accuracy = run.checkpoints[-1]["test_accuracy"] if run.checkpoints else None
     if accuracy is None or not sum(tested):
-        return judge_quality({}, unseen)
+        return judge_quality({}, unseen, not_asked)
     facts: dict[str, float | None] = {
         "measure": accuracy,
         "num_judged": sum(tested),
@@ -100,7 +101,7 @@ def judge_run(engine: Engine, project: Project, run: Run) -> ModelJudgement:
     if dict(run.config.get("model") or {}).get("name") != "own":  # whose loss may be any
         facts["train_loss"] = run.checkpoints[-1]["train_loss"]
         facts["train_guess_loss"] = _entropy(trained)
-    return judge_quality(facts, unseen)
+    return judge_quality(facts, unseen, not_asked)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,16 +152,19 @@ def _entropy(counts: Sequence[int]) -> float:
     return -sum(share * math.log(share) for share in shares)
 
 
-def judge_quality(quality: Mapping[str, Any], unseen: UnseenLabels | None = None) -> ModelJudgement:
+def judge_quality(
+    quality: Mapping[str, Any], unseen: UnseenLabels | None = None, not_asked: str = ""
+) -> ModelJudgement:
     """Judge a model by what its training wrote down.
 
     Args:
         quality: As ``training.quality.Outcome`` has it; what is missing or None is not known.
             Empty for a training that goes on or of an earlier version.
         unseen: What models that have not seen an example say; None where none were asked.
+        not_asked: Why none could be; empty where they were, or nobody wanted it.
     """
     known = {name: value for name, value in quality.items() if value is not None}
-    said: tuple[str, ...] = ()
+    said: tuple[str, ...] = (describe_not_asked(not_asked),) if not_asked else ()
     warnings: list[str] = []
     if unseen is not None:
         said = (describe_agreement(unseen), describe_choice(unseen))
@@ -173,6 +177,14 @@ def judge_quality(quality: Mapping[str, Any], unseen: UnseenLabels | None = None
     course = _describe_course(known) if "reason" in known else ""
     warnings += _find_warnings(known, asked_unseen=unseen is not None)
     return ModelJudgement(tuple(warnings), course, _remark_on_figures(known), said)
+
+
+def describe_not_asked(reason: str) -> str:
+    """Return that nobody was asked who has not seen the examples, and why."""
+    return (
+        "No models were asked that have not seen an example, so suspects are ranked by the network "
+        f"that has seen their labels. {reason}"
+    )
 
 
 def describe_agreement(unseen: UnseenLabels) -> str:

@@ -73,7 +73,7 @@ def use_the_classes(page: Page) -> None:
 
 
 def use_the_switch(page: Page) -> None:
-    page.get_by_text("Model disagrees").click()
+    page.get_by_text("Network disagrees").click()
 
 
 def use_a_segment(page: Page) -> None:

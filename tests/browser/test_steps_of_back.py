@@ -66,7 +66,7 @@ def test_filters_and_decisions_of_the_review_are_no_steps(
     page.get_by_text("Which suspects").click()
     choose(page, "Sort by", "Mean loss")
     page.wait_for_url("**signal=mean_loss**")
-    page.get_by_text("Model disagrees").click()
+    page.get_by_text("Network disagrees").click()
     page.wait_for_url("**disagrees=true**")
     wait_until_idle(page)
     page.locator("h1").click()

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -230,6 +231,33 @@ def test_the_queue_says_what_its_signal_is(open_app):
     assert "It fails where whole groups are labelled wrong alike" in read_page(app)
     app.selectbox(key="signal").set_value("test_opposition").run()
     assert "the list of recurring opponents" in read_page(app)
+
+
+def test_the_queue_is_narrowed_by_what_they_suggest_and_the_review_with_it(open_app, engine):
+    app = open_app("queue", project="weather", differs="true", suggested="rain")
+    assert not app.exception
+    assert "1 example, " in read_page(app)
+    assert "have not seen the example" in app.toggle(key="differs").help
+    assert "the run's network" in app.toggle(key="disagrees").help
+    (link,) = app.get("link_button")
+    review = open_app("review", **parse_qs(urlsplit(link.proto.url).query))
+    assert review.expander[0].label.endswith("2 filters on")
+    view = find_view(engine, "weather", WRONG)
+    assert review.button(key=f"keep-{view.id}-0")
+    app.toggle(key="differs").set_value(False)
+    assert "12 examples, " in read_page(app.multiselect(key="suggested").set_value(["sun"]).run())
+
+
+def test_a_run_of_before_offers_the_networks_labels_and_says_the_way_to_the_others(
+    open_app, engine
+):
+    change_config(engine, "weather", suggests_labels=None)
+    app = open_app("queue", project="weather", differs="true")
+    assert "24 examples, " in read_page(app)
+    assert [one.key for one in app.toggle] == ["disagrees"]
+    assert "once the project is scored again" in app.toggle(key="disagrees").help
+    (link,) = app.get("link_button")
+    assert "differs" not in link.proto.url
 
 
 def test_the_queue_in_the_terminal_has_them(workspace, capsys):

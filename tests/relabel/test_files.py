@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 
+import numpy as np
 import pytest
 
 from relabel.errors import WorkspaceError
-from relabel.files import explain_disk_errors
+from relabel.files import explain_disk_errors, write_array
 from tracin_core.files import atomic_file, atomic_folder, write_text
 
 
@@ -75,3 +76,11 @@ def test_numpys_words_for_a_full_disk_are_understood(tmp_path):
 def test_other_errors_pass(tmp_path):
     with pytest.raises(FileNotFoundError), explain_disk_errors(tmp_path):
         (tmp_path / "missing").read_bytes()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3,), (2, 3), (3, 2)])
+def test_an_array_is_written_as_numpy_writes_it(tmp_path, shape):
+    array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape[::-1]).T
+    with (tmp_path / "a.npy").open("wb") as file:
+        write_array(file, array)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), array)

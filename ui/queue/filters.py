@@ -10,12 +10,28 @@ import streamlit as st
 
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueFilter
+from relabel.db.runs import Run
+from relabel.runs.held_out import recall_summary
 from relabel.triage.signals import choose_default_signal, list_signals, name_signals
 from ui.address import read_choice, select_in_address
 from ui.labels import is_regression
 from ui.wording import escape_markdown
 
 _CONTAINS = {"image": "Path contains", "text": "Text contains", "table": "Row contains"}
+# What a person chooses by what models say, in the address: those that have not seen the example
+# first, whose label is the suggested one, then the network that the run explains.
+_CLASSES_OF = {"suggested": "Suggested label", "predicted": "Network's label"}
+_DIFFERENCES = {"differs": "Suggested label differs", "disagrees": "Network disagrees"}
+_DIFFERENCE_HELP = {
+    "differs": "Only examples whose suggested label, by models that have not seen the example, "
+    "differs from the given one.",
+    "disagrees": "Only examples whose label by the run's network, which was trained on them, "
+    "differs from the given one.",
+}
+_SCORE_AGAIN = (
+    " What models say that have not seen the example can be chosen once the project is scored "
+    "again."
+)
 _STATUS_CHOICES = {"any": "All", "pending": "To review", "reviewed": "Reviewed"}
 
 
@@ -29,7 +45,7 @@ class QueueView:
 
 def draw_filters(
     project: Project,
-    signals: Sequence[str],
+    run: Run,
     *,
     with_status: bool,
     on_change: Callable[[], None] | None = None,
@@ -38,11 +54,12 @@ def draw_filters(
 
     Args:
         project: Its classes are the choices.
-        signals: Names of the run's rankings.
+        run: Its rankings are the orders, and it says whether labels are suggested.
         with_status: Whether a person may choose by what has been decided; the review page
             always asks for what is still open.
         on_change: Called when a person changes any of them.
     """
+    signals, drawn = run.signals, _list_drawn(project, run)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         signal = select_in_address(
             "Sort by",
@@ -52,11 +69,11 @@ def draw_filters(
             width=300,
             on_change=on_change,
         )
-        given: tuple[int, ...] = ()
-        predicted: tuple[int, ...] = ()
-        if not is_regression(project):
-            given = _class_choice("Given label", project.classes, "given", on_change)
-            predicted = _class_choice("Predicted label", project.classes, "predicted", on_change)
+        classes = {
+            key: _class_choice(title, project.classes, key, on_change)
+            for key, title in {"given": "Given label", **_CLASSES_OF}.items()
+            if key in drawn
+        }
         status = "any"
         if with_status:
             status = select_in_address(
@@ -78,22 +95,28 @@ def draw_filters(
                 max_chars=200,
                 on_change=on_change,
             )
-        disagreement = not is_regression(project) and st.toggle(
-            "Model disagrees",
-            key="disagrees",
-            bind="query-params",
-            help="Only examples whose predicted label differs from the given one.",
-            on_change=on_change,
-        )
+        differences = {
+            key: st.toggle(
+                title,
+                key=key,
+                bind="query-params",
+                help=_DIFFERENCE_HELP[key] + (_SCORE_AGAIN if _is_of_before(run) else ""),
+                on_change=on_change,
+            )
+            for key, title in _DIFFERENCES.items()
+            if key in drawn
+        }
     if explanation := explain_signal(signal):
         st.caption(escape_markdown(explanation))
     return QueueView(
         signal=signal,
         filter=QueueFilter(
-            given_labels=given,
-            predicted_labels=predicted,
+            given_labels=classes.get("given", ()),
+            predicted_labels=classes.get("predicted", ()),
+            suggested_labels=classes.get("suggested", ()),
             status=status,  # type: ignore[arg-type]  # one of _STATUS_CHOICES
-            disagreement_only=bool(disagreement),
+            disagreement_only=differences.get("disagrees", False),
+            suggestion_differs=differences.get("differs", False),
             text=(text or "").strip(),
         ),
     )
@@ -105,16 +128,36 @@ def explain_signal(name: str) -> str:
     return "" if signal is None else signal.explanation
 
 
-def describe_filters(project: Project, signals: Sequence[str]) -> str:
+def _list_drawn(project: Project, run: Run) -> set[str]:
+    """Return the choices by labels that a run offers, by their names in the address."""
+    if is_regression(project):
+        return set()
+    of_network = {"given", "predicted", "disagrees"}
+    return of_network | {"suggested", "differs"} if _suggests(run) else of_network
+
+
+def _suggests(run: Run) -> bool:
+    """Return whether the database knows the suggested labels of a run."""
+    return bool(run.config.get("suggests_labels"))
+
+
+def _is_of_before(run: Run) -> bool:
+    """Return whether a run has suggested labels that the database does not know yet."""
+    return recall_summary(run.config) is not None and not _suggests(run)
+
+
+def describe_filters(project: Project, run: Run) -> str:
     """Return, for the closed box, that filters are at work; unseen they would mislead.
 
     Args:
         project: Its classes are the choices.
-        signals: Names of the run's rankings; what an address asks for may not be one of them.
+        run: What an address asks for may not be one of its rankings.
     """
-    names = [name for key in ("given", "predicted") for name in _chosen(key)]
+    signals, drawn = run.signals, _list_drawn(project, run)
+    names = [name for key in ("given", *_CLASSES_OF) if key in drawn for name in _chosen(key)]
     active = len([name for name in names if name in project.classes])
-    active += len([key for key in ("disagrees", "contains") if _chosen(key)])
+    active += len([key for key in _DIFFERENCES if key in drawn and _chosen(key)])
+    active += bool(_chosen("contains"))
     offered = name_signals(signals)
     chosen = str(st.session_state.get("signal"))
     if chosen not in offered:
@@ -124,20 +167,16 @@ def describe_filters(project: Project, signals: Sequence[str]) -> str:
     return escape_markdown(f"Which suspects: by {order[0].lower()}{order[1:]}{filters}")
 
 
-def review_address(signals: Sequence[str]) -> str:
-    """Return the address at which the review asks for the suspects that are chosen here.
-
-    Args:
-        signals: Names of the run's rankings.
-    """
+def review_address(project: Project, run: Run) -> str:
+    """Return the address at which the review asks for the suspects that are chosen here."""
+    drawn = _list_drawn(project, run)
     query: dict[str, str | Sequence[str]] = {"project": str(st.session_state.get("project"))}
     signal = st.session_state.get("signal")
-    if signal and signal != choose_default_signal(signals):
+    if signal and signal != choose_default_signal(run.signals):
         query["signal"] = str(signal)
-    for key in ("given", "predicted", "contains"):
-        query[key] = _chosen(key)
-    if _chosen("disagrees"):
-        query["disagrees"] = "true"
+    for key in ("given", *_CLASSES_OF, "contains"):
+        query[key] = _chosen(key) if key in drawn or key == "contains" else ()
+    query |= {key: "true" for key in _DIFFERENCES if key in drawn and _chosen(key)}
     return f"review?{urlencode(query, doseq=True)}"
 
 

@@ -9,15 +9,16 @@ from relabel.db.project_rules import Project
 from relabel.db.runs import Run
 from relabel.runs.held_out import CandidateResult, HeldOutSummary, recall_summary
 from relabel.text import counted, format_seconds
+from relabel.triage.model_quality import describe_not_asked
 from ui.labels import is_regression
 from ui.runs.model_quality import judge_model
 from ui.wording import escape_markdown, percent
 
 HEADING = "What models that have not seen an example say"
 NOT_ASKED = (
-    "The run that is shown has no such predictions: it is of an earlier version, of checkpoints of "
-    "your own, or none were asked for. Train again to have them; until then the network that has "
-    "seen the labels suggests others itself."
+    "The run that is shown has no such predictions: it is of an earlier version, or none were "
+    "asked for. Train again to have them, or score again at checkpoints of your own; until then "
+    "the network that has seen the labels suggests others itself."
 )
 
 
@@ -26,7 +27,8 @@ def draw_comparison(project: Project, run: Run) -> None:
     st.subheader(HEADING, anchor=False)
     summary = recall_summary(run.config)
     if summary is None:
-        st.caption(NOT_ASKED)
+        reason = str(run.config.get("not_asked") or "")
+        st.caption(escape_markdown(describe_not_asked(reason) if reason else NOT_ASKED))
         return
     agreement, choice, *by_heart = judge_model(project, run).unseen
     _draw_measures(project, run, summary)

@@ -67,6 +67,10 @@ def draw_training_form(project: Project) -> WorkRequest | None:
         options = WorkOptions(model=model)
     if options.checkpoints is None:
         options = _draw_numbers(project, options, _suggest(project, options.model))
+    else:  # nothing is trained; who has not seen the examples is asked as after a training
+        with st.expander("More", key="train-more"):
+            options = replace(options, folds=_draw_folds())
+            options = options if project.kind == "table" else _draw_backbone(options)
     options = replace(options, layers=choose_layers(place="train"))
     kind, words = (
         ("train", "Train and score") if options.checkpoints is None else ("score", "Score")
@@ -131,26 +135,32 @@ def _draw_numbers(project: Project, options: WorkOptions, suggested: TrainingCon
                 help="Epochs without a lower test loss.",
                 width=_FIELD,
             )
-        folds = st.number_input(
-            "Folds",
-            min_value=0,
-            max_value=MOST_FOLDS,
-            value=None,
-            placeholder="by the data",
-            key="train-folds",
-            help="Parts that the train examples are cut into: models that were fitted to the "
-            "others are asked about each. With a number of yours slow networks are asked, too, "
-            "which takes as long as so many trainings; 0 asks nobody.",
-            width=_FIELD,
-        )
+        folds = _draw_folds()
         options = _draw_weights(project, options)
     return replace(
         options,
         epochs=None if epochs is None else int(epochs),
         seed=int(seed),
         patience=None if patience is None else int(patience),
-        folds=None if folds is None else int(folds),
+        folds=folds,
     )
+
+
+def _draw_folds() -> int | None:
+    """Draw into how many parts the train examples are cut; None where the data decides."""
+    folds = st.number_input(
+        "Folds",
+        min_value=0,
+        max_value=MOST_FOLDS,
+        value=None,
+        placeholder="by the data",
+        key="train-folds",
+        help="Parts that the train examples are cut into: models that were fitted to the "
+        "others are asked about each. With a number of yours slow networks are asked, too, "
+        "which takes as long as so many trainings; 0 asks nobody.",
+        width=_FIELD,
+    )
+    return None if folds is None else int(folds)
 
 
 def _draw_weights(project: Project, options: WorkOptions) -> WorkOptions:

@@ -129,6 +129,7 @@ def test_margins_are_those_of_the_probabilities(tmp_path, num_classes):
     write_held_out(tmp_path, SUMMARY, likely, likely[::-1])
     held_out = open_held_out(tmp_path, 4, num_classes)
     margins, others = held_out.margins(given_labels), held_out.likeliest_others(given_labels)
+    assert held_out.labels(given_labels).tolist() == likely.argmax(axis=1).tolist()
     for row, label in enumerate(given_labels.tolist()):
         rest = np.delete(likely[row], label)
         kept = likely[row, label] >= np.sort(likely[row])[-64:][0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import signal
+
 import numpy as np
 import pytest
 
@@ -92,6 +95,25 @@ def test_stopped_anywhere_it_ends_with_the_same_numbers(tmp_path):
         engine.dispose()
     assert stored[0] == stored[1] == stored[2]
     assert told[2] < told[1] < told[0]  # what was asked is not asked again
+
+
+def test_a_full_disk_leaves_nothing_half_written_and_is_gone_on_from(texts, tmp_path):
+    whole = (ask(texts) / "held_out.npy").read_bytes()
+    engine, workspace = open_workspace(tmp_path)
+    place = (engine, workspace, small_projects.make_texts(engine, wrong=WRONG))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, limits[1]))  # a part of 60 rows has 608 bytes
+    try:
+        with pytest.raises(OSError, match="part-"):
+            ask(place)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    (own,) = folder_of(workspace).iterdir()
+    assert list(own.iterdir()) == []
+    assert (ask(place) / "held_out.npy").read_bytes() == whole
+    engine.dispose()
 
 
 def folder_of(workspace):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -104,6 +107,27 @@ def test_filters_hold_together(scene):
     assert positions(scene, disagreement_only=True, given_labels=(1,), predicted_labels=(2,)) == [4]
     assert positions(scene, given_labels=(7,)) == []
     assert positions(scene, given_labels=(10**30, 0), predicted_labels=(-1, 1)) == [3]
+
+
+def test_what_is_suggested_is_told_apart_from_what_the_network_says(scene):
+    numbers = np.arange(6)
+    run = register_run(
+        scene.engine,
+        scene.project.id,
+        key="suggesting",
+        folder="runs/suggesting",
+        config={},
+        checkpoints=[],
+        scores={"self_influence": numbers},
+        predictions={"train": (numbers // 2 % 3, numbers / 9, numbers / 9, (numbers + 1) // 2 % 3)},
+    )
+    # Given labels by position: 0 1 2 0 1 2; predicted: 0 0 1 1 2 2; suggested: 0 1 1 2 2 0.
+    suggesting = replace(scene, run=run)
+    assert positions(suggesting, suggestion_differs=True) == [5, 4, 3, 2]
+    assert positions(suggesting, suggested_labels=(1,)) == [2, 1]
+    assert positions(suggesting, suggested_labels=(2,), predicted_labels=(1,)) == [3]
+    assert positions(suggesting, suggestion_differs=True, disagreement_only=True) == [4, 3, 2]
+    assert positions(scene, suggestion_differs=True) == []  # of a run that suggests nothing
 
 
 def test_the_state_filter_counts_a_skipped_example_as_not_decided(scene):

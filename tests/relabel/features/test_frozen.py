@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from relabel.features.encoding import encoder_from_json, name_cache
+from relabel.features.encoding import encoder_from_json, name_cache, open_cache, write_cache
 from relabel.features.frozen import FeatureEncoder, begin_features
 from tests.relabel.features.backbones.pictures import make_files
 from tracin_core.errors import ConfigurationError, InputError
@@ -85,3 +85,37 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path: Path):
     with pytest.raises(InputError, match="not finite"):
         encoder.read("red")
     assert np.isfinite(encoder.read("blue")).all()
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 64
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: flip(folder / "inputs.npy"),
+        lambda folder: (folder / "inputs.npy").write_bytes(b"cut"),
+        lambda folder: np.save(folder / "inputs.npy", np.zeros((100, 3), np.float16)),
+        lambda folder: np.save(folder / "inputs.npy", np.zeros((100, 2), np.float16)),
+    ],
+    ids=["a bit", "cut", "wider", "of other features"],
+)
+def test_stored_features_that_a_disk_has_changed_are_made_again(tmp_path: Path, damage):
+    (tmp_path / "words.txt").write_text("red 1 0\nblue 0 1\n", encoding="utf-8")
+    encoder = begin_features("text", f"static:{tmp_path / 'words.txt'}")
+    texts, folder = ["red", "blue"] * 50, tmp_path / "cache"
+
+    def write() -> bytes:
+        write_cache(folder, encoder, lambda start: iter(texts[start:]), len(texts))
+        return (folder / "inputs.npy").read_bytes()
+
+    whole = write()
+    assert open_cache(folder, encoder, len(texts)).tolist() == [[1, 0], [0, 1]] * 50
+    damage(folder)
+    assert open_cache(folder, encoder, len(texts)) is None
+    assert write() == whole
+    (folder / "journal.jsonl").unlink()  # as an earlier version left it
+    assert open_cache(folder, encoder, len(texts)) is not None

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tokenizers
-from safetensors.numpy import save_file
 
 from relabel.features.backbones.registry import find_backbone, load_backbone
+from tests.relabel.features.backbones.pieces import write_package, write_pieces
 from tracin_core.errors import ConfigurationError, InputError
 
 WORDS = "red 1 0\nblue 0 1\nred 5 5\n"
@@ -58,19 +57,6 @@ def test_what_are_no_vectors_is_refused(tmp_path, name, content, message):
         open_static(tmp_path / name)
 
 
-def write_pieces(weights: Path, tokenizer: Path, **tables: np.ndarray) -> None:
-    """Write vectors of the pieces "[UNK]", "red" and "blue", and what cuts texts into these."""
-    for path in (weights, tokenizer):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    words, unknown = {"[UNK]": 0, "red": 1, "blue": 2}, {"unk_token": "[UNK]"}
-    cutter = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, **unknown))
-    cutter.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    cutter.enable_padding(length=64)
-    cutter.enable_truncation(2)
-    cutter.save(str(tokenizer))
-    save_file(tables, weights)
-
-
 TABLE = np.array([[0, 0], [1, 0], [0, 1]], dtype=np.float16)
 
 
@@ -98,13 +84,7 @@ def test_damaged_pieces_are_refused(tmp_path, damage, message):
 
 
 def test_wordllama_is_read_from_its_package_and_not_run(tmp_path, monkeypatch):
-    package = tmp_path / "wordllama"
-    write_pieces(
-        package / "weights" / "l2_supercat_256.safetensors",
-        package / "tokenizers" / "l2_supercat_tokenizer_config.json",
-        table=TABLE,
-    )
-    (package / "__init__.py").write_text("raise RuntimeError('was run')")
+    write_package(tmp_path, ("red", "blue"), TABLE)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     found = find_backbone("text")
     monkeypatch.undo()
