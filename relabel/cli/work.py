@@ -96,7 +96,7 @@ _ASKING_OPTIONS = (
         "--features",
         metavar="NAME",
         help="backbone for linear_head and mlp_head, such as torchvision:resnet50 (default: auto, "
-        "the best one that is at hand); docs/features.md lists them",
+        "the best one that is at hand; none does without); docs/features.md lists them",
     ),
     click.option(
         "--folds",

@@ -16,7 +16,7 @@ import torch
 
 from relabel.crossval.registry import Candidate, Matrix, Reads, list_candidates
 from relabel.db.project_rules import Project
-from relabel.features.backbones.registry import AUTO, find_backbone
+from relabel.features.backbones.registry import AUTO, NO_FEATURES, find_backbone
 from relabel.features.encoding import Encoder, fit_encoder
 from relabel.features.frozen import FeatureEncoder, begin_features
 from relabel.features.image import ImageEncoder
@@ -41,8 +41,6 @@ RUNS = (2, 5)
 # network that knows photographs sees nothing more in them.
 SIDE_OF_PIXELS = 32
 ROWS_AT_ONCE = 4_096
-# A person's choice of no frozen network at all.
-NO_FEATURES = "none"
 
 
 @dataclass(eq=False)

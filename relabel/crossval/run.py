@@ -28,9 +28,10 @@ from relabel.crossval.calibration import LEAST_TEST_EXAMPLES, Calibration, calib
 from relabel.crossval.combining import normalise, weigh
 from relabel.crossval.folds import choose_folds, cut_folds, describe_small_classes
 from relabel.crossval.registry import Candidate, Fold, Size, list_candidates
-from relabel.crossval.representations import NO_FEATURES, Representations
+from relabel.crossval.representations import Representations
 from relabel.crossval.whole_networks import NetworkFitter
 from relabel.db.project_rules import Project
+from relabel.features.backbones.registry import AUTO, NO_FEATURES
 from relabel.files import write_array
 from relabel.fitting.data import describe_seconds
 from relabel.fitting.options import WorkOptions
@@ -251,7 +252,7 @@ class _CrossValidation:
         try:
             width = self._representations.width(candidate.reads)
         except ConfigurationError as error:
-            if self._options.features not in ("auto", NO_FEATURES):
+            if self._options.features not in (AUTO, NO_FEATURES):
                 raise
             # Texts do without a frozen network, pictures hardly; with a damaged one neither is as
             # good as the person thinks. One note for all that read it.

@@ -47,7 +47,8 @@ class WorkOptions:
         device: "auto", or a device as torch names it.
         weights: Local file with weights to begin with, for resnet18; or for a network on features,
             in the place of the backbone's published ones.
-        features: Backbone whose features a network takes; "auto" is the best one that is at hand.
+        features: Backbone whose features a network takes; "auto" is the best one that is at hand,
+            "none" does without.
         allow_download: Whether a backbone's weights may be fetched from where they are published.
         folds: Parts that the train examples are cut into, so that models which have not seen an
             example can be asked about it; None is chosen by their number, 0 asks nobody. Where a

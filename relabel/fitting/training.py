@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from relabel.db.project_rules import Project
-from relabel.features.backbones.registry import AUTO
+from relabel.features.backbones.registry import AUTO, NO_FEATURES
 from relabel.features.encoding import LARGEST_SIDE, Encoder, fit_encoder
 from relabel.features.frozen import FeatureEncoder, begin_features
 from relabel.features.ngrams import NgramEncoder
@@ -243,8 +243,17 @@ def _find_asked(options: WorkOptions) -> Network | None:
     """Return the built-in network that is asked for; None where it is left to the data.
 
     Raises:
-        ConfigurationError: If features are asked for and the network takes none.
+        ConfigurationError: If features are asked for and the network takes none, or none are and
+            it takes them.
     """
+    if options.features == NO_FEATURES:
+        network = find_network(options.model)
+        if network is not None and network.takes == "features":
+            raise ConfigurationError(
+                f"Found --features {NO_FEATURES} with the model {network.name}, which takes the "
+                "features of a backbone. Leave out --features, or choose another --model."
+            )
+        return network
     wanted = options.features != AUTO
     network = find_network(
         LinearHeadConfig.name if wanted and options.model == "auto" else options.model

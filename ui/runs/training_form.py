@@ -189,7 +189,7 @@ def _draw_backbone(options: WorkOptions) -> WorkOptions:
         key="train-features",
         placeholder=AUTO,
         help="The frozen network whose features are taken, such as torchvision:resnet50. Left "
-        "empty: the best one that is at hand.",
+        "empty: the best one that is at hand; none does without.",
         width=420,
     )
     allow = st.checkbox(

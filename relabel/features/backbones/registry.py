@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 AUTO = "auto"
+# A person's choice of no frozen network at all.
+NO_FEATURES = "none"
 # Every file of this folder is imported, and registers what it holds.
 _FOLDER = "relabel.features.backbones.families"
 

@@ -64,7 +64,7 @@ def test_classes_with_few_examples_are_named():
     said = describe_small_classes(np.array([0] * 20 + [1] * 3 + [2]), ("a", "b", "c"), 10)
     assert len(said) == 2
     assert "'c' has a single example" in said[0]
-    assert "'b' has fewer train examples" in said[1]
+    assert "'b' has fewer examples" in said[1]
     assert describe_small_classes(np.array([0, 0, 1, 1]), ("a", "b"), 2) == []
 
 

@@ -240,3 +240,26 @@ def test_features_that_are_asked_for_and_not_there_are_an_error(texts):
 def test_folds_that_cannot_be_are_refused(folds):
     with pytest.raises(ConfigurationError, match="folds"):
         WorkOptions(folds=folds)
+
+
+@pytest.mark.parametrize("make", ["texts", "images"])
+def test_a_project_does_without_a_frozen_network(tmp_path, make):
+    engine, workspace = open_workspace(tmp_path)
+    if make == "texts":
+        project = small_projects.make_texts(engine)
+    else:
+        project = small_projects.make_images(engine, workspace)
+    options = WorkOptions(features="none", epochs=1, folds=2)
+    train_project(engine, workspace, project.slug, options)
+    run = score_project(engine, workspace, project.slug, WorkOptions())
+    network = {"texts": "ngram_linear", "images": "small_cnn"}[make]
+    assert run.config["model"]["name"] == network
+    assert "suspicion" in run.signals
+    with pytest.raises(ConfigurationError, match=r"features none with the model linear_head"):
+        train_project(
+            engine,
+            workspace,
+            project.slug,
+            WorkOptions(features="none", model="linear_head", folds=0),
+        )
+    engine.dispose()
