@@ -63,6 +63,7 @@ class Task:
         truth: True class names or indices by the train examples' content (a text, or the bytes of
             a picture's pixels).
         features: What cleanlab's first column is computed on: "frozen" or "words".
+        has_test: Whether the data says itself what is for testing; else the seed draws it.
     """
 
     source: Path
@@ -70,6 +71,7 @@ class Task:
     truth: Mapping[Any, int]
     train_options: tuple[str, ...] = ()
     features: str = "words"
+    has_test: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +100,9 @@ def run_task(
 ) -> Outcome:
     """Import and train a data set, and measure what its signals find."""
     name = f"project{seed}"
+    drawn = () if task.has_test else ("--seed", str(seed))
     steps = [
-        run_step(
-            workspace, "import", name, str(task.source), "--yes", "--seed", str(seed), *task.options
-        ),
+        run_step(workspace, "import", name, str(task.source), "--yes", *drawn, *task.options),
         run_step(workspace, "train", name, "--seed", str(seed), *task.train_options),
     ]
     place = resolve_workspace(str(workspace), None)
@@ -274,7 +275,12 @@ def _make_photos(data: Path, work: Path, labels: str, *train_options: str) -> Ta
     pixels = [picture.tobytes() for picture in found["x_train"]]
     truth = dict(zip(pixels, found["truth_train"].astype(int).tolist(), strict=True))
     return Task(
-        source=source, options=(), truth=truth, features="frozen", train_options=train_options
+        source=source,
+        options=(),
+        truth=truth,
+        features="frozen",
+        train_options=train_options,
+        has_test=True,
     )
 
 
@@ -309,7 +315,7 @@ def make_news(data: Path, work: Path, seed: int) -> Task:
         "World,Sports,Business,Sci/Tech",
     )
     splits = ("--split", "split", "--train-values", "noisy", "--test-values", "clean_test")
-    return Task(source=source, options=(*columns, *splits), truth=truth)
+    return Task(source=source, options=(*columns, *splits), truth=truth, has_test=True)
 
 
 def make_reviews(data: Path, work: Path, seed: int) -> Task:
