@@ -34,12 +34,15 @@ def draw_figure(figure: go.Figure, key: str) -> None:
     )
 
 
-def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], *, key: str) -> None:
-    """Draw how often each given label (down) met each predicted one (across).
+def draw_confusion(
+    counts: NDArray[np.int64], classes: Sequence[str], *, across: str, key: str
+) -> None:
+    """Draw how often each given label (down) met each predicted or suggested one (across).
 
     Args:
         counts: Examples, shape ``(K, K)``, given by predicted.
         classes: Names of the ``K`` classes.
+        across: What the labels across are: "predicted" or "suggested".
         key: Widget key.
     """
     names = _names(classes)
@@ -58,7 +61,7 @@ def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], *, key: st
             texttemplate="%{text}" if len(names) <= 20 else None,
             customdata=[[(given, seen) for seen in names] for given in names],
             hovertemplate=(
-                "given %{customdata[0]}<br>predicted %{customdata[1]}<br>%{text} examples"
+                f"given %{{customdata[0]}}<br>{across} %{{customdata[1]}}<br>%{{text}} examples"
                 "<extra></extra>"
             ),
             showscale=False,
@@ -67,7 +70,7 @@ def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], *, key: st
         )
     )
     figure.update_xaxes(
-        title="predicted",
+        title=across,
         tickvals=positions,
         ticktext=names,
         tickangle=-40 if len(names) * max(map(len, names), default=0) > _LEVEL_NAMES else 0,

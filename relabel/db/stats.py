@@ -182,10 +182,20 @@ def class_balance(engine: Engine, project_id: int) -> list[ClassCount]:
     ]
 
 
-def label_confusion(engine: Engine, run_id: int, split: str) -> NDArray[np.int64]:
+def label_confusion(
+    engine: Engine, run_id: int, split: str, *, suggested: bool = False
+) -> NDArray[np.int64]:
     """Return counts of given (rows) by predicted label (columns), shape ``(K, K)``.
 
-    For regression K is 0.
+    Args:
+        engine: The database.
+        run_id: The run that predicted.
+        split: Of the examples.
+        suggested: Whether the labels are meant that models say which have not seen the example;
+            of a run that asked none all counts are 0.
+
+    Returns:
+        The counts; for regression K is 0.
 
     Raises:
         NotFoundError: If there is no such run.
@@ -194,15 +204,16 @@ def label_confusion(engine: Engine, run_id: int, split: str) -> NDArray[np.int64
         run = run_in(connection, run_id)
         num_classes = len(project_in(connection, run.project_id).classes)
         counts = np.zeros((num_classes, num_classes), dtype=np.int64)
+        said = PredictionRow.suggested_label if suggested else PredictionRow.predicted_label
         rows = connection.execute(
-            select(ExampleRow.given_label, PredictionRow.predicted_label, func.count())
+            select(ExampleRow.given_label, said, func.count())
             .join(PredictionRow, PredictionRow.example_id == ExampleRow.id)
             .where(
                 PredictionRow.scoring_id == run.scoring_id,
-                PredictionRow.predicted_label.is_not(None),
+                said.is_not(None),
                 ExampleRow.split == split,
             )
-            .group_by(ExampleRow.given_label, PredictionRow.predicted_label)
+            .group_by(ExampleRow.given_label, said)
         )
         for given, predicted, count in rows:
             counts[given, predicted] = count

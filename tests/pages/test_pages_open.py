@@ -71,3 +71,9 @@ def test_filters_without_a_match_say_so(open_app: Callable[..., AppTest]):
     app = open_app("queue", project="docs", contains="no snippet says this: 100% _sure_")
     assert not app.exception
     assert app.info
+
+
+def test_the_overview_says_what_ranks_the_queue_and_counts_what_is_suggested(open_app):
+    app = open_app("overview", project="digits")
+    assert "Queue ranked by: Suspicion" in [each.value for each in app.text]
+    assert "Given label against the suggested one" in [each.value for each in app.subheader]

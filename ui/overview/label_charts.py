@@ -27,7 +27,7 @@ def draw_labels_held(project: Project) -> None:
 
 
 def draw_disagreement(project: Project, run: Run) -> None:
-    """Draw the given labels against what the model predicts at the last checkpoint."""
+    """Draw the given labels against the suggested ones, or else against the network's."""
     if is_regression(project):
         _draw_predictions(project, run)
     else:
@@ -46,9 +46,19 @@ def _draw_balance(project: Project) -> None:
 
 
 def _draw_confusion(project: Project, run: Run) -> None:
+    # A network that has learned the labels by heart contradicts none of them.
+    counts = label_confusion(get_engine(), run.id, "train", suggested=True)
+    if counts.any():
+        st.subheader("Given label against the suggested one", anchor=False)
+        draw_confusion(counts, project.classes, across="suggested", key="confusion")
+        st.caption(
+            "Train examples. Off the diagonal models that have not seen the example contradict its "
+            "label."
+        )
+        return
     st.subheader("Given label against the model’s prediction", anchor=False)
     counts = label_confusion(get_engine(), run.id, "train")
-    draw_confusion(counts, project.classes, key="confusion")
+    draw_confusion(counts, project.classes, across="predicted", key="confusion")
     st.caption(
         "Train examples, at the last checkpoint. Off the diagonal the model contradicts the label."
     )

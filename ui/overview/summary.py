@@ -14,6 +14,7 @@ from relabel.db.stats import ReviewProgress
 from relabel.runs.config import CheckpointEntry, name_last_layer
 from relabel.runs.folder import RunFolder
 from relabel.text import Layers, counted, format_number, format_seconds, shorten
+from relabel.triage.signals import choose_default_signal, name_signals
 from ui.labels import is_regression
 from ui.runs.layers import layers_of
 from ui.session import run_folder
@@ -93,7 +94,7 @@ def describe_run(project: Project, run: Run) -> None:
     last = name_last_layer(config.get("layers"))
     rates = {"ones": "ignored (every checkpoint counts the same)", "recorded": "as recorded"}
     facts = {
-        "Queue": "self-influence of the last layer, learning rates ignored",
+        "Queue ranked by": next(iter(name_signals([choose_default_signal(run.signals)]).values())),
         "Last layer": shorten(", ".join(last) or "not recorded", 80),
         "Learning rates in the evidence": rates.get(str(config.get("rates")), "–"),
         "All-layer vectors": _describe_vectors(run, "all"),

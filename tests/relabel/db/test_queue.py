@@ -14,6 +14,7 @@ from relabel.db.examples import NewExample, add_examples
 from relabel.db.projects import create_project
 from relabel.db.queue import QueueFilter, adjacent, fetch_page, next_suspect
 from relabel.db.registration import register_run
+from relabel.db.stats import label_confusion
 from relabel.errors import NotFoundError
 from relabel.triage.signals import list_signals
 from tests.relabel.db.builders import build_homes, build_scene, score
@@ -128,6 +129,9 @@ def test_what_is_suggested_is_told_apart_from_what_the_network_says(scene):
     assert positions(suggesting, suggested_labels=(2,), predicted_labels=(1,)) == [3]
     assert positions(suggesting, suggestion_differs=True, disagreement_only=True) == [4, 3, 2]
     assert positions(scene, suggestion_differs=True) == []  # of a run that suggests nothing
+    counts = label_confusion(scene.engine, run.id, "train", suggested=True)
+    np.testing.assert_array_equal(counts, [[1, 0, 1], [0, 1, 1], [1, 1, 0]])
+    assert not label_confusion(scene.engine, scene.run.id, "train", suggested=True).any()
 
 
 def test_the_state_filter_counts_a_skipped_example_as_not_decided(scene):
