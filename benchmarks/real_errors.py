@@ -7,9 +7,10 @@ skipped, and said so. cleanlab is in requirements-bench.txt.
 Every project is made by the commands that a person types, ``import`` and ``train``, with default
 options but for the seed. Beside its signals stand cleanlab's two scores (Northcutt et al. 2021,
 arXiv:1911.00068; self-confidence and normalised margin) on out-of-fold probabilities of (a) a
-logistic regression on the same features and (b) what people have without any: a plain small
-convolutional network, or TF-IDF of single words with logistic regression. True labels are read
-here alone; no command sees them.
+logistic regression on the same features, fitted as people do to the train split, and once more with
+the test split to learn from as well, which the suspicion does, and (b) what people have without any
+features: a plain small convolutional network, or TF-IDF of single words with logistic regression.
+True labels are read here alone; no command sees them.
 
 - photos, photos_of_one: ``cifar10n_dev.npz``, labelled by a vote of three people, or by one.
 - photos_without_weights: the first, with ``--features none``.
@@ -46,6 +47,7 @@ from relabel.fitting.data import open_stored_rows
 from relabel.fitting.stored import ProjectExamples, read_project
 from relabel.runs.folder import RunFolder
 from relabel.runs.held_out import open_held_out
+from relabel.text import SPLITS
 from relabel.workspace import resolve_workspace
 
 FOLDS = 5
@@ -167,23 +169,23 @@ def _ask_cleanlab(
     """Yield cleanlab's scores, high for suspects, by what its probabilities come from."""
     from cleanlab.rank import get_label_quality_scores
 
-    train = examples.splits["train"]
-    labels = train.targets.astype(np.int64)
+    train, test = examples.splits["train"], examples.splits["test"]
+    labels, others = train.targets.astype(np.int64), test.targets.astype(np.int64)
     sources: dict[str, Callable[[], npt.NDArray[np.float64]]] = {}
     if task.features == "frozen":
         encoder = _read_encoder(folder)
         if encoder is not None:
-            rows = open_stored_rows(project_folder, encoder, examples)["train"]
-            sources["same features"] = lambda: _cross_validate(
-                _as_inputs(encoder, rows), labels, seed
-            )
+            stored = open_stored_rows(project_folder, encoder, examples)
+            rows, more = (_as_inputs(encoder, stored[split]) for split in SPLITS)
+            sources |= _with_and_without_test(rows, labels, more, others, seed)
         if with_cnn:
             pictures = np.stack([np.frombuffer(_key(one), np.uint8) for one in train.contents()])
             sources["plain CNN"] = lambda: _cross_validate_cnn(pictures, labels, seed)
     else:
-        texts = [str(one) for one in train.contents()]
-        sources["same features"] = lambda: _cross_validate(_count(texts, 2), labels, seed)
-        sources["TF-IDF"] = lambda: _cross_validate(_count(texts, 1), labels, seed)
+        texts = [str(one) for split in (train, test) for one in split.contents()]
+        counts, count = _count(texts, 2), len(labels)
+        sources |= _with_and_without_test(counts[:count], labels, counts[count:], others, seed)
+        sources["TF-IDF"] = lambda: _cross_validate(_count(texts[:count], 1), labels, seed)
     for source, make in sources.items():
         probabilities = make()
         for method in ("self_confidence", "normalized_margin"):
@@ -211,10 +213,30 @@ def _count(texts: list[str], longest: int) -> Any:
     return TfidfVectorizer(ngram_range=(1, longest), min_df=2).fit_transform(texts)
 
 
-def _cross_validate(rows: Any, labels: Labels, seed: int) -> npt.NDArray[np.float64]:
-    """Return out-of-fold probabilities of a logistic regression; agreement chooses its penalty."""
+def _with_and_without_test(
+    rows: Any, labels: Labels, more: Any, others: Labels, seed: int
+) -> dict[str, Callable[[], npt.NDArray[np.float64]]]:
+    return {
+        "same features": lambda: _cross_validate(rows, labels, seed),
+        "same features, test split learned": lambda: _cross_validate(
+            rows, labels, seed, (more, others)
+        ),
+    }
+
+
+def _cross_validate(
+    rows: Any, labels: Labels, seed: int, more: tuple[Any, Labels] | None = None
+) -> npt.NDArray[np.float64]:
+    """Return out-of-fold probabilities of a logistic regression; agreement chooses its penalty.
+
+    Args:
+        rows: Of the train split, shape ``(N, D)``.
+        labels: Their given labels, shape ``(N,)``.
+        seed: Of the folds.
+        more: Rows and labels that every fold learns from as well.
+    """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedKFold
     from sklearn.multiclass import OneVsRestClassifier
 
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
@@ -223,7 +245,13 @@ def _cross_validate(rows: Any, labels: Labels, seed: int) -> npt.NDArray[np.floa
         model: Any = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
         if scipy.sparse.issparse(rows):  # for which liblinear takes seconds instead of minutes
             model = OneVsRestClassifier(LogisticRegression(C=strength, solver="liblinear"))
-        found = cross_val_predict(model, rows, labels, cv=folds, method="predict_proba")
+        found = np.zeros((len(labels), int(labels.max()) + 1))
+        for learned, asked in folds.split(np.zeros(len(labels)), labels):
+            known, targets = rows[learned], labels[learned]
+            if more is not None:
+                stack = scipy.sparse.vstack if scipy.sparse.issparse(rows) else np.concatenate
+                known, targets = stack([known, more[0]]), np.concatenate([targets, more[1]])
+            found[asked] = model.fit(known, targets).predict_proba(rows[asked])
         agreement = float((found.argmax(axis=1) == labels).mean())
         if best is None or agreement > best[0]:
             best = (agreement, found)
