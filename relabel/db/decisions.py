@@ -271,6 +271,17 @@ def last_undoable(engine: Engine, project_id: int, reviewer: str) -> Decision | 
         return None if row is None else Decision(**row._mapping)
 
 
+def reviewers_since(engine: Engine, example_id: int, version: int) -> set[str]:
+    """Return who has decided about an example, or undone a decision on it, since a version."""
+    query = (
+        select(ReviewerRow.name)
+        .join(DecisionRow, DecisionRow.reviewer_id == ReviewerRow.id)
+        .where(DecisionRow.example_id == example_id, DecisionRow.version > version)
+    )
+    with reading(engine) as connection:
+        return set(connection.scalars(query))
+
+
 def find_by_token(engine: Engine, token: str) -> Decision | None:
     """Return the event that a press made, or None where it was not recorded."""
     check_token(token)
