@@ -32,6 +32,7 @@ class ForkedProcess:
 
     def __init__(self, pid: int) -> None:
         """Watch a process, or see that it has ended at once: its log says why."""
+        self.pid = pid
         try:
             self._watch: int | None = os.pidfd_open(pid)
         except ProcessLookupError:

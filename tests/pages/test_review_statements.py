@@ -23,8 +23,8 @@ from tests.pages.review_screen import ReviewScreen
 from tests.relabel.conftest import new_postgresql_database, postgresql_server  # noqa: F401
 from ui.session import get_engine
 
-# What a press may ask; 57 were asked when every neighbour came with its scores, and 24 by the run of
-# the page that each press took.
+# What a press may ask; 57 were asked when every neighbour came with its scores, and 24 by the run
+# of the page that each press took.
 MOST = 20
 _NO_STATEMENTS = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA")
 
