@@ -205,7 +205,7 @@ def count_recorded(workspace: Workspace) -> int:
     """Return how many decisions there are, each on an example of its own."""
     engine = open_database(workspace.database_url)
     try:
-        rows = fetch_history(engine, get_project(engine, SLUG).id, page_size=5000).rows
+        rows = fetch_history(engine, get_project(engine, SLUG).id, page_size=1000).rows
         return len({row.example_id for row in rows})
     finally:
         engine.dispose()

@@ -219,7 +219,7 @@ def test_keys_of_other_layouts_mean_what_lies_in_their_place(
     press_key(page, "k", "KeyK", repeat=True)
     expect(page.get_by_text("K is held down: that is one press.")).to_be_visible()
     page.keyboard.press("?")
-    expect(page.get_by_text("show these keys", exact=True)).to_be_visible()
+    expect(page.get_by_text("? show these keys", exact=True)).to_be_visible()
     wait_until_answered(page)
     assert len(read_events(server, "digits")) == 5
 
