@@ -3,6 +3,7 @@
 // press that is sent twice is recorded once: it carries a token.
 
 const OUTBOX = "tracin-outbox"
+const REFUSED = "tracin-refused" // while no review was there to say so
 const AT_ONCE = 20 // presses a request
 const PATIENCE = 30_000 // milliseconds until an answer is given up
 const PAUSES = [300, 700, 1500, 3000] // milliseconds between attempts
@@ -13,9 +14,9 @@ const makeToken = () =>
     .map(byte => byte.toString(16).padStart(2, "0"))
     .join("")
 
-const readKept = () => {
+const readKept = name => {
   try {
-    const kept = JSON.parse(sessionStorage.getItem(OUTBOX) ?? "[]")
+    const kept = JSON.parse(sessionStorage.getItem(name) ?? "[]")
     return Array.isArray(kept) ? kept.filter(one => typeof one?.token === "string") : []
   } catch {
     return [] // a storage that is closed to us keeps nothing, which `isKept` says
@@ -24,7 +25,8 @@ const readKept = () => {
 
 class Outbox {
   constructor() {
-    this.entries = readKept()
+    this.entries = readKept(OUTBOX)
+    this.refused = readKept(REFUSED)
     this.isKept = true
     this.isSending = false
     this.oneByOne = false
@@ -50,8 +52,10 @@ class Outbox {
 
   keep() {
     try {
-      if (this.entries.length) sessionStorage.setItem(OUTBOX, JSON.stringify(this.entries))
-      else sessionStorage.removeItem(OUTBOX)
+      for (const [name, kept] of [[OUTBOX, this.entries], [REFUSED, this.refused]]) {
+        if (kept.length) sessionStorage.setItem(name, JSON.stringify(kept))
+        else sessionStorage.removeItem(name)
+      }
       this.isKept = true
     } catch {
       this.isKept = false
@@ -123,8 +127,19 @@ class Outbox {
 
   settle(entry, outcome) {
     this.entries = this.entries.filter(one => one.token !== entry.token)
+    if (!this.listener && !outcome.recorded) {
+      this.refused.push({ ...entry, outcome: { ...outcome, sheet: null } })
+    }
     this.keep()
     this.listener?.answered(entry, outcome)
+  }
+
+  // What was refused while another page was looked at, once.
+  takeRefused() {
+    const { refused } = this
+    this.refused = []
+    this.keep()
+    return refused
   }
 
   fail(words) {

@@ -8,6 +8,7 @@ const HELD = 10 // suspects that are asked for in advance
 const ASK_BELOW = 6 // fewer ahead: ask for more
 const MOST_PAST = 200 // decisions that can be taken back without asking the server which
 const DOUBLE_CLICK = 250 // milliseconds after the painting in which a second click is no decision
+const LONGEST_FRAME = 1000 // milliseconds
 const CARD_IMAGE = 56 // CSS pixels
 const MATCHES = 8 // classes that are listed for what was typed
 const LEAST_STAGE = 240 // CSS pixels of height for the picture
@@ -42,7 +43,6 @@ class Review {
   constructor(component, root) {
     this.root = root
     this.outbox = getOutbox()
-    this.outbox.listener = this
     this.ahead = []
     this.current = null
     this.past = []
@@ -60,6 +60,8 @@ class Review {
     this.buildFrame()
     this.listen()
     this.update(component)
+    this.outbox.listener = this
+    for (const { outcome, ...entry } of this.outbox.takeRefused()) this.refuse(entry, outcome)
     if (this.outbox.entries.length) {
       this.say(`Not recorded yet, from before: ${this.outbox.entries.length}. It is sent again.`)
       this.outbox.send()
@@ -165,8 +167,8 @@ class Review {
   takeAhead(sheets, wanted) {
     const known = new Set(this.held())
     this.ahead.push(...sheets.filter(one => !known.has(one.id)))
-    // What is on its way may come again, as a skipped one does.
-    this.isExhausted = sheets.length < wanted && !this.outbox.entries.length
+    // What is on its way may come again, as a skipped one does; `changed` asks for it.
+    this.isExhausted = sheets.length < wanted
   }
 
   // An example as it is now takes the place of what is known of it here.
@@ -237,7 +239,7 @@ class Review {
     }
     // After the frame in which it is painted; a page that is hidden paints none.
     requestAnimationFrame(() => setTimeout(mark, 0))
-    setTimeout(mark, 200)
+    setTimeout(mark, LONGEST_FRAME)
   }
 
   drawExample() {

@@ -205,7 +205,7 @@ def _list_sides(
     if evidence is None:
         return []
     given = name_given(project, view)
-    speaks = {"proponents": f"For {given}", "opponents": f"Against {given}"}
+    speaks = {"proponents": f"Speak for {given}", "opponents": f"Speak against {given}"}
     cards = {"proponents": evidence.proponents, "opponents": evidence.opponents}
     return [
         {
