@@ -110,8 +110,8 @@ def read_image(data: bytes, *, channels: int | None = 3, least: int | None = Non
     Args:
         data: The file's content.
         channels: 1 for grey, 3 for RGB, None for grey where the file has no colours.
-        least: Pixels of each side that are enough for whoever shows it: a JPEG may then be decoded
-            smaller, which takes a fraction of the time. None for the whole image.
+        least: Pixels of the longer side that are enough for whoever shows it: a JPEG may then be
+            decoded smaller, which takes a fraction of the time. None for the whole image.
 
     Returns:
         A Pillow image of mode "L" or "RGB".
@@ -124,7 +124,8 @@ def read_image(data: bytes, *, channels: int | None = 3, least: int | None = Non
     image = _open(data)
     try:
         if least is not None:
-            image.draft(None, (least, least))
+            share = least / max(image.size)
+            image.draft(None, (int(image.width * share) or 1, int(image.height * share) or 1))
         with DECODING.reserve(image.width * image.height), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a broken EXIF block is no reason to refuse the image
             image.seek(0)

@@ -10,6 +10,8 @@ const MOST_PAST = 200 // decisions that can be taken back without asking the ser
 const DOUBLE_CLICK = 250 // milliseconds after the painting in which a second click is no decision
 const LONGEST_FRAME = 1000 // milliseconds
 const CARD_IMAGE = 56 // CSS pixels
+// A class has a name, which has to be read; what may be taken by Enter keeps the place of its sign.
+const SLOT_CLASSES = { keep: ["maybe"], model: ["maybe", "wide"], opponents: ["wide"] }
 const MATCHES = 8 // classes that are listed for what was typed
 const LEAST_STAGE = 240 // CSS pixels of height for the picture
 
@@ -548,6 +550,7 @@ class Review {
   fill(row, slots, choices) {
     while (row.children.length < slots.length) {
       const button = this.makeButton("", "", "", event => this.press(button.choice, event))
+      button.append(make("kbd", "enter", "↵"))
       row.append(button)
     }
     while (row.children.length > slots.length) row.lastChild.remove()
@@ -556,15 +559,15 @@ class Review {
       const choice = typeof slot === "string" ? choices.find(one => one.name === slot) : choices[slot]
       button.choice = choice
       button.disabled = !choice
-      button.className = choice ? (choice.first ? "first" : "") : "absent"
-      button.classList.toggle("wide", ["model", "opponents"].includes(slot))
+      button.className = choice ? (choice.first ? "first" : "other") : "absent"
+      button.classList.add(...(SLOT_CLASSES[slot] ?? []))
       if (!choice) return
       const [words, key] = button.children
       words.textContent = choice.label
       words.title = choice.label
       // A class named by its own digit needs no second one beside it.
       const named = choice.label.split(" ", 1)[0] === choice.key
-      key.textContent = choice.first ? `${choice.key.toUpperCase()} ↵` : named ? "" : choice.key.toUpperCase()
+      key.textContent = named ? "" : choice.key.toUpperCase()
     })
   }
 
@@ -574,7 +577,9 @@ class Review {
     if (isRegression && !this.parts.value) {
       this.parts.value = this.makeField("New value", "", 40)
       this.parts.set = this.makeButton("", "Set value", "Enter", () => this.setValue())
-      this.parts.value.onkeydown = event => event.key === "Enter" && !isComposing(event) && this.setValue()
+      this.parts.value.onkeydown = event => {
+        if (event.key === "Enter" && !isComposing(event)) this.setValue()
+      }
       write.prepend(this.labelled(this.parts.value), this.parts.set)
     }
     if (!isRegression && searched.length && !this.parts.search) this.buildSearch()
