@@ -87,7 +87,7 @@ class Review {
       if (asked && !this.outbox.has(asked.id, data.project)) this.bringBack(asked)
     }
     if (!this.past.length) this.undoable = data.first.undoable
-    if (!this.outbox.entries.length) this.count(data.first)
+    if (!isSame || !this.outbox.entries.length) this.count(data.first)
     if (!this.current) this.next()
     this.drawFrame()
     this.askAhead()
@@ -132,6 +132,7 @@ class Review {
   async ask(ids) {
     this.isAsking = true
     const { epoch, undos } = this
+    const isQuiet = !this.outbox.entries.length
     const { project, query, reviewer } = this.data
     const body = { project, query, reviewer, ids, held: this.held() }
     body.count = Math.max(0, HELD - this.ahead.length)
@@ -160,7 +161,8 @@ class Review {
     for (const sheet of answer.asked) this.takeFresh(sheet)
     this.takeAhead(answer.suspects, body.count)
     if (!this.past.length && undos === this.undos) this.undoable = answer.undoable
-    if (!this.outbox.entries.length) this.count(answer)
+    // Decisions of this screen may have been counted or not; it adds them by itself.
+    if (isQuiet && !this.outbox.entries.length) this.count(answer)
     if (!this.current) this.next()
     this.drawFrame()
     this.askAhead()
@@ -311,8 +313,10 @@ class Review {
       run: sheet.run,
       reviewer,
       sentence: choice.sentence,
+      // By how much the number of those reviewed changes.
+      change: Number(choice.decides ?? true) - Number(sheet.isReviewed),
     }
-    this.past.push({ token: entry.token, sheet, note })
+    this.past.push({ token: entry.token, sheet, note, change: entry.change })
     if (this.past.length > MOST_PAST) this.past.shift()
     this.notes.delete(sheet.id)
     this.writeAddress(null)
@@ -328,7 +332,8 @@ class Review {
     const last = this.past.pop()
     if (last) {
       this.say("Taking back the last decision.")
-      this.outbox.add({ ...entry, undoes: last.token, example: last.sheet.id })
+      const change = -last.change
+      this.outbox.add({ ...entry, undoes: last.token, example: last.sheet.id, change })
       // The decision and its undo are an event each.
       last.sheet.version += 2
       this.notes.set(last.sheet.id, last.note)
@@ -356,6 +361,7 @@ class Review {
   confirm(entry, outcome) {
     this.say(outcome.message)
     if (entry.project !== this.data.project) return
+    this.counts.reviewed += entry.change ?? 0
     this.dropAlert(outcome.example_id)
     if (entry.action !== "undo") return
     if (entry.decision) {

@@ -80,7 +80,8 @@ def answer_decisions(body: Answer) -> Answer:
     presses = [read_press(one) for one in sent]
     outcomes = apply_presses(project, presses)
     shown: dict[int, Sheet] = {}
-    if again := _list_shown_again(presses, outcomes):
+    again = _list_shown_again(presses, outcomes)
+    if again:
         try:
             query = read_query(project, body.get("query"))
             found = [find_suspect(query, one) for one in again]
@@ -93,9 +94,14 @@ def answer_decisions(body: Answer) -> Answer:
         asdict(one) | {"sheet": shown.get(one.example_id) if one.example_id else None}
         for one in outcomes
     ]
-    answer = {"outcomes": answers, **_try_progress(project)}
-    if any(one.decision_id is not None for one in presses):
-        answer["undoable"] = offer_undo(project, presses[-1].reviewer.strip() or account_name())
+    answer: Answer = {"outcomes": answers}
+    # What follows reads all decisions of the project; a screen counts what it presses by itself.
+    if again:
+        try:
+            answer["undoable"] = offer_undo(project, presses[-1].reviewer.strip() or account_name())
+            answer |= count_progress(project)
+        except TracInError as error:
+            _LOG.warning("The progress could not be counted: %s", error)
     return answer
 
 
@@ -107,14 +113,6 @@ def _list_shown_again(presses: list[Press], outcomes: list[Outcome]) -> list[int
         if outcome.example_id and (not outcome.recorded or press.decision_id is not None)
     ]
     return list(dict.fromkeys(back))[:MOST_SENT]
-
-
-def _try_progress(project: Project) -> dict[str, int]:
-    try:
-        return count_progress(project)
-    except TracInError as error:
-        _LOG.warning("The progress could not be counted: %s", error)
-        return {}
 
 
 def read_press(sent: Any) -> Press:

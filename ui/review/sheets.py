@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from relabel.db.decision_kinds import PENDING, list_states
+from relabel.db.decision_kinds import PENDING, find_kind, list_states
 from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
+from relabel.db.schema import UNDECIDED
 from relabel.runs.folder import RunFolder
 from relabel.text import format_number, format_residual
 from ui.examples import describe_source_place
@@ -134,6 +135,7 @@ def _build(
         "rank": suspect.rank,
         "score": suspect.score,
         "place": _describe_place(run, suspect),
+        "isReviewed": view.status not in UNDECIDED,
         "image": picture_address(view.id, view.key, view.media_path),
         "alt": f"Train example with the given label {name_given(project, view)}",
         "text": view.text,
@@ -165,6 +167,7 @@ def _choice_json(choice: Choice, first: Choice) -> dict[str, Any]:
         "newLabel": verdict.new_label,
         "newValue": verdict.new_value,
         "sentence": verdict.sentence,
+        "decides": find_kind(verdict.action).effect != "defer",
         "first": choice is first,
     }
 
