@@ -1,4 +1,4 @@
-"""The server: checks before the start, the app with its picture routes, one address.
+"""The server: checks before the start, the app with its own routes, one address.
 
 ``python app.py`` checks first and explains what is wrong; ``streamlit run app.py`` works too.
 """
@@ -33,6 +33,7 @@ from relabel.workspace import (
 )
 from tracin_core.errors import ConfigurationError, TracInError
 from ui.failures import report_bug
+from ui.review.routes import REVIEW_ROUTES
 from ui.server.addresses import ADDRESSES
 from ui.server.guard import Guard
 from ui.server.pictures import ROUTES
@@ -58,7 +59,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
 
 app = st.App(
     Path(__file__).resolve().parent / "ui" / "router.py",
-    routes=[*ADDRESSES, *SHELLS, *ROUTES],
+    routes=[*ADDRESSES, *SHELLS, *ROUTES, *REVIEW_ROUTES],
     lifespan=lifespan,
     middleware=[Middleware(Guard)],
     on_script_error=report_bug,

@@ -36,6 +36,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "scale": ("scale", "--million"),
     "detection": ("detection",),
     "queue": ("queue_page",),
+    "review_keys": ("review_keys",),
     "real_errors": ("real_errors",),
     "own_data": ("own_data",),
     "architectures": ("architectures",),

@@ -6,116 +6,76 @@ import streamlit as st
 
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
-from ui.examples import draw_example, draw_labels, draw_source_place
+from relabel.text import Layers
+from ui.components.review import show_review
 from ui.failures import report_errors
-from ui.inspect.evidence import draw_evidence_options, draw_neighbours, draw_suggestion
-from ui.inspect.unseen import choose_suggested, draw_unseen, explain_suggestion, read_answer
-from ui.inspect.words import MARKING, WordMarks, start_marking
-from ui.navigation import open_page
+from ui.inspect.evidence import Measure, draw_evidence_options
+from ui.labels import is_regression
+from ui.navigation import make_page, open_page
 from ui.queue.filters import QueueView, describe_filters, draw_filters
-from ui.review.decision_form import draw_form, draw_keys_without_example, draw_undo
-from ui.review.decisions import draw_message, remember_shown
-from ui.review.suspect import Suspect, choose_suspect, draw_keys, draw_place, rank_classes
+from ui.review.answers import Answer, answer_first
+from ui.review.choices import MAX_DIGIT_CLASSES, list_decision_keys, list_slots
+from ui.review.suspect import ReviewQuery, find_asked, list_keys
 from ui.runs.model_quality import draw_model_warnings
-from ui.session import require_project, require_run
+from ui.session import require_project, require_run, reviewer_name
 from ui.wording import escape_markdown
 
-WATCHED = "suspect"
+KEY = "suspect"
 WITHOUT_EVIDENCE = "Decisions can be made without it."
-# A side; texts take more room, and both sides should be on one screen.
-_NEIGHBOURS = {"image": 6, "text": 4, "table": 4}
-_NEIGHBOUR_IMAGE = 56  # CSS pixels
 
 
-def draw_suspect(project: Project, run: Run, suspect: Suspect, told: set[str]) -> None:
-    view = suspect.view
-    remember_shown(view, run_id=run.id, source="queue", rank=suspect.rank, score=suspect.score)
-    draw_labels(project, view)
-    draw_source_place(view)
-    answer, opponents, likeliest = None, None, list[int]()
-    # Decisions need none of it, so a damaged run must not stop them.
-    with report_errors(told, without=WITHOUT_EVIDENCE):
-        answer = read_answer(project, run, view)
-    said = st.container()  # above the opponents, who are asked first
-    with report_errors(told, without=WITHOUT_EVIDENCE):
-        suggestion = draw_suggestion(project, run, view)
-        opponents = None if suggestion is None else suggestion.label
-    with said:
-        draw_unseen(project, view, answer, opponents=opponents)
-    with report_errors(told, without=WITHOUT_EVIDENCE):
-        likeliest = rank_classes(project, run, view)
-    suggested = choose_suggested(view, answer)
-    if explained := explain_suggestion(project, view, answer, suggested):
-        st.caption(escape_markdown(explained))
-    draw_form(
-        project,
-        view,
-        suggested=suggested,
-        opponents_label=opponents,
-        likeliest=likeliest,
-        watched=WATCHED,
-    )
+def draw_troubles(answer: Answer) -> list[str]:
+    """Draw what is wrong with the evidence, once; the screen then does not say it again."""
+    told = list(dict.fromkeys(one for sheet in answer["suspects"] for one in sheet["troubles"]))
+    for words in told:
+        st.error(escape_markdown(words))
+        st.page_link(make_page("runs"), label="Score again on Runs")
+    if told:
+        st.caption(WITHOUT_EVIDENCE)
+    return told
 
 
-def draw_end(project: Project) -> None:
-    st.success("Every example of this queue has been reviewed.")
-    st.caption("Remove a filter, look at the history, or export the corrected labels.")
-    draw_keys_without_example(project, WATCHED)
-
-
-def draw_evidence(project: Project, run: Run, suspect: Suspect, words: WordMarks | None) -> None:
-    layers, measure = draw_evidence_options(run)
-    opened = draw_neighbours(
-        project,
-        run,
-        suspect.view,
+def draw_screen(
+    project: Project, run: Run, queue: QueueView, layers: Layers, measure: Measure
+) -> int | None:
+    query = ReviewQuery(
+        project=project,
+        run=run,
+        signal=queue.signal,
+        filter=queue.filter,
         layers=layers,
         measure=measure,
-        count=_NEIGHBOURS.get(project.kind, 4),
-        image_size=_NEIGHBOUR_IMAGE,
-        layout="compact",
-        key=f"review-{suspect.view.id}-{layers}-{measure}",
-        words=words,
     )
-    if opened is not None:
-        open_page("inspect", example=opened)
-
-
-def draw_content(project: Project, suspect: Suspect, words: WordMarks | None = None) -> None:
-    pieces = () if words is None else words.pieces()
-    following = suspect.following
-    draw_example(project, suspect.view, key=WATCHED, following=following, pieces=pieces)
-    if words is not None:
-        st.caption(MARKING)
+    asked = find_asked(query)
+    answer = answer_first(query, asked, reviewer_name())
+    many = len(project.classes) > MAX_DIGIT_CLASSES and not is_regression(project)
+    return show_review(
+        {
+            "project": project.slug,
+            "kind": project.kind,
+            "query": query.to_json(),
+            "reviewer": reviewer_name(),
+            "asked": None if asked is None else asked.view.id,
+            "first": answer,
+            "told": draw_troubles(answer),
+            "keys": list_keys(project, run),
+            "slots": list_slots(project),
+            "decisionKeys": list_decision_keys(project),
+            "searched": list(project.classes) if many else [],
+            "isRegression": is_regression(project),
+        },
+        key=KEY,
+    )
 
 
 @st.fragment
 def draw_review(project: Project, run: Run, queue: QueueView) -> None:
-    told: set[str] = set()
-    with report_errors(told):
-        suspect = choose_suspect(project, run, queue)
-        words = None if suspect is None else start_marking(project, run, suspect.view.text)
-        left, right = st.columns(2, gap="large")
-        with left:
-            with st.container(horizontal=True, vertical_alignment="center"):
-                draw_undo(project)
-                draw_place(project, run, suspect)
-            draw_message()
-            if suspect is None:
-                draw_end(project)
-            else:
-                slot = st.container()
-                if words is None:
-                    with slot:
-                        draw_content(project, suspect)
-                draw_suspect(project, run, suspect, told)
-            draw_keys(project, run)
-        with right, report_errors(told, without=WITHOUT_EVIDENCE):
-            if suspect is not None:
-                draw_evidence(project, run, suspect, words)
-        if suspect is not None and words is not None:
-            with slot:  # its words are marked by the evidence
-                draw_content(project, suspect, words)
+    slot = st.container()  # above the choice of its evidence, which is seldom made
+    layers, measure = draw_evidence_options(run)
+    with slot, report_errors():
+        opened = draw_screen(project, run, queue, layers, measure)
+        if opened is not None:
+            open_page("inspect", example=opened)
 
 
 project = require_project()

@@ -29,6 +29,8 @@ _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"
 class ServerProcess(Protocol):
     """What is asked of a server's process, as of ``subprocess.Popen``."""
 
+    pid: int
+
     def poll(self) -> int | None:
         """Return ``None`` while it runs."""
 
@@ -69,6 +71,13 @@ class Server:
     def url(self) -> str:
         """The address of the app."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The number of its process, while it runs."""
+        if self._process is None:
+            raise RuntimeError("The server does not run. Start it first.")
+        return self._process.pid
 
     def __enter__(self) -> Self:
         try:

@@ -25,7 +25,6 @@ def draw_example(
     view: ExampleView,
     *,
     key: str,
-    following: str | None = None,
     pieces: Sequence[Piece] = (),
 ) -> None:
     """Draw the example large.
@@ -34,7 +33,6 @@ def draw_example(
         project: Its classes name the labels.
         view: The example.
         key: Widget key.
-        following: Address of the picture that will probably come next, or None.
         pieces: Its text in pieces, some of them marked; empty for an unmarked one.
     """
     show_example(
@@ -45,21 +43,25 @@ def draw_example(
         alt=f"{view.split.capitalize()} example with the given label {name_given(project, view)}",
         fields=list_fields(view.fields or {}),
         key=key,
-        following=following,
         pieces=pieces,
     )
 
 
-def draw_source_place(view: ExampleView) -> None:
-    """Draw where the example is in the person's own data, if that is known.
+def describe_source_place(view: ExampleView) -> str:
+    """Return where the example is in the person's own data; nothing where that is not known.
 
     Of a long path the end is shown, which names the file.
     """
-    if view.source_place:
-        shown = view.source_place
-        if len(shown) > _PLACE_LENGTH:
-            shown = "…" + shown[1 - _PLACE_LENGTH :]
-        st.caption(f"From {isolate(escape_markdown(shown))}")
+    shown = view.source_place or ""
+    if len(shown) > _PLACE_LENGTH:
+        shown = "…" + shown[1 - _PLACE_LENGTH :]
+    return f"From {isolate(shown)}" if shown else ""
+
+
+def draw_source_place(view: ExampleView) -> None:
+    """Draw where the example is in the person's own data, if that is known."""
+    if shown := describe_source_place(view):
+        st.caption(escape_markdown(shown))
 
 
 def draw_labels(project: Project, view: ExampleView) -> None:

@@ -16,6 +16,20 @@ from ui.wording import escape_markdown
 _LOG = logging.getLogger(__name__)
 
 
+def describe_failure(error: Exception) -> str:
+    """Return what a person reads of a part of a page that failed, whatever the reason.
+
+    What nobody has foreseen is logged with its details, which are no words for a screen.
+    """
+    if isinstance(error, TracInError):
+        return str(error)
+    _LOG.error("A part of a page failed.", exc_info=error)
+    return (
+        f"This part of the page cannot be shown ({type(error).__name__}): a file of the run "
+        "may be damaged. Score again on Runs; the app's terminal has the details."
+    )
+
+
 @contextmanager
 def report_errors(told: set[str] | None = None, *, without: str = "") -> Iterator[None]:
     """Show an error a person can act on in its place, and go on with the rest of the page.
@@ -44,11 +58,7 @@ def report_errors(told: set[str] | None = None, *, without: str = "") -> Iterato
     except Exception as error:
         if not without:
             raise
-        _LOG.error("A part of a page failed.", exc_info=error)
-        words = (
-            f"This part of the page cannot be shown ({type(error).__name__}): a file of the run "
-            "may be damaged. Score again on Runs; the app's terminal has the details."
-        )
+        words = describe_failure(error)
         if told is None or words not in told:
             st.error(escape_markdown(words))
             st.caption(without)

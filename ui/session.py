@@ -223,9 +223,13 @@ def reviewer_name() -> str:
     return str(st.session_state.get(_REVIEWER_KEY) or "").strip() or account_name()
 
 
-def identity_source() -> str:
-    """Return how we know the reviewer's name: the account's own, or typed by somebody."""
-    return "account" if reviewer_name() == account_name() else "typed"
+def identity_source(name: str | None = None) -> str:
+    """Return how we know a reviewer's name: the account's own, or typed by somebody.
+
+    Args:
+        name: The name; None for that of this session.
+    """
+    return "account" if (name or reviewer_name()) == account_name() else "typed"
 
 
 def account_name() -> str:

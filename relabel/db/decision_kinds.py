@@ -17,8 +17,8 @@ Effect = Literal["confirm", "correct", "exclude", "mark", "defer", "undo"]
 
 PENDING = "pending"
 # Keys of the review that are no kind's own: the model's and the opponents' answer, the note and
-# another number, and the classes.
-TAKEN_KEYS = frozenset("monv0123456789")
+# another number, a class that is searched for, and the classes.
+TAKEN_KEYS = frozenset("monvc0123456789")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ how events become the state of an example.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +39,8 @@ from relabel.text import find_text_fault
 
 # Characters of a note: a long paragraph. A note is read in a table, not as a document.
 LONGEST_NOTE = 2000
+# Characters of a token, which is random: a UUID has 36.
+_TOKEN = re.compile(r"[0-9A-Za-z-]{16,64}")
 # Newest events that are told of an example that others have decided.
 TOLD_EVENTS = 3
 
@@ -92,6 +95,7 @@ class NewDecision:
         source: Where it was decided: "queue", "audit", "inspect", "history" or "import".
         rank: Rank in the queue it came from; score: the signal's value there; run_id: the run.
         identity_source: How we know the name: "account", "typed" or "oidc".
+        token: Random, of the press: sent again, the decision is not recorded again.
     """
 
     example_id: int
@@ -107,6 +111,7 @@ class NewDecision:
     run_id: int | None = None
     identity_source: str = "typed"
     new_value: float | None = None
+    token: str | None = None
 
 
 DECISION_COLUMNS = (
@@ -139,7 +144,7 @@ def record_decision(engine: Engine, new: NewDecision) -> Decision:
         new: The decision, with the version of the example that the person saw.
 
     Returns:
-        The event.
+        The event; of a token that was recorded before, the one that it made then.
 
     Raises:
         StaleDecisionError: If somebody decided about the example meanwhile; the message says
@@ -152,9 +157,12 @@ def record_decision(engine: Engine, new: NewDecision) -> Decision:
     check_note(new.note)
     check_source(new.source)
     check_numbers(new.seconds_spent, new.rank, new.score)
+    check_token(new.token)
     try:
         with writing(engine) as connection:
             example = _lock_example(connection, new.example_id)
+            if earlier := _find_repeated(connection, new.token, new.example_id, new.action):
+                return earlier
             _check_correction(new, example)
             _check_run(connection, new.run_id, example.project_id)
             _check_version(connection, example, new.expected_version)
@@ -173,6 +181,7 @@ def record_decision(engine: Engine, new: NewDecision) -> Decision:
                 "run_id": None if new.run_id is None else int(new.run_id),
                 "given_value": example.given_value,
                 "new_value": None if new.new_value is None else float(new.new_value),
+                "token": new.token,
             }
             return _append(connection, values, new.reviewer, new.identity_source)
     except IntegrityError as error:
@@ -188,6 +197,7 @@ def undo_decision(
     note: str = "",
     source: str = "history",
     identity_source: str = "typed",
+    token: str | None = None,
 ) -> Decision:
     """Append an event that takes a decision back; the one below it, if any, is in force again.
 
@@ -198,6 +208,7 @@ def undo_decision(
         note: Why.
         source: Where it was undone, as in `NewDecision`.
         identity_source: As in `NewDecision`.
+        token: As in `NewDecision`.
 
     Returns:
         The undo event, which is a version of the example of its own.
@@ -210,6 +221,7 @@ def undo_decision(
     """
     check_note(note)
     check_source(source)
+    check_token(token)
     undone = get_decision(engine, decision_id)
     if undone.action == UNDO.code:
         raise InvalidDecisionError(
@@ -218,6 +230,8 @@ def undo_decision(
     try:
         with writing(engine) as connection:
             example = _lock_example(connection, undone.example_id)
+            if earlier := _find_repeated(connection, token, undone.example_id, UNDO.code):
+                return earlier
             _check_effective(connection, example, undone)
             values = {
                 "project_id": example.project_id,
@@ -230,6 +244,7 @@ def undo_decision(
                 "source": source,
                 "run_id": undone.run_id,
                 "given_value": undone.given_value,
+                "token": token,
             }
             return _append(connection, values, reviewer, identity_source)
     except IntegrityError as error:
@@ -254,6 +269,24 @@ def last_undoable(engine: Engine, project_id: int, reviewer: str) -> Decision | 
         query = select_decisions().where(DecisionRow.id == newest)
         row = connection.execute(query).one_or_none()
         return None if row is None else Decision(**row._mapping)
+
+
+def reviewers_since(engine: Engine, example_id: int, version: int) -> set[str]:
+    """Return who has decided about an example, or undone a decision on it, since a version."""
+    query = (
+        select(ReviewerRow.name)
+        .join(DecisionRow, DecisionRow.reviewer_id == ReviewerRow.id)
+        .where(DecisionRow.example_id == example_id, DecisionRow.version > version)
+    )
+    with reading(engine) as connection:
+        return set(connection.scalars(query))
+
+
+def find_by_token(engine: Engine, token: str) -> Decision | None:
+    """Return the event that a press made, or None where it was not recorded."""
+    check_token(token)
+    with reading(engine) as connection:
+        return _of_token(connection, token)
 
 
 def get_decision(engine: Engine, decision_id: int) -> Decision:
@@ -407,6 +440,14 @@ def check_source(source: str) -> None:
         )
 
 
+def check_token(token: str | None) -> None:
+    """Check that a token is long enough to be random, and short enough to be kept."""
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise InvalidDecisionError(
+            f"Found the token {token!r:.80}. Expected 16 to 64 letters, digits and hyphens."
+        )
+
+
 def check_numbers(seconds_spent: float | None, rank: int | None, score: float | None) -> None:
     """Check that the circumstances of a decision are possible numbers."""
     if seconds_spent is not None and not (math.isfinite(seconds_spent) and seconds_spent >= 0):
@@ -444,6 +485,25 @@ def _lock_example(connection: Connection, example_id: int) -> Row[*tuple[Any, ..
         if row is not None:
             return row
     raise NotFoundError(f"Found no example with id {example_id}. Open one from the queue instead.")
+
+
+def _of_token(connection: Connection, token: str) -> Decision | None:
+    query = select_decisions().where(DecisionRow.token == token)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Decision(**row._mapping)
+
+
+def _find_repeated(
+    connection: Connection, token: str | None, example_id: int, action: str
+) -> Decision | None:
+    """Return the event that a token has made before; the example's lock is held already."""
+    earlier = None if token is None else _of_token(connection, token)
+    if earlier is not None and (earlier.example_id, earlier.action) != (example_id, action):
+        raise InvalidDecisionError(
+            "The token of this decision is that of another one. Nothing was recorded. Reload the "
+            "page and decide again."
+        )
+    return earlier
 
 
 def _check_correction(new: NewDecision, example: Row[*tuple[Any, ...]]) -> None:

@@ -18,7 +18,7 @@ the suspect would be shown as nobody's, with the version that follows somebody's
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, Literal
@@ -118,18 +118,16 @@ class QueueRow:
 
 @dataclass(frozen=True)
 class DrawnSuspect:
-    """The next suspect as the database had it at one moment.
+    """A suspect as the database had it at one moment.
 
     Attributes:
         row: Its place in the queue.
         view: What is known of it; its version is the one that a decision must name. Of its scores
             the one that it is ranked by is there.
-        following: The suspect that comes when this one is decided, or None.
     """
 
     row: QueueRow
     view: ExampleView
-    following: QueueRow | None
 
 
 _totals: OrderedDict[Hashable, int] = OrderedDict()
@@ -198,14 +196,24 @@ def next_suspect(
         return next(iter(_rows(connection, run, found)), None)
 
 
-def draw_next_suspect(
+def draw_next_suspects(
     engine: Engine,
     run_id: int,
     *,
     signal: str | None = None,
     filter: QueueFilter = EVERYTHING,
-) -> DrawnSuspect | None:
-    """Return the next example to decide, or None when all is decided; as `next_suspect` orders.
+    count: int = 1,
+    without: Collection[int] = (),
+) -> list[DrawnSuspect]:
+    """Return the next examples to decide, of one moment and in the order of `next_suspect`.
+
+    Args:
+        engine: The database.
+        run_id: The run.
+        signal: What the queue is ranked by; None for the run's first signal.
+        filter: Which examples.
+        count: At most so many.
+        without: Ids of examples that somebody has on the screen, or has decided just now.
 
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal.
@@ -213,14 +221,16 @@ def draw_next_suspect(
     """
     with reading_one_state(engine) as connection:
         run, signal = _open_ranking(connection, run_id, signal)
-        found = _find_undecided(connection, run, signal, filter, count=2)
+        found = _find_undecided(
+            connection, run, signal, filter, count=count, without=frozenset(without)
+        )
         views = load_views(connection, [one.example_id for one in found], run.id)
-    if not found:
-        return None
-    row, *following = (_row_of(run, one, views[one.example_id]) for one in found)
-    scores = {signal: ScoreView(row.score, row.rank, row.percentile)}
-    view = replace(views[row.example_id], scores=scores)
-    return DrawnSuspect(row, view, following[0] if following else None)
+    drawn = []
+    for one in found:
+        row = _row_of(run, one, views[one.example_id])
+        scores = {signal: ScoreView(row.score, row.rank, row.percentile)}
+        drawn.append(DrawnSuspect(row, replace(views[one.example_id], scores=scores)))
+    return drawn
 
 
 def describe_since(engine: Engine, view: ExampleView, version: int) -> str:
@@ -287,11 +297,14 @@ def _find_undecided(
     *,
     after_rank: int | None = None,
     count: int,
+    without: frozenset[int] = frozenset(),
 ) -> list[Row[*tuple[Any, ...]]]:
     """Return rank, example and score of the next examples to decide, in their order."""
     if filter.status == "reviewed":
         return []
     conditions = filter_conditions(connection, run, filter, with_status=False)
+    if without:
+        conditions.append(ScoreRow.example_id.not_in(sorted(without)))
     pending = _ranking(run, signal).where(~is_decided(), *conditions)
     queries: list[Select[*tuple[Any, ...]]] = [pending]
     if after_rank is not None:

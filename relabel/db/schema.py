@@ -52,7 +52,7 @@ from relabel.db.decision_kinds import (
 
 # The revision of the newest migration: an up-to-date database is recognised by comparing one
 # row with this, without loading Alembic. A test holds the two equal.
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -356,6 +356,14 @@ class DecisionRow(Base):
             sqlite_where=text("undoes IS NOT NULL"),
             postgresql_where=text("undoes IS NOT NULL"),
         ),
+        # A screen that heard no answer sends a press again; it is recorded once.
+        Index(
+            "one_decision_a_token",
+            "token",
+            unique=True,
+            sqlite_where=text("token IS NOT NULL"),
+            postgresql_where=text("token IS NOT NULL"),
+        ),
         Index("decision_by_reviewer", "reviewer_id", "id"),
         Index("decision_by_project", "project_id", "id"),
     )
@@ -378,6 +386,8 @@ class DecisionRow(Base):
     run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
     given_value: Mapped[float | None]
     new_value: Mapped[float | None]
+    # Chosen at random by the screen that sent it; None where nothing is sent twice.
+    token: Mapped[str | None]
 
 
 STATE_OF_ACTION = {kind.code: kind.state for kind in DECISION_KINDS if kind.state}

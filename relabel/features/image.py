@@ -101,7 +101,7 @@ def inspect_image(data: bytes) -> ImageHeader:
     return ImageHeader(name or "JPEG", image.width, image.height)
 
 
-def read_image(data: bytes, *, channels: int | None = 3) -> Image:
+def read_image(data: bytes, *, channels: int | None = 3, least: int | None = None) -> Image:
     """Decode an image as grey or RGB with 8 bits a channel.
 
     The first frame of an animation is taken, the camera's rotation (EXIF) is applied, transparent
@@ -110,6 +110,8 @@ def read_image(data: bytes, *, channels: int | None = 3) -> Image:
     Args:
         data: The file's content.
         channels: 1 for grey, 3 for RGB, None for grey where the file has no colours.
+        least: Pixels of the longer side that are enough for whoever shows it: a JPEG may then be
+            decoded smaller, which takes a fraction of the time. None for the whole image.
 
     Returns:
         A Pillow image of mode "L" or "RGB".
@@ -121,6 +123,9 @@ def read_image(data: bytes, *, channels: int | None = 3) -> Image:
 
     image = _open(data)
     try:
+        if least is not None:
+            share = least / max(image.size)
+            image.draft(None, (int(image.width * share) or 1, int(image.height * share) or 1))
         with DECODING.reserve(image.width * image.height), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a broken EXIF block is no reason to refuse the image
             image.seek(0)

@@ -68,6 +68,8 @@ LARGEST_INTEGER = 2**31 - 1  # what PostgreSQL's integer holds
 # Made again when it is needed.
 _LEFT_OUT = ("encoded",)
 _TRAININGS = "training"
+# Of presses that may be sent again, to this database.
+_LEFT_OUT_COLUMNS = ("token",)
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,15 @@ class RowGroup:
         """The table's name."""
         return self.table.name
 
+    @property
+    def columns(self) -> list[Column[Any]]:
+        """Its columns, but those that mean nothing elsewhere."""
+        return [one for one in self.table.columns if one.name not in _LEFT_OUT_COLUMNS]
+
     def query(self, project_id: int) -> Select[Any]:
         """Return the query for the rows, in the order of their keys."""
         return (
-            select(self.table)
+            select(*self.columns)
             .where(self.belongs(project_id))
             .order_by(*self.table.primary_key.columns)
         )
@@ -132,7 +139,7 @@ GROUPS = (
 
 def dump_rows(connection: Connection, group: RowGroup, project_id: int) -> Iterator[bytes]:
     """Yield the names of the columns as a JSON list, then each row as one, a line each."""
-    yield _line([column.name for column in group.table.columns])
+    yield _line([column.name for column in group.columns])
     rows = connection.execute(group.query(project_id).execution_options(yield_per=CHUNK))
     for row in rows:
         yield _line([_plain(value) for value in row])

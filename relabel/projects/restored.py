@@ -456,7 +456,7 @@ class RestoredRows:
             check_finite(row, "decision")
             self._check_label(row["given_label"], "decision")
             self._check_label(row["new_label"], "decision")
-            new = insert(DecisionRow).values(self._moved("decision", row))
+            new = insert(DecisionRow).values(self._moved("decision", row) | {"token": None})
             self._note("decision", row, connection.scalars(new.returning(DecisionRow.id)).one())
             # After the database's own rules, which are about one event alone.
             self._events.check({"given_value": None, "new_value": None} | row)

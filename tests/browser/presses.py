@@ -74,3 +74,8 @@ def wait_until_shown(page: Page, example_id: int) -> None:
             return
         page.wait_for_timeout(50)
     pytest.fail(f"example {example_id} did not come back on the screen")
+
+
+def wait_until_answered(page: Page) -> None:
+    """Wait until the server has said what became of every press."""
+    page.wait_for_function("sessionStorage.getItem('tracin-outbox') === null")

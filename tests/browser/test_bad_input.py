@@ -225,7 +225,7 @@ def test_a_database_that_is_busy_loses_no_decision(
     assert count_decisions(server) == 1
 
 
-@pytest.mark.parametrize("address", ["/queue", "/history", "/inspect?show=test"])
+@pytest.mark.parametrize("address", ["/queue", "/history", "/review", "/inspect?show=test"])
 def test_markup_in_the_data_stays_text(page: Page, hostile_server: Server, address: str):
     outside: list[str] = []
     opened: list[str] = []

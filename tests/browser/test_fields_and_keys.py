@@ -11,7 +11,7 @@ from relabel.db.engine import open_database
 from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from scripts.serving import Server, wait_until_idle
-from tests.browser.presses import wait_for_example
+from tests.browser.presses import wait_for_example, wait_until_answered
 
 pytestmark = pytest.mark.browser
 
@@ -107,6 +107,7 @@ def test_after_any_field_the_next_key_decides(
         shown = wait_for_example(page)
         page.keyboard.press("x")
         wait_for_example(page, other_than=shown)
+        wait_until_answered(page)
         wait_until_idle(page)
         assert actions(server, "docs") == ["exclude"] * number, use.__name__
 
@@ -123,7 +124,6 @@ def test_undo_brings_the_note_back_with_the_example(
     wait_until_idle(page)
     page.keyboard.press("a")
     wait_for_example(page, other_than=shown)
-    wait_until_idle(page)
     expect(note).to_have_value("")
     page.keyboard.press("u")
     expect(note).to_have_value("looks like a 4")
@@ -169,10 +169,10 @@ def test_enter_takes_the_suggestion_unless_a_field_or_a_button_has_the_focus(
     assert actions(server, "digits") == []
     page.keyboard.press("Enter")
     following = wait_for_example(page, other_than=shown)
-    wait_until_idle(page)
+    wait_until_answered(page)
     assert actions(server, "digits") == ["relabel"]
     page.get_by_role("button", name="Ambiguous").focus()
     page.keyboard.press("Enter")
     wait_for_example(page, other_than=following)
-    wait_until_idle(page)
+    wait_until_answered(page)
     assert actions(server, "digits") == ["relabel", "ambiguous"]

@@ -12,7 +12,7 @@ from relabel.db.engine import open_database
 from relabel.db.history import HistoryRow, fetch_history
 from relabel.db.projects import get_project
 from scripts.serving import Server, wait_until_idle
-from tests.browser.presses import wait_for_example
+from tests.browser.presses import wait_for_example, wait_until_answered
 
 pytestmark = pytest.mark.browser
 
@@ -39,13 +39,13 @@ def test_digits_type_the_new_number_and_enter_sets_it(
     expect(page.get_by_label("New value")).to_have_value("98765")
     page.keyboard.press("Enter")
     second = wait_for_example(page, other_than=first)
-    wait_until_idle(page)
+    wait_until_answered(page)
     [event] = read_events(server)
     assert (event.example_id, event.action, event.new_value) == (first, "relabel", 98765.0)
     # The keys decide again, about the next suspect.
     page.keyboard.press("k")
     wait_for_example(page, other_than=second)
-    wait_until_idle(page)
+    wait_until_answered(page)
     assert [one.action for one in read_events(server)] == ["keep", "relabel"]
     open_page(page, "/history?project=houses")
     expect(page.get_by_text("98,765").first).to_be_visible()

@@ -22,6 +22,7 @@ from tests.browser.presses import (
     record_presses,
     shown_example,
     wait_for_example,
+    wait_until_answered,
     wait_until_shown,
 )
 
@@ -116,7 +117,7 @@ def test_ten_suspects_by_keys_a_reload_two_undos_and_the_export_agree(
     wait_for_example(page)
     record_presses(page)
     press_until_decided(page, server, WANTED)
-    wait_until_idle(page)
+    wait_until_answered(page)
     presses = read_presses(page)
     decided = decided_ids(server)
     before_reload = shown_example(page)
@@ -131,7 +132,7 @@ def test_ten_suspects_by_keys_a_reload_two_undos_and_the_export_agree(
         wait_until_idle(page)
         page.keyboard.press("u")
         wait_until_shown(page, undone[-1])
-        wait_until_idle(page)
+        wait_until_answered(page)
     assert undone == decided[-1:-3:-1]
 
     rows = export_rows(page, server)
@@ -163,8 +164,7 @@ def test_no_press_lands_on_an_example_that_was_not_shown(
     for count in range(40):
         page.keyboard.press(KEYS[count % len(KEYS)])
         page.wait_for_timeout(pause)
-    wait_until_idle(page)
-    page.wait_for_timeout(500)
+    wait_until_answered(page)
     engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
     try:
         rows = fetch_history(engine, get_project(engine, "digits").id, page_size=500).rows

@@ -73,7 +73,6 @@ def test_filters_and_decisions_of_the_review_are_no_steps(
     shown = wait_for_example(page)
     page.keyboard.press("k")
     wait_for_example(page, other_than=shown)
-    wait_until_idle(page)
     page.keyboard.press("u")
     page.wait_for_url(f"**example={shown}**")
     wait_until_shown(page, shown)

@@ -10,8 +10,8 @@ from playwright.sync_api import BrowserContext, expect
 from relabel.db.engine import open_database
 from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
-from scripts.serving import Server, wait_until_idle
-from tests.browser.presses import wait_for_example
+from scripts.serving import Server
+from tests.browser.presses import wait_for_example, wait_until_answered
 
 pytestmark = pytest.mark.browser
 
@@ -30,7 +30,7 @@ def test_the_second_of_two_decisions_on_one_suspect_fails_visibly(
     second.keyboard.press("x")
     for tab in (first, second):
         wait_for_example(tab, other_than=shown)
-        wait_until_idle(tab)
+        wait_until_answered(tab)
 
     engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
     try:

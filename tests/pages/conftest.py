@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from relabel.db.engine import open_database
 from relabel.workspace import REPOSITORY_ROOT, Workspace
+from tests.pages.review_screen import ReviewScreen
 
 ROUTER = REPOSITORY_ROOT / "ui" / "router.py"
 # Seconds that Streamlit waits for a page. How long one takes says how busy the machine is.
@@ -42,6 +43,18 @@ def open_app(workspace: Workspace) -> Iterator[Callable[..., AppTest]]:
 
     yield go
     st.cache_resource.clear()
+
+
+@pytest.fixture
+def open_review(open_app: Callable[..., AppTest]) -> Callable[..., ReviewScreen]:
+    """Open the review as a person's screen, at an address with parameters."""
+
+    def go(**params: str) -> ReviewScreen:
+        app = open_app("review", **params)
+        assert not app.exception
+        return ReviewScreen(app)
+
+    return go
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from relabel.scoring.project import score_project, train_project
 from relabel.triage.signals import SIGNALS
 from relabel.workspace import resolve_workspace
 from tests.pages.conftest import PAGE_TIMEOUT
+from tests.pages.review_screen import ReviewScreen
 from tests.relabel.scoring import small_projects
 
 REASON = "scored over the last layer alone"
@@ -78,7 +79,8 @@ def test_evidence_is_shown_without_a_choice_of_layers(open_app, show, page):
     assert REASON in said(app)
     assert "evidence-layers" not in controls(app)
     assert "evidence-measure" in controls(app)
-    assert "Training on these lowered" in said(app)
+    shown = ReviewScreen(app).words() if page == "review" else said(app)
+    assert "Training on these lowered" in shown
 
 
 def test_the_course_of_one_sort_is_named(open_app, show):

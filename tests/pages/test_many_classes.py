@@ -64,47 +64,40 @@ def order_by_probability(workspace: Workspace, engine, view: ExampleView) -> lis
     return list(np.argsort(-held_out.probabilities(view.position), kind="stable"))
 
 
-def test_the_digits_stand_on_the_likeliest_classes(open_app, workspace, engine, suspect):
-    app = open_app("review", project="kinds")
-    assert not app.exception
-    offered = [button for button in app.button if str(button.key).startswith("class-")]
+def test_the_digits_stand_on_the_likeliest_classes(open_review, workspace, engine, suspect):
+    offered = open_review(project="kinds").sheet["classes"]
     likeliest = order_by_probability(workspace, engine, suspect)[:10]
-    mark = f"{suspect.id}-0"
-    assert [button.key for button in offered] == [f"class-{label}-{mark}" for label in likeliest]
-    digits = [button.label.removesuffix("]")[-1] for button in offered]
-    assert digits == list("1234567890")
+    assert [one["name"] for one in offered] == [f"class-{label}" for label in likeliest]
+    assert [one["key"] for one in offered] == list("1234567890")
 
 
-def test_a_likely_class_is_one_press(open_app, workspace, engine, suspect):
+def test_a_likely_class_is_one_press(open_review, workspace, engine, suspect):
     likeliest = order_by_probability(workspace, engine, suspect)
     wanted = next(label for label in likeliest if label != suspect.given_label)
-    app = open_app("review", project="kinds")
-    app.button(key=f"class-{wanted}-{suspect.id}-0").click().run()
+    open_review(project="kinds").press(f"class-{wanted}")
     event = fetch_history(engine, suspect.project_id).rows[0]
     assert (event.example_id, event.new_label) == (suspect.id, wanted)
 
 
-def test_an_unlikely_class_is_searched(open_app, workspace, engine, suspect):
+def test_an_unlikely_class_is_searched(open_review, workspace, engine, suspect):
     # The given label has a button, however unlikely it is.
     unlikely = order_by_probability(workspace, engine, suspect)[::-1]
     last = next(label for label in unlikely if label != suspect.given_label)
-    app = open_app("review", project="kinds")
-    app = app.selectbox(key=f"class-search-{suspect.id}-0").set_value(last).run()
-    app.button(key=f"relabel-{suspect.id}-0").click().run()
+    screen = open_review(project="kinds")
+    assert screen.given["searched"] == list(get_project(engine, "kinds").classes)
+    screen.search(int(last))
     event = fetch_history(engine, suspect.project_id).rows[0]
     assert (event.action, event.new_label) == ("relabel", last)
 
 
 def test_without_the_runs_files_every_class_can_still_be_searched(
-    open_app, built, workspace, engine, suspect
+    open_review, built, workspace, engine, suspect
 ):
     (workspace.root / "projects").unlink()  # a link to the files of all tests
     shutil.copytree(built / "projects", workspace.root / "projects")
     shutil.rmtree(workspace.project_folder("kinds") / "runs")
     other = (suspect.given_label + 1) % NUM_CLASSES
-    app = open_app("review", project="kinds")
-    assert not app.exception
-    assert len(app.error) == 1
-    app = app.selectbox(key=f"class-search-{suspect.id}-0").set_value(other).run()
-    app.button(key=f"relabel-{suspect.id}-0").click().run()
+    screen = open_review(project="kinds")
+    assert len(screen.app.error) == 1
+    screen.search(other)
     assert fetch_history(engine, suspect.project_id).rows[0].new_label == other

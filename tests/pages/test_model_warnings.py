@@ -21,7 +21,7 @@ from relabel.workspace import resolve_workspace
 from tests.relabel.scoring import small_projects
 from ui.galleries import place
 from ui.inspect.unseen import choose_suggested
-from ui.review.decision_form import explain_idle_keys, list_classes, list_verdicts
+from ui.review.choices import explain_idle_keys, list_classes, list_verdicts
 
 WEAK = "The model is little better than guessing"
 

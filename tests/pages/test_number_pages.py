@@ -56,12 +56,9 @@ def test_the_map_shows_where_the_suspects_lie(open_app, engine):
     assert any("most suspect of 320 rows" in caption.value for caption in app.caption)
 
 
-def test_a_typed_number_corrects_the_target(open_app, engine, workspace, suspect):
-    app = open_app("review", project="houses")
-    mark = f"{suspect.id}-0"
-    app.text_input(key=f"value-{mark}").set_value("123,456.5")
-    app.button(key=f"set-value-{mark}").click().run()
-    assert not app.exception
+def test_a_typed_number_corrects_the_target(open_review, engine, workspace, suspect):
+    outcome = open_review(project="houses").type_number("123,456.5")
+    assert "changed to 123,456" in outcome["message"]
     event = fetch_history(engine, suspect.project_id).rows[0]
     assert (event.action, event.new_value) == ("relabel", 123456.5)
     assert get_example(engine, suspect.id, None).current_value == 123456.5
@@ -69,29 +66,22 @@ def test_a_typed_number_corrects_the_target(open_app, engine, workspace, suspect
     assert "123456.5" in exported
 
 
-def test_what_is_no_number_is_refused_in_words(open_app, engine, suspect):
-    app = open_app("review", project="houses")
-    mark = f"{suspect.id}-0"
-    app.text_input(key=f"value-{mark}").set_value("much")
-    app.button(key=f"set-value-{mark}").click().run()
-    assert not app.exception
-    assert any("is no number" in warning.value for warning in app.warning)
+def test_what_is_no_number_is_refused_in_words(open_review, engine, suspect):
+    screen = open_review(project="houses")
+    assert "“much” is no number" in screen.type_number("much")["message"]
+    assert screen.sheet["id"] == suspect.id
     assert not fetch_history(engine, suspect.project_id).rows
 
 
-def test_the_given_number_typed_again_keeps_it(open_app, engine, suspect):
-    app = open_app("review", project="houses")
-    mark = f"{suspect.id}-0"
-    app.text_input(key=f"value-{mark}").set_value(repr(suspect.given_value))
-    app.button(key=f"set-value-{mark}").click().run()
+def test_the_given_number_typed_again_keeps_it(open_review, engine, suspect):
+    open_review(project="houses").type_number(repr(suspect.given_value))
     assert fetch_history(engine, suspect.project_id).rows[0].action == "keep"
 
 
-def test_the_suggested_number_can_be_taken(open_app, engine, workspace, suspect):
+def test_the_suggested_number_can_be_taken(open_review, engine, workspace, suspect):
     run = current_run(engine, suspect.project_id)
     held_out = open_of_run(RunFolder(workspace.project_folder("houses") / run.folder))
-    app = open_app("review", project="houses")
-    app.button(key=f"model-{suspect.id}-0").click().run()
+    open_review(project="houses").press("model")
     event = fetch_history(engine, suspect.project_id).rows[0]
     assert event.new_value == held_out.value(suspect.position) != suspect.predicted_value
 

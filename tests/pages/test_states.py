@@ -11,8 +11,6 @@ from streamlit.testing.v1 import AppTest
 
 from relabel.db.history import fetch_history
 from relabel.db.projects import archive_project, get_project
-from relabel.db.queue import next_suspect
-from relabel.db.runs import current_run
 from relabel.workspace import Workspace, resolve_workspace
 from tests.conftest import copy_workspace
 
@@ -72,12 +70,10 @@ class TestARunThatIsGone:
         assert not app.exception
         assert not app.error
 
-    def test_decisions_are_still_made(self, open_app, workspace, engine):
+    def test_decisions_are_still_made(self, open_review, workspace, engine):
         shutil.rmtree(workspace.project_folder("digits") / "runs")
         project = get_project(engine, "digits")
-        suspect = next_suspect(engine, current_run(engine, project.id).id)
-        app = open_app("review", project="digits")
-        app.button(key=f"keep-{suspect.example_id}-0").click().run()
+        open_review(project="digits").press("keep")
         assert [event.action for event in fetch_history(engine, project.id).rows] == ["keep"]
 
 
@@ -86,23 +82,20 @@ class TestADatabaseThatIsLocked:
 
     @pytest.mark.slow
     def test_a_decision_is_refused_in_words_and_can_be_made_afterwards(
-        self, open_app, workspace, engine
+        self, open_review, workspace, engine
     ):
         project = get_project(engine, "digits")
-        suspect = next_suspect(engine, current_run(engine, project.id).id)
-        keep = f"keep-{suspect.example_id}-0"
-        app = open_app("review", project="digits")
+        screen = open_review(project="digits")
         other = sqlite3.connect(workspace.root / "tracin.db", isolation_level=None)
         try:
             other.execute("BEGIN IMMEDIATE")
-            app = app.button(key=keep).click().run()
+            outcome = screen.press("keep")
         finally:
             other.close()
-        assert not app.exception
-        assert "Not recorded" in said(app)
-        assert "is locked by another process" in said(app)
+        assert "Not recorded" in outcome["message"]
+        assert "is locked by another process" in outcome["message"]
         assert fetch_history(engine, project.id).rows == []
-        app.button(key=keep).click().run()
+        screen.press("keep")
         assert [event.action for event in fetch_history(engine, project.id).rows] == ["keep"]
 
 

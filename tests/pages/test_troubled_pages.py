@@ -35,28 +35,26 @@ def plain(items) -> str:
 
 @pytest.mark.parametrize("error", [IndexError("index 99 is out of bounds"), SyntaxError("header")])
 def test_decisions_go_on_without_evidence_whatever_is_wrong_with_it(
-    open_app, scene, monkeypatch, error
+    open_review, scene, monkeypatch, error
 ):
     def fail(*_):
         raise error
 
     monkeypatch.setattr("ui.inspect.evidence.get_evidence", fail)
     example_id = scene.by_rank(1)
-    app = open_app("review", project=scene.project.slug)
-    assert not app.exception
+    screen = open_review(project=scene.project.slug)
+    app = screen.app
     assert type(error).__name__ in plain(app.error)
     assert plain(app.error).count(type(error).__name__) == 1  # said once
     assert "Decisions can be made without it" in plain(app.caption)
-    app.button(key=f"keep-{example_id}-0").click().run()
-    assert not app.exception
+    screen.press("keep")
     assert get_example(scene.engine, example_id, None).status == "kept"
 
 
-def test_a_run_whose_files_are_gone_is_reviewed_without_them(open_app, scene):
-    app = open_app("review", project=scene.project.slug)
-    assert not app.exception
-    assert "is damaged" in plain(app.error)
-    app.button(key=f"exclude-{scene.by_rank(1)}-0").click().run()
+def test_a_run_whose_files_are_gone_is_reviewed_without_them(open_review, scene):
+    screen = open_review(project=scene.project.slug)
+    assert "is damaged" in plain(screen.app.error)
+    screen.press("exclude")
     assert get_example(scene.engine, scene.by_rank(1), None).status == "excluded"
 
 
@@ -78,7 +76,7 @@ def test_a_deletion_that_was_cut_off_is_shown_and_gone_on_with(open_app, engine,
 
 
 def test_a_read_only_workspace_is_looked_at_and_decisions_are_refused(
-    place, tmp_path: Path, monkeypatch, open_app
+    place, tmp_path: Path, monkeypatch, open_app, open_review
 ):
     engine = open_database(place.database_url)
     scene = build_scene(engine)
@@ -91,11 +89,9 @@ def test_a_read_only_workspace_is_looked_at_and_decisions_are_refused(
             app = open_app(page, project=scene.project.slug)
             assert not app.exception, page
             assert "can only be read here" in plain(app.sidebar.warning), page
-        app = open_app("review", project=scene.project.slug)
-        app.button(key=f"keep-{scene.by_rank(1)}-0").click().run()
-        assert not app.exception
-        assert "Not recorded." in plain(app.error)
-        assert "read-only for you" in plain(app.error)
+        outcome = open_review(project=scene.project.slug).press("keep")
+        assert "Not recorded." in outcome["message"]
+        assert "read-only for you" in outcome["message"]
         looking = open_database(f"sqlite:///{disk / 'tracin.db'}", to_look=True)
         assert get_example(looking, scene.by_rank(1), None).status == "pending"
         assert current_run(looking, scene.project.id) is not None

@@ -155,51 +155,55 @@ def test_a_network_that_somebody_asked_for_is_told_from_the_best(open_app, engin
     assert "by heart" not in shown
 
 
-def test_a_run_without_a_comparison_says_so_and_the_way_out(open_app, engine, workspace):
+def test_a_run_without_a_comparison_says_so_and_the_way_out(
+    open_app, open_review, engine, workspace
+):
     folder = find_folder(engine, workspace, "weather")
     for path in folder.glob("held_out*"):
         path.unlink()
     change_config(engine, "weather", held_out=None)
     assert NOT_ASKED in read_page(open_app("runs", project="weather"))
     view = find_view(engine, "weather", WRONG)
-    shown = read_page(open_app("review", project="weather", example=str(view.id)))
+    shown = open_review(project="weather", example=str(view.id)).words()
     assert "Models that have not seen it" not in shown
-    assert "M or Enter take the model’s label" in shown
+    assert "M take the model’s label" in shown
     if view.predicted_label != view.given_label:
         assert "No models were asked that have not seen the example" in shown
 
 
-def test_the_review_suggests_what_models_say_that_have_not_seen_it(open_app, engine):
+def test_the_review_suggests_what_models_say_that_have_not_seen_it(open_review, engine):
     view = find_view(engine, "weather", WRONG)
-    app = open_app("review", project="weather", example=str(view.id))
-    shown = read_page(app)
+    screen = open_review(project="weather", example=str(view.id))
+    shown = screen.words()
     said = "Models that have not seen it say **rain** 90% (then sun 10%); the given label has 10%."
     assert said in shown
     assert ("They disagree: " in shown) == (view.predicted_label == view.given_label)
-    assert "M or Enter take the suggested label" in shown
+    assert "M take the suggested label" in shown
     assert MARKING in shown  # by a network over words and pairs of words
-    button = app.button(key=f"model-{view.id}-0")
-    assert "Suggested: rain" in button.label.replace("\\", "")
-    button.click().run()
+    button = screen.choices["model"]
+    assert (button["label"], button["first"]) == ("Suggested: rain", True)
+    screen.press("model")
     event = fetch_history(engine, view.project_id).rows[0]
     assert (event.action, event.new_label) == ("relabel", 1)
 
 
-def test_the_review_says_where_they_agree_with_the_given_label(open_app, engine):
+def test_the_review_says_where_they_agree_with_the_given_label(open_review, engine):
     view = find_view(engine, "weather", 0)
-    shown = read_page(open_app("review", project="weather", example=str(view.id)))
+    screen = open_review(project="weather", example=str(view.id))
+    shown = screen.words()
     assert "Models that have not seen it say the given label, **sun** 80% (then rain 20%)." in shown
     assert ("They disagree: the network says rain" in shown) == (view.predicted_label == 1)
     assert ("the others say the given one" in shown) == (view.predicted_label == 1)
+    # Then the network's answer is one press, and the given one the likelier.
+    assert [name for name, one in screen.choices.items() if one["first"]] == ["keep"]
 
 
-def test_the_review_of_a_number_suggests_theirs(open_app, engine):
+def test_the_review_of_a_number_suggests_theirs(open_review, engine):
     view = find_view(engine, "houses", DEAR)
-    app = open_app("review", project="houses", example=str(view.id))
-    assert "Models that have not seen it say **123,456**" in read_page(app)
-    button = app.button(key=f"model-{view.id}-0")
-    assert "Suggested: 123,456" in button.label.replace("\\", "")
-    button.click().run()
+    screen = open_review(project="houses", example=str(view.id))
+    assert "Models that have not seen it say **123,456**" in screen.words()
+    assert screen.choices["model"]["label"] == "Suggested: 123,456"
+    screen.press("model")
     assert fetch_history(engine, view.project_id).rows[0].new_value == 123_456
 
 
@@ -213,13 +217,13 @@ def test_inspect_shows_it_too_and_not_for_test_examples(open_app, engine):
     assert "Models that have not seen it" not in shown
 
 
-def test_a_damaged_file_is_told_and_decisions_go_on(open_app, engine, workspace):
+def test_a_damaged_file_is_told_and_decisions_go_on(open_review, engine, workspace):
     path = find_folder(engine, workspace, "weather") / PREDICTIONS_FILE
     path.write_bytes(path.read_bytes()[:-40])
     view = find_view(engine, "weather", WRONG)
-    app = open_app("review", project="weather", example=str(view.id))
-    assert "The out-of-fold predictions in" in read_page(app)
-    app.button(key=f"keep-{view.id}-0").click().run()
+    screen = open_review(project="weather", example=str(view.id))
+    assert "The out-of-fold predictions in" in screen.words()
+    screen.press("keep")
     assert fetch_history(engine, view.project_id).rows[0].action == "keep"
     found = [one.text for one in diagnose(workspace) if one.level == "broken"]
     assert any("The out-of-fold predictions in" in one for one in found)

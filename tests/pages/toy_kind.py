@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from relabel.db.decision_kinds import DECISION_KINDS, UNDO, DecisionKind
@@ -25,7 +24,6 @@ TOY = DecisionKind(
 )
 DECISION_KINDS.insert(DECISION_KINDS.index(UNDO), TOY)
 
-import streamlit as st
 from sqlalchemy import Engine, create_engine, text
 from streamlit.testing.v1 import AppTest
 
@@ -40,9 +38,8 @@ from relabel.projects.backup import backup_project
 from relabel.projects.restore import restore_project
 from relabel.workspace import REPOSITORY_ROOT, resolve_workspace
 from tests.pages.conftest import PAGE_TIMEOUT, ROUTER
+from tests.pages.review_screen import ReviewScreen
 from tests.relabel.db.builders import build_scene
-from ui.components.keyboard import Press
-from ui.review import decision_form
 
 
 def make_database(url: str) -> Engine:
@@ -63,16 +60,6 @@ def make_database(url: str) -> Engine:
     return open_database(url)
 
 
-def watch_by_buttons(
-    keys: Iterable[str], on_press: Callable[[Press], None], **_options: object
-) -> None:
-    """Draw a button for each key, in place of the browser's part that listens to the keyboard."""
-    shown = st.session_state["decision-shown"]
-    for key in keys:
-        press = Press(key, shown.example_id, shown.version)
-        st.button(key, key=f"press-{key}", on_click=on_press, args=(press,))
-
-
 def open_page(name: str, project: str) -> AppTest:
     app = AppTest.from_file(str(ROUTER), default_timeout=PAGE_TIMEOUT)
     app.query_params["project"] = project
@@ -89,17 +76,16 @@ def main(root: Path) -> None:
     engine = make_database(workspace.database_url)
     scene = build_scene(engine)
     slug, first = scene.project.slug, scene.by_rank(1)
-    decision_form.watch_keys = watch_by_buttons
 
-    app = open_page("review", slug)
-    button = app.button(key=f"crop-{first}-0")
-    assert button.label == "Bad crop :gray[B]"
-    assert any("B bad crop, U undo" in one.value for one in app.caption)
-    app.button(key="press-b").click().run()
-    assert not app.exception
-    said = [one.value.replace("\\", "") for one in app.caption]
-    assert any("called badly cropped" in one for one in said), said
-    assert any(one.endswith("1 of 6 reviewed") for one in said), said
+    screen = ReviewScreen(open_page("review", slug))
+    choice = screen.choices["crop"]
+    assert (choice["label"], choice["key"]) == ("Bad crop", "b")
+    assert "crop" in screen.given["slots"]
+    assert "b" in screen.given["decisionKeys"]
+    assert "B bad crop, U undo" in screen.words()
+    outcome = screen.press("crop")
+    assert "called badly cropped" in outcome["message"], outcome
+    assert "1 of 6 reviewed" in screen.words()
 
     (event,) = fetch_history(engine, scene.project.id).rows
     assert (event.example_id, event.action, event.status) == (first, "crop", "cropped")

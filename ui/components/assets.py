@@ -7,6 +7,9 @@ from pathlib import Path
 _FOLDER = Path(__file__).resolve().parent
 
 
-def read_asset(name: str) -> str:
-    """Return the text of a script or style sheet of this folder."""
-    return (_FOLDER / name).read_text(encoding="utf-8")
+def read_assets(*names: str) -> str:
+    """Return the text of scripts or style sheets of this folder, one after the other.
+
+    A component is one script, so what several share is put before each.
+    """
+    return "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from ui.components.assets import read_asset
+from ui.components.assets import read_assets
 
 Layout = Literal["grid", "compact", "list"]
 # A part of a text, and how strongly it is marked: 0 not at all, 1 or 2.
@@ -18,8 +18,8 @@ Tone = Literal["plain", "given", "differs", "agrees", "decided"]
 _CARDS = st.components.v2.component(
     "tracin_cards",
     html='<ul class="cards"></ul>',
-    css=read_asset("cards.css"),
-    js=read_asset("cards.js"),
+    css=read_assets("cards.css"),
+    js=read_assets("card_nodes.js", "cards.js"),
 )
 
 

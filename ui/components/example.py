@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from ui.components.assets import read_asset
+from ui.components.assets import read_assets
 from ui.components.cards import Piece
 
 _EXAMPLE = st.components.v2.component(
     "tracin_example",
     html='<div class="example"></div>',
-    css=read_asset("example.css"),
-    js=read_asset("example.js"),
+    css=read_assets("example.css"),
+    js=read_assets("example_nodes.js", "example.js"),
 )
 
 
@@ -26,7 +26,6 @@ def show_example(
     alt: str,
     key: str,
     fields: Sequence[tuple[str, str]] = (),
-    following: str | None = None,
     pieces: Sequence[Piece] = (),
 ) -> None:
     """Draw one example.
@@ -39,7 +38,6 @@ def show_example(
         alt: What the picture shows, in words.
         key: Widget key.
         fields: Names and values of its row's columns.
-        following: Address of the picture that will probably come next, or None.
         pieces: The text in pieces, some of them marked; empty for an unmarked one.
     """
     _EXAMPLE(
@@ -51,7 +49,6 @@ def show_example(
             "text": text,
             "alt": alt,
             "fields": [list(field) for field in fields],
-            "following": following,
             "pieces": [list(piece) for piece in pieces],
             "fingerprint": f"{example_id}:{version}:{image}:{hash(tuple(pieces))}",
         },

@@ -6,10 +6,10 @@ from urllib.parse import unquote
 
 import streamlit as st
 
-from ui.components.assets import read_asset
+from ui.components.assets import read_assets
 
 _REMEMBER = st.components.v2.component(
-    "tracin_remember", html='<span hidden class="memory"></span>', js=read_asset("remember.js")
+    "tracin_remember", html='<span hidden class="memory"></span>', js=read_assets("remember.js")
 )
 
 

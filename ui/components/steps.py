@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from ui.components.assets import read_asset
+from ui.components.assets import read_assets
 
 _STEPS = st.components.v2.component(
-    "tracin_history", html='<span hidden class="history"></span>', js=read_asset("history.js")
+    "tracin_history", html='<span hidden class="history"></span>', js=read_assets("history.js")
 )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +16,10 @@ from relabel.db.project_rules import Project
 from relabel.db.runs import Run
 from relabel.text import Layers
 from relabel.triage.evidence import Evidence, Neighbour, Suggestion, open_evidence, suggest_label
-from ui.components.cards import Layout, show_cards
+from ui.components.cards import Card, Layout, Piece, show_cards
 from ui.fields import Fields, read_spreads
 from ui.galleries import EXCERPT_LENGTH, neighbour_card
-from ui.inspect.words import WordMarks
+from ui.inspect.words import WordMarks, start_marking
 from ui.labels import is_regression
 from ui.runs.layers import draw_missing_layers, layers_of
 from ui.session import get_engine, run_folder
@@ -27,9 +28,10 @@ from ui.wording import class_name, escape_markdown, segment_words
 Measure = Literal["influence", "cosine"]
 
 _LAYER_WORDS: dict[Layers, str] = {"all": "All layers", "last": "Last layer"}
-_MEASURE_WORDS: dict[Measure, str] = {"cosine": "Cosine", "influence": "Influence"}
+MEASURE_WORDS: dict[Measure, str] = {"cosine": "Cosine", "influence": "Influence"}
 _VOTERS = 10  # opponents that are asked for their label
-_CAPTIONS = {
+NO_NEIGHBOURS = "There are no {side}: no train example pulled that way."
+CAPTIONS = {
     "proponents": "Training on these lowered this example's loss.",
     "opponents": "Training on these raised this example's loss.",
 }
@@ -71,8 +73,8 @@ def draw_evidence_options(run: Run) -> tuple[Layers, Measure]:
             )
         measure = st.segmented_control(
             "Ranked by",
-            list(_MEASURE_WORDS),
-            format_func=lambda name: segment_words(_MEASURE_WORDS[name]),
+            list(MEASURE_WORDS),
+            format_func=lambda name: segment_words(MEASURE_WORDS[name]),
             default="cosine",
             required=True,
             key="evidence-measure",
@@ -85,25 +87,107 @@ def draw_evidence_options(run: Run) -> tuple[Layers, Measure]:
     return layers or offered[0], measure or "cosine"
 
 
-def draw_suggestion(project: Project, run: Run, view: ExampleView) -> Suggestion | None:
-    """Draw what the example's opponents are labelled, and return it; nothing for a regression.
+@dataclass(frozen=True, kw_only=True)
+class FoundEvidence:
+    """What speaks for the given label of one train example, and what against it.
 
-    Always by the cosine over all layers where the run has them, whatever the galleries show: on
-    the demos its opponents named the true label of a wrong one most often (docs/benchmarks.md).
+    Attributes:
+        proponents: The strongest first.
+        opponents: The strongest first.
+        suggestion: The label most opponents carry; None where they agree on no other one.
+        pieces: The example's own text, words marked that carry an influence; empty without any.
     """
-    if is_regression(project):
-        return None
-    found = get_evidence(project, run).neighbours(
-        view.split, view.position, side="opponents", k=_VOTERS, measure="cosine"
+
+    proponents: tuple[Card, ...]
+    opponents: tuple[Card, ...]
+    suggestion: Suggestion | None
+    pieces: tuple[Piece, ...]
+
+
+def find_evidence(
+    project: Project,
+    run: Run,
+    views: Sequence[ExampleView],
+    *,
+    layers: Layers,
+    measure: Measure,
+    count: int,
+) -> list[FoundEvidence]:
+    """Return the evidence of several train examples, which are searched together.
+
+    The suggestion is always by the cosine over all layers where the run has them, whatever the
+    galleries show: on the demos its opponents named the true label of a wrong one most often
+    (docs/benchmarks.md).
+
+    Args:
+        project: The project.
+        run: Its run.
+        views: The examples.
+        layers: Whose gradients.
+        measure: How to rank.
+        count: Neighbours a side.
+
+    Raises:
+        RunFolderError: If the run does not have them all, or a file is missing or corrupt.
+    """
+    evidence = get_evidence(project, run)
+    positions = [view.position for view in views]
+
+    def search(
+        side: Literal["proponents", "opponents"], k: int, layers: Layers | None, measure: Measure
+    ) -> list[list[Neighbour]]:
+        return evidence.neighbours_of_many(
+            "train", positions, side=side, k=k, layers=layers, measure=measure
+        )
+
+    proponents = search("proponents", count, layers, measure)
+    opponents = search("opponents", count, layers, measure)
+    voters = [] if is_regression(project) else search("opponents", _VOTERS, None, "cosine")
+    found = {
+        item.position for lists in (proponents, opponents, voters) for one in lists for item in one
+    }
+    ordered = sorted(found)
+    known = dict(
+        zip(
+            ordered,
+            find_by_positions(get_engine(), project.id, run.id, "train", ordered),
+            strict=True,
+        )
     )
-    views = find_by_positions(
-        get_engine(), project.id, run.id, "train", [item.position for item in found]
-    )
-    suggestion = suggest_label([one.current_label for one in views], view.given_label)
-    if suggestion is not None:
-        name = escape_markdown(class_name(project.classes, suggestion.label))
-        st.caption(f"{suggestion.votes} of its {suggestion.of} nearest opponents are {name}\\.")
-    return suggestion
+    spreads = read_spreads(project)
+    gathered = []
+    for place, view in enumerate(views):
+        words = start_marking(project, run, view.text)
+        sides = [
+            tuple(
+                _make_card(project, known[item.position], item.score, view.fields, spreads, words)
+                for item in side[place]
+            )
+            for side in (proponents, opponents)
+        ]
+        labels = [known[item.position].current_label for item in (voters[place] if voters else ())]
+        gathered.append(
+            FoundEvidence(
+                proponents=sides[0],
+                opponents=sides[1],
+                suggestion=suggest_label(labels, view.given_label),
+                pieces=() if words is None else words.pieces(),
+            )
+        )
+    return gathered
+
+
+def describe_suggestion(project: Project, suggestion: Suggestion | None) -> str:
+    """Return what the example's opponents are labelled; nothing where they do not agree."""
+    if suggestion is None:
+        return ""
+    name = class_name(project.classes, suggestion.label)
+    return f"{suggestion.votes} of its {suggestion.of} nearest opponents are {name}."
+
+
+def describe_index_fault(project: Project, run: Run, layers: Layers, measure: Measure) -> str:
+    """Describe why a search takes longer than it should; by the cosine none uses an index."""
+    return get_evidence(project, run).index_fault(layers) if measure == "influence" else ""
 
 
 def draw_neighbours(
@@ -149,7 +233,7 @@ def draw_neighbours(
         run,
         search("proponents"),
         search("opponents"),
-        _CAPTIONS,
+        CAPTIONS,
         image_size,
         layout,
         key,
@@ -213,7 +297,6 @@ def draw_neighbours_of_vector(
 
 
 def _draw_index_fault(evidence: Evidence, layers: Layers, measure: Measure) -> None:
-    """Describe why a search takes longer than it should; by the cosine none uses an index."""
     fault = evidence.index_fault(layers) if measure == "influence" else ""
     if fault:
         st.caption(escape_markdown(fault))
@@ -237,22 +320,13 @@ def _draw_both(
         st.subheader(side.capitalize(), anchor=False)
         st.caption(captions[side])
         if not neighbours:
-            st.caption(f"There are no {side}: no train example pulled that way.")
+            st.caption(NO_NEIGHBOURS.format(side=side))
             continue
         views = find_by_positions(
             get_engine(), project.id, run.id, "train", [item.position for item in neighbours]
         )
         cards = [
-            neighbour_card(
-                project,
-                view,
-                item.score,
-                beside=beside,
-                spreads=spreads,
-                pieces=words.mark(view.text, item.score, EXCERPT_LENGTH)
-                if words and view.text
-                else (),
-            )
+            _make_card(project, view, item.score, beside, spreads, words)
             for view, item in zip(views, neighbours, strict=True)
         ]
         event = show_cards(
@@ -264,3 +338,15 @@ def _draw_both(
         )
         opened = event.opened if event.opened is not None else opened
     return opened
+
+
+def _make_card(
+    project: Project,
+    view: ExampleView,
+    score: float,
+    beside: Fields | None,
+    spreads: Mapping[str, float],
+    words: WordMarks | None,
+) -> Card:
+    marked = words.mark(view.text, score, EXCERPT_LENGTH) if words and view.text else ()
+    return neighbour_card(project, view, score, beside=beside, spreads=spreads, pieces=marked)

@@ -8,7 +8,7 @@ import streamlit as st
 
 from relabel.db.examples import ExampleView, get_example
 from relabel.db.project_rules import Project
-from relabel.db.queue import adjacent, draw_next_suspect
+from relabel.db.queue import adjacent, draw_next_suspects
 from relabel.db.runs import Run
 from relabel.errors import NotFoundError
 from relabel.runs.folder import RunFolder
@@ -57,8 +57,9 @@ def requested_example(project: Project, run: Run) -> ExampleView | None:
     """Return the example the address names, or the most suspect one if it names none."""
     requested = st.query_params.get("example")
     if requested is None:
-        drawn = draw_next_suspect(get_engine(), run.id, signal=choose_default_signal(run.signals))
-        return None if drawn is None else drawn.view
+        signal = choose_default_signal(run.signals)
+        drawn = draw_next_suspects(get_engine(), run.id, signal=signal)
+        return drawn[0].view if drawn else None
     try:
         if not requested.isdecimal() or len(requested) > 18:
             raise NotFoundError(f"“{requested[:40]}” is not the number of an example.")
@@ -98,7 +99,7 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
     with thinks:
         _draw_thoughts(project, run, view)
         with report_errors(without=WITHOUT_UNSEEN):
-            draw_unseen(project, view, read_answer(project, run, view), opponents=None)
+            draw_unseen(project, view, read_answer(project, run, view))
     with course:
         _draw_course(project, run, view)
     layers, measure = draw_evidence_options(run)

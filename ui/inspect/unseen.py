@@ -23,6 +23,9 @@ from ui.labels import is_regression, name_label
 from ui.session import run_folder
 from ui.wording import class_name, escape_markdown, percent
 
+# A sentence in pieces, and which of them are to be emphasised.
+Words = tuple[tuple[str, bool], ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnseenAnswer:
@@ -122,61 +125,66 @@ def rank_unseen(project: Project, run: Run, view: ExampleView) -> np.ndarray | N
         return None
 
 
-def draw_unseen(
+def draw_unseen(project: Project, view: ExampleView, answer: UnseenAnswer | None) -> None:
+    """Draw what models that have not seen an example say, and where the network says otherwise."""
+    if words := describe_unseen(project, view, answer):
+        shown = [escape_markdown(text) for text, _ in words]
+        bold = [f"**{text}**" if words[place][1] else text for place, text in enumerate(shown)]
+        st.markdown("".join(bold))
+    if otherwise := describe_other_voices(project, view, answer, opponents=None):
+        st.caption(escape_markdown(otherwise))
+
+
+def describe_unseen(project: Project, view: ExampleView, answer: UnseenAnswer | None) -> Words:
+    """Return what models that have not seen an example say; nothing where none were asked."""
+    if answer is None:
+        return ()
+    said = answer.opinion
+    if said is None:
+        residual = format_residual(view.given_value, answer.value)
+        return (
+            ("Models that have not seen it say ", False),
+            (format_number(answer.value), True),
+            (f" (residual {residual}).", False),
+        )
+    agrees = said.label == view.given_label
+    then = ""
+    if said.runner_up is not None:
+        chance = percent(said.runner_up_probability)
+        then = f" (then {_name(project, said.runner_up)} {chance})"
+    end = "" if agrees else f"; the given label has {percent(said.given_probability)}"
+    return (
+        (f"Models that have not seen it say {'the given label, ' if agrees else ''}", False),
+        (_name(project, said.label), True),
+        (f" {percent(said.probability)}{then}{end}.", False),
+    )
+
+
+def describe_other_voices(
     project: Project, view: ExampleView, answer: UnseenAnswer | None, *, opponents: int | None
-) -> None:
-    """Draw what models that have not seen an example say, and who says otherwise.
+) -> str:
+    """Return who says another label than models that have not seen it; nothing where nobody does.
 
     Args:
         project: Its classes name the labels.
         view: The example.
-        answer: What they say; None draws nothing.
+        answer: What they say; None where none were asked.
         opponents: The label that most opponents carry, or None.
     """
-    if answer is None:
-        return
-    if answer.opinion is None:
-        st.markdown(_describe_value(view, answer.value))
-        return
-    st.markdown(_describe_opinion(project, view, answer.opinion))
-    if otherwise := _list_other_voices(project, view, answer.opinion.label, opponents):
-        st.caption(f"They disagree: {'; '.join(otherwise)}\\.")
-
-
-def _describe_value(view: ExampleView, value: float | None) -> str:
-    name = escape_markdown(format_number(value))
-    residual = escape_markdown(format_residual(view.given_value, value))
-    return f"Models that have not seen it say **{name}** (residual {residual})\\."
-
-
-def _describe_opinion(project: Project, view: ExampleView, said: HeldOutOpinion) -> str:
-    name = f"**{_name(project, said.label)}** {escape_markdown(percent(said.probability))}"
-    then = ""
-    if said.runner_up is not None:
-        chance = escape_markdown(percent(said.runner_up_probability))
-        then = f" (then {_name(project, said.runner_up)} {chance})"
-    if said.label == view.given_label:
-        return f"Models that have not seen it say the given label, {name}{then}\\."
-    given = escape_markdown(percent(said.given_probability))
-    return f"Models that have not seen it say {name}{then}; the given label has {given}\\."
-
-
-def _list_other_voices(
-    project: Project, view: ExampleView, label: int, opponents: int | None
-) -> list[str]:
-    """Return who says another label than this one, in words."""
+    if answer is None or answer.label is None:
+        return ""
     said = []
     predicted = view.predicted_label
-    if predicted is not None and predicted != label:
+    if predicted is not None and predicted != answer.label:
         which = ", the given label" if predicted == view.given_label else ""
         said.append(f"the network says {_name(project, predicted)}{which}")
-    if opponents is not None and opponents != label:
+    if opponents is not None and opponents != answer.label:
         said.append(f"most opponents are {_name(project, opponents)}")
-    return said
+    return f"They disagree: {'; '.join(said)}." if said else ""
 
 
 def _name(project: Project, label: int) -> str:
-    return escape_markdown(class_name(project.classes, label))
+    return class_name(project.classes, label)
 
 
 def explain_suggestion(

@@ -1,187 +1,239 @@
 """Recording what a person decides, and guarding against deciding what was never shown.
 
-A browser can send a press for a button that the server has already replaced, and draws the parts
-of a page one after the other. So every press names an example and a version; one for anything
-but the example on the screen is ignored, and the database refuses a version that is not the
-current one.
+A screen sends its presses in their order, each with the example and the version that stood there
+and a token of its own. What it hears no answer to it sends again: the token makes that harmless.
+The database refuses a version that is not the current one.
 """
 
 from __future__ import annotations
 
-import time
+import logging
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
 
+from relabel.db.decision_kinds import KEEP, RELABEL, UNDO, find_kind
 from relabel.db.decisions import (
+    Decision,
     NewDecision,
+    find_by_token,
     get_decision,
-    last_undoable,
     record_decision,
     undo_decision,
 )
-from relabel.db.examples import ExampleView
-from relabel.db.queue import describe_since
-from relabel.errors import StaleDecisionError
+from relabel.db.examples import get_example
+from relabel.db.project_rules import Project
+from relabel.errors import DatabaseError, InvalidDecisionError, NotFoundError, StaleDecisionError
 from tracin_core.errors import TracInError
-from ui.session import get_engine, identity_source, reviewer_name
-from ui.wording import escape_markdown
+from ui.labels import name_label
+from ui.session import account_name, get_engine, identity_source, reviewer_name
+from ui.wording import escape_markdown, read_number
 
-_SHOWN = "decision-shown"
+_LOG = logging.getLogger(__name__)
 _MESSAGE = "decision-message"
-_RETURN_TO = "decision-return-to"
-_UNDOABLE = "decision-undoable"  # the decision that the screen offers to take back
-_TOLD = "decision-told"  # the example and version of which the message speaks already
 
 
 @dataclass(frozen=True, kw_only=True)
-class DisplayedExample:
-    """The example that the form on the screen is about.
+class Press:
+    """One decision or undo as a screen sends it.
 
     Attributes:
-        example_id: Its number.
-        version: Number of events it had when it was drawn.
-        source: Where it came from: ``queue`` or ``inspect``.
+        token: Random; a press that is sent twice is recorded once.
+        action: As the database names it.
+        example_id: The example that was on the screen; of an undo 0.
+        version: Number of events that it had there.
+        new_label: Class index, for a relabel.
+        new_value: Number, for a relabel of a regression.
+        typed: What was typed for a number; takes the place of action and new value.
+        note: What was written about it.
+        seconds: From its appearance to the press.
         rank: Its place in the queue, 1 the most suspect.
         score: Its score there.
         run_id: The run that ranked it.
-        since: When it came on the screen, in seconds of a monotonic clock.
+        reviewer: The name to record; "" for that of the account.
+        undoes: Token of the press that an undo takes back, or None.
+        decision_id: Number of the decision that it takes back, where no token is known.
     """
 
-    example_id: int
-    version: int
-    source: str
-    rank: int | None
-    score: float | None
-    run_id: int | None
-    since: float
+    token: str
+    action: str
+    example_id: int = 0
+    version: int = 0
+    new_label: int | None = None
+    new_value: float | None = None
+    typed: str | None = None
+    note: str = ""
+    seconds: float | None = None
+    rank: int | None = None
+    score: float | None = None
+    run_id: int | None = None
+    reviewer: str = ""
+    undoes: str | None = None
+    decision_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecisionRequest:
-    """What a button or a key stands for.
+class Outcome:
+    """What became of a press.
 
     Attributes:
-        action: As the database names it.
-        new_label: Class index, for a relabel.
-        new_value: Number, for a relabel of a regression.
-        sentence: What has been done, for the message that follows.
+        token: Of the press.
+        recorded: Whether it is in the database.
+        message: What has been done, or why nothing was.
+        is_fault: Whether something failed, rather than somebody having been faster.
+        example_id: The example it is about; None where that is not known.
+        version: The version that the event made.
+        note: Of an undo, what had been written about the example.
     """
 
-    action: str
-    new_label: int | None = None
-    new_value: float | None = None
-    sentence: str
+    token: str
+    recorded: bool
+    message: str
+    is_fault: bool = False
+    example_id: int | None = None
+    version: int | None = None
+    note: str = ""
 
 
-def remember_shown(
-    view: ExampleView, *, run_id: int, source: str, rank: int | None, score: float | None
-) -> None:
-    """Note which example this run of the page puts on the screen, and since when."""
-    shown: DisplayedExample | None = st.session_state.get(_SHOWN)
-    since = time.monotonic()
-    if shown is not None and (shown.example_id, shown.version) == (view.id, view.version):
-        since = shown.since  # drawn again, not shown anew
-    st.session_state[_SHOWN] = DisplayedExample(
-        example_id=view.id,
-        version=view.version,
-        source=source,
-        rank=rank,
-        score=score,
-        run_id=run_id,
-        since=since,
+def apply_presses(project: Project, presses: Sequence[Press]) -> list[Outcome]:
+    """Record presses one after the other, and say of each what became of it.
+
+    Where the database fails, the rest is not tried: it would be refused for the same reason, each
+    after the same wait.
+    """
+    outcomes: list[Outcome] = []
+    stopped = ""
+    for press in presses:
+        outcome = _refuse(press, stopped, is_fault=True) if stopped else None
+        if outcome is None:
+            try:
+                outcome = _apply(project, press)
+            except StaleDecisionError as error:
+                outcome = _refuse(press, _with_note(str(error), press.note))
+            except TracInError as error:
+                words = f"Not recorded. {error}"
+                outcome = _refuse(press, words, is_fault=True)
+                stopped = words if isinstance(error, DatabaseError) else ""
+            except Exception as error:
+                _LOG.error("A decision could not be recorded; this is a bug.", exc_info=error)
+                words = (
+                    "Not recorded. Something unforeseen went wrong; the terminal that the app runs "
+                    "in has the details."
+                )
+                outcome = _refuse(press, words, is_fault=True)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _refuse(press: Press, message: str, *, is_fault: bool = False) -> Outcome:
+    return Outcome(
+        token=press.token,
+        recorded=False,
+        message=message,
+        is_fault=is_fault,
+        example_id=press.example_id or None,
     )
 
 
-def note_key(example_id: int, version: int) -> str:
-    """Return the widget key of the note that belongs to an example and version."""
-    return f"note-{example_id}-{version}"
+def _with_note(words: str, note: str) -> str:
+    """Return words with the note of a press that was not recorded: it is not lost with it."""
+    return f"{words} Your note was: “{note}”" if note.strip() else words
 
 
-def decide(example_id: int, version: int, verdict: DecisionRequest) -> None:
-    """Record a press, if it is for the example on the screen."""
-    shown: DisplayedExample | None = st.session_state.get(_SHOWN)
-    if shown is None or (shown.example_id, shown.version) != (example_id, version):
-        return
-    note = str(st.session_state.get(note_key(example_id, version)) or "").strip()
-    decision = NewDecision(
-        example_id=example_id,
-        expected_version=version,
-        reviewer=reviewer_name(),
-        action=verdict.action,
-        new_label=verdict.new_label,
-        new_value=verdict.new_value,
-        note=note,
-        seconds_spent=round(time.monotonic() - shown.since, 3),
-        source=shown.source,
-        rank=shown.rank,
-        score=shown.score,
-        run_id=shown.run_id,
-        identity_source=identity_source(),
+def _apply(project: Project, press: Press) -> Outcome:
+    reviewer = press.reviewer.strip() or account_name()
+    if press.action == UNDO.code:
+        return _undo_press(press, reviewer)
+    action, new_value = press.action, press.new_value
+    if press.typed is not None:
+        action, new_value = read_correction(press)
+    event = record_decision(
+        get_engine(),
+        NewDecision(
+            example_id=press.example_id,
+            expected_version=press.version,
+            reviewer=reviewer,
+            action=action,
+            new_label=press.new_label,
+            new_value=new_value,
+            note=press.note.strip(),
+            seconds_spent=press.seconds,
+            source="queue",
+            rank=press.rank,
+            score=press.score,
+            run_id=press.run_id,
+            identity_source=identity_source(reviewer),
+            token=press.token,
+        ),
     )
-    try:
-        event = record_decision(get_engine(), decision)
-    except StaleDecisionError as error:
-        # Someone else was faster: their decision stands, and the screen moves on.
-        st.session_state[_SHOWN] = None
-        st.session_state[_TOLD] = (example_id, version)
-        # What was typed is not lost with the press.
-        _set_message("warning", f"{error} Your note was: “{note}”" if note else str(error))
-    except TracInError as error:
-        _set_message("error", f"Not recorded. {error}")
-    else:
-        st.session_state[_SHOWN] = None
-        st.session_state[_TOLD] = (example_id, version)
-        st.session_state[_UNDOABLE] = event.id
-        _set_message("done", f"Recorded: {verdict.sentence}.")
+    return Outcome(
+        token=press.token,
+        recorded=True,
+        message=f"Recorded: {describe_event(project, event)}.",
+        example_id=event.example_id,
+        version=event.version,
+    )
 
 
-def refuse(reason: str) -> None:
-    """Describe why what was typed is no decision; the example stays on the screen."""
-    _set_message("warning", reason)
+def read_correction(press: Press) -> tuple[str, float | None]:
+    """Return the action and the number of a press for which a number was typed.
 
-
-def explain_idle(reason: str) -> None:
-    """Describe why a key does nothing, in the quiet line for it: nothing went wrong."""
-    _set_message("done", reason)
-
-
-def offer_undo(project_id: int) -> int | None:
-    """Return this reviewer's newest decision in force, for the screen to offer to take it back.
-
-    A press takes back what was offered: others may decide, or decide under the same name, between
-    the drawing and the press.
+    Raises:
+        InvalidDecisionError: If it is none.
+        NotFoundError: If there is no such example.
     """
-    last = last_undoable(get_engine(), project_id, reviewer_name())
-    st.session_state[_UNDOABLE] = None if last is None else last.id
-    return None if last is None else last.id
+    typed = press.typed or ""
+    value = read_number(typed)
+    if value is None or not math.isfinite(value):
+        shown = typed.strip()[:40]
+        raise InvalidDecisionError(f"“{shown}” is no number. Type one such as 12500 or -3.5.")
+    given = get_example(get_engine(), press.example_id, None).given_value
+    return (KEEP.code, None) if value == given else (RELABEL.code, value)
 
 
-def undo_last(project_id: int) -> None:
-    """Take back the decision that the screen offers, and bring its example back on the screen."""
-    decision_id: int | None = st.session_state.get(_UNDOABLE)
-    if decision_id is None:
-        _set_message("done", "There is nothing to undo.")
-    else:
-        undo(decision_id, source="queue")
-        offer_undo(project_id)  # the next press may come before the next drawing
+def describe_event(project: Project, event: Decision) -> str:
+    """Return what has been done, as the message after a press says it."""
+    given = name_label(project, event.given_label, event.given_value)
+    if event.new_value is not None:
+        return f"{given} changed to {name_label(project, None, event.new_value)}"
+    new = name_label(project, event.new_label, None) if event.new_label is not None else ""
+    return find_kind(event.action).recorded.format(given=given, new=new)
 
 
-def undo_shown(project_id: int, decision_id: int) -> None:
-    """Take back the decision that a button names; a double click is one.
-
-    Args:
-        project_id: The project.
-        decision_id: The decision that the button was drawn for.
-    """
-    if st.session_state.get(_UNDOABLE) == decision_id:
-        undo_last(project_id)
+def _undo_press(press: Press, reviewer: str) -> Outcome:
+    engine = get_engine()
+    undone = None
+    if press.undoes is not None:
+        undone = find_by_token(engine, press.undoes)
+    elif press.decision_id is not None:
+        undone = get_decision(engine, press.decision_id)
+    if undone is None:
+        raise NotFoundError("The decision had not been recorded, so there is nothing to take back.")
+    event = undo_decision(
+        engine,
+        undone.id,
+        reviewer=reviewer,
+        source="queue",
+        identity_source=identity_source(reviewer),
+        token=press.token,
+    )
+    brought = "The example and its note are" if undone.note else "The example is"
+    return Outcome(
+        token=press.token,
+        recorded=True,
+        message=f"Taken back. {brought} here again.",
+        example_id=event.example_id,
+        version=event.version,
+        note=undone.note,
+    )
 
 
 def undo(decision_id: int, *, source: str) -> None:
     """Take back one decision; if it is no longer the one in force, say so."""
     try:
-        event = undo_decision(
+        undo_decision(
             get_engine(),
             decision_id,
             reviewer=reviewer_name(),
@@ -189,42 +241,10 @@ def undo(decision_id: int, *, source: str) -> None:
             identity_source=identity_source(),
         )
     except TracInError as error:
-        _set_message("warning", str(error))
-        return
-    if source == "queue":
-        st.session_state[_RETURN_TO] = (event.example_id, event.version)
-        st.session_state[_SHOWN] = None
-        undone = get_decision(get_engine(), decision_id)
-        # What was written about the example belongs to its next decision as well.
-        st.session_state[note_key(event.example_id, event.version)] = undone.note
-        brought = "The example and its note are" if undone.note else "The example is"
-        _set_message("done", f"Taken back. {brought} here again.")
+        st.session_state[_MESSAGE] = ("warning", str(error))
     else:
-        _set_message("done", "Taken back. The event and its undo both stay in the list.")
-
-
-def take_return() -> tuple[int, int] | None:
-    """Return the example that an undo brought back and the version it has since, once."""
-    returned: tuple[int, int] | None = st.session_state.pop(_RETURN_TO, None)
-    return returned
-
-
-def report_decided_meanwhile(view: ExampleView, version: int) -> None:
-    """Describe who has decided about an example that was to stay on the screen, unless it was said.
-
-    Args:
-        view: The example as it is now.
-        version: The version that it was shown with.
-    """
-    if st.session_state.get(_TOLD) == (view.id, version):
-        return
-    st.session_state[_TOLD] = (view.id, version)
-    told = describe_since(get_engine(), view, version)
-    _set_message("warning", f"Meanwhile {told}. The queue goes on with the next suspect.")
-
-
-def _set_message(kind: str, text: str) -> None:
-    st.session_state[_MESSAGE] = (kind, text)
+        words = "Taken back. The event and its undo both stay in the list."
+        st.session_state[_MESSAGE] = ("done", words)
 
 
 def draw_message() -> None:
@@ -234,7 +254,5 @@ def draw_message() -> None:
     shown = escape_markdown(text) or "&nbsp;"
     if kind == "warning":
         st.warning(shown)
-    elif kind == "error":
-        st.error(shown)
     else:
         st.caption(shown)

@@ -1,155 +1,223 @@
-"""Which suspect is on the screen, derived from the database so that a reload loses nothing."""
+"""Which suspects are on the screen, derived from the database so that a reload loses nothing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import streamlit as st
 
 from relabel.db.decision_kinds import DECISION_KINDS
+from relabel.db.decisions import last_undoable, reviewers_since
 from relabel.db.examples import ExampleView, get_example
 from relabel.db.project_rules import Project
-from relabel.db.queue import draw_next_suspect
-from relabel.db.runs import Run
+from relabel.db.queue import QueueFilter, describe_since, draw_next_suspects
+from relabel.db.runs import Run, get_run
 from relabel.db.stats import count_reviewed
-from relabel.errors import NotFoundError
-from relabel.runs.folder import RunFolder
+from relabel.errors import InvalidDecisionError, NotFoundError
 from relabel.runs.held_out import recall_summary
-from ui.galleries import place
-from ui.inspect.unseen import rank_unseen
+from relabel.text import Layers
+from ui.inspect.evidence import MEASURE_WORDS, Measure
 from ui.labels import is_regression
-from ui.queue.filters import QueueView
-from ui.review.decision_form import MAX_DIGIT_CLASSES
-from ui.review.decisions import report_decided_meanwhile, take_return
-from ui.server.pictures import picture_address
-from ui.session import get_engine, run_folder
+from ui.review.choices import MAX_DIGIT_CLASSES
+from ui.runs.layers import layers_of
+from ui.session import get_engine, reviewer_name
 from ui.wording import escape_markdown
 
 _REQUESTED = "example"
 _PINNED = "review-pinned"
+_LONGEST_FILTER = 200  # characters
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewQuery:
+    """Which suspects a screen asks for, and how their evidence is ranked.
+
+    Attributes:
+        project: Their project.
+        run: Ranks them.
+        signal: By which it does.
+        filter: Which of them.
+        layers: Whose gradients the evidence is by.
+        measure: How the evidence is ranked.
+    """
+
+    project: Project
+    run: Run
+    signal: str
+    filter: QueueFilter
+    layers: Layers
+    measure: Measure
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a screen sends with its questions."""
+        return {
+            "run": self.run.id,
+            "signal": self.signal,
+            "given": list(self.filter.given_labels),
+            "predicted": list(self.filter.predicted_labels),
+            "disagrees": self.filter.disagreement_only,
+            "text": self.filter.text,
+            "layers": self.layers,
+            "measure": self.measure,
+        }
+
+
+def read_query(project: Project, sent: Any) -> ReviewQuery:
+    """Return the query that a screen sent, which may be anything.
+
+    Raises:
+        InvalidDecisionError: If it is none.
+        NotFoundError: If its run is not of the project.
+    """
+    sent = sent if isinstance(sent, dict) else {}
+    run_id = sent.get("run")
+    run = get_run(get_engine(), run_id) if isinstance(run_id, int) else None
+    if run is None or run.project_id != project.id:
+        raise NotFoundError("The run of this page is gone. Reload the page.")
+    signal, text = sent.get("signal"), sent.get("text")
+    layers, measure = sent.get("layers"), sent.get("measure")
+    given, predicted = sent.get("given"), sent.get("predicted")
+    is_sound = (
+        isinstance(signal, str)
+        and isinstance(text, str)
+        and len(text) <= _LONGEST_FILTER
+        and measure in MEASURE_WORDS
+        and layers in layers_of(run)
+        and isinstance(given, list)
+        and isinstance(predicted, list)
+        and all(isinstance(one, int) for one in [*given, *predicted])
+    )
+    if not is_sound:
+        raise InvalidDecisionError("The page asks for what this run does not have. Reload it.")
+    return ReviewQuery(
+        project=project,
+        run=run,
+        signal=str(signal),
+        filter=QueueFilter(
+            given_labels=tuple(given),
+            predicted_labels=tuple(predicted),
+            disagreement_only=bool(sent.get("disagrees")),
+            text=str(text),
+        ),
+        layers=layers,
+        measure=measure,
+    )
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """The example under review and its place in the queue.
+    """An example under review and its place in the queue.
 
     Attributes:
         view: The example.
         rank: 1 is the most suspect; None where it is not ranked.
         score: The signal's value.
-        percentile: 100 for the most suspect.
-        following: Address of the picture that comes after it, or None.
     """
 
     view: ExampleView
     rank: int | None
     score: float | None
-    percentile: float | None
-    following: str | None
 
 
-def choose_suspect(project: Project, run: Run, queue: QueueView) -> Suspect | None:
-    """Return the suspect to show: the one asked for, one brought back, else the next one.
+def choose_suspects(
+    query: ReviewQuery, *, count: int, without: frozenset[int] = frozenset()
+) -> list[Suspect]:
+    """Return those that are to be decided next.
 
-    An example that the address or an undo asks for stays on the screen, and in the address, until
-    it is decided (its version changes); then the queue goes on by rank.
+    Args:
+        query: Which.
+        count: At most so many.
+        without: Ids of those that the screen has already.
     """
-    pinned = _pinned_example(project, run)
-    if pinned is not None:
-        score = pinned.scores.get(queue.signal)
-        if score is None:
-            return Suspect(pinned, None, None, None, None)
-        return Suspect(pinned, score.rank, score.value, score.percentile, None)
-    drawn = draw_next_suspect(get_engine(), run.id, signal=queue.signal, filter=queue.filter)
-    if drawn is None:
-        return None
-    row, following = drawn.row, drawn.following
-    picture = None
-    if following is not None:
-        picture = picture_address(following.example_id, following.key, following.media_path)
-    return Suspect(drawn.view, row.rank, row.score, row.percentile, picture)
-
-
-def _pinned_example(project: Project, run: Run) -> ExampleView | None:
-    returned = take_return()
-    if returned is not None:
-        st.session_state[_PINNED] = returned
-        st.query_params[_REQUESTED] = str(returned[0])
-    requested = st.query_params.get(_REQUESTED)
-    pinned: tuple[int, int] | None = st.session_state.get(_PINNED)
-    if requested is not None and (pinned is None or str(pinned[0]) != requested):
-        view = _find_requested(project, run, requested)
-        pinned = None if view is None else (view.id, view.version)
-    elif pinned is not None:
-        view = get_example(get_engine(), pinned[0], run.id)
-    else:
-        view = None
-    if view is not None and pinned is not None and view.project_id == project.id:
-        if view.version == pinned[1]:
-            st.session_state[_PINNED] = pinned
-            return view
-        report_decided_meanwhile(view, pinned[1])
-    st.session_state[_PINNED] = None
-    st.query_params.pop(_REQUESTED, None)
-    return None
-
-
-def _find_requested(project: Project, run: Run, requested: str) -> ExampleView | None:
-    if requested.isdecimal() and len(requested) <= 18:  # what a database can number
-        try:
-            view = get_example(get_engine(), int(requested), run.id)
-        except NotFoundError:
-            view = None
-        if view is not None and view.project_id == project.id and view.split == "train":
-            return view
-    st.warning(
-        f"There is no train example “{escape_markdown(requested[:40])}” in this project. "
-        "The next suspect of the queue is shown instead."
+    drawn = draw_next_suspects(
+        get_engine(),
+        query.run.id,
+        signal=query.signal,
+        filter=query.filter,
+        count=count,
+        without=without,
     )
-    return None
+    return [Suspect(one.view, one.row.rank, one.row.score) for one in drawn]
 
 
-def rank_classes(project: Project, run: Run, view: ExampleView) -> list[int]:
-    """Return the likeliest classes, best first, where there are more than the digits can name."""
-    if len(project.classes) <= MAX_DIGIT_CLASSES:
-        return []
-    probabilities = rank_unseen(project, run, view)
-    if probabilities is None:
-        folder = RunFolder(run_folder(project, run))
-        probabilities = folder.read_probabilities(view.split, view.position)
-    order = np.argsort(-probabilities, kind="stable")[:MAX_DIGIT_CLASSES]
-    return [int(label) for label in order]
+def find_suspect(query: ReviewQuery, example_id: int) -> Suspect | None:
+    """Return a train example of the project that somebody asks for, whatever its state."""
+    try:
+        view = get_example(get_engine(), example_id, query.run.id)
+    except NotFoundError:
+        return None
+    if view.project_id != query.project.id or view.split != "train":
+        return None
+    score = view.scores.get(query.signal)
+    return Suspect(view, None, None) if score is None else Suspect(view, score.rank, score.value)
 
 
-def draw_place(project: Project, run: Run, suspect: Suspect | None) -> None:
-    """Draw where the suspect stands in the queue, and how far the review is."""
+def find_asked(query: ReviewQuery) -> Suspect | None:
+    """Return the example that the address or an undo asks for.
+
+    It stays in the address until it is decided; the screen then takes it out.
+    """
+    requested = st.query_params.get(_REQUESTED)
+    if requested is None:
+        st.session_state[_PINNED] = None
+        return None
+    is_number = requested.isdecimal() and len(requested) <= 18  # what a database can number
+    found = find_suspect(query, int(requested)) if is_number else None
+    pinned: tuple[int, int] | None = st.session_state.get(_PINNED)
+    if found is None:
+        st.warning(
+            f"There is no train example “{escape_markdown(requested[:40])}” in this project. "
+            "The next suspect of the queue is shown instead."
+        )
+    elif pinned is not None and pinned[0] == found.view.id and pinned[1] != found.view.version:
+        others = reviewers_since(get_engine(), found.view.id, pinned[1]) - {reviewer_name()}
+        if others:
+            told = describe_since(get_engine(), found.view, pinned[1])
+            st.warning(
+                escape_markdown(f"Meanwhile {told}. The queue goes on with the next suspect.")
+            )
+            found = None
+    if found is None:
+        st.session_state[_PINNED] = None
+        st.query_params.pop(_REQUESTED, None)
+        return None
+    st.session_state[_PINNED] = (found.view.id, found.view.version)
+    return found
+
+
+def count_progress(project: Project) -> dict[str, int]:
+    """Return how far the review is, as a screen keeps it."""
     reviewed, total = count_reviewed(get_engine(), project.id)
-    done = f"{reviewed:,} of {total:,} reviewed"
-    if suspect is None:
-        st.caption(done)
-    elif suspect.rank is None:
-        st.caption(f"Not ranked in this run · {done}")
-    else:
-        where = f"Suspect {suspect.rank:,} of {run.num_ranked:,}, "
-        st.caption(f"{where}{place(suspect.rank, run.num_ranked)} · {done}")
+    return {"reviewed": reviewed, "total": total}
 
 
-def draw_keys(project: Project, run: Run) -> None:
-    """Draw the legend of the keyboard."""
+def offer_undo(project: Project, reviewer: str) -> int | None:
+    """Return the number of a reviewer's newest decision in force, for a screen that knows none.
+
+    A press takes back what was offered: others may decide, or decide under the same name, between
+    the drawing and the press.
+    """
+    last = last_undoable(get_engine(), project.id, reviewer)
+    return None if last is None else last.id
+
+
+def list_keys(project: Project, run: Run) -> list[tuple[str, str]]:
+    """Return each key of the review and what it does."""
     whose = "model’s" if recall_summary(run.config) is None else "suggested"
-    kinds = [
-        f"M or Enter take the {whose} {_describe_relabelling(project)}"
-        if kind.effect == "correct"
-        else f"{kind.key.upper()} {kind.title.lower()}"
-        for kind in DECISION_KINDS
-    ]
-    st.caption(f"Keys: {', '.join(kinds)}, N write a note (Enter ends it).")
-
-
-def _describe_relabelling(project: Project) -> str:
-    if is_regression(project):
-        return "value, V or a digit to type another (Enter sets it, Esc leaves)"
-    if len(project.classes) > MAX_DIGIT_CLASSES:
-        return "label, O the opponents’, the digits relabel to the likeliest classes"
-    return "label, O the opponents’, the digits relabel"
+    what = "value" if is_regression(project) else "label"
+    keys = [("Enter", "take the likeliest answer, which is the coloured button")]
+    for kind in DECISION_KINDS:
+        if kind.effect == "correct":
+            keys.append(("M", f"take the {whose} {what}"))
+            if is_regression(project):
+                keys.append(("V or a digit", "type another value (Enter sets it, Esc leaves)"))
+            else:
+                many = len(project.classes) > MAX_DIGIT_CLASSES
+                keys.append(("O", "take the opponents’ label"))
+                keys.append(("digits", f"relabel{' to the likeliest classes' if many else ''}"))
+                if many:
+                    keys.append(("C", "search a class (Enter takes it, Esc leaves)"))
+        else:
+            keys.append((kind.key.upper(), kind.title.lower()))
+    return [*keys, ("N", "write a note (Enter ends it)"), ("?", "show these keys")]

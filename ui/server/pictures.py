@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from relabel.db.examples import media_location
-from relabel.features.image import read_image
+from relabel.features.image import inspect_image, read_image
 from tracin_core.errors import TracInError
 from ui.session import get_engine, get_workspace
 
 THUMBNAIL_EDGE = 160  # pixels; twice the size on screen, for displays of double density
 PICTURE_EDGE = 1024  # pixels
+_QUALITY = 92  # of a JPEG; its second loss cannot be seen
 _LONGEST_NUMBER = 18  # digits
 _CACHE = {
     "Cache-Control": "private, max-age=31536000, immutable",
@@ -74,8 +76,21 @@ def resize_for_screen(image: Image.Image, edge: int) -> Image.Image:
     return shown
 
 
-def encode_picture(example_id: int, edge: int) -> bytes | None:
-    """Return an example's picture as PNG bytes, or None if there is none to be had."""
+@dataclass(frozen=True)
+class EncodedPicture:
+    """A picture as it is sent.
+
+    Attributes:
+        content: Its bytes.
+        media_type: What they are.
+    """
+
+    content: bytes
+    media_type: str
+
+
+def encode_picture(example_id: int, edge: int) -> EncodedPicture | None:
+    """Return an example's picture encoded anew, or None if there is none to be had."""
     found = media_location(get_engine(), example_id)
     if found is None:
         return None
@@ -87,10 +102,20 @@ def encode_picture(example_id: int, edge: int) -> bytes | None:
     return _encode(path, edge)
 
 
-def _encode(path: Path, edge: int) -> bytes:
+def _encode(path: Path, edge: int) -> EncodedPicture:
+    """Encode a photograph as JPEG, which takes a tenth of the time of PNG, and all else as PNG.
+
+    What was kept without loss is shown without, and so is what grows: its pixels have hard edges.
+    """
+    content = path.read_bytes()
+    shown = resize_for_screen(read_image(content, least=edge), edge)
     buffer = io.BytesIO()
-    resize_for_screen(read_image(path.read_bytes()), edge).save(buffer, format="PNG")
-    return buffer.getvalue()
+    header = inspect_image(content)
+    if header.format == "JPEG" and 2 * max(header.width, header.height) > edge:
+        shown.save(buffer, format="JPEG", quality=_QUALITY, subsampling=0)
+        return EncodedPicture(buffer.getvalue(), "image/jpeg")
+    shown.save(buffer, format="PNG")
+    return EncodedPicture(buffer.getvalue(), "image/png")
 
 
 def read_number(text: str) -> int | None:
@@ -116,12 +141,12 @@ async def _respond(request: Request, edge: int) -> Response:
         return PlainTextResponse("This server is not known by that name.", status_code=403)
     try:
         number = read_number(request.path_params["id"])
-        data = None if number is None else await run_in_threadpool(encode_picture, number, edge)
+        found = None if number is None else await run_in_threadpool(encode_picture, number, edge)
     except TracInError as error:
         return PlainTextResponse(str(error), status_code=422)
-    if data is None:
+    if found is None:
         return PlainTextResponse("There is no picture with this number.", status_code=404)
-    return Response(data, media_type="image/png", headers=_CACHE)
+    return Response(found.content, media_type=found.media_type, headers=_CACHE)
 
 
 async def _thumbnail(request: Request) -> Response:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from relabel.db.decisions import (
     NewDecision,
+    find_by_token,
     get_decision,
     last_undoable,
     record_decision,
@@ -129,6 +130,43 @@ def test_a_press_that_arrives_twice_counts_once(scene):
     record_decision(scene.engine, press)
     with pytest.raises(StaleDecisionError, match="Meanwhile ann kept"):
         record_decision(scene.engine, press)
+
+
+PRESS = "3b0f6c1e-0c0f-4f0e-9d53-0b7c0e6f6a11"
+
+
+def test_a_press_with_a_token_is_recorded_once_however_often_it_is_sent(scene):
+    press = NewDecision(scene.train_ids[0], 0, "ann", "keep", note="sure", token=PRESS)
+    first = record_decision(scene.engine, press)
+    assert find_by_token(scene.engine, PRESS) == first
+    scene.decide(scene.train_ids[0], "exclude", reviewer="bob")
+    assert record_decision(scene.engine, press) == first
+    assert count_events(scene.engine) == 2
+    assert state(scene, scene.train_ids[0])[0] == "excluded"
+
+
+def test_an_undo_with_a_token_is_recorded_once(scene):
+    kept = scene.decide(scene.train_ids[0], "keep")
+    first = undo_decision(scene.engine, kept.id, reviewer="ann", token=PRESS)
+    assert undo_decision(scene.engine, kept.id, reviewer="ann", token=PRESS) == first
+    assert count_events(scene.engine) == 2
+
+
+def test_a_token_names_one_decision(scene):
+    record_decision(scene.engine, NewDecision(scene.train_ids[0], 0, "ann", "keep", token=PRESS))
+    for other in (
+        NewDecision(scene.train_ids[1], 0, "ann", "keep", token=PRESS),
+        NewDecision(scene.train_ids[0], 1, "ann", "exclude", token=PRESS),
+    ):
+        with pytest.raises(InvalidDecisionError, match="that of another one"):
+            record_decision(scene.engine, other)
+    for broken in ("short", "x" * 65, "sixteen letters;"):
+        with pytest.raises(InvalidDecisionError, match="16 to 64"):
+            record_decision(
+                scene.engine, NewDecision(scene.train_ids[1], 0, "ann", "keep", token=broken)
+            )
+    assert count_events(scene.engine) == 1
+    assert find_by_token(scene.engine, PRESS.replace("3", "4")) is None
 
 
 @pytest.mark.sqlite_only

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event
 from relabel.db.decisions import NewDecision, record_decision
 from relabel.db.engine import open_database
 from relabel.db.examples import get_example
-from relabel.db.queue import describe_since, draw_next_suspect
+from relabel.db.queue import DrawnSuspect, describe_since, draw_next_suspects
 from relabel.errors import StaleDecisionError
 from tests.relabel.db.builders import Scene
 
@@ -36,6 +36,11 @@ def before_statement(engine: Engine, number: int, act: Callable[[], object]) -> 
         event.remove(engine, "before_cursor_execute", look)
 
 
+def draw_one(scene: Scene) -> DrawnSuspect:
+    (drawn,) = draw_next_suspects(scene.engine, scene.run.id)
+    return drawn
+
+
 def test_a_decision_amid_the_drawing_is_seen_or_refused_but_never_overridden(
     scene: Scene, database_url: str
 ) -> None:
@@ -43,8 +48,7 @@ def test_a_decision_amid_the_drawing_is_seen_or_refused_but_never_overridden(
     outcomes = set()
     try:
         for number in range(MANY):
-            first = draw_next_suspect(scene.engine, scene.run.id)
-            assert first is not None
+            first = draw_one(scene)
             before = first.view.version
 
             def exclude(drawn=first) -> None:
@@ -56,10 +60,9 @@ def test_a_decision_amid_the_drawing_is_seen_or_refused_but_never_overridden(
                 )
 
             with before_statement(scene.engine, number, exclude) as seen:
-                drawn = draw_next_suspect(scene.engine, scene.run.id)
+                drawn = draw_one(scene)
             if seen[0] <= number:
                 break
-            assert drawn is not None
             if drawn.view.id != first.view.id:
                 outcomes.add("seen")
                 continue
@@ -88,17 +91,24 @@ def test_what_was_decided_since_is_told_oldest_first(scene: Scene) -> None:
     assert describe_since(scene.engine, view, 2) == ""
 
 
-def test_the_following_suspect_is_the_one_that_comes_next(scene: Scene) -> None:
-    """Also where it was skipped: its picture is fetched while the first one is decided."""
+def test_those_that_come_next_are_drawn_with_the_first(scene: Scene) -> None:
+    """Also where they were skipped: they are on the screen in the moment of a press."""
     scene.decide(scene.by_rank(2), "skip")
     scene.decide(scene.by_rank(1), "skip")
     for rank in (4, 5, 6):
         scene.decide(scene.by_rank(rank), "keep")
-    for expected in ([3, 2], [2, 1], [1, None]):
-        drawn = draw_next_suspect(scene.engine, scene.run.id)
-        assert drawn is not None
-        following = None if drawn.following is None else drawn.following.rank
-        assert [drawn.row.rank, following] == expected
-        assert drawn.view.scores["self_influence"].rank == drawn.row.rank
-        scene.decide(drawn.view.id, "keep")
-    assert draw_next_suspect(scene.engine, scene.run.id) is None
+    for expected in ([3, 2, 1], [2, 1], [1]):
+        drawn = draw_next_suspects(scene.engine, scene.run.id, count=5)
+        assert [one.row.rank for one in drawn] == expected
+        assert [one.view.scores["self_influence"].rank for one in drawn] == expected
+        assert len(draw_next_suspects(scene.engine, scene.run.id, count=1)) == 1
+        scene.decide(drawn[0].view.id, "keep")
+    assert draw_next_suspects(scene.engine, scene.run.id) == []
+
+
+def test_what_a_screen_has_already_is_left_out(scene: Scene) -> None:
+    held = [scene.by_rank(1), scene.by_rank(3)]
+    drawn = draw_next_suspects(scene.engine, scene.run.id, count=2, without=held)
+    assert [one.row.rank for one in drawn] == [2, 4]
+    everything = [scene.by_rank(rank) for rank in range(1, 7)]
+    assert draw_next_suspects(scene.engine, scene.run.id, count=2, without=everything) == []

@@ -1,53 +1,52 @@
 """What can be decided about an example: a button and a key for everything.
 
-A choice is a word, a key and what it records. The form draws the choices; keys do the same.
+A choice is a word, a key and what it records. The likeliest one is what Enter takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
-import streamlit as st
-
-from relabel.db.decision_kinds import DECISION_KINDS, KEEP, RELABEL, UNDO, DecisionKind
+from relabel.db.decision_kinds import DECISION_KINDS, KEEP, RELABEL, DecisionKind
 from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
 from relabel.db.schema import UNDECIDED
 from relabel.text import format_number, shorten
-from ui.components.keyboard import Field, Press, watch_keys
-from ui.inspect.unseen import Suggested
+from ui.inspect.unseen import Suggested, UnseenAnswer
 from ui.labels import is_regression, name_given, name_label
-from ui.review.decisions import (
-    DecisionRequest,
-    decide,
-    explain_idle,
-    note_key,
-    offer_undo,
-    refuse,
-    undo_last,
-    undo_shown,
-)
-from ui.wording import escape_markdown, isolate, read_number
+from ui.wording import isolate
 
 MAX_DIGIT_CLASSES = 10
+# Names of the choices that take the suggestion, and the opponents' label.
+SUGGESTED, OPPONENTS = "model", "opponents"
 _NAME_LENGTH = 28  # characters of a class name on a button
-_MAX_NOTE = 500  # characters
-_NOTE = Field(label="Note", key="n")
-# The minus of a negative number begins it as well as a digit does.
-_VALUE = Field(label="New value", key="v", begun_by="0123456789-")
 _MODEL_KEY, _OPPONENTS_KEY = "m", "o"
-# Takes what the key of the model takes; while a button has the focus it is that button's.
-_ENTER = "enter"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionRequest:
+    """What a button or a key stands for.
+
+    Attributes:
+        action: As the database names it.
+        new_label: Class index, for a relabel.
+        new_value: Number, for a relabel of a regression.
+        sentence: What has been done, for the message that follows.
+    """
+
+    action: str
+    new_label: int | None = None
+    new_value: float | None = None
+    sentence: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One button of the form.
+    """One button.
 
     Attributes:
-        name: Distinguishes its widget key within the form.
+        name: Tells it from the others.
         label: The word on the button; plain text.
         key: The keyboard's key, in lower case.
         verdict: What it records.
@@ -59,165 +58,25 @@ class Choice:
     verdict: DecisionRequest
 
 
-def draw_form(
-    project: Project,
-    view: ExampleView,
-    *,
-    suggested: Suggested,
-    opponents_label: int | None,
-    likeliest: Sequence[int] = (),
-    watched: str,
-) -> None:
-    """Draw the form for the example on the screen.
+def choose_likeliest(
+    view: ExampleView, answer: UnseenAnswer | None, choices: Sequence[Choice]
+) -> Choice:
+    """Return the choice that is offered first: the likeliest answer, which Enter takes.
+
+    It is the suggestion, except where models that have not seen the example say the given label
+    and the network alone another one.
 
     Args:
-        project: Its classes are the choices, or a number is.
-        view: The example, as read in this run of the page.
-        suggested: What the key M takes.
-        opponents_label: The label most of its opponents carry, or None.
-        likeliest: Of more than ten classes, the ones to offer, the likeliest first.
-        watched: Widget key of the component that shows the example; keys act on what it shows.
+        view: The example.
+        answer: What models say that have not seen it; None where none were asked.
+        choices: What can be decided about it.
     """
-    verdicts = list_verdicts(project, view, suggested, opponents_label)
-    classes = [] if is_regression(project) else list_classes(project, view, likeliest)
-    _draw_buttons(verdicts, view)
-    if is_regression(project):
-        _draw_value(project, view)
-    else:
-        st.caption("Relabel")
-        _draw_buttons(classes, view)
-        if len(project.classes) > MAX_DIGIT_CLASSES:
-            _draw_class_search(project, view)
-    st.text_input(
-        _NOTE.label,
-        key=note_key(view.id, view.version),
-        max_chars=_MAX_NOTE,
-        placeholder="Optional; press N to write, Enter to finish",
+    says_given = (
+        answer is not None and answer.label is not None and answer.label == view.given_label
     )
-    reasons = explain_idle_keys(project, view, [*verdicts, *classes], suggested, opponents_label)
-    _watch(project, [*verdicts, *classes], watched, reasons)
-
-
-def draw_undo(project: Project) -> None:
-    """Draw the button that takes back this reviewer's last decision in the project."""
-    last = offer_undo(project.id)
-    st.button(
-        _with_key(UNDO.title, UNDO.key),
-        key=f"undo-{last}",  # a second press for the same decision is another button's
-        on_click=undo_shown,
-        args=(project.id, last),
-        disabled=last is None,
-        help="Takes back your last decision by a new event; nothing is deleted.",
-    )
-
-
-def draw_keys_without_example(project: Project, watched: str) -> None:
-    """Watch the key of undo alone, when everything has been reviewed."""
-    _watch(project, [], watched)
-
-
-def _watch(
-    project: Project,
-    choices: list[Choice],
-    watched: str,
-    reasons: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    verdicts = {choice.key: choice.verdict for choice in choices}
-    fields = [_NOTE, _VALUE] if is_regression(project) else [_NOTE]
-    digits = "" if is_regression(project) else "0123456789"
-    own = {kind.key for kind in DECISION_KINDS if kind.key and kind != UNDO}
-
-    def act(press: Press) -> None:
-        key = _MODEL_KEY if press.key == _ENTER else press.key
-        if key == UNDO.key:
-            undo_last(project.id)
-        elif key in verdicts and press.example_id is not None and press.version is not None:
-            decide(press.example_id, press.version, verdicts[key])
-        elif key in reasons:
-            explain_idle(reasons[key])
-
-    watch_keys(
-        [*sorted({*own, _MODEL_KEY, _OPPONENTS_KEY, _ENTER, *digits}), UNDO.key],
-        act,
-        key="review-keys",
-        watched=watched,
-        always_on=[UNDO.key],
-        fields=fields,
-    )
-
-
-def _draw_buttons(choices: list[Choice], view: ExampleView) -> None:
-    # Close together, so that ten classes and the verdicts stay in one line each.
-    with st.container(horizontal=True, gap="xsmall"):
-        for choice in choices:
-            primary = choice.name == KEEP.code
-            st.button(
-                _with_key(choice.label, choice.key, primary=primary),
-                key=f"{choice.name}-{view.id}-{view.version}",
-                type="primary" if primary else "secondary",
-                on_click=decide,
-                args=(view.id, view.version, choice.verdict),
-            )
-
-
-def _with_key(label: str, key: str, *, primary: bool = False) -> str:
-    words = escape_markdown(label)
-    if label.split(" ", 1)[0] == key:
-        return words  # a class named by its own digit needs no second one beside it
-    # Grey could not be read on the primary button's colour.
-    return f"{words} {key.upper()}" if primary else f"{words} :gray[{key.upper()}]"
-
-
-def _draw_value(project: Project, view: ExampleView) -> None:
-    """Draw the field for another number; Enter records it, leaving the field does not."""
-    mark = f"{view.id}-{view.version}"
-    with (
-        st.form(f"value-form-{mark}", border=False),
-        st.container(horizontal=True, vertical_alignment="bottom"),
-    ):
-        st.text_input(
-            _VALUE.label,
-            key=f"value-{mark}",
-            placeholder=format_number(view.given_value),
-            max_chars=40,
-            width=240,
-        )
-        st.form_submit_button(
-            "Set value :gray[Enter]",
-            key=f"set-value-{mark}",
-            on_click=_set_value,
-            args=(project, view),
-        )
-
-
-def _set_value(project: Project, view: ExampleView) -> None:
-    typed = str(st.session_state.get(f"value-{view.id}-{view.version}") or "")
-    value = read_number(typed)
-    if value is None:
-        refuse(f"“{typed.strip()}” is no number. Type one such as 12500 or -3.5.")
-    else:
-        decide(view.id, view.version, revalue(project, view, value))
-
-
-def _draw_class_search(project: Project, view: ExampleView) -> None:
-    mark = f"{view.id}-{view.version}"
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        label = st.selectbox(
-            "Class",
-            [index for index in range(len(project.classes)) if index != view.given_label],
-            format_func=lambda index: project.classes[index],
-            index=None,
-            placeholder="Type to search a class",
-            key=f"class-search-{mark}",
-            width=320,
-        )
-        st.button(
-            "Relabel",
-            key=f"relabel-{mark}",
-            on_click=decide,
-            args=None if label is None else (view.id, view.version, relabel(project, view, label)),
-            disabled=label is None,
-        )
+    wanted = KEEP.code if says_given else SUGGESTED
+    named = {choice.name: choice for choice in choices}
+    return named.get(wanted, named[KEEP.code])
 
 
 def list_verdicts(
@@ -239,6 +98,24 @@ def list_verdicts(
             verdict = _decide_as(kind, project, view)
             choices.append(Choice(name=kind.code, label=kind.title, key=kind.key, verdict=verdict))
     return choices
+
+
+def list_slots(project: Project) -> list[str]:
+    """Return the names of all choices that are not classes, in the order of their places."""
+    slots: list[str] = []
+    for kind in DECISION_KINDS:
+        if kind.effect == "correct":
+            slots += [SUGGESTED] if is_regression(project) else [SUGGESTED, OPPONENTS]
+        elif kind.effect != "undo":
+            slots.append(kind.code)
+    return slots
+
+
+def list_decision_keys(project: Project) -> list[str]:
+    """Return the keys that decide something about an example, or say why they do not."""
+    own = {kind.key for kind in DECISION_KINDS if kind.key and kind.effect != "undo"}
+    digits = "" if is_regression(project) else "0123456789"
+    return sorted({*own, _MODEL_KEY, _OPPONENTS_KEY, *digits})
 
 
 def list_classes(
@@ -309,10 +186,10 @@ def _suggest(
             return []
         verdict = revalue(project, view, suggested.value)
         label = f"{whose}: {format_number(suggested.value)}"
-        return [Choice(name="model", label=label, key=_MODEL_KEY, verdict=verdict)]
-    suggestions = [("model", whose, _MODEL_KEY, suggested.label)]
+        return [Choice(name=SUGGESTED, label=label, key=_MODEL_KEY, verdict=verdict)]
+    suggestions = [(SUGGESTED, whose, _MODEL_KEY, suggested.label)]
     if opponents_label != suggested.label:
-        suggestions.append(("opponents", "Opponents’", _OPPONENTS_KEY, opponents_label))
+        suggestions.append((OPPONENTS, "Opponents’", _OPPONENTS_KEY, opponents_label))
     return [
         Choice(
             name=name,

@@ -1,0 +1,158 @@
+"""What the review's screen may send, and what it is answered."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.testclient import TestClient
+
+from relabel.db.history import fetch_history
+from relabel.db.projects import get_project
+from relabel.errors import DatabaseError
+from ui.review.routes import LONGEST_BODY, REVIEW_ROUTES
+from ui.server.guard import Guard
+
+TOKENS = [f"token-of-the-test-{number}" for number in range(4)]
+
+
+@pytest.fixture
+def client() -> TestClient:
+    app = Starlette(routes=REVIEW_ROUTES, middleware=[Middleware(Guard)])
+    return TestClient(app, base_url="http://localhost")
+
+
+@pytest.fixture
+def screen(open_review):
+    return open_review(project="digits")
+
+
+def about(sheet, token, action="keep", **more):
+    names = ("version", "rank", "score", "run")
+    shown = {name: sheet[name] for name in names}
+    return {"token": token, "example": sheet["id"], "action": action, **shown, **more}
+
+
+def ask(screen, **more):
+    return {name: screen.given[name] for name in ("project", "query", "reviewer")} | more
+
+
+def actions(engine):
+    rows = fetch_history(engine, get_project(engine, "digits").id).rows
+    return [row.action for row in reversed(rows)]
+
+
+def test_a_list_is_recorded_in_its_order_and_sent_again_changes_nothing(client, screen, engine):
+    first, second = screen.given["first"]["suspects"]
+    presses = [
+        about(first, TOKENS[0], note="sure"),
+        about(second, TOKENS[1], "exclude"),
+        {"token": TOKENS[2], "action": "undo", "undoes": TOKENS[0], "example": first["id"]},
+        about(first, TOKENS[3], "ambiguous", version=2),
+    ]
+    told = [
+        client.post("/decisions", json=ask(screen, presses=presses)).json()["outcomes"]
+        for _ in range(2)
+    ]
+    assert told[0] == told[1]
+    assert [one["recorded"] for one in told[0]] == [True] * 4
+    assert [one["version"] for one in told[0]] == [1, 1, 2, 3]
+    assert told[0][2]["note"] == "sure"
+    assert actions(engine) == ["keep", "exclude", "undo", "ambiguous"]
+
+
+def test_the_next_suspects_leave_out_what_the_screen_has(client, screen):
+    held = [one["id"] for one in screen.given["first"]["suspects"]]
+    answer = client.post("/suspects", json=ask(screen, held=held, count=5)).json()
+    assert len(answer["suspects"]) == 5
+    assert not set(held) & {one["id"] for one in answer["suspects"]}
+    assert all(len(one["sides"]) == 2 for one in answer["suspects"])
+    asked = client.post("/suspects", json=ask(screen, ids=held)).json()
+    assert [one["id"] for one in asked["asked"]] == held
+    assert asked["suspects"] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"token": "short"},
+        {"token": 7},
+        {"action": "delete"},
+        {"action": "relabel"},
+        {"newLabel": True},
+        {"example": "1"},
+        {"example": 2**60},
+        {"example": -1},
+        {"version": 0.5},
+        {"seconds": -1},
+        {"rank": 0},
+        {"run": 99},
+        {"note": "x" * 3000},
+        {"note": ["x"]},
+        {"typed": "much"},
+        {"undoes": TOKENS[3], "action": "undo"},
+        {"decision": 10**15, "action": "undo"},
+    ],
+)
+def test_what_is_no_press_is_refused_in_words(client, screen, engine, change):
+    press = about(screen.sheet, TOKENS[0]) | change
+    response = client.post("/decisions", json=ask(screen, presses=[press]))
+    if response.status_code == 200:
+        (outcome,) = response.json()["outcomes"]
+        assert not outcome["recorded"]
+        assert len(outcome["message"]) > 20
+    else:
+        assert response.status_code == 422
+        assert "xpected" in response.text
+    assert actions(engine) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"project": "nobody"},
+        {"project": "digits"},
+        {"project": "digits", "query": 7},
+        {"project": "digits", "query": {"run": 1, "signal": "loss"}},
+        {"project": "digits", "presses": "x"},
+    ],
+)
+@pytest.mark.parametrize("address", ["/suspects", "/decisions"])
+def test_what_is_no_question_is_refused_in_words(client, screen, address, body):
+    response = client.post(address, json=body)
+    assert response.status_code == 422
+    assert response.text
+
+
+def test_only_our_own_page_may_ask_and_only_in_json(client, screen, engine):
+    body = json.dumps(ask(screen, presses=[about(screen.sheet, TOKENS[0])]))
+    plain = {"content-type": "text/plain"}
+    assert client.post("/decisions", content=body, headers=plain).status_code == 415
+    other = {"content-type": "application/json", "origin": "http://localhost:9999"}
+    assert client.post("/decisions", content=body, headers=other).status_code == 403
+    ours = {"content-type": "application/json"}
+    for content in ("[]", "{", "\xff", '{"a":' * 100_000, " " * (LONGEST_BODY + 1)):
+        assert client.post("/decisions", content=content, headers=ours).status_code == 400
+    assert client.get("/decisions").status_code == 405
+    assert actions(engine) == []
+
+
+def test_where_the_database_fails_the_rest_is_not_tried(client, screen, monkeypatch):
+    tried = []
+
+    def fail(engine, new):
+        tried.append(new)
+        raise DatabaseError("The disk is full.")
+
+    monkeypatch.setattr("ui.review.decisions.record_decision", fail)
+    presses = [
+        about(sheet, token)
+        for sheet, token in zip(screen.given["first"]["suspects"], TOKENS, strict=False)
+    ]
+    outcomes = client.post("/decisions", json=ask(screen, presses=presses)).json()["outcomes"]
+    assert [one["message"] for one in outcomes] == ["Not recorded. The disk is full."] * 2
+    assert [one["sheet"]["id"] for one in outcomes] == [one["example"] for one in presses]
+    assert len(tried) == 1

@@ -1,0 +1,177 @@
+"""Answers to what the review's screen asks: the next suspects, and what became of its presses.
+
+The screen has a few suspects ahead and asks for more in time; presses come as an ordered list, and
+each is answered. Whatever is sent is looked at as if anybody had written it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import asdict
+from typing import Any
+
+from relabel.db.project_rules import Project
+from relabel.db.projects import get_project
+from relabel.errors import InvalidDecisionError
+from tracin_core.errors import TracInError
+from ui.review.decisions import Outcome, Press, apply_presses
+from ui.review.sheets import Sheet, build_sheets
+from ui.review.suspect import (
+    ReviewQuery,
+    Suspect,
+    choose_suspects,
+    count_progress,
+    find_suspect,
+    offer_undo,
+    read_query,
+)
+from ui.session import account_name, get_engine
+
+_LOG = logging.getLogger(__name__)
+# Suspects that are sent at once, and those that a screen can name.
+MOST_SENT, _MOST_HELD = 12, 500
+MOST_PRESSES = 50
+_LARGEST_NUMBER = 2**53  # what a browser counts exactly
+Answer = dict[str, Any]
+
+
+def answer_first(query: ReviewQuery, asked: Suspect | None, reviewer: str) -> Answer:
+    """Return what a page begins with: the suspect that is asked for, and the next ones."""
+    held = frozenset() if asked is None else frozenset([asked.view.id])
+    suspects = [] if asked is None else [asked]
+    suspects += choose_suspects(query, count=2 - len(suspects), without=held)
+    return _answer(query, build_sheets(query, suspects), reviewer)
+
+
+def _answer(query: ReviewQuery, sheets: list[Sheet], reviewer: str) -> Answer:
+    return {
+        "suspects": sheets,
+        "undoable": offer_undo(query.project, reviewer.strip() or account_name()),
+        **count_progress(query.project),
+    }
+
+
+def answer_suspects(body: Answer) -> Answer:
+    """Return the next suspects that a screen does not have yet, and those that it asks for."""
+    project = _read_project(body)
+    query = read_query(project, body.get("query"))
+    held = frozenset(_read_numbers(body, "held", _MOST_HELD))
+    wanted = [find_suspect(query, one) for one in _read_numbers(body, "ids", MOST_SENT)]
+    asked = [one for one in wanted if one is not None]
+    count = max(0, min(MOST_SENT, _read_number(body, "count", 0)))
+    held |= {one.view.id for one in asked}
+    following = choose_suspects(query, count=count, without=held) if count else []
+    sheets = build_sheets(query, [*asked, *following])
+    answer = _answer(query, sheets[len(asked) :], str(body.get("reviewer") or ""))
+    return answer | {"asked": sheets[: len(asked)]}
+
+
+def answer_decisions(body: Answer) -> Answer:
+    """Record what a screen sends, in its order, and say of each press what became of it.
+
+    An example whose press was refused, or whose decision was taken back, comes with it as it is
+    now, so that it can be shown again.
+    """
+    project = _read_project(body)
+    sent = body.get("presses")
+    if not isinstance(sent, list) or not 0 < len(sent) <= MOST_PRESSES:
+        raise InvalidDecisionError(f"Expected 1 to {MOST_PRESSES} presses.")
+    presses = [read_press(one) for one in sent]
+    outcomes = apply_presses(project, presses)
+    shown: dict[int, Sheet] = {}
+    again = _list_shown_again(presses, outcomes)
+    if again:
+        try:
+            query = read_query(project, body.get("query"))
+            found = [find_suspect(query, one) for one in again]
+            sheets = build_sheets(query, [one for one in found if one is not None])
+            shown = {sheet["id"]: sheet for sheet in sheets}
+        except TracInError as error:
+            # What was recorded stays so; the screen asks for the example by itself.
+            _LOG.warning("An example could not be shown again: %s", error)
+    answers = [
+        asdict(one) | {"sheet": shown.get(one.example_id) if one.example_id else None}
+        for one in outcomes
+    ]
+    answer: Answer = {"outcomes": answers}
+    # What follows reads all decisions of the project; a screen counts what it presses by itself.
+    if again:
+        try:
+            answer["undoable"] = offer_undo(project, presses[-1].reviewer.strip() or account_name())
+            answer |= count_progress(project)
+        except TracInError as error:
+            _LOG.warning("The progress could not be counted: %s", error)
+    return answer
+
+
+def _list_shown_again(presses: list[Press], outcomes: list[Outcome]) -> list[int]:
+    """Return the examples that come back: refused ones, and those of undone unknown decisions."""
+    back = [
+        outcome.example_id
+        for press, outcome in zip(presses, outcomes, strict=True)
+        if outcome.example_id and (not outcome.recorded or press.decision_id is not None)
+    ]
+    return list(dict.fromkeys(back))[:MOST_SENT]
+
+
+def read_press(sent: Any) -> Press:
+    """Return a press that a screen sent, with the types that it must have.
+
+    Raises:
+        InvalidDecisionError: If it is none.
+    """
+    if not isinstance(sent, dict):
+        raise InvalidDecisionError("Expected a press to be an object.")
+    typed = sent.get("typed")
+    return Press(
+        token=_read_text(sent, "token"),
+        action=_read_text(sent, "action"),
+        example_id=_read_number(sent, "example", 0),
+        version=_read_number(sent, "version", 0),
+        new_label=None if sent.get("newLabel") is None else _read_number(sent, "newLabel", 0),
+        new_value=_read_float(sent, "newValue"),
+        typed=None if typed is None else _read_text(sent, "typed")[:40],
+        note=_read_text(sent, "note"),
+        seconds=_read_float(sent, "seconds"),
+        rank=None if sent.get("rank") is None else _read_number(sent, "rank", 0),
+        score=_read_float(sent, "score"),
+        run_id=None if sent.get("run") is None else _read_number(sent, "run", 0),
+        reviewer=_read_text(sent, "reviewer")[:80],
+        undoes=None if sent.get("undoes") is None else _read_text(sent, "undoes"),
+        decision_id=None if sent.get("decision") is None else _read_number(sent, "decision", 0),
+    )
+
+
+def _read_project(body: Answer) -> Project:
+    return get_project(get_engine(), _read_text(body, "project"))
+
+
+def _read_text(sent: Answer, name: str) -> str:
+    value = sent.get(name, "")
+    if not isinstance(value, str):
+        raise InvalidDecisionError(f"Found {value!r:.80} for {name}. Expected a text.")
+    return value
+
+
+def _read_number(sent: Answer, name: str, default: int) -> int:
+    value = sent.get(name, default)
+    if type(value) is not int or abs(value) > _LARGEST_NUMBER:
+        raise InvalidDecisionError(f"Found {value!r:.80} for {name}. Expected a whole number.")
+    return value
+
+
+def _read_float(sent: Answer, name: str) -> float | None:
+    value = sent.get(name)
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise InvalidDecisionError(f"Found {value!r:.80} for {name}. Expected a number.")
+    return float(value)
+
+
+def _read_numbers(sent: Answer, name: str, most: int) -> list[int]:
+    values = sent.get(name) or []
+    if not isinstance(values, list) or len(values) > most:
+        raise InvalidDecisionError(f"Expected at most {most} numbers for {name}.")
+    return [_read_number({name: one}, name, 0) for one in values]

@@ -1,0 +1,74 @@
+"""Where the review's screen asks between two runs of the page, which would draw every widget again.
+
+Only our own page may ask (`ui.server.guard`), and in JSON, which no form of another page can send.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from tracin_core.errors import TracInError
+
+LONGEST_BODY = 1_000_000  # bytes; fifty notes and what is around them
+Body = dict[str, Any]
+
+
+async def _read_body(request: Request) -> Body | None:
+    """Return the JSON object of a request, or None where it is none or too long."""
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > LONGEST_BODY:
+            return None
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+async def _respond(request: Request, answer: Callable[[Body], Body]) -> Response:
+    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+        return PlainTextResponse("Expected JSON.", status_code=415)
+    body = await _read_body(request)
+    if body is None:
+        return PlainTextResponse("Expected a JSON object of at most 1 MB.", status_code=400)
+    try:
+        found = await run_in_threadpool(answer, body)
+    except TracInError as error:
+        return PlainTextResponse(str(error), status_code=422)
+    return JSONResponse(found, headers={"Cache-Control": "no-store"})
+
+
+# Loaded by the first question: what a page needs is no part of the server's start.
+def _answer_suspects(body: Body) -> Body:
+    from ui.review.answers import answer_suspects
+
+    return answer_suspects(body)
+
+
+def _answer_decisions(body: Body) -> Body:
+    from ui.review.answers import answer_decisions
+
+    return answer_decisions(body)
+
+
+async def _suspects(request: Request) -> Response:
+    return await _respond(request, _answer_suspects)
+
+
+async def _decisions(request: Request) -> Response:
+    return await _respond(request, _answer_decisions)
+
+
+REVIEW_ROUTES = [
+    Route("/suspects", _suspects, methods=["POST"]),
+    Route("/decisions", _decisions, methods=["POST"]),
+]

@@ -1,0 +1,237 @@
+"""Everything that a screen shows of a suspect, as it is sent to the browser before it is needed.
+
+A decision is a matter of a second, and a screen that asks the server for the next suspect when a
+key goes down is late by a rerun. So several suspects lie in the browser, each with its labels,
+choices and evidence, and those that are searched for are searched together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import numpy as np
+
+from relabel.db.decision_kinds import PENDING, find_kind, list_states
+from relabel.db.examples import ExampleView
+from relabel.db.project_rules import Project
+from relabel.db.runs import Run
+from relabel.db.schema import UNDECIDED
+from relabel.runs.folder import RunFolder
+from relabel.text import format_number, format_residual
+from ui.examples import describe_source_place
+from ui.failures import describe_failure
+from ui.fields import list_fields
+from ui.galleries import place
+from ui.inspect.evidence import (
+    CAPTIONS,
+    NO_NEIGHBOURS,
+    FoundEvidence,
+    describe_index_fault,
+    describe_suggestion,
+    find_evidence,
+)
+from ui.inspect.unseen import (
+    choose_suggested,
+    describe_other_voices,
+    describe_unseen,
+    explain_suggestion,
+    rank_unseen,
+    read_answer,
+)
+from ui.inspect.words import MARKING
+from ui.labels import (
+    agrees,
+    is_regression,
+    name_current,
+    name_given,
+    name_label,
+    name_predicted,
+)
+from ui.review.choices import (
+    MAX_DIGIT_CLASSES,
+    Choice,
+    choose_likeliest,
+    explain_idle_keys,
+    list_classes,
+    list_verdicts,
+)
+from ui.review.suspect import ReviewQuery, Suspect
+from ui.server.pictures import picture_address
+from ui.session import run_folder
+from ui.wording import STATUS_WORDS, percent, score_text
+
+# A side; texts take more room, and both sides should be on one screen.
+_NEIGHBOURS = {"image": 6, "text": 4, "table": 4}
+Sheet = dict[str, Any]
+_Found = TypeVar("_Found")
+
+
+def build_sheets(query: ReviewQuery, suspects: Sequence[Suspect]) -> list[Sheet]:
+    """Return what a screen shows of some suspects.
+
+    What fails of their evidence is told on the sheet; decisions need none of it.
+    """
+    troubles: list[str] = []
+    found = _attempt(lambda: _search(query, suspects), troubles) if suspects else []
+    if found is None and len(suspects) > 1:
+        # One of them may be the reason, such as one that the run has not scored.
+        return [sheet for one in suspects for sheet in build_sheets(query, [one])]
+    evidence: Sequence[FoundEvidence | None] = [None] * len(suspects) if found is None else found
+    return [
+        _build(query, suspect, known, list(troubles))
+        for suspect, known in zip(suspects, evidence, strict=True)
+    ]
+
+
+def _search(query: ReviewQuery, suspects: Sequence[Suspect]) -> list[FoundEvidence]:
+    return find_evidence(
+        query.project,
+        query.run,
+        [one.view for one in suspects],
+        layers=query.layers,
+        measure=query.measure,
+        count=_NEIGHBOURS.get(query.project.kind, 4),
+    )
+
+
+def _attempt(make: Callable[[], _Found], troubles: list[str]) -> _Found | None:
+    """Return what is made; where that fails, None, and the reason goes to the others."""
+    try:
+        return make()
+    except Exception as error:
+        words = describe_failure(error)
+        if words not in troubles:
+            troubles.append(words)
+        return None
+
+
+def _build(
+    query: ReviewQuery, suspect: Suspect, evidence: FoundEvidence | None, troubles: list[str]
+) -> Sheet:
+    project, run, view = query.project, query.run, suspect.view
+    answer = _attempt(lambda: read_answer(project, run, view), troubles)
+    suggestion = None if evidence is None else evidence.suggestion
+    opponents = None if suggestion is None else suggestion.label
+    likeliest = _attempt(lambda: rank_classes(project, run, view), troubles) or []
+    suggested = choose_suggested(view, answer)
+    verdicts = list_verdicts(project, view, suggested, opponents)
+    classes = [] if is_regression(project) else list_classes(project, view, likeliest)
+    first = choose_likeliest(view, answer, verdicts)
+    choices = [*verdicts, *classes]
+    fault = _attempt(
+        lambda: describe_index_fault(project, run, query.layers, query.measure), troubles
+    )
+    lines = [
+        describe_other_voices(project, view, answer, opponents=opponents),
+        describe_suggestion(project, suggestion),
+        explain_suggestion(project, view, answer, suggested),
+    ]
+    return {
+        "id": view.id,
+        "version": view.version,
+        "run": run.id,
+        "rank": suspect.rank,
+        "score": suspect.score,
+        "place": _describe_place(run, suspect),
+        "isReviewed": view.status not in UNDECIDED,
+        "image": picture_address(view.id, view.key, view.media_path),
+        "alt": f"Train example with the given label {name_given(project, view)}",
+        "text": view.text,
+        "pieces": [] if evidence is None else evidence.pieces,
+        "marking": MARKING if evidence is not None and evidence.pieces else "",
+        "fields": list_fields(view.fields or {}),
+        "source": describe_source_place(view),
+        "badges": list_badges(project, view),
+        "said": describe_unseen(project, view, answer),
+        "lines": [line for line in lines if line],
+        "verdicts": [_choice_json(choice, first) for choice in verdicts],
+        "classes": [_choice_json(choice, first) for choice in classes],
+        "given": None if is_regression(project) else view.given_label,
+        "givenValue": format_number(view.given_value) if is_regression(project) else "",
+        "reasons": explain_idle_keys(project, view, choices, suggested, opponents),
+        "sides": _list_sides(project, view, evidence),
+        "fault": fault or "",
+        "troubles": troubles,
+    }
+
+
+def _choice_json(choice: Choice, first: Choice) -> dict[str, Any]:
+    verdict = choice.verdict
+    return {
+        "name": choice.name,
+        "label": choice.label,
+        "key": choice.key,
+        "action": verdict.action,
+        "newLabel": verdict.new_label,
+        "newValue": verdict.new_value,
+        "sentence": verdict.sentence,
+        "decides": find_kind(verdict.action).effect != "defer",
+        "first": choice is first,
+    }
+
+
+def _describe_place(run: Run, suspect: Suspect) -> str:
+    if suspect.rank is None or suspect.score is None:
+        return "Not ranked in this run"
+    return (
+        f"Suspect {suspect.rank:,} of {run.num_ranked:,}, {place(suspect.rank, run.num_ranked)}, "
+        f"score {score_text(suspect.score)}"
+    )
+
+
+def list_badges(project: Project, view: ExampleView) -> list[dict[str, str]]:
+    """Return given label, prediction and state, each in words as well as in colour."""
+    badges = [{"text": f"given {name_given(project, view)}", "tone": "given"}]
+    if is_regression(project):
+        residual = format_residual(view.given_value, view.predicted_value)
+        name = name_label(project, None, view.predicted_value)
+        badges.append({"text": f"predicted {name}", "tone": "plain"})
+        badges.append({"text": f"residual {residual}", "tone": "plain"})
+    else:
+        tone = "agrees" if agrees(project, view) else "differs"
+        badges.append({"text": f"predicted {name_predicted(project, view)}", "tone": tone})
+        if tone == "differs":
+            chance = percent(view.given_probability)
+            badges.append({"text": f"given label’s probability {chance}", "tone": "plain"})
+    if view.status != PENDING:
+        corrected = view.status in list_states("correct")
+        label = f" {name_current(project, view)}" if corrected else ""
+        badges.append({"text": f"{STATUS_WORDS[view.status]}{label}", "tone": "decided"})
+    return badges
+
+
+def _list_sides(
+    project: Project, view: ExampleView, evidence: FoundEvidence | None
+) -> list[dict[str, Any]]:
+    if evidence is None:
+        return []
+    given = name_given(project, view)
+    speaks = {"proponents": f"Speak for {given}", "opponents": f"Speak against {given}"}
+    cards = {"proponents": evidence.proponents, "opponents": evidence.opponents}
+    return [
+        {
+            "name": side.capitalize(),
+            "speaks": speaks[side],
+            "caption": CAPTIONS[side] if cards[side] else NO_NEIGHBOURS.format(side=side),
+            "cards": [asdict(card) for card in cards[side]],
+        }
+        for side in cards
+    ]
+
+
+def rank_classes(project: Project, run: Run, view: ExampleView) -> list[int]:
+    """Return the likeliest classes, best first, where there are more than the digits can name.
+
+    Raises:
+        RunFolderError: If the run's files are damaged.
+    """
+    if len(project.classes) <= MAX_DIGIT_CLASSES:
+        return []
+    probabilities = rank_unseen(project, run, view)
+    if probabilities is None:
+        folder = RunFolder(run_folder(project, run))
+        probabilities = folder.read_probabilities(view.split, view.position)
+    order = np.argsort(-probabilities, kind="stable")[:MAX_DIGIT_CLASSES]
+    return [int(label) for label in order]
