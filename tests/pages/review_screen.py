@@ -45,7 +45,8 @@ class ReviewScreen:
         self._take(self.given["first"])
 
     def _take(self, answer: dict[str, Any]) -> None:
-        self.sheet = (answer["suspects"] or [None])[0]
+        self.sheet, *ahead = answer["suspects"] or [None]
+        self.seen = {str(one["id"]): one["version"] for one in ahead}
         self.undoable = answer["undoable"]
         self.reviewed, self.total = answer["reviewed"], answer["total"]
 
@@ -82,7 +83,7 @@ class ReviewScreen:
         asks = {name: self.given[name] for name in ("project", "query", "reviewer")}
         token = f"press-of-the-test-{next(_NUMBERS):06}"
         press = {"token": token, "reviewer": self.given["reviewer"], **press}
-        answer = answer_decisions(_as_sent({**asks, "presses": [press]}))
+        answer = answer_decisions(_as_sent({**asks, "presses": [press], "seen": self.seen}))
         (self.outcome,) = answer["outcomes"]
         self._take(answer_suspects(_as_sent({**asks, "count": 2})))
         if self.outcome["sheet"] is not None:

@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
+from relabel.db.decisions import NewDecision, record_decision
 from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from relabel.errors import DatabaseError
@@ -72,6 +73,22 @@ def test_the_next_suspects_leave_out_what_the_screen_has(client, screen):
     asked = client.post("/suspects", json=ask(screen, ids=held)).json()
     assert [one["id"] for one in asked["asked"]] == held
     assert asked["suspects"] == []
+
+
+def test_a_screen_is_told_what_others_have_decided_of_what_it_has_ahead(client, screen, engine):
+    first, second = screen.given["first"]["suspects"]
+    third = client.post("/suspects", json=ask(screen, count=3)).json()["suspects"][2]
+    record_decision(engine, NewDecision(second["id"], 0, "Ada", "exclude"))
+    seen = {str(one["id"]): one["version"] for one in (second, third)}
+    answer = client.post(
+        "/decisions", json=ask(screen, presses=[about(first, TOKENS[0])], seen=seen)
+    )
+    assert answer.json()["changed"] == [second["id"]]
+    seen[str(second["id"])] = 1
+    assert client.post("/suspects", json=ask(screen, seen=seen)).json()["changed"] == []
+    for wrong in ([1], {"1": "x"}, {str(10**30): 0}):
+        answer = client.post("/suspects", json=ask(screen, seen=wrong))
+        assert answer.status_code == 422 or answer.json()["changed"] == []
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ class Outbox {
     const body = {
       project: batch[0].project,
       query: batch.at(-1).query,
+      seen: this.listener?.seen() ?? {},
       presses: batch.map(({ query, sentence, change, ...press }) => press),
     }
     const response = await fetch(this.address, {

@@ -50,6 +50,7 @@ class Review {
     this.past = []
     this.notes = new Map()
     this.alerts = new Map()
+    this.back = new Set() // came back to be decided again, whatever others do
     this.counts = { reviewed: 0, total: 0 }
     this.undoable = null
     this.isAsking = false
@@ -124,6 +125,17 @@ class Review {
     return [...new Set(ids)].slice(0, 500)
   }
 
+  // The versions of those ahead: others decide, too.
+  seen() {
+    return Object.fromEntries(this.ahead.map(one => [one.id, one.version]))
+  }
+
+  // What others have decided meanwhile need not be decided; what is on the screen stays there.
+  dropChanged(ids = []) {
+    const gone = new Set(ids.filter(id => !this.outbox.has(id, this.data.project) && !this.back.has(id)))
+    if (gone.size) this.ahead = this.ahead.filter(one => !gone.has(one.id))
+  }
+
   askAhead() {
     for (const sheet of this.ahead.slice(0, ASK_BELOW)) this.build(sheet)
     if (!this.isAsking && !this.isExhausted && this.ahead.length < ASK_BELOW) this.ask([])
@@ -134,7 +146,7 @@ class Review {
     const { epoch, undos } = this
     const isQuiet = !this.outbox.entries.length
     const { project, query, reviewer } = this.data
-    const body = { project, query, reviewer, ids, held: this.held() }
+    const body = { project, query, reviewer, ids, held: this.held(), seen: this.seen() }
     body.count = Math.max(0, HELD - this.ahead.length)
     let answer
     try {
@@ -158,6 +170,7 @@ class Review {
       return
     }
     this.trouble = ""
+    this.dropChanged(answer.changed)
     for (const sheet of answer.asked) this.takeFresh(sheet)
     this.takeAhead(answer.suspects, body.count)
     if (!this.past.length && undos === this.undos) this.undoable = answer.undoable
@@ -182,6 +195,7 @@ class Review {
   }
 
   bringBack(sheet) {
+    this.back.add(sheet.id)
     this.ahead = this.ahead.filter(one => one.id !== sheet.id)
     if (this.current) this.ahead.unshift(this.current)
     this.show(sheet)
@@ -319,6 +333,7 @@ class Review {
     this.past.push({ token: entry.token, sheet, note, change: entry.change })
     if (this.past.length > MOST_PAST) this.past.shift()
     this.notes.delete(sheet.id)
+    this.back.delete(sheet.id)
     this.writeAddress(null)
     this.say(`Sent: ${choice.sentence}.`)
     this.outbox.add(entry)
@@ -391,6 +406,7 @@ class Review {
     else if (!this.current) this.bringBack(sheet)
     else {
       // Not under a hand that is about to decide about what it sees.
+      this.back.add(sheet.id)
       this.ahead = [sheet, ...this.ahead.filter(one => one.id !== sheet.id)]
       this.build(sheet)
     }
@@ -399,7 +415,9 @@ class Review {
   counted(answer, project) {
     if (project !== this.data.project) return
     if ("undoable" in answer) this.undoable = answer.undoable
+    this.dropChanged(answer.changed)
     this.count(answer)
+    this.askAhead()
   }
 
   count(answer) {
