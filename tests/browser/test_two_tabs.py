@@ -56,8 +56,8 @@ def test_what_the_other_tab_has_decided_is_not_shown_as_undecided(
         first.keyboard.press("k")
         wait_for_example(first, other_than=shown)
         wait_until_answered(first)
-    # The first is refused and comes back; the second stood there before that was known. Those behind
-    # them are not shown at all.
+    # The first is refused and comes back; the second stood there before that was known. Those
+    # behind them are not shown at all.
     stood = []
     for _ in range(3):
         stood.append(wait_for_example(second))

@@ -72,12 +72,13 @@ class ReviewScreen:
     def send(self, **press: Any) -> dict[str, Any]:
         """Send a press about the suspect that is shown, and show the next one."""
         sheet = self.sheet
-        about = {name: sheet[name] for name in ("version", "rank", "score", "run")}
+        about = {name: sheet[name] for name in ("version", "mark", "rank", "score", "run")}
         return self._post({**about, "example": sheet["id"], "seconds": 1.5, **press})
 
     def undo(self, decision_id: int | None = None) -> dict[str, Any]:
         """Take back the decision that is offered, or one that was offered before."""
-        return self._post({"action": "undo", "decision": decision_id or self.undoable})
+        undone = decision_id or self.undoable
+        return self._post({"action": "undo", "decision": undone, "mark": self.given["mark"]})
 
     def _post(self, press: dict[str, Any]) -> dict[str, Any]:
         asks = {name: self.given[name] for name in ("project", "query", "reviewer")}

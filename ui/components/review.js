@@ -317,6 +317,7 @@ class Review {
       action: choice.action,
       example: sheet.id,
       version: sheet.version,
+      mark: sheet.mark,
       newLabel: choice.newLabel ?? null,
       newValue: choice.newValue ?? null,
       typed,
@@ -342,8 +343,8 @@ class Review {
 
   undo() {
     this.undos += 1
-    const { project, query, reviewer } = this.data
-    const entry = { token: makeToken(), project, query, action: "undo", reviewer, note: "" }
+    const { project, query, reviewer, mark } = this.data
+    const entry = { token: makeToken(), project, query, action: "undo", reviewer, mark, note: "" }
     const last = this.past.pop()
     if (last) {
       this.say("Taking back the last decision.")
@@ -488,6 +489,10 @@ class Review {
     parts.write = make("div", "write")
     parts.note = this.makeField("Note", "Optional; press N to write, Enter to finish", 500)
     parts.note.oninput = () => this.current && this.notes.set(this.current.id, parts.note.value)
+    // At once: Streamlit waits for nothing here, and the next key decides.
+    parts.note.onkeydown = event => {
+      if (event.key === "Enter" && !isComposing(event)) parts.note.blur()
+    }
     parts.write.append(this.labelled(parts.note))
     parts.help = make("div", "help", null, { hidden: "", "aria-label": "Keys" })
     parts.alerts = make("div", "alerts")
@@ -666,7 +671,7 @@ class Review {
 
   takeClass(found) {
     const typed = this.parts.search.value.trim()
-    leave(this.parts.search)
+    this.parts.search.blur()
     if (!found) {
       if (typed) this.say(`No other class is named “${typed}”. Nothing was decided.`)
       return
@@ -680,7 +685,7 @@ class Review {
   setValue() {
     const { value } = this.parts
     const typed = value.value
-    leave(value)
+    value.blur()
     const why = this.obstacle()
     if (why) return this.say(`The number was not taken: ${why}.`)
     if (!isNumber(typed)) {

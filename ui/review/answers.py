@@ -156,6 +156,7 @@ def read_press(sent: Any) -> Press:
         score=_read_float(sent, "score"),
         run_id=None if sent.get("run") is None else _read_number(sent, "run", 0),
         reviewer=_read_text(sent, "reviewer")[:80],
+        mark=_read_text(sent, "mark"),
         undoes=None if sent.get("undoes") is None else _read_text(sent, "undoes"),
         decision_id=None if sent.get("decision") is None else _read_number(sent, "decision", 0),
     )
