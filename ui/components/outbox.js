@@ -54,7 +54,7 @@ class Outbox {
     try {
       for (const [name, kept] of [[OUTBOX, this.entries], [REFUSED, this.refused]]) {
         if (kept.length) sessionStorage.setItem(name, JSON.stringify(kept))
-        else sessionStorage.removeItem(name)
+        else if (sessionStorage.getItem(name) !== null) sessionStorage.removeItem(name)
       }
       this.isKept = true
     } catch {

@@ -275,7 +275,6 @@ class Review {
       said.replaceChildren(nodes.said)
       sides.replaceChildren(...nodes.sides)
       example.replaceChildren(...nodes.example)
-      example.scrollTop = 0
       example.dataset.exampleId = sheet.id
       example.dataset.version = sheet.version
     }
@@ -694,8 +693,8 @@ class Review {
     this.decide({ action: "relabel", sentence: `changed to ${typed.trim()}` }, typed)
   }
 
-  toggleHelp(wanted) {
-    this.parts.help.hidden = wanted === undefined ? !this.parts.help.hidden : !wanted
+  toggleHelp() {
+    this.parts.help.hidden = !this.parts.help.hidden
   }
 
   // ---- Keys and clicks ----
@@ -778,7 +777,7 @@ class Review {
 
   act(key, name, event) {
     const isHelp = key === "?"
-    this.toggleHelp(isHelp ? this.parts.help.hidden : false)
+    if (isHelp || !this.parts.help.hidden) this.toggleHelp()
     if (isHelp || key === "escape") return
     const field = this.fields().find(one => one.key === key || one.begunBy.includes(key))
     if (field) return this.enterField(field, key)
