@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from relabel.db.decisions import mark_example
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
 from relabel.text import Layers
@@ -52,6 +53,7 @@ def draw_screen(
     return show_review(
         {
             "project": project.slug,
+            "mark": mark_example(project.created_at, ""),
             "kind": project.kind,
             "query": query.to_json(),
             "reviewer": reviewer_name(),

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, insert, select
+from sqlalchemy import Connection, Engine, Row, Select, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from relabel.db.decision_kinds import DECISION_KINDS, RELABEL, UNDO, find_kind, list_codes
@@ -96,6 +97,8 @@ class NewDecision:
         rank: Rank in the queue it came from; score: the signal's value there; run_id: the run.
         identity_source: How we know the name: "account", "typed" or "oidc".
         token: Random, of the press: sent again, the decision is not recorded again.
+        mark: Of the example that was on the screen, as `mark_example` makes it: a press that waited
+            may arrive where the same number is another example. None where that cannot be.
     """
 
     example_id: int
@@ -112,6 +115,7 @@ class NewDecision:
     identity_source: str = "typed"
     new_value: float | None = None
     token: str | None = None
+    mark: str | None = None
 
 
 DECISION_COLUMNS = (
@@ -163,6 +167,7 @@ def record_decision(engine: Engine, new: NewDecision) -> Decision:
             example = _lock_example(connection, new.example_id)
             if earlier := _find_repeated(connection, new.token, new.example_id, new.action):
                 return earlier
+            check_mark(new.mark, example.created_at, example.key)
             _check_correction(new, example)
             _check_run(connection, new.run_id, example.project_id)
             _check_version(connection, example, new.expected_version)
@@ -280,6 +285,17 @@ def reviewers_since(engine: Engine, example_id: int, version: int) -> set[str]:
     )
     with reading(engine) as connection:
         return set(connection.scalars(query))
+
+
+def find_versions(engine: Engine, example_ids: Collection[int]) -> dict[int, int]:
+    """Return the versions of examples that have been decided about, by id; of others it is 0."""
+    query = (
+        select(DecisionRow.example_id, func.max(DecisionRow.version))
+        .where(DecisionRow.example_id.in_(sorted(example_ids)))
+        .group_by(DecisionRow.example_id)
+    )
+    with reading(engine) as connection:
+        return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def find_by_token(engine: Engine, token: str) -> Decision | None:
@@ -440,6 +456,30 @@ def check_source(source: str) -> None:
         )
 
 
+def mark_example(created_at: datetime, key: str) -> str:
+    """Return what tells an example from all others, in every database.
+
+    Args:
+        created_at: When its project was made.
+        key: Its stable key in the project; "" for a mark of the project itself.
+    """
+    made = created_at.astimezone(UTC).isoformat(timespec="microseconds")
+    return sha256(f"{made}\0{key}".encode(errors="replace")).hexdigest()[:24]
+
+
+def check_mark(mark: str | None, created_at: datetime, key: str) -> None:
+    """Check that a press was about this example, or this project.
+
+    Raises:
+        StaleDecisionError: If it was about another one of the same number.
+    """
+    if mark is not None and mark != mark_example(created_at, key):
+        raise StaleDecisionError(
+            "The screen showed an example of another project or workspace, which had this number "
+            "there. Nothing was recorded. Decide where that project is served."
+        )
+
+
 def check_token(token: str | None) -> None:
     """Check that a token is long enough to be random, and short enough to be kept."""
     if token is not None and not _TOKEN.fullmatch(token):
@@ -473,8 +513,10 @@ def _lock_example(connection: Connection, example_id: int) -> Row[*tuple[Any, ..
             select(
                 ExampleRow.id,
                 ExampleRow.project_id,
+                ExampleRow.key,
                 ExampleRow.given_label,
                 ExampleRow.given_value,
+                ProjectRow.created_at,
                 ProjectRow.classes,
                 ProjectRow.task,
                 version_of(ExampleRow.id).label("version"),

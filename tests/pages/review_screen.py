@@ -45,7 +45,8 @@ class ReviewScreen:
         self._take(self.given["first"])
 
     def _take(self, answer: dict[str, Any]) -> None:
-        self.sheet = (answer["suspects"] or [None])[0]
+        self.sheet, *ahead = answer["suspects"] or [None]
+        self.seen = {str(one["id"]): one["version"] for one in ahead}
         self.undoable = answer["undoable"]
         self.reviewed, self.total = answer["reviewed"], answer["total"]
 
@@ -71,18 +72,19 @@ class ReviewScreen:
     def send(self, **press: Any) -> dict[str, Any]:
         """Send a press about the suspect that is shown, and show the next one."""
         sheet = self.sheet
-        about = {name: sheet[name] for name in ("version", "rank", "score", "run")}
+        about = {name: sheet[name] for name in ("version", "mark", "rank", "score", "run")}
         return self._post({**about, "example": sheet["id"], "seconds": 1.5, **press})
 
     def undo(self, decision_id: int | None = None) -> dict[str, Any]:
         """Take back the decision that is offered, or one that was offered before."""
-        return self._post({"action": "undo", "decision": decision_id or self.undoable})
+        undone = decision_id or self.undoable
+        return self._post({"action": "undo", "decision": undone, "mark": self.given["mark"]})
 
     def _post(self, press: dict[str, Any]) -> dict[str, Any]:
         asks = {name: self.given[name] for name in ("project", "query", "reviewer")}
         token = f"press-of-the-test-{next(_NUMBERS):06}"
         press = {"token": token, "reviewer": self.given["reviewer"], **press}
-        answer = answer_decisions(_as_sent({**asks, "presses": [press]}))
+        answer = answer_decisions(_as_sent({**asks, "presses": [press], "seen": self.seen}))
         (self.outcome,) = answer["outcomes"]
         self._take(answer_suspects(_as_sent({**asks, "count": 2})))
         if self.outcome["sheet"] is not None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import update
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
+from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.engine import writing
 from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
+from relabel.db.schema import ProjectRow
 from relabel.errors import DatabaseError
 from ui.review.routes import LONGEST_BODY, REVIEW_ROUTES
 from ui.server.guard import Guard
@@ -30,7 +35,7 @@ def screen(open_review):
 
 
 def about(sheet, token, action="keep", **more):
-    names = ("version", "rank", "score", "run")
+    names = ("version", "mark", "rank", "score", "run")
     shown = {name: sheet[name] for name in names}
     return {"token": token, "example": sheet["id"], "action": action, **shown, **more}
 
@@ -49,7 +54,13 @@ def test_a_list_is_recorded_in_its_order_and_sent_again_changes_nothing(client, 
     presses = [
         about(first, TOKENS[0], note="sure"),
         about(second, TOKENS[1], "exclude"),
-        {"token": TOKENS[2], "action": "undo", "undoes": TOKENS[0], "example": first["id"]},
+        {
+            "token": TOKENS[2],
+            "action": "undo",
+            "undoes": TOKENS[0],
+            "example": first["id"],
+            "mark": screen.given["mark"],
+        },
         about(first, TOKENS[3], "ambiguous", version=2),
     ]
     told = [
@@ -74,6 +85,35 @@ def test_the_next_suspects_leave_out_what_the_screen_has(client, screen):
     assert asked["suspects"] == []
 
 
+def test_a_press_that_arrives_in_another_workspace_is_refused(client, screen, engine):
+    """A server of another workspace may listen where a tab still has something to send."""
+    undone = {"token": TOKENS[1], "action": "undo", "decision": 1, "mark": screen.given["mark"]}
+    presses = [about(screen.sheet, TOKENS[0]), undone]
+    with writing(engine) as connection:
+        made = update(ProjectRow).values(created_at=datetime(2026, 1, 1, tzinfo=UTC))
+        connection.execute(made)
+    outcomes = client.post("/decisions", json=ask(screen, presses=presses)).json()["outcomes"]
+    assert [one["recorded"] for one in outcomes] == [False, False]
+    assert all("another project or workspace" in one["message"] for one in outcomes)
+    assert actions(engine) == []
+
+
+def test_a_screen_is_told_what_others_have_decided_of_what_it_has_ahead(client, screen, engine):
+    first, second = screen.given["first"]["suspects"]
+    third = client.post("/suspects", json=ask(screen, count=3)).json()["suspects"][2]
+    record_decision(engine, NewDecision(second["id"], 0, "Ada", "exclude"))
+    seen = {str(one["id"]): one["version"] for one in (second, third)}
+    answer = client.post(
+        "/decisions", json=ask(screen, presses=[about(first, TOKENS[0])], seen=seen)
+    )
+    assert answer.json()["changed"] == [second["id"]]
+    seen[str(second["id"])] = 1
+    assert client.post("/suspects", json=ask(screen, seen=seen)).json()["changed"] == []
+    for wrong in ([1], {"1": "x"}, {str(10**30): 0}):
+        answer = client.post("/suspects", json=ask(screen, seen=wrong))
+        assert answer.status_code == 422 or answer.json()["changed"] == []
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -92,6 +132,8 @@ def test_the_next_suspects_leave_out_what_the_screen_has(client, screen):
         {"note": "x" * 3000},
         {"note": ["x"]},
         {"typed": "much"},
+        {"mark": ""},
+        {"mark": "0" * 24},
         {"undoes": TOKENS[3], "action": "undo"},
         {"decision": 10**15, "action": "undo"},
     ],

@@ -54,7 +54,7 @@ class Outbox {
     try {
       for (const [name, kept] of [[OUTBOX, this.entries], [REFUSED, this.refused]]) {
         if (kept.length) sessionStorage.setItem(name, JSON.stringify(kept))
-        else sessionStorage.removeItem(name)
+        else if (sessionStorage.getItem(name) !== null) sessionStorage.removeItem(name)
       }
       this.isKept = true
     } catch {
@@ -99,6 +99,7 @@ class Outbox {
     const body = {
       project: batch[0].project,
       query: batch.at(-1).query,
+      seen: this.listener?.seen() ?? {},
       presses: batch.map(({ query, sentence, change, ...press }) => press),
     }
     const response = await fetch(this.address, {

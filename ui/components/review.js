@@ -50,6 +50,7 @@ class Review {
     this.past = []
     this.notes = new Map()
     this.alerts = new Map()
+    this.back = new Set() // came back to be decided again, whatever others do
     this.counts = { reviewed: 0, total: 0 }
     this.undoable = null
     this.isAsking = false
@@ -124,6 +125,17 @@ class Review {
     return [...new Set(ids)].slice(0, 500)
   }
 
+  // The versions of those ahead: others decide, too.
+  seen() {
+    return Object.fromEntries(this.ahead.map(one => [one.id, one.version]))
+  }
+
+  // What others have decided meanwhile need not be decided; what is on the screen stays there.
+  dropChanged(ids = []) {
+    const gone = new Set(ids.filter(id => !this.outbox.has(id, this.data.project) && !this.back.has(id)))
+    if (gone.size) this.ahead = this.ahead.filter(one => !gone.has(one.id))
+  }
+
   askAhead() {
     for (const sheet of this.ahead.slice(0, ASK_BELOW)) this.build(sheet)
     if (!this.isAsking && !this.isExhausted && this.ahead.length < ASK_BELOW) this.ask([])
@@ -134,7 +146,7 @@ class Review {
     const { epoch, undos } = this
     const isQuiet = !this.outbox.entries.length
     const { project, query, reviewer } = this.data
-    const body = { project, query, reviewer, ids, held: this.held() }
+    const body = { project, query, reviewer, ids, held: this.held(), seen: this.seen() }
     body.count = Math.max(0, HELD - this.ahead.length)
     let answer
     try {
@@ -158,6 +170,7 @@ class Review {
       return
     }
     this.trouble = ""
+    this.dropChanged(answer.changed)
     for (const sheet of answer.asked) this.takeFresh(sheet)
     this.takeAhead(answer.suspects, body.count)
     if (!this.past.length && undos === this.undos) this.undoable = answer.undoable
@@ -182,6 +195,7 @@ class Review {
   }
 
   bringBack(sheet) {
+    this.back.add(sheet.id)
     this.ahead = this.ahead.filter(one => one.id !== sheet.id)
     if (this.current) this.ahead.unshift(this.current)
     this.show(sheet)
@@ -261,7 +275,6 @@ class Review {
       said.replaceChildren(nodes.said)
       sides.replaceChildren(...nodes.sides)
       example.replaceChildren(...nodes.example)
-      example.scrollTop = 0
       example.dataset.exampleId = sheet.id
       example.dataset.version = sheet.version
     }
@@ -303,6 +316,7 @@ class Review {
       action: choice.action,
       example: sheet.id,
       version: sheet.version,
+      mark: sheet.mark,
       newLabel: choice.newLabel ?? null,
       newValue: choice.newValue ?? null,
       typed,
@@ -319,6 +333,7 @@ class Review {
     this.past.push({ token: entry.token, sheet, note, change: entry.change })
     if (this.past.length > MOST_PAST) this.past.shift()
     this.notes.delete(sheet.id)
+    this.back.delete(sheet.id)
     this.writeAddress(null)
     this.say(`Sent: ${choice.sentence}.`)
     this.outbox.add(entry)
@@ -327,8 +342,8 @@ class Review {
 
   undo() {
     this.undos += 1
-    const { project, query, reviewer } = this.data
-    const entry = { token: makeToken(), project, query, action: "undo", reviewer, note: "" }
+    const { project, query, reviewer, mark } = this.data
+    const entry = { token: makeToken(), project, query, action: "undo", reviewer, mark, note: "" }
     const last = this.past.pop()
     if (last) {
       this.say("Taking back the last decision.")
@@ -391,6 +406,7 @@ class Review {
     else if (!this.current) this.bringBack(sheet)
     else {
       // Not under a hand that is about to decide about what it sees.
+      this.back.add(sheet.id)
       this.ahead = [sheet, ...this.ahead.filter(one => one.id !== sheet.id)]
       this.build(sheet)
     }
@@ -399,7 +415,9 @@ class Review {
   counted(answer, project) {
     if (project !== this.data.project) return
     if ("undoable" in answer) this.undoable = answer.undoable
+    this.dropChanged(answer.changed)
     this.count(answer)
+    this.askAhead()
   }
 
   count(answer) {
@@ -470,6 +488,10 @@ class Review {
     parts.write = make("div", "write")
     parts.note = this.makeField("Note", "Optional; press N to write, Enter to finish", 500)
     parts.note.oninput = () => this.current && this.notes.set(this.current.id, parts.note.value)
+    // At once: Streamlit waits for nothing here, and the next key decides.
+    parts.note.onkeydown = event => {
+      if (event.key === "Enter" && !isComposing(event)) parts.note.blur()
+    }
     parts.write.append(this.labelled(parts.note))
     parts.help = make("div", "help", null, { hidden: "", "aria-label": "Keys" })
     parts.alerts = make("div", "alerts")
@@ -648,7 +670,7 @@ class Review {
 
   takeClass(found) {
     const typed = this.parts.search.value.trim()
-    leave(this.parts.search)
+    this.parts.search.blur()
     if (!found) {
       if (typed) this.say(`No other class is named “${typed}”. Nothing was decided.`)
       return
@@ -662,7 +684,7 @@ class Review {
   setValue() {
     const { value } = this.parts
     const typed = value.value
-    leave(value)
+    value.blur()
     const why = this.obstacle()
     if (why) return this.say(`The number was not taken: ${why}.`)
     if (!isNumber(typed)) {
@@ -671,8 +693,8 @@ class Review {
     this.decide({ action: "relabel", sentence: `changed to ${typed.trim()}` }, typed)
   }
 
-  toggleHelp(wanted) {
-    this.parts.help.hidden = wanted === undefined ? !this.parts.help.hidden : !wanted
+  toggleHelp() {
+    this.parts.help.hidden = !this.parts.help.hidden
   }
 
   // ---- Keys and clicks ----
@@ -755,7 +777,7 @@ class Review {
 
   act(key, name, event) {
     const isHelp = key === "?"
-    this.toggleHelp(isHelp ? this.parts.help.hidden : false)
+    if (isHelp || !this.parts.help.hidden) this.toggleHelp()
     if (isHelp || key === "escape") return
     const field = this.fields().find(one => one.key === key || one.begunBy.includes(key))
     if (field) return this.enterField(field, key)

@@ -11,6 +11,8 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from relabel.db.decisions import find_versions
+from relabel.db.examples import LARGEST_ID
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project
 from relabel.errors import InvalidDecisionError
@@ -64,7 +66,7 @@ def answer_suspects(body: Answer) -> Answer:
     following = choose_suspects(query, count=count, without=held) if count else []
     sheets = build_sheets(query, [*asked, *following])
     answer = _answer(query, sheets[len(asked) :], str(body.get("reviewer") or ""))
-    return answer | {"asked": sheets[: len(asked)]}
+    return answer | {"asked": sheets[: len(asked)], "changed": find_changed(body)}
 
 
 def answer_decisions(body: Answer) -> Answer:
@@ -95,14 +97,30 @@ def answer_decisions(body: Answer) -> Answer:
         for one in outcomes
     ]
     answer: Answer = {"outcomes": answers}
-    # What follows reads all decisions of the project; a screen counts what it presses by itself.
-    if again:
-        try:
+    # What was recorded stays so, and is answered, though nothing else could be said.
+    try:
+        answer["changed"] = find_changed(body)
+        # This reads all decisions of the project; a screen counts what it presses by itself.
+        if again:
             answer["undoable"] = offer_undo(project, presses[-1].reviewer.strip() or account_name())
             answer |= count_progress(project)
-        except TracInError as error:
-            _LOG.warning("The progress could not be counted: %s", error)
+    except TracInError as error:
+        _LOG.warning("How far the review is could not be asked: %s", error)
     return answer
+
+
+def find_changed(body: Answer) -> list[int]:
+    """Return which of the suspects that a screen has ahead others have decided about meanwhile."""
+    seen = body.get("seen") or {}
+    if not isinstance(seen, dict) or len(seen) > _MOST_HELD:
+        raise InvalidDecisionError("Expected what the screen has seen as versions by number.")
+    known = {
+        int(one): _read_number(seen, one, 0) for one in seen if one.isdecimal() and len(one) <= 18
+    }
+    if not known:
+        return []
+    versions = find_versions(get_engine(), [one for one in known if one <= LARGEST_ID])
+    return [one for one, version in known.items() if versions.get(one, 0) != version]
 
 
 def _list_shown_again(presses: list[Press], outcomes: list[Outcome]) -> list[int]:
@@ -138,6 +156,7 @@ def read_press(sent: Any) -> Press:
         score=_read_float(sent, "score"),
         run_id=None if sent.get("run") is None else _read_number(sent, "run", 0),
         reviewer=_read_text(sent, "reviewer")[:80],
+        mark=_read_text(sent, "mark"),
         undoes=None if sent.get("undoes") is None else _read_text(sent, "undoes"),
         decision_id=None if sent.get("decision") is None else _read_number(sent, "decision", 0),
     )

@@ -18,6 +18,7 @@ from relabel.db.decision_kinds import KEEP, RELABEL, UNDO, find_kind
 from relabel.db.decisions import (
     Decision,
     NewDecision,
+    check_mark,
     find_by_token,
     get_decision,
     record_decision,
@@ -53,6 +54,7 @@ class Press:
         score: Its score there.
         run_id: The run that ranked it.
         reviewer: The name to record; "" for that of the account.
+        mark: Tells the example from all others; of an undo, the project.
         undoes: Token of the press that an undo takes back, or None.
         decision_id: Number of the decision that it takes back, where no token is known.
     """
@@ -70,6 +72,7 @@ class Press:
     score: float | None = None
     run_id: int | None = None
     reviewer: str = ""
+    mark: str = ""
     undoes: str | None = None
     decision_id: int | None = None
 
@@ -145,6 +148,7 @@ def _with_note(words: str, note: str) -> str:
 def _apply(project: Project, press: Press) -> Outcome:
     reviewer = press.reviewer.strip() or account_name()
     if press.action == UNDO.code:
+        check_mark(press.mark, project.created_at, "")
         return _undo_press(press, reviewer)
     action, new_value = press.action, press.new_value
     if press.typed is not None:
@@ -166,6 +170,7 @@ def _apply(project: Project, press: Press) -> Outcome:
             run_id=press.run_id,
             identity_source=identity_source(reviewer),
             token=press.token,
+            mark=press.mark,
         ),
     )
     return Outcome(

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from relabel.db.decision_kinds import PENDING, find_kind, list_states
+from relabel.db.decisions import mark_example
 from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
@@ -131,6 +132,7 @@ def _build(
     return {
         "id": view.id,
         "version": view.version,
+        "mark": mark_example(project.created_at, view.key),
         "run": run.id,
         "rank": suspect.rank,
         "score": suspect.score,
