@@ -32,8 +32,9 @@ _ADDRESS_LAG = 2.0  # seconds; more than a browser needs to take over an address
 
 
 @st.cache_resource(show_spinner=False)
-def _open_engine(url: str, folder: Path) -> Engine:
-    Workspace(root=folder, database_url=url).prepare_to_look()
+def _open_engine(url: str, folder: str) -> Engine:
+    """Open a database once; told apart by texts, which are compared in no time, unlike paths."""
+    Workspace(root=Path(folder), database_url=url).prepare_to_look()
     return open_database(url, to_look=True)
 
 
@@ -49,7 +50,7 @@ def get_engine() -> Engine:
         TracInError: If the workspace or the database cannot be used.
     """
     workspace = get_workspace()
-    return _open_engine(workspace.database_url, workspace.root)
+    return _open_engine(workspace.database_url, str(workspace.root))
 
 
 def choose_project() -> None:

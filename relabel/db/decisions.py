@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, func, insert, select
+from sqlalchemy import Connection, Engine, Row, Select, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from relabel.db.decision_kinds import DECISION_KINDS, RELABEL, UNDO, find_kind, list_codes
@@ -274,28 +274,6 @@ def last_undoable(engine: Engine, project_id: int, reviewer: str) -> Decision | 
         query = select_decisions().where(DecisionRow.id == newest)
         row = connection.execute(query).one_or_none()
         return None if row is None else Decision(**row._mapping)
-
-
-def reviewers_since(engine: Engine, example_id: int, version: int) -> set[str]:
-    """Return who has decided about an example, or undone a decision on it, since a version."""
-    query = (
-        select(ReviewerRow.name)
-        .join(DecisionRow, DecisionRow.reviewer_id == ReviewerRow.id)
-        .where(DecisionRow.example_id == example_id, DecisionRow.version > version)
-    )
-    with reading(engine) as connection:
-        return set(connection.scalars(query))
-
-
-def find_versions(engine: Engine, example_ids: Collection[int]) -> dict[int, int]:
-    """Return the versions of examples that have been decided about, by id; of others it is 0."""
-    query = (
-        select(DecisionRow.example_id, func.max(DecisionRow.version))
-        .where(DecisionRow.example_id.in_(sorted(example_ids)))
-        .group_by(DecisionRow.example_id)
-    )
-    with reading(engine) as connection:
-        return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def find_by_token(engine: Engine, token: str) -> Decision | None:

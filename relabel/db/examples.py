@@ -13,7 +13,19 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, and_, func, insert, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    select,
+    union_all,
+)
 from sqlalchemy.exc import IntegrityError
 
 from relabel.db.engine import reading, reading_one_state, writing
@@ -212,16 +224,24 @@ def fetch_test_page(
     return Page(rows=[views[one] for one in ids], total=total or 0)
 
 
+# Built once: a screen asks for a dozen pictures, and building it took as long as the answer.
+_MEDIA_LOCATION = (
+    select(ProjectRow.slug, ExampleRow.media_path)
+    .join(ExampleRow, ExampleRow.project_id == ProjectRow.id)
+    .where(
+        ExampleRow.id == bindparam("example_id", type_=BigInteger),
+        ExampleRow.media_path.is_not(None),
+        is_shown,
+    )
+)
+
+
 def media_location(engine: Engine, example_id: int) -> tuple[str, str] | None:
     """Return (project slug, media path) of an example, or None if it has no media or is unknown."""
     if not 0 < example_id <= LARGEST_ID:
         return None
     with reading(engine) as connection:
-        row = connection.execute(
-            select(ProjectRow.slug, ExampleRow.media_path)
-            .join(ExampleRow, ExampleRow.project_id == ProjectRow.id)
-            .where(ExampleRow.id == int(example_id), ExampleRow.media_path.is_not(None), is_shown)
-        ).one_or_none()
+        row = connection.execute(_MEDIA_LOCATION, {"example_id": int(example_id)}).one_or_none()
     return None if row is None else (row.slug, str(row.media_path))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,3 +169,25 @@ def _history_row(row: Any) -> HistoryRow:
         undone=fields["undone_by"] is not None,
         undoable=effective_id == fields["id"],
     )
+
+
+def reviewers_since(engine: Engine, example_id: int, version: int) -> set[str]:
+    """Return who has decided about an example, or undone a decision on it, since a version."""
+    query = (
+        select(ReviewerRow.name)
+        .join(DecisionRow, DecisionRow.reviewer_id == ReviewerRow.id)
+        .where(DecisionRow.example_id == example_id, DecisionRow.version > version)
+    )
+    with reading(engine) as connection:
+        return set(connection.scalars(query))
+
+
+def find_versions(engine: Engine, example_ids: Collection[int]) -> dict[int, int]:
+    """Return the versions of examples that have been decided about, by id; of others it is 0."""
+    query = (
+        select(DecisionRow.example_id, func.max(DecisionRow.version))
+        .where(DecisionRow.example_id.in_(sorted(example_ids)))
+        .group_by(DecisionRow.example_id)
+    )
+    with reading(engine) as connection:
+        return {row[0]: row[1] for row in connection.execute(query)}

@@ -20,6 +20,13 @@ _SHOWN = """
 }
 """
 
+# A press in the frame before it is painted is none: nobody has seen it yet.
+_PAINTED = """
+() => [...document.querySelectorAll('[class*="st-key-suspect"] *')].some(
+  host => host.shadowRoot && host.shadowRoot.querySelector('[data-example-id][data-painted]')
+)
+"""
+
 # A key that goes down before is lost, as it is for a person.
 _LISTENS = "document.documentElement.dataset.keys === 'listening'"
 
@@ -54,7 +61,8 @@ def wait_for_example(page: Page, *, other_than: int | None = None) -> int:
     """Wait until an example (another one) is on the screen, and keys act; return its number."""
     page.wait_for_function(_LISTENS)
     page.wait_for_function(
-        f"other => {{ const shown = ({_SHOWN})(); return shown !== null && shown !== other }}",
+        f"other => {{ const shown = ({_SHOWN})(); "
+        f"return shown !== null && shown !== other && ({_PAINTED})() }}",
         arg=other_than,
     )
     shown = shown_example(page)

@@ -45,7 +45,7 @@ _RECORD = """
   addEventListener("keydown", () => {
     const last = window.pressed.at(-1)
     last.sent = sent - last.sent
-    last.told = find(".told").textContent
+    last.told = find(".idle").textContent
   })
   const ask = window.fetch
   window.fetch = async (...question) => {

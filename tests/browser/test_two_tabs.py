@@ -26,8 +26,10 @@ def test_the_second_of_two_decisions_on_one_suspect_fails_visibly(
     shown = wait_for_example(first)
     assert wait_for_example(second) == shown
 
-    first.keyboard.press("k")
-    second.keyboard.press("x")
+    for tab, key in ((first, "k"), (second, "x")):
+        tab.bring_to_front()  # a tab behind another one paints nothing
+        tab.wait_for_timeout(100)
+        tab.keyboard.press(key)
     for tab in (first, second):
         wait_for_example(tab, other_than=shown)
         wait_until_answered(tab)
@@ -50,6 +52,7 @@ def test_what_the_other_tab_has_decided_is_not_shown_as_undecided(
     for tab in (first, second):
         open_page(tab, "/review?project=digits")
         wait_for_example(tab)
+    first.bring_to_front()  # a tab behind another one paints nothing
     for _ in range(4):
         shown = wait_for_example(first)
         first.wait_for_timeout(100)
@@ -59,6 +62,7 @@ def test_what_the_other_tab_has_decided_is_not_shown_as_undecided(
     # The first is refused and comes back; the second stood there before that was known. Those
     # behind them are not shown at all.
     stood = []
+    second.bring_to_front()
     for _ in range(3):
         stood.append(wait_for_example(second))
         second.wait_for_timeout(100)

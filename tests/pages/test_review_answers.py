@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
@@ -15,8 +15,10 @@ from relabel.db.decisions import NewDecision, record_decision
 from relabel.db.engine import writing
 from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
-from relabel.db.schema import ProjectRow
+from relabel.db.schema import DecisionRow, ProjectRow
 from relabel.errors import DatabaseError
+from relabel.projects.backup import backup_project
+from relabel.projects.restore import restore_project
 from ui.review.routes import LONGEST_BODY, REVIEW_ROUTES
 from ui.server.guard import Guard
 
@@ -96,6 +98,18 @@ def test_a_press_that_arrives_in_another_workspace_is_refused(client, screen, en
     assert [one["recorded"] for one in outcomes] == [False, False]
     assert all("another project or workspace" in one["message"] for one in outcomes)
     assert actions(engine) == []
+
+
+def test_a_backup_has_no_tokens_and_can_be_restored_beside_its_project(
+    client, screen, engine, workspace, tmp_path
+):
+    presses = [about(screen.sheet, TOKENS[0])]
+    client.post("/decisions", json=ask(screen, presses=presses))
+    path = backup_project(engine, workspace, "digits", tmp_path / "digits.zip")
+    restore_project(engine, workspace, path, slug="again")
+    with engine.connect() as connection:
+        tokens = connection.scalars(select(DecisionRow.token).order_by(DecisionRow.id)).all()
+    assert tokens == [TOKENS[0], None]
 
 
 def test_a_screen_is_told_what_others_have_decided_of_what_it_has_ahead(client, screen, engine):

@@ -253,6 +253,7 @@ class Review {
     const mark = () => {
       if (this.current !== sheet || this.isPainted) return
       this.isPainted = true
+      this.parts.example.dataset.painted = "true"
       this.since = performance.now()
     }
     // After the frame in which it is painted; a page that is hidden paints none.
@@ -264,6 +265,7 @@ class Review {
     const sheet = this.current
     const { example, badges, said, sides, note } = this.parts
     delete example.dataset.exampleId
+    delete example.dataset.painted
     if (!sheet) {
       badges.replaceChildren()
       said.replaceChildren()
@@ -289,7 +291,7 @@ class Review {
       end.append(make("p", "", "The next suspect is on its way."))
       return end
     }
-    end.append(make("p", "done", "Every example of this queue has been reviewed."))
+    end.append(make("p", "reviewed", "Every example of this queue has been reviewed."))
     end.append(make("p", "quiet", "Remove a filter, look at the history, or export the corrected labels."))
     return end
   }
@@ -335,6 +337,7 @@ class Review {
     this.notes.delete(sheet.id)
     this.back.delete(sheet.id)
     this.writeAddress(null)
+    this.tell("")
     this.say(`Sent: ${choice.sentence}.`)
     this.outbox.add(entry)
     this.next()
@@ -345,6 +348,7 @@ class Review {
     const { project, query, reviewer, mark } = this.data
     const entry = { token: makeToken(), project, query, action: "undo", reviewer, mark, note: "" }
     const last = this.past.pop()
+    this.tell("")
     if (last) {
       this.say("Taking back the last decision.")
       const change = -last.change
@@ -355,13 +359,13 @@ class Review {
       this.bringBack(last.sheet)
       this.writeAddress(last.sheet.id)
     } else if (this.outbox.entries.some(one => one.decision)) {
-      this.say("U did nothing: the last undo is still on its way.")
+      this.tell("U did nothing: the last undo is still on its way.")
     } else if (this.undoable) {
       this.say("Taking back the last decision.")
       this.outbox.add({ ...entry, decision: this.undoable })
       this.undoable = null
     } else {
-      this.say("There is nothing to undo.")
+      this.tell("There is nothing to undo.")
     }
     this.drawFrame()
   }
@@ -437,9 +441,21 @@ class Review {
 
   // ---- Words ----
 
+  // What has been done.
   say(words) {
-    this.parts.told.textContent = words
-    this.parts.told.title = words
+    this.parts.done.textContent = words
+    this.drawTold()
+  }
+
+  // Why a press did nothing; it stays until one does something, whatever is answered meanwhile.
+  tell(words) {
+    this.parts.idle.textContent = words
+    this.drawTold()
+  }
+
+  drawTold() {
+    const { told, idle, done } = this.parts
+    told.title = [idle.textContent, done.textContent].filter(Boolean).join(" ")
   }
 
   alert(entry, words) {
@@ -483,6 +499,9 @@ class Review {
     parts.keys = this.makeButton("keys-button", "Keys", "?", () => this.toggleHelp())
     top.append(parts.undo, parts.place, parts.status, parts.keys)
     parts.told = make("p", "told", null, { role: "status" })
+    parts.idle = make("strong", "idle")
+    parts.done = make("span", "done")
+    parts.told.append(parts.idle, parts.done)
     parts.verdicts = make("div", "choices verdicts", null, { role: "group", "aria-label": "Decide" })
     parts.classes = make("div", "choices classes", null, { role: "group", "aria-label": "Relabel" })
     parts.write = make("div", "write")
@@ -672,11 +691,11 @@ class Review {
     const typed = this.parts.search.value.trim()
     this.parts.search.blur()
     if (!found) {
-      if (typed) this.say(`No other class is named “${typed}”. Nothing was decided.`)
+      if (typed) this.tell(`No other class is named “${typed}”. Nothing was decided.`)
       return
     }
     const why = this.obstacle()
-    if (why) return this.say(`${found.name} was not taken: ${why}.`)
+    if (why) return this.tell(`${found.name} was not taken: ${why}.`)
     this.closeSearch()
     this.decide({ action: "relabel", newLabel: found.label, sentence: `relabelled to ${found.name}` })
   }
@@ -686,9 +705,9 @@ class Review {
     const typed = value.value
     value.blur()
     const why = this.obstacle()
-    if (why) return this.say(`The number was not taken: ${why}.`)
+    if (why) return this.tell(`The number was not taken: ${why}.`)
     if (!isNumber(typed)) {
-      return this.say(`“${typed.trim()}” is no number. Type one such as 12500 or -3.5.`)
+      return this.tell(`“${typed.trim()}” is no number. Type one such as 12500 or -3.5.`)
     }
     this.decide({ action: "relabel", sentence: `changed to ${typed.trim()}` }, typed)
   }
@@ -703,8 +722,8 @@ class Review {
     const why = this.obstacle()
     const isSecond = event.detail > 1 && performance.now() - this.since < DOUBLE_CLICK
     if (!choice) return
-    if (why) this.say(`${choice.label} did nothing: ${why}.`)
-    else if (isSecond) this.say(`${choice.label} did nothing: it was the second click of a double click.`)
+    if (why) this.tell(`${choice.label} did nothing: ${why}.`)
+    else if (isSecond) this.tell(`${choice.label} did nothing: it was the second click of a double click.`)
     else this.decide(choice)
   }
 
@@ -768,10 +787,10 @@ class Review {
     }
     const name = key === "enter" ? "Enter" : key.toUpperCase()
     if (document.querySelector("[role=dialog]")) {
-      return this.say(`${name} did nothing: a dialog is open. Close it first.`)
+      return this.tell(`${name} did nothing: a dialog is open. Close it first.`)
     }
     event.preventDefault()
-    if (event.repeat) return this.say(`${name} is held down: that is one press.`)
+    if (event.repeat) return this.tell(`${name} is held down: that is one press.`)
     this.act(key, name, event)
   }
 
@@ -786,11 +805,11 @@ class Review {
     const all = sheet ? [...sheet.verdicts, ...sheet.classes] : []
     const choice = all.find(one => (key === "enter" ? one.first : one.key === key))
     const isDecision = choice || key === "enter" || this.data.decisionKeys.includes(key)
-    if (!isDecision) return this.say(`${name} is no key of the review. ? shows them.`)
+    if (!isDecision) return this.tell(`${name} is no key of the review. ? shows them.`)
     const why = this.obstacle()
-    if (why) this.say(`${name} did nothing: ${why}.`)
+    if (why) this.tell(`${name} did nothing: ${why}.`)
     else if (choice) this.decide(choice)
-    else this.say(sheet.reasons[key] ?? `${name} does nothing here.`)
+    else this.tell(sheet.reasons[key] ?? `${name} does nothing here.`)
   }
 
   enterField(field, key) {

@@ -11,8 +11,8 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from relabel.db.decisions import find_versions
 from relabel.db.examples import LARGEST_ID
+from relabel.db.history import find_versions
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project
 from relabel.errors import InvalidDecisionError
