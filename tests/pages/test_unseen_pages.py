@@ -33,6 +33,7 @@ from relabel.runs.held_out import (
 )
 from relabel.scoring.project import score_project, train_project
 from relabel.workspace import Workspace, resolve_workspace
+from tests.pages.review_screen import ReviewScreen
 from tests.relabel.scoring import small_projects
 from ui.inspect.unseen import Suggested, UnseenAnswer, choose_suggested
 from ui.inspect.words import MARKING
@@ -247,7 +248,7 @@ def test_the_queue_is_narrowed_by_what_they_suggest_and_the_review_with_it(open_
     review = open_app("review", **parse_qs(urlsplit(link.proto.url).query))
     assert review.expander[0].label.endswith("2 filters on")
     view = find_view(engine, "weather", WRONG)
-    assert review.button(key=f"keep-{view.id}-0")
+    assert ReviewScreen(review).sheet["id"] == view.id
     app.toggle(key="differs").set_value(False)
     assert "12 examples, " in read_page(app.multiselect(key="suggested").set_value(["sun"]).run())
 
