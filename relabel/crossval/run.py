@@ -422,6 +422,7 @@ class _CrossValidation:
             folds=self._folds,
             repeats=self._repeats,
             num_examples=len(self._targets),
+            num_test=int(self._learnable.sum() - self._used.sum()),
             network=next((one.network for one in candidates if one.network), ""),
             features=self._representations.features,
             notes=tuple(self._notes),

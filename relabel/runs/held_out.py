@@ -84,7 +84,8 @@ class HeldOutSummary:
             residuals, in the target's own unit. None where there are too few test examples.
         folds: Parts that the examples of both splits were cut into.
         repeats: Times that they were cut, each time otherwise.
-        num_examples: Train examples, N; models learned from the test split's, too.
+        num_examples: Train examples, N.
+        num_test: Test examples whose labels were learned from, too.
         network: Name of the network that agreed most; empty where none was a candidate.
         features: Name of the frozen network whose features were used; empty for none.
         notes: What a person should know about it, in sentences.
@@ -97,6 +98,7 @@ class HeldOutSummary:
     folds: int
     repeats: int
     num_examples: int
+    num_test: int = 0
     test_error: float | None = None
     network: str = ""
     features: str = ""

@@ -145,8 +145,9 @@ SIGNALS: dict[str, Signal] = _by_name(
         name=SUSPICION,
         title="Suspicion",
         explanation="What models that have not seen the example say against its label or number, "
-        "together with the course of the training where the network has not learned its examples "
-        "by heart. It fails where whole groups are labelled wrong alike: models learn that, too.",
+        "together with the course of the training where that adds to it and the network has not "
+        "learned its examples by heart. It fails where whole groups are labelled wrong alike: "
+        "models learn that, too.",
         needs=("loss", HELD_OUT, COURSE),
         compute=_compute_suspicion,
     ),

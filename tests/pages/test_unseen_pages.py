@@ -65,6 +65,7 @@ def summarise(count: int, network: str) -> HeldOutSummary:
         folds=5,
         repeats=2,
         num_examples=count,
+        num_test=7,
         network=network,
         features="wordllama",
         notes=(NOTE,),
@@ -138,7 +139,8 @@ def test_runs_compares_the_kinds_of_models(open_app, engine):
     assert "predicts 97% of the train labels as given" in shown
     assert "have not seen them agree with 62%" in shown
     assert "Linear over words and pairs of words; of the kinds of models that are networks" in shown
-    assert "24 train examples in 5 folds, cut 2 times; features by wordllama" in shown
+    assert "24 train examples and 7 test examples, whose labels they learn from, too," in shown
+    assert "in 5 folds, cut 2 times; features by wordllama" in shown
     assert NOTE in shown
     assert [one.value for one in app.metric if one.label.startswith("In sample")] == ["97%"]
     assert [one.value for one in app.metric if one.label.startswith("Out of fold")] == ["62%"]

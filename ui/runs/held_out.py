@@ -102,6 +102,8 @@ def _say_choice(one: CandidateResult, model: str) -> str:
 def _describe_folds(summary: HeldOutSummary) -> str:
     """Return how the examples were cut, and what features the models read."""
     times = "" if summary.repeats == 1 else f", cut {summary.repeats} times"
-    cut = f"{counted(summary.num_examples, 'train example')} in {summary.folds} folds{times}"
+    others = counted(summary.num_test, "test example")
+    also = f" and {others}, whose labels they learn from, too," if summary.num_test else ""
+    cut = f"{counted(summary.num_examples, 'train example')}{also} in {summary.folds} folds{times}"
     features = f"; features by {summary.features}" if summary.features else ""
     return f"{cut}{features}."

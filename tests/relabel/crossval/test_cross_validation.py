@@ -54,6 +54,7 @@ def test_labels_that_others_contradict_are_found(texts):
         assert held_out.opinion(position, int(given[position])).label == position % 2
     summary = held_out.summary
     assert (summary.folds, summary.repeats, summary.num_examples) == (10, 3, 60)
+    assert summary.num_test == 20
     assert summary.agreement > 0.9
     assert sum(one.weight for one in summary.candidates) == pytest.approx(1)
     agreements = [one.agreement for one in summary.candidates]
