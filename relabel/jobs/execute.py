@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from sqlalchemy import Engine, event
 
 from relabel.db.engine import open_database
 from relabel.db.jobs import Job, claim_job, finish_job, get_job
-from relabel.errors import DatabaseError, JobError
+from relabel.errors import DatabaseError, DatabaseFullError, JobError
 from relabel.jobs.progress import JobCancelled, JobReporter
 from relabel.jobs.tasks import TaskContext, TaskFunction, find_task
 from relabel.logs import StageLog, begin_logging
@@ -66,6 +67,7 @@ def execute_job(
     job: Job,
     show: OnProgress = ignore_progress,
     work: TaskFunction | None = None,
+    on_failure: Callable[[BaseException], None] | None = None,
 ) -> Job:
     """Execute a job, with heartbeats, and enter its outcome.
 
@@ -75,6 +77,7 @@ def execute_job(
         job: Claimed by this process.
         show: Told about every step as well.
         work: Does it instead of the kind's own work.
+        on_failure: Told what stopped the work before that is recorded in the job.
 
     Returns:
         The job as it ended, in success.
@@ -87,7 +90,12 @@ def execute_job(
     """
     set_busy_timeout(engine, PATIENCE)
     try:
-        result = _work(engine, workspace, job, show, work)
+        try:
+            result = _work(engine, workspace, job, show, work)
+        except BaseException as error:
+            if on_failure:
+                on_failure(error)
+            raise
     except JobCancelled as cancelled:
         _finish(engine, job, "cancelled")
         raise JobError(
@@ -166,6 +174,8 @@ def _finish(
         except JobError as ended:
             _LOGGER.warning("%s", ended)
             return None
+        except DatabaseFullError:
+            raise  # to wait makes no room
         except DatabaseError as failure:
             if time.monotonic() > deadline:
                 raise
@@ -186,27 +196,42 @@ def run_worker(workspace: Workspace, job_id: int) -> int:
     begin_logging()
     signal.signal(signal.SIGTERM, _stop)
     engine = open_database(workspace.database_url)
+    told: list[BaseException] = []
+
+    def tell(error: BaseException) -> None:
+        if error not in told:
+            told.append(error)
+            _log_failure(error)
+
     try:
         job = claim_job(engine, job_id)
         os.nice(NICENESS)
         _LOGGER.info("%s begins, process %d, options %s", describe_work(job), job.pid, job.options)
         try:
-            execute_job(engine, workspace, job, StageLog())
+            # What went wrong is in the log before anybody can see that something did.
+            execute_job(engine, workspace, job, StageLog(), on_failure=tell)
         except JobError as error:
             _LOGGER.info("%s", error)
             return 0 if get_job(engine, job_id).state == "cancelled" else 1
         _LOGGER.info("%s has succeeded", describe_work(job))
         return 0
-    except TracInError as error:
-        _LOGGER.error("%s", error)
-    except JobStopped:
-        _LOGGER.error("The process was told to end.")
-    except Exception:
-        _LOGGER.exception("A bug stopped the job")
+    except (Exception, JobStopped) as error:
+        tell(error)
     finally:
         engine.dispose()
         sys.stdout.flush()
     return 1
+
+
+def _log_failure(error: BaseException) -> None:
+    if isinstance(error, (JobCancelled, KeyboardInterrupt)):
+        return  # the job's own outcome says it
+    if isinstance(error, TracInError):
+        _LOGGER.error("%s", error)
+    elif isinstance(error, JobStopped):
+        _LOGGER.error("The process was told to end.")
+    else:
+        _LOGGER.error("A bug stopped the job", exc_info=error)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

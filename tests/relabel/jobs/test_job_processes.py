@@ -22,6 +22,7 @@ from relabel.db.jobs import (
     ACTIVE,
     STALE_AFTER,
     Job,
+    claim_job,
     fail_dead_jobs,
     get_job,
     is_worker,
@@ -31,7 +32,8 @@ from relabel.db.jobs import (
 )
 from relabel.db.schema import JobRow, utc_now
 from relabel.errors import JobError, NotFoundError
-from relabel.jobs.launch import retry_job, start_job
+from relabel.jobs.execute import execute_job
+from relabel.jobs.launch import queue_job, retry_job, start_job
 from relabel.logs import read_log
 from relabel.workspace import REPOSITORY_ROOT, Workspace
 from tests.preloaded import Preloaded
@@ -195,6 +197,19 @@ def test_a_killed_worker_is_found_at_once(engine, place, start):
     assert wait_for(is_found) < STALE_AFTER.total_seconds() / 10
     assert "Start it again: it goes on from what is saved" in get_job(engine, job.id).error
     assert wait_for_end(engine, start(engine, place, "count", steps=10)).state == "succeeded"
+
+
+def test_a_failure_is_told_before_it_can_be_seen(engine, place):
+    job = claim_job(engine, queue_job(engine, place, "mine", "fail", {"how": "input"}).id)
+    told = []
+
+    def tell(error: BaseException) -> None:
+        told.append((str(error)[:5], get_job(engine, job.id).state))
+
+    with pytest.raises(InputError, match="Row 7"), pytest.warns(UserWarning, match="odd"):
+        execute_job(engine, place, job, on_failure=tell)
+    assert told == [("Row 7", "running")]
+    assert get_job(engine, job.id).state == "failed"
 
 
 @pytest.mark.parametrize(
