@@ -40,6 +40,10 @@ LIBRARIES = (
     *("relabel.cli.imports", "relabel.cli.system", "relabel.cli.work", "relabel.cli.jobs"),
     *("relabel.demos.build", "relabel.scoring.project", "relabel.importers.preview"),
     *("relabel.projects.backup", "relabel.projects.restore"),
+    # What a training imports when it begins: the first optimizer asks for torch's compiler, whose
+    # import takes as long as torch's own.
+    *("torch._dynamo", "sklearn.linear_model", "relabel.crossval.run", "relabel.fitting.training"),
+    "relabel.scoring.run",
 )
 MOST_SECONDS = 600  # that a program may take, after which it is killed
 
