@@ -286,8 +286,7 @@ def _find_warnings(known: Mapping[str, Any], *, asked_unseen: bool) -> list[str]
     if (fall := _find_fall(known)) is not None:
         said.append(
             f"The held-out loss was still falling when the training ended ({_loss(fall[0])} to "
-            f"{_loss(fall[1])}), so it finds fewer errors than it could. Train again with more "
-            "epochs, or leave their number open: then they go on until it stops falling."
+            f"{_loss(fall[1])}), so it finds fewer errors than it could. {_go_on(known)}"
         )
     if few and not said and not asked_unseen:
         said.append(_describe_too_few(known))
@@ -352,6 +351,17 @@ def _find_fall(known: Mapping[str, Any]) -> tuple[float, float] | None:
         return None
     fell = losses[-1] < (1 - STILL_FALLING) * losses[0] and losses[-1] == min(losses)
     return (losses[0], losses[-1]) if fell else None
+
+
+def _go_on(known: Mapping[str, Any]) -> str:
+    """Return how a training that ended too early gets further."""
+    if known["reason"] == "fixed":
+        return (
+            "Train again with more epochs, or leave their number open: then they go on until it "
+            "stops falling."
+        )
+    tried = counted(int(known.get("epochs_tried", known.get("epochs", 0))), "epoch")
+    return f"Their number was open; train again and set one that is above the {tried} of now."
 
 
 def _describe_guessing(known: Mapping[str, Any]) -> str:
