@@ -98,7 +98,7 @@ def test_nearly_perfect_on_both_is_not_by_heart():
             "set one that is above the 60 epochs of now",
         ),
         (
-            {"reason": "most epochs", "loss_before": 0.8, "loss_after": 0.6, "epochs": 40},
+            {"reason": "most epochs", "loss_before": 0.8, "loss_after": 0.6, "epochs_tried": 40},
             "0.8 to 0.6",
             "set one that is above the 40 epochs of now",
         ),
