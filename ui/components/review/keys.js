@@ -1,0 +1,80 @@
+// What a key does: a decision about what is on the screen, or a field, or a word why it does nothing.
+
+class ReviewKeys {
+  constructor(review) {
+    this.review = review
+    this.listeners = [
+      [document, "keydown", event => this.handle(event), false],
+      ...Object.entries(watchBoxes).map(([name, look]) => [document, name, look, true]),
+    ]
+    for (const [target, name, act, early] of this.listeners) target.addEventListener(name, act, early)
+    document.documentElement.dataset.keys = "listening"
+  }
+
+  stop() {
+    for (const [target, name, act, early] of this.listeners) target.removeEventListener(name, act, early)
+    delete document.documentElement.dataset.keys
+  }
+
+  fields() {
+    const { frame, number, search } = this.review
+    return [
+      { key: "n", element: frame.parts.note, begunBy: "" },
+      // The minus of a negative number begins it as well as a digit does.
+      ...(number ? [{ key: "v", element: number.input, begunBy: "0123456789-" }] : []),
+      ...(search ? [{ key: "c", element: search.input, begunBy: "" }] : []),
+    ]
+  }
+
+  known() {
+    const known = new Set(["u", "?", "enter", "escape", ...this.review.data.decisionKeys])
+    for (const field of this.fields()) for (const key of [field.key, ...field.begunBy]) known.add(key)
+    return known
+  }
+
+  handle(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return
+    const { frame } = this.review
+    const target = event.composedPath()[0]
+    if (isEditable(target)) return leaveField(event)
+    const key = keyOf(event, this.known())
+    if (!key || (key === "escape" && !frame.isHelping)) return
+    if (key === "enter" && takesEnter(target)) {
+      if (event.repeat) event.preventDefault() // a button that is held down is pressed once
+      return
+    }
+    const name = key === "enter" ? "Enter" : key.toUpperCase()
+    if (document.querySelector("[role=dialog]")) {
+      return frame.tell(`${name} did nothing: a dialog is open. Close it first.`)
+    }
+    event.preventDefault()
+    if (event.repeat) return frame.tell(`${name} is held down: that is one press.`)
+    this.act(key, name)
+  }
+
+  act(key, name) {
+    const { review } = this
+    const { frame } = review
+    const isHelp = key === "?"
+    if (isHelp || frame.isHelping) frame.toggleHelp()
+    if (isHelp || key === "escape") return
+    const field = this.fields().find(one => one.key === key || one.begunBy.includes(key))
+    if (field) return this.enterField(field, key)
+    if (key === "u") return review.undo()
+    const sheet = review.current
+    const all = sheet ? [...sheet.verdicts, ...sheet.classes] : []
+    const choice = all.find(one => (key === "enter" ? one.first : one.key === key))
+    const isDecision = choice || key === "enter" || review.data.decisionKeys.includes(key)
+    if (!isDecision) return frame.tell(`${name} is no key of the review. ? shows them.`)
+    const why = review.obstacle()
+    if (why) frame.tell(`${name} did nothing: ${why}.`)
+    else if (choice) review.decide(choice)
+    else frame.tell(sheet.reasons[key] ?? `${name} does nothing here.`)
+  }
+
+  enterField(field, key) {
+    field.element.focus()
+    if (field.key === key) field.element.select()
+    else field.element.value = key
+  }
+}
