@@ -10,10 +10,10 @@ const LONGEST_FRAME = 1000 // milliseconds
 
 class Review {
   constructor(component, root) {
-    this.frame = new Frame(root, {
-      undo: () => this.undo(),
-      press: (choice, event) => this.press(choice, event),
-    })
+    this.choice = new KeyChoice()
+    const press = (choice, event) => this.press(choice, event)
+    const acts = { undo: () => this.undo(), press, rename: () => this.rename() }
+    this.frame = new Frame(root, acts, this.choice)
     const { note } = this.frame.parts
     note.oninput = () => this.current && this.notes.set(this.current.id, note.value)
     this.outbox = getOutbox()
@@ -48,6 +48,7 @@ class Review {
     const { data } = component
     const before = this.data
     this.data = data
+    this.choice.setKeys(data.keys, data.otherKeys)
     const of = one => JSON.stringify([one.project, { ...one.query, layers: "", measure: "" }])
     const isSame = before && of(before) === of(data)
     const isSameEvidence = isSame && JSON.stringify(before.query) === JSON.stringify(data.query)
@@ -225,6 +226,12 @@ class Review {
     this.number?.show(this.current)
   }
 
+  // Keys have other names now.
+  rename() {
+    this.frame.showChoices(this.data, this.current)
+    this.drawFrame()
+  }
+
   describeEnd() {
     const end = make("div", "end")
     if (!this.isExhausted || this.outbox.entries.length) {
@@ -299,7 +306,7 @@ class Review {
       this.bringBack(last.sheet)
       this.writeAddress(last.sheet.id)
     } else if (this.outbox.entries.some(one => one.decision)) {
-      this.frame.tell("U did nothing: the last undo is still on its way.")
+      this.frame.tell(`${keyName(this.choice.of("u"))} did nothing: the last undo is still on its way.`)
     } else if (this.undoable) {
       this.frame.say("Taking back the last decision.")
       this.outbox.add({ ...entry, decision: this.undoable })
@@ -407,9 +414,11 @@ class Review {
     if (status.textContent !== words) status.textContent = words
     status.classList.toggle("failing", Boolean(this.outbox.failures || this.trouble))
     undo.disabled = !this.past.length && !this.undoable
-    this.frame.showKeys(this.data.keys)
+    this.frame.showKeys()
     if (!this.current && example.querySelector(".end")) example.replaceChildren(this.describeEnd())
-    panels.classList.toggle("pictures", this.data.kind === "image")
+    const hasPictures = this.data.kind === "image"
+    panels.classList.toggle("pictures", hasPictures)
+    this.frame.parts.zoom.hidden = !hasPictures
   }
 
   // ---- Fields and clicks ----
@@ -419,7 +428,6 @@ class Review {
     if (!found) return frame.tell(`No other class is named “${typed}”. Nothing was decided.`)
     const why = this.obstacle()
     if (why) return frame.tell(`${found.name} was not taken: ${why}.`)
-    this.search.close()
     this.decide({ action: "relabel", newLabel: found.label, sentence: `relabelled to ${found.name}` })
   }
 
@@ -445,7 +453,10 @@ class Review {
     this.keys.stop()
     this.frame.stop()
     clearTimeout(this.again)
-    if (this.outbox.listener === this) this.outbox.listener = null
+    if (this.outbox.listener === this) {
+      this.outbox.listener = null
+      this.outbox.announce() // another page says what waits
+    }
     this.component = null
   }
 }

@@ -18,7 +18,7 @@ class ClassSearch {
     label.classList.add("search")
     label.append(this.found)
     this.input.oninput = () => this.list(0)
-    this.input.onblur = () => setTimeout(() => this.close(), 150)
+    this.input.onblur = () => this.close()
     this.input.onkeydown = event => this.handle(event)
     place.prepend(label)
   }
@@ -35,11 +35,8 @@ class ClassSearch {
 
   list(active) {
     const wanted = this.input.value.trim().toLowerCase()
-    const names = this.names.map((name, label) => ({ name, label, at: name.toLowerCase().indexOf(wanted) }))
-    this.matches = wanted
-      ? names.filter(one => one.at >= 0 && one.label !== this.given())
-          .sort((one, other) => one.at - other.at).slice(0, MATCHES)
-      : []
+    const all = wanted ? this.match(wanted) : []
+    this.matches = all.slice(0, MATCHES)
     this.active = Math.max(0, Math.min(active, this.matches.length - 1))
     this.found.replaceChildren(...this.matches.map((one, place) => {
       const item = make("li", place === this.active ? "active" : "", one.name, {
@@ -48,8 +45,21 @@ class ClassSearch {
       item.onpointerdown = event => { event.preventDefault(); this.choose(one) }
       return item
     }))
+    if (all.length > MATCHES) {
+      const words = `and ${(all.length - MATCHES).toLocaleString("en")} more; type more of the name`
+      this.found.append(make("li", "more quiet", words, { role: "presentation" }))
+    }
     this.found.hidden = !this.matches.length
     this.input.setAttribute("aria-expanded", String(!this.found.hidden))
+  }
+
+  // The name itself first, then names that begin with what was typed, then those that hold it.
+  match(wanted) {
+    const rank = ({ name, at }) => (name.length === wanted.length ? -1 : at)
+    return this.names
+      .map((name, label) => ({ name, label, at: name.toLowerCase().indexOf(wanted) }))
+      .filter(one => one.at >= 0 && one.label !== this.given())
+      .sort((one, other) => rank(one) - rank(other))
   }
 
   close() {

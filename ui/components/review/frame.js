@@ -2,14 +2,15 @@
 // done, why a press did nothing and what was refused is said here.
 
 // A class has a name, which has to be read; what may be taken by Enter keeps the place of its sign.
-const SLOT_CLASSES = { keep: ["maybe"], model: ["maybe", "wide"], opponents: ["wide"] }
+const SLOT_CLASSES = { keep: ["maybe"], model: ["maybe", "wide"], opponents: ["wide"], slip: ["wide"] }
 const LEAST_STAGE = 240 // CSS pixels of height for the picture
 
 class Frame {
-  // `acts` are what its buttons do: undo, and press with a choice.
-  constructor(root, acts) {
+  // `acts` are what its buttons do: undo, and press with a choice; `choice` says which keys do it.
+  constructor(root, acts, choice) {
     this.root = root
     this.acts = acts
+    this.choice = choice
     this.alerts = new Map()
     const parts = (this.parts = {})
     parts.told = make("p", "told", null, { role: "status" })
@@ -25,6 +26,8 @@ class Frame {
       this.buildTop(), parts.told, parts.verdicts, parts.classes, this.buildWrite(), parts.help, parts.alerts,
       this.buildPanels(), parts.legend,
     )
+    this.table = new KeyTable(parts.help, parts.legend, choice, () => this.acts.rename())
+    this.zoom = new Zoom(parts.example, isOn => this.showZoom(isOn))
     // What stands above may come and go; the picture takes what is left of the window.
     this.observer = new ResizeObserver(() => this.measure())
     this.observer.observe(document.body)
@@ -40,15 +43,18 @@ class Frame {
     parts.undo.title = "Takes back your last decision by a new event; nothing is deleted."
     parts.place = make("span", "place")
     parts.status = make("span", "status keys", null, { role: "status" })
-    parts.keys = makeButton("keys-button", "Keys", "?", () => this.toggleHelp())
-    top.append(parts.undo, parts.place, parts.status, parts.keys)
+    parts.zoom = makeButton("zoom-button", "Zoom", "Z", () => this.toggleZoom("Zoom"))
+    parts.zoom.title = "Shows the picture at its own pixels; drag it or press the arrow keys to move it."
+    parts.zoom.setAttribute("aria-pressed", "false")
+    parts.keys = makeButton("keys-button", "Keys", "?", () => this.table.toggle())
+    top.append(parts.undo, parts.place, parts.status, parts.zoom, parts.keys)
     return top
   }
 
   buildWrite() {
     const { parts } = this
     parts.write = make("div", "write")
-    parts.note = makeField("Note", "Optional; press N to write, Enter to finish", 500)
+    parts.note = makeField("Note", "", 500)
     // At once: Streamlit waits for nothing here, and the next key decides.
     parts.note.onkeydown = event => {
       if (event.key === "Enter" && !isComposing(event)) parts.note.blur()
@@ -89,6 +95,7 @@ class Frame {
   // `end` takes the place of an example where there is none.
   showSheet(sheet, end) {
     const { example, badges, said, sides } = this.parts
+    if (this.zoom.isOn) this.zoom.leave()
     delete example.dataset.exampleId
     delete example.dataset.painted
     if (!sheet) {
@@ -138,30 +145,31 @@ class Frame {
       words.title = choice.label
       // A class named by its own digit needs no second one beside it.
       const named = choice.label.split(" ", 1)[0] === choice.key
-      key.textContent = named ? "" : choice.key.toUpperCase()
+      key.textContent = named ? "" : keyName(this.choice.of(choice.key))
     })
   }
 
   // ---- The keys ----
 
-  showKeys(keys) {
-    const { legend, help } = this.parts
-    const listed = keys.map(([key, meaning]) => `${key} ${meaning}`).join(", ")
-    if (legend.textContent === `Keys: ${listed}.`) return
-    legend.textContent = `Keys: ${listed}.`
-    help.replaceChildren(...keys.map(([key, meaning]) => {
-      const line = make("p")
-      line.append(make("kbd", "", key), document.createTextNode(` ${meaning}`))
-      return line
-    }))
+  showKeys() {
+    const { undo, zoom, note } = this.parts
+    for (const [button, usual] of [[undo, "u"], [zoom, "z"]]) {
+      button.querySelector("kbd").textContent = keyName(this.choice.of(usual))
+    }
+    note.placeholder = `Optional; press ${keyName(this.choice.of("n"))} to write, Enter to finish`
+    this.table.show()
   }
 
-  get isHelping() {
-    return !this.parts.help.hidden
+  // ---- The picture's own pixels ----
+
+  toggleZoom(name) {
+    const why = this.zoom.obstacle()
+    if (why) this.tell(`${name} did nothing: ${why}.`)
+    else this.zoom.toggle()
   }
 
-  toggleHelp() {
-    this.parts.help.hidden = !this.parts.help.hidden
+  showZoom(isOn) {
+    this.parts.zoom.setAttribute("aria-pressed", String(isOn))
   }
 
   // ---- Words ----

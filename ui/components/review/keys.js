@@ -3,7 +3,9 @@
 class ReviewKeys {
   constructor(review) {
     this.review = review
+    this.choice = review.choice
     this.listeners = [
+      [window, "storage", event => this.follow(event), false],
       [document, "keydown", event => this.handle(event), false],
       ...Object.entries(watchBoxes).map(([name, look]) => [document, name, look, true]),
     ]
@@ -16,6 +18,13 @@ class ReviewKeys {
     delete document.documentElement.dataset.keys
   }
 
+  // Another tab has changed them.
+  follow(event) {
+    if (event.key !== null && event.key !== OWN_KEYS) return
+    this.choice.reread()
+    this.review.rename()
+  }
+
   fields() {
     const { frame, number, search } = this.review
     return [
@@ -26,10 +35,11 @@ class ReviewKeys {
     ]
   }
 
+  // What is pressed here, as the person has chosen it.
   known() {
-    const known = new Set(["u", "?", "enter", "escape", ...this.review.data.decisionKeys])
-    for (const field of this.fields()) for (const key of [field.key, ...field.begunBy]) known.add(key)
-    return known
+    const usual = new Set(["u", "z", "?", "enter", "escape", ...this.review.data.decisionKeys])
+    for (const field of this.fields()) for (const key of [field.key, ...field.begunBy]) usual.add(key)
+    return new Set([...usual].map(key => this.choice.of(key)))
   }
 
   handle(event) {
@@ -37,39 +47,43 @@ class ReviewKeys {
     const { frame } = this.review
     const target = event.composedPath()[0]
     if (isEditable(target)) return leaveField(event)
-    const key = keyOf(event, this.known())
-    if (!key || (key === "escape" && !frame.isHelping)) return
-    if (key === "enter" && takesEnter(target)) {
+    if (frame.table.take(event)) return
+    const pressed = keyOf(event, this.known())
+    if (frame.zoom.move(event.key.toLowerCase())) return event.preventDefault()
+    if (!pressed || (pressed === "escape" && !frame.table.isOpen && !frame.zoom.isOn)) return
+    if (pressed === "enter" && takesEnter(target)) {
       if (event.repeat) event.preventDefault() // a button that is held down is pressed once
       return
     }
-    const name = key === "enter" ? "Enter" : key.toUpperCase()
+    const name = keyName(pressed)
     if (document.querySelector("[role=dialog]")) {
       return frame.tell(`${name} did nothing: a dialog is open. Close it first.`)
     }
     event.preventDefault()
     if (event.repeat) return frame.tell(`${name} is held down: that is one press.`)
-    this.act(key, name)
+    this.act(this.choice.usual(pressed), name)
   }
 
   act(key, name) {
     const { review } = this
     const { frame } = review
     const isHelp = key === "?"
-    if (isHelp || frame.isHelping) frame.toggleHelp()
+    if (key === "escape" && !frame.table.isOpen) return frame.zoom.leave()
+    if (isHelp || frame.table.isOpen) frame.table.toggle()
     if (isHelp || key === "escape") return
-    const field = this.fields().find(one => one.key === key || one.begunBy.includes(key))
+    const field = key && this.fields().find(one => one.key === key || one.begunBy.includes(key))
     if (field) return this.enterField(field, key)
     if (key === "u") return review.undo()
+    if (key === "z") return frame.toggleZoom(name)
     const sheet = review.current
     const all = sheet ? [...sheet.verdicts, ...sheet.classes] : []
-    const choice = all.find(one => (key === "enter" ? one.first : one.key === key))
+    const choice = key && all.find(one => (key === "enter" ? one.first : one.key === key))
     const isDecision = choice || key === "enter" || review.data.decisionKeys.includes(key)
     if (!isDecision) return frame.tell(`${name} is no key of the review. ? shows them.`)
     const why = review.obstacle()
     if (why) frame.tell(`${name} did nothing: ${why}.`)
     else if (choice) review.decide(choice)
-    else frame.tell(sheet.reasons[key] ?? `${name} does nothing here.`)
+    else frame.tell((sheet.reasons[key] ?? `${name} does nothing here.`).replace(/^\S+/, name))
   }
 
   enterField(field, key) {

@@ -21,7 +21,7 @@ const sheetNodes = (sheet, told, opener) => {
 
 const sideNode = (side, sheet, opener) => {
   const column = make("section", "side")
-  column.append(make("h3", "", side.name), make("p", "speaks", side.speaks))
+  column.append(make("h2", "", side.name), make("p", "speaks", side.speaks))
   column.append(make("p", "quiet", side.caption))
   const kind = sheet.image ? "" : sheet.fields.length ? " rows" : " texts"
   const list = make("ul", `cards compact${kind}`, null, { "aria-label": side.name })
