@@ -107,7 +107,7 @@ def workspace(prepared, tmp_path, monkeypatch) -> Workspace:
 
 def read_page(app) -> str:
     assert not app.exception
-    parts = (app.markdown, app.caption, app.error, app.warning, app.info, app.subheader)
+    parts = (app.markdown, app.caption, app.error, app.warning, app.info, app.header)
     return "\n".join(str(item.value) for part in parts for item in part).replace("\\", "")
 
 
