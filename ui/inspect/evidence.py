@@ -317,7 +317,7 @@ def _draw_both(
     opened = None
     spreads = read_spreads(project)
     for side, neighbours in (("proponents", proponents), ("opponents", opponents)):
-        st.subheader(side.capitalize(), anchor=False)
+        st.header(side.capitalize(), anchor=False)
         st.caption(captions[side])
         if not neighbours:
             st.caption(NO_NEIGHBOURS.format(side=side))

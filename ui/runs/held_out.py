@@ -24,7 +24,7 @@ NOT_ASKED = (
 
 def draw_comparison(project: Project, run: Run) -> None:
     """Draw the kinds of models that were compared, and in sample beside out of fold."""
-    st.subheader(HEADING, anchor=False)
+    st.header(HEADING, anchor=False)
     summary = recall_summary(run.config)
     if summary is None:
         reason = str(run.config.get("not_asked") or "")
