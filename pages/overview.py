@@ -6,7 +6,7 @@ import streamlit as st
 
 from relabel.db.stats import review_progress
 from ui.navigation import open_page
-from ui.overview.label_charts import draw_disagreement, draw_labels_held
+from ui.overview.label_charts import draw_disagreement, draw_labels_held, draw_most_disputed
 from ui.overview.review_yield import draw_yield
 from ui.overview.summary import describe_run, draw_next_step, summarize
 from ui.runs.model_quality import draw_model_remark, draw_model_warnings
@@ -26,6 +26,7 @@ if draw_next_step(progress):
     open_page("review")
 left, right = st.columns(2, gap="large")
 with left:
+    draw_most_disputed(project, run)
     draw_labels_held(project)
 with right:
     draw_disagreement(project, run)

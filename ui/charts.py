@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from relabel.db.stats import find_span
 from relabel.text import shorten
 from relabel.triage.signals import title_scores
+from ui.chart_colours import choose_inks, dress_figure, read_ink, read_scale
 from ui.wording import escape_plotly, isolate
 
 MARGIN = {"l": 8, "r": 16, "t": 24, "b": 8}
@@ -39,7 +40,7 @@ def draw_figure(figure: go.Figure, key: str, *, alt: str | None = None) -> None:
         key: Widget key.
         alt: What it shows, for those who do not see it.
     """
-    st.plotly_chart(figure, key=key, width="stretch", config=_CONFIG, alt=alt)
+    st.plotly_chart(dress_figure(figure), key=key, width="stretch", config=_CONFIG, alt=alt)
 
 
 def choose_in_figure(figure: go.Figure, key: str, *, alt: str | None = None) -> list[Any] | None:
@@ -49,7 +50,7 @@ def choose_in_figure(figure: go.Figure, key: str, *, alt: str | None = None) -> 
         The ``customdata`` of the mark that was clicked, as a browser sends it, or None.
     """
     event: Any = st.plotly_chart(
-        figure,
+        dress_figure(figure),
         key=key,
         width="stretch",
         on_select="rerun",
@@ -137,23 +138,28 @@ def _cells(
     off_diagonal = counts.astype(float)
     np.fill_diagonal(off_diagonal, np.nan)
     positions = list(range(len(names)))
+    scale, most = read_scale(), max(1.0, float(np.nanmax(off_diagonal, initial=0.0)))
     cells = go.Heatmap(
         z=off_diagonal,
         x=positions,
         y=positions,
-        text=counts,
-        texttemplate="%{text}",
+        zmin=0,
+        zmax=most,
+        colorscale=scale,
         hoverinfo="skip",
         showscale=False,
         xgap=1,
         ygap=1,
     )
+    inks = choose_inks(scale, off_diagonal / most)
     pairs = [(given, seen) for given in positions for seen in positions]
     unseen = {"marker": {"opacity": 0}}
     marks = go.Scatter(
         x=[seen for _, seen in pairs],
         y=[given for given, _ in pairs],
-        mode="markers",
+        mode="markers+text",
+        text=[int(counts[pair]) for pair in pairs],
+        textfont={"color": [str(inks[pair]) or read_ink() for pair in pairs]},
         marker={"symbol": "square", "size": _CELL - 6, "opacity": 0},
         selected=unseen,
         unselected=unseen,

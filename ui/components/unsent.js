@@ -26,6 +26,7 @@ const makeNotice = () => {
   const notice = document.createElement("div")
   notice.setAttribute("role", "status")
   notice.dataset.testid = "unsent-decisions"
+  notice.hidden = true
   Object.assign(notice.style, {
     position: "fixed", bottom: "1rem", left: "50%", transform: "translateX(-50%)", zIndex: "1000000",
     maxWidth: "min(90vw, 46rem)", padding: "0.6rem 1rem", border: "1px solid", borderLeftWidth: "4px",

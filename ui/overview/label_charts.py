@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from relabel.db.examples import find_by_positions
 from relabel.db.project_rules import Project
@@ -67,22 +68,37 @@ def _draw_balance(project: Project) -> None:
         open_page("queue", given=project.classes[clicked])
 
 
-def _draw_confusion(project: Project, run: Run) -> None:
-    # A network that has learned the labels by heart contradicts none of them.
+def draw_most_disputed(project: Project, run: Run) -> None:
+    """Draw which pairs of labels contradict each other most; numbers have none."""
+    if is_regression(project):
+        return
+    st.header("Labels in dispute", anchor=False)
+    source, _ = _count_pairs(run)
+    who = "other models suggest" if source == "suggested" else "the network predicts"
+    st.caption(f"Where {who} another label than the given one. Each line opens its examples.")
+    flows = disputed_pairs(get_engine(), run.id, suggested=source == "suggested", limit=_PAIRS)
+    draw_pairs(project, source, flows)
+
+
+def _count_pairs(run: Run) -> tuple[Source, NDArray[np.int64]]:
+    """Return by whom labels are contradicted, and how often each meets each.
+
+    A network that has learned the labels by heart contradicts none of them.
+    """
     counts = label_confusion(get_engine(), run.id, "train", suggested=True)
-    source: Source = "suggested" if counts.any() else "predicted"
+    if counts.any():
+        return "suggested", counts
+    return "predicted", label_confusion(get_engine(), run.id, "train")
+
+
+def _draw_confusion(project: Project, run: Run) -> None:
+    source, counts = _count_pairs(run)
     if source == "suggested":
         st.header("Given label against the suggested one", anchor=False)
         says = "Suggested by models that have not seen the example."
     else:
         st.header("Given label against the model’s prediction", anchor=False)
-        counts = label_confusion(get_engine(), run.id, "train")
         says = "Predicted by the network, at its last checkpoint."
-    draw_pairs(
-        project,
-        source,
-        disputed_pairs(get_engine(), run.id, suggested=source == "suggested", limit=_PAIRS),
-    )
     clicked = draw_confusion(counts, project.classes, across=source, key="confusion")
     which = ""
     if len(project.classes) > MOST_CLASSES:

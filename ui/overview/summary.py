@@ -127,7 +127,7 @@ def describe_run(project: Project, run: Run) -> None:
                 "Learning rate": st.column_config.NumberColumn(format="%.4g"),
                 "Train loss": st.column_config.NumberColumn(format="%.3f"),
                 "Test accuracy": st.column_config.NumberColumn(format="percent"),
-                "Test error": st.column_config.NumberColumn(format="%.6g"),
+                "Test RMSE": st.column_config.NumberColumn(format="%.6g"),
             },
             alt="The checkpoints of the run",
             key="checkpoints",
@@ -153,6 +153,6 @@ def _tabulate(project: Project, checkpoints: Sequence[CheckpointEntry]) -> pd.Da
             "Step": [one.step for one in checkpoints],
             "Learning rate": [one.learning_rate for one in checkpoints],
             "Train loss": [one.train_loss for one in checkpoints],
-            "Test error" if regression else "Test accuracy": quality,
+            "Test RMSE" if regression else "Test accuracy": quality,
         }
     )

@@ -21,7 +21,7 @@ class KeyTable {
   toggle() {
     this.help.hidden = !this.help.hidden
     this.asking = null
-    this.told.textContent = "A key that is a button can be changed."
+    this.told.textContent = "A key that is a button can be changed: press it, then the new key."
     this.mark()
   }
 

@@ -10,6 +10,9 @@ class ReviewKeys {
       ...Object.entries(watchBoxes).map(([name, look]) => [document, name, look, true]),
     ]
     for (const [target, name, act, early] of this.listeners) target.addEventListener(name, act, early)
+    // Who came by keys has the focus on this page's name, which Enter would open again.
+    const focused = document.activeElement
+    if (focused?.closest("[data-testid=stSidebarNav]")) focused.blur()
     document.documentElement.dataset.keys = "listening"
   }
 

@@ -21,8 +21,9 @@ const sheetNodes = (sheet, told, opener) => {
 
 const sideNode = (side, sheet, opener) => {
   const column = make("section", "side")
-  column.append(make("h2", "", side.name), make("p", "speaks", side.speaks))
-  column.append(make("p", "quiet", side.caption))
+  const heading = make("h2", "", side.speaks)
+  heading.title = side.speaks
+  column.append(heading, make("p", "quiet", `${side.name}. ${side.caption}`))
   const kind = sheet.image ? "" : sheet.fields.length ? " rows" : " texts"
   const list = make("ul", `cards compact${kind}`, null, { "aria-label": side.name })
   list.style.setProperty("--image-size", `${CARD_IMAGE}px`)
