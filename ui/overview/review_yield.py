@@ -30,6 +30,7 @@ from ui.wording import escape_plotly, isolate, percent
 
 _HEIGHT = 300  # pixels
 _FLOW_HEIGHT = 26  # pixels that one flow takes
+_LINK = "rgba(128, 128, 128, 0.2)"  # words can be read on it in both themes
 _NAME_LENGTH = 24  # characters
 
 
@@ -121,6 +122,7 @@ def _draw_flows(project: Project, flows: Flows) -> None:
                 "source": [labels.index(one.given) for one in flows.pairs],
                 "target": [len(labels) + others.index(one.other) for one in flows.pairs],
                 "value": [one.count for one in flows.pairs],
+                "color": _LINK,
             },
             valueformat=",d",
         )
