@@ -6,7 +6,8 @@ import streamlit as st
 
 from relabel.db.stats import review_progress
 from ui.navigation import open_page
-from ui.overview.label_charts import draw_disagreement, draw_labels_held
+from ui.overview.label_charts import draw_disagreement, draw_labels_held, draw_most_disputed
+from ui.overview.review_yield import draw_yield
 from ui.overview.summary import describe_run, draw_next_step, summarize
 from ui.runs.model_quality import draw_model_remark, draw_model_warnings
 from ui.session import get_engine, require_project, require_run
@@ -25,8 +26,10 @@ if draw_next_step(progress):
     open_page("review")
 left, right = st.columns(2, gap="large")
 with left:
+    draw_most_disputed(project, run)
     draw_labels_held(project)
 with right:
     draw_disagreement(project, run)
-st.subheader("How the run was scored", anchor=False)
+draw_yield(project, run, progress)
+st.header("How the run was scored", anchor=False)
 describe_run(project, run)

@@ -16,7 +16,7 @@ from ui.navigation import make_page, open_page
 from ui.queue.filters import QueueView, describe_filters, draw_filters
 from ui.review.answers import Answer, answer_first
 from ui.review.choices import MAX_DIGIT_CLASSES, list_decision_keys, list_slots
-from ui.review.suspect import ReviewQuery, find_asked, list_keys
+from ui.review.suspect import ReviewQuery, find_asked, list_keys, list_other_keys
 from ui.runs.model_quality import draw_model_warnings
 from ui.session import require_project, require_run, reviewer_name
 from ui.wording import escape_markdown
@@ -61,6 +61,7 @@ def draw_screen(
             "first": answer,
             "told": draw_troubles(answer),
             "keys": list_keys(project, run),
+            "otherKeys": list_other_keys(project, run),
             "slots": list_slots(project),
             "decisionKeys": list_decision_keys(project),
             "searched": list(project.classes) if many else [],

@@ -59,6 +59,7 @@ APPLICATION = [
     "__main__",
 ]
 SCREENS = [
+    "product",
     "components",
     "wording",
     "address",
@@ -69,6 +70,7 @@ SCREENS = [
     "labels",
     "fields",
     "examples",
+    "chart_colours",
     "charts",
     "galleries",
     "uploads",

@@ -13,17 +13,21 @@ if _ROOT not in sys.path:
 import streamlit as st  # noqa: E402
 
 from ui.components.steps import limit_steps  # noqa: E402
+from ui.components.unsent import say_what_is_unsent  # noqa: E402
 from ui.failures import report_errors  # noqa: E402
 from ui.navigation import PAGES, make_home, make_page, warn_of_unknown_page  # noqa: E402
-from ui.session import choose_project, choose_reviewer  # noqa: E402
+from ui.product import draw_mark, name_tab  # noqa: E402
+from ui.session import PROJECT_KEY, choose_project, choose_reviewer  # noqa: E402
 
-# The names at the left are short; the width is for what is looked at.
-st.set_page_config(page_title="TracIn Relabel", layout="wide", initial_sidebar_state=220)
+name_tab()
+draw_mark()
 page = st.navigation([make_home(), *(make_page(name) for name in PAGES)])
 with st.sidebar:
     limit_steps({"inspect": "example"}, key="steps")
+    say_what_is_unsent(key="unsent")
 with report_errors():
     choose_project()
+    name_tab(page.title, st.session_state.get(PROJECT_KEY))
     choose_reviewer()
     warn_of_unknown_page()
     page.run()

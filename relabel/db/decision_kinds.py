@@ -16,9 +16,10 @@ from typing import Literal
 Effect = Literal["confirm", "correct", "exclude", "mark", "defer", "undo"]
 
 PENDING = "pending"
-# Keys of the review that are no kind's own: the model's and the opponents' answer, the note and
-# another number, a class that is searched for, and the classes.
-TAKEN_KEYS = frozenset("monvc0123456789")
+# Keys of the review that are no kind's own: the model's and the opponents' answer, a number whose
+# point is moved, the note and another number, a class that is searched for, the picture's pixels,
+# and the classes.
+TAKEN_KEYS = frozenset("mopnvcz0123456789")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -317,6 +317,43 @@ def find_span(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(values[near].min()), float(values[near].max())
 
 
+def median_error(engine: Engine, run_id: int, split: Split = "test") -> float | None:
+    """Return the median distance of the given numbers from the predicted ones, in their unit.
+
+    Half of the examples lie nearer; a few wild numbers change nothing.
+
+    Args:
+        engine: The database.
+        run_id: The run that predicted.
+        split: Of the examples.
+
+    Returns:
+        The distance; None where there is none, as for a classification.
+
+    Raises:
+        NotFoundError: If there is no such run.
+    """
+    with reading(engine) as connection:
+        run = run_in(connection, run_id)
+        rows = connection.execute(
+            select(ExampleRow.given_value, PredictionRow.predicted_value)
+            .join(PredictionRow, PredictionRow.example_id == ExampleRow.id)
+            .where(
+                PredictionRow.scoring_id == run.scoring_id,
+                PredictionRow.predicted_value.is_not(None),
+                ExampleRow.given_value.is_not(None),
+                ExampleRow.split == split,
+            )
+            .execution_options(yield_per=CHUNK)
+        )
+        parts = [np.array([tuple(row) for row in some]) for some in rows.partitions()]
+    if not parts:
+        return None
+    both = np.concatenate(parts).astype(np.float64)
+    # Halves, because the distance of two huge numbers overflows.
+    return float(min(2 * np.median(np.abs(both[:, 0] / 2 - both[:, 1] / 2)), LARGEST))
+
+
 def _read_values(
     engine: Engine, project_id: int, split: Split
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

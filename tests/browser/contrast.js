@@ -44,9 +44,12 @@ limit => {
         .join("")
       const box = node.getBoundingClientRect()
       if (!/[\p{L}\p{N}]/u.test(text) || !box.width || !box.height) continue
-      if (node.closest("style, script, svg, :disabled, [aria-disabled=true]")) continue
-      const behind = ground(node)
-      const ink = read(getComputedStyle(node).color)
+      if (node.closest("style, script, :disabled, [aria-disabled=true]")) continue
+      // Words of a chart lie on the page's ground; those upon its marks have a test of their own.
+      const drawn = node.closest("svg")
+      if (drawn && (!node.closest("text") || node.closest(".textpoint, .bartext, .sankey"))) continue
+      const behind = ground(drawn ?? node)
+      const ink = read(drawn ? getComputedStyle(node).fill : getComputedStyle(node).color)
       ink[3] *= opacity(node)
       const seen = blend(ink, behind)
       const [light, dark] = [luminance(seen), luminance(behind)].sort((a, b) => b - a)

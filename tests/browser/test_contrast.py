@@ -1,4 +1,4 @@
-"""Every text can be read against its ground, in both themes: computed colours of a real browser."""
+"""Every text can be read against its ground, in both themes, and heard in its order and by name."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ pytestmark = pytest.mark.browser
 
 LIMIT = 4.5  # WCAG 2.2, level AA, for text of any size
 MEASURE = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+STRUCTURE = (Path(__file__).parent / "structure.js").read_text(encoding="utf-8")
 ADDRESSES = [
     *(f"/{page}?project=digits" for page in ("projects", "runs", "overview", "inspect", "history")),
     *(f"/{page}?project=docs" for page in ("queue", "review")),
@@ -23,7 +24,7 @@ CHOSEN = {"/inspect?project=digits": "An example", "/review?project=docs": "Cosi
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-def test_every_text_has_enough_contrast(
+def test_every_text_has_enough_contrast_and_every_name_holds_what_is_seen(
     page: Page, look_at: Callable[..., None], theme: Literal["dark", "light"]
 ):
     page.set_viewport_size({"width": 1366, "height": 1000})
@@ -39,6 +40,7 @@ def test_every_text_has_enough_contrast(
         assert near
         if found := [text for text in near if text[1] < LIMIT]:
             faint[address] = found
+        assert page.evaluate(STRUCTURE) == [], address
     assert is_dark(page) == (theme == "dark")
     assert faint == {}
 

@@ -176,3 +176,74 @@ def test_enter_takes_the_suggestion_unless_a_field_or_a_button_has_the_focus(
     wait_for_example(page, other_than=following)
     wait_until_answered(page)
     assert actions(server, "digits") == ["relabel", "ambiguous"]
+
+
+def test_keys_are_changed_kept_in_the_browser_and_refused_where_another_has_them(
+    page: Page, server: Server, open_page: Callable[..., None]
+):
+    open_page(page, "/review?project=digits")
+    first = wait_for_example(page)
+    page.keyboard.press("?")
+    page.get_by_role("button", name="K: change this key to keep").click()
+    for key, refusal in [
+        ("x", "X is the key to exclude. Press another one, or change that one first."),
+        ("v", "V is the key to type another value (Enter sets it, Esc leaves), in other projects."),
+        ("5", "5 names a class or begins a number."),
+    ]:
+        page.keyboard.press(key)
+        expect(page.get_by_text(refusal)).to_be_visible()
+    page.keyboard.press("j")
+    expect(page.get_by_text("J it is, in this browser.")).to_be_visible()
+    expect(page.get_by_role("group", name="Decide").get_by_text("J", exact=True)).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("k")
+    expect(page.get_by_text("K is no key of the review. ? shows them.")).to_be_visible()
+    page.reload()
+    assert wait_for_example(page) == first
+    page.keyboard.press("j")
+    second = wait_for_example(page, other_than=first)
+    page.keyboard.press("?")
+    page.get_by_role("button", name="Reset to the usual keys").click()
+    page.keyboard.press("k")  # closes the table, and decides
+    wait_for_example(page, other_than=second)
+    wait_until_answered(page)
+    assert actions(server, "digits") == ["keep", "keep"]
+
+
+_STAGE = """
+() => [...document.querySelectorAll('[class*="st-key-suspect"] *')]
+  .map(host => host.shadowRoot?.querySelector('[data-example-id]')).find(Boolean)
+"""
+
+
+def test_a_picture_is_seen_at_its_pixels_and_moved_by_keys_and_by_dragging(
+    page: Page, look_at: Callable[..., None]
+):
+    look_at(page, "/review?project=digits")
+    wait_for_example(page)
+    picture = page.get_by_alt_text("Train example with the given label").first
+    fitting = picture.bounding_box()
+    page.keyboard.press("z")
+    expect(page.get_by_role("button", name="Zoom")).to_have_attribute("aria-pressed", "true")
+    zoomed = picture.bounding_box()
+    assert fitting is not None
+    assert zoomed is not None
+    assert zoomed["width"] > fitting["width"]
+    stage = page.evaluate_handle(_STAGE).as_element()
+    assert stage is not None
+    place = stage.evaluate("stage => stage.scrollTop")
+    page.keyboard.press("ArrowDown")
+    assert stage.evaluate("stage => stage.scrollTop") > place
+    box = stage.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 100, box["y"] + 180, steps=4)
+    page.mouse.up()
+    assert stage.evaluate("stage => stage.scrollTop") < place + 120
+    page.keyboard.press("Escape")
+    assert picture.bounding_box() == fitting
+    picture.click()
+    assert (picture.bounding_box() or {})["width"] == zoomed["width"]
+    picture.click()
+    assert picture.bounding_box() == fitting

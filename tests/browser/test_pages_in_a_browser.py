@@ -42,6 +42,9 @@ def test_a_cold_deep_link_draws_its_page_and_asks_nobody_outside(
             if name != "overview":
                 title = name.capitalize()
                 expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+            title = f"{name.capitalize()} · {project} · TracIn Relabel"
+            expect(page).to_have_title(title)
+            expect(page.get_by_test_id("stSidebarLogo")).to_be_visible()
             page.wait_for_timeout(500)  # what nobody asks for by then, nobody asks for
             assert page.locator("[data-testid=stException]").count() == 0
             assert outside == []

@@ -123,7 +123,13 @@ def test_what_the_server_has_not_answered_survives_a_reload_and_is_said(
     wait_for_example(page, other_than=second)
     expect(page.get_by_text("Not recorded yet: 2, as the server does not answer")).to_be_visible()
     assert read_events(server, "digits") == []
-    page.reload()
+    # Every other page says so, too, in this tab and after a load.
+    waiting = page.get_by_test_id("unsent-decisions")
+    page.get_by_role("link", name="Overview").click()
+    expect(waiting).to_contain_text("Not recorded yet: 2 decisions, as the server does not answer")
+    page.goto(f"{server.url}/history?project=digits")
+    expect(waiting).to_contain_text("Not recorded yet: 2 decisions")
+    open_page(page, "/review?project=digits")
     assert wait_for_example(page) not in (first, second)
     expect(page.get_by_text("Not recorded yet, from before: 2.")).to_be_visible()
     page.unroute_all()

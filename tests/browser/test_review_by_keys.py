@@ -154,6 +154,54 @@ def test_ten_suspects_by_keys_a_reload_two_undos_and_the_export_agree(
             assert row["label"] == names[view.given_label]
 
 
+# What has the focus, also within a component, in the words that a person sees or hears.
+_FOCUSED = """
+() => {
+  let focused = document.activeElement
+  while (focused?.shadowRoot?.activeElement) focused = focused.shadowRoot.activeElement
+  return (focused?.getAttribute("aria-label") ?? focused?.innerText ?? "").trim()
+}
+"""
+
+
+def tab_to(page: Page, words: str) -> None:
+    """Go to a link or button by the Tab key alone."""
+    seen = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate(_FOCUSED))
+        if seen[-1] == words:
+            return
+    pytest.fail(f"Tab does not lead to {words}: {seen}")
+
+
+def test_the_keyboard_alone_leads_from_the_address_to_the_export(page: Page, server: Server):
+    page.goto(server.url)
+    page.wait_for_url("**/overview**")
+    wait_until_idle(page)
+    tab_to(page, "Review")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/review**")
+    first = wait_for_example(page)
+    page.keyboard.press("Enter")  # the coloured button, and not the name of the page
+    second = wait_for_example(page, other_than=first)
+    page.keyboard.press("k")
+    wait_for_example(page, other_than=second)
+    wait_until_answered(page)
+    assert decided_ids(server) == [first, second]
+    page.reload()  # the Tab key begins at the top again
+    wait_until_idle(page)
+    tab_to(page, "History")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/history**")
+    wait_until_idle(page)
+    tab_to(page, "Export")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    rows = csv.DictReader(io.StringIO(download.value.path().read_text(encoding="utf-8-sig")))
+    assert sum(row["action"] in ("keep", "relabel") for row in rows) == 2
+
+
 @pytest.mark.parametrize("pause", [0, 100, 300])
 def test_no_press_lands_on_an_example_that_was_not_shown(
     page: Page, server: Server, open_page: Callable[..., None], pause: int

@@ -103,7 +103,7 @@ class ReviewScreen:
             lines += [*sheet["lines"], *sheet["troubles"]]
             lines += [part for side in sheet["sides"] for part in (side["name"], side["caption"])]
         app = self.app
-        drawn = (app.markdown, app.caption, app.error, app.warning, app.info, app.subheader)
+        drawn = (app.markdown, app.caption, app.error, app.warning, app.info, app.header)
         lines += [str(item.value).replace("\\", "") for part in drawn for item in part]
         return "\n".join(lines)
 

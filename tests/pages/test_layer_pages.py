@@ -80,7 +80,7 @@ def test_evidence_is_shown_without_a_choice_of_layers(open_app, show, page):
     assert "evidence-layers" not in controls(app)
     assert "evidence-measure" in controls(app)
     shown = ReviewScreen(app).words() if page == "review" else said(app)
-    assert "Training on these lowered" in shown
+    assert "Training on these drew the model to this label" in shown
 
 
 def test_the_course_of_one_sort_is_named(open_app, show):

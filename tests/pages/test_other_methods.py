@@ -117,7 +117,7 @@ def scored(toys, engine, workspace):
 
 
 def said(app: AppTest) -> str:
-    parts = (app.markdown, app.caption, app.subheader)
+    parts = (app.markdown, app.caption, app.header)
     return "\n".join(str(item.value) for part in parts for item in part).replace("\\", "")
 
 

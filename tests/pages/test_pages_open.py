@@ -76,4 +76,4 @@ def test_filters_without_a_match_say_so(open_app: Callable[..., AppTest]):
 def test_the_overview_says_what_ranks_the_queue_and_counts_what_is_suggested(open_app):
     app = open_app("overview", project="digits")
     assert "Queue ranked by: Suspicion" in [each.value for each in app.text]
-    assert "Given label against the suggested one" in [each.value for each in app.subheader]
+    assert "Given label against the suggested one" in [each.value for each in app.header]

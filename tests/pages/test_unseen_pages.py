@@ -107,7 +107,7 @@ def workspace(prepared, tmp_path, monkeypatch) -> Workspace:
 
 def read_page(app) -> str:
     assert not app.exception
-    parts = (app.markdown, app.caption, app.error, app.warning, app.info, app.subheader)
+    parts = (app.markdown, app.caption, app.error, app.warning, app.info, app.header)
     return "\n".join(str(item.value) for part in parts for item in part).replace("\\", "")
 
 
@@ -142,8 +142,10 @@ def test_runs_compares_the_kinds_of_models(open_app, engine):
     assert "24 train examples and 7 test examples, whose labels they learn from, too," in shown
     assert "in 5 folds, cut 2 times; features by wordllama" in shown
     assert NOTE in shown
-    assert [one.value for one in app.metric if one.label.startswith("In sample")] == ["97%"]
-    assert [one.value for one in app.metric if one.label.startswith("Out of fold")] == ["62%"]
+    assert [one.value for one in app.metric if one.label.startswith("The network,")] == ["97%"]
+    assert [one.value for one in app.metric if one.label.startswith("Models that have not")] == [
+        "62%"
+    ]
     table = next(one.value for one in app.dataframe if "Kind of model" in one.value)
     assert list(table["Kind of model"]) == ["Linear over words", "Naive Bayes", "All together"]
     assert list(table["For TracIn"]) == ["explained here", "", ""]

@@ -64,11 +64,14 @@ const cardNode = (card, data, component) => {
   const item = element("li", "item")
   const open = element("button", card.current ? "card current" : "card")
   open.type = "button"
-  open.setAttribute("aria-label", card.label)
+  // In words, for those who hear it; what is seen says the same in short.
+  open.append(element("span", "spoken", card.label))
   open.dataset.id = card.id
+  open.dataset.name = card.label
   if (card.current) open.setAttribute("aria-current", "true")
   if (card.image) open.append(picture(card, data))
   const body = element("span", "body")
+  body.setAttribute("aria-hidden", "true")
   if (card.heading) body.append(element("span", "heading", card.heading))
   if (card.pieces && card.pieces.length) body.append(excerpt(card.pieces))
   else if (card.text) body.append(element("span", "excerpt", card.text))

@@ -18,6 +18,7 @@ const largePicture = data => {
   const image = document.createElement("img")
   image.alt = data.alt
   image.src = data.image
+  if (data.pixels) image.dataset.pixels = data.pixels
   image.onerror = () => {
     const line = document.createElement("p")
     line.className = "missing"

@@ -6,6 +6,7 @@ const OUTBOX = "tracin-outbox"
 const REFUSED = "tracin-refused" // while no review was there to say so
 const AT_ONCE = 20 // presses a request
 const PATIENCE = 30_000 // milliseconds until an answer is given up
+const CHANGED = "tracin-outbox-changed" // an event of the window, for whoever says what waits
 const PAUSES = [300, 700, 1500, 3000] // milliseconds between attempts
 
 // crypto.randomUUID is there for https and this machine only.
@@ -60,7 +61,12 @@ class Outbox {
     } catch {
       this.isKept = false
     }
+    this.announce()
+  }
+
+  announce() {
     this.listener?.changed()
+    dispatchEvent(new Event(CHANGED))
   }
 
   has(exampleId, project) {
@@ -91,7 +97,7 @@ class Outbox {
     }
     this.failures = 0
     this.trouble = ""
-    this.listener?.changed()
+    this.announce()
     this.send()
   }
 
@@ -148,7 +154,7 @@ class Outbox {
     const pause = PAUSES[Math.min(this.failures, PAUSES.length - 1)]
     this.failures += 1
     this.timer = setTimeout(() => this.send(), pause)
-    this.listener?.changed()
+    this.announce()
   }
 }
 

@@ -13,7 +13,22 @@ _REVIEW = st.components.v2.component(
     "tracin_review",
     html='<div class="review"></div>',
     css=read_assets("example.css", "cards.css", "review.css"),
-    js=read_assets("card_nodes.js", "example_nodes.js", "outbox.js", "fields.js", "review.js"),
+    js=read_assets(
+        "card_nodes.js",
+        "example_nodes.js",
+        "outbox.js",
+        "fields.js",
+        "review/nodes.js",
+        "review/sheet_nodes.js",
+        "review/key_choice.js",
+        "review/key_table.js",
+        "review/zoom.js",
+        "review/frame.js",
+        "review/number_field.js",
+        "review/class_search.js",
+        "review/keys.js",
+        "review.js",
+    ),
 )
 
 

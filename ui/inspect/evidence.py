@@ -32,12 +32,17 @@ MEASURE_WORDS: dict[Measure, str] = {"cosine": "Cosine", "influence": "Influence
 _VOTERS = 10  # opponents that are asked for their label
 NO_NEIGHBOURS = "There are no {side}: no train example pulled that way."
 CAPTIONS = {
-    "proponents": "Training on these lowered this example's loss.",
-    "opponents": "Training on these raised this example's loss.",
+    "proponents": "Training on these drew the model to this label (lowered its loss).",
+    "opponents": "Training on these drew the model away from it (raised its loss).",
 }
 _SCORE_CAPTIONS = {
     "proponents": "Training on these raised the score of the predicted class.",
     "opponents": "Training on these lowered the score of the predicted class.",
+}
+# In plain words; the field's own stand beside them.
+_TITLES = {
+    "proponents": "Speak for it · proponents",
+    "opponents": "Speak against it · opponents",
 }
 
 
@@ -317,7 +322,7 @@ def _draw_both(
     opened = None
     spreads = read_spreads(project)
     for side, neighbours in (("proponents", proponents), ("opponents", opponents)):
-        st.subheader(side.capitalize(), anchor=False)
+        st.header(_TITLES[side], anchor=False)
         st.caption(captions[side])
         if not neighbours:
             st.caption(NO_NEIGHBOURS.format(side=side))

@@ -154,7 +154,7 @@ def _draw_place(run: Run, view: ExampleView) -> None:
 
 
 def _draw_thoughts(project: Project, run: Run, view: ExampleView) -> None:
-    st.subheader("What the model thinks", anchor=False)
+    st.header("What the model thinks", anchor=False)
     folder = RunFolder(run_folder(project, run))
     if is_regression(project):
         predicted = folder.read_signals(view.split, view.position).predicted_value
@@ -180,7 +180,7 @@ def _draw_course(project: Project, run: Run, view: ExampleView) -> None:
     steps = [int(item["step"]) for item in run.checkpoints]
     scores = folder.read_signals(view.split, view.position).scores
     quantity = describe_scores(scores)
-    st.subheader(f"{quantity.capitalize()} at each checkpoint", anchor=False)
+    st.header(f"{quantity.capitalize()} at each checkpoint", anchor=False)
     if not scores:
         st.caption("The run's attribution method scores train examples only.")
         return

@@ -10,14 +10,14 @@ import streamlit as st
 from relabel.db.decision_kinds import PENDING, list_states
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
-from relabel.db.stats import ReviewProgress
+from relabel.db.stats import ReviewProgress, median_error
 from relabel.runs.config import CheckpointEntry, name_last_layer
 from relabel.runs.folder import RunFolder
 from relabel.text import Layers, counted, format_number, format_seconds, shorten
 from relabel.triage.signals import choose_default_signal, name_signals
 from ui.labels import is_regression
 from ui.runs.layers import layers_of
-from ui.session import run_folder
+from ui.session import get_engine, run_folder
 from ui.wording import STATUS_WORDS, moment_text, percent
 
 
@@ -47,10 +47,18 @@ def _show_quality(project: Project, run: Run) -> None:
     if is_regression(project):
         st.metric(
             "Typical test error",
+            format_number(_find_median_error(run.id, run.scoring_id)),
+            border=True,
+            help="Half of the test examples are predicted nearer than this: the median absolute "
+            "error at the run’s last checkpoint, in the number’s own unit. A few wild numbers "
+            "change nothing.",
+        )
+        st.metric(
+            "Test RMSE",
             format_number(last.test_rmse),
             border=True,
-            help="Root of the mean squared error at the run’s last checkpoint, in the number’s "
-            "own unit.",
+            help="Root of the mean squared error, in the number’s own unit. A single number that "
+            "is wildly wrong makes it large.",
         )
         st.metric("Explained variance", percent(last.test_r2), border=True)
         return
@@ -61,6 +69,12 @@ def _show_quality(project: Project, run: Run) -> None:
         border=True,
         help="At the last checkpoint of the run.",
     )
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _find_median_error(run_id: int, scoring_id: int) -> float | None:
+    """Return it from a cache; the scoring tells one registration of a run from the next."""
+    return median_error(get_engine(), run_id)
 
 
 def _read_checkpoints(project: Project, run: Run) -> tuple[CheckpointEntry, ...]:
@@ -113,7 +127,7 @@ def describe_run(project: Project, run: Run) -> None:
                 "Learning rate": st.column_config.NumberColumn(format="%.4g"),
                 "Train loss": st.column_config.NumberColumn(format="%.3f"),
                 "Test accuracy": st.column_config.NumberColumn(format="percent"),
-                "Test error": st.column_config.NumberColumn(format="%.6g"),
+                "Test RMSE": st.column_config.NumberColumn(format="%.6g"),
             },
             alt="The checkpoints of the run",
             key="checkpoints",
@@ -139,6 +153,6 @@ def _tabulate(project: Project, checkpoints: Sequence[CheckpointEntry]) -> pd.Da
             "Step": [one.step for one in checkpoints],
             "Learning rate": [one.learning_rate for one in checkpoints],
             "Train loss": [one.train_loss for one in checkpoints],
-            "Test error" if regression else "Test accuracy": quality,
+            "Test RMSE" if regression else "Test accuracy": quality,
         }
     )

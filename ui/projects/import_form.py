@@ -162,7 +162,7 @@ def _draw_understanding(path: Path, key: str, growing: Project | None) -> Import
             # Of data that cannot be read there is but this box yet.
             st.error(escape_markdown(without_switches(error, folders=True)))
             return None
-        st.subheader("What was understood", anchor=False)
+        st.header("What was understood", anchor=False)
         summary = st.container()
         into = growing.slug if growing else ""
         options = draw_meaning(preview, f"{key}-{hash(reading)}-{into}")
@@ -304,7 +304,7 @@ def _choose_grown(key: str) -> Project | None:
 def _draw_import(
     path: Path, understood: ImportPreview, key: str, growing: Project | None
 ) -> Job | None:
-    st.subheader("Import", anchor=False)
+    st.header("Import", anchor=False)
     preview = understood.preview
     if growing:
         slug, title = growing.slug, None

@@ -178,7 +178,7 @@ def _draw_names(project: Project) -> None:
 
 
 def _draw_backup(project: Project) -> None:
-    st.subheader("Back up", anchor=False)
+    st.header("Back up", anchor=False)
     path = st.text_input(
         "Write it to",
         str(_suggest_backup(project)),
@@ -199,7 +199,7 @@ def _suggest_backup(project: Project) -> Path:
 
 
 def _draw_archive(project: Project) -> None:
-    st.subheader("Archive", anchor=False)
+    st.header("Archive", anchor=False)
     if project.archived_at is None:
         st.caption("Takes it out of all lists. Nothing is deleted, and it can be brought back.")
         if st.button("Archive", key=f"archive-{project.slug}"):
@@ -211,7 +211,7 @@ def _draw_archive(project: Project) -> None:
 
 
 def _draw_delete(project: Project, disk_bytes: int) -> None:
-    st.subheader("Delete", anchor=False)
+    st.header("Delete", anchor=False)
     progress = review_progress(get_engine(), project.id)
     st.caption(
         f"Deletes {counted(progress.total, 'train example')} and the test examples, "

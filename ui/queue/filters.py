@@ -22,6 +22,8 @@ _CONTAINS = {"image": "Path contains", "text": "Text contains", "table": "Row co
 # first, whose label is the suggested one, then the network that the run explains.
 _CLASSES_OF = {"suggested": "Suggested label", "predicted": "Network's label"}
 _DIFFERENCES = {"differs": "Suggested label differs", "disagrees": "Network disagrees"}
+# Of the given numbers, in a project with numbers.
+_ENDS = {"from": "Given value from", "to": "to"}
 _DIFFERENCE_HELP = {
     "differs": "Only examples whose suggested label, by models that have not seen the example, "
     "differs from the given one.",
@@ -95,6 +97,7 @@ def draw_filters(
                 max_chars=200,
                 on_change=on_change,
             )
+        least, greatest = _choose_span(project, on_change)
         differences = {
             key: st.toggle(
                 title,
@@ -118,8 +121,32 @@ def draw_filters(
             disagreement_only=differences.get("disagrees", False),
             suggestion_differs=differences.get("differs", False),
             text=(text or "").strip(),
+            given_from=least,
+            given_to=greatest,
         ),
     )
+
+
+def _choose_span(
+    project: Project, on_change: Callable[[], None] | None
+) -> tuple[float | None, float | None]:
+    """Draw between which numbers the given ones must lie, of a project with numbers."""
+    if not is_regression(project):
+        return None, None
+    least, greatest = (
+        st.number_input(
+            title,
+            value=None,
+            key=key,
+            bind="query-params",
+            width=150,
+            format="%g",
+            placeholder="Any",
+            on_change=on_change,
+        )
+        for key, title in _ENDS.items()
+    )
+    return least, greatest
 
 
 def explain_signal(name: str) -> str:
@@ -158,6 +185,7 @@ def describe_filters(project: Project, run: Run) -> str:
     active = len([name for name in names if name in project.classes])
     active += len([key for key in _DIFFERENCES if key in drawn and _chosen(key)])
     active += bool(_chosen("contains"))
+    active += is_regression(project) and any(_chosen(key) for key in _ENDS)
     offered = name_signals(signals)
     chosen = str(st.session_state.get("signal"))
     if chosen not in offered:
@@ -177,6 +205,7 @@ def review_address(project: Project, run: Run) -> str:
     for key in ("given", *_CLASSES_OF, "contains"):
         query[key] = _chosen(key) if key in drawn or key == "contains" else ()
     query |= {key: "true" for key in _DIFFERENCES if key in drawn and _chosen(key)}
+    query |= {key: _chosen(key) for key in _ENDS if is_regression(project)}
     return f"review?{urlencode(query, doseq=True)}"
 
 
@@ -184,7 +213,10 @@ def _chosen(key: str) -> Sequence[str]:
     """Return what a filter is set to, also before its widget has read the address."""
     if key in st.session_state:
         value = st.session_state[key]
-        return value if isinstance(value, list) else [str(value)] if value else []
+        if isinstance(value, list):
+            return value
+        is_set = value is not None and value is not False and value != ""
+        return [str(value)] if is_set else []
     return st.query_params.get_all(key)
 
 

@@ -21,6 +21,7 @@ from relabel.db.queue import QueueRow, fetch_page
 from relabel.db.runs import Run
 from relabel.text import counted
 from ui.address import read_choice, write_choice
+from ui.chart_colours import dress_figure
 from ui.labels import name_given, name_predicted
 from ui.queue.filters import QueueView
 from ui.session import get_engine
@@ -198,7 +199,7 @@ def draw_map(
     latitudes = [latitude for _, latitude in places] or [0.0]
     _shape(figure, columns, float(np.mean(latitudes)))
     event: Any = st.plotly_chart(
-        figure,
+        dress_figure(figure),
         key=key,
         width="stretch",
         on_select="rerun",

@@ -13,6 +13,7 @@ from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
 from relabel.db.schema import UNDECIDED
 from relabel.text import format_number, shorten
+from relabel.triage.slips import find_slip
 from ui.inspect.unseen import Suggested, UnseenAnswer
 from ui.labels import is_regression, name_given, name_label
 from ui.wording import isolate
@@ -20,8 +21,9 @@ from ui.wording import isolate
 MAX_DIGIT_CLASSES = 10
 # Names of the choices that take the suggestion, and the opponents' label.
 SUGGESTED, OPPONENTS = "model", "opponents"
+SLIP = "slip"  # takes the given number with its decimal point moved
 _NAME_LENGTH = 28  # characters of a class name on a button
-_MODEL_KEY, _OPPONENTS_KEY = "m", "o"
+_MODEL_KEY, _OPPONENTS_KEY, _SLIP_KEY = "m", "o", "p"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,7 @@ def list_slots(project: Project) -> list[str]:
     slots: list[str] = []
     for kind in DECISION_KINDS:
         if kind.effect == "correct":
-            slots += [SUGGESTED] if is_regression(project) else [SUGGESTED, OPPONENTS]
+            slots += [SUGGESTED, SLIP if is_regression(project) else OPPONENTS]
         elif kind.effect != "undo":
             slots.append(kind.code)
     return slots
@@ -115,7 +117,8 @@ def list_decision_keys(project: Project) -> list[str]:
     """Return the keys that decide something about an example, or say why they do not."""
     own = {kind.key for kind in DECISION_KINDS if kind.key and kind.effect != "undo"}
     digits = "" if is_regression(project) else "0123456789"
-    return sorted({*own, _MODEL_KEY, _OPPONENTS_KEY, *digits})
+    other = _SLIP_KEY if is_regression(project) else ""
+    return sorted({*own, _MODEL_KEY, _OPPONENTS_KEY, *other, *digits})
 
 
 def list_classes(
@@ -186,7 +189,8 @@ def _suggest(
             return []
         verdict = revalue(project, view, suggested.value)
         label = f"{whose}: {format_number(suggested.value)}"
-        return [Choice(name=SUGGESTED, label=label, key=_MODEL_KEY, verdict=verdict)]
+        choice = Choice(name=SUGGESTED, label=label, key=_MODEL_KEY, verdict=verdict)
+        return [choice, *_move_point(project, view, suggested)]
     suggestions = [(SUGGESTED, whose, _MODEL_KEY, suggested.label)]
     if opponents_label != suggested.label:
         suggestions.append((OPPONENTS, "Opponents’", _OPPONENTS_KEY, opponents_label))
@@ -200,6 +204,15 @@ def _suggest(
         for name, whose, key, label in suggestions
         if label is not None and label != view.given_label
     ]
+
+
+def _move_point(project: Project, view: ExampleView, suggested: Suggested) -> list[Choice]:
+    slip = find_slip(view.given_value, suggested.value)
+    if slip is None:
+        return []
+    label = f"{format_number(slip.value)} ({slip.words})"
+    verdict = revalue(project, view, slip.value)
+    return [Choice(name=SLIP, label=label, key=_SLIP_KEY, verdict=verdict)]
 
 
 def _short_name(project: Project, label: int) -> str:
@@ -232,7 +245,12 @@ def explain_idle_keys(
         for kind in DECISION_KINDS
         if kind.effect == "defer"
     }
-    if not is_regression(project):
+    if is_regression(project):
+        reasons[_SLIP_KEY] = (
+            "P does nothing here: with its decimal point moved, the number comes no nearer to what "
+            "the model says."
+        )
+    else:
         keys = [choice.key for choice in choices if choice.name.startswith("class-")]
         reasons |= {
             digit: f"{digit} does nothing here: the labels have the digits {_span(keys)}."

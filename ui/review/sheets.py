@@ -59,7 +59,7 @@ from ui.review.choices import (
     list_verdicts,
 )
 from ui.review.suspect import ReviewQuery, Suspect
-from ui.server.pictures import picture_address
+from ui.server.pictures import picture_address, pixels_address
 from ui.session import run_folder
 from ui.wording import STATUS_WORDS, percent, score_text
 
@@ -139,6 +139,7 @@ def _build(
         "place": _describe_place(run, suspect),
         "isReviewed": view.status not in UNDECIDED,
         "image": picture_address(view.id, view.key, view.media_path),
+        "pixels": pixels_address(view.id, view.key, view.media_path),
         "alt": f"Train example with the given label {name_given(project, view)}",
         "text": view.text,
         "pieces": [] if evidence is None else evidence.pieces,

@@ -14,7 +14,7 @@ from relabel.db.history import reviewers_since
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueFilter, describe_since, draw_next_suspects
 from relabel.db.runs import Run, get_run
-from relabel.db.stats import count_reviewed
+from relabel.db.stats import LARGEST, count_reviewed
 from relabel.errors import InvalidDecisionError, NotFoundError
 from relabel.runs.held_out import recall_summary
 from relabel.text import Layers
@@ -57,7 +57,11 @@ class ReviewQuery:
             "signal": self.signal,
             "given": list(self.filter.given_labels),
             "predicted": list(self.filter.predicted_labels),
+            "suggested": list(self.filter.suggested_labels),
             "disagrees": self.filter.disagreement_only,
+            "differs": self.filter.suggestion_differs,
+            "from": self.filter.given_from,
+            "to": self.filter.given_to,
             "text": self.filter.text,
             "layers": self.layers,
             "measure": self.measure,
@@ -78,16 +82,17 @@ def read_query(project: Project, sent: Any) -> ReviewQuery:
         raise NotFoundError("The run of this page is gone. Reload the page.")
     signal, text = sent.get("signal"), sent.get("text")
     layers, measure = sent.get("layers"), sent.get("measure")
-    given, predicted = sent.get("given"), sent.get("predicted")
+    labels = [sent.get(name, []) for name in ("given", "predicted", "suggested")]
+    ends = [sent.get(name) for name in ("from", "to")]
     is_sound = (
         isinstance(signal, str)
         and isinstance(text, str)
         and len(text) <= _LONGEST_FILTER
         and measure in MEASURE_WORDS
         and layers in layers_of(run)
-        and isinstance(given, list)
-        and isinstance(predicted, list)
-        and all(isinstance(one, int) for one in [*given, *predicted])
+        and all(isinstance(some, list) for some in labels)
+        and all(isinstance(one, int) for some in labels for one in some)
+        and all(one is None or _is_finite(one) for one in ends)
     )
     if not is_sound:
         raise InvalidDecisionError("The page asks for what this run does not have. Reload it.")
@@ -96,14 +101,22 @@ def read_query(project: Project, sent: Any) -> ReviewQuery:
         run=run,
         signal=str(signal),
         filter=QueueFilter(
-            given_labels=tuple(given),
-            predicted_labels=tuple(predicted),
+            given_labels=tuple(labels[0]),
+            predicted_labels=tuple(labels[1]),
+            suggested_labels=tuple(labels[2]),
             disagreement_only=bool(sent.get("disagrees")),
+            suggestion_differs=bool(sent.get("differs")),
             text=str(text),
+            given_from=ends[0],
+            given_to=ends[1],
         ),
         layers=layers,
         measure=measure,
     )
+
+
+def _is_finite(sent: Any) -> bool:
+    return type(sent) in (int, float) and abs(sent) <= LARGEST
 
 
 @dataclass(frozen=True)
@@ -204,21 +217,42 @@ def offer_undo(project: Project, reviewer: str) -> int | None:
 
 
 def list_keys(project: Project, run: Run) -> list[tuple[str, str]]:
-    """Return each key of the review and what it does."""
+    """Return each key of the review and what it does; single letters may be changed by a person."""
     whose = "model’s" if recall_summary(run.config) is None else "suggested"
-    what = "value" if is_regression(project) else "label"
+    return _list_keys(
+        whose,
+        of_numbers=is_regression(project),
+        of_many=len(project.classes) > MAX_DIGIT_CLASSES,
+        of_pictures=project.kind == "image",
+    )
+
+
+def list_other_keys(project: Project, run: Run) -> list[tuple[str, str]]:
+    """Return the keys that do something in projects of other kinds, and what."""
+    own = {key for key, _ in list_keys(project, run)}
+    others = _list_keys("suggested", of_numbers=True, of_many=False, of_pictures=True)
+    others += _list_keys("suggested", of_numbers=False, of_many=True, of_pictures=True)
+    return list({key: (key, what) for key, what in others if key not in own}.values())
+
+
+def _list_keys(
+    whose: str, *, of_numbers: bool, of_many: bool, of_pictures: bool
+) -> list[tuple[str, str]]:
     keys = [("Enter", "take the likeliest answer, which is the coloured button")]
     for kind in DECISION_KINDS:
-        if kind.effect == "correct":
-            keys.append(("M", f"take the {whose} {what}"))
-            if is_regression(project):
-                keys.append(("V or a digit", "type another value (Enter sets it, Esc leaves)"))
-            else:
-                many = len(project.classes) > MAX_DIGIT_CLASSES
-                keys.append(("O", "take the opponents’ label"))
-                keys.append(("digits", f"relabel{' to the likeliest classes' if many else ''}"))
-                if many:
-                    keys.append(("C", "search a class (Enter takes it, Esc leaves)"))
-        else:
+        if kind.effect != "correct":
             keys.append((kind.key.upper(), kind.title.lower()))
+            continue
+        keys.append(("M", f"take the {whose} {'value' if of_numbers else 'label'}"))
+        if of_numbers:
+            keys.append(("P", "move the decimal point, where that meets the model (×10, ÷10)"))
+            keys.append(("V", "type another value (Enter sets it, Esc leaves)"))
+            keys.append(("digits", "begin another value"))
+            continue
+        keys.append(("O", "take the opponents’ label"))
+        keys.append(("digits", f"relabel{' to the likeliest classes' if of_many else ''}"))
+        if of_many:
+            keys.append(("C", "search a class (Enter takes it, Esc leaves)"))
+    if of_pictures:
+        keys.append(("Z", "show the picture’s own pixels (arrow keys move it, Esc leaves)"))
     return [*keys, ("N", "write a note (Enter ends it)"), ("?", "show these keys")]

@@ -40,7 +40,7 @@ def draw_checkpoint_choice(project: Project, training: TrainingInfo) -> WorkOpti
     Returns:
         The options of a scoring that was asked for, or None.
     """
-    st.subheader("Checkpoints", anchor=False)
+    st.header("Checkpoints", anchor=False)
     if training.epochs:
         said = describe_epoch(training.epochs[-1], training.planned_epochs)
         name = training.model.replace("_", " ")
@@ -210,7 +210,7 @@ def draw_own_checkpoint_choice(project: Project, run: Run) -> WorkOptions | None
     seen = find_seen(project, run)
     if seen is None:
         return None
-    st.subheader("Checkpoints of your own training", anchor=False)
+    st.header("Checkpoints of your own training", anchor=False)
     if not seen.folder.is_dir():
         st.info(
             f"They came from {escape_markdown(str(seen.folder))}, which is not there any more. "

@@ -24,7 +24,7 @@ NOT_ASKED = (
 
 def draw_comparison(project: Project, run: Run) -> None:
     """Draw the kinds of models that were compared, and in sample beside out of fold."""
-    st.subheader(HEADING, anchor=False)
+    st.header(HEADING, anchor=False)
     summary = recall_summary(run.config)
     if summary is None:
         reason = str(run.config.get("not_asked") or "")
@@ -46,22 +46,24 @@ def draw_comparison(project: Project, run: Run) -> None:
 
 
 def _draw_measures(project: Project, run: Run, summary: HeldOutSummary) -> None:
-    share = "Share of the given train labels that"
+    share = "the share of the given train labels that"
     if is_regression(project):
-        share = "Share of the train numbers' variance that"
+        share = "the share of the train numbers' variance that"
     tells = "explains" if is_regression(project) else "predicts"
     seen = run.config.get("seen_agreement")
     with st.container(horizontal=True, gap="large"):
         st.metric(
-            "In sample (the network)",
+            "The network, which learned from them",
             percent(None if seen is None else float(seen)),
-            help=f"{share} the network {tells} at its last checkpoint, having learned from them.",
+            help=f"In sample: {share} the network {tells} at its last checkpoint, having learned "
+            "from them.",
             width="content",
         )
         st.metric(
-            "Out of fold (all together)",
+            "Models that have not seen them",
             percent(summary.agreement),
-            help=f"{share} is told by all kinds together, each by models that have not seen it.",
+            help=f"Out of fold: {share} is told by all kinds together, by models that have not "
+            "seen it.",
             width="content",
         )
 

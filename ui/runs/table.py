@@ -24,7 +24,7 @@ _NAME_LENGTH = 60  # characters
 def draw_runs(project: Project) -> None:
     """Draw the table of runs and the way to show another one."""
     runs = list_runs(get_engine(), project.id)
-    st.subheader("Scored so far", anchor=False)
+    st.header("Scored so far", anchor=False)
     if not runs:
         st.caption("Nothing has been scored yet. Every scoring becomes a line here.")
         return

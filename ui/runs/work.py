@@ -99,7 +99,7 @@ def draw_rescoring(project: Project, run: Run) -> None:
         for effect in ("correct", "exclude")
     )
     unranked = count_unranked(project, run)
-    st.subheader("After your decisions", anchor=False)
+    st.header("After your decisions", anchor=False)
     if unranked:
         have = "has" if unranked == 1 else "have"
         st.info(

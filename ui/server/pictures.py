@@ -22,6 +22,7 @@ from ui.session import get_engine, get_workspace
 
 THUMBNAIL_EDGE = 160  # pixels; twice the size on screen, for displays of double density
 PICTURE_EDGE = 1024  # pixels
+PIXELS_EDGE = 4096  # pixels; what a photograph has beyond them is seldom what decides a label
 _QUALITY = 92  # of a JPEG; its second loss cannot be seen
 _LONGEST_NUMBER = 18  # digits
 _CACHE = {
@@ -53,6 +54,11 @@ def picture_address(example_id: int, key: str, media_path: str | None) -> str | 
     return _address("picture", example_id, key, media_path)
 
 
+def pixels_address(example_id: int, key: str, media_path: str | None) -> str | None:
+    """Return the address of an example's picture at its own pixels, as `thumbnail_address` does."""
+    return _address("pixels", example_id, key, media_path)
+
+
 def _address(kind: str, example_id: int, key: str, media_path: str | None) -> str | None:
     if not media_path:
         return None
@@ -60,14 +66,14 @@ def _address(kind: str, example_id: int, key: str, media_path: str | None) -> st
     return f"{kind}/{example_id}?v={version}"
 
 
-def resize_for_screen(image: Image.Image, edge: int) -> Image.Image:
-    """Return the picture so that its longer side is about ``edge`` pixels.
+def resize_for_screen(image: Image.Image, edge: int, *, grows: bool = True) -> Image.Image:
+    """Return the picture so that its longer side is about ``edge`` pixels, or at most so many.
 
     Small pictures grow by a whole factor with hard pixel edges, as they are what the model saw;
     blurring an 8 by 8 digit would show a reviewer something else.
     """
     longest = max(image.size)
-    if longest * 2 <= edge:
+    if grows and longest * 2 <= edge:
         factor = edge // longest
         size = (image.width * factor, image.height * factor)
         return image.resize(size, Image.Resampling.NEAREST)
@@ -99,19 +105,20 @@ def encode_picture(example_id: int, edge: int) -> EncodedPicture | None:
     path = (root / media_path).resolve()
     if not path.is_relative_to(root) or not path.is_file():
         return None
-    return _encode(path, edge)
+    return _encode(path, edge, grows=edge < PIXELS_EDGE)
 
 
-def _encode(path: Path, edge: int) -> EncodedPicture:
+def _encode(path: Path, edge: int, *, grows: bool) -> EncodedPicture:
     """Encode a photograph as JPEG, which takes a tenth of the time of PNG, and all else as PNG.
 
     What was kept without loss is shown without, and so is what grows: its pixels have hard edges.
     """
     content = path.read_bytes()
-    shown = resize_for_screen(read_image(content, least=edge), edge)
+    shown = resize_for_screen(read_image(content, least=edge), edge, grows=grows)
     buffer = io.BytesIO()
     header = inspect_image(content)
-    if header.format == "JPEG" and 2 * max(header.width, header.height) > edge:
+    is_grown = grows and 2 * max(header.width, header.height) <= edge
+    if header.format == "JPEG" and not is_grown:
         shown.save(buffer, format="JPEG", quality=_QUALITY, subsampling=0)
         return EncodedPicture(buffer.getvalue(), "image/jpeg")
     shown.save(buffer, format="PNG")
@@ -157,4 +164,12 @@ async def _picture(request: Request) -> Response:
     return await _respond(request, PICTURE_EDGE)
 
 
-ROUTES = [Route("/thumb/{id}", _thumbnail), Route("/picture/{id}", _picture)]
+async def _pixels(request: Request) -> Response:
+    return await _respond(request, PIXELS_EDGE)
+
+
+ROUTES = [
+    Route("/thumb/{id}", _thumbnail),
+    Route("/picture/{id}", _picture),
+    Route("/pixels/{id}", _pixels),
+]
