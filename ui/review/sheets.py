@@ -61,7 +61,7 @@ from ui.review.choices import (
 from ui.review.suspect import ReviewQuery, Suspect
 from ui.server.pictures import picture_address
 from ui.session import run_folder
-from ui.wording import STATUS_WORDS, percent, score_text
+from ui.wording import SPLIT_WORDS, STATUS_WORDS, percent, score_text
 
 # A side; texts take more room, and both sides should be on one screen.
 _NEIGHBOURS = {"image": 6, "text": 4, "table": 4}
@@ -139,7 +139,7 @@ def _build(
         "place": _describe_place(run, suspect),
         "isReviewed": view.status not in UNDECIDED,
         "image": picture_address(view.id, view.key, view.media_path),
-        "alt": f"Train example with the given label {name_given(project, view)}",
+        "alt": f"{SPLIT_WORDS[view.split]} example, given label {name_given(project, view)}",
         "text": view.text,
         "pieces": [] if evidence is None else evidence.pieces,
         "marking": MARKING if evidence is not None and evidence.pieces else "",
@@ -175,6 +175,7 @@ def _choice_json(choice: Choice, first: Choice) -> dict[str, Any]:
 
 
 def _describe_place(run: Run, suspect: Suspect) -> str:
+    run = run.of_split(suspect.view.split)
     if suspect.rank is None or suspect.score is None:
         return "Not ranked in this run"
     return (
