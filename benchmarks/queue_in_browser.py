@@ -30,8 +30,8 @@ VISITS = 4
 EMPTY, COLD, WARM, KEPT = "empty page", "empty cache", "cache filled", "profile used before"
 INSIDE = "within the app"
 FIRST_ROW, ROW_OF_NEXT_PAGE = (
-    "button[aria-label^='Suspect 1:']",
-    "button[aria-label^='Suspect 51:']",
+    "[role=option][aria-label^='Suspect 1:']",
+    "[role=option][aria-label^='Suspect 51:']",
 )
 
 

@@ -16,6 +16,7 @@ from ui.queue.filters import QueueView, draw_filters, remember_view, review_addr
 from ui.queue.map import choose_form, draw_queue_map
 from ui.queue.pairs import draw_end, draw_pairs
 from ui.queue.screen import describe_screen
+from ui.review.choices import class_keys
 from ui.runs.model_quality import draw_model_warnings
 from ui.session import get_engine, require_project, require_run
 
@@ -77,7 +78,16 @@ with st.container(horizontal=True, vertical_alignment="center", horizontal_align
 if page != wanted:
     found = read_page(run.id, view, page)
 event = show_grid(
-    describe_screen(project, ranked, view, found.rows, passing=found.total, left=left, total=total),
+    describe_screen(
+        project,
+        ranked,
+        view,
+        found.rows,
+        keys=class_keys(project.classes),
+        passing=found.total,
+        left=left,
+        total=total,
+    ),
     key="queue-grid",
 )
 if event.opened is not None:

@@ -120,13 +120,14 @@ class Batch:
 
     Attributes:
         token: Names it.
+        actions: What was decided; two where some had the new label already.
         size: How many examples were decided.
         in_force: How many of these decisions still are.
     """
 
     token: str
     reviewer: str
-    action: str
+    actions: tuple[str, ...]
     size: int
     in_force: int
     created_at: datetime
@@ -230,7 +231,8 @@ def list_batches(engine: Engine, project_id: int, *, limit: int = 10) -> list[Ba
         select(
             DecisionRow.batch.label("token"),
             func.max(ReviewerRow.name).label("reviewer"),
-            func.min(DecisionRow.action).label("action"),
+            func.min(DecisionRow.action).label("first"),
+            func.max(DecisionRow.action).label("last"),
             func.count().label("size"),
             func.count(effective.c.id).label("in_force"),
             func.min(DecisionRow.created_at).label("created_at"),
@@ -249,7 +251,11 @@ def list_batches(engine: Engine, project_id: int, *, limit: int = 10) -> list[Ba
         .limit(limit)
     )
     with reading(engine) as connection:
-        return [Batch(**row._mapping) for row in connection.execute(query)]
+        rows = [dict(row._mapping) for row in connection.execute(query)]
+    return [
+        Batch(actions=tuple(sorted({row.pop("first"), row.pop("last")}, reverse=True)), **row)
+        for row in rows
+    ]
 
 
 def summarize_refused(result: BatchResult, *, named: int = 3) -> str:

@@ -26,7 +26,7 @@ def draw_pairs(project: Project, run: Run, view: QueueView) -> None:
     with st.expander(f"Groups by given and {whose} label ({len(pairs):,})", key="groups"):
         with st.container(horizontal=True, gap="small"):
             for pair in pairs[:_SHOWN]:
-                _draw_pair(project, run, pair)
+                _draw_pair(project, run, pair, key="pair")
         if len(pairs) > _SHOWN:
             st.caption(f"The largest of {len(pairs):,}; the filters above choose any other one.")
 
@@ -47,8 +47,7 @@ def draw_end(project: Project, run: Run, view: QueueView, *, total: int) -> None
     pairs = [pair for pair in read_pairs(project, run, view) if pair.left]
     with st.container(horizontal=True, gap="small"):
         if pairs:
-            st.markdown("Next:")
-            _draw_pair(project, run, pairs[0], type="primary")
+            _draw_pair(project, run, pairs[0], key="next")
         st.button("All that are left", key="show-all", on_click=show_all)
         st.button("The decided ones", key="show-decided", on_click=_show_decided)
         if st.button("Overview", key="to-overview"):
@@ -86,13 +85,14 @@ def _show_pair(project: Project, given: int, other: int, *, suggested: bool) -> 
     st.session_state["suggested" if suggested else "predicted"] = [project.classes[other]]
 
 
-def _draw_pair(project: Project, run: Run, pair: LabelPair, *, type: str = "tertiary") -> None:
+def _draw_pair(project: Project, run: Run, pair: LabelPair, *, key: str) -> None:
+    is_next = key == "next"
     given = name_label(project, pair.given, None)
     other = name_label(project, pair.suggested, None)
     st.button(
-        escape_markdown(f"{given} → {other}: {pair.left:,}"),
-        key=f"pair-{pair.given}-{pair.suggested}",
-        type=type,  # type: ignore[arg-type]  # one of Streamlit's
+        escape_markdown(f"{'Next: ' if is_next else ''}{given} → {other}: {pair.left:,}"),
+        key=f"{key}-{pair.given}-{pair.suggested}",
+        type="primary" if is_next else "secondary",
         help=escape_markdown(
             f"Given {given}, by the other label {other}: {pair.left:,} of {pair.total:,} left"
         ),

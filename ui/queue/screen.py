@@ -16,7 +16,6 @@ from relabel.text import shorten
 from ui.galleries import queue_card
 from ui.labels import is_regression, status_tags
 from ui.queue.filters import QueueView, filter_to_json
-from ui.review.choices import class_keys
 from ui.server.pictures import picture_address
 from ui.session import reviewer_name
 from ui.wording import isolate
@@ -33,6 +32,7 @@ def describe_screen(
     view: QueueView,
     rows: Sequence[QueueRow],
     *,
+    keys: Sequence[str],
     passing: int,
     left: int,
     total: int,
@@ -44,11 +44,11 @@ def describe_screen(
         run: Ranks the rows.
         view: Order and filter.
         rows: Of this page.
+        keys: The key of each class, where there are few enough.
         passing: How many pass the filter.
         left: How many of it are not decided, whatever its state filter.
         total: How many it lets through in all.
     """
-    keys = class_keys(project.classes)
     return {
         "project": project.slug,
         "mark": mark_example(project.created_at, ""),
@@ -59,7 +59,7 @@ def describe_screen(
         "hasPictures": any(row.media_path for row in rows),
         "actions": list_actions(project, run),
         "classes": [isolate(shorten(name, _NAME_LENGTH)) for name in project.classes],
-        "classKeys": keys,
+        "classKeys": list(keys),
         "passing": passing,
         "left": left,
         "total": total,

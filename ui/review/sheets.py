@@ -112,6 +112,7 @@ def _build(
     query: ReviewQuery, suspect: Suspect, evidence: FoundEvidence | None, troubles: list[str]
 ) -> Sheet:
     project, run, view = query.project, query.run, suspect.view
+    which = f"{SPLIT_WORDS[view.split]} example"
     answer = _attempt(lambda: read_answer(project, run, view), troubles)
     suggestion = None if evidence is None else evidence.suggestion
     opponents = None if suggestion is None else suggestion.label
@@ -139,7 +140,7 @@ def _build(
         "place": _describe_place(run, suspect),
         "isReviewed": view.status not in UNDECIDED,
         "image": picture_address(view.id, view.key, view.media_path),
-        "alt": f"{SPLIT_WORDS[view.split]} example, given label {name_given(project, view)}",
+        "alt": f"{which} with the given label {name_given(project, view)}",
         "text": view.text,
         "pieces": [] if evidence is None else evidence.pieces,
         "marking": MARKING if evidence is not None and evidence.pieces else "",

@@ -55,9 +55,9 @@ def test_many_are_decided_and_taken_back_as_one(scene):
     assert not made.refused
     assert [one[0] for one in states(scene)] == ["excluded"] * 4 + ["pending"] * 2
     (listed,) = list_batches(scene.engine, scene.project.id)
-    assert (listed.reviewer, listed.action, listed.size, listed.in_force) == (
+    assert (listed.reviewer, listed.actions, listed.size, listed.in_force) == (
         "ann",
-        "exclude",
+        ("exclude",),
         4,
         4,
     )
