@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Engine, and_, func, select
+from sqlalchemy.orm import aliased
 
 from relabel.db.engine import reading, reading_one_state
 from relabel.db.queue import (
@@ -79,9 +82,11 @@ def list_passing(
             raise InputError(
                 f"{total:,} examples match. Expected at most {limit:,} at once: narrow the filter."
             )
+        # By another name: the conditions of the filter ask the same table.
+        said = aliased(PredictionRow)
         of_example = (
-            PredictionRow.scoring_id == run.scoring_id,
-            PredictionRow.example_id == ScoreRow.example_id,
+            said.scoring_id == run.scoring_id,
+            said.example_id == ScoreRow.example_id,
         )
         query = (
             select(
@@ -89,9 +94,9 @@ def list_passing(
                 version_of(ScoreRow.example_id),
                 ScoreRow.rank,
                 ScoreRow.value,
-                func.coalesce(PredictionRow.suggested_label, PredictionRow.predicted_label),
+                func.coalesce(said.suggested_label, said.predicted_label),
             )
-            .join(PredictionRow, and_(*of_example), isouter=True)
+            .join(said, and_(*of_example), isouter=True)
             .where(
                 ScoreRow.scoring_id == run.scoring_id,
                 ScoreRow.signal == ranking,
@@ -116,7 +121,14 @@ def count_left(
         return left, count_passing(connection, run, ranking, replace(filter, status="any"))
 
 
-def list_pairs(engine: Engine, run: RankedRun, split: Split, *, suggested: bool) -> list[LabelPair]:
+def list_pairs(
+    engine: Engine,
+    run: RankedRun,
+    split: Split,
+    *,
+    suggested: bool,
+    counts: NDArray[np.int64] | None = None,
+) -> list[LabelPair]:
     """Return the pairs of two different labels, those with most examples left first.
 
     Args:
@@ -125,14 +137,16 @@ def list_pairs(engine: Engine, run: RankedRun, split: Split, *, suggested: bool)
         split: Of the examples.
         suggested: Whether the other label is that of models which have not seen the example; else
             it is the network's.
+        counts: As `label_confusion` has them, which reads all examples and does not change with
+            decisions; None to count.
     """
-    counts = label_confusion(engine, run.id, split, suggested=suggested)
+    if counts is None:
+        counts = label_confusion(engine, run.id, split, suggested=suggested)
     decided = _count_decided_pairs(engine, run, split, suggested=suggested)
     pairs = [
         LabelPair(given, other, total, total - decided[given, other])
-        for given, row in enumerate(counts.tolist())
-        for other, total in enumerate(row)
-        if total and given != other
+        for given, other in np.argwhere(counts).tolist()
+        if given != other and (total := int(counts[given, other]))
     ]
     return sorted(pairs, key=lambda one: (-one.left, -one.total, one.given, one.suggested))
 

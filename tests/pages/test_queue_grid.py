@@ -154,8 +154,8 @@ def test_next_goes_on_in_the_queue_that_one_came_from(open_app, engine, digits):
     assert not app.exception
     assert any("In the queue you came from: " in one.value for one in app.caption)
     app.button(key="next").click().run()
-    assert app.query_params["example"] == [str(rows[1].example_id)]
-    assert app.query_params["within"] == [within]
+    assert app.query_params["example"] == str(rows[1].example_id)
+    assert app.query_params["within"] == within
     assert not any("you came from" in one.value for one in open_app("inspect", **asked).caption)
 
 

@@ -139,6 +139,7 @@ class Grid {
       item.setAttribute("role", "option")
       item.dataset.id = card.id
       item.dataset.place = place
+      item.dataset.rank = card.rank
       item.onfocus = () => this.activate(place)
       return item
     })
@@ -159,7 +160,9 @@ class Grid {
     const tags = [...card.tags, ...card.states]
     fillCard(box, { ...card, image, tags }, { imageSize: edge })
     if (size !== "list") box.append(check)
-    item.replaceChildren(box)
+    // Its name is all that it shows, and this before it in place of the bare number.
+    box.querySelector(".heading")?.setAttribute("aria-hidden", "true")
+    item.replaceChildren(element("span", "spoken", `Suspect ${card.heading}: `), box)
     this.mark(place)
   }
 
@@ -168,9 +171,7 @@ class Grid {
     const card = this.cards[place]
     const item = this.items[place]
     const isWaiting = [...this.waiting.values()].some(ids => ids.has(card.id))
-    const states = card.states.map(one => one.text).join(", ")
     item.setAttribute("aria-selected", String(this.selected.has(card.id)))
-    item.setAttribute("aria-label", states ? `${card.label} ${states}.` : card.label)
     item.tabIndex = place === this.active ? 0 : -1
     item.classList.toggle("selected", this.selected.has(card.id))
     item.classList.toggle("decided", card.decided)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from relabel.db.groups import LabelPair, list_pairs
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
-from relabel.text import counted
+from relabel.db.stats import label_confusion
+from relabel.text import Split, counted
 from ui.labels import is_regression, name_label
 from ui.navigation import open_page
 from ui.queue.filters import FILTER_KEYS, QueueView
-from ui.session import get_engine
+from ui.session import get_engine, get_workspace
 from ui.wording import escape_markdown
 
 _SHOWN = 12  # pairs; a person goes through the largest first
@@ -58,7 +61,18 @@ def read_pairs(project: Project, run: Run, view: QueueView) -> list[LabelPair]:
     """Return the pairs of a split; none for numbers."""
     if is_regression(project):
         return []
-    return list_pairs(get_engine(), run, view.filter.split, suggested=_suggests(run))
+    split, suggested = view.filter.split, _suggests(run)
+    database = get_workspace().database_url
+    counts = _count_pairs(database, run.id, run.scoring_id, split, suggested)
+    return list_pairs(get_engine(), run, split, suggested=suggested, counts=counts)
+
+
+@st.cache_data(show_spinner=False, max_entries=32)
+def _count_pairs(
+    database: str, run_id: int, scoring_id: int, split: Split, suggested: bool
+) -> NDArray[np.int64]:
+    # All examples are read for it, and decisions do not change it.
+    return label_confusion(get_engine(), run_id, split, suggested=suggested)
 
 
 def show_all() -> None:

@@ -162,9 +162,9 @@ def test_nothing_selected_and_strangers_are_said(scene):
 
 def test_ten_thousand_are_decided_in_a_few_seconds(engine):
     scene = build_scene(engine, num_train=10_000)
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(batch(scene, scene.train_ids).recorded) == 10_000 > 2 * CHUNK
-    taken = time.perf_counter() - began
+    taken = time.process_time() - began
     assert review_progress(engine, scene.project.id).by_status["kept"] == 10_000
     assert len(undo(scene).recorded) == 10_000
-    assert taken < 20  # 1.2 s on a quiet machine
+    assert taken < 10  # seconds of a processor; 0.9 on SQLite

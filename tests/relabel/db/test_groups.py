@@ -58,6 +58,9 @@ def test_all_that_pass_a_filter_come_with_what_a_decision_names(scene):
         1.0,
     )
     assert found.other_label == 0  # the network's, as nobody else was asked
+    contradicted = QueueFilter(predicted_labels=(0,), disagreement_only=True, text="text")
+    found = list_passing(scene.engine, scene.run.id, signal=None, filter=contradicted, limit=9)
+    assert [one.example_id for one in found] == [scene.train_ids[1]]
     with pytest.raises(InputError, match="6 examples match"):
         list_passing(scene.engine, scene.run.id, signal=None, filter=QueueFilter(), limit=5)
 
