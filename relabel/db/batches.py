@@ -44,7 +44,7 @@ from relabel.db.schema import (
 from relabel.errors import InvalidDecisionError, NotFoundError
 from relabel.text import counted
 
-# Examples a transaction: two tenths of a second of a processor, and a single decision does not wait longer.
+# Examples a transaction: two tenths of a second; a single decision does not wait longer.
 CHUNK = 2000
 # Values in one IN (...), as in `relabel.db.examples`.
 _AT_ONCE = 500
