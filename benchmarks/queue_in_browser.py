@@ -30,8 +30,8 @@ VISITS = 4
 EMPTY, COLD, WARM, KEPT = "empty page", "empty cache", "cache filled", "profile used before"
 INSIDE = "within the app"
 FIRST_ROW, ROW_OF_NEXT_PAGE = (
-    "button[data-name^='Suspect 1:']",
-    "button[data-name^='Suspect 51:']",
+    "[role=option][data-rank='1']",
+    "[role=option][data-rank='51']",
 )
 
 
@@ -93,7 +93,9 @@ def measure_waits(workspace: Path) -> Waits:
                     f"{server.url}/projects", _link_to("Queue"), FIRST_ROW
                 ),
                 f"the queue's next page, {INSIDE}": Step(
-                    f"{server.url}/queue", "[data-testid=stPaginationNext]", ROW_OF_NEXT_PAGE
+                    f"{server.url}/queue?project=docs",
+                    "[data-testid=stPaginationNext]",
+                    ROW_OF_NEXT_PAGE,
                 ),
                 f"{EMPTY}, {INSIDE}": Step(two_url, _link_to("Other"), "h1#other"),
             }

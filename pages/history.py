@@ -10,6 +10,7 @@ from relabel.db.history import HistoryRow, fetch_history
 from relabel.db.paging import Page
 from relabel.text import counted
 from ui.components.cards import show_cards
+from ui.history.batches import draw_batches
 from ui.history.table import (
     EVERYTHING,
     HistoryView,
@@ -47,6 +48,7 @@ if page > num_pages:
     page = num_pages
     st.session_state["events"] = page
     found = read_page(project.id, view, page)
+draw_batches(project)
 draw_message()
 if not found.total:
     if view != EVERYTHING:

@@ -24,4 +24,6 @@ elif mode == "test":
 else:
     opened = draw_stored_example(project, run, requested_example(project, run))
 if opened is not None:
-    open_page("inspect", example=opened)
+    # Which queue it came from, so that Next goes on in it.
+    within = st.query_params.get("within")
+    open_page("inspect", example=opened, **({"within": within} if within else {}))

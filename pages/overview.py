@@ -9,6 +9,7 @@ from ui.navigation import open_page
 from ui.overview.label_charts import draw_disagreement, draw_labels_held, draw_most_disputed
 from ui.overview.review_yield import draw_yield
 from ui.overview.summary import describe_run, draw_next_step, summarize
+from ui.overview.test_labels import draw_test_labels
 from ui.runs.model_quality import draw_model_remark, draw_model_warnings
 from ui.session import get_engine, require_project, require_run
 from ui.wording import escape_markdown
@@ -24,6 +25,7 @@ draw_model_warnings(project, run, all_of_them=True)
 draw_model_remark(project, run)
 if draw_next_step(progress):
     open_page("review")
+draw_test_labels(project, run)
 left, right = st.columns(2, gap="large")
 with left:
     draw_most_disputed(project, run)

@@ -1,4 +1,4 @@
-"""Queue: every train example, the most suspect first."""
+"""Queue: every example of a split, the most suspect first, to be looked at and decided together."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import math
 
 import streamlit as st
 
+from relabel.db.groups import count_left
 from relabel.db.paging import Page
 from relabel.db.queue import QueueRow, fetch_page
 from relabel.text import counted
-from ui.components.cards import show_cards
-from ui.galleries import queue_card
+from ui.components.grid import show_grid
 from ui.navigation import open_page
-from ui.queue.filters import QueueView, draw_filters, review_address
+from ui.queue.filters import QueueView, draw_filters, remember_view, review_address
 from ui.queue.map import choose_form, draw_queue_map
+from ui.queue.pairs import draw_end, draw_pairs
+from ui.queue.screen import describe_screen
+from ui.review.choices import class_keys
 from ui.runs.model_quality import draw_model_warnings
 from ui.session import get_engine, require_project, require_run
 
-PAGE_SIZE = 50
-_THUMBNAIL = 64  # CSS pixels
+PAGE_SIZE = {"image": 100}
+_OTHERWISE = 50  # texts and rows, which are read
 
 
 def read_page(run_id: int, view: QueueView, page: int) -> Page[QueueRow]:
@@ -28,7 +31,7 @@ def read_page(run_id: int, view: QueueView, page: int) -> Page[QueueRow]:
         signal=view.signal,
         filter=view.filter,
         page=page,
-        page_size=PAGE_SIZE,
+        page_size=page_size,
     )
 
 
@@ -38,24 +41,28 @@ def go_to_first_page() -> None:
 
 
 project = require_project()
+page_size = PAGE_SIZE.get(project.kind, _OTHERWISE)
 st.title("Queue", anchor=False)
 run = require_run(project)
 draw_model_warnings(project, run)
 view = draw_filters(project, run, with_status=True, on_change=go_to_first_page)
+ranked = run.of_split(view.filter.split)
 if choose_form(project) == "map":
-    clicked = draw_queue_map(project, run, view)
+    clicked = draw_queue_map(project, ranked, view)
     if clicked is not None:
         open_page("inspect", example=clicked)
     st.stop()
+draw_pairs(project, run, view)
 wanted = st.session_state.get("page") or 1
 found = read_page(run.id, view, wanted)
-num_pages = max(1, math.ceil(found.total / PAGE_SIZE))
+num_pages = max(1, math.ceil(found.total / page_size))
 if not found.rows and found.total:
     # The address or an older filter named a page beyond the last.
     st.session_state["page"] = num_pages
     found = read_page(run.id, view, num_pages)
+left, total = count_left(get_engine(), run.id, signal=view.signal, filter=view.filter)
 if not found.total:
-    st.info("No example matches. Remove a filter to see the others.")
+    draw_end(project, run, view, total=total)
     st.stop()
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
     st.caption(f"{counted(found.total, 'example')}, the most suspect first. Open one to see why.")
@@ -70,13 +77,20 @@ with st.container(horizontal=True, vertical_alignment="center", horizontal_align
     page = st.pagination(num_pages, key="page", bind="query-params")
 if page != wanted:
     found = read_page(run.id, view, page)
-event = show_cards(
-    [queue_card(project, row, total=run.num_ranked) for row in found.rows],
-    # The key holds what is shown: a click on an older list must not count for a newer one.
-    key=f"queue-{run.id}-{view}-{page}",
-    label="Suspects",
-    layout="list",
-    image_size=_THUMBNAIL,
+event = show_grid(
+    describe_screen(
+        project,
+        ranked,
+        view,
+        found.rows,
+        keys=class_keys(project.classes),
+        passing=found.total,
+        left=left,
+        total=total,
+    ),
+    key="queue-grid",
 )
 if event.opened is not None:
-    open_page("inspect", example=event.opened)
+    open_page("inspect", example=event.opened, within=remember_view(project, run, view))
+if event.goes_on:
+    st.rerun()

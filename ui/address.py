@@ -35,6 +35,7 @@ def select_in_address(
     default: str,
     width: int,
     on_change: Callable[[], None] | None = None,
+    help: str | None = None,
 ) -> str:
     """Draw a select box whose value stands in the address.
 
@@ -45,6 +46,7 @@ def select_in_address(
         default: The option that the address leaves out.
         width: In CSS pixels.
         on_change: Called when a person chooses.
+        help: What is said beside the label.
 
     Returns:
         The stable name of the chosen option.
@@ -58,6 +60,7 @@ def select_in_address(
         key=name,
         width=width,
         on_change=on_change,
+        help=help,
     )
     write_choice(name, chosen or default, default)
     return chosen or default

@@ -10,29 +10,42 @@ from relabel.db.queue import QueueRow
 from relabel.text import shorten
 from ui.components.cards import Card, Piece
 from ui.fields import Fields, card_fields, list_fields
-from ui.labels import given_tag, name_given, name_predicted, predicted_tag, status_tags
+from ui.labels import (
+    given_tag,
+    name_given,
+    name_predicted,
+    plain_predicted_tag,
+    predicted_tag,
+    status_tags,
+    suggested_tag,
+)
 from ui.server.pictures import thumbnail_address
-from ui.wording import STATUS_WORDS, score_text
+from ui.wording import score_text
 
 EXCERPT_LENGTH = 280  # characters
 
 
 def queue_card(project: Project, row: QueueRow, *, total: int) -> Card:
-    """Return one line of the queue of ``total`` examples: what it is, labels, place, state."""
+    """Return one of the queue of ``total`` examples: what it is, labels, place.
+
+    What has been decided about it is no part of it: that changes while it is on the screen.
+    """
     given = name_given(project, row)
+    suggested = suggested_tag(project, row)
+    says = "" if suggested is None else f"{suggested.text}, "
     return Card(
         id=row.example_id,
-        label=f"Suspect {row.rank}: given {given}, predicted {name_predicted(project, row)}, "
-        f"{STATUS_WORDS[row.status].lower()}. {describe_content(row.text, row.fields)}",
+        label=f"Suspect {row.rank}: given {given}, {says}predicted {name_predicted(project, row)}. "
+        f"{describe_content(row.text, row.fields)}",
         image=thumbnail_address(row.example_id, row.key, row.media_path),
-        alt=f"Train example with the given label {given}",
+        alt=f"Example with the given label {given}",
         heading=f"{row.rank:,}",
         text=excerpt(row.text),
         fields=card_fields(row.fields),
         tags=(
             given_tag(project, row),
-            predicted_tag(project, row),
-            *status_tags(project, row),
+            *([] if suggested is None else [suggested]),
+            predicted_tag(project, row) if suggested is None else plain_predicted_tag(project, row),
         ),
         meta=f"score {score_text(row.score)} · {place(row.rank, total)}",
     )

@@ -63,6 +63,19 @@ def predicted_tag(project: Project, example: Reviewed) -> Tag:
     return Tag(text=f"predicted {name_predicted(project, example)}", tone=tone)
 
 
+def plain_predicted_tag(project: Project, example: Reviewed) -> Tag:
+    """Return what the network says, uncoloured: beside a suggestion it is the lesser voice."""
+    return Tag(text=f"network {name_predicted(project, example)}")
+
+
+def suggested_tag(project: Project, example: Reviewed) -> Tag | None:
+    """Return what models say that have not seen the example; None where none were asked."""
+    if is_regression(project) or example.suggested_label is None:
+        return None
+    tone: Tone = "agrees" if example.suggested_label == example.given_label else "differs"
+    return Tag(text=f"suggested {name_label(project, example.suggested_label, None)}", tone=tone)
+
+
 def status_tags(project: Project, example: Reviewed) -> tuple[Tag, ...]:
     """Return what has been decided, or nothing while nothing has been."""
     if example.status == PENDING:

@@ -54,7 +54,7 @@ from tracin_core.files import atomic_file
 
 FOLDER = "crossval"
 # Raised when the same data and options give other numbers.
-VERSION = 3
+VERSION = 4
 # Seconds that one candidate's fits may take where others are faster, and where none is.
 MOST_SECONDS_BESIDE_OTHERS, MOST_SECONDS_ALONE = 60.0, 600.0
 # Seconds that all quick candidates together may take before there are fewer folds and, with three
@@ -395,9 +395,8 @@ class _CrossValidation:
                     self._note_bias(calibration)
                     together = calibration.apply(normalise(together))
             test_error = self._judge_test(together[asked], labels)
-        together = together[:count]
-        blank = [self._representations.find_blank(one.reads)[:count] for one, _, _ in results]
-        self._note_blank(results, blank)
+        blank = [self._representations.find_blank(one.reads) for one, _, _ in results]
+        self._note_blank(results, [one[:count] for one in blank])
         if not self._is_regression:  # the calibration has made an opinion of none
             together[np.logical_and.reduce(blank)] = 0.0
         candidates = [
@@ -431,7 +430,8 @@ class _CrossValidation:
         )
         apart = [path for one, path, _ in results if one.is_leave_one_out]
         neighbours = self._as_told(self._load(apart[0])[:count]) if apart else None
-        write_held_out(own, summary, self._as_told(together), neighbours)
+        said = self._as_told(together)
+        write_held_out(own, summary, said[:count], neighbours, said[count:])
 
     def _judge_test(self, said: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
         """Return how far test examples' predictions are from their labels or numbers."""

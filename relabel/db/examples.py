@@ -31,12 +31,11 @@ from sqlalchemy.exc import IntegrityError
 from relabel.db.engine import reading, reading_one_state, writing
 from relabel.db.paging import Page, count_rows_before
 from relabel.db.project_rules import Project, check_storable, project_in
-from relabel.db.runs import scoring_of
+from relabel.db.runs import name_ranking, ranked_run_or_none, scoring_of
 from relabel.db.schema import (
     ExampleRow,
     PredictionRow,
     ProjectRow,
-    RunRow,
     ScoreRow,
     effective,
     is_shown,
@@ -89,7 +88,9 @@ class ExampleView:
         given_value: For regression the number that the data claims, current_value the one after
             all decisions, predicted_value the run's; None for classification. The labels are
             then 0 and mean nothing.
-        scores: By signal; empty for a test example and without a run.
+        suggested_label: What models say that have not seen the example; None where none were
+            asked.
+        scores: By signal; empty without a run, and for a test example of a run that ranks none.
     """
 
     id: int
@@ -112,6 +113,7 @@ class ExampleView:
     given_value: float | None = None
     current_value: float | None = None
     predicted_value: float | None = None
+    suggested_label: int | None = None
     scores: dict[str, ScoreView] = field(default_factory=dict)
 
 
@@ -270,6 +272,7 @@ def _select_views(run_id: int | None) -> Select[*tuple[Any, ...]]:
             PredictionRow.given_probability,
             value_of_example.label("current_value"),
             PredictionRow.predicted_value,
+            PredictionRow.suggested_label,
         )
         .join(effective, effective.c.example_id == ExampleRow.id, isouter=True)
         .join(
@@ -294,15 +297,17 @@ def _with_scores(
     connection: Connection, views: dict[int, ExampleView], run_id: int | None
 ) -> dict[int, ExampleView]:
     """Return the views with their ranks by each signal of the run."""
-    run = connection.execute(
-        select(RunRow.signals, RunRow.num_ranked, RunRow.scoring_id).where(RunRow.id == run_id)
-    ).one_or_none()
+    run = ranked_run_or_none(connection, run_id)
     if run is None:
         return views
     scores: dict[int, dict[str, ScoreView]] = {example_id: {} for example_id in views}
-    for row in scores_of(connection, list(views), run.scoring_id, run.signals):
-        percentile = percentile_of(row.rank, run.num_ranked)
-        scores[row.example_id][row.signal] = ScoreView(row.value, row.rank, percentile)
+    for split in SPLITS:
+        ranked = run.of_split(split)
+        names = {name_ranking(signal, split): signal for signal in ranked.signals}
+        ids = [one for one, view in views.items() if view.split == split]
+        for row in scores_of(connection, ids, run.scoring_id, list(names)):
+            percentile = percentile_of(row.rank, ranked.num_ranked)
+            scores[row.example_id][names[row.signal]] = ScoreView(row.value, row.rank, percentile)
     return {one: replace(view, scores=scores[one]) for one, view in views.items()}
 
 

@@ -30,7 +30,7 @@ from relabel.db.engine import reading, reading_one_state
 from relabel.db.examples import ExampleView, ScoreView, load_views, percentile_of, scores_of
 from relabel.db.paging import Page, count_rows_before
 from relabel.db.project_rules import project_in
-from relabel.db.runs import RankedRun, ranked_run_in
+from relabel.db.runs import RankedRun, name_ranking, ranked_run_in
 from relabel.db.schema import (
     DEFERRING,
     ExampleRow,
@@ -40,6 +40,7 @@ from relabel.db.schema import (
     example_says,
 )
 from relabel.errors import NotFoundError
+from relabel.text import Split
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class QueueFilter:
             place in the data, taken literally.
         given_from: For regression, the least given value, itself included; None for any.
         given_to: The greatest one, itself included; None for any.
+        split: Of the examples. Each split is ranked and counted by itself.
     """
 
     given_labels: tuple[int, ...] = ()
@@ -70,6 +72,7 @@ class QueueFilter:
     text: str = ""
     given_from: float | None = None
     given_to: float | None = None
+    split: Split = "train"
 
 
 EVERYTHING = QueueFilter()
@@ -87,11 +90,11 @@ class QueueRow:
     """One example of the queue.
 
     Attributes:
-        rank: 1 is the most suspect; counted in the whole train split, whatever the filter.
+        rank: 1 is the most suspect; counted in the whole split, whatever the filter.
         percentile: ``100 * (1 - (rank - 1) / N)``: rank 1 is 100.
         version: Number of the example's events; a decision must name it.
         fields: A table's row; source_place: where it is in the person's own data; given_value,
-            current_value, predicted_value: for regression; as in `ExampleView`.
+            current_value, predicted_value: for regression; suggested_label; as in `ExampleView`.
     """
 
     example_id: int
@@ -114,6 +117,7 @@ class QueueRow:
     current_value: float | None = None
     predicted_value: float | None = None
     source_place: str | None = None
+    suggested_label: int | None = None
 
 
 @dataclass(frozen=True)
@@ -159,11 +163,11 @@ def fetch_page(
     """
     first = count_rows_before(page, page_size)
     with reading_one_state(engine) as connection:
-        run, signal = _open_ranking(connection, run_id, signal)
+        run, signal = open_ranking(connection, run_id, signal, filter.split)
         total = count_passing(connection, run, signal, filter)
         if first >= total:
             return Page([], total)
-        if filter == EVERYTHING:
+        if filter == replace(EVERYTHING, split=filter.split):
             query = _ranking(run, signal).where(ScoreRow.rank > first).limit(page_size)
         else:
             query = _ranking(run, signal).where(*filter_conditions(connection, run, filter))
@@ -191,7 +195,7 @@ def next_suspect(
         NotFoundError: If the run is unknown or not ranked by the signal.
     """
     with reading_one_state(engine) as connection:
-        run, signal = _open_ranking(connection, run_id, signal)
+        run, signal = open_ranking(connection, run_id, signal, filter.split)
         found = _find_undecided(connection, run, signal, filter, after_rank=after_rank, count=1)
         return next(iter(_rows(connection, run, found)), None)
 
@@ -220,15 +224,15 @@ def draw_next_suspects(
         DatabaseError: If the database fails.
     """
     with reading_one_state(engine) as connection:
-        run, signal = _open_ranking(connection, run_id, signal)
+        run, ranking = open_ranking(connection, run_id, signal, filter.split)
         found = _find_undecided(
-            connection, run, signal, filter, count=count, without=frozenset(without)
+            connection, run, ranking, filter, count=count, without=frozenset(without)
         )
         views = load_views(connection, [one.example_id for one in found], run.id)
     drawn = []
     for one in found:
         row = _row_of(run, one, views[one.example_id])
-        scores = {signal: ScoreView(row.score, row.rank, row.percentile)}
+        scores = {signal or run.signals[0]: ScoreView(row.score, row.rank, row.percentile)}
         drawn.append(DrawnSuspect(row, replace(views[one.example_id], scores=scores)))
     return drawn
 
@@ -254,14 +258,15 @@ def adjacent(
 ) -> tuple[int | None, int | None]:
     """Return the ids before and after an example in the filtered queue, None at its ends.
 
-    The example itself need not pass the filter. A test example has no rank: its neighbours are
-    those by position in its split, whatever the filter. Without a signal the run's first ranks.
+    The example itself need not pass the filter. One that the ranking does not have, as it is of
+    the other split, has those by position in its split as neighbours, whatever the filter. Without
+    a signal the run's first ranks.
 
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal, or the example unknown.
     """
     with reading(engine) as connection:
-        run, signal = _open_ranking(connection, run_id, signal)
+        run, signal = open_ranking(connection, run_id, signal, filter.split)
         view = load_views(connection, [example_id], None).get(example_id)
         if view is None:
             raise NotFoundError(f"Found no example with id {example_id}. Open one from the queue.")
@@ -318,20 +323,24 @@ def _find_undecided(
     return found
 
 
-def _open_ranking(connection: Connection, run_id: int, signal: str | None) -> tuple[RankedRun, str]:
-    """Return the run, and the signal to rank by: the one that is wanted, or the run's first.
+def open_ranking(
+    connection: Connection, run_id: int, signal: str | None, split: Split = "train"
+) -> tuple[RankedRun, str]:
+    """Return the run as it ranks a split, and the name under which the ranking is stored.
+
+    It is by the signal that is wanted, or by the run's first.
 
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal.
     """
-    run = ranked_run_in(connection, run_id)
+    run = ranked_run_in(connection, run_id).of_split(split)
     chosen = next(iter(run.signals), "") if signal is None else signal
     if chosen not in run.signals:
         raise NotFoundError(
             f"Run {run.key!r} is not ranked by {chosen or 'anything'!r}. Choose one of: "
             f"{', '.join(run.signals) or 'none: score the project first'}."
         )
-    return run, chosen
+    return run, name_ranking(chosen, split)
 
 
 def _ranking(run: RankedRun, signal: str) -> Select[*tuple[Any, ...]]:
@@ -394,6 +403,7 @@ def _row_of(run: RankedRun, ranked: Row[*tuple[Any, ...]], view: ExampleView) ->
         current_value=view.current_value,
         predicted_value=view.predicted_value,
         source_place=view.source_place,
+        suggested_label=view.suggested_label,
     )
 
 

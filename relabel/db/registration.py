@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from relabel.db.engine import reading, writing
 from relabel.db.project_rules import project_in
 from relabel.db.runs import (
+    TEST_QUEUE,
     PredictionValues,
     Run,
     ScoreValues,
@@ -198,6 +200,7 @@ def register_run(
     checkpoints: Sequence[Mapping[str, Any]],
     scores: Mapping[str, ArrayLike],
     predictions: Mapping[str, tuple[ArrayLike, ...]],
+    test_scores: Mapping[str, ArrayLike] = MappingProxyType({}),
 ) -> Run:
     """Enter a run with its rankings and predictions; it becomes the project's current run.
 
@@ -218,6 +221,8 @@ def register_run(
         predictions: Split to (predicted class, its probability, probability of the given
             label) and, where it is known, (..., class that models suggest which have not seen
             the example); for regression to (predicted value,); each by position, shape ``(N,)``.
+        test_scores: The same as `scores` for the test split, whose examples are ranked among
+            themselves.
 
     Raises:
         InputError: If lengths do not fit the project's examples, a number is not finite, or
@@ -231,9 +236,15 @@ def register_run(
         task = project_in(connection, project_id).task
         ids = {
             split: _ids_by_position(connection, project_id, split)
-            for split in {"train", *predictions}
+            for split in {"train", *predictions, *(["test"] if test_scores else [])}
         }
     ranked = [rank_scores(signal, values, ids["train"]) for signal, values in scores.items()]
+    ranked += [
+        rank_scores(signal, values, ids["test"], "test") for signal, values in test_scores.items()
+    ]
+    if test_scores:
+        entry = {"signals": list(test_scores), "examples": len(ids["test"])}
+        config = {**config, TEST_QUEUE: entry}
     predicted = [
         list_predictions(split, arrays, ids[split], task) for split, arrays in predictions.items()
     ]

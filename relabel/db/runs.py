@@ -6,10 +6,10 @@ every number of one signal, for those who compare signals rather than review.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, Self, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, func, sel
 from relabel.db.engine import reading, writing
 from relabel.db.schema import SHOWN, CheckpointRow, ExampleRow, ProjectRow, RunRow, ScoreRow
 from relabel.errors import NotFoundError
+from relabel.text import Split
 from tracin_core.errors import InputError
 
 # An id that no run and no scoring has; None would become IS NULL, which no index answers.
@@ -44,6 +45,9 @@ class RankedRun:
         num_ranked: Train examples in each ranking.
         scoring_id: Under which its scores and predictions lie; another one after each
             registration, so that it also tells the numbers of one registration from the next's.
+        test_signals: Names by which the test examples are ranked, among themselves; empty for a
+            run of before there were such rankings.
+        num_test_ranked: Test examples in each of these.
     """
 
     id: int
@@ -53,6 +57,25 @@ class RankedRun:
     num_ranked: int
     created_at: datetime
     scoring_id: int
+    test_signals: tuple[str, ...] = ()
+    num_test_ranked: int = 0
+
+    def of_split(self, split: Split) -> Self:
+        """Return the run with the rankings of a split in the place of the train split's."""
+        if split == "train":
+            return self
+        return replace(self, signals=self.test_signals, num_ranked=self.num_test_ranked)
+
+
+# Before the name of a signal, where it ranks the test examples.
+_OF_TEST = "test:"
+# Where a run's configuration names its rankings of the test examples.
+TEST_QUEUE = "test_queue"
+
+
+def name_ranking(signal: str, split: Split) -> str:
+    """Return the name under which a signal's ranking of a split is stored."""
+    return signal if split == "train" else f"{_OF_TEST}{signal}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +131,12 @@ def ranked_run_in(connection: Connection, run_id: int) -> RankedRun:
     return RankedRun(**_ranking_of(_check_shown(row, run_id)))
 
 
+def ranked_run_or_none(connection: Connection, run_id: int | None) -> RankedRun | None:
+    """Return what a ranking needs of a run, shown or not; None where there is no such run."""
+    row = connection.execute(_select_runs().where(RunRow.id == run_id)).one_or_none()
+    return None if row is None else RankedRun(**_ranking_of(row))
+
+
 def _select_runs() -> Select[*tuple[Any, ...]]:
     return select(*RunRow.__table__.c, ProjectRow.state.label("project_state")).join(
         ProjectRow, ProjectRow.id == RunRow.project_id
@@ -122,7 +151,22 @@ def _check_shown(row: Row[*tuple[Any, ...]] | None, run_id: int) -> Row[*tuple[A
 
 def _ranking_of(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
     names = ("id", "project_id", "key", "num_ranked", "created_at", "scoring_id")
-    return {**{name: getattr(row, name) for name in names}, "signals": tuple(row.signals)}
+    rankings = {"signals": tuple(row.signals), **read_test_queue(row.config)}
+    return {**{name: getattr(row, name) for name in names}, **rankings}
+
+
+def read_test_queue(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run's configuration says of its rankings of the test examples.
+
+    It may be of a backup that somebody wrote.
+    """
+    found = config.get(TEST_QUEUE)
+    found = found if isinstance(found, dict) else {}
+    signals, count = found.get("signals"), found.get("examples")
+    named = isinstance(signals, list) and all(isinstance(one, str) for one in signals)
+    if not (isinstance(signals, list) and named and isinstance(count, int) and count > 0):
+        return {"test_signals": (), "num_test_ranked": 0}
+    return {"test_signals": tuple(signals), "num_test_ranked": count}
 
 
 def _run_of(connection: Connection, row: Row[*tuple[Any, ...]]) -> Run:
@@ -206,22 +250,25 @@ _SUGGESTED_COLUMN = "class that models suggest which have not seen the example"
 _VALUE_COLUMNS = ("predicted value",)
 
 
-def rank_scores(signal: str, scores: ArrayLike, train_ids: Sequence[int]) -> Iterator[ScoreValues]:
-    """Rank the train examples by one signal, the highest first.
+def rank_scores(
+    signal: str, scores: ArrayLike, ids: Sequence[int], split: Split = "train"
+) -> Iterator[ScoreValues]:
+    """Rank the examples of a split by one signal, the highest first.
 
     The numbers are checked at once, the rows made as they are asked for.
 
     Args:
         signal: The signal's name.
-        scores: By train position, shape ``(N,)``; high is suspect.
-        train_ids: Example ids by position, ``N`` of them.
+        scores: By position in the split, shape ``(N,)``; high is suspect.
+        ids: Example ids by position, ``N`` of them.
+        split: The split.
 
     Raises:
         InputError: If the length is wrong or a score is not finite.
     """
     values = _finite(scores, f"The signal {signal!r}")
-    _check_length(f"The signal {signal!r}", len(values), "train", len(train_ids))
-    return _ranked(signal, values, train_ids)
+    _check_length(f"The signal {signal!r}", len(values), split, len(ids))
+    return _ranked(name_ranking(signal, split), values, ids)
 
 
 def list_predictions(

@@ -52,7 +52,7 @@ from relabel.db.decision_kinds import (
 
 # The revision of the newest migration: an up-to-date database is recognised by comparing one
 # row with this, without loading Alembic. A test holds the two equal.
-SCHEMA_REVISION = "0006"
+SCHEMA_REVISION = "0007"
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -364,6 +364,13 @@ class DecisionRow(Base):
             sqlite_where=text("token IS NOT NULL"),
             postgresql_where=text("token IS NOT NULL"),
         ),
+        # Partial: what is decided one at a time, which is most, has no batch.
+        Index(
+            "decision_by_batch",
+            "batch",
+            sqlite_where=text("batch IS NOT NULL"),
+            postgresql_where=text("batch IS NOT NULL"),
+        ),
         Index("decision_by_reviewer", "reviewer_id", "id"),
         Index("decision_by_project", "project_id", "id"),
     )
@@ -388,6 +395,8 @@ class DecisionRow(Base):
     new_value: Mapped[float | None]
     # Chosen at random by the screen that sent it; None where nothing is sent twice.
     token: Mapped[str | None]
+    # The same for all that was decided, or taken back, at once; None for a decision by itself.
+    batch: Mapped[str | None]
 
 
 STATE_OF_ACTION = {kind.code: kind.state for kind in DECISION_KINDS if kind.state}

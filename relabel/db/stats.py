@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, func, select
+from sqlalchemy import ColumnElement, Engine, case, func, select
 
 from relabel.db.decision_kinds import PENDING, list_codes, list_states
 from relabel.db.engine import reading
@@ -35,11 +36,11 @@ from relabel.text import Split
 
 @dataclass(frozen=True)
 class ReviewProgress:
-    """How far the review of a project's train split is.
+    """How far the review of a split of a project is; each split is counted by itself.
 
     Attributes:
-        total: Train examples.
-        by_status: Train examples in each state; all states are there, and they sum to `total`.
+        total: Examples of the split.
+        by_status: Its examples in each state; all states are there, and they sum to `total`.
         decisions: Decisions made in the project, undone ones and both splits included, undos not.
         reviewers: Name to number of decisions, the busiest first.
         seconds_median: Median seconds spent on a decision, or None where none was timed.
@@ -53,7 +54,7 @@ class ReviewProgress:
 
     @property
     def reviewed(self) -> int:
-        """Return how many train examples are decided; skipped ones are not."""
+        """Return how many of its examples are decided; skipped ones are not."""
         return self.total - sum(self.by_status[status] for status in UNDECIDED)
 
 
@@ -73,18 +74,18 @@ class ClassCount:
     current: int
 
 
-def review_progress(engine: Engine, project_id: int) -> ReviewProgress:
-    """Return how far the review of a project is."""
+def review_progress(engine: Engine, project_id: int, split: Split = "train") -> ReviewProgress:
+    """Return how far the review of a split of a project is."""
     with reading(engine) as connection:
         total = connection.scalars(
             select(func.count()).where(
-                ExampleRow.project_id == project_id, ExampleRow.split == "train"
+                ExampleRow.project_id == project_id, ExampleRow.split == split
             )
         ).one()
         found = connection.execute(
             select(effective.c.action, func.count())
             .join(ExampleRow, ExampleRow.id == effective.c.example_id)
-            .where(effective.c.project_id == project_id, ExampleRow.split == "train")
+            .where(effective.c.project_id == project_id, ExampleRow.split == split)
             .group_by(effective.c.action)
         )
         by_status: dict[str, int] = dict.fromkeys(STATUSES, 0)
@@ -111,24 +112,102 @@ def review_progress(engine: Engine, project_id: int) -> ReviewProgress:
     )
 
 
-def count_reviewed(engine: Engine, project_id: int) -> tuple[int, int]:
-    """Return how many train examples are decided, and how many there are; see `Progress`.
+def count_reviewed(engine: Engine, project_id: int, split: Split = "train") -> tuple[int, int]:
+    """Return how many examples of a split are decided, and how many it has; see `ReviewProgress`.
 
     One statement, for what is drawn after every decision.
     """
-    is_train = (ExampleRow.project_id == project_id, ExampleRow.split == "train")
+    of_split = (ExampleRow.project_id == project_id, ExampleRow.split == split)
     decided = (
         select(func.count())
         .select_from(effective)
         .join(ExampleRow, ExampleRow.id == effective.c.example_id)
         .where(
-            effective.c.project_id == project_id, effective.c.action.not_in(DEFERRING), *is_train
+            effective.c.project_id == project_id, effective.c.action.not_in(DEFERRING), *of_split
         )
     )
-    total = select(func.count()).where(*is_train)
+    total = select(func.count()).where(*of_split)
     with reading(engine) as connection:
         row = connection.execute(select(decided.scalar_subquery(), total.scalar_subquery())).one()
     return row[0], row[1]
+
+
+@dataclass(frozen=True)
+class MeasuredFit:
+    """How well a run's predictions fit the test examples, before and after their review.
+
+    Attributes:
+        by_given: Share of the test examples whose given label is predicted, 0 to 1; for regression
+            the root of the mean squared error, in the number's own unit.
+        by_current: The same by the labels after all decisions, without the excluded examples.
+        reviewed: Test examples that are decided; corrected: those of them with another answer now,
+            or taken out.
+        total: Test examples with a prediction.
+    """
+
+    by_given: float
+    by_current: float
+    reviewed: int
+    corrected: int
+    total: int
+
+
+def measure_test(engine: Engine, run_id: int) -> MeasuredFit | None:
+    """Return how well a run fits the test examples; None where it predicts none.
+
+    Raises:
+        NotFoundError: If there is no such run.
+    """
+    with reading(engine) as connection:
+        run = run_in(connection, run_id)
+        is_regression = project_in(connection, run.project_id).task == "regression"
+        said = PredictionRow.predicted_value if is_regression else PredictionRow.predicted_label
+        given = ExampleRow.given_value if is_regression else ExampleRow.given_label
+        new = effective.c.new_value if is_regression else effective.c.new_label
+        scored = (PredictionRow.scoring_id == run.scoring_id, ExampleRow.split == "test")
+        join = PredictionRow.example_id == ExampleRow.id
+        all_of_them = select(func.count(), func.sum(_fit(said, given, is_regression)))
+        total, fit = connection.execute(
+            all_of_them.select_from(ExampleRow).join(PredictionRow, join).where(*scored)
+        ).one()
+        # Only what decisions moved, from the decisions: a handful beside all examples.
+        decided = connection.execute(
+            select(effective.c.action, said, given, new)
+            .select_from(effective)
+            .join(ExampleRow, ExampleRow.id == effective.c.example_id)
+            .join(PredictionRow, join)
+            .where(
+                effective.c.project_id == run.project_id,
+                effective.c.action.not_in(DEFERRING),
+                *scored,
+            )
+        ).all()
+    if not total:
+        return None
+    fit = float(fit)
+    moved, left, corrected = fit, total, 0
+    for action, predicted, before, after in decided:
+        is_out = action in list_codes("exclude")
+        if not is_out and after is None:
+            continue
+        corrected += 1
+        left -= is_out
+        moved -= _measure_fit(predicted, before, is_regression)
+        moved += 0.0 if is_out else _measure_fit(predicted, after, is_regression)
+    shares = fit / total, moved / left if left else 0.0
+    by_given, by_current = (max(0.0, one) ** 0.5 if is_regression else one for one in shares)
+    return MeasuredFit(by_given, by_current, len(decided), corrected, total)
+
+
+def _fit(said: Any, given: Any, is_regression: bool) -> ColumnElement[Any]:
+    """Return in SQL what `_measure_fit` computes."""
+    squared: ColumnElement[Any] = (said - given) * (said - given)
+    return squared if is_regression else case((said == given, 1.0), else_=0.0)
+
+
+def _measure_fit(said: float, answer: float, is_regression: bool) -> float:
+    """Return the squared error of a number; of a label 1 where it is the predicted one, or 0."""
+    return (said - answer) ** 2 if is_regression else float(said == answer)
 
 
 def class_balance(engine: Engine, project_id: int) -> list[ClassCount]:

@@ -24,6 +24,7 @@ from relabel.db.project_rules import Project, check_project, project_of
 from relabel.db.projects import delete_hidden_project, list_hidden_projects
 from relabel.db.registration import PAUSE
 from relabel.db.reviewers import reviewer_in
+from relabel.db.runs import name_ranking, read_test_queue
 from relabel.db.schema import (
     RESTORING,
     SHOWN,
@@ -112,15 +113,16 @@ def check_run(row: RestoredRow) -> None:
     Raises:
         InputError: If not.
     """
-    check_names(row["signals"], "run", "signals")
-    unknown = sorted(set(row["signals"]) - set(list_signals()))
-    if unknown or len(set(row["signals"])) < len(row["signals"]):
-        raise _odd("run", f"the signals {', '.join(row['signals'])[:200]}, some unknown or double")
-    if row["num_ranked"] < (1 if row["signals"] else 0):
-        raise _odd("run", f"{row['num_ranked']} ranked examples")
     config = row["config"]
     if not isinstance(config, dict):
         raise _odd("run", "a configuration that is no object")
+    check_names(row["signals"], "run", "signals")
+    signals = [*row["signals"], *read_test_queue(row["config"])["test_signals"]]
+    unknown = sorted(set(signals) - set(list_signals()))
+    if unknown or len(set(row["signals"])) < len(row["signals"]):
+        raise _odd("run", f"the signals {', '.join(signals)[:200]}, some unknown or double")
+    if row["num_ranked"] < (1 if row["signals"] else 0):
+        raise _odd("run", f"{row['num_ranked']} ranked examples")
     for name, kind in _CONFIG.items():
         value = config.get(name)
         if value is not None and type(value) is not kind:
@@ -145,9 +147,9 @@ def check_rankings(connection: Connection, project_id: int) -> None:
         InputError: If one is not.
     """
     runs = connection.execute(
-        select(RunRow.key, RunRow.scoring_id, RunRow.signals, RunRow.num_ranked).where(
-            RunRow.project_id == project_id
-        )
+        select(
+            RunRow.key, RunRow.scoring_id, RunRow.signals, RunRow.num_ranked, RunRow.config
+        ).where(RunRow.project_id == project_id)
     ).all()
     for run in runs:
         found = connection.execute(
@@ -155,12 +157,16 @@ def check_rankings(connection: Connection, project_id: int) -> None:
             .where(ScoreRow.scoring_id == run.scoring_id)
             .group_by(ScoreRow.signal)
         ).all()
-        whole = {
-            signal
-            for signal, count, first, last in found
-            if (count, first, last) == (run.num_ranked, 1, run.num_ranked)
+        of_test = read_test_queue(run.config)
+        wanted = dict.fromkeys(run.signals, run.num_ranked)
+        wanted |= {
+            name_ranking(signal, "test"): of_test["num_test_ranked"]
+            for signal in of_test["test_signals"]
         }
-        if whole != set(run.signals):
+        whole = {
+            signal: count for signal, count, first, last in found if (first, last) == (1, count)
+        }
+        if whole != wanted:
             raise _odd("score", f"rankings of the run {run.key!r:.80} that are not whole")
 
 

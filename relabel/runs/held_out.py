@@ -1,6 +1,6 @@
-"""What models said about train examples that they had not seen, kept in the run's folder.
+"""What models said about examples that they had not seen, kept in the run's folder.
 
-Each train example's probabilities come from models that were fitted to other examples: the
+Each example's probabilities come from models that were fitted to other examples: the
 out-of-fold predictions of a cross-validation, several kinds of models put together. A network
 that was trained on an example has seen its label, right or wrong, and may have learned it by
 heart; these cannot have. Read without torch.
@@ -32,14 +32,17 @@ from relabel.runs.folder import (
     pack_probabilities,
     unpack_probabilities,
 )
+from relabel.text import Split
 from tracin_core.files import HEADER_ERRORS, atomic_file, write_text
 
 SUMMARY_FILE, PREDICTIONS_FILE = "held_out.json", "held_out.npy"
 # What the nearest examples alone say; not there where no candidate asks neighbours.
 NEIGHBOURS_FILE = "held_out_neighbours.npy"
+# The same as the predictions, of the test examples, which were asked about as well.
+TEST_FILE = "held_out_test.npy"
 # Why nobody could be asked; not there where somebody was, or where a person wanted it so.
 REASON_FILE = "held_out_reason.txt"
-_FILES = (PREDICTIONS_FILE, NEIGHBOURS_FILE, SUMMARY_FILE)
+_FILES = (PREDICTIONS_FILE, NEIGHBOURS_FILE, TEST_FILE, SUMMARY_FILE)
 # Below it a probability is no more than rounding, and its logarithm no more than noise.
 LEAST_PROBABILITY = 1e-6
 _CHECKED_ROWS = 10_000  # at a time
@@ -288,6 +291,7 @@ def write_held_out(
     summary: HeldOutSummary,
     predictions: npt.NDArray[np.floating],
     neighbours: npt.NDArray[np.floating] | None = None,
+    of_test: npt.NDArray[np.floating] | None = None,
 ) -> None:
     """Write a cross-validation; its summary comes last, so that it is there whole or not at all.
 
@@ -297,11 +301,13 @@ def write_held_out(
         predictions: Probabilities of all classes, shape ``(N, K)``; for regression predicted
             numbers, shape ``(N,)``.
         neighbours: What the nearest examples alone say, in the same shape.
+        of_test: What is said of the test examples, shape ``(M, K)`` or ``(M,)``.
     """
     for name in _FILES:
         (folder / name).unlink(missing_ok=True)
-    for name, found in ((PREDICTIONS_FILE, predictions), (NEIGHBOURS_FILE, neighbours)):
-        if found is None:
+    parts = {PREDICTIONS_FILE: predictions, NEIGHBOURS_FILE: neighbours, TEST_FILE: of_test}
+    for name, found in parts.items():
+        if found is None or not len(found):
             continue
         values = found.astype(np.float32)
         stored = values[:, None] if values.ndim == 1 else pack_probabilities(values)
@@ -388,6 +394,23 @@ def open_held_out(folder: Path, num_examples: int, num_classes: int) -> HeldOut 
     return _open(folder / PREDICTIONS_FILE, summary, num_classes)
 
 
+def open_held_out_test(folder: Path, num_examples: int, num_classes: int) -> HeldOut | None:
+    """Open what models say of test examples that they have not seen; None where none were asked.
+
+    Args:
+        folder: A run's, or where it was computed.
+        num_examples: Test examples M.
+        num_classes: K; 0 for regression.
+
+    Raises:
+        RunFolderError: If a file is damaged, or of other examples.
+    """
+    summary, path = read_summary(folder), folder / TEST_FILE
+    if summary is None or not path.exists():
+        return None
+    return _open(path, summary, num_classes, num_examples)
+
+
 def is_whole(folder: Path, num_examples: int, num_classes: int) -> bool:
     """Return whether a folder has a cross-validation of these examples that can be read."""
     try:
@@ -396,13 +419,19 @@ def is_whole(folder: Path, num_examples: int, num_classes: int) -> bool:
         return False
 
 
-def open_of_run(folder: RunFolder) -> HeldOut | None:
+def open_of_run(folder: RunFolder, split: Split = "train") -> HeldOut | None:
     """Open the cross-validation of a run; None where it has none, or one of other examples.
+
+    Args:
+        folder: The run's.
+        split: Of the examples that were asked about.
 
     Raises:
         RunFolderError: If one of its files or ``run.json`` is damaged.
     """
     config = folder.read_config()
+    if split == "test":
+        return open_held_out_test(folder.root, config.counts["test"], len(config.classes))
     return open_held_out(folder.root, config.counts["train"], len(config.classes))
 
 
@@ -420,6 +449,9 @@ def find_problems(folder: RunFolder) -> Iterator[RunFolderError]:
             neighbours = open_neighbours(folder.root, held_out)
             if neighbours is not None:
                 _check_numbers(folder.root / NEIGHBOURS_FILE, neighbours)
+        of_test = open_of_run(folder, "test")
+        if of_test is not None:
+            _check_numbers(folder.root / TEST_FILE, of_test)
     except RunFolderError as error:
         yield error
 
@@ -481,17 +513,20 @@ def open_neighbours(folder: Path, held_out: HeldOut) -> HeldOut | None:
     return _open(path, held_out.summary, held_out.num_classes) if path.exists() else None
 
 
-def _open(path: Path, summary: HeldOutSummary, num_classes: int) -> HeldOut:
+def _open(
+    path: Path, summary: HeldOutSummary, num_classes: int, num_examples: int | None = None
+) -> HeldOut:
     try:
-        shape = (summary.num_examples, count_columns(num_classes) if num_classes else 1)
+        rows = summary.num_examples if num_examples is None else num_examples
+        shape = (rows, count_columns(num_classes) if num_classes else 1)
         return HeldOut(summary, open_array(path, shape), num_classes)
     except (OSError, ValueError, EOFError, *HEADER_ERRORS) as error:
         raise _broken(path, error) from error
 
 
-def describe_damage(folder: Path, error: BaseException) -> RunFolderError:
+def describe_damage(folder: Path, error: BaseException, split: Split = "train") -> RunFolderError:
     """Return the error that says that the predictions in a folder are damaged."""
-    return _broken(folder / PREDICTIONS_FILE, error)
+    return _broken(folder / (PREDICTIONS_FILE if split == "train" else TEST_FILE), error)
 
 
 def _broken(path: Path, error: BaseException) -> RunFolderError:

@@ -30,6 +30,7 @@ from relabel.runs.held_out import (
     measure_agreement,
     open_held_out,
     open_neighbours,
+    open_of_run,
     read_reason,
     read_summary,
     write_reason,
@@ -50,6 +51,10 @@ from relabel.triage.signals import (
 from relabel.triage.suspicion import weigh_course
 from tracin_core.attribution import DEFAULT_METHOD
 
+# Arrays that say what the network predicts; a suggestion comes after them.
+_NETWORK_SAYS = 3
+# Signals that mean the same of test examples, which the network has not seen; the first ranks.
+_TEST_SIGNALS = ("suspicion", "mean_loss", "mean_residual", "held_out")
 # What the screens read is in the run's folder; the database keeps what identifies the run.
 _CONFIG_FIELDS = (
     "kind",
@@ -106,9 +111,10 @@ def register_scored_run(
         split: _read_predictions(folder, split) for split in SPLITS
     }
     if summary is not None and config.task == "classification":
-        suggested = _read_suggestions(folder, config, targets["train"])
-        predictions["train"] += suggested
-        said["suggests_labels"] = bool(suggested)
+        for split in SPLITS:
+            predictions[split] += _read_suggestions(folder, split, targets[split])
+        said["suggests_labels"] = len(predictions["train"]) > _NETWORK_SAYS
+    known = gather_known(folder, config, targets)
     return register_run(
         engine,
         project_id,
@@ -116,8 +122,9 @@ def register_scored_run(
         folder=f"runs/{config.key}",
         config=describe_for_database(config) | said,
         checkpoints=[asdict(entry) for entry in config.checkpoints],
-        scores=compute_signals(signals, rates, gather_known(folder, config, targets)),
+        scores=compute_signals(signals, rates, known),
         predictions=predictions,
+        test_scores=rank_test_examples(folder, config, targets["test"], known),
     )
 
 
@@ -160,6 +167,39 @@ def gather_known(
     if neighbours is not None:
         known[NEIGHBOURS] = neighbours.margins(labels)
     return known
+
+
+def rank_test_examples(
+    folder: RunFolder,
+    config: RunConfig,
+    targets: npt.NDArray[Any],
+    known: Mapping[str, npt.NDArray[Any]],
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return how suspect each test example's own label is, by signal, shape ``(M,)`` each.
+
+    By what models say that have not seen it, as of the train examples, and by the loss of the
+    network, which has seen none of them.
+
+    Args:
+        folder: The run's.
+        config: Its ``run.json``.
+        targets: What the test split was scored for.
+        known: Of the train examples; the part of the network's course counts here, too.
+
+    Raises:
+        RunFolderError: If a file of the run is damaged.
+    """
+    if not config.counts["test"]:
+        return {}
+    of_test: dict[str, npt.NDArray[Any]] = {}
+    held_out = open_of_run(folder, "test")
+    if held_out is not None and COURSE in known:
+        is_regression = config.task == "regression"
+        against = targets - held_out.values if is_regression else held_out.margins(targets)
+        of_test = {HELD_OUT: against, COURSE: known[COURSE]}
+    signals = folder.read_all_signals("test")
+    found = compute_signals(signals, [None for _ in config.checkpoints], of_test)
+    return {name: found[name] for name in _TEST_SIGNALS if name in found}
 
 
 def weigh_run(
@@ -225,10 +265,10 @@ def _read_predictions(
 
 
 def _read_suggestions(
-    folder: RunFolder, config: RunConfig, labels: npt.NDArray[Any]
+    folder: RunFolder, split: Split, labels: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.int64], ...]:
-    """Return the suggested class of every train example, ``(N,)``; nothing where none is known."""
-    held_out = open_held_out(folder.root, len(labels), len(config.classes))
+    """Return the suggested class of every example, ``(N,)``; nothing where none is known."""
+    held_out = open_of_run(folder, split)
     return () if held_out is None else (held_out.labels(labels),)
 
 

@@ -151,7 +151,10 @@ def _make_empty(tab: Page) -> None:
     tab.unroute_all()
     if tab.url.startswith("http"):
         # What a test left unsent would go to the next one's server.
-        tab.evaluate("sessionStorage.clear(); window.tracinOutbox = undefined")
+        tab.evaluate(
+            "sessionStorage.clear(); localStorage.removeItem('tracin-queue-size');"
+            "window.tracinOutbox = window.tracinBatches = undefined"
+        )
     tab.goto("about:blank")
     tab.set_viewport_size(VIEWPORT)
     tab.emulate_media(color_scheme="null")

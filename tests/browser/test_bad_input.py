@@ -173,7 +173,7 @@ def test_a_damaged_run_is_told_and_the_queue_goes_on(
         expect(page.get_by_role("alert")).to_contain_text("python -m relabel score digits")
         no_crash(page)
         page.goto(f"{running.url}/queue?project=digits")
-        expect(page.get_by_role("button", name="Suspect 1: ")).to_be_visible()
+        expect(page.get_by_role("option", name="Suspect 1: ")).to_be_visible()
 
 
 def test_a_review_without_its_vectors_says_so(

@@ -166,7 +166,7 @@ def test_from_a_file_to_the_queue_with_tab_and_server_gone_in_between(
     second.wait_for_url("**/review**")
     expect(second.get_by_role("button", name="Keep")).to_be_visible(timeout=WORK)
     go(second, own_server, "/queue?project=film-reviews")
-    expect(second.get_by_role("button", name="Suspect 1: ")).to_be_visible(timeout=WORK)
+    expect(second.get_by_role("option", name="Suspect 1: ")).to_be_visible(timeout=WORK)
     run = current_run(engine, get_project(engine, "film-reviews").id)
     assert run is not None
     rows = fetch_page(engine, run.id).rows[:PLANTED]

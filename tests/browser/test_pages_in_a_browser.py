@@ -75,7 +75,7 @@ def test_a_click_in_the_queue_opens_the_example_and_back_returns(
     page: Page, look_at: Callable[..., None]
 ):
     look_at(page, "/queue?project=digits")
-    first = page.get_by_role("button", name="Suspect 1: ")
+    first = page.get_by_role("option", name="Suspect 1: ")
     chosen = first.get_attribute("data-id")
     first.click()
     page.wait_for_url("**/inspect**")
@@ -85,7 +85,7 @@ def test_a_click_in_the_queue_opens_the_example_and_back_returns(
     expect(page.get_by_role("heading", name="Proponents")).to_be_visible()
     page.go_back()
     page.wait_for_url("**/queue**")
-    expect(page.get_by_role("button", name="Suspect 1: ")).to_be_visible()
+    expect(page.get_by_role("option", name="Suspect 1: ")).to_be_visible()
 
 
 def test_a_click_on_a_neighbour_inspects_it(page: Page, look_at: Callable[..., None]):

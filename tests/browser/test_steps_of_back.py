@@ -87,7 +87,7 @@ def test_back_from_an_example_returns_to_the_queue_as_it_was(
 ):
     open_page(page, "/queue?project=docs&signal=mean_loss&page=2")
     queue = page.url
-    page.get_by_role("button", name="Suspect 51: ").click()
+    page.get_by_role("option", name="Suspect 51: ").click()
     page.wait_for_url("**/inspect**")
     wait_until_idle(page)
     first = page.url
@@ -103,14 +103,14 @@ def test_back_from_an_example_returns_to_the_queue_as_it_was(
         wait_until_idle(page)
         page.go_back()
         page.wait_for_url(expected)
-    expect(page.get_by_role("button", name="Suspect 51: ")).to_be_visible()
+    expect(page.get_by_role("option", name="Suspect 51: ")).to_be_visible()
 
 
 def test_back_to_another_projects_page_shows_that_project(
     page: Page, server: Server, open_page: Callable[..., None]
 ):
     open_page(page, "/queue?project=docs")
-    page.get_by_role("button", name="Suspect 1: ").click()
+    page.get_by_role("option", name="Suspect 1: ").click()
     page.wait_for_url("**/inspect**")
     wait_until_idle(page)
     page.get_by_role("link", name="Overview").click()
@@ -146,13 +146,13 @@ def test_an_address_below_a_page_leads_to_the_page(
     expect(page.get_by_role("heading", name=page_name.capitalize(), exact=True)).to_be_visible()
     assert re.search(rf"/{page_name}(\?|$)", page.url)
     if page_name == "queue":
-        expect(page.get_by_role("button", name="Suspect 51: ")).to_be_visible()
+        expect(page.get_by_role("option", name="Suspect 51: ")).to_be_visible()
 
 
 def test_another_order_begins_at_its_first_page(
     page: Page, server: Server, open_page: Callable[..., None]
 ):
     open_page(page, "/queue?project=docs&page=3")
-    expect(page.get_by_role("button", name="Suspect 101: ")).to_be_visible()
+    expect(page.get_by_role("option", name="Suspect 101: ")).to_be_visible()
     choose(page, "Sort by", "Mean loss")
-    expect(page.get_by_role("button", name="Suspect 1: ")).to_be_visible()
+    expect(page.get_by_role("option", name="Suspect 1: ")).to_be_visible()

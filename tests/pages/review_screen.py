@@ -17,12 +17,12 @@ from ui.review.answers import answer_decisions, answer_suspects
 _NUMBERS = count(1)
 
 
-def find_given(app: AppTest) -> dict[str, Any]:
-    """Return what a page gives to the review's component."""
+def find_given(app: AppTest, component: str = "tracin_review") -> dict[str, Any]:
+    """Return what a page gives to a component."""
     (found,) = [
         one.proto
         for one in app.get("bidi_component")
-        if one.proto.component_name.endswith("tracin_review")
+        if one.proto.component_name.endswith(component)
     ]
     given: dict[str, Any] = json.loads(found.json or found.mixed.json)
     return given

@@ -60,15 +60,8 @@ const meter = fraction => {
   return track
 }
 
-const cardNode = (card, data, component) => {
-  const item = element("li", "item")
-  const open = element("button", card.current ? "card current" : "card")
-  open.type = "button"
-  // In words, for those who hear it; what is seen says the same in short.
-  open.append(element("span", "spoken", card.label))
-  open.dataset.id = card.id
-  open.dataset.name = card.label
-  if (card.current) open.setAttribute("aria-current", "true")
+// What a card shows, picture first.
+const fillCard = (open, card, data) => {
   if (card.image) open.append(picture(card, data))
   const body = element("span", "body")
   body.setAttribute("aria-hidden", "true")
@@ -80,6 +73,18 @@ const cardNode = (card, data, component) => {
   if (card.meta) body.append(element("span", "meta", card.meta))
   if (card.fraction !== undefined && card.fraction !== null) body.append(meter(card.fraction))
   open.append(body)
+}
+
+const cardNode = (card, data, component) => {
+  const item = element("li", "item")
+  const open = element("button", card.current ? "card current" : "card")
+  open.type = "button"
+  // In words, for those who hear it; what is seen says the same in short.
+  open.append(element("span", "spoken", card.label))
+  open.dataset.id = card.id
+  open.dataset.name = card.label
+  if (card.current) open.setAttribute("aria-current", "true")
+  fillCard(open, card, data)
   open.onclick = () => component.setTriggerValue("opened", card.id)
   item.append(open)
   if (card.action) {

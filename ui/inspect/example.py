@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import streamlit as st
 
 from relabel.db.examples import ExampleView, get_example
+from relabel.db.groups import count_left
 from relabel.db.project_rules import Project
-from relabel.db.queue import adjacent, draw_next_suspects
+from relabel.db.queue import QueueFilter, adjacent, draw_next_suspects
 from relabel.db.runs import Run
 from relabel.errors import NotFoundError
 from relabel.runs.folder import RunFolder
@@ -23,6 +24,7 @@ from ui.inspect.unseen import draw_unseen, read_answer
 from ui.inspect.words import MARKING, start_marking
 from ui.labels import is_regression
 from ui.navigation import open_page
+from ui.queue.filters import QueueView, recall_view
 from ui.session import get_engine, run_folder
 from ui.wording import SPLIT_WORDS, escape_markdown, score_text, segment_words
 
@@ -84,7 +86,7 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
     if view is None:
         st.info("Every train example has been reviewed. Open one from the queue to look at it.")
         return None
-    moved, words = _draw_moves(run, view), start_marking(project, run, view.text)
+    moved, words = _draw_moves(project, run, view), start_marking(project, run, view.text)
     shown, thinks, course = st.columns([4, 4, 4], gap="medium")
     with shown:
         slot = st.container()  # the words of a text are marked when its evidence is there
@@ -94,8 +96,9 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
         draw_labels(project, view)
         _draw_place(run, view)
         draw_source_place(view)
-        if view.split == "train" and st.button("Review this example", key="review-this"):
-            open_page("review", example=view.id)
+        if st.button("Review this example", key="review-this"):
+            split = {} if view.split == "train" else {"split": view.split}
+            open_page("review", example=view.id, **split)
     with thinks:
         _draw_thoughts(project, run, view)
         with report_errors(without=WITHOUT_UNSEEN):
@@ -123,12 +126,18 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
     return moved if opened is None else opened
 
 
-def _draw_moves(run: Run, view: ExampleView) -> int | None:
-    """Draw previous and next in the order of the queue; a test example has no place in it."""
-    if view.split != "train":
-        return None
+def _draw_moves(project: Project, run: Run, view: ExampleView) -> int | None:
+    """Draw previous and next in the order of the queue that it came from, else of the whole one."""
+    queue = recall_view(project, run, st.query_params.get("within", ""))
+    is_filtered = queue is not None and queue.filter.split == view.split
+    if queue is None or not is_filtered:
+        signals = run.of_split(view.split).signals
+        if not signals:
+            return None
+        everything = QueueFilter(split=view.split)
+        queue = QueueView(signal=choose_default_signal(signals), filter=everything)
     before, after = adjacent(
-        get_engine(), run.id, signal=choose_default_signal(run.signals), example_id=view.id
+        get_engine(), run.id, signal=queue.signal, filter=queue.filter, example_id=view.id
     )
     moved = None
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -136,12 +145,16 @@ def _draw_moves(run: Run, view: ExampleView) -> int | None:
             moved = before
         if st.button("Next", key="next", shortcut="Right", disabled=after is None):
             moved = after
+        if is_filtered:
+            left, total = count_left(get_engine(), run.id, signal=queue.signal, filter=queue.filter)
+            st.caption(f"In the queue you came from: {left:,} of {total:,} left")
     return moved
 
 
 def _draw_place(run: Run, view: ExampleView) -> None:
     split = SPLIT_WORDS[view.split]
-    signal = choose_default_signal(run.signals)
+    run = run.of_split(view.split)
+    signal = choose_default_signal(run.signals) if run.signals else ""
     score = view.scores.get(signal)
     if score is None:
         st.caption(f"{split} example {view.position + 1:,}")

@@ -17,7 +17,7 @@ from relabel.db.runs import Run
 from relabel.errors import RunFolderError
 from relabel.runs.folder import RunFolder
 from relabel.runs.held_out import HeldOut, HeldOutOpinion, describe_damage, list_files, open_of_run
-from relabel.text import format_number, format_residual
+from relabel.text import Split, format_number, format_residual
 from relabel.triage.evidence import Status, status_of
 from ui.labels import is_regression, name_label
 from ui.session import run_folder
@@ -79,19 +79,19 @@ def choose_suggested(view: ExampleView, answer: UnseenAnswer | None) -> Suggeste
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _open(folder: Path, run_key: str, files: Status) -> HeldOut | None:
+def _open(folder: Path, run_key: str, files: Status, split: Split) -> HeldOut | None:
     """Open them once for each state of the files: a map of a file that was cut ends the process."""
-    return open_of_run(RunFolder(folder))
+    return open_of_run(RunFolder(folder), split)
 
 
-def get_held_out(project: Project, run: Run) -> HeldOut | None:
-    """Return what a run keeps of models that have not seen its train examples, or None.
+def get_held_out(project: Project, run: Run, split: Split = "train") -> HeldOut | None:
+    """Return what a run keeps of models that have not seen the examples of a split, or None.
 
     Raises:
         RunFolderError: If it is damaged.
     """
     folder = run_folder(project, run)
-    return _open(folder, run.key, tuple(map(status_of, list_files(folder))))
+    return _open(folder, run.key, tuple(map(status_of, list_files(folder))), split)
 
 
 def read_answer(project: Project, run: Run, view: ExampleView) -> UnseenAnswer | None:
@@ -100,7 +100,7 @@ def read_answer(project: Project, run: Run, view: ExampleView) -> UnseenAnswer |
     Raises:
         RunFolderError: If what is stored is damaged.
     """
-    held_out = get_held_out(project, run) if view.split == "train" else None
+    held_out = get_held_out(project, run, view.split)
     if held_out is None or view.position >= len(held_out):
         return None
     try:
@@ -108,7 +108,7 @@ def read_answer(project: Project, run: Run, view: ExampleView) -> UnseenAnswer |
             return UnseenAnswer(value=held_out.value(view.position))
         return UnseenAnswer(opinion=held_out.opinion(view.position, view.given_label))
     except ValueError as error:
-        raise describe_damage(run_folder(project, run), error) from error
+        raise describe_damage(run_folder(project, run), error, view.split) from error
 
 
 def rank_unseen(project: Project, run: Run, view: ExampleView) -> np.ndarray | None:
@@ -117,7 +117,7 @@ def rank_unseen(project: Project, run: Run, view: ExampleView) -> np.ndarray | N
     None where none were asked; a damaged file is told where their answer is drawn.
     """
     try:
-        held_out = get_held_out(project, run) if view.split == "train" else None
+        held_out = get_held_out(project, run, view.split)
         if held_out is None or view.position >= len(held_out):
             return None
         return held_out.probabilities(view.position)

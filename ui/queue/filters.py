@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from typing import Any
+from urllib.parse import parse_qs, urlencode
 
 import streamlit as st
 
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueFilter
 from relabel.db.runs import Run
+from relabel.db.stats import LARGEST
 from relabel.runs.held_out import recall_summary
+from relabel.text import SPLITS, Split
 from relabel.triage.signals import choose_default_signal, list_signals, name_signals
 from ui.address import read_choice, select_in_address
 from ui.labels import is_regression
@@ -34,7 +37,24 @@ _SCORE_AGAIN = (
     " What models say that have not seen the example can be chosen once the project is scored "
     "again."
 )
-_STATUS_CHOICES = {"any": "All", "pending": "To review", "reviewed": "Reviewed"}
+_STATUS_CHOICES = {"pending": "To review", "reviewed": "Reviewed", "any": "All"}
+# By their names in the address, with what each is when it filters nothing.
+FILTER_KEYS: dict[str, Any] = {
+    "given": [],
+    "suggested": [],
+    "predicted": [],
+    "contains": "",
+    "differs": False,
+    "disagrees": False,
+    "from": None,
+    "to": None,
+}
+_SPLIT_CHOICES = {"train": "Train", "test": "Test"}
+_SPLIT_HELP = (
+    "Test examples are ranked, decided and counted apart. What they should have been says how good "
+    "the model really is."
+)
+LONGEST_TEXT = 200  # characters that are looked for
 
 
 @dataclass(frozen=True)
@@ -61,8 +81,10 @@ def draw_filters(
             always asks for what is still open.
         on_change: Called when a person changes any of them.
     """
-    signals, drawn = run.signals, _list_drawn(project, run)
+    drawn = _list_drawn(project, run)
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        split = _choose_split(run, on_change)
+        signals = run.of_split(split).signals
         signal = select_in_address(
             "Sort by",
             name_signals(signals),
@@ -82,7 +104,7 @@ def draw_filters(
                 "State",
                 _STATUS_CHOICES,
                 name="status",
-                default="any",
+                default="pending",
                 width=140,
                 on_change=on_change,
             )
@@ -94,7 +116,7 @@ def draw_filters(
                 key="contains",
                 bind="query-params",
                 width=200,
-                max_chars=200,
+                max_chars=LONGEST_TEXT,
                 on_change=on_change,
             )
         least, greatest = _choose_span(project, on_change)
@@ -123,6 +145,7 @@ def draw_filters(
             text=(text or "").strip(),
             given_from=least,
             given_to=greatest,
+            split=split,
         ),
     )
 
@@ -147,6 +170,73 @@ def _choose_span(
         for key, title in _ENDS.items()
     )
     return least, greatest
+
+
+def _choose_split(run: Run, on_change: Callable[[], None] | None) -> Split:
+    """Draw the choice of the split, where test examples are ranked."""
+    if not run.test_signals:
+        return "train"
+    chosen = select_in_address(
+        "Split",
+        _SPLIT_CHOICES,
+        name="split",
+        default="train",
+        width=100,
+        on_change=on_change,
+        help=_SPLIT_HELP,
+    )
+    return "test" if chosen == "test" else "train"
+
+
+def filter_to_json(filter: QueueFilter) -> dict[str, Any]:
+    """Return a filter as a screen sends it with its questions."""
+    return {
+        "given": list(filter.given_labels),
+        "predicted": list(filter.predicted_labels),
+        "suggested": list(filter.suggested_labels),
+        "disagrees": filter.disagreement_only,
+        "differs": filter.suggestion_differs,
+        "text": filter.text,
+        "from": filter.given_from,
+        "to": filter.given_to,
+        "status": filter.status,
+        "split": filter.split,
+    }
+
+
+def read_filter(sent: Mapping[str, Any]) -> QueueFilter | None:
+    """Return the filter that a screen sent, which may be anything; None where it is none."""
+    labels = [sent.get(name, []) for name in ("given", "predicted", "suggested")]
+    text, status = sent.get("text", ""), sent.get("status", "any")
+    split, ends = sent.get("split", "train"), [sent.get(name) for name in _ENDS]
+    is_sound = (
+        all(isinstance(one, list) for one in labels)
+        and all(type(label) is int for one in labels for label in one)
+        and isinstance(text, str)
+        and len(text) <= LONGEST_TEXT
+        and all(one is None or _is_number(one) for one in ends)
+        and status in _STATUS_CHOICES
+        and split in SPLITS
+    )
+    if not is_sound:
+        return None
+    given, predicted, suggested = map(tuple, labels)
+    return QueueFilter(
+        given_labels=given,
+        predicted_labels=predicted,
+        suggested_labels=suggested,
+        status=status,
+        disagreement_only=bool(sent.get("disagrees")),
+        suggestion_differs=bool(sent.get("differs")),
+        text=text,
+        given_from=ends[0],
+        given_to=ends[1],
+        split=split,
+    )
+
+
+def _is_number(sent: Any) -> bool:
+    return type(sent) in (int, float) and abs(sent) <= LARGEST
 
 
 def explain_signal(name: str) -> str:
@@ -180,33 +270,98 @@ def describe_filters(project: Project, run: Run) -> str:
         project: Its classes are the choices.
         run: What an address asks for may not be one of its rankings.
     """
-    signals, drawn = run.signals, _list_drawn(project, run)
+    signals, drawn = run.of_split(_read_split(run)).signals, _list_drawn(project, run)
     names = [name for key in ("given", *_CLASSES_OF) if key in drawn for name in _chosen(key)]
     active = len([name for name in names if name in project.classes])
     active += len([key for key in _DIFFERENCES if key in drawn and _chosen(key)])
     active += bool(_chosen("contains"))
     active += is_regression(project) and any(_chosen(key) for key in _ENDS)
+    split = " of the test split" if _read_split(run) == "test" else ""
     offered = name_signals(signals)
     chosen = str(st.session_state.get("signal"))
     if chosen not in offered:
         chosen = read_choice("signal", offered, choose_default_signal(signals))
     order = offered[chosen]
     filters = f", {active} filters on" if active > 1 else ", one filter on" if active else ""
-    return escape_markdown(f"Which suspects: by {order[0].lower()}{order[1:]}{filters}")
+    return escape_markdown(f"Which suspects{split}: by {order[0].lower()}{order[1:]}{filters}")
+
+
+def _read_split(run: Run) -> Split:
+    """Return the chosen split, also before its box has read the address."""
+    chosen = st.session_state.get("split") or st.query_params.get("split")
+    return "test" if chosen == "test" and run.test_signals else "train"
 
 
 def review_address(project: Project, run: Run) -> str:
     """Return the address at which the review asks for the suspects that are chosen here."""
+    query = {"project": str(st.session_state.get("project")), **list_chosen(project, run)}
+    return f"review?{urlencode(query, doseq=True)}"
+
+
+def list_chosen(project: Project, run: Run) -> dict[str, str | Sequence[str]]:
+    """Return order and filters as they stand in the address, but the state."""
     drawn = _list_drawn(project, run)
-    query: dict[str, str | Sequence[str]] = {"project": str(st.session_state.get("project"))}
-    signal = st.session_state.get("signal")
-    if signal and signal != choose_default_signal(run.signals):
+    query: dict[str, str | Sequence[str]] = {}
+    split, signal = _read_split(run), st.session_state.get("signal")
+    if split == "test":
+        query["split"] = split
+    if signal and signal != choose_default_signal(run.of_split(split).signals):
         query["signal"] = str(signal)
     for key in ("given", *_CLASSES_OF, "contains"):
         query[key] = _chosen(key) if key in drawn or key == "contains" else ()
     query |= {key: "true" for key in _DIFFERENCES if key in drawn and _chosen(key)}
     query |= {key: _chosen(key) for key in _ENDS if is_regression(project)}
-    return f"review?{urlencode(query, doseq=True)}"
+    return query
+
+
+def remember_view(project: Project, run: Run, view: QueueView) -> str:
+    """Return order and filter as one word of an address, for a page that has no such widgets."""
+    query = {**list_chosen(project, run), "status": view.filter.status}
+    return urlencode(query, doseq=True)
+
+
+def recall_view(project: Project, run: Run, word: str) -> QueueView | None:
+    """Return what `remember_view` made a word of; None where it is none, or fits no more."""
+    query = parse_qs(word)
+    if not query:
+        return None
+
+    def labels(key: str) -> tuple[int, ...]:
+        chosen = set(query.get(key, []))
+        return tuple(label for label, name in enumerate(project.classes) if name in chosen)
+
+    split: Split = "test" if query.get("split") == ["test"] and run.test_signals else "train"
+    signals = run.of_split(split).signals
+    if not signals:
+        return None
+    signal = query.get("signal", [choose_default_signal(signals)])[0]
+    status = query.get("status", ["pending"])[0]
+    if signal not in signals or status not in _STATUS_CHOICES:
+        return None
+    return QueueView(
+        signal=signal,
+        filter=QueueFilter(
+            given_labels=labels("given"),
+            predicted_labels=labels("predicted"),
+            suggested_labels=labels("suggested"),
+            status=status,  # type: ignore[arg-type]  # one of _STATUS_CHOICES
+            disagreement_only="disagrees" in query,
+            suggestion_differs="differs" in query,
+            text="".join(query.get("contains", []))[:LONGEST_TEXT],
+            given_from=_read_number(query.get("from")),
+            given_to=_read_number(query.get("to")),
+            split=split,
+        ),
+    )
+
+
+def _read_number(words: Sequence[str] | None) -> float | None:
+    """Return the number that stands in an address, or None."""
+    try:
+        number = float((words or [""])[0])
+    except ValueError:
+        return None
+    return number if _is_number(number) else None
 
 
 def _chosen(key: str) -> Sequence[str]:

@@ -16,6 +16,7 @@ from relabel.db.history import find_versions
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project
 from relabel.errors import InvalidDecisionError
+from relabel.text import Split
 from tracin_core.errors import TracInError
 from ui.review.decisions import Outcome, Press, apply_presses
 from ui.review.sheets import Sheet, build_sheets
@@ -50,7 +51,7 @@ def _answer(query: ReviewQuery, sheets: list[Sheet], reviewer: str) -> Answer:
     return {
         "suspects": sheets,
         "undoable": offer_undo(query.project, reviewer.strip() or account_name()),
-        **count_progress(query.project),
+        **count_progress(query.project, query.filter.split),
     }
 
 
@@ -103,7 +104,7 @@ def answer_decisions(body: Answer) -> Answer:
         # This reads all decisions of the project; a screen counts what it presses by itself.
         if again:
             answer["undoable"] = offer_undo(project, presses[-1].reviewer.strip() or account_name())
-            answer |= count_progress(project)
+            answer |= count_progress(project, _read_split(body))
     except TracInError as error:
         _LOG.warning("How far the review is could not be asked: %s", error)
     return answer
@@ -164,6 +165,11 @@ def read_press(sent: Any) -> Press:
 
 def _read_project(body: Answer) -> Project:
     return get_project(get_engine(), _read_text(body, "project"))
+
+
+def _read_split(body: Answer) -> Split:
+    query = body.get("query")
+    return "test" if isinstance(query, dict) and query.get("split") == "test" else "train"
 
 
 def _read_text(sent: Answer, name: str) -> str:

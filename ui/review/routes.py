@@ -60,6 +60,18 @@ def _answer_decisions(body: Body) -> Body:
     return answer_decisions(body)
 
 
+def _answer_batch(body: Body) -> Body:
+    from ui.queue.batches import answer_batch
+
+    return answer_batch(body)
+
+
+def _answer_undo(body: Body) -> Body:
+    from ui.queue.batches import answer_undo
+
+    return answer_undo(body)
+
+
 async def _suspects(request: Request) -> Response:
     return await _respond(request, _answer_suspects)
 
@@ -68,7 +80,17 @@ async def _decisions(request: Request) -> Response:
     return await _respond(request, _answer_decisions)
 
 
+async def _batches(request: Request) -> Response:
+    return await _respond(request, _answer_batch)
+
+
+async def _undone_batches(request: Request) -> Response:
+    return await _respond(request, _answer_undo)
+
+
 REVIEW_ROUTES = [
     Route("/suspects", _suspects, methods=["POST"]),
     Route("/decisions", _decisions, methods=["POST"]),
+    Route("/batches", _batches, methods=["POST"]),
+    Route("/batches/undo", _undone_batches, methods=["POST"]),
 ]

@@ -61,7 +61,7 @@ from ui.review.choices import (
 from ui.review.suspect import ReviewQuery, Suspect
 from ui.server.pictures import picture_address, pixels_address
 from ui.session import run_folder
-from ui.wording import STATUS_WORDS, percent, score_text
+from ui.wording import SPLIT_WORDS, STATUS_WORDS, percent, score_text
 
 # A side; texts take more room, and both sides should be on one screen.
 _NEIGHBOURS = {"image": 6, "text": 4, "table": 4}
@@ -112,6 +112,7 @@ def _build(
     query: ReviewQuery, suspect: Suspect, evidence: FoundEvidence | None, troubles: list[str]
 ) -> Sheet:
     project, run, view = query.project, query.run, suspect.view
+    which = f"{SPLIT_WORDS[view.split]} example"
     answer = _attempt(lambda: read_answer(project, run, view), troubles)
     suggestion = None if evidence is None else evidence.suggestion
     opponents = None if suggestion is None else suggestion.label
@@ -140,7 +141,7 @@ def _build(
         "isReviewed": view.status not in UNDECIDED,
         "image": picture_address(view.id, view.key, view.media_path),
         "pixels": pixels_address(view.id, view.key, view.media_path),
-        "alt": f"Train example with the given label {name_given(project, view)}",
+        "alt": f"{which} with the given label {name_given(project, view)}",
         "text": view.text,
         "pieces": [] if evidence is None else evidence.pieces,
         "marking": MARKING if evidence is not None and evidence.pieces else "",
@@ -176,6 +177,7 @@ def _choice_json(choice: Choice, first: Choice) -> dict[str, Any]:
 
 
 def _describe_place(run: Run, suspect: Suspect) -> str:
+    run = run.of_split(suspect.view.split)
     if suspect.rank is None or suspect.score is None:
         return "Not ranked in this run"
     return (

@@ -14,12 +14,13 @@ from relabel.db.history import reviewers_since
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueFilter, describe_since, draw_next_suspects
 from relabel.db.runs import Run, get_run
-from relabel.db.stats import LARGEST, count_reviewed
+from relabel.db.stats import count_reviewed
 from relabel.errors import InvalidDecisionError, NotFoundError
 from relabel.runs.held_out import recall_summary
-from relabel.text import Layers
+from relabel.text import Layers, Split
 from ui.inspect.evidence import MEASURE_WORDS, Measure
 from ui.labels import is_regression
+from ui.queue.filters import filter_to_json, read_filter
 from ui.review.choices import MAX_DIGIT_CLASSES
 from ui.runs.layers import layers_of
 from ui.session import get_engine, reviewer_name
@@ -27,7 +28,6 @@ from ui.wording import escape_markdown
 
 _REQUESTED = "example"
 _PINNED = "review-pinned"
-_LONGEST_FILTER = 200  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +55,7 @@ class ReviewQuery:
         return {
             "run": self.run.id,
             "signal": self.signal,
-            "given": list(self.filter.given_labels),
-            "predicted": list(self.filter.predicted_labels),
-            "suggested": list(self.filter.suggested_labels),
-            "disagrees": self.filter.disagreement_only,
-            "differs": self.filter.suggestion_differs,
-            "from": self.filter.given_from,
-            "to": self.filter.given_to,
-            "text": self.filter.text,
+            **filter_to_json(self.filter),
             "layers": self.layers,
             "measure": self.measure,
         }
@@ -80,43 +73,19 @@ def read_query(project: Project, sent: Any) -> ReviewQuery:
     run = get_run(get_engine(), run_id) if isinstance(run_id, int) else None
     if run is None or run.project_id != project.id:
         raise NotFoundError("The run of this page is gone. Reload the page.")
-    signal, text = sent.get("signal"), sent.get("text")
+    signal, filter = sent.get("signal"), read_filter(sent)
     layers, measure = sent.get("layers"), sent.get("measure")
-    labels = [sent.get(name, []) for name in ("given", "predicted", "suggested")]
-    ends = [sent.get(name) for name in ("from", "to")]
-    is_sound = (
-        isinstance(signal, str)
-        and isinstance(text, str)
-        and len(text) <= _LONGEST_FILTER
-        and measure in MEASURE_WORDS
-        and layers in layers_of(run)
-        and all(isinstance(some, list) for some in labels)
-        and all(isinstance(one, int) for some in labels for one in some)
-        and all(one is None or _is_finite(one) for one in ends)
-    )
-    if not is_sound:
+    is_sound = isinstance(signal, str) and measure in MEASURE_WORDS and layers in layers_of(run)
+    if not is_sound or filter is None:
         raise InvalidDecisionError("The page asks for what this run does not have. Reload it.")
     return ReviewQuery(
         project=project,
         run=run,
         signal=str(signal),
-        filter=QueueFilter(
-            given_labels=tuple(labels[0]),
-            predicted_labels=tuple(labels[1]),
-            suggested_labels=tuple(labels[2]),
-            disagreement_only=bool(sent.get("disagrees")),
-            suggestion_differs=bool(sent.get("differs")),
-            text=str(text),
-            given_from=ends[0],
-            given_to=ends[1],
-        ),
+        filter=filter,
         layers=layers,
         measure=measure,
     )
-
-
-def _is_finite(sent: Any) -> bool:
-    return type(sent) in (int, float) and abs(sent) <= LARGEST
 
 
 @dataclass(frozen=True)
@@ -156,12 +125,12 @@ def choose_suspects(
 
 
 def find_suspect(query: ReviewQuery, example_id: int) -> Suspect | None:
-    """Return a train example of the project that somebody asks for, whatever its state."""
+    """Return an example of the project that somebody asks for, whatever its state."""
     try:
         view = get_example(get_engine(), example_id, query.run.id)
     except NotFoundError:
         return None
-    if view.project_id != query.project.id or view.split != "train":
+    if view.project_id != query.project.id:
         return None
     score = view.scores.get(query.signal)
     return Suspect(view, None, None) if score is None else Suspect(view, score.rank, score.value)
@@ -200,9 +169,9 @@ def find_asked(query: ReviewQuery) -> Suspect | None:
     return found
 
 
-def count_progress(project: Project) -> dict[str, int]:
-    """Return how far the review is, as a screen keeps it."""
-    reviewed, total = count_reviewed(get_engine(), project.id)
+def count_progress(project: Project, split: Split) -> dict[str, int]:
+    """Return how far the review of a split is, as a screen keeps it."""
+    reviewed, total = count_reviewed(get_engine(), project.id, split)
     return {"reviewed": reviewed, "total": total}
 
 
