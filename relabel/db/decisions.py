@@ -22,7 +22,9 @@ from sqlalchemy.exc import IntegrityError
 from relabel.db.decision_kinds import DECISION_KINDS, RELABEL, UNDO, find_kind, list_codes
 from relabel.db.engine import reading, writing
 from relabel.db.examples import LARGEST_ID
-from relabel.db.reviewers import reviewer_in
+from relabel.db.leases import end_lease
+from relabel.db.reviewers import is_named, reviewer_in
+from relabel.db.rights import check_right
 from relabel.db.schema import (
     SOURCES,
     DecisionRow,
@@ -35,6 +37,7 @@ from relabel.db.schema import (
     utc_now,
     version_of,
 )
+from relabel.db.second_looks import note_first_answer
 from relabel.errors import InvalidDecisionError, NotFoundError, StaleDecisionError
 from relabel.text import find_text_fault
 
@@ -266,7 +269,7 @@ def last_undoable(engine: Engine, project_id: int, reviewer: str) -> Decision | 
         newest = (
             select(effective.c.id)
             .join(ReviewerRow, ReviewerRow.id == effective.c.reviewer_id)
-            .where(effective.c.project_id == project_id, ReviewerRow.name == reviewer.strip())
+            .where(effective.c.project_id == project_id, is_named(reviewer))
             .order_by(effective.c.id.desc())
             .limit(1)
             .scalar_subquery()
@@ -586,7 +589,10 @@ def _raise_if_stale(engine: Engine, example_id: int, seen: int, error: Integrity
 def _append(
     connection: Connection, values: dict[str, Any], reviewer: str, identity_source: str
 ) -> Decision:
-    reviewer_id = reviewer_in(connection, reviewer, identity_source).id
-    event = insert(DecisionRow).values(reviewer_id=reviewer_id, created_at=utc_now(), **values)
+    by = reviewer_in(connection, reviewer, identity_source)
+    check_right(connection, by, values)
+    event = insert(DecisionRow).values(reviewer_id=by.id, created_at=utc_now(), **values)
     decision_id = connection.scalars(event.returning(DecisionRow.id)).one()
+    end_lease(connection, values["example_id"])
+    note_first_answer(connection, values)
     return decision_in(connection, decision_id)

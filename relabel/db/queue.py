@@ -124,10 +124,13 @@ class DrawnSuspect:
         row: Its place in the queue.
         view: What is known of it; its version is the one that a decision must name. Of its scores
             the one that it is ranked by is there.
+        look: The first answer, for whoever is to give the second one and must not know it; else
+            None.
     """
 
     row: QueueRow
     view: ExampleView
+    look: int | None = None
 
 
 _totals: OrderedDict[Hashable, int] = OrderedDict()
@@ -159,7 +162,7 @@ def fetch_page(
     """
     first = count_rows_before(page, page_size)
     with reading_one_state(engine) as connection:
-        run, signal = _open_ranking(connection, run_id, signal)
+        run, signal = open_ranking(connection, run_id, signal)
         total = count_passing(connection, run, signal, filter)
         if first >= total:
             return Page([], total)
@@ -191,7 +194,7 @@ def next_suspect(
         NotFoundError: If the run is unknown or not ranked by the signal.
     """
     with reading_one_state(engine) as connection:
-        run, signal = _open_ranking(connection, run_id, signal)
+        run, signal = open_ranking(connection, run_id, signal)
         found = _find_undecided(connection, run, signal, filter, after_rank=after_rank, count=1)
         return next(iter(_rows(connection, run, found)), None)
 
@@ -204,6 +207,7 @@ def draw_next_suspects(
     filter: QueueFilter = EVERYTHING,
     count: int = 1,
     without: Collection[int] = (),
+    also: Sequence[ColumnElement[bool]] = (),
 ) -> list[DrawnSuspect]:
     """Return the next examples to decide, of one moment and in the order of `next_suspect`.
 
@@ -214,17 +218,25 @@ def draw_next_suspects(
         filter: Which examples.
         count: At most so many.
         without: Ids of examples that somebody has on the screen, or has decided just now.
+        also: More conditions on a row of `score`.
 
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal.
         DatabaseError: If the database fails.
     """
     with reading_one_state(engine) as connection:
-        run, signal = _open_ranking(connection, run_id, signal)
+        run, signal = open_ranking(connection, run_id, signal)
         found = _find_undecided(
-            connection, run, signal, filter, count=count, without=frozenset(without)
+            connection, run, signal, filter, count=count, without=frozenset(without), also=also
         )
-        views = load_views(connection, [one.example_id for one in found], run.id)
+        return draw_ranked(connection, run, signal, found)
+
+
+def draw_ranked(
+    connection: Connection, run: RankedRun, signal: str, found: Sequence[Row[*tuple[Any, ...]]]
+) -> list[DrawnSuspect]:
+    """Return examples that were found in the ranking with all that is known of them."""
+    views = load_views(connection, [one.example_id for one in found], run.id)
     drawn = []
     for one in found:
         row = _row_of(run, one, views[one.example_id])
@@ -261,7 +273,7 @@ def adjacent(
         NotFoundError: If the run is unknown or not ranked by the signal, or the example unknown.
     """
     with reading(engine) as connection:
-        run, signal = _open_ranking(connection, run_id, signal)
+        run, signal = open_ranking(connection, run_id, signal)
         view = load_views(connection, [example_id], None).get(example_id)
         if view is None:
             raise NotFoundError(f"Found no example with id {example_id}. Open one from the queue.")
@@ -298,11 +310,12 @@ def _find_undecided(
     after_rank: int | None = None,
     count: int,
     without: frozenset[int] = frozenset(),
+    also: Sequence[ColumnElement[bool]] = (),
 ) -> list[Row[*tuple[Any, ...]]]:
     """Return rank, example and score of the next examples to decide, in their order."""
     if filter.status == "reviewed":
         return []
-    conditions = filter_conditions(connection, run, filter, with_status=False)
+    conditions = [*filter_conditions(connection, run, filter, with_status=False), *also]
     if without:
         conditions.append(ScoreRow.example_id.not_in(sorted(without)))
     pending = _ranking(run, signal).where(~is_decided(), *conditions)
@@ -318,7 +331,7 @@ def _find_undecided(
     return found
 
 
-def _open_ranking(connection: Connection, run_id: int, signal: str | None) -> tuple[RankedRun, str]:
+def open_ranking(connection: Connection, run_id: int, signal: str | None) -> tuple[RankedRun, str]:
     """Return the run, and the signal to rank by: the one that is wanted, or the run's first.
 
     Raises:
