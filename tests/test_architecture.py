@@ -63,6 +63,7 @@ SCREENS = [
     "wording",
     "address",
     "navigation",
+    "identity",
     "session",
     "failures",
     "server",

@@ -191,7 +191,9 @@ def record_decision(engine: Engine, new: NewDecision) -> Decision:
                 "new_value": None if new.new_value is None else float(new.new_value),
                 "token": new.token,
             }
-            return _append(connection, values, new.reviewer, new.identity_source)
+            made = _append(connection, values, new.reviewer, new.identity_source)
+            note_first_answer(connection, example.settings, example.key, values)
+            return made
     except IntegrityError as error:
         _raise_if_stale(engine, new.example_id, new.expected_version, error)
         raise
@@ -500,6 +502,7 @@ def _lock_example(connection: Connection, example_id: int) -> Row[*tuple[Any, ..
                 ProjectRow.created_at,
                 ProjectRow.classes,
                 ProjectRow.task,
+                ProjectRow.settings,
                 version_of(ExampleRow.id).label("version"),
             )
             .join(ProjectRow, ProjectRow.id == ExampleRow.project_id)
@@ -594,5 +597,4 @@ def _append(
     event = insert(DecisionRow).values(reviewer_id=by.id, created_at=utc_now(), **values)
     decision_id = connection.scalars(event.returning(DecisionRow.id)).one()
     end_lease(connection, values["example_id"])
-    note_first_answer(connection, values)
     return decision_in(connection, decision_id)

@@ -7,7 +7,7 @@ database checks whoever holds what.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +20,8 @@ from relabel.db.schema import DecisionRow, LeaseRow, utc_now
 
 # Until an example comes back of which nobody has said anything more.
 LEASE = timedelta(minutes=2)
-_INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_Insert = Callable[[type[LeaseRow]], "sqlite.Insert | postgresql.Insert"]
+_INSERTS: dict[str, _Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def claim(

@@ -138,24 +138,20 @@ def _draw_decided(connection: Connection, project_id: int, wish: SecondOpinions)
         connection.execute(insert(SecondLookRow), drawn)
 
 
-def note_first_answer(connection: Connection, values: Mapping[str, Any]) -> None:
+def note_first_answer(
+    connection: Connection, settings: Mapping[str, Any], key: str, values: Mapping[str, Any]
+) -> None:
     """Note an example that has just been decided, if it is drawn and nobody has looked twice.
 
     Args:
         connection: In the transaction of the decision.
+        settings: Of the project.
+        key: Of the example.
         values: Of the decision's row.
     """
-    no_answer = (*DEFERRING, UNDO.code)
-    if values["source"] in _NO_FIRST_ANSWER or values["action"] in no_answer:
-        return
-    example_id = values["example_id"]
-    row = connection.execute(
-        select(ProjectRow.settings, ExampleRow.key)
-        .join(ExampleRow, ExampleRow.project_id == ProjectRow.id)
-        .where(ExampleRow.id == example_id)
-    ).one()
-    if read_wish(row.settings).is_drawn(row.key):
-        want_second_look(connection, values["project_id"], example_id)
+    is_first = values["source"] not in _NO_FIRST_ANSWER and values["action"] not in DEFERRING
+    if is_first and read_wish(settings).is_drawn(key):
+        want_second_look(connection, values["project_id"], values["example_id"])
 
 
 def want_second_look(connection: Connection, project_id: int, example_id: int) -> None:

@@ -13,7 +13,9 @@ _REVIEW = st.components.v2.component(
     "tracin_review",
     html='<div class="review"></div>',
     css=read_assets("example.css", "cards.css", "review.css"),
-    js=read_assets("card_nodes.js", "example_nodes.js", "outbox.js", "fields.js", "review.js"),
+    js=read_assets(
+        "card_nodes.js", "example_nodes.js", "outbox.js", "fields.js", "leases.js", "review.js"
+    ),
 )
 
 
