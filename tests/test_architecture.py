@@ -41,6 +41,7 @@ APPLICATION = [
     "runs",
     "exporters",
     "db",
+    "team",
     "export",
     "logs",
     "features",
@@ -79,6 +80,7 @@ SCREENS = [
     "inspect",
     "review",
     "history",
+    "team",
     "projects",
     "router",
 ]

@@ -136,6 +136,18 @@ def _find(connection: Connection, key: str, identity_source: str) -> Reviewer | 
     return Reviewer(row.id, row.name, identity_source, row.role, may_lead)
 
 
+def any_lead(engine: Engine) -> bool:
+    """Return whether somebody leads; without a lead everybody may do everything."""
+    with reading(engine) as connection:
+        return bool(connection.scalar(select(_any_lead)))
+
+
+def may_lead(engine: Engine, who: Identity) -> bool:
+    """Return whether a person may do what a lead does."""
+    found = find_reviewer(engine, who)
+    return not any_lead(engine) if found is None else found.may_lead
+
+
 def list_reviewers(engine: Engine) -> list[Reviewer]:
     """Return everybody who has decided something or has a role, by name."""
     columns = (ReviewerRow.id, ReviewerRow.name, ReviewerRow.identity_source, ReviewerRow.role)
@@ -156,19 +168,14 @@ def check_lead(engine: Engine, who: Identity, deed: str) -> None:
     Raises:
         NotAllowedError: If there is a lead, and it is somebody else.
     """
-    leads = [one.name for one in list_reviewers(engine) if one.role == LEAD]
-    found = find_reviewer(engine, who)
-    if leads and (found is None or not found.may_lead):
-        raise _not_allowed(deed, leads)
+    if not may_lead(engine, who):
+        with reading(engine) as connection:
+            raise refuse(connection, deed)
 
 
 def refuse(connection: Connection, deed: str) -> NotAllowedError:
     """Return the error that says who may do what only leads do."""
-    names = connection.scalars(select(ReviewerRow.name).where(ReviewerRow.role == LEAD)).all()
-    return _not_allowed(deed, list(names))
-
-
-def _not_allowed(deed: str, leads: list[str]) -> NotAllowedError:
+    leads = connection.scalars(select(ReviewerRow.name).where(ReviewerRow.role == LEAD)).all()
     return NotAllowedError(
         f"Only a lead may {deed}. Ask {' or '.join(leads)}, or have somebody made a lead on Team."
     )
