@@ -5,7 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from relabel.db.decisions import mark_example
+from relabel.db.handing_out import Screen
 from relabel.db.project_rules import Project
+from relabel.db.reviewers import Identity
 from relabel.db.runs import Run
 from relabel.text import Layers
 from ui.components.review import show_review
@@ -18,7 +20,7 @@ from ui.review.answers import Answer, answer_first
 from ui.review.choices import MAX_DIGIT_CLASSES, list_decision_keys, list_slots
 from ui.review.suspect import ReviewQuery, find_asked, list_keys, list_other_keys
 from ui.runs.model_quality import draw_model_warnings
-from ui.session import require_project, require_run, reviewer_name
+from ui.session import require_project, require_reviewer, require_run, screen_name
 from ui.wording import escape_markdown
 
 KEY = "suspect"
@@ -37,7 +39,7 @@ def draw_troubles(answer: Answer) -> list[str]:
 
 
 def draw_screen(
-    project: Project, run: Run, queue: QueueView, layers: Layers, measure: Measure
+    project: Project, run: Run, queue: QueueView, layers: Layers, measure: Measure, who: Identity
 ) -> int | None:
     query = ReviewQuery(
         project=project,
@@ -47,8 +49,9 @@ def draw_screen(
         layers=layers,
         measure=measure,
     )
-    asked = find_asked(query)
-    answer = answer_first(query, asked, reviewer_name())
+    asked = find_asked(query, who)
+    screen = Screen(who, screen_name())
+    answer = answer_first(query, asked, screen)
     many = len(project.classes) > MAX_DIGIT_CLASSES and not is_regression(project)
     return show_review(
         {
@@ -56,7 +59,8 @@ def draw_screen(
             "mark": mark_example(project.created_at, ""),
             "kind": project.kind,
             "query": query.to_json(),
-            "reviewer": reviewer_name(),
+            "reviewer": who.name,
+            "screen": screen.name,
             "asked": None if asked is None else asked.view.id,
             "first": answer,
             "told": draw_troubles(answer),
@@ -72,11 +76,11 @@ def draw_screen(
 
 
 @st.fragment
-def draw_review(project: Project, run: Run, queue: QueueView) -> None:
+def draw_review(project: Project, run: Run, queue: QueueView, who: Identity) -> None:
     slot = st.container()  # above the choice of its evidence, which is seldom made
     layers, measure = draw_evidence_options(run)
     with slot, report_errors():
-        opened = draw_screen(project, run, queue, layers, measure)
+        opened = draw_screen(project, run, queue, layers, measure, who)
         if opened is not None:
             open_page("inspect", example=opened)
 
@@ -84,7 +88,8 @@ def draw_review(project: Project, run: Run, queue: QueueView) -> None:
 project = require_project()
 st.title("Review", anchor=False)
 run = require_run(project)
+who = require_reviewer()
 draw_model_warnings(project, run)
 with st.expander(describe_filters(project, run), key="which-suspects"):
     queue = draw_filters(project, run, with_status=False)
-draw_review(project, run, queue)
+draw_review(project, run, queue, who)

@@ -29,6 +29,10 @@ class InvalidDecisionError(TracInError):
     """A decision that makes no sense: an unknown class, an undo of nothing."""
 
 
+class NotAllowedError(TracInError):
+    """Somebody wants what only a lead may do."""
+
+
 class RunFolderError(TracInError):
     """A run's folder is missing, incomplete or corrupt."""
 

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, Select, select
 from relabel.db.decision_kinds import list_states
 from relabel.db.engine import reading_one_state
 from relabel.db.project_rules import Project, project_in
+from relabel.db.reviewers import Identity, check_lead
 from relabel.db.schema import (
     UNDECIDED,
     ExampleRow,
@@ -135,6 +136,7 @@ def export_labels(
     path: None = None,
     reviewed_only: bool = False,
     held_out: HeldOut | None = None,
+    asked_by: Identity | None = None,
 ) -> bytes: ...
 
 
@@ -147,6 +149,7 @@ def export_labels(
     path: Path | str,
     reviewed_only: bool = False,
     held_out: HeldOut | None = None,
+    asked_by: Identity | None = None,
 ) -> Path: ...
 
 
@@ -158,6 +161,7 @@ def export_labels(
     path: Path | str | None = None,
     reviewed_only: bool = False,
     held_out: HeldOut | None = None,
+    asked_by: Identity | None = None,
 ) -> bytes | Path:
     """Export every example with its current label, train split first, by position.
 
@@ -180,6 +184,7 @@ def export_labels(
         path: Where to write; the file appears when it is complete. None for bytes.
         reviewed_only: Leave out pending and skipped examples.
         held_out: Of the project's current run, as ``runs.held_out.open_of_run`` gives it.
+        asked_by: Who wants it; None for whoever has the command line, and with it the database.
 
     Returns:
         The file's content, or its path where one was given.
@@ -188,7 +193,10 @@ def export_labels(
         ConfigurationError: If the format is unknown.
         NotFoundError: If there is no such project.
         WorkspaceError: If the file cannot be written; an older one stays as it was.
+        NotAllowedError: If there is a lead, and it is somebody else who asks.
     """
+    if asked_by is not None:
+        check_lead(engine, asked_by, "export the labels")
     if format not in EXPORTERS:
         raise ConfigurationError(
             f"Found the export format {format!r}. Expected one of {', '.join(EXPORTERS)}."

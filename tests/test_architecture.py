@@ -41,6 +41,7 @@ APPLICATION = [
     "runs",
     "exporters",
     "db",
+    "team",
     "export",
     "logs",
     "features",
@@ -64,6 +65,7 @@ SCREENS = [
     "wording",
     "address",
     "navigation",
+    "identity",
     "session",
     "failures",
     "server",
@@ -80,6 +82,7 @@ SCREENS = [
     "inspect",
     "review",
     "history",
+    "team",
     "projects",
     "router",
 ]

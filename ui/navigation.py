@@ -23,6 +23,7 @@ PAGES = {
     "inspect": "Inspect",
     "review": "Review",
     "history": "History",
+    "team": "Team",
 }
 
 

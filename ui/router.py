@@ -17,7 +17,12 @@ from ui.components.unsent import say_what_is_unsent  # noqa: E402
 from ui.failures import report_errors  # noqa: E402
 from ui.navigation import PAGES, make_home, make_page, warn_of_unknown_page  # noqa: E402
 from ui.product import draw_mark, name_tab  # noqa: E402
-from ui.session import PROJECT_KEY, choose_project, choose_reviewer  # noqa: E402
+from ui.session import (  # noqa: E402
+    PROJECT_KEY,
+    choose_project,
+    choose_reviewer,
+    require_sign_in,
+)
 
 name_tab()
 draw_mark()
@@ -26,6 +31,7 @@ with st.sidebar:
     limit_steps({"inspect": "example"}, key="steps")
     say_what_is_unsent(key="unsent")
 with report_errors():
+    require_sign_in()
     choose_project()
     name_tab(page.title, st.session_state.get(PROJECT_KEY))
     choose_reviewer()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import getpass
-import os
+import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import streamlit as st
 from sqlalchemy import Engine
@@ -16,17 +17,21 @@ from relabel.db.engine import is_read_only, open_database
 from relabel.db.jobs import ACTIVE, list_jobs
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project, list_projects
+from relabel.db.reviewers import Identity, clean_name
 from relabel.db.runs import Run, current_run
 from relabel.workspace import Workspace, resolve_workspace
+from tracin_core.errors import TracInError
 from ui.address import read_choice, write_choice
 from ui.components.memory import recall, remember
+from ui.identity import identify, needs_sign_in, preset_name, read_claims
 from ui.navigation import open_page
 from ui.wording import escape_markdown
 
 REVIEWER_COOKIE = "tracin_reviewer"
-REVIEWER_VARIABLE = "TRACIN_REVIEWER"
+LONGEST_TYPED = 80  # characters of a name
 PROJECT_KEY = "project"
 _REVIEWER_KEY = "reviewer"
+_ASKED_KEY, _NAME_FAULT = "asked-reviewer", "reviewer-fault"
 _WRITTEN = "project-written"  # which project the address was told last, and when
 _ADDRESS_LAG = 2.0  # seconds; more than a browser needs to take over an address
 
@@ -205,37 +210,90 @@ def run_folder(project: Project, run: Run) -> Path:
     return get_workspace().project_folder(project.slug) / run.folder
 
 
+def require_sign_in() -> None:
+    """Stop before anything is shown, where people have to sign in and nobody has."""
+    if not needs_sign_in() or read_claims(_signed_in()) is not None:
+        return
+    st.title("Sign in", anchor=False)
+    if st.user.is_logged_in:
+        st.error("The provider names neither a verified address nor a number of your account.")
+        st.button("Sign out", on_click=st.logout, key="sign-out")
+        st.stop()
+    st.caption("What you decide is recorded under the account that you sign in with.")
+    st.button("Sign in", type="primary", on_click=st.login, key="sign-in")
+    st.stop()
+
+
+def _signed_in() -> dict[str, object]:
+    claims: dict[str, object] = dict(st.user.to_dict())
+    return claims if claims.get("is_logged_in") else {}
+
+
 def choose_reviewer() -> None:
-    """Draw the reviewer's name in the sidebar; it is attribution, not authentication."""
+    """Draw who reviews in the sidebar: a name, which proves nothing, or who has signed in."""
+    if needs_sign_in():
+        st.sidebar.text(f"Signed in as {reviewer_name()}")
+        st.sidebar.button("Sign out", on_click=st.logout, key="sign-out")
+        return
     if _REVIEWER_KEY not in st.session_state:
-        st.session_state[_REVIEWER_KEY] = recall(REVIEWER_COOKIE) or account_name()
+        st.session_state[_REVIEWER_KEY] = recall(REVIEWER_COOKIE) or preset_name()
     st.sidebar.text_input(
         "Reviewer",
         key=_REVIEWER_KEY,
-        max_chars=80,
+        max_chars=LONGEST_TYPED,
+        placeholder="Your name",
         help="Stands beside each decision you make. It names you; it does not prove who you are.",
     )
-    with st.sidebar:
-        remember(REVIEWER_COOKIE, reviewer_name(), key="remember-reviewer")
+    if name := reviewer_name():
+        with st.sidebar:
+            remember(REVIEWER_COOKIE, name, key="remember-reviewer")
+
+
+def require_reviewer() -> Identity:
+    """Return who reviews; the name is asked for once, and kept by the browser."""
+    if not current_reviewer().key:
+        _ask_name()
+    return current_reviewer()
+
+
+def _ask_name() -> NoReturn:
+    """Draw the question for the name, and stop the page."""
+    with st.form("who-reviews", width=420):
+        st.text_input("Your name", key=_ASKED_KEY, max_chars=LONGEST_TYPED)
+        st.caption(
+            "It stands beside each decision you make, and this browser keeps it. It names you; it "
+            "does not prove who you are."
+        )
+        st.form_submit_button("Begin", type="primary", on_click=_take_name, key="begin")
+    if fault := st.session_state.pop(_NAME_FAULT, ""):
+        st.error(escape_markdown(fault))
+    st.stop()
+
+
+def _take_name() -> None:
+    try:
+        st.session_state[_REVIEWER_KEY] = clean_name(str(st.session_state[_ASKED_KEY]))
+    except TracInError as error:
+        st.session_state[_NAME_FAULT] = str(error)
+
+
+def current_reviewer() -> Identity:
+    """Return who reviews in this session; without a name where nobody has said one yet."""
+    if needs_sign_in():
+        found = read_claims(_signed_in())
+        return found or Identity("", "oidc")
+    return identify(str(st.session_state.get(_REVIEWER_KEY) or ""))
 
 
 def reviewer_name() -> str:
-    """Return the name that decisions are recorded under."""
-    return str(st.session_state.get(_REVIEWER_KEY) or "").strip() or account_name()
+    """Return the name that decisions are recorded under; "" where nobody has said one yet."""
+    return current_reviewer().name
 
 
-def identity_source(name: str | None = None) -> str:
-    """Return how we know a reviewer's name: the account's own, or typed by somebody.
-
-    Args:
-        name: The name; None for that of this session.
-    """
-    return "account" if (name or reviewer_name()) == account_name() else "typed"
-
-
-def account_name() -> str:
-    """Return the name that decisions have unless another one is typed: the account's."""
-    return os.environ.get(REVIEWER_VARIABLE) or system_account() or "reviewer"
+def screen_name() -> str:
+    """Return what tells this screen from the other ones of the same person."""
+    name: str = st.session_state.setdefault("screen", secrets.token_hex(8))
+    return name
 
 
 def system_account() -> str:

@@ -87,6 +87,10 @@ COMMANDS: dict[str, CommandEntry] = {
         "relabel.cli.data:export",
         "Write the corrected labels to a file.",
     ),
+    "role": CommandEntry(
+        "relabel.cli.team:role",
+        "Say who leads: only leads then undo others' decisions, settle and export.",
+    ),
     "projects": CommandEntry(
         "relabel.cli.projects:projects",
         "List the projects: kind, examples, how much is reviewed, disk use.",

@@ -29,9 +29,11 @@ from relabel.db.decisions import (
 )
 from relabel.db.engine import reading, writing
 from relabel.db.examples import LARGEST_ID
+from relabel.db.leases import end_leases
 from relabel.db.project_rules import Project, project_in
 from relabel.db.registration import PAUSE
-from relabel.db.reviewers import reviewer_in
+from relabel.db.reviewers import Reviewer, refuse, reviewer_in
+from relabel.db.rights import find_excess
 from relabel.db.runs import run_in
 from relabel.db.schema import (
     DecisionRow,
@@ -41,6 +43,7 @@ from relabel.db.schema import (
     utc_now,
     version_of,
 )
+from relabel.db.second_looks import note_first_answer
 from relabel.errors import InvalidDecisionError, NotFoundError
 from relabel.text import counted
 
@@ -191,8 +194,8 @@ def undo_batch(
         source: As in `NewDecision`.
 
     Returns:
-        What was taken back; refused are those that are undone already or lie under a later
-        decision.
+        What was taken back; refused are those that are undone already, lie under a later
+        decision, or are another person's where only a lead may take them back.
 
     Raises:
         NotFoundError: If the project has no such batch.
@@ -291,6 +294,7 @@ def _append_chunk(
     """Record a chunk in the caller's transaction."""
     by_id = {item.example_id: item for item in items}
     wanted = sorted(one for one in by_id if 0 < one <= LARGEST_ID)
+    by = reviewer_in(connection, new.reviewer, new.identity_source)
     _lock(connection, project.id, wanted)
     states = {row.id: row for row in _read_states(connection, project.id, wanted)}
     before = _find_recorded(connection, new.token, wanted)
@@ -304,13 +308,23 @@ def _append_chunk(
             refused.append(RefusedItem(example_id=item.example_id, reason=words))
         elif state.version != item.version:
             refused.append(_refuse_stale(connection, project, item))
+        elif excess := _find_excess(connection, by, new, state):
+            refused.append(excess)
         else:
             row = _event(new, item, state)
             rows.append(row)
             recorded.append(item.example_id)
             if row["action"] != new.action:
                 kept.append(item.example_id)
-    _insert(connection, project.id, new, rows)
+    _insert(connection, project.id, by, new, rows)
+    for row in rows:
+        key = states[row["example_id"]].key
+        note_first_answer(
+            connection,
+            project.settings,
+            key,
+            {**row, "project_id": project.id, "source": new.source},
+        )
     return BatchResult(
         token=new.token, recorded=tuple(recorded), refused=tuple(refused), kept=tuple(kept)
     )
@@ -349,6 +363,7 @@ def _undo_chunk(
         ).where(DecisionRow.id.in_(part))
         events |= {row.example_id: row for row in connection.execute(query)}
     wanted = sorted(events)
+    by = reviewer_in(connection, undo.reviewer, undo.identity_source)
     _lock(connection, project.id, wanted)
     states = _read_states(connection, project.id, wanted)
     before = _find_recorded(connection, undo.token, wanted)
@@ -360,6 +375,8 @@ def _undo_chunk(
         elif state.effective_id != event.id:
             told = describe_events_after(connection, state.id, event.version, project.classes)
             refused.append(RefusedItem(example_id=state.id, reason=f"Since then {told}."))
+        elif excess := _find_excess(connection, by, undo, state):
+            refused.append(excess)
         else:
             recorded.append(state.id)
             rows.append(
@@ -377,25 +394,40 @@ def _undo_chunk(
                     "undoes": event.id,
                 }
             )
-    _insert(connection, project.id, undo, rows)
+    _insert(connection, project.id, by, undo, rows)
     return BatchResult(token=undo.token, recorded=tuple(recorded), refused=tuple(refused))
 
 
+def _find_excess(
+    connection: Connection, by: Reviewer, new: NewBatch, state: Row[*tuple[Any, ...]]
+) -> RefusedItem | None:
+    values = {"action": new.action, "source": new.source}
+    deed = find_excess(by, values, state.effective_reviewer, state.effective_action)
+    if deed is None:
+        return None
+    return RefusedItem(example_id=state.id, reason=str(refuse(connection, deed)))
+
+
 def _insert(
-    connection: Connection, project_id: int, new: NewBatch, rows: Sequence[dict[str, Any]]
+    connection: Connection,
+    project_id: int,
+    by: Reviewer,
+    new: NewBatch,
+    rows: Sequence[dict[str, Any]],
 ) -> None:
     if not rows:
         return
-    reviewer_id = reviewer_in(connection, new.reviewer, new.identity_source).id
     shared = {
         "project_id": project_id,
-        "reviewer_id": reviewer_id,
+        "reviewer_id": by.id,
         "note": new.note,
         "source": new.source,
         "created_at": utc_now(),
         "batch": new.token,
     }
     connection.execute(insert(DecisionRow), [row | shared for row in rows])
+    for part in _chunks([row["example_id"] for row in rows], _AT_ONCE):
+        end_leases(connection, part)
 
 
 def _lock(connection: Connection, project_id: int, ids: Sequence[int]) -> None:
@@ -423,10 +455,13 @@ def _read_states(
         query = (
             select(
                 ExampleRow.id,
+                ExampleRow.key,
                 ExampleRow.given_label,
                 ExampleRow.given_value,
                 version_of(ExampleRow.id).label("version"),
                 effective.c.id.label("effective_id"),
+                effective.c.action.label("effective_action"),
+                effective.c.reviewer_id.label("effective_reviewer"),
             )
             .join(effective, effective.c.example_id == ExampleRow.id, isouter=True)
             .where(ExampleRow.id.in_(part), ExampleRow.project_id == project_id)

@@ -22,7 +22,9 @@ from sqlalchemy.exc import IntegrityError
 from relabel.db.decision_kinds import DECISION_KINDS, RELABEL, UNDO, find_kind, list_codes
 from relabel.db.engine import reading, writing
 from relabel.db.examples import LARGEST_ID
-from relabel.db.reviewers import reviewer_in
+from relabel.db.leases import end_leases
+from relabel.db.reviewers import is_named, reviewer_in
+from relabel.db.rights import check_right
 from relabel.db.schema import (
     SOURCES,
     DecisionRow,
@@ -35,6 +37,7 @@ from relabel.db.schema import (
     utc_now,
     version_of,
 )
+from relabel.db.second_looks import note_first_answer
 from relabel.errors import InvalidDecisionError, NotFoundError, StaleDecisionError
 from relabel.text import find_text_fault
 
@@ -188,7 +191,9 @@ def record_decision(engine: Engine, new: NewDecision) -> Decision:
                 "new_value": None if new.new_value is None else float(new.new_value),
                 "token": new.token,
             }
-            return _append(connection, values, new.reviewer, new.identity_source)
+            made = _append(connection, values, new.reviewer, new.identity_source)
+            note_first_answer(connection, example.settings, example.key, values)
+            return made
     except IntegrityError as error:
         _raise_if_stale(engine, new.example_id, new.expected_version, error)
         raise
@@ -266,7 +271,7 @@ def last_undoable(engine: Engine, project_id: int, reviewer: str) -> Decision | 
         newest = (
             select(effective.c.id)
             .join(ReviewerRow, ReviewerRow.id == effective.c.reviewer_id)
-            .where(effective.c.project_id == project_id, ReviewerRow.name == reviewer.strip())
+            .where(effective.c.project_id == project_id, is_named(reviewer))
             .order_by(effective.c.id.desc())
             .limit(1)
             .scalar_subquery()
@@ -497,6 +502,7 @@ def _lock_example(connection: Connection, example_id: int) -> Row[*tuple[Any, ..
                 ProjectRow.created_at,
                 ProjectRow.classes,
                 ProjectRow.task,
+                ProjectRow.settings,
                 version_of(ExampleRow.id).label("version"),
             )
             .join(ProjectRow, ProjectRow.id == ExampleRow.project_id)
@@ -586,7 +592,9 @@ def _raise_if_stale(engine: Engine, example_id: int, seen: int, error: Integrity
 def _append(
     connection: Connection, values: dict[str, Any], reviewer: str, identity_source: str
 ) -> Decision:
-    reviewer_id = reviewer_in(connection, reviewer, identity_source).id
-    event = insert(DecisionRow).values(reviewer_id=reviewer_id, created_at=utc_now(), **values)
+    by = reviewer_in(connection, reviewer, identity_source)
+    check_right(connection, by, values)
+    event = insert(DecisionRow).values(reviewer_id=by.id, created_at=utc_now(), **values)
     decision_id = connection.scalars(event.returning(DecisionRow.id)).one()
+    end_leases(connection, [values["example_id"]])
     return decision_in(connection, decision_id)

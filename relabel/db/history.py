@@ -12,6 +12,7 @@ from sqlalchemy.orm import aliased
 from relabel.db.decisions import DECISION_COLUMNS, Decision
 from relabel.db.engine import reading
 from relabel.db.paging import Page, count_rows_before
+from relabel.db.reviewers import is_named
 from relabel.db.schema import (
     DecisionRow,
     ExampleRow,
@@ -107,7 +108,7 @@ def _conditions(
 ) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [DecisionRow.project_id == project_id]
     if reviewer is not None:
-        conditions.append(ReviewerRow.name == reviewer.strip())
+        conditions.append(is_named(reviewer))
     if actions:
         conditions.append(DecisionRow.action.in_(actions))
     if text:
@@ -172,9 +173,9 @@ def _history_row(row: Any) -> HistoryRow:
 
 
 def reviewers_since(engine: Engine, example_id: int, version: int) -> set[str]:
-    """Return who has decided about an example, or undone a decision on it, since a version."""
+    """Return the keys of the names of those who decided about an example since a version."""
     query = (
-        select(ReviewerRow.name)
+        select(ReviewerRow.name_key)
         .join(DecisionRow, DecisionRow.reviewer_id == ReviewerRow.id)
         .where(DecisionRow.example_id == example_id, DecisionRow.version > version)
     )

@@ -31,9 +31,12 @@ from relabel.db.schema import (
     DecisionRow,
     ExampleRow,
     JobRow,
+    LeaseRow,
+    OpinionRow,
     ProjectRow,
     RunRow,
     ScoringRow,
+    SecondLookRow,
     is_shown,
     utc_now,
 )
@@ -339,6 +342,8 @@ def _cut_examples(engine: Engine, project_id: int) -> bool:
         )
         # An undo and what it undoes are of the same example, so both go in one statement.
         ids = select(ExampleRow.id).where(*chunk)
-        connection.execute(delete(DecisionRow).where(DecisionRow.example_id.in_(ids)))
+        # Opinions are about decisions.
+        for row in (OpinionRow, SecondLookRow, LeaseRow, DecisionRow):
+            connection.execute(delete(row).where(row.example_id.in_(ids)))
         connection.execute(delete(ExampleRow).where(*chunk))
         return True

@@ -128,10 +128,13 @@ class DrawnSuspect:
         row: Its place in the queue.
         view: What is known of it; its version is the one that a decision must name. Of its scores
             the one that it is ranked by is there.
+        look: The first answer, for whoever is to give the second one and must not know it; else
+            None.
     """
 
     row: QueueRow
     view: ExampleView
+    look: int | None = None
 
 
 _totals: OrderedDict[Hashable, int] = OrderedDict()
@@ -208,6 +211,7 @@ def draw_next_suspects(
     filter: QueueFilter = EVERYTHING,
     count: int = 1,
     without: Collection[int] = (),
+    also: Sequence[ColumnElement[bool]] = (),
 ) -> list[DrawnSuspect]:
     """Return the next examples to decide, of one moment and in the order of `next_suspect`.
 
@@ -218,6 +222,7 @@ def draw_next_suspects(
         filter: Which examples.
         count: At most so many.
         without: Ids of examples that somebody has on the screen, or has decided just now.
+        also: More conditions on a row of `score`.
 
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal.
@@ -226,9 +231,19 @@ def draw_next_suspects(
     with reading_one_state(engine) as connection:
         run, ranking = open_ranking(connection, run_id, signal, filter.split)
         found = _find_undecided(
-            connection, run, ranking, filter, count=count, without=frozenset(without)
+            connection, run, ranking, filter, count=count, without=frozenset(without), also=also
         )
-        views = load_views(connection, [one.example_id for one in found], run.id)
+        return draw_ranked(connection, run, signal, found)
+
+
+def draw_ranked(
+    connection: Connection,
+    run: RankedRun,
+    signal: str | None,
+    found: Sequence[Row[*tuple[Any, ...]]],
+) -> list[DrawnSuspect]:
+    """Return examples that were found in the ranking with all that is known of them."""
+    views = load_views(connection, [one.example_id for one in found], run.id)
     drawn = []
     for one in found:
         row = _row_of(run, one, views[one.example_id])
@@ -303,11 +318,12 @@ def _find_undecided(
     after_rank: int | None = None,
     count: int,
     without: frozenset[int] = frozenset(),
+    also: Sequence[ColumnElement[bool]] = (),
 ) -> list[Row[*tuple[Any, ...]]]:
     """Return rank, example and score of the next examples to decide, in their order."""
     if filter.status == "reviewed":
         return []
-    conditions = filter_conditions(connection, run, filter, with_status=False)
+    conditions = [*filter_conditions(connection, run, filter, with_status=False), *also]
     if without:
         conditions.append(ScoreRow.example_id.not_in(sorted(without)))
     pending = _ranking(run, signal).where(~is_decided(), *conditions)

@@ -52,7 +52,7 @@ from relabel.db.decision_kinds import (
 
 # The revision of the newest migration: an up-to-date database is recognised by comparing one
 # row with this, without loading Alembic. A test holds the two equal.
-SCHEMA_REVISION = "0007"
+SCHEMA_REVISION = "0008"
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -318,17 +318,21 @@ class JobRow(Base):
 
 
 class ReviewerRow(Base):
-    """Who decides, and how we know the name."""
+    """Who decides, how we know the name, and what the person may do."""
 
     __tablename__ = "reviewer"
     __table_args__ = (
         UniqueConstraint("name", "identity_source"),
+        Index("one_reviewer_a_name", "name_key", "identity_source", unique=True),
         CheckConstraint("identity_source IN ('account', 'typed', 'oidc')", name="identity_source"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     identity_source: Mapped[str]
     created_at: Mapped[datetime]
+    # What spellings of one name have in common (`reviewers.make_name_key`).
+    name_key: Mapped[str] = mapped_column(server_default="")
+    role: Mapped[str] = mapped_column(server_default="reviewer")
 
 
 class DecisionRow(Base):
@@ -399,6 +403,71 @@ class DecisionRow(Base):
     batch: Mapped[str | None]
 
 
+class LeaseRow(Base):
+    """Who has an example before them, and until when; renewed while a screen holds it.
+
+    The example is no foreign key: a lease is gone in two minutes, whatever becomes of it.
+    """
+
+    __tablename__ = "lease"
+    example_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    project_id: Mapped[int]
+    # The person, as `reviewers.Identity.holder` says, and the screen that gives it back.
+    holder: Mapped[str]
+    screen: Mapped[str]
+    expires_at: Mapped[datetime]
+
+
+class SecondLookRow(Base):
+    """An example that was drawn for a second person and has not been seen by one yet."""
+
+    __tablename__ = "second_look"
+    example_id: Mapped[int] = mapped_column(
+        ForeignKey("example.id"), primary_key=True, autoincrement=False
+    )
+    project_id: Mapped[int] = mapped_column(index=True)
+
+
+class OpinionRow(Base):
+    """What a second person has answered without knowing the first answer; it changes no label.
+
+    Appended and never changed, as decisions are: triggers refuse it.
+    """
+
+    __tablename__ = "opinion"
+    __table_args__ = (
+        CheckConstraint(f"({_UNDOES}) = (undoes IS NOT NULL)", name="undoes"),
+        Index(
+            "one_undo_an_opinion",
+            "undoes",
+            unique=True,
+            sqlite_where=text("undoes IS NOT NULL"),
+            postgresql_where=text("undoes IS NOT NULL"),
+        ),
+        Index(
+            "one_opinion_a_token",
+            "token",
+            unique=True,
+            sqlite_where=text("token IS NOT NULL"),
+            postgresql_where=text("token IS NOT NULL"),
+        ),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    example_id: Mapped[int] = mapped_column(ForeignKey("example.id"), index=True)
+    # The first answer: the decision that was in force then.
+    decision_id: Mapped[int] = mapped_column(ForeignKey("decision.id"), index=True)
+    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), index=True)
+    action: Mapped[str]
+    new_label: Mapped[int | None]
+    new_value: Mapped[float | None]
+    note: Mapped[str]
+    undoes: Mapped[int | None] = mapped_column(ForeignKey("opinion.id"))
+    created_at: Mapped[datetime]
+    seconds_spent: Mapped[float | None]
+    token: Mapped[str | None]
+
+
 STATE_OF_ACTION = {kind.code: kind.state for kind in DECISION_KINDS if kind.state}
 STATUSES = (PENDING, *list_states())
 # A deferred example has been seen but not decided: it waits, behind those nobody has seen.
@@ -407,7 +476,7 @@ DEFERRING = list_codes("defer")
 
 # Where a decision was made. Those from the ranked queue never feed an estimate of the noise
 # rate, which needs random draws ("audit"), so the difference must be kept.
-SOURCES = ("queue", "audit", "inspect", "history", "import")
+SOURCES = ("queue", "audit", "inspect", "history", "import", "team")
 
 # Columns of the view of the same name, which the migrations create.
 effective = table(

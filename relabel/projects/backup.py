@@ -26,12 +26,14 @@ from relabel.db.schema import (
     CheckpointRow,
     DecisionRow,
     ExampleRow,
+    OpinionRow,
     PredictionRow,
     ProjectRow,
     ReviewerRow,
     RunRow,
     ScoreRow,
     ScoringRow,
+    SecondLookRow,
     UtcDateTime,
 )
 from relabel.errors import WorkspaceError
@@ -68,8 +70,9 @@ LARGEST_INTEGER = 2**31 - 1  # what PostgreSQL's integer holds
 # Made again when it is needed.
 _LEFT_OUT = ("encoded",)
 _TRAININGS = "training"
-# Of presses that may be sent again, to this database.
-_LEFT_OUT_COLUMNS = ("token",)
+# Of presses that may be sent again, to this database; what follows from a name; and rights, which
+# no file gives.
+_LEFT_OUT_COLUMNS = ("token", "name_key", "role")
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,9 @@ GROUPS = (
     RowGroup(
         ReviewerRow,
         lambda project: ReviewerRow.id.in_(
-            select(DecisionRow.reviewer_id).where(DecisionRow.project_id == project)
+            select(DecisionRow.reviewer_id)
+            .where(DecisionRow.project_id == project)
+            .union(select(OpinionRow.reviewer_id).where(OpinionRow.project_id == project))
         ),
     ),
     RowGroup(ExampleRow, lambda project: ExampleRow.project_id == project),
@@ -134,7 +139,11 @@ GROUPS = (
     RowGroup(ScoreRow, lambda project: ScoreRow.scoring_id.in_(_scoring_ids(project))),
     RowGroup(PredictionRow, lambda project: PredictionRow.scoring_id.in_(_scoring_ids(project))),
     RowGroup(DecisionRow, lambda project: DecisionRow.project_id == project),
+    RowGroup(SecondLookRow, lambda project: SecondLookRow.project_id == project),
+    RowGroup(OpinionRow, lambda project: OpinionRow.project_id == project),
 )
+# Tables that backups of older versions do not have.
+LATER_TABLES = ("second_look", "opinion")
 
 
 def dump_rows(connection: Connection, group: RowGroup, project_id: int) -> Iterator[bytes]:

@@ -23,7 +23,7 @@ from relabel.db.projects import get_project
 from relabel.errors import NotFoundError, WorkspaceError
 from relabel.files import explain_disk_errors
 from relabel.progress import OnProgress, Progress, ignore_progress
-from relabel.projects.backup import GROUPS, load_rows
+from relabel.projects.backup import GROUPS, LATER_TABLES, load_rows
 from relabel.projects.backup_file import (
     FILES,
     PIECE,
@@ -193,6 +193,8 @@ def _enter_rows(
 
     on_progress(Progress(stage, 0, total))
     for group in GROUPS:
+        if group.name in LATER_TABLES and f"{ROWS}/{group.name}.jsonl" not in manifest.entries:
+            continue
         with open_entry(archive, manifest, f"{ROWS}/{group.name}.jsonl") as file:
             rows.enter(group.name, load_rows(group, file), count)
         check_count(group.name, counts[group.name], manifest.counts.get(group.name))

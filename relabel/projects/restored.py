@@ -23,7 +23,7 @@ from relabel.db.examples import ExampleRules, NewExample
 from relabel.db.project_rules import Project, check_project, project_of
 from relabel.db.projects import delete_hidden_project, list_hidden_projects
 from relabel.db.registration import PAUSE
-from relabel.db.reviewers import reviewer_in
+from relabel.db.reviewers import is_named, reviewer_in
 from relabel.db.runs import name_ranking, read_test_queue
 from relabel.db.schema import (
     RESTORING,
@@ -31,12 +31,14 @@ from relabel.db.schema import (
     CheckpointRow,
     DecisionRow,
     ExampleRow,
+    OpinionRow,
     PredictionRow,
     ProjectRow,
     ReviewerRow,
     RunRow,
     ScoreRow,
     ScoringRow,
+    SecondLookRow,
 )
 from relabel.errors import InvalidDecisionError
 from relabel.projects.backup import in_chunks
@@ -63,7 +65,7 @@ _CONFIG = {
 _NUMBERS = ("timings", "counts", "num_computed")
 Row = dict[str, Any]
 # Rows a transaction: about a tenth of a second, so that a person's decision need not wait long.
-_CHUNKS = {"score": 20_000, "prediction": 20_000, "decision": 500}
+_CHUNKS = {"score": 20_000, "prediction": 20_000, "decision": 500, "opinion": 500}
 # Which table a column's ids are of.
 _REFERENCES: Mapping[str, str] = {
     "project_id": "project",
@@ -71,6 +73,7 @@ _REFERENCES: Mapping[str, str] = {
     "scoring_id": "scoring",
     "run_id": "run",
     "reviewer_id": "reviewer",
+    "decision_id": "decision",
     "undoes": "decision",
 }
 
@@ -92,6 +95,9 @@ def check_settings_shape(settings: Mapping[str, Any]) -> None:
         batch = entry.get("batch")
         if not isinstance(batch, str):
             raise _odd("project", "an import without the name of its batch")
+    wish = settings.get("second_opinions", {})
+    if not isinstance(wish, dict):
+        raise _odd("project", "second opinions that are no object")
     options = settings.get("options")
     if options is not None and not isinstance(options, dict):
         raise _odd("project", "options of the import that are no object")
@@ -236,6 +242,22 @@ def check_prediction(row: RestoredRow) -> None:
         # A little more than one is what rounding makes.
         if value is not None and not -1e-6 <= value <= 1 + 1e-6:
             raise _odd("prediction", f"{name} = {value}, which is no probability")
+
+
+def check_opinion(row: RestoredRow, *, regression: bool) -> None:
+    """Check that a second answer is one that a person can give.
+
+    Raises:
+        InputError: If a number is none.
+        InvalidDecisionError: If it is no answer.
+    """
+    check_finite(row, "opinion")
+    decisions.check_note(row["note"])
+    if row["action"] != UNDO.code:
+        decisions.check_action(row["action"])
+        decisions.check_correction(
+            row["action"], row["new_label"], row["new_value"], regression=regression
+        )
 
 
 def check_checkpoint(row: RestoredRow) -> None:
@@ -398,9 +420,7 @@ class RestoredRows:
 
     def _enter_reviewer(self, connection: Connection, rows: list[Row]) -> None:
         for row in rows:
-            known = (ReviewerRow.name == row["name"]) & (
-                ReviewerRow.identity_source == row["identity_source"]
-            )
+            known = is_named(row["name"]) & (ReviewerRow.identity_source == row["identity_source"])
             is_new = connection.scalar(select(ReviewerRow.id).where(known)) is None
             reviewer = reviewer_in(connection, row["name"], row["identity_source"])
             if is_new:
@@ -466,6 +486,23 @@ class RestoredRows:
             self._note("decision", row, connection.scalars(new.returning(DecisionRow.id)).one())
             # After the database's own rules, which are about one event alone.
             self._events.check({"given_value": None, "new_value": None} | row)
+
+    def _enter_second_look(self, connection: Connection, rows: list[Row]) -> None:
+        connection.execute(insert(SecondLookRow), [self._moved("second_look", row) for row in rows])
+
+    def _enter_opinion(self, connection: Connection, rows: list[Row]) -> None:
+        # One by one, as decisions are: who takes an opinion back names an earlier one.
+        for row in rows:
+            check_opinion(row, regression=self._is_regression())
+            self._check_label(row["new_label"], "opinion")
+            undoes = row["undoes"]
+            moved = self._moved("opinion", row | {"undoes": None, "token": None})
+            moved["undoes"] = None if undoes is None else self._find("opinion", "opinion", undoes)
+            new = insert(OpinionRow).values(moved).returning(OpinionRow.id)
+            self._note("opinion", row, connection.scalars(new).one())
+
+    def _is_regression(self) -> bool:
+        return self._project is not None and self._project.task == "regression"
 
     def _insert_plain(
         self, connection: Connection, target: type[ScoreRow] | type[PredictionRow], rows: list[Row]

@@ -30,8 +30,11 @@ def _one_look_for_components() -> Iterator[None]:
 
 
 @pytest.fixture
-def open_app(workspace: Workspace) -> Iterator[Callable[..., AppTest]]:
+def open_app(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., AppTest]]:
     """Open a page of the app as a browser would: an address with parameters."""
+    monkeypatch.setenv("TRACIN_REVIEWER", "tester")  # whom the server was started for
     st.cache_resource.clear()  # engines and vectors of another test's workspace
 
     def go(page: str, /, **params: str) -> AppTest:

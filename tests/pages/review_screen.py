@@ -72,7 +72,7 @@ class ReviewScreen:
     def send(self, **press: Any) -> dict[str, Any]:
         """Send a press about the suspect that is shown, and show the next one."""
         sheet = self.sheet
-        about = {name: sheet[name] for name in ("version", "mark", "rank", "score", "run")}
+        about = {name: sheet[name] for name in ("version", "mark", "rank", "score", "run", "look")}
         return self._post({**about, "example": sheet["id"], "seconds": 1.5, **press})
 
     def undo(self, decision_id: int | None = None) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class ReviewScreen:
         return self._post({"action": "undo", "decision": undone, "mark": self.given["mark"]})
 
     def _post(self, press: dict[str, Any]) -> dict[str, Any]:
-        asks = {name: self.given[name] for name in ("project", "query", "reviewer")}
+        asks = {name: self.given[name] for name in ("project", "query", "reviewer", "screen")}
         token = f"press-of-the-test-{next(_NUMBERS):06}"
         press = {"token": token, "reviewer": self.given["reviewer"], **press}
         answer = answer_decisions(_as_sent({**asks, "presses": [press], "seen": self.seen}))

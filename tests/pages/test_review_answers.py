@@ -43,7 +43,7 @@ def about(sheet, token, action="keep", **more):
 
 
 def ask(screen, **more):
-    return {name: screen.given[name] for name in ("project", "query", "reviewer")} | more
+    return {name: screen.given[name] for name in ("project", "query", "reviewer", "screen")} | more
 
 
 def actions(engine):

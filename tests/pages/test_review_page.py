@@ -274,16 +274,17 @@ def after_the_first_draw_of_a_suspect(engine, digits):
         event.remove(Engine, "rollback", decide)
 
 
-def test_a_decision_between_two_reads_of_one_drawing_is_not_overridden(
+def test_a_decision_between_the_drawing_and_the_holding_of_a_suspect_is_seen(
     open_review, engine, digits, after_the_first_draw_of_a_suspect
 ):
     project, _run = digits
     screen = open_review(project="digits")
     (suspect,) = after_the_first_draw_of_a_suspect
-    assert (screen.sheet["id"], screen.sheet["version"]) == (suspect.example_id, 0)
-    outcome = screen.press("keep")
-    assert [(one.action, one.reviewer) for one in events(engine, project)] == [("exclude", "Ada")]
-    assert "Ada excluded it" in outcome["message"]
+    shown = screen.sheet["id"]
+    assert shown != suspect.example_id
+    assert screen.press("keep")["recorded"]
+    found = [(one.action, one.reviewer, one.example_id) for one in events(engine, project)]
+    assert found == [("keep", "tester", shown), ("exclude", "Ada", suspect.example_id)]
 
 
 def test_an_example_that_others_decide_while_it_is_held_is_not_gone_without_a_word(

@@ -71,6 +71,7 @@ def open_page(name: str, project: str) -> AppTest:
 
 def main(root: Path) -> None:
     os.environ["TRACIN_WORKSPACE"] = str(root)
+    os.environ["TRACIN_REVIEWER"] = "tester"
     workspace = resolve_workspace()
     workspace.prepare()
     engine = make_database(workspace.database_url)

@@ -34,6 +34,7 @@ class Review {
     this.keys = new ReviewKeys(this)
     this.update(component)
     this.outbox.listener = this
+    this.leases = new Leases(this)
     for (const { outcome, ...entry } of this.outbox.takeRefused()) this.refuse(entry, outcome)
     if (this.outbox.entries.length) {
       this.frame.say(`Not recorded yet, from before: ${this.outbox.entries.length}. It is sent again.`)
@@ -116,8 +117,8 @@ class Review {
     this.isAsking = true
     const { epoch, undos } = this
     const isQuiet = !this.outbox.entries.length
-    const { project, query, reviewer } = this.data
-    const body = { project, query, reviewer, ids, held: this.held(), seen: this.seen() }
+    const { project, query, reviewer, screen } = this.data
+    const body = { project, query, reviewer, screen, ids, held: this.held(), seen: this.seen() }
     body.count = Math.max(0, HELD - this.ahead.length)
     let answer
     try {
@@ -144,6 +145,7 @@ class Review {
     this.dropChanged(answer.changed)
     for (const sheet of answer.asked) this.takeFresh(sheet)
     this.takeAhead(answer.suspects, body.count)
+    this.leases.waitForOthers(answer.withOthers)
     if (!this.past.length && undos === this.undos) this.undoable = answer.undoable
     // Decisions of this screen may have been counted or not; it adds them by itself.
     if (isQuiet && !this.outbox.entries.length) this.count(answer)
@@ -234,6 +236,10 @@ class Review {
 
   describeEnd() {
     const end = make("div", "end")
+    if (this.isExhausted && this.leases.withOthers) {
+      end.append(make("p", "with-others", this.leases.describe()))
+      return end
+    }
     if (!this.isExhausted || this.outbox.entries.length) {
       end.append(make("p", "", "The next suspect is on its way."))
       return end
@@ -266,6 +272,7 @@ class Review {
       example: sheet.id,
       version: sheet.version,
       mark: sheet.mark,
+      look: sheet.look,
       newLabel: choice.newLabel ?? null,
       newValue: choice.newValue ?? null,
       typed,
@@ -277,7 +284,7 @@ class Review {
       reviewer,
       sentence: choice.sentence,
       // By how much the number of those reviewed changes.
-      change: Number(choice.decides ?? true) - Number(sheet.isReviewed),
+      change: sheet.look ? 0 : Number(choice.decides ?? true) - Number(sheet.isReviewed),
     }
     this.past.push({ token: entry.token, sheet, note, change: entry.change })
     if (this.past.length > MOST_PAST) this.past.shift()
@@ -452,6 +459,7 @@ class Review {
   stop() {
     this.keys.stop()
     this.frame.stop()
+    this.leases.stop()
     clearTimeout(this.again)
     if (this.outbox.listener === this) {
       this.outbox.listener = null

@@ -18,6 +18,7 @@ _REVIEW = st.components.v2.component(
         "example_nodes.js",
         "outbox.js",
         "fields.js",
+        "leases.js",
         "review/nodes.js",
         "review/sheet_nodes.js",
         "review/key_choice.js",

@@ -10,7 +10,7 @@ from relabel.db.batches import Batch, list_batches, summarize_refused, undo_batc
 from relabel.db.project_rules import Project
 from relabel.text import counted
 from tracin_core.errors import TracInError
-from ui.session import get_engine, identity_source, reviewer_name
+from ui.session import current_reviewer, get_engine
 from ui.wording import ACTION_WORDS, escape_markdown, moment_text
 
 _MESSAGE = "batch-message"
@@ -49,14 +49,15 @@ def describe_batch(batch: Batch) -> str:
 
 def _undo(project: Project, batch: str) -> None:
     """Take a batch back; for a widget's callback."""
+    who = current_reviewer()
     try:
         result = undo_batch(
             get_engine(),
             project.id,
             batch,
             token=secrets.token_hex(16),
-            reviewer=reviewer_name(),
-            identity_source=identity_source(),
+            reviewer=who.name,
+            identity_source=who.source,
             source="history",
         )
     except TracInError as error:

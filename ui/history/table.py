@@ -10,6 +10,7 @@ import streamlit as st
 from relabel.db.decision_kinds import list_codes
 from relabel.db.history import HistoryRow
 from relabel.db.project_rules import Project
+from relabel.db.reviewers import may_lead
 from relabel.db.runs import current_run
 from relabel.db.stats import review_progress
 from relabel.errors import RunFolderError
@@ -22,7 +23,7 @@ from ui.fields import card_fields
 from ui.inspect.unseen import get_held_out
 from ui.labels import name_given, name_label
 from ui.server.pictures import thumbnail_address
-from ui.session import get_engine
+from ui.session import current_reviewer, get_engine
 from ui.wording import ACTION_WORDS, segment_words
 
 _EXCERPT = 160  # characters
@@ -131,6 +132,9 @@ def draw_export(project: Project) -> None:
             help="Otherwise every example is in the file, with the label as it stands now.",
         )
 
+        who = current_reviewer()
+        may_export = may_lead(get_engine(), who)
+
         def make_file() -> bytes:
             return export_labels(
                 get_engine(),
@@ -138,6 +142,7 @@ def draw_export(project: Project) -> None:
                 format=exporter.name,
                 reviewed_only=bool(reviewed_only),
                 held_out=_open_suggestions(project),
+                asked_by=who,
             )
 
         st.download_button(
@@ -148,6 +153,8 @@ def draw_export(project: Project) -> None:
             type="primary",
             key="export",
             on_click="ignore",
+            disabled=not may_export,
+            help=None if may_export else "Only a lead exports. Team says who leads.",
         )
     st.caption(_describe_changes())
 

@@ -26,13 +26,15 @@ from relabel.db.groups import count_left, list_passing
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project
 from relabel.db.queue import QueueFilter
+from relabel.db.reviewers import Identity
 from relabel.db.runs import Run, get_run
 from relabel.db.schema import UNDECIDED
 from relabel.errors import InvalidDecisionError, NotFoundError
 from relabel.text import counted
+from ui.identity import find_sender
 from ui.labels import is_regression, name_label, status_tags
 from ui.queue.filters import read_filter
-from ui.session import account_name, get_engine, identity_source
+from ui.session import get_engine
 
 # Examples that are named one by one, and those whose cards are drawn again.
 MOST_NAMED = 500
@@ -40,8 +42,12 @@ _LARGEST_NUMBER = 2**53  # what a browser counts exactly
 Answer = dict[str, Any]
 
 
-def answer_batch(body: Answer) -> Answer:
+def answer_batch(body: Answer, visitor: Identity | None) -> Answer:
     """Record one decision about all examples that a screen names, or that pass its filter.
+
+    Args:
+        body: What was sent.
+        visitor: Who has signed in; None where nobody has to.
 
     Raises:
         InvalidDecisionError: If it makes no sense. Nothing was recorded.
@@ -53,38 +59,42 @@ def answer_batch(body: Answer) -> Answer:
     if action == RELABEL.code and is_regression(project):
         raise InvalidDecisionError("Numbers are corrected one at a time, in Review.")
     items = _read_items(body, run, signal, filter)
-    reviewer = _read_text(body, "reviewer")[:80].strip() or account_name()
+    who = find_sender(_read_text(body, "reviewer"), visitor)
     result = record_batch(
         get_engine(),
         project.id,
         NewBatch(
             token=_read_text(body, "token"),
-            reviewer=reviewer,
+            reviewer=who.name,
             action=action,
             items=items,
             run_id=run.id,
-            identity_source=identity_source(reviewer),
+            identity_source=who.source,
         ),
     )
     message = _describe(project, action, _read_label(body, "newLabel"), result)
     return _answer(body, project, run, signal, filter, result, message)
 
 
-def answer_undo(body: Answer) -> Answer:
+def answer_undo(body: Answer, visitor: Identity | None) -> Answer:
     """Take back what was decided together.
+
+    Args:
+        body: What was sent.
+        visitor: Who has signed in; None where nobody has to.
 
     Raises:
         NotFoundError: If nothing was.
     """
     project, run, signal, filter = _read_query(body)
-    reviewer = _read_text(body, "reviewer")[:80].strip() or account_name()
+    who = find_sender(_read_text(body, "reviewer"), visitor)
     result = undo_batch(
         get_engine(),
         project.id,
         _read_text(body, "undoes"),
         token=_read_text(body, "token"),
-        reviewer=reviewer,
-        identity_source=identity_source(reviewer),
+        reviewer=who.name,
+        identity_source=who.source,
     )
     message = f"Taken back: {counted(len(result.recorded), 'decision')}."
     return _answer(body, project, run, signal, filter, result, message)

@@ -12,12 +12,16 @@ from dataclasses import asdict
 from typing import Any
 
 from relabel.db.examples import LARGEST_ID
+from relabel.db.handing_out import Screen
 from relabel.db.history import find_versions
+from relabel.db.leases import claim, release
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project
+from relabel.db.reviewers import Identity
 from relabel.errors import InvalidDecisionError
 from relabel.text import Split
 from tracin_core.errors import TracInError
+from ui.identity import identify
 from ui.review.decisions import Outcome, Press, apply_presses
 from ui.review.sheets import Sheet, build_sheets
 from ui.review.suspect import (
@@ -29,48 +33,73 @@ from ui.review.suspect import (
     offer_undo,
     read_query,
 )
-from ui.session import account_name, get_engine
+from ui.session import get_engine
 
 _LOG = logging.getLogger(__name__)
 # Suspects that are sent at once, and those that a screen can name.
 MOST_SENT, _MOST_HELD = 12, 500
 MOST_PRESSES = 50
+_LONGEST_SCREEN = 40  # characters
 _LARGEST_NUMBER = 2**53  # what a browser counts exactly
 Answer = dict[str, Any]
 
 
-def answer_first(query: ReviewQuery, asked: Suspect | None, reviewer: str) -> Answer:
+def answer_first(query: ReviewQuery, asked: Suspect | None, screen: Screen) -> Answer:
     """Return what a page begins with: the suspect that is asked for, and the next ones."""
     held = frozenset() if asked is None else frozenset([asked.view.id])
     suspects = [] if asked is None else [asked]
-    suspects += choose_suspects(query, count=2 - len(suspects), without=held)
-    return _answer(query, build_sheets(query, suspects), reviewer)
+    following, others = choose_suspects(query, screen, count=2 - len(suspects), without=held)
+    return _answer(query, build_sheets(query, [*suspects, *following]), others, screen.who)
 
 
-def _answer(query: ReviewQuery, sheets: list[Sheet], reviewer: str) -> Answer:
+def _answer(query: ReviewQuery, sheets: list[Sheet], others: int, who: Identity) -> Answer:
     return {
         "suspects": sheets,
-        "undoable": offer_undo(query.project, reviewer.strip() or account_name()),
+        "withOthers": others,
+        "undoable": offer_undo(query.project, who),
         **count_progress(query.project, query.filter.split),
     }
 
 
-def answer_suspects(body: Answer) -> Answer:
+def answer_suspects(body: Answer, signed_in: Identity | None = None) -> Answer:
     """Return the next suspects that a screen does not have yet, and those that it asks for."""
     project = _read_project(body)
+    screen = _read_screen(body, signed_in)
     query = read_query(project, body.get("query"))
     held = frozenset(_read_numbers(body, "held", _MOST_HELD))
-    wanted = [find_suspect(query, one) for one in _read_numbers(body, "ids", MOST_SENT)]
+    wanted = [find_suspect(query, one, screen.who) for one in _read_numbers(body, "ids", MOST_SENT)]
     asked = [one for one in wanted if one is not None]
     count = max(0, min(MOST_SENT, _read_number(body, "count", 0)))
     held |= {one.view.id for one in asked}
-    following = choose_suspects(query, count=count, without=held) if count else []
+    following, others = (
+        choose_suspects(query, screen, count=count, without=held) if count else ([], 0)
+    )
     sheets = build_sheets(query, [*asked, *following])
-    answer = _answer(query, sheets[len(asked) :], str(body.get("reviewer") or ""))
+    answer = _answer(query, sheets[len(asked) :], others, screen.who)
     return answer | {"asked": sheets[: len(asked)], "changed": find_changed(body)}
 
 
-def answer_decisions(body: Answer) -> Answer:
+def answer_leases(body: Answer, signed_in: Identity | None = None) -> Answer:
+    """Renew what a screen still holds, give back what it does not, and say what it has lost.
+
+    Returns:
+        ``lost``: those that somebody else has before them by now.
+    """
+    project = _read_project(body)
+    screen = _read_screen(body, signed_in)
+    renewed = _read_numbers(body, "renew", _MOST_HELD)
+    release(get_engine(), _read_numbers(body, "release", _MOST_HELD), screen=screen.name)
+    held = claim(get_engine(), project.id, renewed, holder=screen.who.holder, screen=screen.name)
+    return {"lost": [one for one in renewed if one not in held]}
+
+
+def _read_screen(body: Answer, signed_in: Identity | None) -> Screen:
+    """Return whose screen asks: who has signed in, where people have to, else who it says."""
+    who = identify(_read_text(body, "reviewer")) if signed_in is None else signed_in
+    return Screen(who, _read_text(body, "screen")[:_LONGEST_SCREEN])
+
+
+def answer_decisions(body: Answer, signed_in: Identity | None = None) -> Answer:
     """Record what a screen sends, in its order, and say of each press what became of it.
 
     An example whose press was refused, or whose decision was taken back, comes with it as it is
@@ -81,13 +110,14 @@ def answer_decisions(body: Answer) -> Answer:
     if not isinstance(sent, list) or not 0 < len(sent) <= MOST_PRESSES:
         raise InvalidDecisionError(f"Expected 1 to {MOST_PRESSES} presses.")
     presses = [read_press(one) for one in sent]
-    outcomes = apply_presses(project, presses)
+    outcomes = apply_presses(project, presses, signed_in)
+    who = identify(presses[-1].reviewer) if signed_in is None else signed_in
     shown: dict[int, Sheet] = {}
     again = _list_shown_again(presses, outcomes)
     if again:
         try:
             query = read_query(project, body.get("query"))
-            found = [find_suspect(query, one) for one in again]
+            found = [find_suspect(query, one, who) for one in again]
             sheets = build_sheets(query, [one for one in found if one is not None])
             shown = {sheet["id"]: sheet for sheet in sheets}
         except TracInError as error:
@@ -103,7 +133,7 @@ def answer_decisions(body: Answer) -> Answer:
         answer["changed"] = find_changed(body)
         # This reads all decisions of the project; a screen counts what it presses by itself.
         if again:
-            answer["undoable"] = offer_undo(project, presses[-1].reviewer.strip() or account_name())
+            answer["undoable"] = offer_undo(project, who)
             answer |= count_progress(project, _read_split(body))
     except TracInError as error:
         _LOG.warning("How far the review is could not be asked: %s", error)
@@ -159,6 +189,7 @@ def read_press(sent: Any) -> Press:
         reviewer=_read_text(sent, "reviewer")[:80],
         mark=_read_text(sent, "mark"),
         undoes=None if sent.get("undoes") is None else _read_text(sent, "undoes"),
+        look=None if sent.get("look") is None else _read_number(sent, "look", 0),
         decision_id=None if sent.get("decision") is None else _read_number(sent, "decision", 0),
     )
 

@@ -25,11 +25,14 @@ from relabel.db.decisions import (
     undo_decision,
 )
 from relabel.db.examples import get_example
+from relabel.db.opinions import Opinion, record_opinion, undo_opinion
 from relabel.db.project_rules import Project
+from relabel.db.reviewers import Identity
 from relabel.errors import DatabaseError, InvalidDecisionError, NotFoundError, StaleDecisionError
 from tracin_core.errors import TracInError
+from ui.identity import find_sender
 from ui.labels import name_label
-from ui.session import account_name, get_engine, identity_source, reviewer_name
+from ui.session import current_reviewer, get_engine
 from ui.wording import escape_markdown, read_number
 
 _LOG = logging.getLogger(__name__)
@@ -53,7 +56,8 @@ class Press:
         rank: Its place in the queue, 1 the most suspect.
         score: Its score there.
         run_id: The run that ranked it.
-        reviewer: The name to record; "" for that of the account.
+        reviewer: The name to record; "" for whom the server was started for.
+        look: The decision that this is a second opinion on; None for a decision.
         mark: Tells the example from all others; of an undo, the project.
         undoes: Token of the press that an undo takes back, or None.
         decision_id: Number of the decision that it takes back, where no token is known.
@@ -75,6 +79,7 @@ class Press:
     mark: str = ""
     undoes: str | None = None
     decision_id: int | None = None
+    look: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +105,18 @@ class Outcome:
     note: str = ""
 
 
-def apply_presses(project: Project, presses: Sequence[Press]) -> list[Outcome]:
+def apply_presses(
+    project: Project, presses: Sequence[Press], signed_in: Identity | None = None
+) -> list[Outcome]:
     """Record presses one after the other, and say of each what became of it.
 
     Where the database fails, the rest is not tried: it would be refused for the same reason, each
     after the same wait.
+
+    Args:
+        project: The project.
+        presses: In their order.
+        signed_in: Who has signed in, where people have to; else the presses' own names count.
     """
     outcomes: list[Outcome] = []
     stopped = ""
@@ -112,7 +124,7 @@ def apply_presses(project: Project, presses: Sequence[Press]) -> list[Outcome]:
         outcome = _refuse(press, stopped, is_fault=True) if stopped else None
         if outcome is None:
             try:
-                outcome = _apply(project, press)
+                outcome = _apply(project, press, find_sender(press.reviewer, signed_in))
             except StaleDecisionError as error:
                 outcome = _refuse(press, _with_note(str(error), press.note))
             except TracInError as error:
@@ -145,34 +157,35 @@ def _with_note(words: str, note: str) -> str:
     return f"{words} Your note was: “{note}”" if note.strip() else words
 
 
-def _apply(project: Project, press: Press) -> Outcome:
-    reviewer = press.reviewer.strip() or account_name()
+def _apply(project: Project, press: Press, who: Identity) -> Outcome:
     if press.action == UNDO.code:
         check_mark(press.mark, project.created_at, "")
-        return _undo_press(press, reviewer)
+        return _undo_press(press, who)
     action, new_value = press.action, press.new_value
     if press.typed is not None:
         action, new_value = read_correction(press)
-    event = record_decision(
-        get_engine(),
-        NewDecision(
-            example_id=press.example_id,
-            expected_version=press.version,
-            reviewer=reviewer,
-            action=action,
-            new_label=press.new_label,
-            new_value=new_value,
-            note=press.note.strip(),
-            seconds_spent=press.seconds,
-            source="queue",
-            rank=press.rank,
-            score=press.score,
-            run_id=press.run_id,
-            identity_source=identity_source(reviewer),
-            token=press.token,
-            mark=press.mark,
-        ),
+    new = NewDecision(
+        example_id=press.example_id,
+        expected_version=press.version,
+        reviewer=who.name,
+        action=action,
+        new_label=press.new_label,
+        new_value=new_value,
+        note=press.note.strip(),
+        seconds_spent=press.seconds,
+        source="queue",
+        rank=press.rank,
+        score=press.score,
+        run_id=press.run_id,
+        identity_source=who.source,
+        token=press.token,
+        mark=press.mark,
     )
+    event: Decision | Opinion
+    if press.look is None:
+        event = record_decision(get_engine(), new)
+    else:
+        event = record_opinion(get_engine(), new, press.look)
     return Outcome(
         token=press.token,
         recorded=True,
@@ -198,7 +211,7 @@ def read_correction(press: Press) -> tuple[str, float | None]:
     return (KEEP.code, None) if value == given else (RELABEL.code, value)
 
 
-def describe_event(project: Project, event: Decision) -> str:
+def describe_event(project: Project, event: Decision | Opinion) -> str:
     """Return what has been done, as the message after a press says it."""
     given = name_label(project, event.given_label, event.given_value)
     if event.new_value is not None:
@@ -207,43 +220,58 @@ def describe_event(project: Project, event: Decision) -> str:
     return find_kind(event.action).recorded.format(given=given, new=new)
 
 
-def _undo_press(press: Press, reviewer: str) -> Outcome:
+def _undo_press(press: Press, who: Identity) -> Outcome:
     engine = get_engine()
     undone = None
     if press.undoes is not None:
         undone = find_by_token(engine, press.undoes)
     elif press.decision_id is not None:
         undone = get_decision(engine, press.decision_id)
+    if undone is None and press.undoes is not None:
+        opinion = undo_opinion(
+            engine,
+            press.undoes,
+            reviewer=who.name,
+            identity_source=who.source,
+            own_token=press.token,
+        )
+        if opinion is not None:
+            return _tell_taken_back(press, opinion, opinion.version)
     if undone is None:
         raise NotFoundError("The decision had not been recorded, so there is nothing to take back.")
     event = undo_decision(
         engine,
         undone.id,
-        reviewer=reviewer,
+        reviewer=who.name,
         source="queue",
-        identity_source=identity_source(reviewer),
+        identity_source=who.source,
         token=press.token,
     )
+    return _tell_taken_back(press, undone, event.version)
+
+
+def _tell_taken_back(press: Press, undone: Decision | Opinion, version: int) -> Outcome:
     brought = "The example and its note are" if undone.note else "The example is"
     return Outcome(
         token=press.token,
         recorded=True,
         message=f"Taken back. {brought} here again.",
-        example_id=event.example_id,
-        version=event.version,
+        example_id=undone.example_id,
+        version=version,
         note=undone.note,
     )
 
 
 def undo(decision_id: int, *, source: str) -> None:
     """Take back one decision; if it is no longer the one in force, say so."""
+    who = current_reviewer()
     try:
         undo_decision(
             get_engine(),
             decision_id,
-            reviewer=reviewer_name(),
+            reviewer=who.name,
             source=source,
-            identity_source=identity_source(),
+            identity_source=who.source,
         )
     except TracInError as error:
         st.session_state[_MESSAGE] = ("warning", str(error))

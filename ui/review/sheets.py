@@ -133,6 +133,7 @@ def _build(
     return {
         "id": view.id,
         "version": view.version,
+        "look": suspect.look,
         "mark": mark_example(project.created_at, view.key),
         "run": run.id,
         "rank": suspect.rank,

@@ -10,10 +10,13 @@ import streamlit as st
 from relabel.db.decision_kinds import DECISION_KINDS
 from relabel.db.decisions import last_undoable
 from relabel.db.examples import ExampleView, get_example
+from relabel.db.handing_out import Screen, hand_out, hide_first_answer
 from relabel.db.history import reviewers_since
 from relabel.db.project_rules import Project
-from relabel.db.queue import QueueFilter, describe_since, draw_next_suspects
+from relabel.db.queue import QueueFilter, describe_since
+from relabel.db.reviewers import Identity
 from relabel.db.runs import Run, get_run
+from relabel.db.second_looks import find_look, read_wish
 from relabel.db.stats import count_reviewed
 from relabel.errors import InvalidDecisionError, NotFoundError
 from relabel.runs.held_out import recall_summary
@@ -23,7 +26,7 @@ from ui.labels import is_regression
 from ui.queue.filters import filter_to_json, read_filter
 from ui.review.choices import MAX_DIGIT_CLASSES
 from ui.runs.layers import layers_of
-from ui.session import get_engine, reviewer_name
+from ui.session import get_engine
 from ui.wording import escape_markdown
 
 _REQUESTED = "example"
@@ -96,47 +99,63 @@ class Suspect:
         view: The example.
         rank: 1 is the most suspect; None where it is not ranked.
         score: The signal's value.
+        look: The first answer, which the person is to give a second one to and must not know; None
+            where a first one is wanted.
     """
 
     view: ExampleView
     rank: int | None
     score: float | None
+    look: int | None = None
 
 
 def choose_suspects(
-    query: ReviewQuery, *, count: int, without: frozenset[int] = frozenset()
-) -> list[Suspect]:
-    """Return those that are to be decided next.
+    query: ReviewQuery, screen: Screen, *, count: int, without: frozenset[int] = frozenset()
+) -> tuple[list[Suspect], int]:
+    """Return those that are to be decided next, and how many more others have before them.
 
     Args:
         query: Which.
+        screen: For whom, and where they will be shown.
         count: At most so many.
         without: Ids of those that the screen has already.
     """
-    drawn = draw_next_suspects(
+    handed = hand_out(
         get_engine(),
         query.run.id,
+        screen,
         signal=query.signal,
         filter=query.filter,
         count=count,
         without=without,
+        second_looks=read_wish(query.project.settings).share > 0,
     )
-    return [Suspect(one.view, one.row.rank, one.row.score) for one in drawn]
+    suspects = [Suspect(one.view, one.row.rank, one.row.score, one.look) for one in handed.suspects]
+    return suspects, handed.with_others
 
 
-def find_suspect(query: ReviewQuery, example_id: int) -> Suspect | None:
-    """Return an example of the project that somebody asks for, whatever its state."""
+def find_suspect(query: ReviewQuery, example_id: int, who: Identity) -> Suspect | None:
+    """Return an example of the project that somebody asks for, whatever its state.
+
+    Of one that the person is to look at as the second one, nothing of the first answer comes along.
+    """
     try:
         view = get_example(get_engine(), example_id, query.run.id)
     except NotFoundError:
         return None
     if view.project_id != query.project.id:
         return None
+    look = None
+    if read_wish(query.project.settings).share > 0:
+        look = find_look(get_engine(), view.id, who)
+    shown = view if look is None else hide_first_answer(view)
     score = view.scores.get(query.signal)
-    return Suspect(view, None, None) if score is None else Suspect(view, score.rank, score.value)
+    if score is None:
+        return Suspect(shown, None, None, look)
+    return Suspect(shown, score.rank, score.value, look)
 
 
-def find_asked(query: ReviewQuery) -> Suspect | None:
+def find_asked(query: ReviewQuery, who: Identity) -> Suspect | None:
     """Return the example that the address or an undo asks for.
 
     It stays in the address until it is decided; the screen then takes it out.
@@ -146,7 +165,7 @@ def find_asked(query: ReviewQuery) -> Suspect | None:
         st.session_state[_PINNED] = None
         return None
     is_number = requested.isdecimal() and len(requested) <= 18  # what a database can number
-    found = find_suspect(query, int(requested)) if is_number else None
+    found = find_suspect(query, int(requested), who) if is_number else None
     pinned: tuple[int, int] | None = st.session_state.get(_PINNED)
     if found is None:
         st.warning(
@@ -154,7 +173,7 @@ def find_asked(query: ReviewQuery) -> Suspect | None:
             "The next suspect of the queue is shown instead."
         )
     elif pinned is not None and pinned[0] == found.view.id and pinned[1] != found.view.version:
-        others = reviewers_since(get_engine(), found.view.id, pinned[1]) - {reviewer_name()}
+        others = reviewers_since(get_engine(), found.view.id, pinned[1]) - {who.key}
         if others:
             told = describe_since(get_engine(), found.view, pinned[1])
             st.warning(
@@ -175,13 +194,13 @@ def count_progress(project: Project, split: Split) -> dict[str, int]:
     return {"reviewed": reviewed, "total": total}
 
 
-def offer_undo(project: Project, reviewer: str) -> int | None:
+def offer_undo(project: Project, who: Identity) -> int | None:
     """Return the number of a reviewer's newest decision in force, for a screen that knows none.
 
     A press takes back what was offered: others may decide, or decide under the same name, between
     the drawing and the press.
     """
-    last = last_undoable(get_engine(), project.id, reviewer)
+    last = last_undoable(get_engine(), project.id, who.name)
     return None if last is None else last.id
 
 

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from relabel.db.examples import media_location
 from relabel.features.image import inspect_image, read_image
 from tracin_core.errors import TracInError
+from ui.server.visitors import find_visitor
 from ui.session import get_engine, get_workspace
 
 THUMBNAIL_EDGE = 160  # pixels; twice the size on screen, for displays of double density
@@ -146,6 +147,9 @@ def is_allowed_host(name: str | None, allowed: Sequence[str]) -> bool:
 async def _respond(request: Request, edge: int) -> Response:
     if not is_allowed_host(request.url.hostname, st.get_option("server.allowedHosts") or ()):
         return PlainTextResponse("This server is not known by that name.", status_code=403)
+    visitor = find_visitor(request)
+    if isinstance(visitor, Response):
+        return visitor
     try:
         number = read_number(request.path_params["id"])
         found = None if number is None else await run_in_threadpool(encode_picture, number, edge)

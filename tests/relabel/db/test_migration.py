@@ -343,3 +343,43 @@ def test_a_migration_that_fails_leaves_the_old_database(tmp_path, monkeypatch):
         open_database(f"sqlite:///{path}")
     assert read_rows(engine, (*OLD_TABLES, "decision")) == before
     engine.dispose()
+
+
+SPELLINGS = """
+INSERT INTO reviewer VALUES
+  (2, 'Ann', 'typed', '2026-01-06 10:00:00'), (3, 'ann', 'account', '2026-01-06 10:00:00'),
+  (4, 'Bob  B', 'typed', '2026-01-06 10:00:00'), (5, 'bob b', 'typed', '2026-01-06 10:00:00'),
+  (6, 'Straße', 'typed', '2026-01-06 10:00:00');
+INSERT INTO decision (id, project_id, example_id, version, reviewer_id, action, given_label,
+  note, created_at, source) VALUES
+  (6, 1, 3, 1, 2, 'keep', 0, 'n', '2026-01-07 11:00:00', 'queue'),
+  (7, 1, 3, 2, 5, 'keep', 0, '', '2026-01-07 11:00:00', 'queue'),
+  (8, 1, 3, 3, 3, 'keep', 0, '', '2026-01-07 11:00:00', 'queue')
+"""
+
+
+def test_names_that_differ_in_capitals_alone_become_the_oldest(old):
+    url = old[0]
+    engine = create_engine(make_url(url).set(drivername=driver_of(url)))
+    with engine.begin() as connection:
+        for statement in SPELLINGS.split(";\n"):
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    engine = open_database(url)
+    with engine.connect() as connection:
+        names = connection.execute(
+            text("SELECT id, name, name_key, role FROM reviewer ORDER BY id")
+        ).all()
+        whose = connection.execute(
+            text("SELECT id, reviewer_id, note FROM decision WHERE id > 5 ORDER BY id")
+        ).all()
+    assert [tuple(row) for row in names] == [
+        (1, "ann", "ann", "reviewer"),
+        (3, "ann", "ann", "reviewer"),
+        (4, "Bob  B", "bob b", "reviewer"),
+        (6, "Straße", "strasse", "reviewer"),
+    ]
+    assert [tuple(row) for row in whose] == [(6, 1, "n"), (7, 4, ""), (8, 3, "")]
+    with pytest.raises(DBAPIError, match="append-only"), writing(engine) as connection:
+        connection.execute(text("UPDATE decision SET note = 'x'"))
+    engine.dispose()

@@ -1,0 +1,205 @@
+"""Handing out: the next suspects for one person, of which nobody else has any before them.
+
+First suspects are drawn that nobody else holds, then they are claimed, in one statement of the
+database. Of two people who draw the same, one gets it, and the other draws again. What was decided
+between the drawing and the claiming is given back: its version is no longer the one that was drawn.
+
+Where a project wants second opinions, some of what a person is handed has been decided by somebody
+else. Nothing of that answer goes along: the example looks as if nobody had seen it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from sqlalchemy import ColumnElement, Connection, Engine, func, select
+
+from relabel.db.decision_kinds import PENDING
+from relabel.db.engine import reading, reading_one_state
+from relabel.db.examples import ExampleView
+from relabel.db.leases import claim, is_held_by_others, release
+from relabel.db.queue import (
+    EVERYTHING,
+    DrawnSuspect,
+    QueueFilter,
+    draw_next_suspects,
+    draw_ranked,
+    filter_conditions,
+    is_reviewed,
+    open_ranking,
+)
+from relabel.db.reviewers import Identity
+from relabel.db.schema import LeaseRow, ScoreRow, utc_now
+from relabel.db.second_looks import find_looks
+
+# Of what is asked for at once, one in so many may be a second look while there are first ones.
+SECOND_LOOKS = 3
+# Others may claim what was drawn; so many times in a row is a queue that is nearly empty.
+ATTEMPTS = 6
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Who asks, and where the suspects will be shown.
+
+    Attributes:
+        who: The person.
+        name: Tells the person's screens apart.
+    """
+
+    who: Identity
+    name: str
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What a person was handed.
+
+    Attributes:
+        suspects: The next ones, in the order of the queue.
+        with_others: How many more of the queue others have before them; asked only where fewer
+            than wanted were left.
+    """
+
+    suspects: list[DrawnSuspect]
+    with_others: int = 0
+
+
+def hand_out(
+    engine: Engine,
+    run_id: int,
+    screen: Screen,
+    *,
+    signal: str | None = None,
+    filter: QueueFilter = EVERYTHING,
+    count: int = 1,
+    without: Collection[int] = (),
+    second_looks: bool = False,
+) -> Handed:
+    """Return the next examples for a person, and hold them for two minutes.
+
+    Args:
+        engine: The database.
+        run_id: The run.
+        screen: Who asks, and where.
+        signal: What the queue is ranked by; None for the run's first signal.
+        filter: Which examples.
+        count: At most so many.
+        without: Ids of examples that the screen has already.
+        second_looks: Whether the project wants second opinions.
+
+    Raises:
+        NotFoundError: If the run is unknown or not ranked by the signal.
+        DatabaseError: If the database fails.
+    """
+    free = ~is_held_by_others(ScoreRow.example_id, screen.who.holder)
+    taken: list[DrawnSuspect] = []
+    lost = set(without)
+
+    def draw(wanted: int, *, second: bool) -> list[DrawnSuspect]:
+        if second:
+            return _draw_looks(engine, run_id, screen.who, signal, filter, wanted, lost, free)
+        return draw_next_suspects(
+            engine, run_id, signal=signal, filter=filter, count=wanted, without=lost, also=[free]
+        )
+
+    # Second looks wait already, so they come first; where first ones are all gone, they come again.
+    shares = [(count // SECOND_LOOKS, True), (count, False), (count, True)]
+    for most, second in shares if second_looks else [(count, False)]:
+        for _ in range(ATTEMPTS):
+            wanted = most - len(taken)
+            drawn = draw(wanted, second=second) if wanted > 0 else []
+            if not drawn:
+                break
+            held = _claim(engine, drawn, screen)
+            taken += held
+            lost |= {one.view.id for one in drawn}
+            if len(held) == len(drawn):
+                break
+    others = 0
+    if len(taken) < count:
+        others = _count_with_others(engine, run_id, screen.who, signal, filter)
+    return Handed(taken, others)
+
+
+def hide_first_answer(view: ExampleView) -> ExampleView:
+    """Return an example as if nobody had decided about it; its version stays."""
+    return replace(
+        view,
+        status=PENDING,
+        current_label=view.given_label,
+        current_value=view.given_value,
+        last_decision_id=None,
+    )
+
+
+def _claim(engine: Engine, drawn: list[DrawnSuspect], screen: Screen) -> list[DrawnSuspect]:
+    project_id = drawn[0].view.project_id
+    ids = [one.view.id for one in drawn]
+    versions = claim(engine, project_id, ids, holder=screen.who.holder, screen=screen.name)
+    held = [one for one in drawn if versions.get(one.view.id) == one.view.version]
+    changed = set(versions) - {one.view.id for one in held}
+    release(engine, changed, screen=screen.name)
+    return held
+
+
+def _draw_looks(
+    engine: Engine,
+    run_id: int,
+    who: Identity,
+    signal: str | None,
+    filter: QueueFilter,
+    count: int,
+    without: Collection[int],
+    free: ColumnElement[bool],
+) -> list[DrawnSuspect]:
+    """Return examples that somebody else has decided and this person is to see, blind."""
+    with reading_one_state(engine) as connection:
+        run, ranking = open_ranking(connection, run_id, signal, filter.split)
+        conditions = [*filter_conditions(connection, run, filter, with_status=False), free]
+        if without:
+            conditions.append(ScoreRow.example_id.not_in(sorted(without)))
+        found = find_looks(
+            connection,
+            run.project_id,
+            who,
+            scoring_id=run.scoring_id,
+            signal=ranking,
+            conditions=conditions,
+            count=count,
+        )
+        drawn = draw_ranked(connection, run, signal, found)
+    looks = {one.example_id: one.look for one in found}
+    return [
+        replace(one, view=hide_first_answer(one.view), look=looks[one.view.id]) for one in drawn
+    ]
+
+
+def _count_with_others(
+    engine: Engine, run_id: int, who: Identity, signal: str | None, filter: QueueFilter
+) -> int:
+    """Return how many undecided examples of the queue others have before them."""
+    with reading(engine) as connection:
+        return _count_held(connection, run_id, who, signal, filter)
+
+
+def _count_held(
+    connection: Connection, run_id: int, who: Identity, signal: str | None, filter: QueueFilter
+) -> int:
+    run, ranking = open_ranking(connection, run_id, signal, filter.split)
+    query = (
+        select(func.count())
+        .select_from(LeaseRow)
+        .join(ScoreRow, ScoreRow.example_id == LeaseRow.example_id)
+        .where(
+            LeaseRow.project_id == run.project_id,
+            LeaseRow.holder != who.holder,
+            LeaseRow.expires_at > utc_now(),
+            ScoreRow.scoring_id == run.scoring_id,
+            ScoreRow.signal == ranking,
+            ~is_reviewed(),
+            *filter_conditions(connection, run, filter, with_status=False),
+        )
+    )
+    return connection.scalars(query).one()
