@@ -52,7 +52,7 @@ from relabel.db.decision_kinds import (
 
 # The revision of the newest migration: an up-to-date database is recognised by comparing one
 # row with this, without loading Alembic. A test holds the two equal.
-SCHEMA_REVISION = "0006"
+SCHEMA_REVISION = "0009"
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -388,6 +388,18 @@ class DecisionRow(Base):
     new_value: Mapped[float | None]
     # Chosen at random by the screen that sent it; None where nothing is sent twice.
     token: Mapped[str | None]
+    # On which evidence: the ranking and the suggestion that were shown; see `relabel.db.audit`.
+    signal: Mapped[str | None]
+    suggested_label: Mapped[int | None]
+    suggested_value: Mapped[float | None]
+    suggested_probability: Mapped[float | None]
+    # The answer that stood before the event, and the one that stands after it.
+    label_before: Mapped[int | None]
+    label_after: Mapped[int | None]
+    value_before: Mapped[float | None]
+    value_after: Mapped[float | None]
+    # When it was decided as the file says that it was imported from; `created_at` is the import.
+    stated_at: Mapped[datetime | None]
 
 
 STATE_OF_ACTION = {kind.code: kind.state for kind in DECISION_KINDS if kind.state}

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import Connection, Select, and_, func, select
 from sqlalchemy.orm import aliased
 
 from relabel.db.decision_kinds import list_states
 from relabel.db.project_rules import Project
 from relabel.db.schema import (
     UNDECIDED,
+    DecisionRow,
     ExampleRow,
     PredictionRow,
     ReviewerRow,
@@ -237,9 +238,9 @@ def _with_evidence(
     )
     for place, name in enumerate(evidence.signals):
         score = aliased(ScoreRow)
-        columns = [score.value.label(f"signal_{name}")]
-        columns += [score.rank.label("rank")] if place == 0 else []
-        query = query.add_columns(*columns).join(
+        query = query.add_columns(score.value.label(f"signal_{name}"))
+        query = query.add_columns(score.rank.label("rank")) if place == 0 else query
+        query = query.join(
             score,
             and_(
                 score.scoring_id == evidence.scoring_id,
@@ -274,12 +275,13 @@ def _query(project_id: int, content: str) -> Select[*tuple[Any, ...]]:
             effective.c.action,
             effective.c.note,
             ReviewerRow.name.label("reviewer"),
-            effective.c.created_at,
+            func.coalesce(DecisionRow.stated_at, effective.c.created_at).label("created_at"),
             version_of(ExampleRow.id).label("version"),
             ExampleRow.source_place,
         )
         .select_from(ExampleRow)
         .join(effective, effective.c.example_id == ExampleRow.id, isouter=True)
+        .join(DecisionRow, DecisionRow.id == effective.c.id, isouter=True)
         .join(ReviewerRow, ReviewerRow.id == effective.c.reviewer_id, isouter=True)
         .where(ExampleRow.project_id == project_id)
         .order_by(ExampleRow.split.desc(), ExampleRow.position)
@@ -321,6 +323,8 @@ def _suggest(row: Any, project: Project, held_out: HeldOut | None) -> dict[str, 
     return {
         "suggested_label": project.classes[said.label],
         "suggested_probability": round(said.probability, 6),
+        # No column of its own; a score of the given label is made of it.
+        "unseen_given_probability": round(said.given_probability, 6),
     }
 
 

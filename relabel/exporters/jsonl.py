@@ -15,5 +15,6 @@ from relabel.exporters.registry import register_exporter
 def write_jsonl(file: BinaryIO, exported: Exported, chunks: Rows) -> None:
     """Write one JSON object a line, UTF-8."""
     for chunk in chunks:
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in chunk)
+        named = ({name: row[name] for name in exported.columns} for row in chunk)
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in named)
         file.write("".join(lines).encode())

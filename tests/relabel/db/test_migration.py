@@ -149,7 +149,7 @@ def test_every_row_is_as_it_was(old, migrated):
         assert len(after) == len(before) > 0
         width = len(before[0])
         assert [row[:width] for row in after] == before, table
-    assert rows["decision"] == [(*row, None, None, None) for row in old[1]["decision"]]
+    assert rows["decision"] == [(*row, *[None] * 12) for row in old[1]["decision"]]
 
 
 def test_the_tables_are_those_that_are_declared(migrated):
