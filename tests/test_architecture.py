@@ -48,6 +48,7 @@ APPLICATION = [
     "triage",
     "exporters",
     "export",
+    "returned",
     "fitting",
     "crossval",
     "scoring",

@@ -87,6 +87,10 @@ COMMANDS: dict[str, CommandEntry] = {
         "relabel.cli.data:export",
         "Write the corrected labels to a file.",
     ),
+    "decisions": CommandEntry(
+        "relabel.cli.decisions:decisions",
+        "Record what was decided elsewhere: an export that was changed, or Label Studio's.",
+    ),
     "projects": CommandEntry(
         "relabel.cli.projects:projects",
         "List the projects: kind, examples, how much is reviewed, disk use.",

@@ -53,10 +53,11 @@ def make_picture(width: int = 6) -> bytes:
     return buffer.getvalue()
 
 
-def build_hostile(engine: Engine, media: Path, name: str) -> Project:
+def build_hostile(engine: Engine, media: Path, name: str, *, decided: bool = True) -> Project:
     """Make a project of a kind in which everything that can be named is named by a stranger.
 
-    The second half of the train split is decided on, the last one excluded; one picture is huge.
+    Where that is wanted, the second half of the train split is decided on, the last one excluded;
+    one picture is huge.
     """
     kind, task = TASKS[name]
     columns = [{"name": one, "kind": "category"} for one in HOSTILE[:4]]
@@ -89,7 +90,8 @@ def build_hostile(engine: Engine, media: Path, name: str) -> Project:
         )
     add_examples(engine, project.id, examples)
     _score(engine, project, len(examples) - 1)
-    _decide(engine, project, len(examples) - 1)
+    if decided:
+        _decide(engine, project, len(examples) - 1)
     return project
 
 
