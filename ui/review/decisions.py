@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from relabel.db.audit import NOTHING_SHOWN, Shown
 from relabel.db.decision_kinds import KEEP, RELABEL, UNDO, find_kind
 from relabel.db.decisions import (
     Decision,
@@ -57,6 +58,7 @@ class Press:
         mark: Tells the example from all others; of an undo, the project.
         undoes: Token of the press that an undo takes back, or None.
         decision_id: Number of the decision that it takes back, where no token is known.
+        shown: The ranking and the suggestion that were on the screen.
     """
 
     token: str
@@ -75,6 +77,7 @@ class Press:
     mark: str = ""
     undoes: str | None = None
     decision_id: int | None = None
+    shown: Shown = NOTHING_SHOWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +174,7 @@ def _apply(project: Project, press: Press) -> Outcome:
             identity_source=identity_source(reviewer),
             token=press.token,
             mark=press.mark,
+            shown=press.shown,
         ),
     )
     return Outcome(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from relabel.archives import is_tar, is_zip
 from relabel.errors import WorkspaceError
 from relabel.exporters.exported import Exported
 from relabel.importers.files.shared import measure_file
@@ -74,6 +75,10 @@ def open_own(exported: Exported) -> OwnSource:
             f"The imported file {path} is gone. Name the place where it is now with --source (on "
             f"History: its path), or bring it back there. {_OTHERS}."
         )
+    known = entry.get("file")
+    is_alone = path.is_file() and not (is_zip(path) or is_tar(path))
+    if known is not None and is_alone:
+        _check_same(path, known)  # before it is looked into: it may be anything
     remembered = entry.get("options", settings.get("options"))
     options = ImportOptions.from_json(remembered or {})
     if exported.kind == "image":
@@ -86,8 +91,7 @@ def open_own(exported: Exported) -> OwnSource:
             f"{_OTHERS}, or image-folder."
         )
     table.adopt_kinds({c["name"]: c["kind"] for c in settings.get("columns", ())})
-    known = entry.get("file")
-    if known is not None:
+    if known is not None and not is_alone:
         _check_same(file, known)
     return OwnSource(
         table=table,
