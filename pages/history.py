@@ -11,13 +11,9 @@ from relabel.db.paging import Page
 from relabel.text import counted
 from ui.components.cards import show_cards
 from ui.history.batches import draw_batches
-from ui.history.table import (
-    EVERYTHING,
-    HistoryView,
-    draw_export,
-    draw_history_filters,
-    history_card,
-)
+from ui.history.export import draw_export, draw_history_export
+from ui.history.returned import draw_returned
+from ui.history.table import EVERYTHING, HistoryView, draw_history_filters, history_card
 from ui.navigation import open_page
 from ui.review.decisions import draw_message, undo
 from ui.session import get_engine, require_project
@@ -40,6 +36,7 @@ def read_page(project_id: int, view: HistoryView, page: int) -> Page[HistoryRow]
 project = require_project()
 st.title("History", anchor=False)
 draw_export(project)
+draw_returned(project)
 view = draw_history_filters(project)
 page = st.session_state.get("events") or 1
 found = read_page(project.id, view, page)
@@ -60,6 +57,7 @@ if not found.total:
     st.stop()
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
     st.caption(f"{counted(found.total, 'event')}, the latest first. Nothing is ever deleted.")
+    draw_history_export(project)
     chosen = st.pagination(num_pages, key="events", bind="query-params")
 if chosen != page:
     page = chosen

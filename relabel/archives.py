@@ -1,4 +1,4 @@
-"""Zip and tar archives that strangers made: the one place where they are opened and bounded.
+"""Zip and tar archives: the one place where they are opened, bounded, and made for others.
 
 What an archive claims is bounded before it is read. The readers of Python's library trust it in
 ways that a few bytes can exploit: a packed tar may give a name of gigabytes, or a list of holes
@@ -10,16 +10,18 @@ thousands of folders. Nothing here writes anything, and no name of a member is a
 from __future__ import annotations
 
 import lzma
+import re
 import stat
 import struct
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from tracin_core.errors import InputError
 
@@ -281,3 +283,82 @@ class _BoundedHeader(tarfile.TarInfo):
         )
 
     _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_holes
+
+
+# Names that Windows keeps for devices, with any ending.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_LONGEST_NAME = 80  # characters; with four bytes each it fits every system
+_UNSAFE = re.compile(r'[<>:"/\\|?*]')
+# The same archive for the same files, whenever it is made.
+_MADE_AT = (1980, 1, 1, 0, 0, 0)
+
+
+def make_plain_name(text: str) -> str:
+    """Return a text as the name of one file or folder, which no system takes for anything else.
+
+    Characters that lead elsewhere, cannot be seen or turn the writing direction become "_", as
+    does a name of blanks and points alone.
+    """
+    # Cc: control, Cf: invisible or turning, Cs: half a pair, Co and Cn: of nobody, Z: separators.
+    seen = "".join(
+        one if unicodedata.category(one)[0] not in "C" and one.isprintable() else "_"
+        for one in unicodedata.normalize("NFC", text)
+    )
+    plain = _UNSAFE.sub("_", seen)[:_LONGEST_NAME].strip(" .") or "_"
+    return f"_{plain}" if _DEVICES.fullmatch(plain) else plain
+
+
+class NewArchive:
+    """A zip archive in the making, no two of whose names differ in case or ending alone."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        """Begin; see ``make_zip``."""
+        self._archive = archive
+        self._taken: set[str] = set()
+        self._folders: dict[tuple[str, str], str] = {}
+
+    def name_folder(self, parent: str, text: str) -> str:
+        """Return the path of a folder for a text, the same one for the same text.
+
+        Args:
+            parent: Path that it lies in, made here or "".
+            text: What it is for; may be anything.
+        """
+        key = (parent, text)
+        if key not in self._folders:
+            self._folders[key] = self._take(parent, make_plain_name(text), "")
+        return self._folders[key]
+
+    def name_file(self, folder: str, stem: str, suffix: str) -> str:
+        """Return a path for a new file.
+
+        Args:
+            folder: Path that it lies in, made here or "".
+            stem: Its name; may be anything.
+            suffix: Its ending, with the point; may be anything.
+        """
+        ending = f".{make_plain_name(suffix[1:])}" if suffix[1:] else ""
+        return self._take(folder, make_plain_name(stem), ending)
+
+    def write(self, path: str, data: bytes, *, is_packed: bool = False) -> None:
+        """Write a file; what is packed already, such as a picture, is not packed again."""
+        info = zipfile.ZipInfo(path, _MADE_AT)
+        info.compress_type = zipfile.ZIP_STORED if is_packed else zipfile.ZIP_DEFLATED
+        info.external_attr = 0o644 << 16
+        self._archive.writestr(info, data)
+
+    def _take(self, folder: str, name: str, ending: str) -> str:
+        before = f"{folder}/" if folder else ""
+        path, number = f"{before}{name}", 1
+        while path.casefold() in self._taken:
+            number += 1
+            path = f"{before}{name}_{number}"
+        self._taken.add(path.casefold())
+        return path + ending
+
+
+@contextmanager
+def make_zip(file: BinaryIO) -> Iterator[NewArchive]:
+    """Yield a zip archive that is written into an open file."""
+    with zipfile.ZipFile(file, "w") as archive:
+        yield NewArchive(archive)

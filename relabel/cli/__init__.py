@@ -87,6 +87,10 @@ COMMANDS: dict[str, CommandEntry] = {
         "relabel.cli.data:export",
         "Write the corrected labels to a file.",
     ),
+    "decisions": CommandEntry(
+        "relabel.cli.decisions:decisions",
+        "Record what was decided elsewhere: an export that was changed, or Label Studio's.",
+    ),
     "role": CommandEntry(
         "relabel.cli.team:role",
         "Say who leads: only leads then undo others' decisions, settle and export.",

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, func, insert, select
 
+from relabel.db.audit import describe_change, find_below
 from relabel.db.decision_kinds import KEEP, UNDO, list_codes
 from relabel.db.decisions import (
     check_action,
@@ -80,6 +81,7 @@ class NewBatch:
 
     Attributes:
         token: Random; names the batch, and makes it harmless to send it again.
+        signal: By which the examples were ranked on the screen.
     """
 
     token: str
@@ -90,6 +92,7 @@ class NewBatch:
     source: str = "queue"
     run_id: int | None = None
     identity_source: str = "typed"
+    signal: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,7 +314,7 @@ def _append_chunk(
         elif excess := _find_excess(connection, by, new, state):
             refused.append(excess)
         else:
-            row = _event(new, item, state)
+            row = _event(project, new, item, state)
             rows.append(row)
             recorded.append(item.example_id)
             if row["action"] != new.action:
@@ -330,26 +333,43 @@ def _append_chunk(
     )
 
 
-def _event(new: NewBatch, item: BatchItem, state: Row[*tuple[Any, ...]]) -> dict[str, Any]:
+def _event(
+    project: Project, new: NewBatch, item: BatchItem, state: Row[*tuple[Any, ...]]
+) -> dict[str, Any]:
     is_given = (
         item.new_value == state.given_value
         if item.new_value is not None
         else item.new_label == state.given_label
     )
     is_kept = new.action in list_codes("correct") and is_given
+    answer = (None, None) if is_kept else (item.new_label, item.new_value)
     return {
         "example_id": state.id,
         "version": state.version + 1,
         "action": KEEP.code if is_kept else new.action,
         "given_label": state.given_label,
         "given_value": state.given_value,
-        "new_label": None if is_kept else item.new_label,
-        "new_value": None if is_kept else item.new_value,
+        "new_label": answer[0],
+        "new_value": answer[1],
         "rank": item.rank,
         "score": item.score,
         "run_id": new.run_id,
+        "signal": new.signal,
         "undoes": None,
+        **_change(project, state, (state.effective_label, state.effective_value), answer),
     }
+
+
+def _change(
+    project: Project,
+    state: Row[*tuple[Any, ...]],
+    before: tuple[int | None, float | None],
+    after: tuple[int | None, float | None] | None,
+) -> dict[str, Any]:
+    given = state.given_label, state.given_value
+    return describe_change(
+        regression=project.task == "regression", given=given, before=before, after=after
+    )
 
 
 def _undo_chunk(
@@ -359,7 +379,12 @@ def _undo_chunk(
     events: dict[int, Row[*tuple[Any, ...]]] = {}
     for part in _chunks(ids, _AT_ONCE):
         query = select(
-            DecisionRow.id, DecisionRow.example_id, DecisionRow.version, DecisionRow.run_id
+            DecisionRow.id,
+            DecisionRow.example_id,
+            DecisionRow.version,
+            DecisionRow.run_id,
+            DecisionRow.new_label,
+            DecisionRow.new_value,
         ).where(DecisionRow.id.in_(part))
         events |= {row.example_id: row for row in connection.execute(query)}
     wanted = sorted(events)
@@ -379,6 +404,8 @@ def _undo_chunk(
             refused.append(excess)
         else:
             recorded.append(state.id)
+            # Below the first event of an example there is nothing to look for.
+            below = None if event.version == 1 else find_below(connection, state.id, event.id)
             rows.append(
                 {
                     "example_id": state.id,
@@ -391,7 +418,9 @@ def _undo_chunk(
                     "rank": None,
                     "score": None,
                     "run_id": event.run_id,
+                    "signal": None,
                     "undoes": event.id,
+                    **_change(project, state, (event.new_label, event.new_value), below),
                 }
             )
     _insert(connection, project.id, by, undo, rows)
@@ -462,6 +491,8 @@ def _read_states(
                 effective.c.id.label("effective_id"),
                 effective.c.action.label("effective_action"),
                 effective.c.reviewer_id.label("effective_reviewer"),
+                effective.c.new_label.label("effective_label"),
+                effective.c.new_value.label("effective_value"),
             )
             .join(effective, effective.c.example_id == ExampleRow.id, isouter=True)
             .where(ExampleRow.id.in_(part), ExampleRow.project_id == project_id)

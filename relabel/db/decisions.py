@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, Select, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from relabel.db.audit import NOTHING_SHOWN, Shown, describe_decision, describe_undo
 from relabel.db.decision_kinds import DECISION_KINDS, RELABEL, UNDO, find_kind, list_codes
 from relabel.db.engine import reading, writing
 from relabel.db.examples import LARGEST_ID
@@ -102,6 +103,8 @@ class NewDecision:
         token: Random, of the press: sent again, the decision is not recorded again.
         mark: Of the example that was on the screen, as `mark_example` makes it: a press that waited
             may arrive where the same number is another example. None where that cannot be.
+        shown: The ranking and the suggestion on the screen.
+        stated_at: When it was decided, as the file says that it is imported from.
     """
 
     example_id: int
@@ -119,6 +122,8 @@ class NewDecision:
     new_value: float | None = None
     token: str | None = None
     mark: str | None = None
+    shown: Shown = NOTHING_SHOWN
+    stated_at: datetime | None = None
 
 
 DECISION_COLUMNS = (
@@ -191,6 +196,7 @@ def record_decision(engine: Engine, new: NewDecision) -> Decision:
                 "new_value": None if new.new_value is None else float(new.new_value),
                 "token": new.token,
             }
+            values |= describe_decision(connection, example, new)
             made = _append(connection, values, new.reviewer, new.identity_source)
             note_first_answer(connection, example.settings, example.key, values)
             return made
@@ -256,6 +262,7 @@ def undo_decision(
                 "given_value": undone.given_value,
                 "token": token,
             }
+            values |= describe_undo(connection, example, undone)
             return _append(connection, values, reviewer, identity_source)
     except IntegrityError as error:
         _raise_if_stale(engine, undone.example_id, undone.version, error)

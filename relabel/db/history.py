@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, or_, select
 from sqlalchemy.orm import aliased
 
+from relabel.db.audit import AUDIT_COLUMNS
 from relabel.db.decisions import DECISION_COLUMNS, Decision
 from relabel.db.engine import reading
 from relabel.db.paging import Page, count_rows_before
@@ -43,6 +45,11 @@ class HistoryRow(Decision):
         undoable: Whether this is the effective decision of its example.
         fields: A table's row; current_value: the example's number now, for regression;
             predicted_value: what the project's current run says.
+        signal: The ranking that was shown; suggested_label, suggested_value and
+            suggested_probability: the suggestion; None where that is not known.
+        label_before: The label that stood before the event, label_after the one after it; for
+            regression value_before and value_after.
+        stated_at: When an imported decision was made, as its file says.
     """
 
     key: str
@@ -58,6 +65,15 @@ class HistoryRow(Decision):
     fields: Mapping[str, float | str | None] | None = None
     current_value: float | None = None
     predicted_value: float | None = None
+    signal: str | None = None
+    suggested_label: int | None = None
+    suggested_value: float | None = None
+    suggested_probability: float | None = None
+    label_before: int | None = None
+    label_after: int | None = None
+    value_before: float | None = None
+    value_after: float | None = None
+    stated_at: datetime | None = None
 
 
 def fetch_history(
@@ -103,6 +119,25 @@ def fetch_history(
     return Page(rows, total)
 
 
+def fetch_events(engine: Engine, example_id: int) -> list[HistoryRow]:
+    """Return all events of an example, the first one first."""
+    with reading(engine) as connection:
+        query = (
+            _with_states().where(DecisionRow.example_id == example_id).order_by(DecisionRow.version)
+        )
+        return [_history_row(row._mapping) for row in connection.execute(query)]
+
+
+def stream_events(
+    connection: Connection, project_id: int, chunk: int
+) -> Iterator[list[HistoryRow]]:
+    """Yield all events of a project, the first one first, in lists of at most ``chunk``."""
+    query = _with_states().where(DecisionRow.project_id == project_id).order_by(DecisionRow.id)
+    result = connection.execute(query.execution_options(yield_per=chunk))
+    for partition in result.partitions():
+        yield [_history_row(row._mapping) for row in partition]
+
+
 def _conditions(
     connection: Connection, project_id: int, reviewer: str | None, actions: Sequence[str], text: str
 ) -> list[ColumnElement[bool]]:
@@ -129,6 +164,7 @@ def _joined(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
 def _with_states() -> Select[*tuple[Any, ...]]:
     query = select(
         *DECISION_COLUMNS,
+        *AUDIT_COLUMNS,
         ExampleRow.key,
         ExampleRow.split,
         ExampleRow.position,

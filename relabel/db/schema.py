@@ -52,7 +52,7 @@ from relabel.db.decision_kinds import (
 
 # The revision of the newest migration: an up-to-date database is recognised by comparing one
 # row with this, without loading Alembic. A test holds the two equal.
-SCHEMA_REVISION = "0008"
+SCHEMA_REVISION = "0009"
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -401,6 +401,18 @@ class DecisionRow(Base):
     token: Mapped[str | None]
     # The same for all that was decided, or taken back, at once; None for a decision by itself.
     batch: Mapped[str | None]
+    # On which evidence: the ranking and the suggestion that were shown; see `relabel.db.audit`.
+    signal: Mapped[str | None]
+    suggested_label: Mapped[int | None]
+    suggested_value: Mapped[float | None]
+    suggested_probability: Mapped[float | None]
+    # The answer that stood before the event, and the one that stands after it.
+    label_before: Mapped[int | None]
+    label_after: Mapped[int | None]
+    value_before: Mapped[float | None]
+    value_after: Mapped[float | None]
+    # When it was decided as the file says that it was imported from; `created_at` is the import.
+    stated_at: Mapped[datetime | None]
 
 
 class LeaseRow(Base):

@@ -4,16 +4,19 @@ A new format is one new module in this folder; the command line, the page and th
 documentation read ``EXPORTERS``.
 """
 
-from relabel.exporters.registry import (
-    EXPORTERS,
-    Columns,
-    Exporter,
-    Rows,
-    find_exporter,
-    register_exporter,
-)
+from relabel.exporters.exported import Columns, Exported, OwnFile, Rows
+from relabel.exporters.registry import EXPORTERS, Exporter, find_exporter, register_exporter
 from relabel.exporters.registry import load_exporters as _load_exporters
 
-__all__ = ["EXPORTERS", "Exporter", "register_exporter", "find_exporter", "Columns", "Rows"]
+__all__ = [
+    "EXPORTERS",
+    "Columns",
+    "Exported",
+    "Exporter",
+    "OwnFile",
+    "Rows",
+    "find_exporter",
+    "register_exporter",
+]
 
 _load_exporters(__path__)

@@ -6,7 +6,8 @@ import csv
 import io
 from typing import Any, BinaryIO
 
-from relabel.exporters.registry import Columns, Rows, register_exporter
+from relabel.exporters.exported import Exported, Rows
+from relabel.exporters.registry import register_exporter
 
 # A spreadsheet takes a cell that begins so for a formula and runs it (OWASP, "CSV Injection").
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -27,13 +28,14 @@ def safe_cell(value: Any) -> Any:
     "csv",
     mime="text/csv",
     order=10,
+    is_table=True,
     changes="cells that a spreadsheet would run as a formula begin with an apostrophe",
 )
-def write_csv(file: BinaryIO, columns: Columns, chunks: Rows) -> None:
+def write_csv(file: BinaryIO, exported: Exported, chunks: Rows) -> None:
     """Write UTF-8 CSV as in RFC 4180."""
     wrapper = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(wrapper)
-    writer.writerow([safe_cell(name) for name in columns])
+    writer.writerow([safe_cell(name) for name in exported.columns])
     for chunk in chunks:
-        writer.writerows([safe_cell(row[name]) for name in columns] for row in chunk)
+        writer.writerows([safe_cell(row[name]) for name in exported.columns] for row in chunk)
     wrapper.detach()  # flushes, and leaves the file to its owner

@@ -131,7 +131,17 @@ def _check_is_text(path: Path) -> None:
         )
 
 
-def _open_recalled(path: Path, said: ImportOptions, recalled: ImportOptions) -> Source:
+def open_recalled(path: Path, said: ImportOptions, recalled: ImportOptions) -> Source:
+    """Open data by what is remembered of other data, as far as that has an effect on it.
+
+    Args:
+        path: The data.
+        said: What a person says of it.
+        recalled: The same with what is remembered.
+
+    Raises:
+        InputError: If it cannot be opened, or something that was said has no effect.
+    """
     try:
         return open_source(path, recalled)
     except OptionWithoutEffectError as error:
@@ -139,14 +149,14 @@ def _open_recalled(path: Path, said: ImportOptions, recalled: ImportOptions) -> 
         recalled_only = set(error.names) - set(name_given(said))
         if not recalled_only:
             raise
-        return _open_recalled(path, said, drop_options(recalled, recalled_only))
+        return open_recalled(path, said, drop_options(recalled, recalled_only))
 
 
 def open_for(project: Project | None, path: Path, options: ImportOptions) -> Source:
     """Open data as what a project, if there is one, says and remembers about it."""
     if project is None:
         return open_source(path, options)
-    source = _open_recalled(path, options, recall_options(project, options))
+    source = open_recalled(path, options, recall_options(project, options))
     source.adopt_kinds({c["name"]: c["kind"] for c in project.settings.get("columns", ())})
     check_same_kind(project, source)
     return source

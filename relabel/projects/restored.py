@@ -482,6 +482,8 @@ class RestoredRows:
             check_finite(row, "decision")
             self._check_label(row["given_label"], "decision")
             self._check_label(row["new_label"], "decision")
+            for name in ("suggested_label", "label_before", "label_after"):
+                self._check_label(row.get(name), "decision")
             new = insert(DecisionRow).values(self._moved("decision", row) | {"token": None})
             self._note("decision", row, connection.scalars(new.returning(DecisionRow.id)).one())
             # After the database's own rules, which are about one event alone.

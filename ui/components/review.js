@@ -281,6 +281,7 @@ class Review {
       rank: sheet.rank,
       score: sheet.score,
       run: sheet.run,
+      shown: sheet.shown,
       reviewer,
       sentence: choice.sentence,
       // By how much the number of those reviewed changes.

@@ -19,6 +19,7 @@ from ui.charts import draw_checkpoints, draw_prediction_course, draw_probabiliti
 from ui.examples import draw_example, draw_labels, draw_source_place
 from ui.failures import report_errors
 from ui.galleries import place
+from ui.inspect.events import draw_events
 from ui.inspect.evidence import draw_evidence_options, draw_neighbours
 from ui.inspect.unseen import draw_unseen, read_answer
 from ui.inspect.words import MARKING, start_marking
@@ -96,6 +97,7 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
         draw_labels(project, view)
         _draw_place(run, view)
         draw_source_place(view)
+        draw_events(project, view.id)
         if st.button("Review this example", key="review-this"):
             split = {} if view.split == "train" else {"split": view.split}
             open_page("review", example=view.id, **split)

@@ -70,6 +70,7 @@ def answer_batch(body: Answer, visitor: Identity | None) -> Answer:
             items=items,
             run_id=run.id,
             identity_source=who.source,
+            signal=signal,
         ),
     )
     message = _describe(project, action, _read_label(body, "newLabel"), result)

@@ -11,6 +11,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from relabel.db.audit import NOTHING_SHOWN, Shown
 from relabel.db.examples import LARGEST_ID
 from relabel.db.handing_out import Screen
 from relabel.db.history import find_versions
@@ -191,6 +192,19 @@ def read_press(sent: Any) -> Press:
         undoes=None if sent.get("undoes") is None else _read_text(sent, "undoes"),
         look=None if sent.get("look") is None else _read_number(sent, "look", 0),
         decision_id=None if sent.get("decision") is None else _read_number(sent, "decision", 0),
+        shown=_read_shown(sent.get("shown")),
+    )
+
+
+def _read_shown(sent: Any) -> Shown:
+    """Return what was on the screen; a screen of an older version does not say it."""
+    if not isinstance(sent, dict):
+        return NOTHING_SHOWN
+    return Shown(
+        signal=None if sent.get("signal") is None else _read_text(sent, "signal"),
+        suggested_label=None if sent.get("label") is None else _read_number(sent, "label", 0),
+        suggested_value=_read_float(sent, "value"),
+        suggested_probability=_read_float(sent, "probability"),
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from relabel.db.audit import NOTHING_SHOWN, Shown
 from relabel.db.decision_kinds import KEEP, RELABEL, UNDO, find_kind
 from relabel.db.decisions import (
     Decision,
@@ -61,6 +62,7 @@ class Press:
         mark: Tells the example from all others; of an undo, the project.
         undoes: Token of the press that an undo takes back, or None.
         decision_id: Number of the decision that it takes back, where no token is known.
+        shown: The ranking and the suggestion that were on the screen.
     """
 
     token: str
@@ -80,6 +82,7 @@ class Press:
     undoes: str | None = None
     decision_id: int | None = None
     look: int | None = None
+    shown: Shown = NOTHING_SHOWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +183,7 @@ def _apply(project: Project, press: Press, who: Identity) -> Outcome:
         identity_source=who.source,
         token=press.token,
         mark=press.mark,
+        shown=press.shown,
     )
     event: Decision | Opinion
     if press.look is None:

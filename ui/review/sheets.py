@@ -34,6 +34,8 @@ from ui.inspect.evidence import (
     find_evidence,
 )
 from ui.inspect.unseen import (
+    Suggested,
+    UnseenAnswer,
     choose_suggested,
     describe_other_voices,
     describe_unseen,
@@ -138,6 +140,7 @@ def _build(
         "run": run.id,
         "rank": suspect.rank,
         "score": suspect.score,
+        "shown": _list_shown(query.signal, view, answer, suggested),
         "place": _describe_place(run, suspect),
         "isReviewed": view.status not in UNDECIDED,
         "image": picture_address(view.id, view.key, view.media_path),
@@ -159,6 +162,26 @@ def _build(
         "sides": _list_sides(project, view, evidence),
         "fault": fault or "",
         "troubles": troubles,
+    }
+
+
+def _list_shown(
+    signal: str, view: ExampleView, answer: UnseenAnswer | None, suggested: Suggested
+) -> dict[str, Any]:
+    """Return what the screen sends back with a decision, as the evidence that it was made on."""
+    opinion = None if answer is None else answer.opinion
+    unseen = None if opinion is None else opinion.label
+    label = suggested.label if suggested.label is not None else unseen
+    label = view.predicted_label if label is None else label
+    is_unseen = opinion is not None and label == opinion.label
+    value = suggested.value if suggested.value is not None else view.predicted_value
+    return {
+        "signal": signal,
+        "label": label,
+        "value": value,
+        "probability": opinion.probability
+        if opinion is not None and is_unseen
+        else view.predicted_probability,
     }
 
 

@@ -8,6 +8,7 @@ nothing of the file is held in memory for it.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import weakref
@@ -22,6 +23,7 @@ from typing import IO, Any, cast
 # Files that are kept open at once: a table is one, a data set of many parts goes through them.
 _KEPT_OPEN = 8
 Identity = tuple[int, int]
+_CHUNK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,19 @@ def read_state(path: Path) -> FileState | None:
     if not path.is_file():
         return None
     return FileState(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+def measure_file(path: Path) -> dict[str, Any]:
+    """Return what tells a file from all others, as a project's settings keep it.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open_file(path) as file:
+        while piece := file.read(_CHUNK):
+            digest.update(piece)
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
 @contextmanager

@@ -43,7 +43,7 @@ from relabel.features.records import content_key
 from relabel.files import explain_disk_errors
 from relabel.importers.classes import UNKNOWN_TRUTH, Plan
 from relabel.importers.columns.values import ascii_escaped
-from relabel.importers.files.shared import FileState, read_state, share_open_files
+from relabel.importers.files.shared import FileState, measure_file, read_state, share_open_files
 from relabel.importers.ingest.growth import check_same_kind, describe_columns
 from relabel.importers.ingest.kept_plans import RecalledPlan, recall_plan
 from relabel.importers.ingest.planned import PlannedImport, SurveyedSource
@@ -60,6 +60,7 @@ from relabel.importers.ingest.truth import TruthWriter
 from relabel.importers.options import ImportOptions
 from relabel.importers.plan import CHANGED_ANSWER, CHANGED_CONTENT, WAYS
 from relabel.importers.preview import describe_target, open_for, plan_import, survey_for
+from relabel.importers.readers.table import TableSource
 from relabel.importers.records import Problem, Source, SourceRecord
 from relabel.importers.scan import Survey, hash_key
 from relabel.locks import wait_for_project
@@ -458,12 +459,16 @@ def _describe_project(
     source = surveyed.source
     options = source.options.to_json()
     options.pop("plant", None)
-    entry = {
+    entry: dict[str, Any] = {
         "path": str(path.expanduser().resolve()),
         "format": source.format,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "added": plan.counts(),
+        "options": options,
     }
+    file = source.file if isinstance(source, TableSource) else None
+    if file is not None:  # so that it can be given back: it must be the same one then
+        entry["file"] = measure_file(file)
     columns = describe_columns(source)
     return NewProject(
         slug=slug,

@@ -501,25 +501,31 @@ def _find_locale_numbers(
 
 
 class DelimitedReader:
-    """Rows of a CSV or TSV file, gzip or not."""
+    """Rows of a CSV or TSV file, gzip or not.
+
+    Attributes:
+        path: Of the file.
+        encoding: Of its text.
+        header: What stands before its rows, and how they are written.
+    """
 
     def __init__(self, path: Path, options: ImportOptions) -> None:
-        self._path = path
+        self.path = path
         self.name, self.folder = path.name, path.parent
         found = None if options.encoding else find_encoding(path)
-        self._encoding = options.encoding or (found.name if found else "utf-8")
+        self.encoding = options.encoding or (found.name if found else "utf-8")
         notes = (found.note,) if found and found.note else ()
-        lines = read_lines(path, self._encoding)
-        self._header = find_header(lines, path, options.delimiter, options.columns)
-        self.schema = Schema(columns=self._header.names, notes=(*notes, *self._header.notes))
+        lines = read_lines(path, self.encoding)
+        self.header = find_header(lines, path, options.delimiter, options.columns)
+        self.schema = Schema(columns=self.header.names, notes=(*notes, *self.header.notes))
 
     def read_rows(self, columns: Sequence[str]) -> Iterator[Row | Problem]:
         """Yield the rows; one with too few or too many fields is a problem."""
         width, names = len(self.schema.columns), list(self.schema.columns)
         places = [self.schema.columns.index(name) for name in columns]
-        lines = islice(read_lines(self._path, self._encoding), self._header.skipped, None)
-        rows = parse_rows(lines, self._header.dialect)
-        for number, fields in islice(rows, self._header.num_before, None):
+        lines = islice(read_lines(self.path, self.encoding), self.header.skipped, None)
+        rows = parse_rows(lines, self.header.dialect)
+        for number, fields in islice(rows, self.header.num_before, None):
             if isinstance(fields, Problem):
                 yield fields
             elif fields[:1] == names[:1] and [field.strip() for field in fields] == names:
@@ -530,7 +536,7 @@ class DelimitedReader:
                     "row of names again",
                 )
             elif len(fields) == width:
-                for place, decimal in self._header.decimal_marks.items():
+                for place, decimal in self.header.decimal_marks.items():
                     fields[place] = parse_locale_number(fields[place], decimal) or fields[place]
                 yield Row(number, [fields[place] for place in places])
             elif fields:  # an empty line is no row

@@ -228,25 +228,33 @@ def _is_object(line: str) -> bool:
 
 
 class JsonLinesReader:
-    """Rows of a JSON file, gzip or not; keys are the columns."""
+    """Rows of a JSON file, gzip or not; keys are the columns.
+
+    Attributes:
+        path: Of the file.
+        encoding: Of its text.
+        form: How it holds its objects: "lines", "array" or "objects".
+        paths: Where each column lies in an object.
+        table: The rows of a table that is written as a single object; None where it is none.
+    """
 
     def __init__(self, path: Path, options: ImportOptions) -> None:
-        self._path = path
+        self.path = path
         self.name, self.folder = path.name, path.parent
         found = None if options.encoding else find_encoding(path)
-        self._encoding = options.encoding or (found.name if found else "utf-8")
-        self._form = find_json_form(path, self._encoding)
+        self.encoding = options.encoding or (found.name if found else "utf-8")
+        self.form = find_json_form(path, self.encoding)
         self._num_lines = self._num_commas = 0
-        self._table: list[dict[str, Any]] | None = None
+        self.table: list[dict[str, Any]] | None = None
         notes = [found.note] if found and found.note else []
-        notes += [_FORMS[self._form]] if self._form in _FORMS else []
-        self._paths = self._find_columns(notes)
-        columns = tuple(self._paths)
+        notes += [_FORMS[self.form]] if self.form in _FORMS else []
+        self.paths = self._find_columns(notes)
+        columns = tuple(self.paths)
         self.schema = Schema(columns=columns, typed=True, notes=tuple(notes))
 
     def read_rows(self, columns: Sequence[str]) -> Iterator[Row | Problem]:
         """Yield the rows; what a row leaves out is None."""
-        paths = [self._paths[name] for name in columns]
+        paths = [self.paths[name] for name in columns]
         is_flat = all(len(path) == 1 for path in paths)
         for number, found in self._parse():
             if isinstance(found, Problem):
@@ -272,7 +280,7 @@ class JsonLinesReader:
         if not collected.num_names:
             what = f" In {first.where}: {first.message}" if first else ""
             raise InputError(
-                f"{self._path} holds no JSON objects. Expected one object a line, for example "
+                f"{self.path} holds no JSON objects. Expected one object a line, for example "
                 f'{{"text": "...", "label": "..."}}, or an array of such.{what} With pandas: '
                 'data.to_json(path, orient="records", lines=True).'
             )
@@ -281,14 +289,14 @@ class JsonLinesReader:
                 f"{self._num_commas:,} of the first {self._num_lines:,} lines end with a comma "
                 "after their object, as in an array; it is passed over."
             )
-        self._table = unfold_table(alone) if alone is not None and first is None else None
-        if self._table is not None:
+        self.table = unfold_table(alone) if alone is not None and first is None else None
+        if self.table is not None:
             collected = ColumnPaths()
-            for row in self._table[:_ROWS_WITH_NAMES]:
+            for row in self.table[:_ROWS_WITH_NAMES]:
                 collected.add(row)
             notes.append("The file is one object that holds a table: row 1 is its first row.")
         paths = collected.finish()
-        check_column_names(list(paths), self._path)
+        check_column_names(list(paths), self.path)
         if collected.unfolded:
             listed = ", ".join(map(repr, collected.unfolded[:5]))
             example = next(name for name, path in paths.items() if len(path) > 1)
@@ -299,17 +307,17 @@ class JsonLinesReader:
         return paths
 
     def _parse(self) -> Iterator[tuple[int, dict[str, Any] | Problem]]:
-        if self._table is not None:
-            yield from enumerate(self._table, 1)
-        elif self._form == "lines":
+        if self.table is not None:
+            yield from enumerate(self.table, 1)
+        elif self.form == "lines":
             self._num_lines = self._num_commas = 0
-            for number, line in enumerate(read_lines(self._path, self._encoding), 1):
+            for number, line in enumerate(read_lines(self.path, self.encoding), 1):
                 if line.strip():
                     self._num_lines += 1
                     self._num_commas += line[-4:].rstrip().endswith("},")
                     yield number, _parse_line(number, line)
         else:
-            for number, found in enumerate(read_values(self._path, self._encoding), 1):
+            for number, found in enumerate(read_values(self.path, self.encoding), 1):
                 yield number, _check_object(number, found)
 
 

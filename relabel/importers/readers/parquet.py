@@ -230,7 +230,11 @@ def _may_overlap(kind: pa.DataType) -> bool:
 
 
 class ColumnarReader:
-    """Rows of Parquet or Arrow files, of one split or of several."""
+    """Rows of Parquet or Arrow files, of one split or of several.
+
+    Attributes:
+        files: By split; the one split "" where the data has none.
+    """
 
     def __init__(
         self,
@@ -254,7 +258,7 @@ class ColumnarReader:
         is_alone = len(paths) == 1 and kind == "parquet"
         self.name = paths[0].name if is_alone else folder.resolve().name
         self.folder = folder
-        self._files = files
+        self.files = files
         self._kind: FileKind = kind
         schemas = [_read_schema(path, kind) for path in paths]
         known = features or _features_of(schemas[0][0])
@@ -271,7 +275,7 @@ class ColumnarReader:
     def read_rows(self, columns: Sequence[str]) -> Iterator[Row | Problem]:
         """Yield the rows, numbered from 1 through all files."""
         number = 0
-        for split, paths in self._files.items():
+        for split, paths in self.files.items():
             in_split = 0
             for path in paths:
                 in_file = 0

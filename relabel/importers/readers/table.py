@@ -54,7 +54,13 @@ _JSON = (".json", ".jsonl", ".ndjson")
 
 
 class TableSource(BaseSource):
-    """Examples out of the rows of a table."""
+    """Examples out of the rows of a table.
+
+    Attributes:
+        reader: Of the rows.
+        read_label: Returns the class that a cell of the label's column names; there is one in a
+            classification alone.
+    """
 
     def __init__(self, reader: RowReader, options: ImportOptions, format: str = "table") -> None:
         """Find out what the columns are.
@@ -72,7 +78,7 @@ class TableSource(BaseSource):
         self.columns = roles.columns
         self.num_records = reader.schema.num_rows
         self.notes = (*reader.schema.notes, *roles.notes)
-        self._reader = reader
+        self.reader = reader
         self._root = _find_root(reader, options)
         self._kinds = {c.name: c.kind for c in roles.columns if c.role == "feature"}
         self._splits = _split_words(roles.options)
@@ -84,10 +90,24 @@ class TableSource(BaseSource):
         self.notes = (*self.notes, *notes)
         self._wanted = self._choose_columns()
 
+    @property
+    def file(self) -> Path | None:
+        """The one file that holds the table; None where there are several, or none by itself."""
+        from relabel.importers.readers.csv import DelimitedReader
+        from relabel.importers.readers.json_lines import JsonLinesReader
+        from relabel.importers.readers.parquet import ColumnarReader
+
+        if isinstance(self.reader, DelimitedReader | JsonLinesReader):
+            return self.reader.path
+        if isinstance(self.reader, ColumnarReader):
+            paths = [path for paths in self.reader.files.values() for path in paths]
+            return paths[0] if len(paths) == 1 else None
+        return None
+
     def read(self) -> Iterator[SourceRecord | Problem]:
         """Yield one record a row."""
         places = {name: place for place, name in enumerate(self._wanted)}
-        for row in self._reader.read_rows(self._wanted):
+        for row in self.reader.read_rows(self._wanted):
             if isinstance(row, Problem):
                 yield row
                 continue
@@ -110,7 +130,7 @@ class TableSource(BaseSource):
 
     def explain_repeats(self, pairs: Sequence[tuple[int, int]], total: int) -> tuple[str, ...]:
         """Describe which rows are the same only because a column is left out."""
-        return explain_repeats(self._reader, self.columns, pairs, total)
+        return explain_repeats(self.reader, self.columns, pairs, total)
 
     def _find_classes(self, profile: TableProfile) -> None:
         """Decide how labels are read, by the first of them and by the names that are given."""
@@ -118,15 +138,15 @@ class TableSource(BaseSource):
         if column is None:
             return
         notes: list[str] = []
-        form = find_form(self._reader, profile, column, notes)
-        declared = self._reader.schema.class_names.get(column)
+        form = find_form(self.reader, profile, column, notes)
+        declared = self.reader.schema.class_names.get(column)
         names = self.options.classes or declared
         labels = [read_name(value) for value in profile.columns[column].distinct]
         first = None
         if declared is not None and self.options.classes is None:
             first = 0
         elif names is not None and looks_like_indices(labels, names):
-            whole = labels if profile.is_whole else read_names(self._reader, column)
+            whole = labels if profile.is_whole else read_names(self.reader, column)
             first, note = choose_first(whole, names, self.options.first_class)
             self.notes = (*self.notes, *filter(None, (note,)))
             self.counts_classes = True
@@ -135,12 +155,12 @@ class TableSource(BaseSource):
         self.classes = names
         # Among numbers NaN is none of them; among names it may be one.
         missing = MISSING_NUMBERS if profile.columns[column].is_number else frozenset()
-        self._read_label = make_label_reader(
+        self.read_label = make_label_reader(
             names, first=first, column=column, missing=missing, form=form
         )
         truth = self.options.truth
         self.notes = (*self.notes, *notes)
-        truth_names = self._reader.schema.class_names.get(truth or "") or names
+        truth_names = self.reader.schema.class_names.get(truth or "") or names
         truths = [read_name(v) for v in profile.columns[truth].distinct] if truth else []
         truth_by_index = truth_names is not None and looks_like_indices(truths, truth_names)
         self._read_truth = make_label_reader(
@@ -174,9 +194,9 @@ class TableSource(BaseSource):
         return SourceRecord(
             row=row.number,
             where=f"row {row.number:,}",
-            place=row.place or f"{self._reader.name}, row {row.number}",
+            place=row.place or f"{self.reader.name}, row {row.number}",
             split=self._find_split(row.split if options.split is None else cell(options.split)),
-            label=self._read_label(cell(options.label)) if options.label else None,
+            label=self.read_label(cell(options.label)) if options.label else None,
             value=read_target(cell(target), target) if (target := options.target) else None,
             text=read_text([cell(name) for name in texts], texts) if texts else None,
             image=self._read_image(cell(options.image)) if options.image else None,

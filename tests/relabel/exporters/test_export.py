@@ -223,7 +223,9 @@ def test_a_place_that_cannot_be_written_is_told(scene, tmp_path):
 
 @pytest.mark.sqlite_only
 def test_an_unknown_format_or_project_is_told(scene):
-    with pytest.raises(ConfigurationError, match=r"'xlsx'. Expected one of csv, parquet, jsonl"):
+    with pytest.raises(
+        ConfigurationError, match=r"'xlsx'. Expected one of csv, parquet, jsonl, own"
+    ):
         export_labels(scene.engine, scene.project.id, format="xlsx")
     with pytest.raises(NotFoundError):
         export_labels(scene.engine, 999, format="csv")

@@ -18,10 +18,17 @@ from tests.test_docs import describe_exporters
 def test_it_is_listed_among_the_others_in_its_place(tmp_path):
     before = list(EXPORTERS)
     with added_exporter(tmp_path):
-        assert list(EXPORTERS) == ["csv", "pairs", "parquet", "jsonl"]
-        assert find_exporter("PAIRS").name == "pairs"
-    assert list(EXPORTERS) == before == ["csv", "parquet", "jsonl"]
-    assert find_exporter("pairs").name == "csv"
+        assert list(EXPORTERS) == ["csv", "pairs", *before[1:]]
+        assert find_exporter("a.PAIRS").name == "pairs"
+    assert list(EXPORTERS) == before
+    assert find_exporter("a.pairs").name == "csv"
+
+
+def test_the_longest_ending_counts_and_no_two_are_the_same():
+    assert find_exporter("a.csv").name == "csv"
+    assert find_exporter("a.cleanlab.csv").name == "cleanlab"
+    assert find_exporter("labelstudio.json").name == "label-studio"
+    assert find_exporter("a").name == find_exporter("").name == "csv"
 
 
 def test_it_is_written_by_the_command_and_told_by_its_ending(workspace, tmp_path):

@@ -1,39 +1,38 @@
-"""Export the current labels of a project, in any of the formats of ``exporters``.
+"""The rows of an export: every example with its answer as it stands, and what is known of it.
 
-``lay_out`` decides the columns: ours, and for tables those of the data. ``export_labels`` reads
-all rows in one statement, so that they show the same moment, and writes the file whole or not at
-all.
+``lay_out`` decides the columns: ours, and for tables those of the data. ``read_chunks`` reads all
+rows in one statement, so that they show the same moment.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, overload
+from typing import Any, Literal
 
-from sqlalchemy import Connection, Engine, Select, select
+from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy.orm import aliased
 
 from relabel.db.decision_kinds import list_states
-from relabel.db.engine import reading_one_state
-from relabel.db.project_rules import Project, project_in
-from relabel.db.reviewers import Identity, check_lead
+from relabel.db.project_rules import Project
 from relabel.db.schema import (
     UNDECIDED,
+    DecisionRow,
     ExampleRow,
+    PredictionRow,
     ReviewerRow,
+    RunRow,
+    ScoreRow,
     effective,
     label_of_example,
     status_of_example,
     value_of_example,
     version_of,
 )
-from relabel.exporters.registry import EXPORTERS, Columns
-from relabel.files import open_export
+from relabel.exporters.exported import Columns
 from relabel.runs.held_out import HeldOut
-from tracin_core.errors import ConfigurationError
+from relabel.triage.signals import choose_default_signal
 
 _BEFORE: Columns = {"key": "text", "split": "text"}
 _LABELS: Columns = {"given_label": "text", "label": "text"}
@@ -51,6 +50,14 @@ _AFTER: Columns = {
 # What models that have not seen an example say, where the run that is handed over has it.
 _SUGGESTED_LABEL: Columns = {"suggested_label": "text", "suggested_probability": "number"}
 _SUGGESTED_VALUE: Columns = {"suggested_value": "number"}
+# What the run that is shown says, where it is asked for.
+_PREDICTED_LABEL: Columns = {
+    "predicted_label": "text",
+    "predicted_probability": "number",
+    "given_probability": "number",
+}
+_PREDICTED_VALUE: Columns = {"predicted_value": "number"}
+_RANKS: Columns = {"rank": "count"}
 _EXCLUDED = list_states("exclude")
 # Rows held in memory at a time.
 CHUNK = 5000
@@ -62,6 +69,7 @@ class Layout:
 
     Attributes:
         columns: All of them, in order.
+        evidence: Those of them that the run says.
         field_names: For each column of the data's table its name in the file, which is its own
             unless one of ours is called so; empty for images and texts.
         content: The column with an image's path or a text; None for a table.
@@ -70,6 +78,7 @@ class Layout:
     columns: Columns
     field_names: Mapping[str, str]
     content: Literal["media_path", "text"] | None
+    evidence: tuple[str, ...] = ()
 
     def content_of(self, row: Any) -> dict[str, Any]:
         """Return the content's cells of a row that has ``fields`` or the content's column."""
@@ -79,13 +88,47 @@ class Layout:
         return {name: fields.get(field) for field, name in self.field_names.items()}
 
 
-def lay_out(connection: Connection, project: Project, *, with_suggestions: bool = False) -> Layout:
+@dataclass(frozen=True)
+class RunEvidence:
+    """The run whose predictions and ranks are written.
+
+    Attributes:
+        scoring_id: Of its numbers.
+        signals: Names of its rankings, the one that people see first in front.
+    """
+
+    scoring_id: int
+    signals: tuple[str, ...]
+
+
+def find_evidence(connection: Connection, project_id: int) -> RunEvidence | None:
+    """Return the run that a project shows; None where it was never scored."""
+    row = connection.execute(
+        select(RunRow.scoring_id, RunRow.signals).where(
+            RunRow.project_id == project_id, RunRow.is_current, RunRow.scoring_id.is_not(None)
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    first = choose_default_signal(row.signals) if row.signals else None
+    others = [name for name in row.signals if name != first]
+    return RunEvidence(row.scoring_id, (*([first] if first else []), *others))
+
+
+def lay_out(
+    connection: Connection,
+    project: Project,
+    *,
+    with_suggestions: bool = False,
+    evidence: RunEvidence | None = None,
+) -> Layout:
     """Return the columns that an export of the project has.
 
     Args:
         connection: To the database.
         project: The project.
         with_suggestions: Whether what models suggest that have not seen an example is among them.
+        evidence: The run whose predictions and ranks are among them; None for none.
     """
     fields = _field_columns(connection, project) if project.kind == "table" else {}
     answer = _VALUES if project.task == "regression" else _LABELS
@@ -93,6 +136,8 @@ def lay_out(connection: Connection, project: Project, *, with_suggestions: bool 
     if with_suggestions:
         said = _SUGGESTED_VALUE if project.task == "regression" else _SUGGESTED_LABEL
         after = after | said  # a dict of its own: the usual columns are every export's
+    says = _list_evidence(project, evidence)
+    after = after | says
     ours = _BEFORE | answer | after
     names: dict[str, str] = {}
     for field in fields:
@@ -102,9 +147,17 @@ def lay_out(connection: Connection, project: Project, *, with_suggestions: bool 
         names[field] = name
     if names:
         content: Columns = {names[field]: holds for field, holds in fields.items()}
-        return Layout(_BEFORE | content | answer | after, names, None)
+        return Layout(_BEFORE | content | answer | after, names, None, tuple(says))
     only: Literal["media_path", "text"] = "media_path" if project.kind == "image" else "text"
-    return Layout(_BEFORE | {only: "text"} | answer | after, {}, only)
+    return Layout(_BEFORE | {only: "text"} | answer | after, {}, only, tuple(says))
+
+
+def _list_evidence(project: Project, evidence: RunEvidence | None) -> Columns:
+    if evidence is None:
+        return {}
+    predicted = _PREDICTED_VALUE if project.task == "regression" else _PREDICTED_LABEL
+    signals: Columns = {f"signal_{name}": "number" for name in evidence.signals}
+    return predicted | (_RANKS if signals else {}) | signals
 
 
 def _field_columns(connection: Connection, project: Project) -> Columns:
@@ -127,123 +180,84 @@ def _field_columns(connection: Connection, project: Project) -> Columns:
     return columns
 
 
-@overload
-def export_labels(
-    engine: Engine,
-    project_id: int,
-    *,
-    format: str,
-    path: None = None,
-    reviewed_only: bool = False,
-    held_out: HeldOut | None = None,
-    asked_by: Identity | None = None,
-) -> bytes: ...
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which examples are written.
 
-
-@overload
-def export_labels(
-    engine: Engine,
-    project_id: int,
-    *,
-    format: str,
-    path: Path | str,
-    reviewed_only: bool = False,
-    held_out: HeldOut | None = None,
-    asked_by: Identity | None = None,
-) -> Path: ...
-
-
-def export_labels(
-    engine: Engine,
-    project_id: int,
-    *,
-    format: str,
-    path: Path | str | None = None,
-    reviewed_only: bool = False,
-    held_out: HeldOut | None = None,
-    asked_by: Identity | None = None,
-) -> bytes | Path:
-    """Export every example with its current label, train split first, by position.
-
-    Columns: ``key``, ``split``, ``media_path`` (image projects), ``text`` (text projects) or the
-    columns of the data (tables; one that is called like a column of ours gets ``field_`` before
-    its name), ``given_label`` and ``label`` (names; the latter is the current one) or, for
-    regression, ``given_value`` and ``value``, ``status``, ``excluded``, and of the effective
-    decision ``action``, ``note``, ``reviewer`` and ``decided_at`` (ISO 8601, UTC), empty where
-    there is none; ``version`` counts the example's events, and ``source_place`` says where the
-    example is in the data that was imported (empty where that is not known). Excluded examples
-    are in the file, marked. With ``held_out`` there are, at the end, ``suggested_label`` and
-    ``suggested_probability`` or, for regression, ``suggested_value``: what models say that have
-    not seen the example, and empty for test examples.
-
-    Args:
-        engine: The database.
-        project_id: The project.
-        format: A name in ``EXPORTERS``: "csv" (cells that a spreadsheet would take for a formula
-            get a leading apostrophe), "parquet" or "jsonl" (both lossless).
-        path: Where to write; the file appears when it is complete. None for bytes.
-        reviewed_only: Leave out pending and skipped examples.
-        held_out: Of the project's current run, as ``runs.held_out.open_of_run`` gives it.
-        asked_by: Who wants it; None for whoever has the command line, and with it the database.
-
-    Returns:
-        The file's content, or its path where one was given.
-
-    Raises:
-        ConfigurationError: If the format is unknown.
-        NotFoundError: If there is no such project.
-        WorkspaceError: If the file cannot be written; an older one stays as it was.
-        NotAllowedError: If there is a lead, and it is somebody else who asks.
+    Attributes:
+        reviewed_only: Whether what nobody has decided on is left out.
+        keeps_excluded: Whether what was excluded is written.
     """
-    if asked_by is not None:
-        check_lead(engine, asked_by, "export the labels")
-    if format not in EXPORTERS:
-        raise ConfigurationError(
-            f"Found the export format {format!r}. Expected one of {', '.join(EXPORTERS)}."
-        )
-    # The classes and the labels that name them must be of one moment: a project can grow.
-    with reading_one_state(engine) as connection:
-        project = project_in(connection, project_id)
-        if path is None:
-            buffer = io.BytesIO()
-            _write(connection, project, format, buffer, reviewed_only, held_out)
-            return buffer.getvalue()
-        target = Path(path)
-        with open_export(target) as file:
-            _write(connection, project, format, file, reviewed_only, held_out)
-        return target
+
+    reviewed_only: bool = False
+    keeps_excluded: bool = True
 
 
-def _write(
-    connection: Connection,
-    project: Project,
-    format: str,
-    file: BinaryIO,
-    reviewed_only: bool,
-    held_out: HeldOut | None,
-) -> None:
-    layout = lay_out(connection, project, with_suggestions=held_out is not None)
-    rows = _chunks(connection, project, layout, reviewed_only, held_out)
-    EXPORTERS[format].write(file, layout.columns, rows)
-
-
-def _chunks(
+def read_chunks(
     connection: Connection,
     project: Project,
     layout: Layout,
-    reviewed_only: bool,
+    selection: Selection,
     held_out: HeldOut | None,
+    evidence: RunEvidence | None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the export's rows; one statement, so that all show the same moment."""
     query = _query(project.id, layout.content or "fields")
-    if reviewed_only:
+    if evidence is not None:
+        query = _with_evidence(query, evidence)
+    if selection.reviewed_only:
         query = query.where(status_of_example.not_in(UNDECIDED))
+    if not selection.keeps_excluded:
+        query = query.where(status_of_example.not_in(_EXCLUDED))
     result = connection.execute(query.execution_options(yield_per=CHUNK))
     for partition in result.partitions():
         yield [
-            _export_row(row._mapping, project, layout) | _suggest(row._mapping, project, held_out)
+            _export_row(row._mapping, project, layout)
+            | _suggest(row._mapping, project, held_out)
+            | _say(row._mapping, project, layout.evidence)
             for row in partition
         ]
+
+
+def _with_evidence(
+    query: Select[*tuple[Any, ...]], evidence: RunEvidence
+) -> Select[*tuple[Any, ...]]:
+    """Return a query with what a run says of each example."""
+    query = query.add_columns(
+        PredictionRow.predicted_label,
+        PredictionRow.predicted_probability,
+        PredictionRow.given_probability,
+        PredictionRow.predicted_value,
+    ).join(
+        PredictionRow,
+        and_(
+            PredictionRow.scoring_id == evidence.scoring_id,
+            PredictionRow.example_id == ExampleRow.id,
+        ),
+        isouter=True,
+    )
+    for place, name in enumerate(evidence.signals):
+        score = aliased(ScoreRow)
+        query = query.add_columns(score.value.label(f"signal_{name}"))
+        query = query.add_columns(score.rank.label("rank")) if place == 0 else query
+        query = query.join(
+            score,
+            and_(
+                score.scoring_id == evidence.scoring_id,
+                score.signal == name,
+                score.example_id == ExampleRow.id,
+            ),
+            isouter=True,
+        )
+    return query
+
+
+def _say(row: Any, project: Project, names: Sequence[str]) -> dict[str, Any]:
+    """Return the cells of what the run says of an example."""
+    said = {name: row[name] for name in names}
+    if said.get("predicted_label") is not None:
+        said["predicted_label"] = project.classes[said["predicted_label"]]
+    return said
 
 
 def _query(project_id: int, content: str) -> Select[*tuple[Any, ...]]:
@@ -261,12 +275,13 @@ def _query(project_id: int, content: str) -> Select[*tuple[Any, ...]]:
             effective.c.action,
             effective.c.note,
             ReviewerRow.name.label("reviewer"),
-            effective.c.created_at,
+            func.coalesce(DecisionRow.stated_at, effective.c.created_at).label("created_at"),
             version_of(ExampleRow.id).label("version"),
             ExampleRow.source_place,
         )
         .select_from(ExampleRow)
         .join(effective, effective.c.example_id == ExampleRow.id, isouter=True)
+        .join(DecisionRow, DecisionRow.id == effective.c.id, isouter=True)
         .join(ReviewerRow, ReviewerRow.id == effective.c.reviewer_id, isouter=True)
         .where(ExampleRow.project_id == project_id)
         .order_by(ExampleRow.split.desc(), ExampleRow.position)
@@ -308,6 +323,8 @@ def _suggest(row: Any, project: Project, held_out: HeldOut | None) -> dict[str, 
     return {
         "suggested_label": project.classes[said.label],
         "suggested_probability": round(said.probability, 6),
+        # No column of its own; a score of the given label is made of it.
+        "unseen_given_probability": round(said.given_probability, 6),
     }
 
 
