@@ -19,12 +19,16 @@ from relabel.db.batches import (
 from relabel.db.decisions import undo_decision
 from relabel.db.engine import reading
 from relabel.db.examples import get_example
+from relabel.db.handing_out import Screen, hand_out
+from relabel.db.reviewers import LEAD, Identity, set_role
+from relabel.db.second_looks import set_share
 from relabel.db.stats import review_progress
 from relabel.errors import InvalidDecisionError, NotFoundError
 from tests.relabel.db.builders import build_homes, build_scene
 
 FIRST = "0123456789abcdef-batch"
 SECOND = "fedcba9876543210-batch"
+THIRD = "0246813579fedcba-batch"
 
 
 def batch(scene, ids, action="keep", new_label=None, token=FIRST, **fields):
@@ -168,3 +172,68 @@ def test_ten_thousand_are_decided_in_a_few_seconds(engine):
     assert review_progress(engine, scene.project.id).by_status["kept"] == 10_000
     assert len(undo(scene).recorded) == 10_000
     assert taken < 10  # seconds of a processor; 0.9 on SQLite
+
+
+def read_columns(scene, token):
+    names = "signal, label_before, label_after"
+    query = text(f"SELECT {names} FROM decision WHERE batch = :batch ORDER BY example_id")  # noqa: S608
+    with reading(scene.engine) as connection:
+        return [tuple(row) for row in connection.execute(query, {"batch": token})]
+
+
+def test_an_audit_finds_what_each_changed(scene):
+    first, second = scene.train_ids[:2]
+    given = [get_example(scene.engine, one, None).given_label for one in (first, second)]
+    new = 1 - given[0]
+    items = [
+        BatchItem(example_id=first, version=0, new_label=new),
+        BatchItem(example_id=second, version=0, new_label=given[1]),
+    ]
+    made = NewBatch(token=FIRST, reviewer="ann", action="relabel", items=items, signal="margin")
+    record_batch(scene.engine, scene.project.id, made)
+    assert read_columns(scene, FIRST) == [
+        ("margin", given[0], new),
+        ("margin", given[1], given[1]),
+    ]
+    undo(scene)
+    assert read_columns(scene, SECOND) == [(None, new, given[0]), (None, given[1], given[1])]
+
+
+def test_an_undo_shows_again_what_lay_below(scene):
+    one = scene.train_ids[0]
+    given = get_example(scene.engine, one, None).given_label
+    batch(scene, [one], "relabel", 1 - given, token=THIRD)
+    item = BatchItem(example_id=one, version=1)
+    new = NewBatch(token=FIRST, reviewer="ann", action="exclude", items=[item])
+    record_batch(scene.engine, scene.project.id, new)
+    undo(scene)
+    assert read_columns(scene, SECOND) == [(None, given, 1 - given)]
+
+
+def test_only_a_lead_overrules_others_and_takes_theirs_back(scene):
+    set_role(scene.engine, "Cleo", LEAD)
+    mine, theirs = scene.train_ids[:2]
+    batch(scene, [mine], "exclude", token=THIRD)
+    items = [BatchItem(example_id=mine, version=1), BatchItem(example_id=theirs, version=0)]
+    new = NewBatch(token=FIRST, reviewer="bob", action="keep", items=items)
+    made = record_batch(scene.engine, scene.project.id, new)
+    assert made.recorded == (theirs,)
+    (refused,) = made.refused
+    assert (refused.example_id, "Only a lead may decide otherwise") == (mine, refused.reason[:32])
+    left = undo(scene, reviewer="ann")
+    assert (left.recorded, left.refused[0].example_id) == ((), theirs)
+    assert (
+        "Only a lead may take back what somebody else decided. Ask Cleo" in left.refused[0].reason
+    )
+    assert undo(scene, by="of-cleo-0123456789", reviewer="CLEO").recorded == (theirs,)
+
+
+def test_what_is_decided_together_is_given_back_and_drawn_for_a_second_look(scene):
+    screen = Screen(Identity("ann"), "tab-of-ann")
+    held = hand_out(scene.engine, scene.run.id, screen, count=2).suspects
+    set_share(scene.engine, scene.project.id, 1.0, by=screen.who)
+    batch(scene, [one.view.id for one in held])
+    with reading(scene.engine) as connection:
+        assert connection.scalar(text("SELECT count(*) FROM lease")) == 0
+        noted = set(connection.scalars(text("SELECT example_id FROM second_look")))
+    assert noted == {one.view.id for one in held}
