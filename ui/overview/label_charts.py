@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
@@ -73,7 +75,7 @@ def draw_most_disputed(project: Project, run: Run) -> None:
     if is_regression(project):
         return
     st.header("Labels in dispute", anchor=False)
-    source, counts = _count_pairs(run.id, run.scoring_id)
+    source, counts = _count_pairs(run.id, run.created_at)
     who = "other models suggest" if source == "suggested" else "the network predicts"
     st.caption(f"Where {who} another label than the given one. Each line opens its examples.")
     flows = disputed_pairs(
@@ -83,11 +85,11 @@ def draw_most_disputed(project: Project, run: Run) -> None:
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def _count_pairs(run_id: int, scoring_id: int) -> tuple[Source, NDArray[np.int64]]:
+def _count_pairs(run_id: int, registered: datetime) -> tuple[Source, NDArray[np.int64]]:
     """Return by whom labels are contradicted, and how often each meets each.
 
     A network that has learned the labels by heart contradicts none of them. No decision changes
-    the counts, which all examples are read for; the scoring tells one registration of a run from
+    the counts, which all examples are read for; the moment tells one registration of a run from
     the next.
     """
     counts = label_confusion(get_engine(), run_id, "train", suggested=True)
@@ -97,7 +99,7 @@ def _count_pairs(run_id: int, scoring_id: int) -> tuple[Source, NDArray[np.int64
 
 
 def _draw_confusion(project: Project, run: Run) -> None:
-    source, counts = _count_pairs(run.id, run.scoring_id)
+    source, counts = _count_pairs(run.id, run.created_at)
     if source == "suggested":
         st.header("Given label against the suggested one", anchor=False)
         says = "Suggested by models that have not seen the example."
