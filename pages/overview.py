@@ -10,11 +10,13 @@ from ui.overview.label_charts import draw_disagreement, draw_labels_held, draw_m
 from ui.overview.review_yield import draw_yield
 from ui.overview.summary import describe_run, draw_next_step, summarize
 from ui.overview.test_labels import draw_test_labels
+from ui.queue.filters import forget_filters
 from ui.runs.model_quality import draw_model_remark, draw_model_warnings
 from ui.session import get_engine, require_project, require_run
 from ui.wording import escape_markdown
 
 project = require_project()
+forget_filters()
 st.title(escape_markdown(project.title), anchor=False)
 if project.description:
     st.caption(escape_markdown(project.description))

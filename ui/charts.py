@@ -410,7 +410,7 @@ def draw_prediction_course(
             hovertemplate="step %{x}: %{y:,.6g}<extra>predicted</extra>",
         )
     )
-    figure.add_hline(y=given, line_dash="dot", annotation_text="given")
+    figure.add_hline(y=given, line_dash="dot", line_color=read_ink(), annotation_text="given")
     figure.update_xaxes(title="training step", showgrid=False, rangemode="tozero")
     figure.update_yaxes(title=_title(target))
     figure.update_layout(height=270, margin=MARGIN | {"t": 44}, legend=LEGEND_ABOVE)

@@ -222,12 +222,14 @@ def class_balance(engine: Engine, project_id: int) -> list[ClassCount]:
         classes = project_in(connection, project_id).classes
         if not classes:
             return []
+        # A split at a time, which an index answers: of a million examples, both at once took 7 s.
         given = {
             (split, label): count
-            for split, label, count in connection.execute(
-                select(ExampleRow.split, ExampleRow.given_label, func.count())
-                .where(ExampleRow.project_id == project_id)
-                .group_by(ExampleRow.split, ExampleRow.given_label)
+            for split in ("train", "test")
+            for label, count in connection.execute(
+                select(ExampleRow.given_label, func.count())
+                .where(ExampleRow.project_id == project_id, ExampleRow.split == split)
+                .group_by(ExampleRow.given_label)
             )
         }
         # Only what decisions moved: a handful beside all examples.

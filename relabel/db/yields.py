@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Engine, and_, case, func, select
 
 from relabel.db.decision_kinds import list_codes
@@ -260,6 +262,7 @@ def corrected_flows(engine: Engine, project_id: int, limit: int = PAIRS) -> Flow
 def disputed_pairs(
     engine: Engine,
     run_id: int,
+    counts: NDArray[np.int64],
     *,
     suggested: bool,
     split: Split = "train",
@@ -270,6 +273,8 @@ def disputed_pairs(
     Args:
         engine: The database.
         run_id: The run.
+        counts: Given by other labels, shape ``(K, K)``, as `label_confusion` returns them. They
+            stay for as long as the run does; what is decided about them is asked here.
         suggested: Whether by models that have not seen the example; else by the run's network.
         split: Of the examples.
         limit: So many pairs are listed.
@@ -280,41 +285,32 @@ def disputed_pairs(
     said = PredictionRow.suggested_label if suggested else PredictionRow.predicted_label
     with reading(engine) as connection:
         run = run_in(connection, run_id)
-        is_disputed = (
+        is_said = and_(
+            PredictionRow.example_id == effective.c.example_id,
             PredictionRow.scoring_id == run.scoring_id,
-            said.is_not(None),
-            said != ExampleRow.given_label,
-            ExampleRow.split == split,
         )
-        counted = (
-            select(ExampleRow.given_label, said, func.count())
-            .join(PredictionRow, PredictionRow.example_id == ExampleRow.id)
-            .where(*is_disputed)
-            .group_by(ExampleRow.given_label, said)
-        )
-        counts = {
-            (given, other): count
-            for given, other, count in connection.execute(counted)
-            if other is not None
-        }
-        # From the decisions, which are few beside the examples.
-        decided = (
+        # From the decisions, which are few beside the examples: outer joins, so that no planner
+        # turns them round.
+        rows = connection.execute(
             select(ExampleRow.given_label, said, func.count())
             .select_from(effective)
-            .join(ExampleRow, ExampleRow.id == effective.c.example_id)
-            .join(PredictionRow, PredictionRow.example_id == ExampleRow.id)
+            .join(ExampleRow, ExampleRow.id == effective.c.example_id, isouter=True)
+            .join(PredictionRow, is_said, isouter=True)
             .where(
                 effective.c.project_id == run.project_id,
                 effective.c.action.not_in(DEFERRING),
-                *is_disputed,
+                ExampleRow.split == split,
             )
             .group_by(ExampleRow.given_label, said)
         )
-        done = {(given, other): count for given, other, count in connection.execute(decided)}
+        done = {(given, other): count for given, other, count in rows}
+    pairs = np.argwhere(counts).tolist()
     return _cut(
         [
-            Flow(given, other, count, count - done.get((given, other), 0))
-            for (given, other), count in counts.items()
+            Flow(given, other, int(counts[given, other]), left)
+            for given, other in pairs
+            if given != other
+            for left in [int(counts[given, other]) - done.get((given, other), 0)]
         ],
         limit,
     )

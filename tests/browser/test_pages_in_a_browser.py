@@ -88,6 +88,21 @@ def test_a_click_in_the_queue_opens_the_example_and_back_returns(
     expect(page.get_by_role("option", name="Suspect 1: ")).to_be_visible()
 
 
+def test_a_cell_and_a_bar_of_the_overview_open_their_examples(
+    page: Page, look_at: Callable[..., None]
+):
+    look_at(page, "/overview?project=digits")
+    page.locator(".st-key-confusion .textpoint text").nth(13).click(force=True)
+    page.wait_for_url("**/queue?**given=1&suggested=3")
+    wait_until_idle(page)
+    page.go_back()
+    page.wait_for_url("**/overview**")
+    wait_until_idle(page)
+    # What the cell asked for is not asked for again.
+    page.locator(".st-key-balance .point path").first.click(force=True)
+    page.wait_for_url("**/queue?given=0&project=digits")
+
+
 def test_a_click_on_a_neighbour_inspects_it(page: Page, look_at: Callable[..., None]):
     look_at(page, "/inspect?project=docs")
     neighbour = page.get_by_role("list", name="Opponents").get_by_role("button").first

@@ -8,6 +8,7 @@ import numpy as np
 
 from relabel.db.projects import get_project
 from relabel.db.runs import current_run
+from relabel.db.stats import label_confusion
 from relabel.db.yields import disputed_pairs
 from ui.charts import choose_worst
 
@@ -15,7 +16,8 @@ from ui.charts import choose_worst
 def test_the_pairs_lead_to_their_examples(open_app, engine):
     project = get_project(engine, "digits")
     run = current_run(engine, project.id)
-    most = disputed_pairs(engine, run.id, suggested=True).pairs[0]
+    counts = label_confusion(engine, run.id, "train", suggested=True)
+    most = disputed_pairs(engine, run.id, counts, suggested=True).pairs[0]
     app = open_app("overview", project="digits")
     assert not app.exception
     links = [one.proto for one in app.get("page_link") if one.proto.query_string]

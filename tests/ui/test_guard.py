@@ -197,7 +197,7 @@ def test_a_real_server_is_known_by_its_own_names_only(server, address):
 @pytest.mark.parametrize(
     "number", ["9" * 5000, "9" * 19, "-1", "1e3", "%00", "%D9%A3", "..%2f..", "0"]
 )
-@pytest.mark.parametrize("kind", ["thumb", "picture"])
+@pytest.mark.parametrize("kind", ["thumb", "picture", "pixels"])
 def test_a_number_that_is_no_examples_is_not_found(server, kind, number):
     status, _, _ = ask(server, f"/{kind}/{number}")
     assert status in (307, 400, 404)

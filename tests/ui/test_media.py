@@ -21,6 +21,7 @@ from ui.server.pictures import (
     THUMBNAIL_EDGE,
     is_allowed_host,
     picture_address,
+    pixels_address,
     resize_for_screen,
     thumbnail_address,
 )
@@ -68,6 +69,13 @@ def test_a_large_picture_shrinks_and_keeps_its_proportions(client):
     assert Image.open(io.BytesIO(client.get("/picture/2").content)).size == (1024, 256)
 
 
+def test_a_picture_is_had_at_its_own_pixels(client):
+    response = client.get("/pixels/2")
+    assert response.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(response.content)).size == (2000, 500)
+    assert Image.open(io.BytesIO(client.get("/pixels/1").content)).size == (8, 8)
+
+
 def test_a_broken_picture_is_explained(client):
     response = client.get("/thumb/3")
     assert response.status_code == 422
@@ -91,7 +99,7 @@ def test_another_name_for_this_server_is_refused(client):
     assert is_allowed_host("anything", ["*"])
 
 
-@pytest.mark.parametrize("address", [thumbnail_address, picture_address])
+@pytest.mark.parametrize("address", [thumbnail_address, picture_address, pixels_address])
 def test_the_address_changes_with_the_example_and_with_its_file(address):
     addresses = {address(1, key, f"{digest}.png") for key in "ab" for digest in ("12ab", "34cd")}
     assert len(addresses) == 4

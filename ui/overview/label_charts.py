@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
@@ -73,26 +75,31 @@ def draw_most_disputed(project: Project, run: Run) -> None:
     if is_regression(project):
         return
     st.header("Labels in dispute", anchor=False)
-    source, _ = _count_pairs(run)
+    source, counts = _count_pairs(run.id, run.created_at)
     who = "other models suggest" if source == "suggested" else "the network predicts"
     st.caption(f"Where {who} another label than the given one. Each line opens its examples.")
-    flows = disputed_pairs(get_engine(), run.id, suggested=source == "suggested", limit=_PAIRS)
+    flows = disputed_pairs(
+        get_engine(), run.id, counts, suggested=source == "suggested", limit=_PAIRS
+    )
     draw_pairs(project, source, flows)
 
 
-def _count_pairs(run: Run) -> tuple[Source, NDArray[np.int64]]:
+@st.cache_data(show_spinner=False, max_entries=16)
+def _count_pairs(run_id: int, registered: datetime) -> tuple[Source, NDArray[np.int64]]:
     """Return by whom labels are contradicted, and how often each meets each.
 
-    A network that has learned the labels by heart contradicts none of them.
+    A network that has learned the labels by heart contradicts none of them. No decision changes
+    the counts, which all examples are read for; the moment tells one registration of a run from
+    the next.
     """
-    counts = label_confusion(get_engine(), run.id, "train", suggested=True)
+    counts = label_confusion(get_engine(), run_id, "train", suggested=True)
     if counts.any():
         return "suggested", counts
-    return "predicted", label_confusion(get_engine(), run.id, "train")
+    return "predicted", label_confusion(get_engine(), run_id, "train")
 
 
 def _draw_confusion(project: Project, run: Run) -> None:
-    source, counts = _count_pairs(run)
+    source, counts = _count_pairs(run.id, run.created_at)
     if source == "suggested":
         st.header("Given label against the suggested one", anchor=False)
         says = "Suggested by models that have not seen the example."

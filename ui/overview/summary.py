@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import pandas as pd
 import streamlit as st
@@ -47,7 +48,7 @@ def _show_quality(project: Project, run: Run) -> None:
     if is_regression(project):
         st.metric(
             "Typical test error",
-            format_number(_find_median_error(run.id, run.scoring_id)),
+            format_number(_find_median_error(run.id, run.created_at)),
             border=True,
             help="Half of the test examples are predicted nearer than this: the median absolute "
             "error at the run’s last checkpoint, in the number’s own unit. A few wild numbers "
@@ -72,8 +73,8 @@ def _show_quality(project: Project, run: Run) -> None:
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def _find_median_error(run_id: int, scoring_id: int) -> float | None:
-    """Return it from a cache; the scoring tells one registration of a run from the next."""
+def _find_median_error(run_id: int, registered: datetime) -> float | None:
+    """Return it from a cache; the moment tells one registration of a run from the next."""
     return median_error(get_engine(), run_id)
 
 

@@ -364,6 +364,15 @@ def _read_number(words: Sequence[str] | None) -> float | None:
     return number if _is_number(number) else None
 
 
+def forget_filters() -> None:
+    """Forget what was chosen before: who follows a link to some examples means those alone.
+
+    Streamlit keeps a widget's value for a run or two after Back, and would join it to the address.
+    """
+    for key in ("given", *_CLASSES_OF, *_DIFFERENCES, *_ENDS, "contains", "status"):
+        st.session_state.pop(key, None)
+
+
 def _chosen(key: str) -> Sequence[str]:
     """Return what a filter is set to, also before its widget has read the address."""
     if key in st.session_state:

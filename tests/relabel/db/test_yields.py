@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from relabel.db.decisions import undo_decision
 from relabel.db.schema import ExampleRow
-from relabel.db.stats import median_error
+from relabel.db.stats import label_confusion, median_error
 from relabel.db.yields import (
     LONGEST_LOOK,
     Flow,
@@ -90,11 +90,14 @@ def test_corrected_labels_flow_from_the_given_one(reviewed):
 
 def test_pairs_come_by_their_number_and_rare_ones_together(reviewed):
     # Predicted are the labels 0 0 1 1 2 2; the pairs (1, 0), (2, 1), (0, 1), (1, 2) differ.
-    pairs = disputed_pairs(reviewed.engine, reviewed.run.id, suggested=False)
+    run = reviewed.run.id
+    counts = label_confusion(reviewed.engine, run, "train")
+    pairs = disputed_pairs(reviewed.engine, run, counts, suggested=False)
     assert pairs.pairs == (Flow(0, 1, 1, 0), Flow(1, 0, 1, 1), Flow(1, 2, 1, 0), Flow(2, 1, 1, 0))
-    cut = disputed_pairs(reviewed.engine, reviewed.run.id, suggested=False, limit=1)
+    cut = disputed_pairs(reviewed.engine, run, counts, suggested=False, limit=1)
     assert cut == Flows((Flow(0, 1, 1, 0),), 3, 3)
-    assert disputed_pairs(reviewed.engine, reviewed.run.id, suggested=True) == Flows(())
+    none = label_confusion(reviewed.engine, run, "train", suggested=True)
+    assert disputed_pairs(reviewed.engine, run, none, suggested=True) == Flows(())
 
 
 def test_numbers_have_no_classes_and_no_flows(engine):
