@@ -14,12 +14,12 @@ from relabel.cli.context import OpenedProject, open_project
 from relabel.cli.display import print_table, print_warning
 from relabel.cli.parameters import Location, command, format_option, project_argument, whole
 from relabel.db.project_rules import Project
-from relabel.db.queue import QueueRow, fetch_page
+from relabel.db.queue import QueueFilter, QueueRow, fetch_page
 from relabel.db.runs import Run
 from relabel.errors import RunFolderError
 from relabel.runs.folder import RunFolder
 from relabel.runs.held_out import HeldOut, open_of_run
-from relabel.text import excerpt, format_number, format_residual
+from relabel.text import SPLITS, Split, excerpt, format_number, format_residual
 from relabel.triage.model_quality import judge_run
 from relabel.triage.signals import choose_default_signal, list_signals, name_signals
 from tracin_core.errors import ConfigurationError
@@ -44,19 +44,34 @@ EXCERPT_LENGTH = 60  # characters: with the other columns about 120, a common te
     metavar="SIGNAL",
     help="ranked by (default: suspicion, where the run has it)",
 )
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    default="train",
+    show_default=True,
+    help="test examples are ranked among themselves",
+)
 @format_option
-def queue(location: Location, project: str, top: int, signal: str | None, format: str) -> int:
+def queue(
+    location: Location, project: str, top: int, signal: str | None, split: Split, format: str
+) -> int:
     """Print the suspects."""
     opened = open_project(location, project, "look")
-    run = opened.current_run()
+    run = opened.current_run().of_split(split)
+    if not run.signals:
+        raise ConfigurationError(
+            f"The run {run.key} ranks no {split} examples: there are none, or it is of an older "
+            f"version. Score again: python -m relabel rescore {opened.project.slug}"
+        )
     titles = name_signals([*list_signals(), *run.signals])
     if signal is not None and signal not in titles:
         raise ConfigurationError(
             f"There is no signal called {signal!r}. Choose one of: {', '.join(titles)}."
         )
     signal = signal or choose_default_signal(run.signals)
-    page = fetch_page(opened.engine, run.id, signal=signal, page_size=top)
-    held_out = open_suggestions(opened, run)
+    of_split = QueueFilter(split=split)
+    page = fetch_page(opened.engine, run.id, signal=signal, filter=of_split, page_size=top)
+    held_out = open_suggestions(opened, run, split)
     if format == "json":
         rows = [
             describe_row(row, opened.project) | describe_suggestion(row, opened.project, held_out)
@@ -77,11 +92,11 @@ def print_model_warnings(opened: OpenedProject, run: Run) -> None:
         print_warning(warning)
 
 
-def open_suggestions(opened: OpenedProject, run: Run) -> HeldOut | None:
+def open_suggestions(opened: OpenedProject, run: Run, split: Split = "train") -> HeldOut | None:
     """Open what models say that have not seen an example; a damaged file is warned of, and None."""
     folder = opened.workspace.project_folder(opened.project.slug) / run.folder
     try:
-        return open_of_run(RunFolder(folder))
+        return open_of_run(RunFolder(folder), split)
     except RunFolderError as error:
         print_warning(f"{error} What these models suggest is left out.")
         return None

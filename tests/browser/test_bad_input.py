@@ -150,7 +150,7 @@ def test_an_empty_text_is_asked_for(page: Page, look_at: Callable[..., None]):
         ("/inspect?project=digits&example=abc", "is not the number of an example"),
         ("/inspect?project=docs&example=5", "belongs to another project"),
         ("/inspect?project=digits&example=99999999999999999999999", "is not the number"),
-        ("/review?project=docs&example=5", "no train example"),
+        ("/review?project=docs&example=5", "There is no example"),
         ("/queue?project=<img src=x onerror=alert(1)>", "There is no project named"),
     ],
 )

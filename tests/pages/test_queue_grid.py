@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
+from relabel.cli import main
 from relabel.db.decisions import NewDecision, record_decision
 from relabel.db.groups import count_left, list_pairs
 from relabel.db.history import fetch_history
@@ -160,7 +163,7 @@ def test_next_goes_on_in_the_queue_that_one_came_from(open_app, engine, digits):
 
 
 def test_test_labels_are_reviewed_in_a_queue_of_their_own(
-    client, open_app, open_review, engine, digits
+    client, open_app, open_review, engine, digits, capsys
 ):
     project, run = digits
     of_test = QueueFilter(split="test")
@@ -173,6 +176,9 @@ def test_test_labels_are_reviewed_in_a_queue_of_their_own(
     assert (screen["left"], screen["total"]) == (left, total)
     first = fetch_page(engine, run.id, signal="suspicion", filter=of_test).rows[0]
     assert screen["cards"][0]["id"] == first.example_id
+    assert main(["queue", "digits", "--split", "test", "--top", "1", "--format", "json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)["suspects"]
+    assert listed["key"] == first.key
     review = open_review(project="digits", split="test")
     assert review.sheet["id"] == first.example_id
     assert review.sheet["alt"].startswith("Test example")

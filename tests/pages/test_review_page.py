@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from relabel.db.decisions import NewDecision, record_decision
 from relabel.db.engine import writing
-from relabel.db.examples import get_example
+from relabel.db.examples import fetch_test_page, get_example
 from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from relabel.db.queue import QueueFilter, fetch_page, next_suspect
@@ -150,14 +150,14 @@ def test_a_decided_example_can_be_decided_again_from_its_address(open_review, en
     assert len(events(engine, project)) == 2
 
 
-def test_an_address_of_a_test_example_is_refused_in_words(open_app, engine, digits):
-    from relabel.db.examples import fetch_test_page
-
+def test_a_test_example_is_reviewed_at_its_address(open_review, engine, digits):
     _project, run = digits
     test_example = fetch_test_page(engine, run.id).rows[0]
-    app = open_app("review", project="digits", example=str(test_example.id))
-    assert not app.exception
-    assert app.warning
+    screen = open_review(project="digits", example=str(test_example.id))
+    assert not screen.app.warning
+    assert screen.sheet["id"] == test_example.id
+    assert screen.press("keep")["recorded"]
+    assert get_example(engine, test_example.id, None).status == "kept"
 
 
 def test_history_lists_the_decision(open_app, open_review):

@@ -13,30 +13,6 @@ const PLACE_KEPT = "tracin-queue-place"
 const ASK_ABOVE = 10 // examples that are decided without being asked
 const THUMBNAIL = 160 // pixels that a thumbnail has; more is asked as a picture
 
-const makeToken = () =>
-  [...crypto.getRandomValues(new Uint8Array(16))]
-    .map(byte => byte.toString(16).padStart(2, "0"))
-    .join("")
-
-const countOf = (number, word = "example") =>
-  `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`
-
-const readKept = (storage, name) => {
-  try {
-    return JSON.parse(storage.getItem(name) ?? "null")
-  } catch {
-    return null
-  }
-}
-
-const keepIn = (storage, name, value) => {
-  try {
-    storage.setItem(name, JSON.stringify(value))
-  } catch {
-    // Nothing is lost but a place or a size that would have been kept.
-  }
-}
-
 class Grid {
   constructor(component, root) {
     this.root = root
@@ -106,7 +82,6 @@ class Grid {
     list.setAttribute("role", "listbox")
     list.setAttribute("aria-multiselectable", "true")
     list.onclick = event => this.click(event)
-    list.onfocus = () => this.items[this.active]?.focus()
     this.parts.legend = element("p", "legend")
     this.root.replaceChildren(bar, end, list, this.parts.legend)
   }
@@ -252,9 +227,15 @@ class Grid {
   }
 
   relabelBox(number) {
+    const names = JSON.stringify(this.data.classes)
+    if (this.box?.names !== names) this.box = { names, element: this.makeRelabelBox() }
+    this.box.element.disabled = !number
+    return this.box.element
+  }
+
+  makeRelabelBox() {
     const box = element("select", "relabel")
     box.setAttribute("aria-label", "Relabel the selected to")
-    box.disabled = !number
     box.append(new Option("Relabel to …", ""))
     this.data.classes.forEach((name, label) => box.append(new Option(name, String(label))))
     box.onchange = () => {
@@ -541,6 +522,9 @@ class Grid {
   }
 
   undo() {
+    if (this.sender.entries.some(one => one.body.project === this.data.project)) {
+      return this.say("What was decided last is still on its way. Take it back when it is recorded.")
+    }
     const last = this.sender.takeLast(this.data.project)
     if (!last) return this.say("There is nothing to take back that was decided here.")
     const body = { ...this.address(makeToken()), undoes: last.token }

@@ -5,6 +5,30 @@ const BATCHES = "tracin-batches"
 const BATCH_PATIENCE = 120_000 // milliseconds; ten thousand examples take a second or two
 const BATCH_PAUSES = [300, 700, 1500, 3000]
 
+const makeToken = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))]
+    .map(byte => byte.toString(16).padStart(2, "0"))
+    .join("")
+
+const countOf = (number, word = "example") =>
+  `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`
+
+const readKept = (storage, name) => {
+  try {
+    return JSON.parse(storage.getItem(name) ?? "null")
+  } catch {
+    return null
+  }
+}
+
+const keepIn = (storage, name, value) => {
+  try {
+    storage.setItem(name, JSON.stringify(value))
+  } catch {
+    // Nothing is lost but a place or a size that would have been kept.
+  }
+}
+
 const readBatches = () => {
   try {
     const kept = JSON.parse(sessionStorage.getItem(BATCHES) ?? "[]")

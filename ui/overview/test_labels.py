@@ -17,7 +17,12 @@ from ui.wording import escape_markdown
 def draw_test_labels(project: Project, run: Run) -> None:
     """Draw how many test labels are reviewed and what accuracy they measure; none without them."""
     fit = measure_test(get_engine(), run.id)
-    if fit is None or not run.test_signals:
+    if fit is None:
+        return
+    if not run.test_signals:
+        st.caption(
+            "The test labels can be reviewed, too, once the project is scored again on Runs."
+        )
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Review the test labels", key="review-test"):

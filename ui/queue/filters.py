@@ -175,6 +175,10 @@ def _choose_span(
 def _choose_split(run: Run, on_change: Callable[[], None] | None) -> Split:
     """Draw the choice of the split, where test examples are ranked."""
     if not run.test_signals:
+        if st.query_params.get("split") == "test":
+            st.warning(
+                "This run ranks no test examples, so train examples are shown. Score again on Runs."
+            )
         return "train"
     chosen = select_in_address(
         "Split",

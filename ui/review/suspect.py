@@ -169,7 +169,7 @@ def find_asked(query: ReviewQuery, who: Identity) -> Suspect | None:
     pinned: tuple[int, int] | None = st.session_state.get(_PINNED)
     if found is None:
         st.warning(
-            f"There is no train example “{escape_markdown(requested[:40])}” in this project. "
+            f"There is no example “{escape_markdown(requested[:40])}” in this project. "
             "The next suspect of the queue is shown instead."
         )
     elif pinned is not None and pinned[0] == found.view.id and pinned[1] != found.view.version:
