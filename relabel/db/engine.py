@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
     file: DatabaseFile | None = engine.get_execution_options().get(FILE_OPTION)
     with (
         translate_database_errors(engine.url),
+        nullcontext() if file is None else file.one_writer(),
         engine.connect().execution_options(**{sqlite.WRITE_OPTION: True}) as connection,
         connection.begin(),
     ):

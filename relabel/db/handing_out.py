@@ -2,7 +2,8 @@
 
 First suspects are drawn that nobody else holds, then they are claimed, in one statement of the
 database. Of two people who draw the same, one gets it, and the other draws again. What was decided
-between the drawing and the claiming is given back: its version is no longer the one that was drawn.
+between the drawing and the claiming is given back: its version is no longer the one that was drawn,
+or no second answer is wanted any more.
 
 Where a project wants second opinions, some of what a person is handed has been decided by somebody
 else. Nothing of that answer goes along: the example looks as if nobody had seen it.
@@ -31,7 +32,7 @@ from relabel.db.queue import (
 )
 from relabel.db.reviewers import Identity
 from relabel.db.schema import LeaseRow, ScoreRow, utc_now
-from relabel.db.second_looks import find_looks
+from relabel.db.second_looks import find_looks, find_wanted
 
 # Of what is asked for at once, one in so many may be a second look while there are first ones.
 SECOND_LOOKS = 3
@@ -139,6 +140,10 @@ def _claim(engine: Engine, drawn: list[DrawnSuspect], screen: Screen) -> list[Dr
     ids = [one.view.id for one in drawn]
     versions = claim(engine, project_id, ids, holder=screen.who.holder, screen=screen.name)
     held = [one for one in drawn if versions.get(one.view.id) == one.view.version]
+    if any(one.look is not None for one in held):
+        # A second answer makes no version.
+        wanted = find_wanted(engine, [one.view.id for one in held])
+        held = [one for one in held if one.look is None or one.view.id in wanted]
     changed = set(versions) - {one.view.id for one in held}
     release(engine, changed, screen=screen.name)
     return held

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -228,6 +228,13 @@ def find_look(engine: Engine, example_id: int, who: Identity) -> int | None:
     )
     with reading(engine) as connection:
         return connection.scalar(query)
+
+
+def find_wanted(engine: Engine, example_ids: Collection[int]) -> set[int]:
+    """Return those of some examples that still wait for a second person."""
+    query = select(SecondLookRow.example_id).where(SecondLookRow.example_id.in_(example_ids))
+    with reading(engine) as connection:
+        return set(connection.scalars(query))
 
 
 def _may_look(who: Identity) -> list[ColumnElement[bool]]:

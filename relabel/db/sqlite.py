@@ -10,8 +10,11 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import threading
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +30,8 @@ from tracin_core.files import check_ordinary
 WRITE_OPTION = "tracin_write"
 # Milliseconds a writer waits for another one; a decision takes a few.
 BUSY_TIMEOUT = 5000
+# Seconds that a thread waits for the others of its process, which write for a tenth of one each.
+TURN_TIMEOUT = 20.0
 # Seconds between a writer's attempts to take the lock.
 LOCK_POLL = 0.002
 # KiB a connection may hold; SQLite's own 2 MiB makes registering a large run half as fast.
@@ -178,8 +183,24 @@ class DatabaseFile:
         self._identity: tuple[int, int] | None = None
         self._last = (0, 0)  # number of the last decision seen, and its project
         self._copy: Path | None = None
+        self._writer = threading.Lock()
         if path in _OPENED and not path.exists():
             raise self._gone("Found no file there")
+
+    @contextmanager
+    def one_writer(self) -> Iterator[None]:
+        """Let the threads of this process write one after the other.
+
+        SQLite lets one write too, but those who wait only look again from time to time: of eight
+        reviewers on a busy machine some were never lucky within five seconds. Who has waited for a
+        turn in vain goes on, and is told by SQLite that the file is locked.
+        """
+        has_turn = self._writer.acquire(timeout=TURN_TIMEOUT)
+        try:
+            yield
+        finally:
+            if has_turn:
+                self._writer.release()
 
     def connect(self) -> sqlite3.Connection:
         """Open a connection; the first one makes the file where there is none.

@@ -373,7 +373,7 @@ def forget_filters() -> None:
 
     Streamlit keeps a widget's value for a run or two after Back, and would join it to the address.
     """
-    for key in ("given", *_CLASSES_OF, *_DIFFERENCES, *_ENDS, "contains", "status"):
+    for key in ("given", *_CLASSES_OF, *_DIFFERENCES, *_ENDS, "contains", "status", "split"):
         st.session_state.pop(key, None)
 
 

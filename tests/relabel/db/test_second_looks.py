@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from relabel.db import handing_out
 from relabel.db.decisions import NewDecision, record_decision, undo_decision
 from relabel.db.engine import reading, writing
 from relabel.db.examples import get_example
@@ -137,6 +138,24 @@ def test_a_second_answer_is_taken_back_by_an_event_and_can_be_given_again(scene)
     assert pair.agrees
     with reading(scene.engine) as connection:
         assert connection.scalar(select(func.count()).select_from(OpinionRow)) == 3
+
+
+def test_what_was_answered_between_drawing_and_holding_is_not_handed_out(scene, monkeypatch):
+    want(scene)
+    first, second = (scene.decide(scene.by_rank(rank), reviewer="ann") for rank in (1, 2))
+    find = handing_out.find_looks
+    answered = []
+
+    def find_and_be_late(*arguments, **options):
+        found = find(*arguments, **options)
+        if not answered:
+            new = NewDecision(first.example_id, 0, "Cleo", "keep")
+            answered.append(record_opinion(scene.engine, new, first.id))
+        return found
+
+    monkeypatch.setattr(handing_out, "find_looks", find_and_be_late)
+    looks = [one.view.id for one in hand(scene, BOB, 6) if one.look is not None]
+    assert looks == [second.example_id]
 
 
 def test_whoever_skips_leaves_it_to_others(scene):
