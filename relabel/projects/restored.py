@@ -95,6 +95,10 @@ def check_settings_shape(settings: Mapping[str, Any]) -> None:
         batch = entry.get("batch")
         if not isinstance(batch, str):
             raise _odd("project", "an import without the name of its batch")
+        if not isinstance(entry.get("path", ""), str):
+            raise _odd("project", "an import from what is no path")
+        if not all(isinstance(entry.get(name) or {}, dict) for name in ("file", "options")):
+            raise _odd("project", "an import whose file or options are no object")
     wish = settings.get("second_opinions", {})
     if not isinstance(wish, dict):
         raise _odd("project", "second opinions that are no object")

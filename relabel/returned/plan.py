@@ -117,7 +117,7 @@ def plan_decisions(
     plan = ReturnPlan()
     seen: set[str] = set()
     classes = {name: number for number, name in enumerate(project.classes)}
-    sound = _count_problems(rows, plan.report)
+    sound = _choose_decisions(rows, plan.report)
     while chunk := list(islice(sound, _CHUNK)):
         with reading(engine) as connection:
             examples = _find_examples(connection, project.id, chunk)
@@ -138,12 +138,15 @@ def plan_decisions(
     return plan
 
 
-def _count_problems(
+def _choose_decisions(
     rows: Iterable[ReturnedDecision | Problem], report: ReturnReport
 ) -> Iterator[ReturnedDecision]:
+    """Yield the rows that state a decision, and count the others."""
     for row in rows:
         if isinstance(row, Problem):
             report.add(UNUSABLE, f"{row.where}: {row.message}")
+        elif not choose_action(row):  # most rows of an export; they need not be looked up
+            report.add(UNDECIDED_ROW)
         else:
             yield row
 
@@ -203,8 +206,6 @@ def _judge(
     if example is None:
         return NOT_FOUND, "", None
     action = choose_action(row)
-    if not action:
-        return UNDECIDED_ROW, "", None
     check_action(action)
     label, value = None, None
     if action in list_codes("correct", "confirm") and row.answer is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from relabel.db.decision_kinds import list_codes
 from relabel.db.schema import UNDECIDED
@@ -36,6 +36,7 @@ _BESIDE = {
     "decided_at": "decided_at",
 }
 MARK = "relabel_"
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,24 +117,25 @@ class Answers:
         return new
 
     def _name(self, cell: Any, answer: str) -> Any:
-        try:
-            if self.source.table.read_label(cell) == answer:
-                return cell
-        except RefusedError:
-            pass  # what is no class now becomes one
-        return self.spelled[answer]
+        read = read_or_none(self.source.table.read_label, cell)
+        return cell if read == answer else self.spelled[answer]
 
     def _number(self, cell: Any, answer: float, decimal: str, typed: bool) -> Any:
         plain = parse_locale_number(cell, decimal) or cell if decimal else cell
-        try:
-            if read_target(plain, self.source.column) == answer:
-                return cell
-        except RefusedError:
-            pass  # what is no number now becomes one
+        if read_or_none(lambda one: read_target(one, self.source.column), plain) == answer:
+            return cell
         if typed:
             return int(answer) if isinstance(cell, int) and answer.is_integer() else answer
         text = repr(answer).removesuffix(".0")
         return text.replace(".", decimal) if decimal else text
+
+
+def read_or_none(read: Callable[[Any], _Read], cell: Any) -> _Read | None:
+    """Return what a cell says; None where it holds no answer, as in a row that is no example."""
+    try:
+        return read(cell)
+    except RefusedError:
+        return None
 
 
 def find_answers(exported: Exported, source: OwnSource, chunks: Rows) -> Answers:
@@ -236,10 +238,9 @@ def _spell(source: OwnSource, wanted: set[str]) -> dict[str, Any]:
     for row in reader.read_rows([source.column]):
         if isinstance(row, Problem):
             continue
-        try:
-            found.setdefault(read(row.values[0]), row.values[0])
-        except RefusedError:
-            continue  # such a row is no example
+        name = read_or_none(read, row.values[0])
+        if name is not None:
+            found.setdefault(name, row.values[0])
         if wanted <= found.keys():
             return found
     return found | {name: _spell_unseen(source, name) for name in wanted - found.keys()}

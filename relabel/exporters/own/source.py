@@ -50,7 +50,7 @@ def name_ending(settings: Mapping[str, Any], number: int | None) -> str:
         _, entry = _choose(settings, number)
     except ConfigurationError:
         return "data"
-    name = str((entry.get("file") or {}).get("name") or Path(str(entry["path"])).name)
+    name = str((entry.get("file") or {}).get("name") or Path(str(entry.get("path", ""))).name)
     return ".".join(name.split(".")[1:][-2:] if name.endswith(".gz") else name.split(".")[1:][-1:])
 
 
@@ -69,7 +69,7 @@ def open_own(exported: Exported) -> OwnSource:
     """
     settings, own = exported.settings, exported.own
     number, entry = _choose(settings, own.number)
-    path = expand_path(own.path if own.path is not None else Path(str(entry["path"])))
+    path = expand_path(own.path if own.path is not None else Path(str(entry.get("path", ""))))
     if not path.exists():
         raise WorkspaceError(
             f"The imported file {path} is gone. Name the place where it is now with --source (on "
@@ -129,7 +129,7 @@ def _check_same(file: Path, known: Mapping[str, Any]) -> None:
     if (found["bytes"], found["sha256"]) != (known.get("bytes"), known.get("sha256")):
         raise WorkspaceError(
             f"{file} is not the file that was imported: it has {found['bytes']:,} bytes, that one "
-            f"had {known.get('bytes', 0):,}, or others of as many. Name a copy of the imported "
+            f"had {known.get('bytes')}, or others of as many. Name a copy of the imported "
             "file with --source; or import this one into a new project and the decisions there: "
             f"`relabel decisions`. {_OTHERS}."
         )
