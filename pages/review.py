@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from relabel.db.decisions import mark_example
+from relabel.db.decision_checks import mark_example
 from relabel.db.handing_out import Screen
 from relabel.db.project_rules import Project
 from relabel.db.reviewers import Identity

@@ -17,8 +17,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, Row, func, insert, select
 
 from relabel.db.audit import describe_change, find_below
-from relabel.db.decision_kinds import KEEP, UNDO, list_codes
-from relabel.db.decisions import (
+from relabel.db.decision_checks import (
     check_action,
     check_correction,
     check_new_label,
@@ -26,8 +25,9 @@ from relabel.db.decisions import (
     check_note,
     check_source,
     check_token,
-    describe_events_after,
 )
+from relabel.db.decision_kinds import KEEP, UNDO, list_codes
+from relabel.db.decisions import describe_events_after
 from relabel.db.engine import reading, writing
 from relabel.db.examples import LARGEST_ID
 from relabel.db.leases import end_leases

@@ -13,9 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, delete, exists, insert, select
 from sqlalchemy.orm import aliased
 
-from relabel.db.decision_kinds import UNDO
-from relabel.db.decisions import (
-    NewDecision,
+from relabel.db.decision_checks import (
     check_action,
     check_correction,
     check_mark,
@@ -25,6 +23,8 @@ from relabel.db.decisions import (
     check_numbers,
     check_token,
 )
+from relabel.db.decision_kinds import UNDO
+from relabel.db.decisions import NewDecision
 from relabel.db.engine import reading, writing
 from relabel.db.examples import LARGEST_ID
 from relabel.db.leases import end_leases

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from relabel.db import decisions
+from relabel.db import decision_checks
 from relabel.db.decision_kinds import UNDO
 from relabel.db.engine import reading, writing
 from relabel.db.examples import ExampleRules, NewExample
@@ -211,15 +211,15 @@ class EventRules:
                 raise _odd("decision", f"{name}, which undoes what is not in force")
             stack.pop()
         else:
-            decisions.check_correction(
+            decision_checks.check_correction(
                 row["action"], row["new_label"], row["new_value"], regression=self._regression
             )
             stack.append(row["id"])
         if self._regression == (row["given_value"] is None):
             raise _odd("decision", f"{name} with the answer of another task")
-        decisions.check_note(row["note"])
-        decisions.check_source(row["source"])
-        decisions.check_numbers(row["seconds_spent"], row["rank"], row["score"])
+        decision_checks.check_note(row["note"])
+        decision_checks.check_source(row["source"])
+        decision_checks.check_numbers(row["seconds_spent"], row["rank"], row["score"])
         self._stacks[row["example_id"]] = (version + 1, stack)
 
 
@@ -256,10 +256,10 @@ def check_opinion(row: RestoredRow, *, regression: bool) -> None:
         InvalidDecisionError: If it is no answer.
     """
     check_finite(row, "opinion")
-    decisions.check_note(row["note"])
+    decision_checks.check_note(row["note"])
     if row["action"] != UNDO.code:
-        decisions.check_action(row["action"])
-        decisions.check_correction(
+        decision_checks.check_action(row["action"])
+        decision_checks.check_correction(
             row["action"], row["new_label"], row["new_value"], regression=regression
         )
 

@@ -18,8 +18,8 @@ from relabel.db.batches import (
     summarize_refused,
     undo_batch,
 )
+from relabel.db.decision_checks import check_mark
 from relabel.db.decision_kinds import RELABEL, find_kind, list_codes
-from relabel.db.decisions import check_mark
 from relabel.db.engine import reading_one_state
 from relabel.db.examples import ExampleView, load_views
 from relabel.db.groups import count_left, list_passing

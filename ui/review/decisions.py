@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import streamlit as st
 
 from relabel.db.audit import NOTHING_SHOWN, Shown
+from relabel.db.decision_checks import check_mark
 from relabel.db.decision_kinds import KEEP, RELABEL, UNDO, find_kind
 from relabel.db.decisions import (
     Decision,
     NewDecision,
-    check_mark,
     find_by_token,
     get_decision,
     record_decision,

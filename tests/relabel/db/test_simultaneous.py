@@ -99,7 +99,7 @@ DECIDE = """
 import sys, time
 from relabel.errors import StaleDecisionError
 from relabel.db.engine import open_database
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions import (NewDecision, record_decision)
 engine = open_database(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
