@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -12,8 +13,14 @@ from relabel.db.engine import open_database, reading
 from relabel.db.schema import LeaseRow
 from scripts.serving import Server
 from tests.browser.presses import wait_for_example, wait_until_answered
+from tests.browser.shared_project import build_shared_project
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def built_projects(tmp_path: Path) -> Path:
+    return build_shared_project(tmp_path / "built")
 
 
 @pytest.fixture
@@ -27,7 +34,7 @@ def server(server: Server) -> Server:
 
 def open_as(browser: Browser, server: Server, name: str) -> Page:
     page = browser.new_context().new_page()
-    page.goto(f"{server.url}/review?project=digits")
+    page.goto(f"{server.url}/review")
     page.get_by_label("Your name").fill(name)
     page.get_by_role("button", name="Begin").click()
     return page
@@ -55,12 +62,12 @@ def test_two_people_review_side_by_side(browser: Browser, server: Server):
             page.keyboard.press("k")
             wait_for_example(page, other_than=shown)
             wait_until_answered(page)
-            assert page.get_by_role("alert").count() == 0
+            assert page.get_by_text("Nothing of yours was recorded").count() == 0
     assert not seen["Ann"] & seen["Bob"]
     held = read_held(server)
     assert not held["typed:ann"] & held["typed:bob"]
     assert held["typed:bob"]
-    expect(ann.get_by_label("Reviewer")).to_have_value("Ann")
+    expect(ann.get_by_role("textbox", name="Reviewer")).to_have_value("Ann")
 
 
 def wait_until(check: Callable[[], bool], page: Page) -> None:

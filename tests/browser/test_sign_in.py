@@ -10,12 +10,12 @@ from playwright.sync_api import BrowserContext, expect
 
 from relabel.db.engine import open_database
 from relabel.db.history import fetch_history
-from relabel.db.projects import get_project
+from relabel.db.projects import list_projects
 from relabel.workspace import REPOSITORY_ROOT
 from scripts.serving import Server, free_port
 from tests.browser.oidc_provider import CLIENT, SECRET, Provider, run_provider
 from tests.browser.presses import wait_for_example, wait_until_answered
-from tests.conftest import copy_workspace
+from tests.browser.shared_project import build_shared_project
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CLAIMS = {"sub": "17", "email": "Ann@example.org", "email_verified": True, "name": "Ann"}
@@ -37,10 +37,10 @@ server_metadata_url = "{provider.issuer}/.well-known/openid-configuration"
 
 
 def test_who_signs_in_decides_under_that_account_and_nobody_else_sees_anything(
-    context: BrowserContext, built_demos: Path, tmp_path: Path
+    context: BrowserContext, tmp_path: Path
 ):
     pytest.importorskip("authlib", reason="the library for signing in is not installed")
-    workspace, port = copy_workspace(built_demos, tmp_path / "workspace"), free_port()
+    workspace, port = build_shared_project(tmp_path / "workspace"), free_port()
 
     def launch(words, environment, log):
         own = environment | {"HOME": str(tmp_path / "home")}
@@ -50,26 +50,28 @@ def test_who_signs_in_decides_under_that_account_and_nobody_else_sees_anything(
         write_secrets(tmp_path / "home", port, provider)
         with Server(workspace, port, launch=launch) as server:
             page = context.new_page()
-            page.goto(f"{server.url}/review?project=digits")
+            page.goto(f"{server.url}/review")
             expect(page.get_by_role("button", name="Sign in")).to_be_visible()
-            assert page.get_by_text("digits").count() == 0
+            assert page.get_by_text("Pets").count() == 0
             assert page.request.get(f"{server.url}/thumb/1").status == 401
             page.get_by_role("button", name="Sign in").click()
             expect(page.get_by_text("Signed in as Ann@example.org")).to_be_visible()
             assert page.get_by_label("Reviewer").count() == 0
-            page.goto(f"{server.url}/review?project=digits")
+            page.goto(f"{server.url}/review")
             shown = wait_for_example(page)
             page.wait_for_timeout(100)
             page.keyboard.press("k")
             wait_for_example(page, other_than=shown)
             wait_until_answered(page)
-            assert page.request.get(f"{server.url}/thumb/1").status == 200
+            # A text has no picture, which is an answer.
+            assert page.request.get(f"{server.url}/thumb/1").status == 404
             page.get_by_role("button", name="Sign out").click()
             expect(page.get_by_role("button", name="Sign in")).to_be_visible()
             assert page.request.get(f"{server.url}/thumb/1").status == 401
     engine = open_database(f"sqlite:///{workspace / 'tracin.db'}")
     try:
-        (made,) = fetch_history(engine, get_project(engine, "digits").id).rows
+        (project,) = list_projects(engine)
+        (made,) = fetch_history(engine, project.id).rows
     finally:
         engine.dispose()
     assert (made.reviewer, made.identity_source, made.example_id) == (
