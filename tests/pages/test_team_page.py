@@ -30,7 +30,7 @@ def answered(engine):
 
 
 def words(app):
-    parts = (app.caption, app.text, app.warning, app.title, app.subheader)
+    parts = (app.caption, app.text, app.warning, app.title, app.header)
     return "\n".join(str(one.value).replace("\\", "") for part in parts for one in part)
 
 
