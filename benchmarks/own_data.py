@@ -181,10 +181,13 @@ def measure_photographs(data: Path, workspace: Path) -> Iterator[str]:
     np.savez(source, x_train=shifted, y_train=labels[chosen], **rest)
     named = ("--plant", "0.1", "--classes", CLASSES_OF_PHOTOGRAPHS)
     yield from measure(workspace, "photographs", source, *named)
-    yield "\nOnce more, on the features that are kept, without and with new folds:\n"
+    yield "\nOnce more on the features that are kept: the head alone, and with new folds.\n"
     again = ("train", "photographs", "--no-score", "--seed", "1")
     yield from describe_steps(
-        [run_step(workspace, *again, "--folds", "0"), run_step(workspace, *again)]
+        [
+            run_step(workspace, *again, "--model", "linear_head", "--folds", "0"),
+            run_step(workspace, *again),
+        ]
     )
 
 
