@@ -25,7 +25,7 @@ from relabel.workspace import Workspace
 from tracin_core.files import expand_path
 from ui.failures import report_errors
 from ui.session import get_workspace, system_account
-from ui.wording import escape_markdown
+from ui.wording import escape_markdown, segment_words
 
 MAX_MEGABYTES = 500  # a browser's upload is held in memory; larger data is named by its path
 _UNSAFE = re.compile(r"[^\w.() -]+")
@@ -69,7 +69,7 @@ def choose_file(
     place = st.segmented_control(
         "Where is it?",
         list(_PLACES),
-        format_func=lambda one: _PLACES[one],
+        format_func=lambda one: segment_words(_PLACES[one]),
         default="path",
         required=True,
         key=f"{name}-place",

@@ -11,6 +11,7 @@ else. Nothing of that answer goes along: the example looks as if nobody had seen
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -33,7 +34,9 @@ from relabel.db.queue import (
 from relabel.db.reviewers import Identity
 from relabel.db.schema import LeaseRow, ScoreRow, utc_now
 from relabel.db.second_looks import find_looks, find_wanted
+from relabel.errors import DatabaseError
 
+_LOGGER = logging.getLogger(__name__)
 # Of what is asked for at once, one in so many may be a second look while there are first ones.
 SECOND_LOOKS = 3
 # Others may claim what was drawn; so many times in a row is a queue that is nearly empty.
@@ -138,7 +141,13 @@ def hide_first_answer(view: ExampleView) -> ExampleView:
 def _claim(engine: Engine, drawn: list[DrawnSuspect], screen: Screen) -> list[DrawnSuspect]:
     project_id = drawn[0].view.project_id
     ids = [one.view.id for one in drawn]
-    versions = claim(engine, project_id, ids, holder=screen.who.holder, screen=screen.name)
+    try:
+        versions = claim(engine, project_id, ids, holder=screen.who.holder, screen=screen.name)
+    except DatabaseError as error:
+        # Who looks is shown something all the same: leases forbid nothing, and what two people
+        # decide about one example is told apart by its version.
+        _LOGGER.warning("Nobody holds what is handed out: %s", error)
+        return drawn
     held = [one for one in drawn if versions.get(one.view.id) == one.view.version]
     if any(one.look is not None for one in held):
         # A second answer makes no version.

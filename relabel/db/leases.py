@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from relabel.db.engine import writing
+from relabel.db.engine import is_read_only, reading, writing
 from relabel.db.examples import LARGEST_ID
 from relabel.db.schema import DecisionRow, LeaseRow, utc_now
 
@@ -40,11 +40,15 @@ def claim(
         screen: Any text that tells the person's screens apart.
 
     Returns:
-        The ids that the person holds now, with the number of their events.
+        The ids that the person holds now, with the number of their events. Of a database that can
+        only be read those that were asked for: nobody decides there.
     """
     ids = sorted({int(one) for one in example_ids if 0 < one <= LARGEST_ID})
     if not ids:
         return {}
+    if is_read_only(engine):
+        with reading(engine) as connection:
+            return dict.fromkeys(ids, 0) | _count_events(connection, ids)
     now = utc_now()
     values = [
         {
@@ -82,7 +86,7 @@ def _count_events(connection: Connection, example_ids: Sequence[int]) -> dict[in
 def release(engine: Engine, example_ids: Collection[int], *, screen: str) -> None:
     """Give back leases that a screen holds; those that another screen has taken over stay."""
     ids = sorted({int(one) for one in example_ids if 0 < one <= LARGEST_ID})
-    if not ids:
+    if not ids or is_read_only(engine):
         return
     # In the order in which `claim` takes them, so that two never wait for each other.
     mine = (

@@ -59,7 +59,7 @@ def test_filters_and_decisions_of_the_review_are_no_steps(
     page: Page, server: Server, open_page: Callable[..., None]
 ):
     open_page(page, "/overview?project=digits")
-    page.get_by_role("link", name="Review").click()
+    page.get_by_role("link", name="Review", exact=True).click()
     page.wait_for_url("**/review**")
     wait_for_example(page)
     steps = count_steps(page)

@@ -20,8 +20,7 @@ from streamlit.web.server.starlette.starlette_app_utils import create_signed_val
 from relabel.db.reviewers import Identity
 from relabel.errors import InvalidDecisionError
 from tracin_core.errors import ConfigurationError
-from ui.identity import identify, needs_sign_in, read_claims, read_signed_in
-from ui.review.decisions import Press, find_presser
+from ui.identity import find_sender, identify, needs_sign_in, read_claims, read_signed_in
 from ui.review.routes import REVIEW_ROUTES
 from ui.server.pictures import ROUTES
 
@@ -109,11 +108,10 @@ def test_who_has_not_signed_in_gets_no_answer(configured, client):
 
 def test_a_body_cannot_say_who_asks(configured):
     ann = Identity("ann@example.org", "oidc")
-    about = {"token": "token-of-the-press", "action": "keep"}
     for name in ("", "ANN@example.org"):
-        assert find_presser(Press(**about, reviewer=name), ann) == ann
+        assert find_sender(name, ann) == ann
     with pytest.raises(InvalidDecisionError, match=r"Bob pressed this, and ann@example\.org is"):
-        find_presser(Press(**about, reviewer="Bob"), ann)
+        find_sender("Bob", ann)
 
 
 def test_a_library_that_is_missing_is_named(configured, monkeypatch):

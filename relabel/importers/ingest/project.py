@@ -469,6 +469,7 @@ def _describe_project(
     file = source.file if isinstance(source, TableSource) else None
     if file is not None:  # so that it can be given back: it must be the same one then
         entry["file"] = measure_file(file)
+        entry["file"]["name"] = ascii_escaped(entry["file"]["name"])
     columns = describe_columns(source)
     return NewProject(
         slug=slug,
