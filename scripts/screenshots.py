@@ -33,6 +33,7 @@ SHOTS = [
     ("docs", "inspect", "light"),
     ("docs", "review", "light"),
     ("docs", "history", "light"),
+    ("docs", "team", "light"),
     ("digits", "review", "dark"),
     ("docs", "queue", "dark"),
 ]
