@@ -1,6 +1,6 @@
 """How fast a review by keys is: from a key to the next suspect, and what it costs the server.
 
-Run: python -m benchmarks.review_keys [--photographs 1500]
+Run: python -m benchmarks.review_keys [--photographs 60000]
 
 A project of made photographs with a scored run is reviewed in a real browser, by its own clock:
 from the key's time stamp to the frame in which the next suspect stands there with its evidence, all
@@ -39,7 +39,8 @@ SLUG = "photographs"
 CLASSES = ("bridge", "harbour", "meadow", "mountain", "street", "wood")
 SIZE = (640, 480)
 DIM = 256
-CALM, CALM_PAUSE = 60, 500  # presses, and milliseconds from one to the next
+DISTINCT = 1500  # photographs that are drawn; more of them are these again, each a file by itself
+CALM, CALM_PAUSE = 200, 500  # presses, and milliseconds from one to the next
 FAST, FAST_PAUSE = 75, 200
 WARMING = 8
 KEYS = "kxam"
@@ -97,8 +98,10 @@ def build_project(workspace: Workspace, count: int) -> None:
     media.mkdir(parents=True)
     random = np.random.default_rng(1)
     labels = random.integers(0, len(CLASSES), count)
-    for number, content in enumerate(draw_photographs(count)):
+    for number, content in enumerate(draw_photographs(min(count, DISTINCT))):
         (media / f"{number}.jpg").write_bytes(content)
+    for number in range(DISTINCT, count):
+        (media / f"{number}.jpg").hardlink_to(media / f"{number % DISTINCT}.jpg")
     project = create_project(
         engine, slug=SLUG, title="Photographs", kind="image", classes=list(CLASSES)
     )
@@ -214,7 +217,7 @@ def count_recorded(workspace: Workspace) -> int:
 def measure(workspace: Workspace, viewport: tuple[int, int]) -> None:
     """Print the rows of one size of the window."""
     width, height = viewport
-    server = Server(workspace.root)
+    server = Server(workspace.root, reviewer="benchmark")
     with sync_playwright() as playwright:
         browser = launch_browser(playwright)
         try:
@@ -245,7 +248,7 @@ def measure(workspace: Workspace, viewport: tuple[int, int]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photographs", type=int, default=1500, metavar="N")
+    parser.add_argument("--photographs", type=int, default=60_000, metavar="N")
     options = parser.parse_args()
     print(
         f"{options.photographs:,} photographs of {SIZE[0]} x {SIZE[1]} pixels, "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain, groupby, islice
 from pathlib import Path
 
 import hypothesis
@@ -47,7 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what takes long first: no worker waits at the end for a long test of another one.
 
-    What needs the demos comes after what does not, in both halves: they are being built then.
+    What needs the demos comes after what does not, in both halves: they are being built then. Each
+    worker begins with its share of all tests in their order, so each share begins so.
     """
     browser = {item.path for item in items if item.get_closest_marker("browser")}
     slow = {item.path for item in items if item.get_closest_marker("slow")} | browser
@@ -59,6 +61,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             (item.path in browser) != (item.path in waiting),
         )
     )
+    shares = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = _deal(items, sum(item.path in slow for item in items), shares)
+
+
+def _deal(items: Sequence[pytest.Item], num_slow: int, shares: int) -> list[pytest.Item]:
+    """Return tests so that every share, one after the other and of one size, begins with slow ones.
+
+    Args:
+        items: The slow tests first.
+        num_slow: How many they are.
+        shares: How many workers there are.
+    """
+    modules = [list(group) for _, group in groupby(items[:num_slow], lambda item: item.path)]
+    rest = iter(items[num_slow:])
+    dealt: list[pytest.Item] = []
+    for share in range(shares):
+        # Every so many modules, not a third of them: neighbours take about as long.
+        dealt += chain.from_iterable(modules[share::shares])
+        dealt += islice(rest, max(0, (share + 1) * len(items) // shares - len(dealt)))
+    return [*dealt, *rest]
 
 
 def _needs_demos(item: pytest.Item) -> bool:

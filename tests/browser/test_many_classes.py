@@ -39,7 +39,7 @@ def built_projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows.to_csv(root / "kinds.csv", index=False)
     source = root / "kinds.csv"
     run_command(root, "import", "kinds", source, "--label", "kind", "--plant", "0.1", "--yes")
-    run_command(root, "train", "kinds", "--epochs", "2")
+    run_command(root, "train", "kinds", "--epochs", "2", "--folds", "0")
     return root
 
 
