@@ -24,9 +24,9 @@ from relabel.db.decision_kinds import KEEP, RELABEL, list_codes
 from relabel.db.decisions import NewDecision, record_decision
 from relabel.db.engine import reading
 from relabel.db.project_rules import Project
-from relabel.db.reviewers import clean_name
+from relabel.db.reviewers import Identity, check_lead, clean_name
 from relabel.db.schema import DecisionRow, ExampleRow, effective, version_of
-from relabel.errors import InvalidDecisionError, StaleDecisionError
+from relabel.errors import InvalidDecisionError, NotAllowedError, StaleDecisionError
 from relabel.importers.records import Problem
 from relabel.progress import OnProgress, Progress, ignore_progress
 from relabel.returned.read import ReturnedDecision, choose_action
@@ -52,6 +52,7 @@ TOLD = (STALE, NOT_FOUND, UNKNOWN_CLASS, TWICE, UNUSABLE)
 SHOWN = 5
 _CHUNK = 500  # rows that are looked up at once
 RECORDING = "recording the decisions"
+BRINGING = "bring decisions, which a file may ascribe to anybody"
 
 
 @dataclass
@@ -256,7 +257,11 @@ def _strip_note(row: ReturnedDecision) -> str:
 
 
 def record_decisions(
-    engine: Engine, plan: ReturnPlan, *, on_progress: OnProgress = ignore_progress
+    engine: Engine,
+    plan: ReturnPlan,
+    *,
+    on_progress: OnProgress = ignore_progress,
+    asked_by: Identity | None = None,
 ) -> ReturnReport:
     """Record what was planned; one after the other, so that what is recorded stays.
 
@@ -264,13 +269,18 @@ def record_decisions(
         engine: The database.
         plan: What is to be recorded.
         on_progress: Told how far it is.
+        asked_by: Who brings the file, which may name anybody as the one who decided; None for
+            whoever has the command line, and with it the database.
 
     Returns:
         What became of all rows of the file.
 
     Raises:
+        NotAllowedError: If there is a lead, and it is somebody else who brings the file.
         DatabaseError: If the database cannot be written to. The same file goes on from there.
     """
+    if asked_by is not None:
+        check_lead(engine, asked_by, BRINGING)
     report = plan.report
     report.counts[NEW] = 0
     for done, new in enumerate(plan.new, 1):
@@ -278,7 +288,7 @@ def record_decisions(
             record_decision(engine, new)
         except StaleDecisionError as error:
             report.add(STALE, str(error))
-        except InvalidDecisionError as error:
+        except (InvalidDecisionError, NotAllowedError) as error:
             report.add(UNUSABLE, str(error))
         else:
             report.add(RECORDED)

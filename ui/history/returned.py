@@ -7,12 +7,13 @@ from pathlib import Path
 import streamlit as st
 
 from relabel.db.project_rules import Project
+from relabel.db.reviewers import check_lead
 from relabel.progress import Progress
-from relabel.returned.plan import plan_decisions, record_decisions
+from relabel.returned.plan import BRINGING, plan_decisions, record_decisions
 from relabel.returned.read import read_decisions
 from relabel.text import counted
 from ui.failures import report_errors
-from ui.session import get_engine, reviewer_name
+from ui.session import current_reviewer, get_engine, reviewer_name
 from ui.uploads import choose_file
 from ui.wording import escape_markdown
 
@@ -40,6 +41,7 @@ def draw_returned(project: Project) -> None:
         )
         if path is not None:
             with report_errors():
+                check_lead(get_engine(), current_reviewer(), BRINGING)
                 _draw_plan(project, path, over=bool(over))
 
 
@@ -57,7 +59,7 @@ def _draw_plan(project: Project, path: Path, *, over: bool) -> None:
         def show(progress: Progress) -> None:
             bar.progress(progress.done / max(1, progress.total), progress.stage)
 
-        report = record_decisions(get_engine(), plan, on_progress=show)
+        report = record_decisions(get_engine(), plan, on_progress=show, asked_by=current_reviewer())
         st.session_state[_TOLD] = report.describe()
         st.rerun()
 

@@ -11,8 +11,11 @@ import pytest
 from relabel.cli import main
 from relabel.db.decisions import undo_decision
 from relabel.db.engine import open_database
+from relabel.db.examples import get_example
 from relabel.db.history import fetch_events, fetch_history
 from relabel.db.project_rules import Project
+from relabel.db.reviewers import LEAD, Identity, set_role
+from relabel.errors import NotAllowedError
 from relabel.export import export_labels
 from relabel.returned.plan import (
     ALIKE,
@@ -135,6 +138,26 @@ def test_what_was_changed_in_an_export_is_laid_on_top(scene, tmp_path):
     assert bring(scene.engine, scene.project, path)[RECORDED] == 1
     event = fetch_events(scene.engine, scene.train_ids[0])[-1]
     assert (event.action, event.new_label, event.version) == ("relabel", 1, 2)
+
+
+def test_with_a_lead_only_leads_bring_decisions_and_nobody_overrules_by_a_file(scene, tmp_path):
+    set_role(scene.engine, "Cleo", LEAD)
+    scene.decide(scene.train_ids[0], "exclude", reviewer="ann")
+    key = get_example(scene.engine, scene.train_ids[0], None).key
+    path = tmp_path / "decisions.jsonl"
+    row = {"key": key, "action": "keep", "version": 0, "given_label": "cat", "label": "cat"}
+    path.write_text(json.dumps(row | {"reviewer": "bob"}) + "\n")
+
+    def plan():
+        rows = read_decisions(path)
+        return plan_decisions(scene.engine, scene.project, rows, reviewer="me", over=True)
+
+    with pytest.raises(NotAllowedError, match="Only a lead may bring decisions"):
+        record_decisions(scene.engine, plan(), asked_by=Identity("bob"))
+    report = record_decisions(scene.engine, plan(), asked_by=Identity("cleo"))
+    assert report.counts[UNUSABLE] == 1
+    assert "Only a lead may decide otherwise" in report.told[UNUSABLE][0]
+    assert get_example(scene.engine, scene.train_ids[0], None).status == "excluded"
 
 
 def test_label_studios_own_export_is_read(scene, tmp_path):
