@@ -27,10 +27,10 @@ from relabel.db.history import fetch_history
 from relabel.db.projects import create_project
 from relabel.db.queue import QueueFilter, adjacent, fetch_page, next_suspect
 from relabel.db.registration import register_run
-from relabel.db.reviewers import ensure_reviewer
 from relabel.db.runs import scoring_of
 from relabel.db.schema import DecisionRow, ScoreRow, utc_now
 from relabel.db.stats import review_progress
+from relabel.db.team.reviewers import ensure_reviewer
 from relabel.triage.signals import SIGNALS
 
 NUM_CLASSES = 10

@@ -36,13 +36,13 @@ from sqlalchemy import select
 
 from relabel.db.engine import open_database, reading
 from relabel.db.examples import NewExample, add_examples
-from relabel.db.opinions import list_pairs
 from relabel.db.projects import create_project, get_project
 from relabel.db.registration import register_run
-from relabel.db.reviewers import Identity
 from relabel.db.runs import current_run
 from relabel.db.schema import DecisionRow, ExampleRow, OpinionRow
-from relabel.db.second_looks import set_share
+from relabel.db.team.opinions import list_pairs
+from relabel.db.team.reviewers import Identity
+from relabel.db.team.second_looks import set_share
 from relabel.team.agreement import measure_agreement
 from relabel.workspace import REPOSITORY_ROOT, Workspace
 from scripts.serving import Server, ServerProcess

@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from relabel.db.decision_checks import mark_example
-from relabel.db.handing_out import Screen
 from relabel.db.project_rules import Project
-from relabel.db.reviewers import Identity
 from relabel.db.runs import Run
+from relabel.db.team.handing_out import Screen
+from relabel.db.team.reviewers import Identity
 from relabel.text import Layers
 from ui.components.review import show_review
 from ui.failures import report_errors

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from relabel.db.opinions import list_pairs
-from relabel.db.reviewers import may_lead
+from relabel.db.team.opinions import list_pairs
+from relabel.db.team.reviewers import may_lead
 from relabel.team.agreement import measure_agreement
 from relabel.team.people import measure_people
 from ui.session import current_reviewer, get_engine, require_project

@@ -22,7 +22,7 @@ from streamlit.auth_util import (
 from streamlit.web.server.server_util import AUTH_COOKIE_NAME, get_cookie_secret
 from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
 
-from relabel.db.reviewers import LONGEST_NAME, Identity, make_name_key
+from relabel.db.team.reviewers import LONGEST_NAME, Identity, make_name_key
 from relabel.errors import InvalidDecisionError
 from tracin_core.errors import ConfigurationError
 

@@ -17,8 +17,8 @@ from relabel.db.engine import is_read_only, open_database
 from relabel.db.jobs import ACTIVE, list_jobs
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project, list_projects
-from relabel.db.reviewers import Identity, clean_name
 from relabel.db.runs import Run, current_run
+from relabel.db.team.reviewers import Identity, clean_name
 from relabel.workspace import Workspace, resolve_workspace
 from tracin_core.errors import TracInError
 from ui.address import read_choice, write_choice

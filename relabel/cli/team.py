@@ -11,7 +11,7 @@ from rich.text import Text
 from relabel.cli.context import open_workspace
 from relabel.cli.display import print_table
 from relabel.cli.parameters import Location, command
-from relabel.db.reviewers import (
+from relabel.db.team.reviewers import (
     IDENTITY_SOURCES,
     ROLES,
     IdentitySource,

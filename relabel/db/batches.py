@@ -30,11 +30,8 @@ from relabel.db.decision_kinds import KEEP, UNDO, list_codes
 from relabel.db.decisions import describe_events_after
 from relabel.db.engine import reading, writing
 from relabel.db.examples import LARGEST_ID
-from relabel.db.leases import end_leases
 from relabel.db.project_rules import Project, project_in
 from relabel.db.registration import PAUSE
-from relabel.db.reviewers import Reviewer, refuse, reviewer_in
-from relabel.db.rights import find_excess
 from relabel.db.runs import run_in
 from relabel.db.schema import (
     DecisionRow,
@@ -44,7 +41,10 @@ from relabel.db.schema import (
     utc_now,
     version_of,
 )
-from relabel.db.second_looks import note_first_answer
+from relabel.db.team.leases import end_leases
+from relabel.db.team.reviewers import Reviewer, refuse, reviewer_in
+from relabel.db.team.rights import find_excess
+from relabel.db.team.second_looks import note_first_answer
 from relabel.errors import InvalidDecisionError, NotFoundError
 from relabel.text import counted
 

@@ -32,9 +32,6 @@ from relabel.db.decision_checks import (
 from relabel.db.decision_kinds import UNDO, find_kind
 from relabel.db.engine import reading, writing
 from relabel.db.examples import LARGEST_ID
-from relabel.db.leases import end_leases
-from relabel.db.reviewers import is_named, reviewer_in
-from relabel.db.rights import check_right
 from relabel.db.schema import (
     DecisionRow,
     ExampleRow,
@@ -46,7 +43,10 @@ from relabel.db.schema import (
     utc_now,
     version_of,
 )
-from relabel.db.second_looks import note_first_answer
+from relabel.db.team.leases import end_leases
+from relabel.db.team.reviewers import is_named, reviewer_in
+from relabel.db.team.rights import check_right
+from relabel.db.team.second_looks import note_first_answer
 from relabel.errors import InvalidDecisionError, NotFoundError, StaleDecisionError
 
 # Newest events that are told of an example that others have decided.

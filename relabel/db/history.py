@@ -14,7 +14,6 @@ from relabel.db.audit import AUDIT_COLUMNS
 from relabel.db.decisions import DECISION_COLUMNS, Decision
 from relabel.db.engine import reading
 from relabel.db.paging import Page, count_rows_before
-from relabel.db.reviewers import is_named
 from relabel.db.schema import (
     DecisionRow,
     ExampleRow,
@@ -28,6 +27,7 @@ from relabel.db.schema import (
     status_of_example,
     value_of_example,
 )
+from relabel.db.team.reviewers import is_named
 from relabel.text import Split
 
 _Undo = aliased(DecisionRow)

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, select
 from relabel.db.engine import reading_one_state
 from relabel.db.history import HistoryRow, stream_events
 from relabel.db.project_rules import Project, project_in
-from relabel.db.reviewers import Identity, check_lead
 from relabel.db.schema import RunRow
+from relabel.db.team.reviewers import Identity, check_lead
 from relabel.export.rows import CHUNK
 from relabel.exporters.exported import Columns, Exported
 from relabel.exporters.registry import EXPORTERS, get_exporter

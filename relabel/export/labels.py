@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from relabel.db.engine import reading_one_state
 from relabel.db.project_rules import Project, project_in
-from relabel.db.reviewers import Identity, check_lead
+from relabel.db.team.reviewers import Identity, check_lead
 from relabel.export.rows import Selection, find_evidence, lay_out, read_chunks
 from relabel.exporters.exported import Exported, OwnFile, ignore_note
 from relabel.exporters.registry import OF_SOURCE, Exporter, get_exporter

@@ -23,7 +23,6 @@ from relabel.db.examples import ExampleRules, NewExample
 from relabel.db.project_rules import Project, check_project, project_of
 from relabel.db.projects import delete_hidden_project, list_hidden_projects
 from relabel.db.registration import PAUSE
-from relabel.db.reviewers import is_named, reviewer_in
 from relabel.db.runs import name_ranking, read_test_queue
 from relabel.db.schema import (
     RESTORING,
@@ -40,6 +39,7 @@ from relabel.db.schema import (
     ScoringRow,
     SecondLookRow,
 )
+from relabel.db.team.reviewers import is_named, reviewer_in
 from relabel.errors import InvalidDecisionError
 from relabel.projects.backup import in_chunks
 from relabel.triage.signals import list_signals

@@ -24,8 +24,8 @@ from relabel.db.decision_kinds import KEEP, RELABEL, list_codes
 from relabel.db.decisions import NewDecision, record_decision
 from relabel.db.engine import reading
 from relabel.db.project_rules import Project
-from relabel.db.reviewers import Identity, check_lead, clean_name
 from relabel.db.schema import DecisionRow, ExampleRow, effective, version_of
+from relabel.db.team.reviewers import Identity, check_lead, clean_name
 from relabel.errors import InvalidDecisionError, NotAllowedError, StaleDecisionError
 from relabel.importers.records import Problem
 from relabel.progress import OnProgress, Progress, ignore_progress

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relabel.db.decision_kinds import find_kind
-from relabel.db.opinions import AnswerPair
 from relabel.db.project_rules import Project
+from relabel.db.team.opinions import AnswerPair
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, select
 
 from relabel.db.decision_kinds import UNDO, list_codes
 from relabel.db.engine import reading
-from relabel.db.opinions import AnswerPair
 from relabel.db.schema import DecisionRow, ReviewerRow
+from relabel.db.team.opinions import AnswerPair
 
 
 @dataclass(frozen=True)

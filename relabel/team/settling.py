@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from relabel.db.decisions import Decision, NewDecision, record_decision
-from relabel.db.opinions import AnswerPair
-from relabel.db.reviewers import Identity
+from relabel.db.team.opinions import AnswerPair
+from relabel.db.team.reviewers import Identity
 
 
 def list_disagreements(pairs: list[AnswerPair]) -> list[AnswerPair]:

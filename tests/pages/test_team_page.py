@@ -6,12 +6,12 @@ import pytest
 
 from relabel.db.decisions import NewDecision, record_decision
 from relabel.db.examples import get_example
-from relabel.db.opinions import list_pairs, record_opinion
 from relabel.db.projects import get_project
 from relabel.db.queue import fetch_page
-from relabel.db.reviewers import LEAD, Identity, list_reviewers, set_role
 from relabel.db.runs import current_run
-from relabel.db.second_looks import read_wish, set_share
+from relabel.db.team.opinions import list_pairs, record_opinion
+from relabel.db.team.reviewers import LEAD, Identity, list_reviewers, set_role
+from relabel.db.team.second_looks import read_wish, set_share
 from relabel.errors import NotAllowedError
 from relabel.export import export_labels
 

@@ -7,11 +7,11 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
-from relabel.db.opinions import list_pairs
 from relabel.db.projects import get_project
 from relabel.db.queue import fetch_page
-from relabel.db.reviewers import Identity, list_reviewers
-from relabel.db.second_looks import set_share
+from relabel.db.team.opinions import list_pairs
+from relabel.db.team.reviewers import Identity, list_reviewers
+from relabel.db.team.second_looks import set_share
 from relabel.workspace import REPOSITORY_ROOT
 from tests.pages.review_screen import ReviewScreen, find_given
 from ui.review.routes import REVIEW_ROUTES

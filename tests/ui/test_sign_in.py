@@ -17,7 +17,7 @@ from streamlit import config
 from streamlit.runtime.secrets import secrets_singleton
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
-from relabel.db.reviewers import Identity
+from relabel.db.team.reviewers import Identity
 from relabel.errors import InvalidDecisionError
 from tracin_core.errors import ConfigurationError
 from ui.identity import find_sender, identify, needs_sign_in, read_claims, read_signed_in

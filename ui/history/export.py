@@ -10,8 +10,8 @@ from pathlib import Path
 import streamlit as st
 
 from relabel.db.project_rules import Project
-from relabel.db.reviewers import may_lead
 from relabel.db.runs import current_run
+from relabel.db.team.reviewers import may_lead
 from relabel.errors import RunFolderError
 from relabel.export import export_labels
 from relabel.export.counts import count_exported

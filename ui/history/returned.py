@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from relabel.db.project_rules import Project
-from relabel.db.reviewers import check_lead
+from relabel.db.team.reviewers import check_lead
 from relabel.progress import Progress
 from relabel.returned.plan import BRINGING, plan_decisions, record_decisions
 from relabel.returned.read import read_decisions

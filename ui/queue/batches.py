@@ -26,9 +26,9 @@ from relabel.db.groups import count_left, list_passing
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project
 from relabel.db.queue import QueueFilter
-from relabel.db.reviewers import Identity
 from relabel.db.runs import Run, get_run
 from relabel.db.schema import UNDECIDED
+from relabel.db.team.reviewers import Identity
 from relabel.errors import InvalidDecisionError, NotFoundError
 from relabel.text import counted
 from ui.identity import find_sender

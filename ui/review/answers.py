@@ -13,12 +13,12 @@ from typing import Any
 
 from relabel.db.audit import NOTHING_SHOWN, Shown
 from relabel.db.examples import LARGEST_ID
-from relabel.db.handing_out import Screen
 from relabel.db.history import find_versions
-from relabel.db.leases import claim, release
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project
-from relabel.db.reviewers import Identity
+from relabel.db.team.handing_out import Screen
+from relabel.db.team.leases import claim, release
+from relabel.db.team.reviewers import Identity
 from relabel.errors import InvalidDecisionError
 from relabel.text import Split
 from tracin_core.errors import TracInError

@@ -26,9 +26,9 @@ from relabel.db.decisions import (
     undo_decision,
 )
 from relabel.db.examples import get_example
-from relabel.db.opinions import Opinion, record_opinion, undo_opinion
 from relabel.db.project_rules import Project
-from relabel.db.reviewers import Identity
+from relabel.db.team.opinions import Opinion, record_opinion, undo_opinion
+from relabel.db.team.reviewers import Identity
 from relabel.errors import DatabaseError, InvalidDecisionError, NotFoundError, StaleDecisionError
 from tracin_core.errors import TracInError
 from ui.identity import find_sender

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from relabel.db.reviewers import Identity
+from relabel.db.team.reviewers import Identity
 from tracin_core.errors import TracInError
 from ui.server.visitors import find_visitor
 

@@ -10,14 +10,14 @@ import streamlit as st
 from relabel.db.decision_kinds import DECISION_KINDS
 from relabel.db.decisions import last_undoable
 from relabel.db.examples import ExampleView, get_example
-from relabel.db.handing_out import Screen, hand_out, hide_first_answer
 from relabel.db.history import reviewers_since
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueFilter, describe_since
-from relabel.db.reviewers import Identity
 from relabel.db.runs import Run, get_run
-from relabel.db.second_looks import find_look, read_wish
 from relabel.db.stats import count_reviewed
+from relabel.db.team.handing_out import Screen, hand_out, hide_first_answer
+from relabel.db.team.reviewers import Identity
+from relabel.db.team.second_looks import find_look, read_wish
 from relabel.errors import InvalidDecisionError, NotFoundError
 from relabel.runs.held_out import recall_summary
 from relabel.text import Layers, Split

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from relabel.db.reviewers import Identity
+from relabel.db.team.reviewers import Identity
 from tracin_core.errors import TracInError
 from ui.identity import needs_sign_in, read_signed_in
 

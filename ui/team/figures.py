@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from relabel.db.reviewers import LEAD
+from relabel.db.team.reviewers import LEAD
 from relabel.team.agreement import Agreement
 from relabel.team.people import PersonFigures
 from relabel.text import counted

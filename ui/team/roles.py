@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from relabel.db.project_rules import Project
-from relabel.db.reviewers import (
+from relabel.db.team.reviewers import (
     IDENTITY_SOURCES,
     LEAD,
     REVIEWER,
@@ -15,7 +15,7 @@ from relabel.db.reviewers import (
     list_reviewers,
     set_role,
 )
-from relabel.db.second_looks import count_waiting, read_wish, set_share
+from relabel.db.team.second_looks import count_waiting, read_wish, set_share
 from relabel.text import counted
 from tracin_core.errors import TracInError
 from ui.identity import needs_sign_in

@@ -6,8 +6,8 @@ from html import escape
 
 import streamlit as st
 
-from relabel.db.opinions import AnswerPair, list_pairs
 from relabel.db.project_rules import Project
+from relabel.db.team.opinions import AnswerPair, list_pairs
 from relabel.team.agreement import name_answers
 from relabel.team.settling import list_disagreements, settle
 from relabel.text import counted, shorten

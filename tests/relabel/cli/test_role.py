@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relabel.cli import main
 from relabel.db.engine import open_database
-from relabel.db.reviewers import ensure_reviewer, list_reviewers
+from relabel.db.team.reviewers import ensure_reviewer, list_reviewers
 
 
 def test_a_lead_is_made_and_listed(place, capsys):

@@ -19,10 +19,10 @@ from relabel.db.batches import (
 from relabel.db.decisions import undo_decision
 from relabel.db.engine import reading
 from relabel.db.examples import get_example
-from relabel.db.handing_out import Screen, hand_out
-from relabel.db.reviewers import LEAD, Identity, set_role
-from relabel.db.second_looks import set_share
 from relabel.db.stats import review_progress
+from relabel.db.team.handing_out import Screen, hand_out
+from relabel.db.team.reviewers import LEAD, Identity, set_role
+from relabel.db.team.second_looks import set_share
 from relabel.errors import InvalidDecisionError, NotFoundError
 from tests.relabel.db.builders import build_homes, build_scene
 

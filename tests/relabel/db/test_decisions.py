@@ -20,7 +20,7 @@ from relabel.db.decisions import (
 )
 from relabel.db.engine import reading, writing
 from relabel.db.examples import get_example
-from relabel.db.reviewers import ensure_reviewer
+from relabel.db.team.reviewers import ensure_reviewer
 from relabel.errors import InvalidDecisionError, NotFoundError, StaleDecisionError
 from tests.relabel.db.builders import build_scene
 

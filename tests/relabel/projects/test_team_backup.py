@@ -9,11 +9,11 @@ from sqlalchemy import func, select
 
 from relabel.db.decisions import NewDecision
 from relabel.db.engine import reading
-from relabel.db.opinions import list_pairs, record_opinion, undo_opinion
 from relabel.db.projects import get_project
-from relabel.db.reviewers import LEAD, Identity, list_reviewers, set_role
 from relabel.db.schema import OpinionRow
-from relabel.db.second_looks import count_waiting, read_wish, set_share
+from relabel.db.team.opinions import list_pairs, record_opinion, undo_opinion
+from relabel.db.team.reviewers import LEAD, Identity, list_reviewers, set_role
+from relabel.db.team.second_looks import count_waiting, read_wish, set_share
 from relabel.projects.backup import backup_project
 from relabel.projects.backup_file import MANIFEST
 from relabel.projects.restore import restore_project

@@ -14,7 +14,7 @@ from relabel.db.engine import open_database
 from relabel.db.examples import get_example
 from relabel.db.history import fetch_events, fetch_history
 from relabel.db.project_rules import Project
-from relabel.db.reviewers import LEAD, Identity, set_role
+from relabel.db.team.reviewers import LEAD, Identity, set_role
 from relabel.errors import NotAllowedError
 from relabel.export import export_labels
 from relabel.returned.plan import (

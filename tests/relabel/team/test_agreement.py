@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from relabel.db.opinions import AnswerPair
 from relabel.db.project_rules import Project
 from relabel.db.schema import utc_now
+from relabel.db.team.opinions import AnswerPair
 from relabel.team.agreement import (
     compute_answer_kappa,
     compute_cohen_kappa,

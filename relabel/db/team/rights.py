@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from relabel.db.decision_kinds import UNDO
-from relabel.db.reviewers import Reviewer, refuse
 from relabel.db.schema import DEFERRING, effective
+from relabel.db.team.reviewers import Reviewer, refuse
 
 
 def check_right(connection: Connection, by: Reviewer, values: Mapping[str, Any]) -> None:

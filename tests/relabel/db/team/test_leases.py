@@ -7,14 +7,14 @@ from threading import Barrier
 
 from sqlalchemy import select, update
 
-from relabel.db import handing_out
 from relabel.db.engine import reading, writing
-from relabel.db.handing_out import Screen, hand_out
-from relabel.db.leases import claim, release
 from relabel.db.projects import delete_project
 from relabel.db.queue import QueueFilter
-from relabel.db.reviewers import Identity
 from relabel.db.schema import LeaseRow, utc_now
+from relabel.db.team import handing_out
+from relabel.db.team.handing_out import Screen, hand_out
+from relabel.db.team.leases import claim, release
+from relabel.db.team.reviewers import Identity
 from tests.relabel.db.builders import build_scene
 
 ANN, BOB = Screen(Identity("Ann"), "tab-1"), Screen(Identity("Bob"), "tab-2")

@@ -20,7 +20,6 @@ from sqlalchemy import ColumnElement, Connection, Engine, func, select
 from relabel.db.decision_kinds import PENDING
 from relabel.db.engine import reading, reading_one_state
 from relabel.db.examples import ExampleView
-from relabel.db.leases import claim, is_held_by_others, release
 from relabel.db.queue import (
     EVERYTHING,
     DrawnSuspect,
@@ -31,9 +30,10 @@ from relabel.db.queue import (
     is_reviewed,
     open_ranking,
 )
-from relabel.db.reviewers import Identity
 from relabel.db.schema import LeaseRow, ScoreRow, utc_now
-from relabel.db.second_looks import find_looks, find_wanted
+from relabel.db.team.leases import claim, is_held_by_others, release
+from relabel.db.team.reviewers import Identity
+from relabel.db.team.second_looks import find_looks, find_wanted
 from relabel.errors import DatabaseError
 
 _LOGGER = logging.getLogger(__name__)

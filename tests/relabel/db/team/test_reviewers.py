@@ -6,7 +6,7 @@ import pytest
 
 from relabel.db.decisions import NewDecision, last_undoable, record_decision, undo_decision
 from relabel.db.history import fetch_history, reviewers_since
-from relabel.db.reviewers import (
+from relabel.db.team.reviewers import (
     LEAD,
     REVIEWER,
     Identity,

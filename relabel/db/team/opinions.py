@@ -27,8 +27,6 @@ from relabel.db.decision_kinds import UNDO
 from relabel.db.decisions import NewDecision
 from relabel.db.engine import reading, writing
 from relabel.db.examples import LARGEST_ID
-from relabel.db.leases import end_leases
-from relabel.db.reviewers import reviewer_in
 from relabel.db.schema import (
     DEFERRING,
     DecisionRow,
@@ -42,7 +40,9 @@ from relabel.db.schema import (
     utc_now,
     version_of,
 )
-from relabel.db.second_looks import has_opinion, want_second_look
+from relabel.db.team.leases import end_leases
+from relabel.db.team.reviewers import reviewer_in
+from relabel.db.team.second_looks import has_opinion, want_second_look
 from relabel.errors import InvalidDecisionError, NotFoundError, StaleDecisionError
 
 _GONE = (

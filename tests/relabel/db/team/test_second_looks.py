@@ -6,16 +6,16 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from relabel.db import handing_out
 from relabel.db.decisions import NewDecision, record_decision, undo_decision
 from relabel.db.engine import reading, writing
 from relabel.db.examples import get_example
-from relabel.db.handing_out import Screen, hand_out
-from relabel.db.opinions import list_pairs, record_opinion, undo_opinion
 from relabel.db.projects import delete_project, get_project_by_id
-from relabel.db.reviewers import LEAD, Identity, set_role
 from relabel.db.schema import OpinionRow, SecondLookRow
-from relabel.db.second_looks import (
+from relabel.db.team import handing_out
+from relabel.db.team.handing_out import Screen, hand_out
+from relabel.db.team.opinions import list_pairs, record_opinion, undo_opinion
+from relabel.db.team.reviewers import LEAD, Identity, set_role
+from relabel.db.team.second_looks import (
     SecondOpinions,
     count_waiting,
     find_look,

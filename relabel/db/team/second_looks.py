@@ -32,7 +32,6 @@ from sqlalchemy.orm import aliased
 from relabel.db.decision_kinds import UNDO
 from relabel.db.engine import reading, writing
 from relabel.db.project_rules import project_in
-from relabel.db.reviewers import Identity, check_lead
 from relabel.db.schema import (
     DEFERRING,
     DecisionRow,
@@ -44,6 +43,7 @@ from relabel.db.schema import (
     SecondLookRow,
     effective,
 )
+from relabel.db.team.reviewers import Identity, check_lead
 from relabel.errors import InvalidDecisionError
 
 # Where in a project's settings the wish is kept.
