@@ -11,6 +11,9 @@ bin=.venv/bin
 "$bin/ruff" format --check .
 "$bin/ruff" check .
 
+# What mypy has found of a file holds for as long as the file and what it imports stay the same, in
+# another clone, too: a minute of a processor becomes two seconds.
+export MYPY_CACHE_DIR="${MYPY_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/tracin-relabel-tests/mypy}"
 types_log=$(mktemp)
 "$bin/mypy" >"$types_log" 2>&1 &
 types=$!

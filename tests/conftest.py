@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from relabel.db.engine import open_database
 from relabel.workspace import Workspace, resolve_workspace
-from tests.demo_cache import provide_demos
+from tests.demo_cache import find_cache, provide_demos
 from tests.houses import build_houses
 from tests.preloaded import Preloaded, preload, usual_programs
 
@@ -124,8 +124,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo_place(shared: Path, pytestconfig: pytest.Config) -> tuple[Path, Path | None]:
     """Where the demos are built, and where an earlier run has kept them."""
     # `pytest --cache-clear` and `-p no:cacheprovider` do without what was kept.
-    kept = getattr(pytestconfig, "cache", None)
-    return shared / "demos", kept.mkdir("demos") if kept else None
+    without = getattr(pytestconfig, "cache", None) is None or pytestconfig.getoption("cacheclear")
+    return shared / "demos", None if without else find_cache()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,8 +1,13 @@
-"""The demo projects of earlier runs, kept for as long as what they are made of stays the same."""
+"""The demo projects of earlier runs, kept for as long as what they are made of stays the same.
+
+They lie in the user's cache folder and not in the checkout's: another clone of the same program
+needs no other demos.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import shutil
 import subprocess
@@ -11,11 +16,20 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from filelock import FileLock
+from platformdirs import user_cache_path
 
 from relabel.workspace import REPOSITORY_ROOT
 
 # Whatever takes part in a build or could: another line in any of it makes them be built again.
 _PACKAGES = ("tracin_core", "relabel")
+MOST_KEPT = 3  # of about 30 MB each: a branch, the one it left, and what both become together
+
+
+def find_cache() -> Path:
+    """Return the folder of this user in which they are kept."""
+    folder = user_cache_path("tracin-relabel-tests") / "demos"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def provide_demos(root: Path, cache: Path | None = None) -> None:
@@ -65,11 +79,16 @@ def take_copy(cache: Path, digest: str, target: Path) -> bool:
 
 
 def keep_copy(cache: Path, digest: str, source: Path) -> None:
-    """Keep a copy under this digest, whole or not at all, in the place of all earlier ones."""
+    """Keep a copy under this digest, whole or not at all, beside the newest earlier ones."""
     with FileLock(cache / "lock"):
-        for old in [one for one in cache.iterdir() if one.is_dir()]:
+        shutil.rmtree(cache / "unfinished", ignore_errors=True)
+        kept = sorted(
+            (one for one in cache.iterdir() if one.is_dir()), key=lambda one: one.stat().st_mtime
+        )
+        for old in kept[: len(kept) + 1 - MOST_KEPT]:
             shutil.rmtree(old)
         shutil.copytree(source, cache / "unfinished")
+        os.utime(cache / "unfinished")  # the copy has the time of what it was copied from
         (cache / "unfinished").rename(cache / digest)
 
 

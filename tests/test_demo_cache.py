@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests import demo_cache
-from tests.demo_cache import digest_sources, keep_copy, take_copy
+from tests.demo_cache import MOST_KEPT, digest_sources, find_cache, keep_copy, take_copy
 
 
 @pytest.fixture
@@ -43,10 +44,20 @@ def test_what_is_kept_is_copied_and_nothing_else_is_found(tmp_path: Path):
     assert not take_copy(cache, "b", tmp_path / "other")
 
 
-def test_only_the_newest_is_kept_and_a_half_made_copy_is_none(tmp_path: Path):
+def test_the_newest_are_kept_and_a_half_made_copy_is_none(tmp_path: Path):
     cache, built = tmp_path / "cache", tmp_path / "built"
     (cache / "unfinished").mkdir(parents=True)
     built.mkdir()
-    keep_copy(cache, "a", built)
-    keep_copy(cache, "b", built)
-    assert [one.name for one in cache.iterdir() if one.is_dir()] == ["b"]
+    for number, digest in enumerate("abcd"):
+        keep_copy(cache, digest, built)
+        os.utime(cache / digest, (number, number))
+    assert MOST_KEPT == 3
+    assert sorted(one.name for one in cache.iterdir() if one.is_dir()) == ["b", "c", "d"]
+
+
+def test_they_are_kept_for_every_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = find_cache()
+    assert folder.is_dir()
+    assert folder.is_relative_to(tmp_path)
