@@ -23,8 +23,8 @@ from typing import Any
 from tests.fuzz.watching import LIMIT, SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
-# Half a minute together on two busy cores, twelve seconds of it computing.
-CASES = {"imports": 200, "backups": 200, "addresses": 1500}
+# Eight seconds of computing together.
+CASES = {"imports": 150, "backups": 150, "addresses": 800}
 # For all cases of a part, at most.
 PATIENCE = 300
 

@@ -39,6 +39,10 @@ LIBRARIES = (
     *("pandas", "sklearn.datasets", "torchvision.datasets", "torchvision.transforms.v2"),
     *("pytorch_lightning", "tokenizers", "transformers.trainer"),
     "transformers.models.bert.modeling_bert",
+    # What their trainings and the commands ask for when they begin.
+    *("torch._dynamo", "torch.utils.data", "safetensors.torch", "sklearn.linear_model"),
+    *("app", "relabel.cli.imports", "relabel.cli.work", "relabel.scoring.run"),
+    *("relabel.importers.preview", "relabel.crossval.run", "relabel.fitting.training"),
 )
 
 
