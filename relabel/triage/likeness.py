@@ -152,11 +152,13 @@ def _sketch(rows: Rows, *, unit: bool) -> Floats:
     from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
     num_rows, width = rows.shape
-    if scipy.sparse.issparse(rows):
+    is_sparse = scipy.sparse.issparse(rows)
+    if width <= SKETCH:
+        whole = rows.toarray() if is_sparse else rows[np.arange(num_rows)]  # type: ignore[attr-defined]
+        found = np.array(whole, dtype=np.float32)
+    elif is_sparse:
         made = SparseRandomProjection(SKETCH, dense_output=True, random_state=SEED)
         found = made.fit_transform(rows).astype(np.float32)
-    elif width <= SKETCH:
-        found = np.array(rows[np.arange(num_rows)], dtype=np.float32)
     else:
         made = GaussianRandomProjection(SKETCH, random_state=SEED)
         made.fit(np.zeros((1, width), dtype=np.float32))
@@ -171,6 +173,7 @@ def _sketch(rows: Rows, *, unit: bool) -> Floats:
 
 def _find_clusters(rows: Rows, sketch: Floats, blank: npt.NDArray[np.bool_]) -> Numbers:
     from sklearn.cluster import MiniBatchKMeans
+    from threadpoolctl import threadpool_limits
 
     known = np.flatnonzero(~blank)
     clusters = np.zeros(len(blank), dtype=np.int32)
@@ -180,8 +183,10 @@ def _find_clusters(rows: Rows, sketch: Floats, blank: npt.NDArray[np.bool_]) -> 
     fitted = known[np.unique(np.linspace(0, len(known) - 1, MOST_FITTED, dtype=np.int64))]
     places = _find_topics(rows, fitted) if scipy.sparse.issparse(rows) else sketch
     model = MiniBatchKMeans(count, random_state=SEED, n_init=3, batch_size=4 * BLOCK)
-    model.fit(places[fitted])
-    clusters[known] = model.predict(places[known]) + 1
+    # One thread: small batches are quicker so, and the sums come out the same on every machine.
+    with threadpool_limits(1):
+        model.fit(places[fitted])
+        clusters[known] = model.predict(places[known]) + 1
     return number_groups(clusters)
 
 
@@ -213,23 +218,24 @@ def _list_near(
 ) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
     """Yield pairs of rows that may be near, ``(P, 2)``, and how many rows had too many of them."""
     rows = sketch[part]
-    squares = np.einsum("nd,nd->n", rows, rows)
+    halves = np.einsum("nd,nd->n", rows, rows)[:, None] / 2
+    ones = np.ones_like(halves)
+    # x.y - |x|^2 / 2 - |y|^2 / 2 = -|x - y|^2 / 2, in one product.
+    left = np.concatenate([rows, ones, -halves], axis=1)
+    right = np.ascontiguousarray(np.concatenate([rows, -halves, ones], axis=1).T)
     for start in range(0, len(part), BLOCK):
         # Each pair once: a block with itself and with what comes after it.
-        block, others = rows[start : start + BLOCK], rows[start:]
-        bounds = (squares[start : start + BLOCK, None] + squares[None, start:] - wide) / 2
-        products = block @ others.T
-        is_near = products >= bounds
-        is_near[np.tril_indices(len(block))] = False
-        crowded = np.flatnonzero(is_near.sum(axis=1) > MOST_NEIGHBOURS)
-        for row in crowded:
-            near = np.flatnonzero(is_near[row])
-            distances = squares[start:][near] - 2 * products[row, near]
-            far = near[np.argpartition(distances, MOST_NEIGHBOURS)[MOST_NEIGHBOURS:]]
-            is_near[row, far] = False
-        one, other = np.nonzero(is_near)
-        pairs = np.stack([part[one + start], part[other + start]], axis=1)
-        yield pairs, len(crowded)
+        closeness = left[start : start + BLOCK] @ right[:, start:]
+        one, other = np.nonzero(closeness >= -wide / 2)
+        one, other = one[other > one], other[other > one]
+        counts = np.bincount(one, minlength=1)
+        crowded = np.flatnonzero(counts > MOST_NEIGHBOURS)
+        if len(crowded):
+            order = np.lexsort((-closeness[one, other], one))
+            one, other = one[order], other[order]
+            place = np.arange(len(one)) - (np.cumsum(counts) - counts)[one]
+            one, other = one[place < MOST_NEIGHBOURS], other[place < MOST_NEIGHBOURS]
+        yield np.stack([part[one + start], part[other + start]], axis=1), len(crowded)
 
 
 def _measure(rows: Any, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
