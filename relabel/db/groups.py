@@ -76,6 +76,7 @@ class ExampleGroup:
 
     Attributes:
         name: The group's.
+        example_id: One of them, of the split.
         total: Its examples in one split; left: how many of them are not decided.
         others: Its examples in the other split.
         doubted: How many of the split are suspects: another label is suggested than the given one.
@@ -85,6 +86,7 @@ class ExampleGroup:
     """
 
     name: GroupName
+    example_id: int
     total: int
     left: int
     others: int
@@ -113,6 +115,7 @@ def list_groups(engine: Engine, run: RankedRun, split: Split, kind: str) -> list
             ScoreRow.signal == of_split,
             ExampleRow.given_label,
             func.count(),
+            func.min(ScoreRow.example_id),
             func.sum(case((suggested != ExampleRow.given_label, 1), else_=0)),
             func.min(ExampleRow.given_value),
             func.max(ExampleRow.given_value),
@@ -143,16 +146,19 @@ def list_groups(engine: Engine, run: RankedRun, split: Split, kind: str) -> list
 def _describe_group(name: GroupName, rows: Sequence[Any]) -> ExampleGroup:
     labels: Counter[int] = Counter()
     inside: Counter[bool] = Counter()
-    doubted, values = 0, []
-    for _, is_inside, label, count, differing, least, greatest in rows:
+    doubted, values, ids = 0, [], []
+    for _, is_inside, label, count, first, differing, least, greatest in rows:
         inside[bool(is_inside)] += count
-        doubted += int(differing) if is_inside else 0
+        if is_inside:
+            ids.append(first)
+            doubted += int(differing)
         if least is None:
             labels[label] += count
         else:
             values += [least, greatest]
     return ExampleGroup(
         name,
+        min(ids, default=0),
         total=inside[True],
         left=inside[True],
         others=inside[False],

@@ -93,7 +93,9 @@ def test_numbers_are_near_by_their_distance_wherever_they_lie():
 def test_texts_by_their_words_and_those_without_a_known_word_are_in_no_group():
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = [f"the {word} sat on a mat number {n}" for n in range(10, 22) for word in ("cat", "dog")]
+    texts = [
+        f"the {word} sat on a mat number {n}" for n in range(10, 22) for word in ("cat", "dog")
+    ]
     texts += ["the cat sat on a mat number 10 !", "", ""]
     rows = scipy.sparse.csr_matrix(TfidfVectorizer(dtype=np.float32).fit_transform(texts))
     blank = np.diff(rows.indptr) == 0
