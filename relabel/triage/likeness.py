@@ -6,6 +6,7 @@ two labels is wrong at least once. Free of torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -144,7 +145,7 @@ def count_clusters(num_examples: int) -> int:
     """Return into how many clusters examples are put; 0 where they are too few."""
     if num_examples < LEAST_EXAMPLES:
         return 0
-    return min(MOST_CLUSTERS, max(2, round((num_examples / 2) ** 0.5)))
+    return min(MOST_CLUSTERS, max(2, round(math.sqrt(num_examples / 2))))
 
 
 def _sketch(rows: Rows, *, unit: bool) -> Floats:

@@ -39,6 +39,8 @@ from ui.wording import escape_markdown
 _A_PAGE = 12
 _LABELS_NAMED = 3
 _PAIRS = "labels"
+_BOX = "groups-box"
+_CLUSTERS = "Clusters"
 # What a kind of group is, and what to make of it.
 _HELP = {
     "same": "Contents that are equal to the last byte. Where they have different labels, one of "
@@ -59,8 +61,8 @@ def draw_groups(project: Project, run: Run, view: QueueView) -> None:
         modes[_PAIRS] = f"Given and {whose} label ({len(pairs):,})"
     for kind in GROUP_KINDS:
         if kind in counts and counts[kind].examples[split]:
-            modes[kind] = f"{name_group_kind(project, kind)} ({counts[kind].groups:,})"
-    box = st.expander("Groups", key="groups", on_change="rerun")
+            modes[kind] = _CLUSTERS if kind == "cluster" else name_group_kind(project, kind)
+    box = st.expander("Groups", expanded="groups" in st.query_params, key=_BOX, on_change="rerun")
     if not box.open:
         return
     with box:
@@ -144,8 +146,9 @@ def _draw_alike(project: Project, run: Run, split: Split, kind: str) -> None:
 def _open_group(group: ExampleGroup, split: Split) -> None:
     """Leave for the queue of a group, without other filters."""
     forget_filters()
+    st.session_state.pop(_BOX, None)  # its suspects are what is to be seen now
     of_test = {"split": split} if split == "test" else {}
-    open_page("queue", group=str(group.name), groups=group.name.kind, **of_test)
+    open_page("queue", group=str(group.name), **of_test)
 
 
 def _describe(project: Project, group: ExampleGroup, view: ExampleView) -> Card:
@@ -177,11 +180,11 @@ def _list_labels(project: Project, group: ExampleGroup) -> list[Tag]:
         words = f"{least} to {greatest}" if group.differs else least
         return [Tag(text=words, tone=tone)]  # type: ignore[arg-type]  # one of the tones
     named = [
-        Tag(text=f"{shorten(name_label(project, label, None), 30)} {count:,}", tone=tone)  # type: ignore[arg-type]
+        Tag(text=f"{shorten(name_label(project, label, None), 30)}: {count:,}", tone=tone)  # type: ignore[arg-type]
         for label, count in group.labels[:_LABELS_NAMED]
     ]
     more = len(group.labels) - _LABELS_NAMED
-    return [*named, Tag(text=f"{more:,} more labels")] if more > 0 else named
+    return [*named, Tag(text=f"{counted(more, 'more label')}")] if more > 0 else named
 
 
 def _read_groups(run: Run, split: Split, kind: str) -> list[ExampleGroup]:
