@@ -13,8 +13,8 @@ from relabel.text import counted
 from ui.components.grid import show_grid
 from ui.navigation import open_page
 from ui.queue.filters import QueueView, draw_filters, remember_view, review_address
+from ui.queue.groups import draw_end, draw_groups
 from ui.queue.map import choose_form, draw_queue_map
-from ui.queue.pairs import draw_end, draw_pairs
 from ui.queue.screen import describe_screen
 from ui.review.choices import class_keys
 from ui.runs.model_quality import draw_model_warnings
@@ -52,7 +52,7 @@ if choose_form(project) == "map":
     if clicked is not None:
         open_page("inspect", example=clicked)
     st.stop()
-draw_pairs(project, run, view)
+draw_groups(project, run, view)
 wanted = st.session_state.get("page") or 1
 found = read_page(run.id, view, wanted)
 num_pages = max(1, math.ceil(found.total / page_size))

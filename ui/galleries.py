@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
@@ -20,9 +21,10 @@ from ui.labels import (
     suggested_tag,
 )
 from ui.server.pictures import thumbnail_address
-from ui.wording import score_text
+from ui.wording import isolate, score_text
 
 EXCERPT_LENGTH = 280  # characters
+SMALL_LENGTH = 80  # the first words, of an example that a message speaks of
 
 
 def queue_card(project: Project, row: QueueRow, *, total: int) -> Card:
@@ -101,6 +103,19 @@ def example_card(project: Project, view: ExampleView) -> Card:
         fields=card_fields(view.fields),
         tags=(given_tag(project, view), predicted_tag(project, view)),
     )
+
+
+def small_example(view: ExampleView) -> dict[str, Any]:
+    """Return an example as a message shows the one that it speaks of: small, and without labels.
+
+    Whoever gives a second opinion must not learn the first one from it.
+    """
+    words = shorten(describe_content(view.text, view.fields), SMALL_LENGTH)
+    return {
+        "id": view.id,
+        "image": thumbnail_address(view.id, view.key, view.media_path),
+        "words": words or isolate(view.source_place or view.key[:SMALL_LENGTH]),
+    }
 
 
 def excerpt(text: str | None) -> str | None:

@@ -13,15 +13,18 @@ from rich.text import Text
 from relabel.cli.context import OpenedProject, open_project
 from relabel.cli.display import print_table, print_warning
 from relabel.cli.parameters import Location, command, format_option, project_argument, whole
+from relabel.db.groups import ExampleGroup, list_groups, order_groups
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueFilter, QueueRow, fetch_page
-from relabel.db.runs import Run
+from relabel.db.runs import Run, read_group_counts
 from relabel.errors import RunFolderError
 from relabel.runs.folder import RunFolder
+from relabel.runs.groups import GROUP_KINDS, GroupName, parse_group
 from relabel.runs.held_out import HeldOut, open_of_run
 from relabel.text import SPLITS, Split, excerpt, format_number, format_residual
 from relabel.triage.model_quality import judge_run
 from relabel.triage.signals import choose_default_signal, list_signals, name_signals
+from relabel.workspace import find_program_name
 from tracin_core.errors import ConfigurationError
 
 EXCERPT_LENGTH = 60  # characters: with the other columns about 120, a common terminal width
@@ -51,9 +54,21 @@ EXCERPT_LENGTH = 60  # characters: with the other columns about 120, a common te
     show_default=True,
     help="test examples are ranked among themselves",
 )
+@click.option(
+    "--group",
+    metavar="GROUP",
+    help="examples that are alike: same, near or cluster lists the groups, near-12 the suspects "
+    "of one",
+)
 @format_option
 def queue(
-    location: Location, project: str, top: int, signal: str | None, split: Split, format: str
+    location: Location,
+    project: str,
+    top: int,
+    signal: str | None,
+    split: Split,
+    group: str | None,
+    format: str,
 ) -> int:
     """Print the suspects."""
     opened = open_project(location, project, "look")
@@ -63,14 +78,19 @@ def queue(
             f"The run {run.key} ranks no {split} examples: there are none, or it is of an older "
             f"version. Score again: python -m relabel rescore {opened.project.slug}"
         )
+    if group in GROUP_KINDS:
+        print_groups(opened, run, split, group, top, format)
+        return 0
     titles = name_signals([*list_signals(), *run.signals])
     if signal is not None and signal not in titles:
         raise ConfigurationError(
             f"There is no signal called {signal!r}. Choose one of: {', '.join(titles)}."
         )
     signal = signal or choose_default_signal(run.signals)
-    of_split = QueueFilter(split=split)
-    page = fetch_page(opened.engine, run.id, signal=signal, filter=of_split, page_size=top)
+    wanted = QueueFilter(
+        split=split, group=None if group is None else find_group(opened, run, group)
+    )
+    page = fetch_page(opened.engine, run.id, signal=signal, filter=wanted, page_size=top)
     held_out = open_suggestions(opened, run, split)
     if format == "json":
         rows = [
@@ -84,6 +104,72 @@ def queue(
         _print_table(opened.project, page.rows, caption, held_out)
     print_model_warnings(opened, run)
     return 0
+
+
+def find_group(opened: OpenedProject, run: Run, word: str) -> GroupName:
+    """Return the group that a person named.
+
+    Raises:
+        ConfigurationError: If the run has no such group.
+    """
+    name, counts = parse_group(word), read_group_counts(run.config)
+    if name is not None and name.kind in counts and name.number <= counts[name.kind].groups:
+        return name
+    if not counts:
+        raise ConfigurationError(
+            f"The run {run.key} has no groups: it is of an older version. Score again: "
+            f"{find_program_name()} rescore {opened.project.slug}"
+        )
+    raise ConfigurationError(
+        f"There is no group {word!r:.60}. Name a kind, which lists its groups: "
+        f"{', '.join(GROUP_KINDS)}; or one of them, such as near-1."
+    )
+
+
+def print_groups(
+    opened: OpenedProject, run: Run, split: Split, kind: str, top: int, format: str
+) -> None:
+    """Print the groups of a kind, in the order in which to look at them."""
+    if not read_group_counts(run.config):
+        find_group(opened, run, kind)
+    known = list_groups(opened.engine, run, split, kind)
+    groups = order_groups(opened.engine, run, split, kind, known)
+    if format == "json":
+        rows = [describe_group(one, opened.project) for one in groups[:top]]
+        answer = {"project": opened.project.slug, "run": run.key, "total": len(groups)}
+        print(json.dumps(answer | {"groups": rows}, indent=2))
+        return
+    table = Table(title=Text(excerpt(opened.project.title, EXCERPT_LENGTH)), title_justify="left")
+    table.caption = Text(f"{len(groups):,} groups")
+    for name in ("group", "left", "of", "suspects"):
+        table.add_column(name, justify="left" if name == "group" else "right")
+    table.add_column("given", max_width=EXCERPT_LENGTH)
+    for one in groups[:top]:
+        said = describe_group(one, opened.project)
+        given = (
+            ", ".join(f"{label} {count:,}" for label, count in said["given"].items())
+            if one.least is None
+            else " to ".join(dict.fromkeys(map(_say, said["given"])))
+        )
+        numbers = (one.left, one.total, one.doubted)
+        cells = (str(one.name), *(f"{number:,}" for number in numbers), excerpt(given))
+        table.add_row(*map(Text, cells))
+    print_table(table)
+
+
+def describe_group(group: ExampleGroup, project: Project) -> dict[str, Any]:
+    """Return a group with names for its labels, or the least and the greatest of its numbers."""
+    given: Any = [group.least, group.greatest]
+    if group.least is None:
+        given = {project.classes[label]: count for label, count in group.labels}
+    return {
+        "group": str(group.name),
+        "left": group.left,
+        "total": group.total,
+        "in_other_split": group.others,
+        "suspects": group.doubted,
+        "given": given,
+    }
 
 
 def print_model_warnings(opened: OpenedProject, run: Run) -> None:

@@ -22,7 +22,7 @@ from relabel.features.frozen import FeatureEncoder, begin_features
 from relabel.features.image import ImageEncoder
 from relabel.features.joined import JoinedRows
 from relabel.features.text import split_words
-from relabel.fitting.data import open_stored_rows
+from relabel.fitting.data import has_stored_rows, open_stored_rows
 from relabel.fitting.options import WorkOptions
 from relabel.fitting.stored import ProjectExamples
 from relabel.models.registry import find_network
@@ -123,7 +123,7 @@ class Representations:
         """
         if all(one.reads != "features" for one in self._candidates()):
             return {}
-        if self._is_by_pixels():
+        if self.is_by_pixels():
             return {"kind": "pixels"}
         if self.options.features == NO_FEATURES:
             return {"kind": NO_FEATURES}
@@ -133,6 +133,22 @@ class Representations:
             if self.options.features != AUTO:
                 raise
             return {"kind": NO_FEATURES, "reason": str(error)}
+
+    def has_features(self) -> bool:
+        """Return whether the features of a frozen network lie ready, so that none is run."""
+        try:
+            return has_stored_rows(self.folder, self._begin_features(), self.examples)
+        except ConfigurationError:  # no such network is installed any more
+            return False
+
+    def read_pixels(self) -> Matrix:
+        """Return the pixels of the examples, rows of length one.
+
+        Raises:
+            InputError: If a picture cannot be read.
+        """
+        pixels = self._image_encoder()
+        return _Rows(pixels, self._stored(pixels), unit=True)
 
     def has_backbone(self) -> bool:
         """Return whether a backbone is at hand, be it damaged."""
@@ -202,9 +218,8 @@ class Representations:
         return joined
 
     def _make_features(self) -> Matrix:
-        if self._is_by_pixels():
-            pixels = self._image_encoder()
-            return _Rows(pixels, self._stored(pixels), unit=True)
+        if self.is_by_pixels():
+            return self.read_pixels()
         if self.options.features == NO_FEATURES:
             raise ConfigurationError("No features of a frozen network were asked for.")
         encoder = self._begin_features()
@@ -227,7 +242,8 @@ class Representations:
         )
         return encoder
 
-    def _is_by_pixels(self) -> bool:
+    def is_by_pixels(self) -> bool:
+        """Return whether pictures are small and grey, and so are compared by their pixels."""
         if self.project.kind != "image" or self.options.features != AUTO:
             return False
         encoder = self._image_encoder()

@@ -53,6 +53,8 @@ CHUNK = 2000
 # Values in one IN (...), as in `relabel.db.examples`.
 _AT_ONCE = 500
 _Value = TypeVar("_Value")
+# Refused ones that a message names.
+NAMED = 3
 # Examples that are decided at once; a filter that finds more is narrowed first.
 MOST = 100_000
 
@@ -264,7 +266,7 @@ def list_batches(engine: Engine, project_id: int, *, limit: int = 10) -> list[Ba
     ]
 
 
-def summarize_refused(result: BatchResult, *, named: int = 3) -> str:
+def summarize_refused(result: BatchResult, *, named: int = NAMED) -> str:
     """Return in words what a batch did not record and why; "" where all was recorded."""
     if not result.refused:
         return ""

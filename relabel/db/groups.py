@@ -1,4 +1,4 @@
-"""Groups of the queue: all that pass a filter, how many are left, and pairs of labels.
+"""Groups of the queue: all that pass a filter, pairs of labels, and examples that are alike.
 
 A group is what a person decides at once, or goes through one after the other.
 """
@@ -6,11 +6,14 @@ A group is what a person decides at once, or goes through one after the other.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, and_, func, select
+from sqlalchemy import Engine, and_, case, func, select
 from sqlalchemy.orm import aliased
 
 from relabel.db.engine import reading, reading_one_state
@@ -20,7 +23,7 @@ from relabel.db.queue import (
     filter_conditions,
     open_ranking,
 )
-from relabel.db.runs import RankedRun
+from relabel.db.runs import RankedRun, name_group_ranking
 from relabel.db.schema import (
     DEFERRING,
     ExampleRow,
@@ -30,6 +33,7 @@ from relabel.db.schema import (
     version_of,
 )
 from relabel.db.stats import label_confusion
+from relabel.runs.groups import GroupName
 from relabel.text import Split
 from tracin_core.errors import InputError
 
@@ -64,6 +68,142 @@ class LabelPair:
     suggested: int
     total: int
     left: int
+
+
+@dataclass(frozen=True)
+class ExampleGroup:
+    """Examples that are alike, with the labels that they were given.
+
+    Attributes:
+        name: The group's.
+        example_id: One of them, of the split.
+        total: Its examples in one split; left: how many of them are not decided.
+        others: Its examples in the other split.
+        doubted: How many of the split are suspects: another label is suggested than the given one.
+        labels: Given labels in both splits with their numbers, the most frequent first; empty for
+            regression.
+        least, greatest: Of the given numbers in both splits; None for classification.
+    """
+
+    name: GroupName
+    example_id: int
+    total: int
+    left: int
+    others: int
+    doubted: int
+    labels: tuple[tuple[int, int], ...] = ()
+    least: float | None = None
+    greatest: float | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Return whether not all of it were given the same."""
+        return len(self.labels) > 1 or self.least != self.greatest
+
+
+def list_groups(engine: Engine, run: RankedRun, split: Split, kind: str) -> list[ExampleGroup]:
+    """Return the groups of a kind that have an example in a split, as if none were decided.
+
+    All examples of groups are read for it, and decisions do not change it.
+    """
+    other: Split = "test" if split == "train" else "train"
+    of_split = name_group_ranking(kind, split)
+    suggested = func.coalesce(PredictionRow.suggested_label, PredictionRow.predicted_label)
+    query = (
+        select(
+            ScoreRow.value,
+            ScoreRow.signal == of_split,
+            ExampleRow.given_label,
+            func.count(),
+            func.min(ScoreRow.example_id),
+            func.sum(case((suggested != ExampleRow.given_label, 1), else_=0)),
+            func.min(ExampleRow.given_value),
+            func.max(ExampleRow.given_value),
+        )
+        .join(ExampleRow, ExampleRow.id == ScoreRow.example_id)
+        .join(
+            PredictionRow,
+            (PredictionRow.example_id == ScoreRow.example_id)
+            & (PredictionRow.scoring_id == run.scoring_id),
+            isouter=True,
+        )
+        .where(
+            ScoreRow.scoring_id == run.scoring_id,
+            ScoreRow.signal.in_([of_split, name_group_ranking(kind, other)]),
+        )
+        .group_by(ScoreRow.value, ScoreRow.signal, ExampleRow.given_label)
+        .order_by(ScoreRow.value)
+    )
+    with reading(engine) as connection:
+        rows = connection.execute(query).all()
+    return [
+        group
+        for number, members in groupby(rows, key=lambda row: int(row[0]))
+        if (group := _describe_group(GroupName(kind, number), list(members))).total
+    ]
+
+
+def _describe_group(name: GroupName, rows: Sequence[Any]) -> ExampleGroup:
+    labels: Counter[int] = Counter()
+    inside: Counter[bool] = Counter()
+    doubted, values, ids = 0, [], []
+    for _, is_inside, label, count, first, differing, least, greatest in rows:
+        inside[bool(is_inside)] += count
+        if is_inside:
+            ids.append(first)
+            doubted += int(differing)
+        if least is None:
+            labels[label] += count
+        else:
+            values += [least, greatest]
+    return ExampleGroup(
+        name,
+        min(ids, default=0),
+        total=inside[True],
+        left=inside[True],
+        others=inside[False],
+        doubted=doubted,
+        labels=tuple(sorted(labels.items(), key=lambda one: (-one[1], one[0]))),
+        least=min(values, default=None),
+        greatest=max(values, default=None),
+    )
+
+
+def order_groups(
+    engine: Engine, run: RankedRun, split: Split, kind: str, groups: Sequence[ExampleGroup]
+) -> list[ExampleGroup]:
+    """Return groups as they stand after what has been decided, in the order in which to look.
+
+    First what is left to do. Of contents that are the same or nearly so, those with different
+    labels come first; of clusters, those with most suspects.
+    """
+    decided = _count_decided_members(engine, run, split, kind)
+    now = [replace(one, left=one.total - decided[one.name.number]) for one in groups]
+    if kind == "cluster":
+        return sorted(now, key=lambda one: (not one.left, -one.doubted, one.name.number))
+    return sorted(
+        now, key=lambda one: (not one.left, not one.differs, -one.doubted, one.name.number)
+    )
+
+
+def _count_decided_members(engine: Engine, run: RankedRun, split: Split, kind: str) -> Counter[int]:
+    """Return how many of each group have been decided; from the decisions, which are few."""
+    query = (
+        select(ScoreRow.value, func.count())
+        .select_from(effective)
+        .join(
+            ScoreRow,
+            and_(
+                ScoreRow.scoring_id == run.scoring_id,
+                ScoreRow.signal == name_group_ranking(kind, split),
+                ScoreRow.example_id == effective.c.example_id,
+            ),
+        )
+        .where(effective.c.project_id == run.project_id, effective.c.action.not_in(DEFERRING))
+        .group_by(ScoreRow.value)
+    )
+    with reading(engine) as connection:
+        return Counter({int(number): count for number, count in connection.execute(query)})
 
 
 def list_passing(

@@ -17,6 +17,7 @@ the suspect would be shown as nobody's, with the version that follows somebody's
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,13 +25,14 @@ from threading import Lock
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, exists, func, select
+from sqlalchemy.orm import aliased
 
 from relabel.db.decisions import describe_events_after
 from relabel.db.engine import reading, reading_one_state
 from relabel.db.examples import ExampleView, ScoreView, load_views, percentile_of, scores_of
 from relabel.db.paging import Page, count_rows_before
 from relabel.db.project_rules import project_in
-from relabel.db.runs import RankedRun, name_ranking, ranked_run_in
+from relabel.db.runs import RankedRun, name_group_ranking, name_ranking, ranked_run_in
 from relabel.db.schema import (
     DEFERRING,
     ExampleRow,
@@ -40,6 +42,7 @@ from relabel.db.schema import (
     example_says,
 )
 from relabel.errors import NotFoundError
+from relabel.runs.groups import GroupName
 from relabel.text import Split
 
 
@@ -61,6 +64,7 @@ class QueueFilter:
         given_from: For regression, the least given value, itself included; None for any.
         given_to: The greatest one, itself included; None for any.
         split: Of the examples. Each split is ranked and counted by itself.
+        group: Of examples that are alike; None for all. A run without groups has no such example.
     """
 
     given_labels: tuple[int, ...] = ()
@@ -73,6 +77,7 @@ class QueueFilter:
     given_from: float | None = None
     given_to: float | None = None
     split: Split = "train"
+    group: GroupName | None = None
 
 
 EVERYTHING = QueueFilter()
@@ -484,7 +489,7 @@ def filter_conditions(
     """Return the filter as conditions on a row of `score`.
 
     Each is an EXISTS, not a join: a planner may turn a join round and walk the examples, which
-    means sorting them all for one page.
+    means sorting them all for one page. A group's members are a few neighbouring rows.
     """
     conditions: list[ColumnElement[bool]] = []
     of_example: list[ColumnElement[bool]] = []
@@ -498,6 +503,8 @@ def filter_conditions(
         of_example.append(ExampleRow.given_value <= float(filter.given_to))
     if of_example:
         conditions.append(exists().where(ExampleRow.id == ScoreRow.example_id, *of_example))
+    if filter.group is not None:
+        conditions.append(ScoreRow.example_id.in_(_members(connection, run, filter)))
     parts = list(_list_prediction_conditions(filter))
     if parts:
         of_row = (
@@ -510,6 +517,28 @@ def filter_conditions(
     if with_status and filter.status == "pending":
         conditions.append(~is_reviewed())
     return conditions
+
+
+def _members(
+    connection: Connection, run: RankedRun, filter: QueueFilter
+) -> Select[*tuple[Any, ...]]:
+    """Return the query for the ids of a group's examples, which lie side by side."""
+    assert filter.group is not None  # noqa: S101 - for the type checker
+    wanted = filter.group.number
+    listed = aliased(ScoreRow)
+    of_kind = (
+        listed.scoring_id == run.scoring_id,
+        listed.signal == name_group_ranking(filter.group.kind, filter.split),
+    )
+
+    def number_at(place: int) -> float:
+        at_rank = select(listed.value).where(*of_kind, listed.rank == place + 1)
+        return connection.scalars(at_rank).one()
+
+    last = connection.scalar(select(func.max(listed.rank)).where(*of_kind)) or 0
+    first = bisect_left(range(last), wanted, key=number_at)
+    behind = bisect_right(range(last), wanted, lo=first, key=number_at)
+    return select(listed.example_id).where(*of_kind, listed.rank.between(first + 1, behind))
 
 
 def _list_prediction_conditions(filter: QueueFilter) -> Iterator[ColumnElement[bool]]:

@@ -25,10 +25,12 @@ from sqlalchemy.exc import IntegrityError
 from relabel.db.engine import reading, writing
 from relabel.db.project_rules import project_in
 from relabel.db.runs import (
+    GROUPS,
     TEST_QUEUE,
     PredictionValues,
     Run,
     ScoreValues,
+    list_group_members,
     list_predictions,
     rank_scores,
     run_in,
@@ -43,6 +45,7 @@ from relabel.db.schema import (
     utc_now,
 )
 from relabel.errors import JobError
+from relabel.text import Split
 from tracin_core.errors import InputError
 
 # Rows a transaction: about a tenth of a second, and a decision does not wait longer.
@@ -201,6 +204,7 @@ def register_run(
     scores: Mapping[str, ArrayLike],
     predictions: Mapping[str, tuple[ArrayLike, ...]],
     test_scores: Mapping[str, ArrayLike] = MappingProxyType({}),
+    groups: Mapping[str, Mapping[Split, ArrayLike]] = MappingProxyType({}),
 ) -> Run:
     """Enter a run with its rankings and predictions; it becomes the project's current run.
 
@@ -223,6 +227,7 @@ def register_run(
             the example); for regression to (predicted value,); each by position, shape ``(N,)``.
         test_scores: The same as `scores` for the test split, whose examples are ranked among
             themselves.
+        groups: Kind and split to the group's number by position, 0 for none, shape ``(N,)``.
 
     Raises:
         InputError: If lengths do not fit the project's examples, a number is not finite, or
@@ -236,7 +241,7 @@ def register_run(
         task = project_in(connection, project_id).task
         ids = {
             split: _ids_by_position(connection, project_id, split)
-            for split in {"train", *predictions, *(["test"] if test_scores else [])}
+            for split in {"train", *predictions, *(["test"] if test_scores or groups else [])}
         }
     ranked = [rank_scores(signal, values, ids["train"]) for signal, values in scores.items()]
     ranked += [
@@ -245,6 +250,13 @@ def register_run(
     if test_scores:
         entry = {"signals": list(test_scores), "examples": len(ids["test"])}
         config = {**config, TEST_QUEUE: entry}
+    ranked += [
+        list_group_members(kind, split, numbers, ids[split])
+        for kind, by_split in groups.items()
+        for split, numbers in by_split.items()
+    ]
+    if groups:
+        config = {**config, GROUPS: {kind: _count_groups(one) for kind, one in groups.items()}}
     predicted = [
         list_predictions(split, arrays, ids[split], task) for split, arrays in predictions.items()
     ]
@@ -271,6 +283,13 @@ def register_run(
         run = run_in(connection, run_id)
     remove_abandoned(engine, project_id)
     return run
+
+
+def _count_groups(by_split: Mapping[Split, ArrayLike]) -> dict[str, int]:
+    """Return how many groups there are, and how many examples of each split are in one."""
+    numbers = {split: np.asarray(one) for split, one in by_split.items()}
+    counts = {split: int((one > 0).sum()) for split, one in numbers.items()}
+    return {"groups": max(int(one.max(initial=0)) for one in numbers.values()), **counts}
 
 
 def _enter_run(connection: Connection, project_id: int, key: str, row: dict[str, Any]) -> int:

@@ -18,7 +18,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, func, sel
 from relabel.db.engine import reading, writing
 from relabel.db.schema import SHOWN, CheckpointRow, ExampleRow, ProjectRow, RunRow, ScoreRow
 from relabel.errors import NotFoundError
-from relabel.text import Split
+from relabel.runs.groups import GROUP_KINDS
+from relabel.text import SPLITS, Split
 from tracin_core.errors import InputError
 
 # An id that no run and no scoring has; None would become IS NULL, which no index answers.
@@ -71,6 +72,17 @@ class RankedRun:
 _OF_TEST = "test:"
 # Where a run's configuration names its rankings of the test examples.
 TEST_QUEUE = "test_queue"
+
+
+# Before the kind of a group, where the examples of groups are listed, one group after the other.
+_OF_GROUP = "group:"
+# Where a run's configuration says how many groups there are, and of how many examples.
+GROUPS = "groups"
+
+
+def name_group_ranking(kind: str, split: Split) -> str:
+    """Return the name under which the groups of a kind are stored; the value is the number."""
+    return name_ranking(f"{_OF_GROUP}{kind}", split)
 
 
 def name_ranking(signal: str, split: Split) -> str:
@@ -167,6 +179,37 @@ def read_test_queue(config: Mapping[str, Any]) -> dict[str, Any]:
     if not (isinstance(signals, list) and named and isinstance(count, int) and count > 0):
         return {"test_signals": (), "num_test_ranked": 0}
     return {"test_signals": tuple(signals), "num_test_ranked": count}
+
+
+@dataclass(frozen=True)
+class GroupCounts:
+    """How many groups of a kind a run has.
+
+    Attributes:
+        groups: In both splits together.
+        examples: Of each split, how many are in one.
+    """
+
+    groups: int
+    examples: Mapping[Split, int]
+
+
+def read_group_counts(config: Mapping[str, Any]) -> dict[str, GroupCounts]:
+    """Return what a run's configuration says of its groups, by kind; empty for an older run.
+
+    It may be of a backup that somebody wrote.
+    """
+    found = config.get(GROUPS)
+    counts: dict[str, GroupCounts] = {}
+    for kind in GROUP_KINDS if isinstance(found, dict) else ():
+        said = found.get(kind) if isinstance(found, dict) else None
+        said = said if isinstance(said, dict) else {}
+        numbers = [said.get(name) for name in ("groups", *SPLITS)]
+        if not all(type(one) is int and one >= 0 for one in numbers):
+            return {}
+        groups, *examples = (int(one or 0) for one in numbers)
+        counts[kind] = GroupCounts(groups, dict(zip(SPLITS, examples, strict=True)))
+    return counts
 
 
 def _run_of(connection: Connection, row: Row[*tuple[Any, ...]]) -> Run:
@@ -269,6 +312,32 @@ def rank_scores(
     values = _finite(scores, f"The signal {signal!r}")
     _check_length(f"The signal {signal!r}", len(values), split, len(ids))
     return _ranked(name_ranking(signal, split), values, ids)
+
+
+def list_group_members(
+    kind: str, split: Split, numbers: ArrayLike, ids: Sequence[int]
+) -> Iterator[ScoreValues]:
+    """List the examples of a split that are in groups of a kind, one group after the other.
+
+    Args:
+        kind: Of the groups.
+        split: Of the examples.
+        numbers: Group of each example, 0 for none, shape ``(N,)``.
+        ids: Example ids by position, ``N`` of them.
+
+    Raises:
+        InputError: If the length is wrong.
+    """
+    found = np.asarray(numbers)
+    _check_length(f"The groups {kind!r}", len(found), split, len(ids))
+    return _members(name_group_ranking(kind, split), found, ids)
+
+
+def _members(name: str, numbers: NDArray[Any], ids: Sequence[int]) -> Iterator[ScoreValues]:
+    order = np.argsort(numbers, kind="stable")[int((numbers == 0).sum()) :]
+    places = zip(order.tolist(), numbers[order].tolist(), strict=True)
+    for rank, (position, number) in enumerate(places, start=1):
+        yield name, rank, ids[position], float(number)
 
 
 def list_predictions(

@@ -125,6 +125,15 @@ def open_stored_rows(
     return rows
 
 
+def has_stored_rows(folder: Path, encoder: Encoder, examples: ProjectExamples) -> bool:
+    """Return whether what an encoder stores of a project's examples is in the cache."""
+    paths = _name_caches(folder, encoder, examples)
+    return all(
+        open_cache(paths[split], encoder, len(part)) is not None
+        for split, part in examples.splits.items()
+    )
+
+
 def _name_caches(folder: Path, encoder: Encoder, examples: ProjectExamples) -> dict[Split, Path]:
     return {
         split: folder / "encoded" / name_cache(encoder, _name_contents(part))

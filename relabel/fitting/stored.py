@@ -106,6 +106,7 @@ class SplitExamples:
             position, shape ``(N,)``.
         excluded: Which examples a person has taken out, shape ``(N,)``.
         digests: Of each example's target and content, shape ``(N, 16)``.
+        content_digests: Of each example's content alone, shape ``(N, 16)``.
         content_hash: Digest of all contents in order.
         key_hash: Digest of all keys in order.
         reader: Reads contents again.
@@ -115,6 +116,7 @@ class SplitExamples:
     targets: npt.NDArray[Any]
     excluded: npt.NDArray[np.bool_]
     digests: Digests
+    content_digests: Digests
     content_hash: str
     key_hash: str
     reader: ContentReader
@@ -212,6 +214,7 @@ def _read_split(
     targets = np.zeros(count, dtype=np.float64 if is_regression else np.int64)
     excluded = np.zeros(count, dtype=np.bool_)
     digests: list[bytes] = []
+    of_contents: list[bytes] = []
     keys, contents = hashlib.sha256(), hashlib.sha256()
     given = ExampleRow.given_value if is_regression else ExampleRow.given_label
     current = value_of_example if is_regression else label_of_example
@@ -230,7 +233,8 @@ def _read_split(
         targets[row.position] = target
         excluded[row.position] = labels == "current" and row.status in excluding
         digests.append(digest_example(target, content))
-        contents.update(digest_content(content))
+        of_contents.append(digest_content(content))
+        contents.update(of_contents[-1])
         keys.update(f"{len(row.key)} {row.key}".encode())
         if len(digests) % CHUNK == 0 or len(digests) == count:
             on_read(len(digests))
@@ -239,6 +243,7 @@ def _read_split(
         targets=targets,
         excluded=excluded,
         digests=stack_digests(digests),
+        content_digests=stack_digests(of_contents),
         content_hash=contents.hexdigest(),
         key_hash=keys.hexdigest(),
         reader=reader,

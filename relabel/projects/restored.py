@@ -23,7 +23,12 @@ from relabel.db.examples import ExampleRules, NewExample
 from relabel.db.project_rules import Project, check_project, project_of
 from relabel.db.projects import delete_hidden_project, list_hidden_projects
 from relabel.db.registration import PAUSE
-from relabel.db.runs import name_ranking, read_test_queue
+from relabel.db.runs import (
+    name_group_ranking,
+    name_ranking,
+    read_group_counts,
+    read_test_queue,
+)
 from relabel.db.schema import (
     RESTORING,
     SHOWN,
@@ -172,6 +177,12 @@ def check_rankings(connection: Connection, project_id: int) -> None:
         wanted |= {
             name_ranking(signal, "test"): of_test["num_test_ranked"]
             for signal in of_test["test_signals"]
+        }
+        wanted |= {
+            name_group_ranking(kind, split): count
+            for kind, counts in read_group_counts(run.config).items()
+            for split, count in counts.examples.items()
+            if count
         }
         whole = {
             signal: count for signal, count, first, last in found if (first, last) == (1, count)

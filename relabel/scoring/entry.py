@@ -23,6 +23,7 @@ from relabel.fitting.stored import ProjectExamples
 from relabel.progress import OnProgress, Progress
 from relabel.runs.config import Rates, RunConfig
 from relabel.runs.folder import RunFolder
+from relabel.runs.groups import ExampleGroups
 from relabel.runs.held_out import (
     HeldOut,
     copy_held_out,
@@ -35,6 +36,7 @@ from relabel.runs.held_out import (
     read_summary,
     write_reason,
 )
+from relabel.scoring.grouping import group_examples
 from relabel.scoring.run import ScoredRun, score_run
 from relabel.scoring.spec import NO_OPTIONS
 from relabel.text import SPLITS, LayerChoice, Split
@@ -55,6 +57,8 @@ from tracin_core.attribution import DEFAULT_METHOD
 _NETWORK_SAYS = 3
 # Signals that mean the same of test examples, which the network has not seen; the first ranks.
 _TEST_SIGNALS = ("suspicion", "mean_loss", "mean_residual", "held_out")
+# How groups were made, which the screens tell beside them.
+_GROUP_FIELDS = ("reads", "threshold", "notes")
 # What the screens read is in the run's folder; the database keeps what identifies the run.
 _CONFIG_FIELDS = (
     "kind",
@@ -80,6 +84,7 @@ def register_scored_run(
     project_id: int,
     folder: RunFolder,
     targets: Mapping[Split, npt.NDArray[Any]],
+    groups: ExampleGroups | None = None,
 ) -> Run:
     """Enter a scored run as the current one of its project, in one transaction.
 
@@ -88,6 +93,7 @@ def register_scored_run(
         project_id: The project, which has its examples.
         folder: The run's folder, complete.
         targets: What it was scored for, by split: class indices or numbers, shape ``(N,)``.
+        groups: Of examples that are alike; None leaves them out.
 
     Raises:
         RunFolderError: If a file of the run is missing or damaged.
@@ -114,6 +120,8 @@ def register_scored_run(
         for split in SPLITS:
             predictions[split] += _read_suggestions(folder, split, targets[split])
         said["suggests_labels"] = len(predictions["train"]) > _NETWORK_SAYS
+    if groups is not None:
+        said["alike"] = {name: getattr(groups.summary, name) for name in _GROUP_FIELDS}
     known = gather_known(folder, config, targets)
     return register_run(
         engine,
@@ -125,6 +133,7 @@ def register_scored_run(
         scores=compute_signals(signals, rates, known),
         predictions=predictions,
         test_scores=rank_test_examples(folder, config, targets["test"], known),
+        groups={} if groups is None else groups.numbers,
     )
 
 
@@ -324,7 +333,6 @@ def score_and_enter(
         device=device,
         on_progress=on_progress,
     )
-    on_progress(Progress("entering the results", 0, 1))
     unseen = read_summary(network.folder)
     # What was said before the project grew is of other examples: Runs then says that none is there.
     if unseen is not None and unseen.num_examples == len(examples.splits["train"]):
@@ -335,6 +343,16 @@ def score_and_enter(
         if reason:
             write_reason(scored.folder.root, reason)
     targets = {split: part.targets for split, part in examples.splits.items()}
-    run = register_scored_run(engine, project.id, scored.folder, targets)
+    groups = group_examples(
+        folder,
+        scored.folder.root,
+        project,
+        examples,
+        network,
+        base=None if base is None else base.root,
+        on_progress=on_progress,
+    )
+    on_progress(Progress("entering the results", 0, 1))
+    run = register_scored_run(engine, project.id, scored.folder, targets, groups)
     on_progress(Progress("entering the results", 1, 1))
     return run, scored

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from relabel.db.decisions import NewDecision, record_decision
 from relabel.db.engine import open_database
 from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
@@ -97,3 +98,77 @@ def test_back_returns_to_the_card_that_was_opened(
     assert before is not None
     assert after is not None
     assert abs(after["y"] - before["y"]) < 300
+
+
+def test_a_press_without_a_name_says_so_and_leaves_the_frame_where_it_is(
+    page: Page, server: Server, open_page: Callable[..., None]
+):
+    open_page(page, "/queue?project=digits")
+    name = page.get_by_label("Reviewer", exact=True).first
+    name.fill("")
+    name.press("Enter")
+    wait_until_idle(page)
+    cards = page.get_by_role("listbox", name="Suspects").get_by_role("option")
+    told = page.get_by_role("status").locator("visible=true").last
+    cards.nth(2).focus()
+    page.keyboard.press("k")
+    expect(told).to_contain_text("Not recorded. The reviewer's name is empty.")
+    expect(cards.nth(2)).to_be_focused()
+    # A selection is not lost either.
+    page.keyboard.press("Space")
+    page.keyboard.press("x")
+    expect(page.locator(SELECTED)).to_have_count(1)
+    assert read_actions(server.workspace) == []
+
+
+def test_what_somebody_else_decided_first_is_shown_and_the_frame_goes_back_to_it(
+    page: Page, server: Server, open_page: Callable[..., None]
+):
+    open_page(page, "/queue?project=digits")
+    cards = page.get_by_role("listbox", name="Suspects").get_by_role("option")
+    told = page.get_by_role("status").locator("visible=true").last
+    taken = int(cards.nth(1).get_attribute("data-id") or 0)
+    engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
+    try:
+        record_decision(engine, NewDecision(taken, 0, "bob", "exclude"))
+    finally:
+        engine.dispose()
+    cards.nth(1).focus()
+    page.keyboard.press("k")
+    expect(told).to_contain_text("Not recorded for 1 example")
+    expect(page.locator(f".small-example[data-id='{taken}'] img")).to_be_visible()
+    expect(cards.nth(1)).to_be_focused()
+    expect(cards.nth(1)).to_contain_text("Excluded")
+    # The next press does something: what it spoke of is no longer shown.
+    cards.nth(3).focus()
+    page.keyboard.press("k")
+    expect(told).to_have_text("Recorded: 1 example kept.")
+    expect(page.locator(".small-example")).to_have_count(0)
+
+
+def test_a_group_is_opened_decided_together_and_inspect_stays_in_it(
+    page: Page, server: Server, open_page: Callable[..., None]
+):
+    open_page(page, "/queue?project=docs")
+    page.get_by_text("Groups", exact=True).click()
+    page.get_by_role("radio", name="Nearly the same").click()
+    group = page.get_by_role("list", name="Groups").get_by_role("button").first
+    number = group.get_attribute("data-id")
+    group.click()
+    page.wait_for_url(f"**group=near-{number}**")
+    wait_until_idle(page)
+    cards = page.get_by_role("listbox", name="Suspects").get_by_role("option")
+    count = cards.count()
+    assert 0 < count < 50
+    cards.first.focus()
+    page.keyboard.press("a")
+    page.keyboard.press("k")
+    recorded = "1 example" if count == 1 else f"{count} examples"
+    told = page.get_by_role("status").locator("visible=true").last
+    expect(told).to_have_text(f"Recorded: {recorded} kept.")
+    page.keyboard.press("Escape")
+    cards.first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/inspect**")
+    wait_until_idle(page)
+    expect(page.get_by_text(f"In the queue you came from: 0 of {count} left")).to_be_visible()

@@ -42,6 +42,8 @@ def test_the_second_of_two_decisions_on_one_suspect_fails_visibly(
     assert [row.example_id for row in rows] == [shown]
     warnings = [tab.get_by_role("alert").count() for tab in (first, second)]
     assert sorted(warnings) == [0, 1], "exactly one of the two is told that it came too late"
+    late = (first, second)[warnings.index(1)]
+    expect(late.locator(f".alert .small-example[data-id='{shown}'] img")).to_be_visible()
 
 
 def test_what_the_other_tab_has_decided_is_not_shown_as_undecided(

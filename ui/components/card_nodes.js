@@ -75,6 +75,20 @@ const fillCard = (open, card, data) => {
   open.append(body)
 }
 
+// An example that a message speaks of: its picture small, or its first words.
+const showSmall = example => {
+  const shown = element("span", "small-example")
+  shown.dataset.id = example.id
+  if (example.image) {
+    const image = element("img")
+    Object.assign(image, { width: 40, height: 40, alt: "", src: example.image })
+    image.onerror = () => image.remove()
+    shown.append(image)
+  }
+  shown.append(element("span", "small-words", example.words))
+  return shown
+}
+
 const cardNode = (card, data, component) => {
   const item = element("li", "item")
   const open = element("button", card.current ? "card current" : "card")

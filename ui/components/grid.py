@@ -14,7 +14,18 @@ _GRID = st.components.v2.component(
     "tracin_grid",
     html='<div class="selecting"></div>',
     css=read_assets("cards.css", "grid.css"),
-    js=read_assets("card_nodes.js", "fields.js", "grid_sender.js", "grid.js"),
+    js=read_assets(
+        "card_nodes.js",
+        "fields.js",
+        "sender.js",
+        "grid/batches.js",
+        "grid/kept.js",
+        "grid/selection.js",
+        "grid/cards.js",
+        "grid/bar.js",
+        "grid/keys.js",
+        "grid.js",
+    ),
 )
 
 

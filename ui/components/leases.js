@@ -10,7 +10,7 @@ class Leases {
     this.known = new Set()
     this.withOthers = 0
     this.timer = setInterval(() => this.renew(), RENEW)
-    this.leave = () => this.giveBack()
+    this.leave = () => this.giveBack({ gone: true })
     this.look = () => document.visibilityState === "visible" && this.renew()
     addEventListener("pagehide", this.leave)
     document.addEventListener("visibilitychange", this.look)
@@ -20,12 +20,12 @@ class Leases {
     return [this.review.current, ...this.review.ahead].filter(Boolean).map(one => one.id)
   }
 
-  post(renew, release) {
+  post(renew, release, more = {}) {
     const { project, reviewer, screen } = this.review.data
     return fetch(new URL("leases", document.baseURI), {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ project, reviewer, screen, renew, release }),
+      body: JSON.stringify({ project, reviewer, screen, renew, release, ...more }),
       keepalive: true, // so that it arrives though the page is gone
     })
   }
@@ -46,11 +46,12 @@ class Leases {
     }
   }
 
-  giveBack() {
+  // With the page also goes what is on its way to it, which it cannot name.
+  giveBack(more = {}) {
     const release = [...new Set([...this.known, ...this.held()])]
     this.known.clear()
     // Nobody is left to be told; what is not given back comes back by itself.
-    if (release.length) this.post([], release).catch(() => {})
+    if (release.length || this.review.isAsking) this.post([], release, more).catch(() => {})
   }
 
   // Where nothing is left, others may still give back what they hold.

@@ -31,6 +31,7 @@ class Review {
     this.epoch = 0 // of the question that suspects are an answer to
     this.undos = 0 // what is offered to be taken back was asked before or after one
     this.trouble = ""
+    this.unheld = "" // why others may be shown the same
     this.keys = new ReviewKeys(this)
     this.update(component)
     this.outbox.listener = this
@@ -60,6 +61,7 @@ class Review {
       if (asked && !this.outbox.has(asked.id, data.project)) this.bringBack(asked)
     }
     if (!this.past.length) this.undoable = data.first.undoable
+    this.unheld = data.first.unheld
     if (!isSame || !this.outbox.entries.length) this.count(data.first)
     if (!this.current) this.next()
     this.drawFrame()
@@ -146,6 +148,7 @@ class Review {
     for (const sheet of answer.asked) this.takeFresh(sheet)
     this.takeAhead(answer.suspects, body.count)
     this.leases.waitForOthers(answer.withOthers)
+    if (body.count) this.unheld = answer.unheld
     if (!this.past.length && undos === this.undos) this.undoable = answer.undoable
     // Decisions of this screen may have been counted or not; it adds them by itself.
     if (isQuiet && !this.outbox.entries.length) this.count(answer)
@@ -356,7 +359,7 @@ class Review {
     const how = comes ? " The example comes back next." : ""
     const what = isHere ? "" : ` (in the project ${entry.project})`
     this.frame.say("")
-    this.frame.alert(entry, `${outcome.message}${what}${how}`)
+    this.frame.alert(entry, `${outcome.message}${what}${how}`, outcome.small)
     if (!isHere || !entry.example) return
     if (entry.note) this.notes.set(entry.example, entry.note)
     const sheet = outcome.sheet
@@ -418,6 +421,7 @@ class Review {
     } else if (waiting > 1) lines.push(`${waiting} on their way`)
     if (waiting && !this.outbox.isKept) lines.push("Do not reload: this browser keeps nothing.")
     if (this.trouble) lines.push(this.trouble)
+    if (this.unheld && this.current) lines.push(this.unheld)
     const words = lines.join(" ")
     if (status.textContent !== words) status.textContent = words
     status.classList.toggle("failing", Boolean(this.outbox.failures || this.trouble))

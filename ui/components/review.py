@@ -16,6 +16,7 @@ _REVIEW = st.components.v2.component(
     js=read_assets(
         "card_nodes.js",
         "example_nodes.js",
+        "sender.js",
         "outbox.js",
         "fields.js",
         "leases.js",

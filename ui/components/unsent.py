@@ -9,7 +9,7 @@ from ui.components.assets import read_assets
 _UNSENT = st.components.v2.component(
     "tracin_unsent",
     html='<span hidden class="unsent"></span>',
-    js=read_assets("outbox.js", "unsent.js"),
+    js=read_assets("sender.js", "outbox.js", "unsent.js"),
 )
 
 

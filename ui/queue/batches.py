@@ -11,6 +11,7 @@ from typing import Any
 
 from relabel.db.batches import (
     MOST,
+    NAMED,
     BatchItem,
     BatchResult,
     NewBatch,
@@ -31,6 +32,7 @@ from relabel.db.schema import UNDECIDED
 from relabel.db.team.reviewers import Identity
 from relabel.errors import InvalidDecisionError, NotFoundError
 from relabel.text import counted
+from ui.galleries import small_example
 from ui.identity import find_sender
 from ui.labels import is_regression, name_label, status_tags
 from ui.queue.filters import read_filter
@@ -122,16 +124,25 @@ def _answer(
 ) -> Answer:
     engine = get_engine()
     shown = _read_numbers(body, "shown")
+    named = [one.example_id for one in result.refused[:NAMED]]
     with reading_one_state(engine) as connection:
-        views = load_views(connection, shown, run.id)
+        views = load_views(connection, [*shown, *named], run.id)
     left, total = count_left(engine, run.id, signal=signal, filter=filter)
     return {
         "token": result.token,
         "recorded": len(result.recorded),
         "message": " ".join(part for part in (message, summarize_refused(result)) if part),
         "refused": [one.example_id for one in result.refused[:MOST_NAMED]],
+        # Those that the message speaks of.
+        "examples": [
+            small_example(views[one])
+            for one in named
+            if one in views and views[one].project_id == project.id
+        ],
         "cards": [
-            describe_card(project, view) for view in views.values() if view.project_id == project.id
+            describe_card(project, views[one])
+            for one in dict.fromkeys(shown)
+            if one in views and views[one].project_id == project.id
         ],
         "left": left,
         "total": total,

@@ -11,8 +11,9 @@ import streamlit as st
 
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueFilter
-from relabel.db.runs import Run
+from relabel.db.runs import Run, read_group_counts
 from relabel.db.stats import LARGEST
+from relabel.runs.groups import GroupName, parse_group
 from relabel.runs.held_out import recall_summary
 from relabel.text import SPLITS, Split
 from relabel.triage.signals import choose_default_signal, list_signals, name_signals
@@ -48,11 +49,18 @@ FILTER_KEYS: dict[str, Any] = {
     "disagrees": False,
     "from": None,
     "to": None,
+    "group": "",
 }
+# What the examples of a group have in common.
+GROUP_TITLES = {"near": "Nearly the same", "cluster": "Cluster"}
+_SAME_TITLES = {"image": "Same picture", "text": "Same text", "table": "Same row"}
 _SPLIT_CHOICES = {"train": "Train", "test": "Test"}
 _SPLIT_HELP = (
     "Test examples are ranked, decided and counted apart. What they should have been says how good "
     "the model really is."
+)
+NO_GROUPS = (
+    "It was scored before there were groups of alike examples. Score again on Runs to have them."
 )
 LONGEST_TEXT = 200  # characters that are looked for
 
@@ -84,6 +92,7 @@ def draw_filters(
     drawn = _list_drawn(project, run)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         split = _choose_split(run, on_change)
+        group = _choose_group(project, run, on_change)
         signals = run.of_split(split).signals
         signal = select_in_address(
             "Sort by",
@@ -146,8 +155,51 @@ def draw_filters(
             given_from=least,
             given_to=greatest,
             split=split,
+            group=group,
         ),
     )
+
+
+def name_group_kind(project: Project, kind: str) -> str:
+    """Return what the examples of a group have in common, in words."""
+    return GROUP_TITLES.get(kind) or _SAME_TITLES.get(project.kind, "Same content")
+
+
+def _choose_group(
+    project: Project, run: Run, on_change: Callable[[], None] | None
+) -> GroupName | None:
+    """Draw the chosen group of alike examples with a way out of it, or nothing without one."""
+    word = str(st.session_state.get("group") or st.query_params.get("group", ""))
+    if not word:
+        return None
+    name = find_group(run, word)
+    if name is None:
+        st.query_params.pop("group", None)
+        st.session_state.pop("group", None)
+        st.warning(
+            f"This run has no group “{escape_markdown(word[:40])}”, so all examples are shown. "
+            + ("Open one under Groups." if read_group_counts(run.config) else NO_GROUPS)
+        )
+        return None
+    title = f"{name_group_kind(project, name.kind)}, no. {name.number}"
+    chosen = select_in_address(
+        "Group",
+        {"": "All", word: title},
+        name="group",
+        default="",
+        width=200,
+        on_change=on_change,
+        help="Examples that are alike by their contents; opened under Groups.",
+    )
+    return name if chosen else None
+
+
+def find_group(run: Run, word: str) -> GroupName | None:
+    """Return the group that a word names; None where the run has none of that name."""
+    name = parse_group(word)
+    counts = read_group_counts(run.config)
+    known = name is not None and name.kind in counts and name.number <= counts[name.kind].groups
+    return name if known else None
 
 
 def _choose_span(
@@ -205,6 +257,7 @@ def filter_to_json(filter: QueueFilter) -> dict[str, Any]:
         "to": filter.given_to,
         "status": filter.status,
         "split": filter.split,
+        "group": "" if filter.group is None else str(filter.group),
     }
 
 
@@ -213,8 +266,11 @@ def read_filter(sent: Mapping[str, Any]) -> QueueFilter | None:
     labels = [sent.get(name, []) for name in ("given", "predicted", "suggested")]
     text, status = sent.get("text", ""), sent.get("status", "any")
     split, ends = sent.get("split", "train"), [sent.get(name) for name in _ENDS]
+    word = sent.get("group", "")
+    group = parse_group(word) if isinstance(word, str) else None
     is_sound = (
-        all(isinstance(one, list) for one in labels)
+        (word == "" or group is not None)
+        and all(isinstance(one, list) for one in labels)
         and all(type(label) is int for one in labels for label in one)
         and isinstance(text, str)
         and len(text) <= LONGEST_TEXT
@@ -236,6 +292,7 @@ def read_filter(sent: Mapping[str, Any]) -> QueueFilter | None:
         given_from=ends[0],
         given_to=ends[1],
         split=split,
+        group=group,
     )
 
 
@@ -279,6 +336,7 @@ def describe_filters(project: Project, run: Run) -> str:
     active = len([name for name in names if name in project.classes])
     active += len([key for key in _DIFFERENCES if key in drawn and _chosen(key)])
     active += bool(_chosen("contains"))
+    active += bool(_chosen("group"))
     active += is_regression(project) and any(_chosen(key) for key in _ENDS)
     split = " of the test split" if _read_split(run) == "test" else ""
     offered = name_signals(signals)
@@ -311,8 +369,8 @@ def list_chosen(project: Project, run: Run) -> dict[str, str | Sequence[str]]:
         query["split"] = split
     if signal and signal != choose_default_signal(run.of_split(split).signals):
         query["signal"] = str(signal)
-    for key in ("given", *_CLASSES_OF, "contains"):
-        query[key] = _chosen(key) if key in drawn or key == "contains" else ()
+    for key in ("given", *_CLASSES_OF, "contains", "group"):
+        query[key] = _chosen(key) if key in drawn or key in ("contains", "group") else ()
     query |= {key: "true" for key in _DIFFERENCES if key in drawn and _chosen(key)}
     query |= {key: _chosen(key) for key in _ENDS if is_regression(project)}
     return query
@@ -355,6 +413,7 @@ def recall_view(project: Project, run: Run, word: str) -> QueueView | None:
             given_from=_read_number(query.get("from")),
             given_to=_read_number(query.get("to")),
             split=split,
+            group=parse_group("".join(query.get("group", []))),
         ),
     )
 
@@ -373,7 +432,16 @@ def forget_filters() -> None:
 
     Streamlit keeps a widget's value for a run or two after Back, and would join it to the address.
     """
-    for key in ("given", *_CLASSES_OF, *_DIFFERENCES, *_ENDS, "contains", "status", "split"):
+    for key in (
+        "given",
+        *_CLASSES_OF,
+        *_DIFFERENCES,
+        *_ENDS,
+        "contains",
+        "status",
+        "split",
+        "group",
+    ):
         st.session_state.pop(key, None)
 
 

@@ -1,6 +1,8 @@
-"""Groups of the queue by given and suggested label, and what comes after a group."""
+"""Groups of the queue by given and suggested label."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
@@ -10,9 +12,8 @@ from relabel.db.groups import LabelPair, list_pairs
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
 from relabel.db.stats import label_confusion
-from relabel.text import Split, counted
+from relabel.text import Split
 from ui.labels import is_regression, name_label
-from ui.navigation import open_page
 from ui.queue.filters import FILTER_KEYS, QueueView
 from ui.session import get_engine, get_workspace
 from ui.wording import escape_markdown
@@ -20,48 +21,20 @@ from ui.wording import escape_markdown
 _SHOWN = 12  # pairs; a person goes through the largest first
 
 
-def draw_pairs(project: Project, run: Run, view: QueueView) -> None:
+def draw_pairs(project: Project, run: Run, pairs: Sequence[LabelPair]) -> None:
     """Draw the pairs with most examples left, each a way to its own queue."""
-    pairs = [pair for pair in read_pairs(project, run, view) if pair.left]
-    if not pairs:
-        return
-    whose = "suggested" if _suggests(run) else "network’s"
-    with st.expander(f"Groups by given and {whose} label ({len(pairs):,})", key="groups"):
-        with st.container(horizontal=True, gap="small"):
-            for pair in pairs[:_SHOWN]:
-                _draw_pair(project, run, pair, key="pair")
-        if len(pairs) > _SHOWN:
-            st.caption(f"The largest of {len(pairs):,}; the filters above choose any other one.")
-
-
-def draw_end(project: Project, run: Run, view: QueueView, *, total: int) -> None:
-    """Draw what is next where nothing of a filter is left.
-
-    Args:
-        project: The project.
-        run: Its run.
-        view: Order and filter.
-        total: Examples of the filter, decided or not.
-    """
-    if not total or view.filter.status != "pending":
-        st.info("No example matches. Remove a filter to see the others.")
-        return
-    st.success(f"Done: nothing is left to review of {counted(total, 'example')} here.")
-    pairs = [pair for pair in read_pairs(project, run, view) if pair.left]
     with st.container(horizontal=True, gap="small"):
-        if pairs:
-            _draw_pair(project, run, pairs[0], key="next")
-        st.button("All that are left", key="show-all", on_click=show_all)
-        st.button("The decided ones", key="show-decided", on_click=_show_decided)
-        if st.button("Overview", key="to-overview"):
-            open_page("overview")
+        for pair in pairs[:_SHOWN]:
+            draw_pair(project, run, pair, key="pair")
+    if len(pairs) > _SHOWN:
+        st.caption(f"The largest of {len(pairs):,}; the filters above choose any other one.")
 
 
 def read_pairs(project: Project, run: Run, view: QueueView) -> list[LabelPair]:
     """Return the pairs of a split; none for numbers."""
     if is_regression(project):
         return []
-    split, suggested = view.filter.split, _suggests(run)
+    split, suggested = view.filter.split, suggests_labels(run)
     database = get_workspace().database_url
     counts = _count_pairs(database, run.id, run.scoring_id, split, suggested)
     return list_pairs(get_engine(), run, split, suggested=suggested, counts=counts)
@@ -84,11 +57,13 @@ def show_all() -> None:
     st.session_state["page"] = 1
 
 
-def _suggests(run: Run) -> bool:
+def suggests_labels(run: Run) -> bool:
+    """Return whether the other label is that of models which have not seen the example."""
     return bool(run.config.get("suggests_labels"))
 
 
-def _show_decided() -> None:
+def show_decided() -> None:
+    """Show what has been decided; for a widget's callback."""
     st.session_state["status"] = "reviewed"
     st.session_state["page"] = 1
 
@@ -99,7 +74,8 @@ def _show_pair(project: Project, given: int, other: int, *, suggested: bool) -> 
     st.session_state["suggested" if suggested else "predicted"] = [project.classes[other]]
 
 
-def _draw_pair(project: Project, run: Run, pair: LabelPair, *, key: str) -> None:
+def draw_pair(project: Project, run: Run, pair: LabelPair, *, key: str) -> None:
+    """Draw a pair as a button that leads to its queue; under the key "next" as what comes next."""
     is_next = key == "next"
     given = name_label(project, pair.given, None)
     other = name_label(project, pair.suggested, None)
@@ -112,5 +88,5 @@ def _draw_pair(project: Project, run: Run, pair: LabelPair, *, key: str) -> None
         ),
         on_click=_show_pair,
         args=(project, pair.given, pair.suggested),
-        kwargs={"suggested": _suggests(run)},
+        kwargs={"suggested": suggests_labels(run)},
     )

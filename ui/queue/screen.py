@@ -12,6 +12,7 @@ from relabel.db.project_rules import Project
 from relabel.db.queue import QueueRow
 from relabel.db.runs import Run
 from relabel.db.schema import UNDECIDED
+from relabel.db.team.reviewers import NAMELESS
 from relabel.text import shorten
 from ui.galleries import queue_card
 from ui.labels import is_regression, status_tags
@@ -54,6 +55,7 @@ def describe_screen(
         "mark": mark_example(project.created_at, ""),
         "query": {"run": run.id, "signal": view.signal, **filter_to_json(view.filter)},
         "reviewer": reviewer_name(),
+        "nameless": NAMELESS,
         "label": "Suspects",
         "cards": [describe_row(project, run, row) for row in rows],
         "hasPictures": any(row.media_path for row in rows),

@@ -12,20 +12,23 @@ from dataclasses import asdict
 from typing import Any
 
 from relabel.db.audit import NOTHING_SHOWN, Shown
-from relabel.db.examples import LARGEST_ID
+from relabel.db.engine import reading
+from relabel.db.examples import LARGEST_ID, load_views
 from relabel.db.history import find_versions
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project
 from relabel.db.team.handing_out import Screen
-from relabel.db.team.leases import claim, release
+from relabel.db.team.leases import claim, release, release_screen
 from relabel.db.team.reviewers import Identity
 from relabel.errors import InvalidDecisionError
 from relabel.text import Split
 from tracin_core.errors import TracInError
+from ui.galleries import small_example
 from ui.identity import identify
 from ui.review.decisions import Outcome, Press, apply_presses
 from ui.review.sheets import Sheet, build_sheets
 from ui.review.suspect import (
+    Chosen,
     ReviewQuery,
     Suspect,
     choose_suspects,
@@ -49,14 +52,15 @@ def answer_first(query: ReviewQuery, asked: Suspect | None, screen: Screen) -> A
     """Return what a page begins with: the suspect that is asked for, and the next ones."""
     held = frozenset() if asked is None else frozenset([asked.view.id])
     suspects = [] if asked is None else [asked]
-    following, others = choose_suspects(query, screen, count=2 - len(suspects), without=held)
-    return _answer(query, build_sheets(query, [*suspects, *following]), others, screen.who)
+    chosen = choose_suspects(query, screen, count=2 - len(suspects), without=held)
+    return _answer(query, build_sheets(query, [*suspects, *chosen.suspects]), chosen, screen.who)
 
 
-def _answer(query: ReviewQuery, sheets: list[Sheet], others: int, who: Identity) -> Answer:
+def _answer(query: ReviewQuery, sheets: list[Sheet], chosen: Chosen, who: Identity) -> Answer:
     return {
         "suspects": sheets,
-        "withOthers": others,
+        "withOthers": chosen.with_others,
+        "unheld": chosen.unheld,
         "undoable": offer_undo(query.project, who),
         **count_progress(query.project, query.filter.split),
     }
@@ -72,22 +76,27 @@ def answer_suspects(body: Answer, signed_in: Identity | None = None) -> Answer:
     asked = [one for one in wanted if one is not None]
     count = max(0, min(MOST_SENT, _read_number(body, "count", 0)))
     held |= {one.view.id for one in asked}
-    following, others = (
-        choose_suspects(query, screen, count=count, without=held) if count else ([], 0)
+    chosen = (
+        choose_suspects(query, screen, count=count, without=held) if count else Chosen(suspects=[])
     )
-    sheets = build_sheets(query, [*asked, *following])
-    answer = _answer(query, sheets[len(asked) :], others, screen.who)
+    sheets = build_sheets(query, [*asked, *chosen.suspects])
+    answer = _answer(query, sheets[len(asked) :], chosen, screen.who)
     return answer | {"asked": sheets[: len(asked)], "changed": find_changed(body)}
 
 
 def answer_leases(body: Answer, signed_in: Identity | None = None) -> Answer:
     """Renew what a screen still holds, give back what it does not, and say what it has lost.
 
+    Of a screen that is gone all is given back, what was on its way to it as well.
+
     Returns:
         ``lost``: those that somebody else has before them by now.
     """
     project = _read_project(body)
     screen = _read_screen(body, signed_in)
+    if body.get("gone"):
+        release_screen(get_engine(), screen.name)
+        return {"lost": []}
     renewed = _read_numbers(body, "renew", _MOST_HELD)
     release(get_engine(), _read_numbers(body, "release", _MOST_HELD), screen=screen.name)
     held = claim(get_engine(), project.id, renewed, holder=screen.who.holder, screen=screen.name)
@@ -124,8 +133,13 @@ def answer_decisions(body: Answer, signed_in: Identity | None = None) -> Answer:
         except TracInError as error:
             # What was recorded stays so; the screen asks for the example by itself.
             _LOG.warning("An example could not be shown again: %s", error)
+    small = _describe_refused(project, outcomes)
     answers = [
-        asdict(one) | {"sheet": shown.get(one.example_id) if one.example_id else None}
+        asdict(one)
+        | {
+            "sheet": shown.get(one.example_id) if one.example_id else None,
+            "small": small.get(one.example_id) if one.example_id else None,
+        }
         for one in outcomes
     ]
     answer: Answer = {"outcomes": answers}
@@ -139,6 +153,23 @@ def answer_decisions(body: Answer, signed_in: Identity | None = None) -> Answer:
     except TracInError as error:
         _LOG.warning("How far the review is could not be asked: %s", error)
     return answer
+
+
+def _describe_refused(project: Project, outcomes: list[Outcome]) -> dict[int, Answer]:
+    """Return the examples whose presses were refused, as the message about them shows them."""
+    refused = [one.example_id for one in outcomes if one.example_id and not one.recorded]
+    refused = [one for one in dict.fromkeys(refused) if 0 < one <= LARGEST_ID]
+    if not refused:
+        return {}
+    try:
+        with reading(get_engine()) as connection:
+            views = load_views(connection, refused, None)
+    except TracInError as error:
+        _LOG.warning("A refused example could not be described: %s", error)
+        return {}
+    return {
+        one: small_example(view) for one, view in views.items() if view.project_id == project.id
+    }
 
 
 def find_changed(body: Answer) -> list[int]:

@@ -109,10 +109,24 @@ class Suspect:
     look: int | None = None
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What a screen is handed.
+
+    Attributes:
+        suspects: In their order.
+        with_others, unheld: As `Handed` has them.
+    """
+
+    suspects: list[Suspect]
+    with_others: int = 0
+    unheld: str = ""
+
+
 def choose_suspects(
     query: ReviewQuery, screen: Screen, *, count: int, without: frozenset[int] = frozenset()
-) -> tuple[list[Suspect], int]:
-    """Return those that are to be decided next, and how many more others have before them.
+) -> Chosen:
+    """Return those that are to be decided next.
 
     Args:
         query: Which.
@@ -131,7 +145,7 @@ def choose_suspects(
         second_looks=read_wish(query.project.settings).share > 0,
     )
     suspects = [Suspect(one.view, one.row.rank, one.row.score, one.look) for one in handed.suspects]
-    return suspects, handed.with_others
+    return Chosen(suspects, handed.with_others, handed.unheld)
 
 
 def find_suspect(query: ReviewQuery, example_id: int, who: Identity) -> Suspect | None:

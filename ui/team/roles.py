@@ -9,6 +9,7 @@ from relabel.db.team.reviewers import (
     IDENTITY_SOURCES,
     LEAD,
     REVIEWER,
+    Identity,
     IdentitySource,
     Role,
     any_lead,
@@ -86,7 +87,8 @@ def draw_roles(*, may_lead: bool) -> None:
         may_lead: Whether the person who looks may give roles.
     """
     engine, me = get_engine(), current_reviewer()
-    if not any_lead(engine):
+    is_led = any_lead(engine)
+    if not is_led:
         st.caption(
             "There is no lead, so everybody may undo others’ decisions, settle and export. With a "
             "lead only leads may."
@@ -95,12 +97,16 @@ def draw_roles(*, may_lead: bool) -> None:
             st.button(
                 "Make me the lead", key="lead-me", on_click=_give, args=(me.name, me.source, LEAD)
             )
+    sources: dict[str, IdentitySource] = {one: one for one in IDENTITY_SOURCES}
     people = list_reviewers(engine)
     for one in people:
         other: Role = REVIEWER if one.role == LEAD else LEAD
         with st.container(horizontal=True, vertical_alignment="center"):
             role = "Lead" if one.role == LEAD else "Reviewer"
             st.text(f"{one.name} · {IDENTITY_WORDS[one.identity_source]} · {role}", width=360)
+            # Without a lead one's own button stands above.
+            if not is_led and Identity(one.name, sources[one.identity_source]).holder == me.holder:
+                continue
             st.button(
                 "Make a reviewer" if other == REVIEWER else "Make a lead",
                 key=f"role-{one.id}",

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import ColumnElement, Connection, Engine, func, select
 
 from relabel.db.decision_kinds import PENDING
-from relabel.db.engine import reading, reading_one_state
+from relabel.db.engine import is_read_only, reading, reading_one_state
 from relabel.db.examples import ExampleView
 from relabel.db.queue import (
     EVERYTHING,
@@ -41,6 +41,8 @@ _LOGGER = logging.getLogger(__name__)
 SECOND_LOOKS = 3
 # Others may claim what was drawn; so many times in a row is a queue that is nearly empty.
 ATTEMPTS = 6
+UNHELD = "These suspects could not be held for you, so somebody else may be shown the same ones."
+READ_ONLY = f"{UNHELD} The database can only be read."
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,12 @@ class Handed:
         suspects: The next ones, in the order of the queue.
         with_others: How many more of the queue others have before them; asked only where fewer
             than wanted were left.
+        unheld: Why others may be handed the same ones, in a sentence; "" where they are held.
     """
 
     suspects: list[DrawnSuspect]
     with_others: int = 0
+    unheld: str = ""
 
 
 def hand_out(
@@ -100,6 +104,7 @@ def hand_out(
     free = ~is_held_by_others(ScoreRow.example_id, screen.who.holder)
     taken: list[DrawnSuspect] = []
     lost = set(without)
+    unheld = READ_ONLY if is_read_only(engine) else ""
 
     def draw(wanted: int, *, second: bool) -> list[DrawnSuspect]:
         if second:
@@ -116,7 +121,13 @@ def hand_out(
             drawn = draw(wanted, second=second) if wanted > 0 else []
             if not drawn:
                 break
-            held = _claim(engine, drawn, screen)
+            try:
+                held = _claim(engine, drawn, screen)
+            except DatabaseError as error:
+                # Who looks is shown something all the same: leases forbid nothing, and what two
+                # people decide about one example is told apart by its version.
+                _LOGGER.warning("Nobody holds what is handed out: %s", error)
+                held, unheld = drawn, f"{UNHELD} {error}"
             taken += held
             lost |= {one.view.id for one in drawn}
             if len(held) == len(drawn):
@@ -124,7 +135,7 @@ def hand_out(
     others = 0
     if len(taken) < count:
         others = _count_with_others(engine, run_id, screen.who, signal, filter)
-    return Handed(taken, others)
+    return Handed(taken, others, unheld if taken else "")
 
 
 def hide_first_answer(view: ExampleView) -> ExampleView:
@@ -141,13 +152,7 @@ def hide_first_answer(view: ExampleView) -> ExampleView:
 def _claim(engine: Engine, drawn: list[DrawnSuspect], screen: Screen) -> list[DrawnSuspect]:
     project_id = drawn[0].view.project_id
     ids = [one.view.id for one in drawn]
-    try:
-        versions = claim(engine, project_id, ids, holder=screen.who.holder, screen=screen.name)
-    except DatabaseError as error:
-        # Who looks is shown something all the same: leases forbid nothing, and what two people
-        # decide about one example is told apart by its version.
-        _LOGGER.warning("Nobody holds what is handed out: %s", error)
-        return drawn
+    versions = claim(engine, project_id, ids, holder=screen.who.holder, screen=screen.name)
     held = [one for one in drawn if versions.get(one.view.id) == one.view.version]
     if any(one.look is not None for one in held):
         # A second answer makes no version.

@@ -101,6 +101,21 @@ def release(engine: Engine, example_ids: Collection[int], *, screen: str) -> Non
             connection.execute(delete(LeaseRow).where(LeaseRow.example_id.in_(held)))
 
 
+def release_screen(engine: Engine, screen: str) -> None:
+    """Give back all leases of a screen that is gone, those too that it has not heard of yet."""
+    if screen and not is_read_only(engine):
+        mine = (
+            select(LeaseRow.example_id)
+            .where(LeaseRow.screen == screen)
+            .order_by(LeaseRow.example_id)
+            .with_for_update()
+        )
+        with writing(engine) as connection:
+            held = list(connection.scalars(mine))
+            if held:
+                connection.execute(delete(LeaseRow).where(LeaseRow.example_id.in_(held)))
+
+
 def end_leases(connection: Connection, example_ids: Collection[int]) -> None:
     """Give back examples about which something has just been decided."""
     connection.execute(delete(LeaseRow).where(LeaseRow.example_id.in_(example_ids)))

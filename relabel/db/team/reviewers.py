@@ -21,6 +21,8 @@ from relabel.errors import InvalidDecisionError, NotAllowedError, NotFoundError
 IdentitySource = Literal["account", "typed", "oidc"]
 IDENTITY_SOURCES: tuple[IdentitySource, ...] = ("account", "typed", "oidc")
 # Characters; longer than any name or address (RFC 5321 allows 254), short enough for a table.
+# Why nothing is recorded where nobody has said who decides.
+NAMELESS = "The reviewer's name is empty. Expected a name to keep with each decision: enter yours."
 LONGEST_NAME = 254
 
 
@@ -232,9 +234,7 @@ def clean_name(name: str) -> str:
     """
     cleaned = name.strip()
     if not cleaned:
-        raise InvalidDecisionError(
-            "The reviewer's name is empty. Expected a name to keep with each decision: enter yours."
-        )
+        raise InvalidDecisionError(NAMELESS)
     if len(cleaned) > LONGEST_NAME:
         raise InvalidDecisionError(
             f"The reviewer's name has {len(cleaned)} characters. Expected at most {LONGEST_NAME}: "

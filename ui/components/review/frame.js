@@ -191,12 +191,13 @@ class Frame {
     told.title = [idle.textContent, done.textContent].filter(Boolean).join(" ")
   }
 
-  alert(entry, words) {
+  // `example` is the one that is spoken of, as it is now; the one on the screen may be another.
+  alert(entry, words, example) {
     const box = make("div", "alert", null, { role: "alert" })
     const close = make("button", "close", "Dismiss", { type: "button" })
     const key = entry.token
     close.onclick = () => this.removeAlert(key)
-    box.append(make("span", "", words), close)
+    box.append(...(example ? [showSmall(example)] : []), make("span", "words", words), close)
     this.alerts.set(key, { box, example: entry.example })
     this.parts.alerts.append(box)
   }
