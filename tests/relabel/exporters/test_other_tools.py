@@ -1,4 +1,8 @@
-"""Exports as the tools read them that they are for, where these are installed."""
+"""Exports as the tools read them that they are for, where these are installed.
+
+They want other versions of what the app uses, so they may lie beside it: ``RELABEL_TESTS_TOOLS``
+names a folder in which each has one, as by ``pip install --target FOLDER/datasets datasets``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -21,18 +26,36 @@ from tests.relabel.exporters.scenes import HOSTILE, build_hostile
 pytestmark = pytest.mark.sqlite_only
 
 
-def run_with(tool: str, code: str, *arguments: object) -> str:
-    """Run code in a process of its own: a tool may bring other versions of what we use."""
-    if importlib.util.find_spec(tool) is None:
-        pytest.skip(f"{tool} is not installed")
+# What is imported, and what is installed for that.
+TOOLS = {
+    "label_studio_sdk": "label-studio-sdk",
+    "datasets": "datasets",
+    "cleanlab": "cleanlab",
+    "fiftyone": "fiftyone",
+}
+
+
+def run_with(tool: str, code: str, *arguments: object, **settings: str) -> str:
+    """Run code in a process of its own, and return what it prints.
+
+    Args:
+        tool: What it imports.
+        code: Python.
+        *arguments: Of its command line.
+        **settings: Of its environment.
+    """
+    beside = Path(os.environ.get("RELABEL_TESTS_TOOLS", "nowhere")) / TOOLS[tool]
+    if not beside.is_dir() and importlib.util.find_spec(tool) is None:
+        pytest.skip(f"{TOOLS[tool]} is not installed, and RELABEL_TESTS_TOOLS names no folder")
+    path = {"PYTHONPATH": str(beside)} if beside.is_dir() else {}
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **path, **settings},
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
