@@ -48,8 +48,8 @@ ADDRESSES = {
         *("projects", "runs", "overview", "queue", "inspect", "review", "history", "team"),
         *("queue?split=test", "inspect?show=test"),
     ),
-    "texts": ("queue", "inspect", "review", "history", "inspect?show=new"),
-    "rows": ("overview", "queue", "inspect", "review", "queue?form=map"),
+    "texts": ("queue", "inspect", "review", "inspect?show=new"),
+    "rows": ("overview", "queue?form=map", "inspect", "review"),
 }
 # What strangers' markup would have made of the page. Streamlit's own scripts are in its head.
 MADE = (
