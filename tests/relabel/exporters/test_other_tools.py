@@ -124,6 +124,43 @@ def test_datasets_reads_classes_and_pictures(engine, tmp_path):
     assert [row[1] for row in rows] == [json.loads(line)["label"] for line in expected]
 
 
+# The importer needs no database, which alone could hold what it reads.
+READ_FIFTYONE = """
+import json, sys
+from fiftyone.utils.data.importers import FiftyOneImageClassificationDatasetImporter
+importer = FiftyOneImageClassificationDatasetImporter(dataset_dir=sys.argv[1], compute_metadata=True)
+found = []
+with importer:
+    for path, metadata, label in importer:
+        size = [metadata.width, metadata.height]
+        found.append([label["key"], label.label, label["given_label"], *size])
+print(json.dumps(found))
+"""
+
+
+def test_fiftyone_reads_pictures_and_labels(engine, tmp_path):
+    project = build_hostile(engine, tmp_path / "media", "image")
+    content = export_labels(engine, project.id, format="fiftyone", media=tmp_path / "media")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        archive.extractall(tmp_path / "data set")
+    answer = run_with(
+        "fiftyone",
+        READ_FIFTYONE,
+        tmp_path / "data set",
+        FIFTYONE_DISABLE_SERVICES="1",
+        FIFTYONE_DO_NOT_TRACK="1",
+        HOME=str(tmp_path),
+    )
+    lines = export_labels(engine, project.id, format="jsonl").decode().split("\n")[:-1]
+    kept = [row for row in map(json.loads, lines) if not row["excluded"]]
+    expected = [
+        [row[name] for name in ("key", "label", "given_label")]
+        + [20_000 if row["key"] == HOSTILE[3] else 6, 4]
+        for row in kept
+    ]
+    assert sorted(json.loads(answer.splitlines()[-1])) == sorted(expected)
+
+
 def test_a_folder_of_images_has_the_corrected_labels(engine, tmp_path):
     scene = build_scene(engine, kind="image")
     for place in ("train", "test"):
