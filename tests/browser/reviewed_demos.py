@@ -28,7 +28,7 @@ _ANSWERS = (
 
 
 def review_demos(root: Path, *slugs: str, decisions: int = 25) -> Path:
-    """Record decisions on a workspace's projects, and second opinions on them; return its folder."""
+    """Record decisions, and second opinions on them, in a workspace; return its folder."""
     engine = open_database(resolve_workspace(root).database_url)
     try:
         for slug in slugs:
