@@ -342,10 +342,15 @@ class NewArchive:
 
     def write(self, path: str, data: bytes, *, is_packed: bool = False) -> None:
         """Write a file; what is packed already, such as a picture, is not packed again."""
-        info = zipfile.ZipInfo(path, _MADE_AT)
-        info.compress_type = zipfile.ZIP_STORED if is_packed else zipfile.ZIP_DEFLATED
-        info.external_attr = 0o644 << 16
-        self._archive.writestr(info, data)
+        self._archive.writestr(_describe_file(path, is_packed=is_packed), data)
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[IO[bytes]]:
+        """Yield a file of any size, to be written from its beginning to its end; it is packed."""
+        with self._archive.open(
+            _describe_file(path, is_packed=True), "w", force_zip64=True
+        ) as file:
+            yield file
 
     def _take(self, folder: str, name: str, ending: str) -> str:
         before = f"{folder}/" if folder else ""
@@ -355,6 +360,13 @@ class NewArchive:
             path = f"{before}{name}_{number}"
         self._taken.add(path.casefold())
         return path + ending
+
+
+def _describe_file(path: str, *, is_packed: bool) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(path, _MADE_AT)
+    info.compress_type = zipfile.ZIP_STORED if is_packed else zipfile.ZIP_DEFLATED
+    info.external_attr = 0o644 << 16
+    return info
 
 
 @contextmanager

@@ -33,6 +33,10 @@ _REPLACED = str.maketrans({"−": "-", "\u00a0": "", "\u202f": "", " ": "", "_":
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&])")
 # Markdown makes links of bare addresses after it has taken the escapes away.
 _ADDRESS = re.compile(r"(https?:|ftp:|mailto:|xmpp:|www|@)", re.IGNORECASE)
+# And then, too, it looks for icons (":material/home:"), pictures of feelings (":dog:"), and signs
+# that it writes otherwise when they stand alone, such as "->" and "--".
+_ICON = re.compile(r":(?=[\w+-][\w+/-]*:)")
+_SIGN = re.compile(r"(?<!\S)(<-|-|<|>|~)(?=(>|-|=)(?!\S))")
 _WHITESPACE = re.compile(r"\s+")
 _END_OF_EMBEDDING, _END_OF_ISOLATE = "\u202c", "\u2069"
 # Unicode's changes of the writing direction, and what ends each.
@@ -125,10 +129,13 @@ def read_number(typed: str) -> float | None:
 def escape_markdown(text: str) -> str:
     """Return text that a Streamlit label or caption shows letter by letter.
 
-    An invisible word joiner inside an address keeps it from becoming a link.
+    An invisible word joiner inside an address keeps it from becoming a link, and a name between
+    colons from becoming an icon.
     """
-    line = contain_direction(_ADDRESS.sub(rf"\1{WORD_JOINER}", _WHITESPACE.sub(" ", text)))
-    return _MARKDOWN.sub(r"\\\1", line)
+    line = _WHITESPACE.sub(" ", text)
+    for taken in (_ADDRESS, _ICON, _SIGN):
+        line = taken.sub(rf"\g<0>{WORD_JOINER}", line)
+    return _MARKDOWN.sub(r"\\\1", contain_direction(line))
 
 
 def escape_plotly(text: str) -> str:

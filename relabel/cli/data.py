@@ -139,6 +139,7 @@ def export(
         path=path,
         reviewed_only=reviewed_only,
         held_out=None if run is None else open_suggestions(opened, run),
+        held_out_test=None if run is None else open_suggestions(opened, run, "test"),
         excluded=excluded,
         evidence=evidence,
         own=own,

@@ -6,7 +6,7 @@ The file is written whole or not at all, and all its rows show the same moment.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, overload
@@ -30,14 +30,15 @@ class _Wanted:
 
     Attributes:
         exporter: The form.
-        reviewed_only, excluded, evidence, held_out, own, media, tell: As in ``export_labels``.
+        held_out: By split, what models say that have not seen its examples.
+        reviewed_only, excluded, evidence, own, media, tell: As in ``export_labels``.
     """
 
     exporter: Exporter
     reviewed_only: bool
     excluded: str | None
     evidence: bool
-    held_out: HeldOut | None
+    held_out: Mapping[str, HeldOut]
     own: OwnFile
     media: Path | None
     tell: Callable[[str], None]
@@ -55,6 +56,7 @@ def export_labels(
     path: None = None,
     reviewed_only: bool = False,
     held_out: HeldOut | None = None,
+    held_out_test: HeldOut | None = None,
     excluded: str | None = None,
     evidence: bool = False,
     own: OwnFile | None = None,
@@ -73,6 +75,7 @@ def export_labels(
     path: Path | str,
     reviewed_only: bool = False,
     held_out: HeldOut | None = None,
+    held_out_test: HeldOut | None = None,
     excluded: str | None = None,
     evidence: bool = False,
     own: OwnFile | None = None,
@@ -90,6 +93,7 @@ def export_labels(
     path: Path | str | None = None,
     reviewed_only: bool = False,
     held_out: HeldOut | None = None,
+    held_out_test: HeldOut | None = None,
     excluded: str | None = None,
     evidence: bool = False,
     own: OwnFile | None = None,
@@ -106,10 +110,10 @@ def export_labels(
     decision ``action``, ``note``, ``reviewer`` and ``decided_at`` (ISO 8601, UTC), empty where
     there is none; ``version`` counts the example's events, and ``source_place`` says where the
     example is in the data that was imported (empty where that is not known). Excluded examples
-    are in the file, marked. With ``held_out`` there are, at the end, ``suggested_label`` and
-    ``suggested_probability`` or, for regression, ``suggested_value``: what models say that have
-    not seen the example, and empty for test examples. With ``evidence`` there follow what the
-    current run predicts, the example's rank and every signal.
+    are in the file, marked. With ``held_out`` or ``held_out_test`` there are, at the end,
+    ``suggested_label`` and ``suggested_probability`` or, for regression, ``suggested_value``: what
+    models say that have not seen the example, and empty where none were asked. With ``evidence``
+    there follow what the current run predicts, the example's rank and every signal.
 
     Args:
         engine: The database.
@@ -119,6 +123,7 @@ def export_labels(
         path: Where to write; the file appears when it is complete. None for bytes.
         reviewed_only: Leave out pending and skipped examples.
         held_out: Of the project's current run, as ``runs.held_out.open_of_run`` gives it.
+        held_out_test: The same of its test examples.
         excluded: "keep" or "drop" excluded examples; None for what is usual in the format: a data
             set to train on has none, a table has them, marked.
         evidence: Also what the current run predicts, and how it ranks.
@@ -148,7 +153,11 @@ def export_labels(
         reviewed_only=reviewed_only,
         excluded=excluded,
         evidence=evidence or exporter.needs_evidence,
-        held_out=held_out,
+        held_out={
+            split: said
+            for split, said in (("train", held_out), ("test", held_out_test))
+            if said is not None
+        },
         own=own or OwnFile(),
         media=media,
         tell=tell,
@@ -170,9 +179,7 @@ def export_labels(
 def _write(connection: Connection, project: Project, file: BinaryIO, wanted: _Wanted) -> None:
     wants_evidence = wanted.evidence or wanted.own.beside
     evidence = find_evidence(connection, project.id) if wants_evidence else None
-    layout = lay_out(
-        connection, project, with_suggestions=wanted.held_out is not None, evidence=evidence
-    )
+    layout = lay_out(connection, project, with_suggestions=bool(wanted.held_out), evidence=evidence)
     exporter = wanted.exporter
     usual = "drop" if exporter.drops_excluded else "keep"
     keeps_excluded = (wanted.excluded or usual) == "keep"

@@ -198,7 +198,7 @@ def read_chunks(
     project: Project,
     layout: Layout,
     selection: Selection,
-    held_out: HeldOut | None,
+    held_out: Mapping[str, HeldOut],
     evidence: RunEvidence | None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the export's rows; one statement, so that all show the same moment."""
@@ -306,13 +306,14 @@ def _export_row(row: Any, project: Project, layout: Layout) -> dict[str, Any]:
     }
 
 
-def _suggest(row: Any, project: Project, held_out: HeldOut | None) -> dict[str, Any]:
+def _suggest(row: Any, project: Project, by_split: Mapping[str, HeldOut]) -> dict[str, Any]:
     """Return the cells of what models suggest that have not seen the example."""
-    if held_out is None:
+    if not by_split:
         return {}
     names = _SUGGESTED_VALUE if project.task == "regression" else _SUGGESTED_LABEL
     nothing: dict[str, Any] = dict.fromkeys(names)
-    if row["split"] != "train" or row["position"] >= len(held_out):
+    held_out = by_split.get(row["split"])
+    if held_out is None or row["position"] >= len(held_out):
         return nothing
     try:
         if project.task == "regression":

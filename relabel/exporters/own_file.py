@@ -1,4 +1,4 @@
-"""The person's own file, with the answers that were decided on."""
+"""The person's own file, or files, with the answers that were decided on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import BinaryIO, cast
 
 from relabel.exporters.exported import Exported, Rows
 from relabel.exporters.own.answers import find_answers
-from relabel.exporters.own.columnar import write_columnar
+from relabel.exporters.own.columnar import write_all_columnar, write_columnar
 from relabel.exporters.own.delimited import write_delimited
 from relabel.exporters.own.json_objects import write_objects
 from relabel.exporters.own.source import open_own
@@ -25,7 +25,7 @@ def write_own_file(file: BinaryIO, exported: Exported, chunks: Rows) -> None:
         source = open_own(exported)
         answers = find_answers(exported, source, chunks)
         reader = source.table.reader
-        with source.file.open("rb") as raw:
+        with source.files[0].open("rb") as raw:
             is_packed = raw.read(2) == b"\x1f\x8b"
         packed = gzip.GzipFile("", "wb", fileobj=file, mtime=0) if is_packed else None
         target = cast("BinaryIO", packed or file)
@@ -33,10 +33,12 @@ def write_own_file(file: BinaryIO, exported: Exported, chunks: Rows) -> None:
             write_delimited(target, reader, answers, protects=exported.own.protects)
         elif isinstance(reader, JsonLinesReader):
             write_objects(target, reader, answers)
+        elif len(source.files) == 1:
+            write_columnar(target, answers, source.files[0])
         else:
-            write_columnar(target, answers)
+            write_all_columnar(target, answers)
         if packed is not None:
             packed.close()
     changed = counted(answers.num_changed, "row")
     left_out = f", {answers.num_left_out:,} left out" if answers.num_left_out else ""
-    exported.tell(f"{source.file.name}: {changed} with another {exported.answer}{left_out}.")
+    exported.tell(f"{source.name}: {changed} with another {exported.answer}{left_out}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,13 @@ from playwright.sync_api import BrowserContext, expect
 from relabel.db.engine import open_database
 from relabel.db.history import fetch_history
 from relabel.db.projects import list_projects
-from relabel.workspace import REPOSITORY_ROOT
 from scripts.serving import Server, free_port
 from tests.browser.oidc_provider import CLIENT, SECRET, Provider, run_provider
 from tests.browser.presses import wait_for_example, wait_until_answered
 from tests.browser.shared_project import build_shared_project
+from tests.preloaded import Preloaded
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 CLAIMS = {"sub": "17", "email": "Ann@example.org", "email_verified": True, "name": "Ann"}
 
 
@@ -37,14 +36,12 @@ server_metadata_url = "{provider.issuer}/.well-known/openid-configuration"
 
 
 def test_who_signs_in_decides_under_that_account_and_nobody_else_sees_anything(
-    context: BrowserContext, tmp_path: Path
+    context: BrowserContext, tmp_path: Path, preloaded: Preloaded
 ):
-    pytest.importorskip("authlib", reason="the library for signing in is not installed")
     workspace, port = build_shared_project(tmp_path / "workspace"), free_port()
 
     def launch(words, environment, log):
-        own = environment | {"HOME": str(tmp_path / "home")}
-        return subprocess.Popen(words, cwd=REPOSITORY_ROOT, env=own, stdout=log, stderr=log)
+        return preloaded.launch(words, environment | {"HOME": str(tmp_path / "home")}, log)
 
     with run_provider(CLAIMS) as provider:
         write_secrets(tmp_path / "home", port, provider)

@@ -295,6 +295,13 @@ def test_an_export_has_them_at_its_end(engine, workspace):
         assert {row[names[0]] for row in rows if row["split"] == "test"} == {None}
         doubted = [row for row in rows if row["split"] == "train"][WRONG]
         assert doubted[names[0]] == {"weather": "rain", "houses": 123_456.0}[slug]
+        # Of test examples what models say that have not seen those, and nothing of others.
+        of_test = replace(held_out, stored=held_out.stored[WRONG : WRONG + 1])
+        content = export_labels(engine, project.id, format="jsonl", held_out_test=of_test)
+        rows = [json.loads(line) for line in content.splitlines()]
+        said = [row[names[0]] for row in rows if row["split"] == "test"]
+        assert said[0] == doubted[names[0]]
+        assert {*said[1:], *(row[names[0]] for row in rows if row["split"] == "train")} == {None}
         plain = export_labels(engine, project.id, format="jsonl").splitlines()[0]
         assert not set(names) & set(json.loads(plain))
         header = export_labels(engine, project.id, format="csv").decode("utf-8-sig")

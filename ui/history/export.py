@@ -22,6 +22,7 @@ from relabel.exporters.own.source import list_imports, name_ending, open_own
 from relabel.exporters.registry import EXPORTERS, OF_SOURCE, Exporter, list_fitting
 from relabel.importers.files.shared import FileState, read_state
 from relabel.runs.held_out import HeldOut
+from relabel.text import Split
 from tracin_core.files import expand_path
 from ui.failures import report_errors
 from ui.inspect.unseen import get_held_out
@@ -155,7 +156,7 @@ def _check_own(project: Project, choice: _Choice) -> bool:
         return True
     path = choice.own.path or _imported_path(project, choice.own.number)
     with report_errors():
-        _open_once(project, choice.own, None if path is None else read_state(path))
+        _open_once(project, choice.own, _read_states(path))
         return True
     return False
 
@@ -165,13 +166,20 @@ def _imported_path(project: Project, number: int | None) -> Path | None:
     return expand_path(Path(places[(number or 1) - 1])) if places else None
 
 
+def _read_states(path: Path | None) -> list[FileState | None]:
+    """Return the state of a file, or of those in a folder; many of a data set lie side by side."""
+    if path is None or not path.is_dir():
+        return [] if path is None else [read_state(path)]
+    return [read_state(one) for form in ("", "*/") for one in sorted(path.glob(form + "*.parquet"))]
+
+
 @st.cache_data(show_spinner="Looking at the file", max_entries=20, hash_funcs={Project: repr})
-def _open_once(project: Project, own: OwnFile, _state: FileState | None) -> str:
+def _open_once(project: Project, own: OwnFile, states: list[FileState | None]) -> str:
     """Open the file once for each state that it is in; return its name."""
     exported = Exported(
         columns={}, kind=project.kind, task=project.task, settings=project.settings, own=own
     )
-    return open_own(exported).file.name
+    return open_own(exported).name
 
 
 def _file_maker(project: Project, choice: _Choice) -> Callable[[], bytes]:
@@ -183,7 +191,8 @@ def _file_maker(project: Project, choice: _Choice) -> Callable[[], bytes]:
             project.id,
             format=choice.exporter.name,
             reviewed_only=choice.reviewed_only,
-            held_out=_open_suggestions(project),
+            held_out=_open_suggestions(project, "train"),
+            held_out_test=_open_suggestions(project, "test"),
             excluded=choice.excluded,
             evidence=choice.evidence,
             own=choice.own,
@@ -224,14 +233,14 @@ def draw_history_export(project: Project) -> None:
             )
 
 
-def _open_suggestions(project: Project) -> HeldOut | None:
+def _open_suggestions(project: Project, split: Split) -> HeldOut | None:
     """Return what models of the current run suggest; None where there is nothing to read.
 
     The corrected labels are what an export is for; Review and Inspect say what is damaged.
     """
     run = current_run(get_engine(), project.id)
     try:
-        return None if run is None else get_held_out(project, run)
+        return None if run is None else get_held_out(project, run, split)
     except RunFolderError:
         return None
 

@@ -220,13 +220,13 @@ def _check_found(exported: Exported, source: OwnSource, found: int, expected: in
     """Check that the file holds the project's examples."""
     if source.is_alone and found < expected:
         raise refuse(
-            f"{source.file} has {found:,} of the project's {counted(expected, 'example')}. "
+            f"{source.name} has {found:,} of the project's {counted(expected, 'example')}. "
             "Expected all of them: it is another file than the one that was imported."
         )
     if not source.is_proven:
         exported.tell(
             f"This project was imported by a version that kept no digest of the file, so {found:,} "
-            f"of {counted(expected, 'example')} were recognised in {source.file.name} by what they "
+            f"of {counted(expected, 'example')} were recognised in {source.name} by what they "
             "are, and nothing else tells that it is unchanged."
         )
 
@@ -257,6 +257,6 @@ def _spell_unseen(source: OwnSource, name: str) -> Any:
             index = classes.index(name) + (table.options.first_class or 0)
             return index if is_typed else str(index)
         raise refuse(
-            f"In {source.file.name} labels are numbers, and the class {name!r:.80} has none there."
+            f"In {source.name} labels are numbers, and the class {name!r:.80} has none there."
         )
     return name

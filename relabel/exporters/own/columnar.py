@@ -1,9 +1,13 @@
-"""A Parquet file given back: one column has other values, all others and the types stay."""
+"""Parquet files given back: one column has other values, all others and the types stay."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from relabel.archives import make_zip
 from relabel.exporters.own.answers import Answers
 from relabel.exporters.own.source import refuse
 from relabel.importers.files.shared import open_file
@@ -12,8 +16,34 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def write_columnar(file: BinaryIO, answers: Answers) -> None:
-    """Write the file in row groups as it has them, with its own schema and compression.
+def write_all_columnar(file: BinaryIO, answers: Answers) -> None:
+    """Write an archive of all files, each called and made as it was.
+
+    Raises:
+        InputError: If an answer does not fit the column.
+    """
+    number = 0
+    with make_zip(file) as archive:
+        for path in answers.source.files:
+            name = archive.name_file("", path.stem, path.suffix)
+            # A writer of Parquet looks back at what it has written, which an archive cannot.
+            with tempfile.TemporaryFile() as written, archive.open(name) as target:
+                number = write_columnar(written, answers, path, number)
+                written.seek(0)
+                shutil.copyfileobj(written, target)
+
+
+def write_columnar(file: BinaryIO, answers: Answers, path: Path, number: int = 0) -> int:
+    """Write a file in row groups as it has them, with its own schema and compression.
+
+    Args:
+        file: Where.
+        answers: What the rows get.
+        path: Of the person's file.
+        number: Of the last row of the files before it.
+
+    Returns:
+        The number of its last row.
 
     Raises:
         InputError: If an answer does not fit the column.
@@ -21,8 +51,7 @@ def write_columnar(file: BinaryIO, answers: Answers) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    number = 0
-    with open_file(answers.source.file) as raw, pq.ParquetFile(raw) as source:
+    with open_file(path) as raw, pq.ParquetFile(raw) as source:
         schema = source.schema_arrow
         beside = pa.schema([(name, pa.string()) for name in answers.beside.values()])
         full = pa.schema([*schema, *beside], metadata=schema.metadata)
@@ -38,6 +67,7 @@ def write_columnar(file: BinaryIO, answers: Answers) -> None:
                 numbers = range(number + 1, number + 1 + table.num_rows)
                 number += table.num_rows
                 writer.write_table(_change(table, numbers, answers, full))
+    return number
 
 
 def _change(table: pa.Table, numbers: range, answers: Answers, full: pa.Schema) -> pa.Table:

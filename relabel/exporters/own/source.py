@@ -1,4 +1,4 @@
-"""The file that a project was imported from: found again, and proven to be the same."""
+"""The files that a project was imported from: found again, and proven to be the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from relabel.archives import is_tar, is_zip
 from relabel.errors import WorkspaceError
 from relabel.exporters.exported import Exported
-from relabel.importers.files.shared import measure_file
+from relabel.importers.files.shared import measure_files
 from relabel.importers.options import ImportOptions
 from relabel.importers.preview import open_recalled
 from relabel.importers.readers.table import TableSource
@@ -22,18 +22,20 @@ _OTHERS = "Choose another form, such as csv, which holds every example with its 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnSource:
-    """A person's file, open.
+    """A person's file, open, or several that hold one table.
 
     Attributes:
         table: Its rows.
-        file: Where it lies.
+        files: Where they lie, in the order of the rows.
+        name: What they are called together.
         number: Of the import, from 1.
-        is_proven: Whether it is known to be the file that was imported, byte for byte.
+        is_proven: Whether it is known to be what was imported, byte for byte.
         is_alone: Whether all examples of the project come from it.
     """
 
     table: TableSource
-    file: Path
+    files: tuple[Path, ...]
+    name: str
     number: int
     is_proven: bool
     is_alone: bool
@@ -51,7 +53,9 @@ def name_ending(settings: Mapping[str, Any], number: int | None) -> str:
     except ConfigurationError:
         return "data"
     name = str((entry.get("file") or {}).get("name") or Path(str(entry.get("path", ""))).name)
-    return ".".join(name.split(".")[1:][-2:] if name.endswith(".gz") else name.split(".")[1:][-1:])
+    parts = name.split(".")[1:][-2:] if name.endswith(".gz") else name.split(".")[1:][-1:]
+    # An older version kept nothing of a folder with several files, which come as an archive.
+    return ".".join(parts) or ("zip" if entry.get("format") == "huggingface" else "data")
 
 
 def list_imports(settings: Mapping[str, Any]) -> list[str]:
@@ -84,18 +88,19 @@ def open_own(exported: Exported) -> OwnSource:
     if exported.kind == "image":
         options = replace(options, image_root=None)  # the pictures need not be there any more
     table = open_recalled(path, ImportOptions(), options)
-    file = table.file if isinstance(table, TableSource) else None
-    if file is None or not isinstance(table, TableSource):
+    if not isinstance(table, TableSource) or not table.files:
         raise ConfigurationError(
-            f"The project was imported from {path}, whose labels stand in no single file. "
-            f"{_OTHERS}, or image-folder."
+            f"The project was imported from {path}, whose labels stand in no table that can be "
+            f"given back. {_OTHERS}, or image-folder."
         )
+    files = table.files
     table.adopt_kinds({c["name"]: c["kind"] for c in settings.get("columns", ())})
     if known is not None and not is_alone:
-        _check_same(file, known)
+        _check_same(path, known, files)
     return OwnSource(
         table=table,
-        file=file,
+        files=files,
+        name=files[0].name if len(files) == 1 else f"{len(files)} files of {path.name}",
         number=number,
         is_proven=known is not None,
         is_alone=len(settings.get("imports", ())) == 1,
@@ -123,12 +128,12 @@ def _choose(settings: Mapping[str, Any], number: int | None) -> tuple[int, Mappi
     return chosen, imports[chosen - 1]
 
 
-def _check_same(file: Path, known: Mapping[str, Any]) -> None:
+def _check_same(file: Path, known: Mapping[str, Any], files: tuple[Path, ...] = ()) -> None:
     with naming(file):
-        found = measure_file(file)
+        found = measure_files(files or (file,))
     if (found["bytes"], found["sha256"]) != (known.get("bytes"), known.get("sha256")):
         raise WorkspaceError(
-            f"{file} is not the file that was imported: it has {found['bytes']:,} bytes, that one "
+            f"{file} is not what was imported: it has {found['bytes']:,} bytes, that one "
             f"had {known.get('bytes')}, or others of as many. Name a copy of the imported "
             "file with --source; or import this one into a new project and the decisions there: "
             f"`relabel decisions`. {_OTHERS}."

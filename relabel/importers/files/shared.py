@@ -13,7 +13,7 @@ import io
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -54,17 +54,26 @@ def read_state(path: Path) -> FileState | None:
     return FileState(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
-def measure_file(path: Path) -> dict[str, Any]:
-    """Return what tells a file from all others, as a project's settings keep it.
+def measure_files(paths: Sequence[Path]) -> dict[str, Any]:
+    """Return what tells files from all others, as a project's settings keep it.
+
+    Several are told by one digest, of their names, sizes and bytes one after the other; what they
+    are called together is the archive that they are given back in.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If one cannot be read.
     """
-    digest = hashlib.sha256()
-    with open_file(path) as file:
-        while piece := file.read(_CHUNK):
-            digest.update(piece)
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+    digest, total = hashlib.sha256(), 0
+    for path in paths:
+        size = path.stat().st_size
+        total += size
+        if len(paths) > 1:
+            digest.update(f"{path.name!a} {size}\n".encode())
+        with open_file(path) as file:
+            while piece := file.read(_CHUNK):
+                digest.update(piece)
+    name = paths[0].name if len(paths) == 1 else f"{paths[0].resolve().parent.name}.zip"
+    return {"name": name, "bytes": total, "sha256": digest.hexdigest()}
 
 
 @contextmanager

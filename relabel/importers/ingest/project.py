@@ -43,7 +43,7 @@ from relabel.features.records import content_key
 from relabel.files import explain_disk_errors
 from relabel.importers.classes import UNKNOWN_TRUTH, Plan
 from relabel.importers.columns.values import ascii_escaped
-from relabel.importers.files.shared import FileState, measure_file, read_state, share_open_files
+from relabel.importers.files.shared import FileState, measure_files, read_state, share_open_files
 from relabel.importers.ingest.growth import check_same_kind, describe_columns
 from relabel.importers.ingest.kept_plans import RecalledPlan, recall_plan
 from relabel.importers.ingest.planned import PlannedImport, SurveyedSource
@@ -466,9 +466,9 @@ def _describe_project(
         "added": plan.counts(),
         "options": options,
     }
-    file = source.file if isinstance(source, TableSource) else None
-    if file is not None:  # so that it can be given back: it must be the same one then
-        entry["file"] = measure_file(file)
+    files = source.files if isinstance(source, TableSource) else ()
+    if files:  # so that they can be given back: they must be the same ones then
+        entry["file"] = measure_files(files)
         entry["file"]["name"] = ascii_escaped(entry["file"]["name"])
     columns = describe_columns(source)
     return NewProject(

@@ -234,6 +234,7 @@ class ColumnarReader:
 
     Attributes:
         files: By split; the one split "" where the data has none.
+        kind: Of all files.
     """
 
     def __init__(
@@ -259,7 +260,7 @@ class ColumnarReader:
         self.name = paths[0].name if is_alone else folder.resolve().name
         self.folder = folder
         self.files = files
-        self._kind: FileKind = kind
+        self.kind: FileKind = kind
         schemas = [_read_schema(path, kind) for path in paths]
         known = features or _features_of(schemas[0][0])
         _check_same_columns([schema for schema, _ in schemas], files)
@@ -289,7 +290,7 @@ class ColumnarReader:
                         yield Row(number, values, split or None, place)
 
     def _read_file(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        for batch in _read_batches(path, self._kind, list(columns)):
+        for batch in _read_batches(path, self.kind, list(columns)):
             lists = [_to_list(batch.column(name), path) for name in columns]
             yield from zip(*lists, strict=True)
 
@@ -297,7 +298,7 @@ class ColumnarReader:
         """Return how a program asks for a row of a split, or in which of several files it is."""
         if split:
             return f"{split}[{in_split}]"
-        if self._kind == "parquet" and path.name != self.name:
+        if self.kind == "parquet" and path.name != self.name:
             return f"{path.name}, row {in_file + 1}"
         return None
 

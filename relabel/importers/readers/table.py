@@ -91,18 +91,20 @@ class TableSource(BaseSource):
         self._wanted = self._choose_columns()
 
     @property
-    def file(self) -> Path | None:
-        """The one file that holds the table; None where there are several, or none by itself."""
+    def files(self) -> tuple[Path, ...]:
+        """The files that hold the table, in the order of its rows; none where it can have none.
+
+        Several are Parquet files. Arrow files belong to a folder that describes them.
+        """
         from relabel.importers.readers.csv import DelimitedReader
         from relabel.importers.readers.json_lines import JsonLinesReader
         from relabel.importers.readers.parquet import ColumnarReader
 
         if isinstance(self.reader, DelimitedReader | JsonLinesReader):
-            return self.reader.path
-        if isinstance(self.reader, ColumnarReader):
-            paths = [path for paths in self.reader.files.values() for path in paths]
-            return paths[0] if len(paths) == 1 else None
-        return None
+            return (self.reader.path,)
+        if isinstance(self.reader, ColumnarReader) and self.reader.kind == "parquet":
+            return tuple(path for paths in self.reader.files.values() for path in paths)
+        return ()
 
     def read(self) -> Iterator[SourceRecord | Problem]:
         """Yield one record a row."""

@@ -1,4 +1,8 @@
-"""Exports as the tools read them that they are for, where these are installed."""
+"""Exports as the tools read them that they are for, where these are installed.
+
+They want other versions of what the app uses, so they may lie beside it: ``RELABEL_TESTS_TOOLS``
+names a folder in which each has one, as by ``pip install --target FOLDER/datasets datasets``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -21,18 +26,36 @@ from tests.relabel.exporters.scenes import HOSTILE, build_hostile
 pytestmark = pytest.mark.sqlite_only
 
 
-def run_with(tool: str, code: str, *arguments: object) -> str:
-    """Run code in a process of its own: a tool may bring other versions of what we use."""
-    if importlib.util.find_spec(tool) is None:
-        pytest.skip(f"{tool} is not installed")
+# What is imported, and what is installed for that.
+TOOLS = {
+    "label_studio_sdk": "label-studio-sdk",
+    "datasets": "datasets",
+    "cleanlab": "cleanlab",
+    "fiftyone": "fiftyone",
+}
+
+
+def run_with(tool: str, code: str, *arguments: object, **settings: str) -> str:
+    """Run code in a process of its own, and return what it prints.
+
+    Args:
+        tool: What it imports.
+        code: Python.
+        *arguments: Of its command line.
+        **settings: Of its environment.
+    """
+    beside = Path(os.environ.get("RELABEL_TESTS_TOOLS", "nowhere")) / TOOLS[tool]
+    if not beside.is_dir() and importlib.util.find_spec(tool) is None:
+        pytest.skip(f"{TOOLS[tool]} is not installed, and RELABEL_TESTS_TOOLS names no folder")
+    path = {"PYTHONPATH": str(beside)} if beside.is_dir() else {}
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **path, **settings},
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
@@ -99,6 +122,43 @@ def test_datasets_reads_classes_and_pictures(engine, tmp_path):
     assert [tuple(row[2]) for row in rows[:4]] == [(6, 4), (6, 4), (20_000, 4), (6, 4)]
     expected = export_labels(engine, project.id, format="jsonl").decode().split("\n")[:-1]
     assert [row[1] for row in rows] == [json.loads(line)["label"] for line in expected]
+
+
+# The importer needs no database, which alone could hold what it reads.
+READ_FIFTYONE = """
+import json, sys
+from fiftyone.utils.data.importers import FiftyOneImageClassificationDatasetImporter
+importer = FiftyOneImageClassificationDatasetImporter(dataset_dir=sys.argv[1], compute_metadata=True)
+found = []
+with importer:
+    for path, metadata, label in importer:
+        size = [metadata.width, metadata.height]
+        found.append([label["key"], label.label, label["given_label"], *size])
+print(json.dumps(found))
+"""
+
+
+def test_fiftyone_reads_pictures_and_labels(engine, tmp_path):
+    project = build_hostile(engine, tmp_path / "media", "image")
+    content = export_labels(engine, project.id, format="fiftyone", media=tmp_path / "media")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        archive.extractall(tmp_path / "data set")
+    answer = run_with(
+        "fiftyone",
+        READ_FIFTYONE,
+        tmp_path / "data set",
+        FIFTYONE_DISABLE_SERVICES="1",
+        FIFTYONE_DO_NOT_TRACK="1",
+        HOME=str(tmp_path),
+    )
+    lines = export_labels(engine, project.id, format="jsonl").decode().split("\n")[:-1]
+    kept = [row for row in map(json.loads, lines) if not row["excluded"]]
+    expected = [
+        [row[name] for name in ("key", "label", "given_label")]
+        + [20_000 if row["key"] == HOSTILE[3] else 6, 4]
+        for row in kept
+    ]
+    assert sorted(json.loads(answer.splitlines()[-1])) == sorted(expected)
 
 
 def test_a_folder_of_images_has_the_corrected_labels(engine, tmp_path):

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from relabel.db.projects import get_project
 from relabel.db.schema import ProjectRow
 from relabel.errors import WorkspaceError
 from relabel.exporters.csv import FORMULA_STARTS
+from relabel.exporters.own.source import name_ending
 from tests.relabel.importers.builders import image_folder, pets
 from tracin_core.errors import ConfigurationError, InputError
 
@@ -194,6 +196,40 @@ def test_a_parquet_file_differs_in_the_label_alone(imported, tmp_path, kind):
     assert pq.read_table(io.BytesIO(imported.export(reviewed_only=True))).num_rows == 1
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("train-00000-of-00001", "test-00000-of-00001")])
+def test_several_parquet_files_come_back_as_several(imported, tmp_path, names):
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    halves = {}
+    for name, rows in zip(names, (ROWS[:4], ROWS[2:]), strict=True):
+        table = pa.table(
+            {"text": [f"{name} {text}" for text, *_ in rows], "label": [one[1] for one in rows]}
+        )
+        halves[f"{name}.parquet"] = table
+        pq.write_table(table, folder / f"{name}.parquet", row_group_size=3, compression="gzip")
+    imported.bring(folder, text="text", label="label")
+    imported.relabel(f"{names[1]} it was poor", "pos")
+    content = imported.export()
+    assert content == imported.export()
+    assert imported.notes == ["2 files of reviews: 1 row with another label."]
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        back = {name: pq.ParquetFile(io.BytesIO(archive.read(name))) for name in halves}
+        assert sorted(archive.namelist()) == sorted(halves)
+    for name, table in halves.items():
+        found = back[name].read()
+        assert back[name].num_row_groups == 2
+        assert found.schema.equals(table.schema)
+        assert found.drop(["label"]).equals(table.drop(["label"]))
+        changed = ["pos"] if name.startswith(names[1]) else table["label"].to_pylist()[-1:]
+        assert found["label"].to_pylist() == [*table["label"].to_pylist()[:-1], *changed]
+    settings = get_project(imported.engine, "mine").settings
+    assert name_ending(settings, None) == "zip"
+    # One of them has changed, in its text alone.
+    pq.write_table(halves[f"{names[0]}.parquet"], folder / f"{names[0]}.parquet")
+    with pytest.raises(WorkspaceError, match=r"reviews is not what was imported"):
+        imported.export()
+
+
 def test_a_table_of_pictures_needs_no_pictures_any_more(imported, tmp_path):
     names = pets(each=4)
     root = image_folder(tmp_path / "pets", names)
@@ -215,7 +251,7 @@ def test_a_file_that_is_gone_or_another_one_is_told_with_the_way_out(imported, t
         imported.export()
     assert imported.export(path=copy) == copy.read_bytes()
     copy.write_text(copy.read_text().replace("poor", "rich"))
-    with pytest.raises(WorkspaceError, match=r"not the file that was imported.*relabel decisions"):
+    with pytest.raises(WorkspaceError, match=r"not what was imported.*relabel decisions"):
         imported.export(path=copy)
 
 
@@ -248,5 +284,5 @@ def test_a_project_of_several_files_gives_each_of_them_back(imported, tmp_path):
 
 def test_what_has_no_file_is_told(imported, tmp_path):
     imported.bring(image_folder(tmp_path / "pets", pets()))
-    with pytest.raises(ConfigurationError, match="labels stand in no single file"):
+    with pytest.raises(ConfigurationError, match="labels stand in no table"):
         imported.export()
