@@ -34,6 +34,7 @@ from ui.review.suspect import (
     offer_undo,
     read_query,
 )
+from ui.server.pictures import inline_thumbnails
 from ui.session import get_engine
 
 _LOG = logging.getLogger(__name__)
@@ -50,13 +51,12 @@ def answer_first(query: ReviewQuery, asked: Suspect | None, screen: Screen) -> A
     held = frozenset() if asked is None else frozenset([asked.view.id])
     suspects = [] if asked is None else [asked]
     following, others = choose_suspects(query, screen, count=2 - len(suspects), without=held)
-    return _answer(query, build_sheets(query, [*suspects, *following]), others, screen.who)
+    sheets = build_sheets(query, [*suspects, *following])
+    return {"suspects": sheets, "withOthers": others, **_tell_progress(query, screen.who)}
 
 
-def _answer(query: ReviewQuery, sheets: list[Sheet], others: int, who: Identity) -> Answer:
+def _tell_progress(query: ReviewQuery, who: Identity) -> Answer:
     return {
-        "suspects": sheets,
-        "withOthers": others,
         "undoable": offer_undo(query.project, who),
         **count_progress(query.project, query.filter.split),
     }
@@ -76,8 +76,22 @@ def answer_suspects(body: Answer, signed_in: Identity | None = None) -> Answer:
         choose_suspects(query, screen, count=count, without=held) if count else ([], 0)
     )
     sheets = build_sheets(query, [*asked, *following])
-    answer = _answer(query, sheets[len(asked) :], others, screen.who)
-    return answer | {"asked": sheets[: len(asked)], "changed": find_changed(body)}
+    answer: Answer = {"suspects": sheets[len(asked) :], "withOthers": others}
+    # What a screen that has pressed keys counts by itself reads all decisions of the project.
+    if body.get("tells", True):
+        answer |= _tell_progress(query, screen.who)
+    answer |= {"asked": sheets[: len(asked)], "changed": find_changed(body)}
+    return answer | {"inlined": _inline_pictures(sheets)}
+
+
+def _inline_pictures(sheets: list[Sheet]) -> bool:
+    """Put the small pictures of the evidence into the sheets; return whether there were any."""
+    cards = [card for sheet in sheets for side in sheet["sides"] for card in side["cards"]]
+    cards = [card for card in cards if card["image"]]
+    found = inline_thumbnails([card["id"] for card in cards]) if cards else {}
+    for card in cards:
+        card["image"] = found.get(card["id"], card["image"])
+    return bool(found)
 
 
 def answer_leases(body: Answer, signed_in: Identity | None = None) -> Answer:
