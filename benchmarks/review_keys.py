@@ -139,7 +139,15 @@ def build_project(workspace: Workspace, count: int) -> None:
     engine.dispose()
 
 
-def write_run(root: Path, labels: np.ndarray) -> None:
+def write_run(
+    root: Path,
+    labels: np.ndarray,
+    *,
+    classes: tuple[str, ...] = CLASSES,
+    kind: str = "image",
+    dim: int = DIM,
+    num_test: int = 1,
+) -> None:
     """Write a run's folder: gradients that lie about a direction of the class."""
     random = np.random.default_rng(2)
     count = len(labels)
@@ -147,27 +155,28 @@ def write_run(root: Path, labels: np.ndarray) -> None:
     folder.checkpoints_folder.mkdir(parents=True)
     config = RunConfig(
         key="bench",
-        kind="image",
-        classes=CLASSES,
+        kind=kind,
+        classes=classes,
         model={"name": "small_cnn"},
         encoder={"size": 32},
         training={"seed": 0},
         checkpoints=(CheckpointEntry(file="checkpoints/a.pt", step=1, epoch=1, learning_rate=0.1),),
-        counts={"train": count, "test": 1},
+        counts={"train": count, "test": num_test},
         layers={"all": ("body", "head"), "last": ("head",)},
         rates="ones",
-        projection={"all": ProjectionEntry(dim=DIM), "last": None},
+        projection={"all": ProjectionEntry(dim=dim), "last": None},
         indexes={layers: IndexEntry(kind="exact", recall=1.0) for layers in ("all", "last")},
     )
     (root / "checkpoints" / "a.pt").write_bytes(b"no weights are read")
-    directions = random.standard_normal((len(CLASSES), DIM))
-    for split, number in (("train", count), ("test", 1)):
+    directions = random.standard_normal((len(classes), dim), dtype=np.float32)
+    for split, number in (("train", count), ("test", num_test)):
         given = labels[:number]
-        vectors = directions[given] + random.standard_normal((number, DIM)) * 2
+        noise = random.standard_normal((number, dim), dtype=np.float32)
+        vectors = directions[given] + 2 * noise
         signs = random.choice([-1, 1], (number, 1))
         for layers in ("all", "last"):
             np.save(folder.vectors_path(layers, split), (signs * vectors).astype(np.float32))
-        probabilities = random.dirichlet(np.ones(len(CLASSES)), number).astype(np.float32)
+        probabilities = random.dirichlet(np.ones(len(classes)), number).astype(np.float32)
         np.save(folder.probabilities_path(split), probabilities)
         shape = (1, number)
         ones = np.ones(shape, dtype=np.float32)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import os
 import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import NoReturn
 
 import streamlit as st
@@ -19,7 +22,12 @@ from relabel.db.project_rules import Project
 from relabel.db.projects import get_project, list_projects
 from relabel.db.runs import Run, current_run
 from relabel.db.team.reviewers import Identity, clean_name
-from relabel.workspace import Workspace, resolve_workspace
+from relabel.workspace import (
+    DATABASE_VARIABLE,
+    WORKSPACE_VARIABLE,
+    Workspace,
+    resolve_workspace,
+)
 from tracin_core.errors import TracInError
 from ui.address import read_choice, write_choice
 from ui.components.memory import recall, remember
@@ -36,16 +44,28 @@ _WRITTEN = "project-written"  # which project the address was told last, and whe
 _ADDRESS_LAG = 2.0  # seconds; more than a browser needs to take over an address
 
 
-@st.cache_resource(show_spinner=False)
-def _open_engine(url: str, folder: str) -> Engine:
-    """Open a database once; told apart by texts, which are compared in no time, unlike paths."""
-    Workspace(root=Path(folder), database_url=url).prepare_to_look()
-    return open_database(url, to_look=True)
+# A decision asks for both a dozen times: without these two it spent a tenth of its time on that.
+_engines: dict[Workspace, Engine] = {}
+_opening = Lock()
+
+
+@lru_cache(maxsize=64)
+def _resolve(folder: str | None, database: str | None) -> Workspace:
+    return resolve_workspace(folder, database)
 
 
 def get_workspace() -> Workspace:
     """Return the workspace that the environment names."""
-    return resolve_workspace()
+    folder = os.environ.get(WORKSPACE_VARIABLE)
+    if folder and not os.path.isabs(folder):
+        return resolve_workspace()  # depends on the working directory
+    return _resolve(folder, os.environ.get(DATABASE_VARIABLE))
+
+
+def forget_engines() -> None:
+    """Open databases anew when they are asked for next; those that are open stay so."""
+    with _opening:
+        _engines.clear()
 
 
 def get_engine() -> Engine:
@@ -55,7 +75,15 @@ def get_engine() -> Engine:
         TracInError: If the workspace or the database cannot be used.
     """
     workspace = get_workspace()
-    return _open_engine(workspace.database_url, str(workspace.root))
+    engine = _engines.get(workspace)
+    if engine is None:
+        with _opening:
+            engine = _engines.get(workspace)
+            if engine is None:
+                workspace.prepare_to_look()
+                engine = open_database(workspace.database_url, to_look=True)
+                _engines[workspace] = engine
+    return engine
 
 
 def choose_project() -> None:

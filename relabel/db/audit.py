@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Row, exists, select
+from sqlalchemy import BigInteger, Connection, Row, bindparam, exists, select
 from sqlalchemy.orm import aliased
 
 from relabel.db.decision_kinds import list_codes
@@ -79,6 +79,12 @@ class Shown:
 NOTHING_SHOWN = Shown()
 
 
+# Made once: a statement takes longer to build than this one to answer.
+_BEFORE = select(effective.c.new_label, effective.c.new_value).where(
+    effective.c.example_id == bindparam("example_id", type_=BigInteger)
+)
+
+
 def describe_decision(
     connection: Connection, example: Row[*tuple[Any, ...]], new: NewDecision
 ) -> dict[str, Any]:
@@ -94,11 +100,7 @@ def describe_decision(
     """
     shown = new.shown
     shown.check(example.classes)
-    before = connection.execute(
-        select(effective.c.new_label, effective.c.new_value).where(
-            effective.c.example_id == example.id
-        )
-    ).one_or_none()
+    before = connection.execute(_BEFORE, {"example_id": example.id}).one_or_none()
     return {
         "signal": shown.signal,
         "suggested_label": shown.suggested_label,

@@ -9,11 +9,11 @@ how events become the state of an example.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, insert, select
+from sqlalchemy import BigInteger, Connection, Engine, Row, Select, bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from relabel.db.audit import NOTHING_SHOWN, Shown, describe_decision, describe_undo
@@ -318,8 +318,7 @@ def decision_in(connection: Connection, decision_id: int) -> Decision:
     Raises:
         NotFoundError: If there is none of this id.
     """
-    query = select_decisions().where(DecisionRow.id == decision_id)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_OF_ID, {"wanted": decision_id}).one_or_none()
     if row is None:
         raise NotFoundError(
             f"Found no decision with id {decision_id}. Choose one from the history."
@@ -347,6 +346,10 @@ def select_decisions() -> Select[*tuple[Any, ...]]:
     )
 
 
+_OF_TOKEN = select_decisions().where(DecisionRow.token == bindparam("wanted"))
+_OF_ID = select_decisions().where(DecisionRow.id == bindparam("wanted", type_=BigInteger))
+
+
 def describe(decision: Decision, classes: Sequence[str]) -> str:
     """Return an event in plain words: "Ann relabelled it from 'cat' to 'dog' (2026-05-04 …)"."""
     if decision.given_value is not None:
@@ -360,6 +363,30 @@ def describe(decision: Decision, classes: Sequence[str]) -> str:
     return f"{decision.reviewer} {deed} ({when})"
 
 
+# Made once: building a statement takes longer than these take to answer.
+_TO_LOCK = (
+    select(ExampleRow.id)
+    .where(ExampleRow.id == bindparam("example_id", type_=BigInteger))
+    .with_for_update(key_share=True)
+)
+_LOCKED = (
+    select(
+        ExampleRow.id,
+        ExampleRow.project_id,
+        ExampleRow.key,
+        ExampleRow.given_label,
+        ExampleRow.given_value,
+        ProjectRow.created_at,
+        ProjectRow.classes,
+        ProjectRow.task,
+        ProjectRow.settings,
+        version_of(ExampleRow.id).label("version"),
+    )
+    .join(ProjectRow, ProjectRow.id == ExampleRow.project_id)
+    .where(ExampleRow.id == bindparam("example_id", type_=BigInteger), is_shown)
+)
+
+
 def _lock_example(connection: Connection, example_id: int) -> Row[*tuple[Any, ...]]:
     """Return the example with its version and its project's classes, for us alone.
 
@@ -367,34 +394,18 @@ def _lock_example(connection: Connection, example_id: int) -> Row[*tuple[Any, ..
     simultaneous decisions the second one waits, and then sees the first.
     """
     if 0 < example_id <= LARGEST_ID:
-        example_id = int(example_id)
-        lock = select(ExampleRow.id).where(ExampleRow.id == example_id)
-        connection.execute(lock.with_for_update(key_share=True))
+        wanted = {"example_id": int(example_id)}
+        if connection.dialect.name != "sqlite":
+            connection.execute(_TO_LOCK, wanted)
         # A statement of its own: one that waited for the lock would still see the old events.
-        row = connection.execute(
-            select(
-                ExampleRow.id,
-                ExampleRow.project_id,
-                ExampleRow.key,
-                ExampleRow.given_label,
-                ExampleRow.given_value,
-                ProjectRow.created_at,
-                ProjectRow.classes,
-                ProjectRow.task,
-                ProjectRow.settings,
-                version_of(ExampleRow.id).label("version"),
-            )
-            .join(ProjectRow, ProjectRow.id == ExampleRow.project_id)
-            .where(ExampleRow.id == example_id, is_shown)
-        ).one_or_none()
+        row = connection.execute(_LOCKED, wanted).one_or_none()
         if row is not None:
             return row
     raise NotFoundError(f"Found no example with id {example_id}. Open one from the queue instead.")
 
 
 def _of_token(connection: Connection, token: str) -> Decision | None:
-    query = select_decisions().where(DecisionRow.token == token)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_OF_TOKEN, {"wanted": token}).one_or_none()
     return None if row is None else Decision(**row._mapping)
 
 
@@ -419,13 +430,16 @@ def _check_correction(new: NewDecision, example: Row[*tuple[Any, ...]]) -> None:
     check_new_value(new.new_value, example.given_value)
 
 
+_RUN_OF_PROJECT = select(RunRow.id).where(
+    RunRow.id == bindparam("run", type_=BigInteger), RunRow.project_id == bindparam("project")
+)
+
+
 def _check_run(connection: Connection, run_id: int | None, project_id: int) -> None:
     if run_id is None:
         return
-    found = connection.scalar(
-        select(RunRow.id).where(RunRow.id == int(run_id), RunRow.project_id == project_id)
-    )
-    if found is None:
+    wanted = {"run": int(run_id), "project": project_id}
+    if connection.scalar(_RUN_OF_PROJECT, wanted) is None:
         raise NotFoundError(
             f"Found no run with id {run_id} in the example's project. Open the queue again."
         )
@@ -468,12 +482,19 @@ def _raise_if_stale(engine: Engine, example_id: int, seen: int, error: Integrity
             raise _stale(connection, example, seen) from error
 
 
+_EVENT = insert(DecisionRow).returning(DecisionRow.id)
+_ENTERED = {one.name for one in fields(Decision)} - {"id", "reviewer", "identity_source"}
+
+
 def _append(
     connection: Connection, values: dict[str, Any], reviewer: str, identity_source: str
 ) -> Decision:
     by = reviewer_in(connection, reviewer, identity_source)
     check_right(connection, by, values)
-    event = insert(DecisionRow).values(reviewer_id=by.id, created_at=utc_now(), **values)
-    decision_id = connection.scalars(event.returning(DecisionRow.id)).one()
+    entered = {**values, "reviewer_id": by.id, "created_at": utc_now()}
+    decision_id = connection.scalars(_EVENT, entered).one()
     end_leases(connection, [values["example_id"]])
-    return decision_in(connection, decision_id)
+    # What was entered is what stands there: asking for it again would be one statement more.
+    event = {name: entered.get(name) for name in _ENTERED}
+    who = {"reviewer": by.name, "identity_source": by.identity_source}
+    return Decision(id=decision_id, **who, **event)

@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError
 from relabel.db.engine import reading, reading_one_state, writing
 from relabel.db.paging import Page, count_rows_before
 from relabel.db.project_rules import Project, check_storable, project_in
-from relabel.db.runs import name_ranking, ranked_run_or_none, scoring_of
+from relabel.db.runs import NO_RUN, name_ranking, ranked_run_or_none, scoring_of
 from relabel.db.schema import (
     ExampleRow,
     PredictionRow,
@@ -166,12 +166,8 @@ def find_by_positions(
     views: dict[int, ExampleView] = {}
     with reading(engine) as connection:
         for chunk in _chunks([one for one in wanted if 0 <= one <= LARGEST_ID]):
-            query = _select_views(run_id).where(
-                ExampleRow.project_id == project_id,
-                ExampleRow.split == split,
-                ExampleRow.position.in_(chunk),
-            )
-            views.update(_views_of(connection, query))
+            asked = {"project_id": project_id, "split": split, "positions": list(chunk)}
+            views.update(_read_views(connection, _VIEWS_AT, run_id, asked))
         if with_scores:
             views = _with_scores(connection, views, run_id)
     by_position = {view.position: view for view in views.values()}
@@ -238,6 +234,17 @@ _MEDIA_LOCATION = (
 )
 
 
+_MEDIA_LOCATIONS = (
+    select(ExampleRow.id, ProjectRow.slug, ExampleRow.media_path)
+    .join(ProjectRow, ProjectRow.id == ExampleRow.project_id)
+    .where(
+        ExampleRow.id.in_(bindparam("example_ids", type_=BigInteger, expanding=True)),
+        ExampleRow.media_path.is_not(None),
+        is_shown,
+    )
+)
+
+
 def media_location(engine: Engine, example_id: int) -> tuple[str, str] | None:
     """Return (project slug, media path) of an example, or None if it has no media or is unknown."""
     if not 0 < example_id <= LARGEST_ID:
@@ -247,18 +254,28 @@ def media_location(engine: Engine, example_id: int) -> tuple[str, str] | None:
     return None if row is None else (row.slug, str(row.media_path))
 
 
+def media_locations(engine: Engine, example_ids: Iterable[int]) -> dict[int, tuple[str, str]]:
+    """Return (project slug, media path) of each of some examples that has media, by id."""
+    wanted = sorted({int(one) for one in example_ids if 0 < one <= LARGEST_ID})
+    found: dict[int, tuple[str, str]] = {}
+    with reading(engine) as connection:
+        for chunk in _chunks(wanted):
+            for row in connection.execute(_MEDIA_LOCATIONS, {"example_ids": list(chunk)}):
+                found[row.id] = (row.slug, str(row.media_path))
+    return found
+
+
 def load_views(
     connection: Connection, example_ids: Sequence[int], run_id: int | None
 ) -> dict[int, ExampleView]:
     """Return the examples that exist, by id, without their ranks."""
     views: dict[int, ExampleView] = {}
     for chunk in _chunks([int(one) for one in example_ids if 0 < one <= LARGEST_ID]):
-        query = _select_views(run_id).where(ExampleRow.id.in_(chunk))
-        views.update(_views_of(connection, query))
+        views.update(_read_views(connection, _VIEWS_OF, run_id, {"example_ids": list(chunk)}))
     return views
 
 
-def _select_views(run_id: int | None) -> Select[*tuple[Any, ...]]:
+def _select_views() -> Select[*tuple[Any, ...]]:
     """Return a query whose rows are the fields of `ExampleView`, without the scores."""
     return (
         select(
@@ -279,17 +296,31 @@ def _select_views(run_id: int | None) -> Select[*tuple[Any, ...]]:
             PredictionRow,
             and_(
                 PredictionRow.example_id == ExampleRow.id,
-                PredictionRow.scoring_id == scoring_of(run_id),
+                PredictionRow.scoring_id == scoring_of(bindparam("run_id", type_=BigInteger)),
             ),
             isouter=True,
         )
     )
 
 
-def _views_of(
-    connection: Connection, query: Select[*tuple[Any, ...]]
+# Made once: a review asks for them at every turn, and building took longer than the answer.
+_VIEWS_OF = _select_views().where(
+    ExampleRow.id.in_(bindparam("example_ids", type_=BigInteger, expanding=True))
+)
+_VIEWS_AT = _select_views().where(
+    ExampleRow.project_id == bindparam("project_id"),
+    ExampleRow.split == bindparam("split"),
+    ExampleRow.position.in_(bindparam("positions", type_=BigInteger, expanding=True)),
+)
+
+
+def _read_views(
+    connection: Connection,
+    query: Select[*tuple[Any, ...]],
+    run_id: int | None,
+    asked: dict[str, Any],
 ) -> Iterator[tuple[int, ExampleView]]:
-    for row in connection.execute(query):
+    for row in connection.execute(query, {**asked, "run_id": run_id or NO_RUN}):
         yield row.id, ExampleView(**row._mapping)
 
 

@@ -27,6 +27,7 @@ from relabel.db.schema import (
     status_of_example,
     value_of_example,
 )
+from relabel.db.team.leases import count_events
 from relabel.db.team.reviewers import is_named
 from relabel.text import Split
 
@@ -221,10 +222,5 @@ def reviewers_since(engine: Engine, example_id: int, version: int) -> set[str]:
 
 def find_versions(engine: Engine, example_ids: Collection[int]) -> dict[int, int]:
     """Return the versions of examples that have been decided about, by id; of others it is 0."""
-    query = (
-        select(DecisionRow.example_id, func.max(DecisionRow.version))
-        .where(DecisionRow.example_id.in_(sorted(example_ids)))
-        .group_by(DecisionRow.example_id)
-    )
     with reading(engine) as connection:
-        return {row[0]: row[1] for row in connection.execute(query)}
+        return count_events(connection, sorted(example_ids))

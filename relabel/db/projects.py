@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, delete, insert, or_, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from relabel.db.engine import reading, writing
@@ -106,6 +106,10 @@ def list_projects(engine: Engine, archived: bool = False) -> list[Project]:
         return [project_of(row) for row in connection.execute(query.order_by(ProjectRow.id))]
 
 
+# Made once: a review asks for it at every turn.
+_OF_SLUG = select(ProjectRow.__table__).where(ProjectRow.slug == bindparam("wanted"), is_shown)
+
+
 def get_project(engine: Engine, slug: str) -> Project:
     """Return a project by its slug, an archived one too.
 
@@ -113,9 +117,7 @@ def get_project(engine: Engine, slug: str) -> Project:
         NotFoundError: If there is none.
     """
     with reading(engine) as connection:
-        row = connection.execute(
-            select(ProjectRow.__table__).where(ProjectRow.slug == slug, is_shown)
-        ).one_or_none()
+        row = connection.execute(_OF_SLUG, {"wanted": slug}).one_or_none()
         if row is not None:
             return project_of(row)
     slugs = [project.slug for project in list_projects(engine)]

@@ -13,7 +13,19 @@ from typing import Any, NamedTuple, Self, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    bindparam,
+    func,
+    select,
+    update,
+)
 
 from relabel.db.engine import reading, writing
 from relabel.db.schema import SHOWN, CheckpointRow, ExampleRow, ProjectRow, RunRow, ScoreRow
@@ -129,7 +141,7 @@ def run_in(connection: Connection, run_id: int) -> Run:
     Raises:
         NotFoundError: If there is none, or its project is being deleted.
     """
-    row = connection.execute(_select_runs().where(RunRow.id == run_id)).one_or_none()
+    row = connection.execute(_OF_ID, {"run_id": run_id}).one_or_none()
     return _run_of(connection, _check_shown(row, run_id))
 
 
@@ -139,13 +151,13 @@ def ranked_run_in(connection: Connection, run_id: int) -> RankedRun:
     Raises:
         NotFoundError: If there is none, or its project is being deleted.
     """
-    row = connection.execute(_select_runs().where(RunRow.id == run_id)).one_or_none()
+    row = connection.execute(_OF_ID, {"run_id": run_id}).one_or_none()
     return RankedRun(**_ranking_of(_check_shown(row, run_id)))
 
 
 def ranked_run_or_none(connection: Connection, run_id: int | None) -> RankedRun | None:
     """Return what a ranking needs of a run, shown or not; None where there is no such run."""
-    row = connection.execute(_select_runs().where(RunRow.id == run_id)).one_or_none()
+    row = connection.execute(_OF_ID, {"run_id": run_id}).one_or_none()
     return None if row is None else RankedRun(**_ranking_of(row))
 
 
@@ -153,6 +165,15 @@ def _select_runs() -> Select[*tuple[Any, ...]]:
     return select(*RunRow.__table__.c, ProjectRow.state.label("project_state")).join(
         ProjectRow, ProjectRow.id == RunRow.project_id
     )
+
+
+# Made once: a review asks for them at every turn, and building took longer than the answer.
+_OF_ID = _select_runs().where(RunRow.id == bindparam("run_id", type_=BigInteger))
+_CHECKPOINTS = (
+    select(CheckpointRow.__table__)
+    .where(CheckpointRow.run_id == bindparam("run_id", type_=BigInteger))
+    .order_by(CheckpointRow.number)
+)
 
 
 def _check_shown(row: Row[*tuple[Any, ...]] | None, run_id: int) -> Row[*tuple[Any, ...]]:
@@ -215,11 +236,7 @@ def read_group_counts(config: Mapping[str, Any]) -> dict[str, GroupCounts]:
 def _run_of(connection: Connection, row: Row[*tuple[Any, ...]]) -> Run:
     """Return the run of a row, with its checkpoints, which are read here."""
     _check_shown(row, row.id)
-    found = connection.execute(
-        select(CheckpointRow.__table__)
-        .where(CheckpointRow.run_id == row.id)
-        .order_by(CheckpointRow.number)
-    )
+    found = connection.execute(_CHECKPOINTS, {"run_id": row.id})
     checkpoints = tuple(
         Checkpoint(
             file=one.file,
@@ -234,12 +251,13 @@ def _run_of(connection: Connection, row: Row[*tuple[Any, ...]]) -> Run:
     return Run(**_ranking_of(row), folder=row.folder, config=row.config, checkpoints=checkpoints)
 
 
-def scoring_of(run_id: int | None) -> ColumnElement[int]:
+def scoring_of(run_id: int | BindParameter[int] | None) -> ColumnElement[int]:
     """Return the id under which a run's scores and predictions lie, as a part of a query.
 
     It is found once a query, before its rows; without a run it is an id that nothing has.
     """
-    found = select(RunRow.scoring_id).where(RunRow.id == (run_id or NO_RUN)).scalar_subquery()
+    wanted = NO_RUN if run_id is None else run_id
+    found = select(RunRow.scoring_id).where(RunRow.id == wanted).scalar_subquery()
     return func.coalesce(found, NO_RUN)
 
 

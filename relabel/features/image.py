@@ -95,10 +95,28 @@ def inspect_image(data: bytes) -> ImageHeader:
     Raises:
         InputError: If the data is empty, too large, no image, or of another format.
     """
-    image = _open(data)
+    return _header_of(_open(data))
+
+
+def _header_of(image: Image) -> ImageHeader:
     # Some JPEG files of cameras (MPO) name themselves otherwise.
     name = image.format if image.format in SUFFIXES else "JPEG"
     return ImageHeader(name or "JPEG", image.width, image.height)
+
+
+def read_with_header(data: bytes, *, least: int) -> tuple[ImageHeader, Image]:
+    """Decode an image as RGB, and return it with what its first bytes say; see ``read_image``.
+
+    Args:
+        data: The file's content.
+        least: Pixels of the longer side that are enough for whoever shows it.
+
+    Raises:
+        InputError: As ``read_image``.
+    """
+    image = _open(data)
+    # Before it is decoded smaller, which changes what it says of its size.
+    return _header_of(image), _decode(image, channels=3, least=least)
 
 
 def read_image(data: bytes, *, channels: int | None = 3, least: int | None = None) -> Image:
@@ -119,9 +137,12 @@ def read_image(data: bytes, *, channels: int | None = 3, least: int | None = Non
     Raises:
         InputError: If the data is empty, too large, no image, of another format, or damaged.
     """
+    return _decode(_open(data), channels=channels, least=least)
+
+
+def _decode(image: Image, *, channels: int | None, least: int | None) -> Image:
     from PIL import ImageOps
 
-    image = _open(data)
     try:
         if least is not None:
             share = least / max(image.size)

@@ -23,7 +23,7 @@ from relabel.errors import RunFolderError
 from relabel.runs.folder import RunFolder
 from relabel.text import SPLITS, Layers, Split
 from tracin_core.errors import RetrievalError
-from tracin_core.retrieval.exact import Matrix, Measure, SearchResult, Side
+from tracin_core.retrieval.exact import SIDES, Matrix, Measure, SearchResult, Side
 from tracin_core.retrieval.index import Index, build_index, open_index
 
 
@@ -145,17 +145,56 @@ class Evidence:
     ) -> list[list[Neighbour]]:
         """Return the neighbours of many examples at once; one list for each."""
         layers = self.choose_layers(layers)
+        queries, own = self._open_queries(split, positions, layers)
+        # One more, because a train example can be found for itself.
+        found = self._search(queries, side, k + (split == "train"), layers, measure)
+        return _select_all(found, side, k, own)
+
+    def both_sides_of_many(
+        self,
+        split: Split,
+        positions: Sequence[int],
+        *,
+        k: int = 10,
+        layers: Layers | None = None,
+        measure: Measure = "influence",
+    ) -> dict[Side, list[list[Neighbour]]]:
+        """Return what `neighbours_of_many` does, of both sides.
+
+        Where the search is exact, the train vectors are gone through once for both: an opponent
+        of a vector is a proponent of its negative.
+        """
+        layers = self.choose_layers(layers)
+        queries, own = self._open_queries(split, positions, layers)
+        wanted = k + (split == "train")
+        # A single query has a way of its own through the vectors, which is the faster one.
+        if len(queries) < 2 or (measure == "influence" and self._index(layers).kind != "exact"):
+            return {
+                side: _select_all(
+                    self._search(queries, side, wanted, layers, measure), side, k, own
+                )
+                for side in SIDES
+            }
+        found = self._search(
+            np.concatenate([queries, -queries]), "proponents", wanted, layers, measure
+        )
+        half = len(queries)
+        against = SearchResult(found.indices[half:], -found.scores[half:])
+        found = SearchResult(found.indices[:half], found.scores[:half])
+        return {
+            "proponents": _select_all(found, "proponents", k, own),
+            "opponents": _select_all(against, "opponents", k, own),
+        }
+
+    def _open_queries(
+        self, split: Split, positions: Sequence[int], layers: Layers
+    ) -> tuple[Matrix, np.ndarray]:
+        """Return the vectors of some examples, and the positions at which they find themselves."""
         self._check_files(layers, split)
         vectors = self._vectors(layers, split)
         chosen = np.asarray(positions, dtype=np.int64)
         self._check_positions(chosen, split, len(vectors))
-        own = chosen if split == "train" else np.full(len(chosen), -1)
-        # One more, because a train example can be found for itself.
-        found = self._search(vectors[chosen], side, k + (split == "train"), layers, measure)
-        return [
-            _select(indices, scores, side, k, itself)
-            for indices, scores, itself in zip(found.indices, found.scores, own, strict=True)
-        ]
+        return vectors[chosen], chosen if split == "train" else np.full(len(chosen), -1)
 
     def neighbours_of_vector(
         self,
@@ -232,6 +271,15 @@ def open_evidence(run_folder: Path | str) -> Evidence:
     folder = RunFolder(Path(run_folder))
     folder.read_config()
     return Evidence(folder)
+
+
+def _select_all(
+    found: SearchResult, side: Side, k: int, own: np.ndarray
+) -> list[list[Neighbour]]:
+    return [
+        _select(indices, scores, side, k, itself)
+        for indices, scores, itself in zip(found.indices, found.scores, own, strict=True)
+    ]
 
 
 def _select(

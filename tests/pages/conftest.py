@@ -36,6 +36,7 @@ def open_app(
     """Open a page of the app as a browser would: an address with parameters."""
     monkeypatch.setenv("TRACIN_REVIEWER", "tester")  # whom the server was started for
     st.cache_resource.clear()  # engines and vectors of another test's workspace
+    forget_engines()
 
     def go(page: str, /, **params: str) -> AppTest:
         app = AppTest.from_file(str(ROUTER), default_timeout=PAGE_TIMEOUT)
@@ -46,6 +47,7 @@ def open_app(
 
     yield go
     st.cache_resource.clear()
+    forget_engines()
 
 
 @pytest.fixture

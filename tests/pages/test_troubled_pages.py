@@ -97,3 +97,4 @@ def test_a_read_only_workspace_is_looked_at_and_decisions_are_refused(
         assert current_run(looking, scene.project.id) is not None
         looking.dispose()
         st.cache_resource.clear()
+        forget_engines()

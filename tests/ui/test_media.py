@@ -31,6 +31,7 @@ from ui.server.pictures import (
 def client(tmp_path, monkeypatch):
     monkeypatch.setenv("TRACIN_WORKSPACE", str(tmp_path))
     st.cache_resource.clear()
+    forget_engines()
     workspace = Workspace(tmp_path, f"sqlite:///{tmp_path / 'tracin.db'}")
     engine = open_database(workspace.database_url)
     project = create_project(engine, slug="p", title="P", kind="image", classes=["a", "b"])
@@ -50,6 +51,7 @@ def client(tmp_path, monkeypatch):
     engine.dispose()
     yield TestClient(Starlette(routes=ROUTES), base_url="http://127.0.0.1")
     st.cache_resource.clear()
+    forget_engines()
 
 
 def test_a_small_picture_grows_by_a_whole_factor_with_hard_edges(client):

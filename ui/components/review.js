@@ -119,8 +119,9 @@ class Review {
     this.isAsking = true
     const { epoch, undos } = this
     const isQuiet = !this.outbox.entries.length
+    const tells = isQuiet || !this.past.length // what is counted here need not be asked
     const { project, query, reviewer, screen } = this.data
-    const body = { project, query, reviewer, screen, ids, held: this.held(), seen: this.seen() }
+    const body = { project, query, reviewer, screen, ids, held: this.held(), seen: this.seen(), tells }
     body.count = Math.max(0, HELD - this.ahead.length)
     let answer
     try {

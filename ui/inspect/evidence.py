@@ -137,17 +137,19 @@ def find_evidence(
     """
     evidence = get_evidence(project, run)
     positions = [view.position for view in views]
-
-    def search(
-        side: Literal["proponents", "opponents"], k: int, layers: Layers | None, measure: Measure
-    ) -> list[list[Neighbour]]:
-        return evidence.neighbours_of_many(
-            "train", positions, side=side, k=k, layers=layers, measure=measure
-        )
-
-    proponents = search("proponents", count, layers, measure)
-    opponents = search("opponents", count, layers, measure)
-    voters = [] if is_regression(project) else search("opponents", _VOTERS, None, "cosine")
+    # The more that are asked for begin with the fewer, so one search serves both where it can.
+    is_shared = (layers, measure) == (evidence.choose_layers(), "cosine")
+    most = max(count, _VOTERS) if is_shared else count
+    both = evidence.both_sides_of_many("train", positions, k=most, layers=layers, measure=measure)
+    proponents = [one[:count] for one in both["proponents"]]
+    opponents = [one[:count] for one in both["opponents"]]
+    voters: list[list[Neighbour]] = []
+    if not is_regression(project):
+        voters = [one[:_VOTERS] for one in both["opponents"]]
+        if not is_shared:
+            voters = evidence.neighbours_of_many(
+                "train", positions, side="opponents", k=_VOTERS, measure="cosine"
+            )
     found = {
         item.position for lists in (proponents, opponents, voters) for one in lists for item in one
     }

@@ -37,6 +37,7 @@ from ui.review.suspect import (
     offer_undo,
     read_query,
 )
+from ui.server.pictures import inline_thumbnails
 from ui.session import get_engine
 
 _LOG = logging.getLogger(__name__)
@@ -53,14 +54,19 @@ def answer_first(query: ReviewQuery, asked: Suspect | None, screen: Screen) -> A
     held = frozenset() if asked is None else frozenset([asked.view.id])
     suspects = [] if asked is None else [asked]
     chosen = choose_suspects(query, screen, count=2 - len(suspects), without=held)
-    return _answer(query, build_sheets(query, [*suspects, *chosen.suspects]), chosen, screen.who)
-
-
-def _answer(query: ReviewQuery, sheets: list[Sheet], chosen: Chosen, who: Identity) -> Answer:
     return {
-        "suspects": sheets,
-        "withOthers": chosen.with_others,
-        "unheld": chosen.unheld,
+        "suspects": build_sheets(query, [*suspects, *chosen.suspects]),
+        **_tell_chosen(chosen),
+        **_tell_progress(query, screen.who),
+    }
+
+
+def _tell_chosen(chosen: Chosen) -> Answer:
+    return {"withOthers": chosen.with_others, "unheld": chosen.unheld}
+
+
+def _tell_progress(query: ReviewQuery, who: Identity) -> Answer:
+    return {
         "undoable": offer_undo(query.project, who),
         **count_progress(query.project, query.filter.split),
     }
@@ -80,8 +86,22 @@ def answer_suspects(body: Answer, signed_in: Identity | None = None) -> Answer:
         choose_suspects(query, screen, count=count, without=held) if count else Chosen(suspects=[])
     )
     sheets = build_sheets(query, [*asked, *chosen.suspects])
-    answer = _answer(query, sheets[len(asked) :], chosen, screen.who)
-    return answer | {"asked": sheets[: len(asked)], "changed": find_changed(body)}
+    answer: Answer = {"suspects": sheets[len(asked) :], **_tell_chosen(chosen)}
+    # What a screen that has pressed keys counts by itself reads all decisions of the project.
+    if body.get("tells", True):
+        answer |= _tell_progress(query, screen.who)
+    answer |= {"asked": sheets[: len(asked)], "changed": find_changed(body)}
+    return answer | {"inlined": _inline_pictures(sheets)}
+
+
+def _inline_pictures(sheets: list[Sheet]) -> bool:
+    """Put the small pictures of the evidence into the sheets; return whether there were any."""
+    cards = [card for sheet in sheets for side in sheet["sides"] for card in side["cards"]]
+    cards = [card for card in cards if card["image"]]
+    found = inline_thumbnails([card["id"] for card in cards]) if cards else {}
+    for card in cards:
+        card["image"] = found.get(card["id"], card["image"])
+    return bool(found)
 
 
 def answer_leases(body: Answer, signed_in: Identity | None = None) -> Answer:

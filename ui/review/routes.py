@@ -50,7 +50,11 @@ async def _respond(request: Request, answer: Callable[[Body, Identity | None], B
         found = await run_in_threadpool(answer, body, visitor)
     except TracInError as error:
         return PlainTextResponse(str(error), status_code=422)
-    return JSONResponse(found, headers={"Cache-Control": "no-store"})
+    headers = {"Cache-Control": "no-store"}
+    if found.pop("inlined", False):
+        # Pictures are compressed already; trying again would take longer than reading them.
+        headers["Content-Encoding"] = "identity"
+    return JSONResponse(found, headers=headers)
 
 
 # Loaded by the first question: what a page needs is no part of the server's start.

@@ -11,7 +11,18 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from relabel.db.engine import is_read_only, reading, writing
@@ -20,6 +31,8 @@ from relabel.db.schema import DecisionRow, LeaseRow, utc_now
 
 # Until an example comes back of which nobody has said anything more.
 LEASE = timedelta(minutes=2)
+# Statements with it are made once: building one takes longer than its answer.
+_THESE = bindparam("example_ids", type_=BigInteger, expanding=True)
 _Insert = Callable[[type[LeaseRow]], "sqlite.Insert | postgresql.Insert"]
 _INSERTS: dict[str, _Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -48,7 +61,7 @@ def claim(
         return {}
     if is_read_only(engine):
         with reading(engine) as connection:
-            return dict.fromkeys(ids, 0) | _count_events(connection, ids)
+            return dict.fromkeys(ids, 0) | count_events(connection, ids)
     now = utc_now()
     values = [
         {
@@ -71,16 +84,20 @@ def claim(
     with writing(engine) as connection:
         taken = list(connection.scalars(statement))
         # Afterwards: what others decided before their lease was given back is seen here.
-        return dict.fromkeys(taken, 0) | _count_events(connection, taken)
+        return dict.fromkeys(taken, 0) | count_events(connection, taken)
 
 
-def _count_events(connection: Connection, example_ids: Sequence[int]) -> dict[int, int]:
-    query = (
-        select(DecisionRow.example_id, func.max(DecisionRow.version))
-        .where(DecisionRow.example_id.in_(example_ids))
-        .group_by(DecisionRow.example_id)
-    )
-    return {row[0]: row[1] for row in connection.execute(query)}
+_EVENTS = (
+    select(DecisionRow.example_id, func.max(DecisionRow.version))
+    .where(DecisionRow.example_id.in_(_THESE))
+    .group_by(DecisionRow.example_id)
+)
+
+
+def count_events(connection: Connection, example_ids: Sequence[int]) -> dict[int, int]:
+    """Return how many events each of some examples has; those without any are not there."""
+    rows = connection.execute(_EVENTS, {"example_ids": list(example_ids)})
+    return {row[0]: row[1] for row in rows}
 
 
 def release(engine: Engine, example_ids: Collection[int], *, screen: str) -> None:
@@ -116,9 +133,12 @@ def release_screen(engine: Engine, screen: str) -> None:
                 connection.execute(delete(LeaseRow).where(LeaseRow.example_id.in_(held)))
 
 
+_END = delete(LeaseRow).where(LeaseRow.example_id.in_(_THESE))
+
+
 def end_leases(connection: Connection, example_ids: Collection[int]) -> None:
     """Give back examples about which something has just been decided."""
-    connection.execute(delete(LeaseRow).where(LeaseRow.example_id.in_(example_ids)))
+    connection.execute(_END, {"example_ids": list(example_ids)})
 
 
 def is_held_by_others(example_id: Any, holder: str) -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, Engine, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from relabel.db.engine import reading, writing
@@ -126,12 +126,15 @@ def find_reviewer(engine: Engine, who: Identity) -> Reviewer | None:
         return _find(connection, who.key, who.source)
 
 
+_FIND = select(
+    ReviewerRow.id, ReviewerRow.name, ReviewerRow.role, _any_lead.label("has_lead")
+).where(
+    ReviewerRow.name_key == bindparam("key"), ReviewerRow.identity_source == bindparam("source")
+)
+
+
 def _find(connection: Connection, key: str, identity_source: str) -> Reviewer | None:
-    row = connection.execute(
-        select(
-            ReviewerRow.id, ReviewerRow.name, ReviewerRow.role, _any_lead.label("has_lead")
-        ).where(ReviewerRow.name_key == key, ReviewerRow.identity_source == identity_source)
-    ).one_or_none()
+    row = connection.execute(_FIND, {"key": key, "source": identity_source}).one_or_none()
     if row is None:
         return None
     may_lead = row.role == LEAD or not row.has_lead
