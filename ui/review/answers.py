@@ -193,6 +193,7 @@ def read_press(sent: Any) -> Press:
         look=None if sent.get("look") is None else _read_number(sent, "look", 0),
         decision_id=None if sent.get("decision") is None else _read_number(sent, "decision", 0),
         shown=_read_shown(sent.get("shown")),
+        ticket=_read_ticket(sent.get("shown")),
     )
 
 
@@ -206,6 +207,11 @@ def _read_shown(sent: Any) -> Shown:
         suggested_value=_read_float(sent, "value"),
         suggested_probability=_read_float(sent, "probability"),
     )
+
+
+def _read_ticket(shown: Any) -> str:
+    """Return by what an answer to an audit's item is known; every other has a ticket, too."""
+    return _read_text(shown, "ticket")[:_LONGEST_SCREEN] if isinstance(shown, dict) else ""
 
 
 def _read_project(body: Answer) -> Project:
