@@ -284,7 +284,8 @@ def _wilson_of(rate: float, count: float) -> tuple[float, float]:
     centre = (rate + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
     half /= 1 + z * z / count
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Rounding may put an end a hair beyond the estimate.
+    return min(rate, max(0.0, centre - half)), max(rate, min(1.0, centre + half))
 
 
 def count_for_width(rate: float, half_width: float) -> int:
