@@ -32,7 +32,7 @@ from relabel.db.team.audits import (
 )
 from relabel.db.team.reviewers import Identity, check_lead, reviewer_in
 from relabel.errors import InvalidDecisionError, NotFoundError
-from relabel.triage.signals import choose_default_signal
+from relabel.triage.signals import LEARNED, choose_default_signal
 from relabel.worth.noise_rate import make_draw_weights
 from relabel.worth.run_table import RunTable, Verdicts, read_run_table, read_verdicts
 
@@ -268,7 +268,7 @@ def guess_errors(table: RunTable, verdicts: Verdicts, signals: tuple[str, ...]) 
     from scipy.optimize import brentq
     from sklearn.linear_model import LogisticRegression
 
-    signal = choose_default_signal(signals)
+    signal = choose_default_signal([name for name in signals if name != LEARNED])
     z = standardise(table.scores[signal])
     wrong = int(verdicts.is_wrong.sum())
     is_enough = len(verdicts) >= LEAST_DECISIONS
