@@ -35,6 +35,7 @@ from ui.review.suspect import (
     read_query,
 )
 from ui.session import get_engine
+from ui.worth.standing import describe_standing
 
 _LOG = logging.getLogger(__name__)
 # Suspects that are sent at once, and those that a screen can name.
@@ -77,7 +78,19 @@ def answer_suspects(body: Answer, signed_in: Identity | None = None) -> Answer:
     )
     sheets = build_sheets(query, [*asked, *following])
     answer = _answer(query, sheets[len(asked) :], others, screen.who)
+    answer["standing"] = _describe_standing(query)
     return answer | {"asked": sheets[: len(asked)], "changed": find_changed(body)}
+
+
+def _describe_standing(query: ReviewQuery) -> str:
+    """Return how far the review is from where it may stop; "" where it cannot be told here."""
+    if query.filter.split != "train":
+        return ""
+    try:
+        return describe_standing(query.project, query.run, query.signal)
+    except TracInError as error:
+        _LOG.warning("How far the review is from its end could not be told: %s", error)
+        return "When to stop could not be told: Overview says why."
 
 
 def answer_leases(body: Answer, signed_in: Identity | None = None) -> Answer:
