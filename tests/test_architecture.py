@@ -53,6 +53,7 @@ APPLICATION = [
     "fitting",
     "crossval",
     "scoring",
+    "worth",
     "demos",
     "projects",
     "jobs",

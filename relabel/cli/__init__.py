@@ -83,6 +83,10 @@ COMMANDS: dict[str, CommandEntry] = {
         "relabel.cli.work:rescore",
         "Bring a project's scores up to its corrected labels; only what changed is computed.",
     ),
+    "gain": CommandEntry(
+        "relabel.cli.worth:gain",
+        "Measure what the corrections have gained: the same model with and without them.",
+    ),
     "export": CommandEntry(
         "relabel.cli.data:export",
         "Write the corrected labels to a file.",

@@ -1,0 +1,1 @@
+"""What a review is worth: how many errors are left, when to stop, and what it has gained."""
