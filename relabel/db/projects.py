@@ -27,6 +27,8 @@ from relabel.db.project_rules import (
 from relabel.db.registration import PAUSE, remove_scoring
 from relabel.db.schema import (
     DELETING,
+    AuditItemRow,
+    AuditRow,
     CheckpointRow,
     DecisionRow,
     ExampleRow,
@@ -318,6 +320,7 @@ def delete_hidden_project(engine: Engine, project_id: int) -> None:
     with writing(engine) as connection:
         runs = select(RunRow.id).where(of_project)
         connection.execute(delete(CheckpointRow).where(CheckpointRow.run_id.in_(runs)))
+        connection.execute(delete(AuditRow).where(AuditRow.project_id == project_id))
         connection.execute(delete(RunRow).where(of_project))
         connection.execute(delete(JobRow).where(JobRow.project_id == project_id))
         connection.execute(delete(ProjectRow).where(ProjectRow.id == project_id))
@@ -343,7 +346,7 @@ def _cut_examples(engine: Engine, project_id: int) -> bool:
         # An undo and what it undoes are of the same example, so both go in one statement.
         ids = select(ExampleRow.id).where(*chunk)
         # Opinions are about decisions.
-        for row in (OpinionRow, SecondLookRow, LeaseRow, DecisionRow):
+        for row in (AuditItemRow, OpinionRow, SecondLookRow, LeaseRow, DecisionRow):
             connection.execute(delete(row).where(row.example_id.in_(ids)))
         connection.execute(delete(ExampleRow).where(*chunk))
         return True

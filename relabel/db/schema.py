@@ -52,7 +52,7 @@ from relabel.db.decision_kinds import (
 
 # The revision of the newest migration: an up-to-date database is recognised by comparing one
 # row with this, without loading Alembic. A test holds the two equal.
-SCHEMA_REVISION = "0009"
+SCHEMA_REVISION = "0010"
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -478,6 +478,34 @@ class OpinionRow(Base):
     created_at: Mapped[datetime]
     seconds_spent: Mapped[float | None]
     token: Mapped[str | None]
+
+
+class AuditRow(Base):
+    """A random draw of examples to be judged, with all that is needed to draw it again."""
+
+    __tablename__ = "audit"
+    __table_args__ = (CheckConstraint("design IN ('uniform', 'weighted')", name="design"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
+    created_at: Mapped[datetime]
+    design: Mapped[str]
+    seed: Mapped[str]
+    # What could be drawn, its digests, and the shares that are set; see `relabel.db.team.audits`.
+    frame: Mapped[dict[str, Any]]
+
+
+class AuditItemRow(Base):
+    """One draw of an audit; of a weighted one an example may be drawn several times."""
+
+    __tablename__ = "audit_item"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own form
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audit.id"), primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    example_id: Mapped[int] = mapped_column(ForeignKey("example.id"), index=True)
+    probability: Mapped[float]
+    guess: Mapped[float]
+    teaches: Mapped[bool]
 
 
 STATE_OF_ACTION = {kind.code: kind.state for kind in DECISION_KINDS if kind.state}

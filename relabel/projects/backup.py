@@ -22,6 +22,8 @@ from relabel.db.engine import reading_one_state
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project
 from relabel.db.schema import (
+    AuditItemRow,
+    AuditRow,
     Base,
     CheckpointRow,
     DecisionRow,
@@ -121,6 +123,10 @@ def _scoring_ids(project_id: int) -> Select[Any]:
     return select(RunRow.scoring_id).where(RunRow.project_id == project_id)
 
 
+def _audit_ids(project_id: int) -> Select[Any]:
+    return select(AuditRow.id).where(AuditRow.project_id == project_id)
+
+
 # In the order in which they can be entered: what is referred to comes first.
 GROUPS = (
     RowGroup(ProjectRow, lambda project: ProjectRow.id == project),
@@ -129,7 +135,10 @@ GROUPS = (
         lambda project: ReviewerRow.id.in_(
             select(DecisionRow.reviewer_id)
             .where(DecisionRow.project_id == project)
-            .union(select(OpinionRow.reviewer_id).where(OpinionRow.project_id == project))
+            .union(
+                select(OpinionRow.reviewer_id).where(OpinionRow.project_id == project),
+                select(AuditRow.reviewer_id).where(AuditRow.project_id == project),
+            )
         ),
     ),
     RowGroup(ExampleRow, lambda project: ExampleRow.project_id == project),
@@ -141,9 +150,11 @@ GROUPS = (
     RowGroup(DecisionRow, lambda project: DecisionRow.project_id == project),
     RowGroup(SecondLookRow, lambda project: SecondLookRow.project_id == project),
     RowGroup(OpinionRow, lambda project: OpinionRow.project_id == project),
+    RowGroup(AuditRow, lambda project: AuditRow.project_id == project),
+    RowGroup(AuditItemRow, lambda project: AuditItemRow.audit_id.in_(_audit_ids(project))),
 )
 # Tables that backups of older versions do not have.
-LATER_TABLES = ("second_look", "opinion")
+LATER_TABLES = ("second_look", "opinion", "audit", "audit_item")
 
 
 def dump_rows(connection: Connection, group: RowGroup, project_id: int) -> Iterator[bytes]:
