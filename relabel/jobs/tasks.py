@@ -220,16 +220,20 @@ def _import(context: TaskContext) -> dict[str, Any]:
 
 
 def _measure_gain(context: TaskContext) -> dict[str, Any]:
+    from relabel.db.projects import get_project
+    from relabel.worth.gain.labels import read_audited
     from relabel.worth.gain.measure import measure_gain
     from relabel.worth.gain.options import GainOptions
     from relabel.worth.gain.words import describe_gain
 
+    project = get_project(context.engine, context.slug)
     gain = measure_gain(
         context.engine,
         context.workspace,
         context.slug,
         GainOptions.from_json(context.options),
         on_progress=context.on_progress,
+        audited=read_audited(context.engine, project.id),
     )
     return {"gain": describe_gain(gain), "made_at": gain.made_at}
 

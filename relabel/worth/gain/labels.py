@@ -25,9 +25,12 @@ from relabel.db.schema import (
     value_of_example,
 )
 from relabel.text import Split
+from relabel.worth.noise_rate import read_noise_rate
 
 # What a control by chance alone draws from: its own numbers, whatever else a seed chooses.
 _CONTROL = 20_231
+# Fewer answers of an audit say too little about the share of wrong labels.
+LEAST_AUDITED = 30
 # "audit": the share of wrong labels is known from a random audit; "decisions": only what the
 # decisions found is known, and how often chance alone would have met it.
 ControlKind = Literal["audit", "decisions"]
@@ -170,6 +173,15 @@ def count_events_after(engine: Engine, project_id: int, event: int) -> int:
             DecisionRow.action.not_in(list_codes("defer")),
         )
         return int(connection.scalar(later) or 0)
+
+
+def read_audited(engine: Engine, project_id: int) -> AuditedRate | None:
+    """Return what the project's audit says; None where there is none with enough answers."""
+    found = read_noise_rate(engine, project_id)
+    if found is None or found.num_audited < LEAST_AUDITED:
+        return None
+    rate = min(max(found.rate, 0.0), 1.0)
+    return AuditedRate(rate, found.low, found.high, found.num_audited)
 
 
 def draw_control(train: SplitLabels, seed: int, audited: AuditedRate | None) -> Labels:
