@@ -87,6 +87,10 @@ COMMANDS: dict[str, CommandEntry] = {
         "relabel.cli.worth:gain",
         "Measure what the corrections have gained: the same model with and without them.",
     ),
+    "report": CommandEntry(
+        "relabel.cli.worth:report",
+        "Write the report of a review for a stakeholder: one HTML file, and figures for slides.",
+    ),
     "export": CommandEntry(
         "relabel.cli.data:export",
         "Write the corrected labels to a file.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import date
+from pathlib import Path
 from typing import get_args
 
 import click
@@ -23,6 +25,8 @@ from relabel.text import printable
 from relabel.worth.gain.options import LEAST_SEEDS, MOST_SEEDS, USUAL_SEEDS, GainOptions, Learner
 from relabel.worth.gain.saved import read_latest_gain
 from relabel.worth.gain.words import describe_gain
+from relabel.worth.report.write import write_report, write_slides
+from tracin_core.files import expand_path
 
 
 @command
@@ -80,4 +84,32 @@ def gain(
         return 0
     for sentence in describe_gain(measured):
         print(printable(sentence))
+    return 0
+
+
+@command
+@project_argument
+@click.option(
+    "-o",
+    "--output",
+    type=Path,
+    metavar="FILE",
+    help="default: a name with the project and the day, in this folder",
+)
+@click.option(
+    "--figures",
+    type=Path,
+    metavar="DIR",
+    help="also write each figure as PNG and SVG, of a slide's size, into this folder",
+)
+def report(location: Location, project: str, output: Path | None, figures: Path | None) -> int:
+    """Write the files and say where they are."""
+    opened = open_project(location, project, "look")
+    place = (opened.engine, opened.workspace, opened.project.slug)
+    path = expand_path(output or Path(f"{project}-report-{date.today()}.html"))
+    print(printable(f"{project}: the report is in {write_report(*place, path)}"))
+    if figures is not None:
+        folder = expand_path(figures)
+        written = write_slides(*place, folder)
+        print(printable(f"{project}: {len(written)} files with figures are in {folder}"))
     return 0
