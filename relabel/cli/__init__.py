@@ -91,6 +91,14 @@ COMMANDS: dict[str, CommandEntry] = {
         "relabel.cli.work:rescore",
         "Bring a project's scores up to its corrected labels; only what changed is computed.",
     ),
+    "gain": CommandEntry(
+        "relabel.cli.worth:gain",
+        "Measure what the corrections have gained: the same model with and without them.",
+    ),
+    "report": CommandEntry(
+        "relabel.cli.worth:report",
+        "Write the report of a review for a stakeholder: one HTML file, and figures for slides.",
+    ),
     "export": CommandEntry(
         "relabel.cli.data:export",
         "Write the corrected labels to a file.",

@@ -66,7 +66,7 @@ def list_trainings(workspace: Workspace, slug: str) -> list[TrainingInfo]:
     asked for.
     """
     folders = workspace.project_folder(slug).glob(f"training/*/{NETWORK_FILE}")
-    found = [_read(path.parent) for path in folders]
+    found = [read_training(path.parent) for path in folders]
     return sorted((info for info in found if info), key=lambda info: info.requested_at)
 
 
@@ -80,7 +80,8 @@ def find_newest_training(workspace: Workspace, slug: str) -> TrainingInfo | None
     return whole[-1] if whole else None
 
 
-def _read(folder: Path) -> TrainingInfo | None:
+def read_training(folder: Path) -> TrainingInfo | None:
+    """Return the training in a folder; None where its files are missing or damaged."""
     try:
         about = json.loads((folder / NETWORK_FILE).read_bytes())
         course = json.loads((folder / COURSE_FILE).read_bytes())

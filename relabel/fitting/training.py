@@ -54,6 +54,8 @@ def train_network(
     examples: ProjectExamples,
     options: WorkOptions,
     on_progress: OnProgress = ignore_progress,
+    *,
+    trainings: Path | None = None,
 ) -> Path:
     """Train, or go on with, or find finished, the network for a project.
 
@@ -64,6 +66,7 @@ def train_network(
         examples: Its examples, with the labels to train on.
         options: What the person chose.
         on_progress: Told about every step.
+        trainings: Where the folder is made; None for among the project's own trainings.
 
     Returns:
         The training's folder.
@@ -97,7 +100,7 @@ def train_network(
         "excluded": hashlib.sha256(excluded).hexdigest(),
         "training": config.to_json(),
     }
-    own_folder = folder / "training" / hash_json(made_from)[:12]
+    own_folder = (trainings or folder / "training") / hash_json(made_from)[:12]
     _drop_if_incomplete(own_folder)
     own_folder.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC).isoformat(timespec="microseconds")

@@ -219,6 +219,25 @@ def _import(context: TaskContext) -> dict[str, Any]:
     return report.to_json()
 
 
+def _measure_gain(context: TaskContext) -> dict[str, Any]:
+    from relabel.db.projects import get_project
+    from relabel.worth.gain.labels import read_audited
+    from relabel.worth.gain.measure import measure_gain
+    from relabel.worth.gain.options import GainOptions
+    from relabel.worth.gain.words import describe_gain
+
+    project = get_project(context.engine, context.slug)
+    gain = measure_gain(
+        context.engine,
+        context.workspace,
+        context.slug,
+        GainOptions.from_json(context.options),
+        on_progress=context.on_progress,
+        audited=read_audited(context.engine, project.id),
+    )
+    return {"gain": describe_gain(gain), "made_at": gain.made_at}
+
+
 def _backup(context: TaskContext) -> dict[str, Any]:
     from relabel.projects.backup import backup_project
 
@@ -303,6 +322,13 @@ register_task(
     TaskSpec(
         work=_rescore,
         stage_shares={**_READING, **_SCORING},
+    ),
+)
+register_task(
+    "gain",
+    TaskSpec(
+        work=_measure_gain,
+        stage_shares={**_READING, "counting words": 3, "training on the labels": 75.0},
     ),
 )
 register_task(

@@ -1,1 +1,1 @@
-"""What a clean-up is worth: how many labels are wrong, when to stop, what it gained."""
+"""What a review is worth: how many errors are left, when to stop, and what it has gained."""

@@ -15,6 +15,7 @@ from relabel.db.engine import open_database
 from relabel.db.examples import NewExample, add_examples, get_example
 from relabel.db.projects import create_project
 from relabel.db.schema import ExampleRow
+from relabel.features.shown import resize_for_screen
 from relabel.workspace import Workspace
 from ui.server.pictures import (
     ROUTES,
@@ -22,7 +23,6 @@ from ui.server.pictures import (
     is_allowed_host,
     picture_address,
     pixels_address,
-    resize_for_screen,
     thumbnail_address,
 )
 

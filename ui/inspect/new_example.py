@@ -17,6 +17,7 @@ from relabel.db.runs import Run
 from relabel.features.encoding import encoder_from_json
 from relabel.features.image import FORMAT_LIST, MAX_BYTES, MAX_PIXELS, read_image
 from relabel.features.ngrams import NgramEncoder
+from relabel.features.shown import resize_for_screen
 from relabel.features.text import TextEncoder
 from relabel.models.user.config import needs_consent
 from relabel.runs.folder import RunFolder
@@ -27,7 +28,6 @@ from ui.fields import field_text
 from ui.inspect.evidence import draw_evidence_options, draw_neighbours_of_vector
 from ui.inspect.words import start_marking
 from ui.runs.own_model import agree_to_network
-from ui.server.pictures import resize_for_screen
 from ui.session import get_engine, run_folder
 from ui.wording import class_name, escape_markdown, percent, read_number
 

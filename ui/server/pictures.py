@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import os
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
 import streamlit as st
-from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from relabel.db.examples import media_location, media_locations
-from relabel.features.image import read_with_header
+from relabel.features.shown import EncodedPicture, encode_for_screen
 from tracin_core.errors import TracInError
 from ui.server.visitors import find_visitor
 from ui.session import get_engine, get_workspace
@@ -26,7 +21,6 @@ from ui.session import get_engine, get_workspace
 THUMBNAIL_EDGE = 160  # pixels; twice the size on screen, for displays of double density
 PICTURE_EDGE = 1024  # pixels
 PIXELS_EDGE = 4096  # pixels; what a photograph has beyond them is seldom what decides a label
-_QUALITY = 92  # of a JPEG; its second loss cannot be seen
 _LONGEST_NUMBER = 18  # digits
 _CACHE = {
     "Cache-Control": "private, max-age=31536000, immutable",
@@ -69,37 +63,6 @@ def _address(kind: str, example_id: int, key: str, media_path: str | None) -> st
     return f"{kind}/{example_id}?v={version}"
 
 
-def resize_for_screen(image: Image.Image, edge: int, *, grows: bool = True) -> Image.Image:
-    """Return the picture so that its longer side is about ``edge`` pixels, or at most so many.
-
-    Small pictures grow by a whole factor with hard pixel edges, as they are what the model saw;
-    blurring an 8 by 8 digit would show a reviewer something else.
-    """
-    longest = max(image.size)
-    if grows and longest * 2 <= edge:
-        factor = edge // longest
-        size = (image.width * factor, image.height * factor)
-        return image.resize(size, Image.Resampling.NEAREST)
-    if longest <= edge:
-        return image
-    shown = image.copy()
-    shown.thumbnail((edge, edge), Image.Resampling.LANCZOS)
-    return shown
-
-
-@dataclass(frozen=True)
-class EncodedPicture:
-    """A picture as it is sent.
-
-    Attributes:
-        content: Its bytes.
-        media_type: What they are.
-    """
-
-    content: bytes
-    media_type: str
-
-
 def encode_picture(example_id: int, edge: int) -> EncodedPicture | None:
     """Return an example's picture encoded anew, or None if there is none to be had."""
     found = media_location(get_engine(), example_id)
@@ -132,28 +95,11 @@ def inline_thumbnails(example_ids: Sequence[int]) -> dict[int, str]:
 
 
 def _encode_file(slug: str, media_path: str, edge: int) -> EncodedPicture | None:
-    root = os.path.realpath(get_workspace().media_folder(slug))
-    path = os.path.realpath(os.path.join(root, media_path))
-    if not path.startswith(f"{root}{os.sep}") or not os.path.isfile(path):
+    root = get_workspace().media_folder(slug).resolve()
+    path = (root / media_path).resolve()
+    if not path.is_relative_to(root) or not path.is_file():
         return None
-    return _encode(Path(path), edge, grows=edge < PIXELS_EDGE)
-
-
-def _encode(path: Path, edge: int, *, grows: bool) -> EncodedPicture:
-    """Encode a photograph as JPEG, which takes a tenth of the time of PNG, and all else as PNG.
-
-    What was kept without loss is shown without, and so is what grows: its pixels have hard edges.
-    """
-    content = path.read_bytes()
-    header, image = read_with_header(content, least=edge)
-    shown = resize_for_screen(image, edge, grows=grows)
-    buffer = io.BytesIO()
-    is_grown = grows and 2 * max(header.width, header.height) <= edge
-    if header.format == "JPEG" and not is_grown:
-        shown.save(buffer, format="JPEG", quality=_QUALITY, subsampling=0)
-        return EncodedPicture(buffer.getvalue(), "image/jpeg")
-    shown.save(buffer, format="PNG")
-    return EncodedPicture(buffer.getvalue(), "image/png")
+    return encode_for_screen(path.read_bytes(), edge, grows=edge < PIXELS_EDGE)
 
 
 def read_number(text: str) -> int | None:
