@@ -533,9 +533,9 @@ def _members(
         listed.signal == name_group_ranking(filter.group.kind, filter.split),
     )
 
-    def number_at(place: int) -> float:
+    def number_at(place: int) -> int:
         at_rank = select(listed.value).where(*of_kind, listed.rank == place + 1)
-        return connection.scalars(at_rank).one()
+        return int(connection.scalars(at_rank).one())
 
     last = connection.scalar(select(func.max(listed.rank)).where(*of_kind)) or 0
     first = bisect_left(range(last), wanted, key=number_at)

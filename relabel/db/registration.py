@@ -287,7 +287,7 @@ def register_run(
 
 def _count_groups(by_split: Mapping[Split, ArrayLike]) -> dict[str, int]:
     """Return how many groups there are, and how many examples of each split are in one."""
-    numbers = {split: np.asarray(one) for split, one in by_split.items()}
+    numbers = {str(split): np.asarray(one) for split, one in by_split.items()}
     counts = {split: int((one > 0).sum()) for split, one in numbers.items()}
     return {"groups": max(int(one.max(initial=0)) for one in numbers.values()), **counts}
 

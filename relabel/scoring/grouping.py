@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from relabel.crossval.registry import Matrix
 from relabel.crossval.representations import Representations
 from relabel.db.project_rules import Project
 from relabel.errors import RunFolderError
@@ -35,7 +36,7 @@ from relabel.runs.groups import (
 )
 from relabel.runs.held_out import read_summary
 from relabel.text import SPLITS
-from relabel.triage.likeness import Alike, Numbers, Rows, find_alike, find_same
+from relabel.triage.likeness import Alike, Numbers, find_alike, find_same
 from tracin_core.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def group_examples(
             digest=digest,
             reads="" if reading is None else reading.title,
             threshold="" if reading is None else reading.threshold,
-            counts=examples.counts,
+            counts={str(split): count for split, count in examples.counts.items()},
             notes=alike.notes,
             seconds=round(time.perf_counter() - began, 1),
         ),
@@ -217,7 +218,7 @@ def _find(
 
 def _read(
     reading: _Reading, representations: Representations
-) -> tuple[Rows, npt.NDArray[np.bool_], float]:
+) -> tuple[Matrix, npt.NDArray[np.bool_], float]:
     if reading.name == "words":
         return representations.read("words"), representations.find_blank("words"), 0.0
     if reading.name == "numbers":

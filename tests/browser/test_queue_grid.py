@@ -13,6 +13,8 @@ from relabel.db.engine import open_database
 from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from scripts.serving import Server, wait_until_idle
+from tests.browser.conftest import go
+from tests.conftest import copy_workspace
 
 pytestmark = pytest.mark.browser
 
@@ -101,24 +103,22 @@ def test_back_returns_to_the_card_that_was_opened(
 
 
 def test_a_press_without_a_name_says_so_and_leaves_the_frame_where_it_is(
-    page: Page, server: Server, open_page: Callable[..., None]
+    page: Page, built_projects: Path, tmp_path: Path, port: int, serve: Callable[..., Server]
 ):
-    open_page(page, "/queue?project=digits")
-    name = page.get_by_label("Reviewer", exact=True).first
-    name.fill("")
-    name.press("Enter")
-    wait_until_idle(page)
-    cards = page.get_by_role("listbox", name="Suspects").get_by_role("option")
-    told = page.get_by_role("status").locator("visible=true").last
-    cards.nth(2).focus()
-    page.keyboard.press("k")
-    expect(told).to_contain_text("Not recorded. The reviewer's name is empty.")
-    expect(cards.nth(2)).to_be_focused()
-    # A selection is not lost either.
-    page.keyboard.press("Space")
-    page.keyboard.press("x")
-    expect(page.locator(SELECTED)).to_have_count(1)
-    assert read_actions(server.workspace) == []
+    workspace = copy_workspace(built_projects, tmp_path / "workspace")
+    with serve(workspace, port, "") as server:  # started for nobody
+        go(server, page, "/queue?project=digits")
+        cards = page.get_by_role("listbox", name="Suspects").get_by_role("option")
+        told = page.get_by_role("status").locator("visible=true").last
+        cards.nth(2).focus()
+        page.keyboard.press("k")
+        expect(told).to_contain_text("Not recorded. The reviewer's name is empty.")
+        expect(cards.nth(2)).to_be_focused()
+        # A selection is not lost either.
+        page.keyboard.press("Space")
+        page.keyboard.press("x")
+        expect(page.locator(SELECTED)).to_have_count(1)
+    assert read_actions(workspace) == []
 
 
 def test_what_somebody_else_decided_first_is_shown_and_the_frame_goes_back_to_it(

@@ -76,7 +76,7 @@ def test_a_group_is_decided_as_one_and_the_next_one_is_offered(open_app, client,
     assert not app.exception
     assert "Done: nothing is left to review" in words(app)
     (button,) = [one for one in app.button if one.key == "next-group"]
-    assert button.label.startswith("Next: Nearly the same, no. ")
+    assert button.label.replace("\\", "").startswith("Next: Nearly the same, no. ")
 
 
 def test_a_group_that_the_run_lacks_is_said_and_an_older_run_says_where_to_score(
