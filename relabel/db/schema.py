@@ -52,7 +52,7 @@ from relabel.db.decision_kinds import (
 
 # The revision of the newest migration: an up-to-date database is recognised by comparing one
 # row with this, without loading Alembic. A test holds the two equal.
-SCHEMA_REVISION = "0009"
+SCHEMA_REVISION = "0011"
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -164,6 +164,8 @@ class ExampleRow(Base):
         UniqueConstraint("project_id", "split", "position"),
         CheckConstraint("split IN ('train', 'test')", name="split"),
         CheckConstraint("position >= 0", name="position"),
+        # Answers by itself how many there are of a class, and finds those of one.
+        Index("example_by_label", "project_id", "split", "given_label"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
@@ -273,6 +275,19 @@ class PredictionRow(Base):
     given_probability: Mapped[float | None]
     predicted_value: Mapped[float | None]
     suggested_label: Mapped[int | None]
+
+
+class LabelCountRow(Base):
+    """How many examples of a scoring have these labels; see `relabel.db.label_counts`."""
+
+    __tablename__ = "label_count"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own form
+    scoring_id: Mapped[int] = mapped_column(ForeignKey("scoring.id"), primary_key=True)
+    split: Mapped[str] = mapped_column(primary_key=True)
+    given_label: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    predicted_label: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    suggested_label: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    num_examples: Mapped[int]
 
 
 class JobRow(Base):

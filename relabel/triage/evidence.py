@@ -273,9 +273,7 @@ def open_evidence(run_folder: Path | str) -> Evidence:
     return Evidence(folder)
 
 
-def _select_all(
-    found: SearchResult, side: Side, k: int, own: np.ndarray
-) -> list[list[Neighbour]]:
+def _select_all(found: SearchResult, side: Side, k: int, own: np.ndarray) -> list[list[Neighbour]]:
     return [
         _select(indices, scores, side, k, itself)
         for indices, scores, itself in zip(found.indices, found.scores, own, strict=True)

@@ -25,6 +25,7 @@ from ui.server.pictures import (
     resize_for_screen,
     thumbnail_address,
 )
+from ui.session import forget_engines
 
 
 @pytest.fixture

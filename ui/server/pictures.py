@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -132,11 +131,11 @@ def inline_thumbnails(example_ids: Sequence[int]) -> dict[int, str]:
 
 
 def _encode_file(slug: str, media_path: str, edge: int) -> EncodedPicture | None:
-    root = os.path.realpath(get_workspace().media_folder(slug))
-    path = os.path.realpath(os.path.join(root, media_path))
-    if not path.startswith(f"{root}{os.sep}") or not os.path.isfile(path):
+    root = get_workspace().media_folder(slug).resolve()
+    path = (root / media_path).resolve()
+    if not path.is_relative_to(root) or not path.is_file():
         return None
-    return _encode(Path(path), edge, grows=edge < PIXELS_EDGE)
+    return _encode(path, edge, grows=edge < PIXELS_EDGE)
 
 
 def _encode(path: Path, edge: int, *, grows: bool) -> EncodedPicture:
