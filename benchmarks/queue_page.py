@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Engine, insert, select
 
-from relabel.db import queue
+from relabel.db import filtering
 from relabel.db.decisions import NewDecision, record_decision
 from relabel.db.engine import open_database, reading, writing
 from relabel.db.examples import NewExample, add_examples, get_example
@@ -146,7 +146,8 @@ def measure_queue(setting: Setting) -> None:
     }
     for name, chosen in filters.items():
         middle = max(1, fetch_page(engine, run_id, filter=chosen, page_size=1).total // 100)
-        queue._totals.clear()
+        filtering._totals.clear()
+        filtering._ranks.clear()
         measure(
             f"page 1 with its total, first time: {name}",
             lambda chosen=chosen: fetch_page(engine, run_id, filter=chosen),

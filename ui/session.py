@@ -57,7 +57,7 @@ def _resolve(folder: str | None, database: str | None) -> Workspace:
 def get_workspace() -> Workspace:
     """Return the workspace that the environment names."""
     folder = os.environ.get(WORKSPACE_VARIABLE)
-    if folder and not os.path.isabs(folder):
+    if folder and not Path(folder).is_absolute():
         return resolve_workspace()  # depends on the working directory
     return _resolve(folder, os.environ.get(DATABASE_VARIABLE))
 

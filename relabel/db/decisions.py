@@ -47,7 +47,13 @@ from relabel.db.team.leases import end_leases
 from relabel.db.team.reviewers import is_named, reviewer_in
 from relabel.db.team.rights import check_right
 from relabel.db.team.second_looks import note_first_answer
-from relabel.errors import InvalidDecisionError, NotFoundError, StaleDecisionError
+from relabel.errors import (
+    InvalidDecisionError,
+    NotAllowedError,
+    NotFoundError,
+    StaleDecisionError,
+)
+from tracin_core.errors import TracInError
 
 # Newest events that are told of an example that others have decided.
 TOLD_EVENTS = 3
@@ -168,44 +174,100 @@ def record_decision(engine: Engine, new: NewDecision) -> Decision:
         NotFoundError: If there is no such example, or the run is not of its project.
         DatabaseError: If it could not be written.
     """
+    _check_alone(new)
+    try:
+        with writing(engine) as connection:
+            return _record(connection, new)
+    except IntegrityError as error:
+        _raise_if_stale(engine, new.example_id, new.expected_version, error)
+        raise
+
+
+# Why one of several is not recorded, and the others are.
+_REFUSALS = (StaleDecisionError, InvalidDecisionError, NotAllowedError, NotFoundError)
+
+
+def record_each(engine: Engine, decisions: Sequence[NewDecision]) -> list[Decision | TracInError]:
+    """Append some decisions in one transaction; each is refused by itself.
+
+    Others who write wait meanwhile, a millisecond or two a decision.
+
+    Args:
+        engine: The database.
+        decisions: As for `record_decision`.
+
+    Returns:
+        For each what `record_decision` returns, or the error that it raises.
+
+    Raises:
+        DatabaseError: If they could not be written. Then none of them was recorded.
+    """
+    made: list[Decision | TracInError] = []
+    with writing(engine) as connection:
+        _lock_all(connection, decisions)
+        for new in decisions:
+            try:
+                _check_alone(new)
+                # So that nothing is left of one that is refused half way.
+                with connection.begin_nested():
+                    made.append(_record(connection, new))
+            except _REFUSALS as error:
+                made.append(error)
+            except IntegrityError:
+                # Its token came from elsewhere at the same moment: as if it had come before.
+                earlier = None if new.token is None else _of_token(connection, new.token)
+                if earlier is None:
+                    raise
+                made.append(earlier)
+    return made
+
+
+def _lock_all(connection: Connection, decisions: Sequence[NewDecision]) -> None:
+    """Lock the examples in one order, so that two who record many never wait for each other."""
+    if connection.dialect.name != "sqlite":
+        ids = sorted({int(new.example_id) for new in decisions if 0 < new.example_id <= LARGEST_ID})
+        of_these = select(ExampleRow.id).where(ExampleRow.id.in_(ids)).order_by(ExampleRow.id)
+        connection.execute(of_these.with_for_update(key_share=True)).all()
+
+
+def _check_alone(new: NewDecision) -> None:
+    """Check what can be checked of a decision without its example."""
     check_action(new.action)
     check_note(new.note)
     check_source(new.source)
     check_numbers(new.seconds_spent, new.rank, new.score)
     check_token(new.token)
-    try:
-        with writing(engine) as connection:
-            example = _lock_example(connection, new.example_id)
-            if earlier := _find_repeated(connection, new.token, new.example_id, new.action):
-                return earlier
-            check_mark(new.mark, example.created_at, example.key)
-            _check_correction(new, example)
-            _check_run(connection, new.run_id, example.project_id)
-            _check_version(connection, example, new.expected_version)
-            values = {
-                "project_id": example.project_id,
-                "example_id": example.id,
-                "version": int(new.expected_version) + 1,
-                "action": new.action,
-                "given_label": example.given_label,
-                "new_label": None if new.new_label is None else int(new.new_label),
-                "note": new.note,
-                "seconds_spent": None if new.seconds_spent is None else float(new.seconds_spent),
-                "source": new.source,
-                "rank": None if new.rank is None else int(new.rank),
-                "score": None if new.score is None else float(new.score),
-                "run_id": None if new.run_id is None else int(new.run_id),
-                "given_value": example.given_value,
-                "new_value": None if new.new_value is None else float(new.new_value),
-                "token": new.token,
-            }
-            values |= describe_decision(connection, example, new)
-            made = _append(connection, values, new.reviewer, new.identity_source)
-            note_first_answer(connection, example.settings, example.key, values)
-            return made
-    except IntegrityError as error:
-        _raise_if_stale(engine, new.example_id, new.expected_version, error)
-        raise
+
+
+def _record(connection: Connection, new: NewDecision) -> Decision:
+    example = _lock_example(connection, new.example_id)
+    if earlier := _find_repeated(connection, new.token, new.example_id, new.action):
+        return earlier
+    check_mark(new.mark, example.created_at, example.key)
+    _check_correction(new, example)
+    _check_run(connection, new.run_id, example.project_id)
+    _check_version(connection, example, new.expected_version)
+    values = {
+        "project_id": example.project_id,
+        "example_id": example.id,
+        "version": int(new.expected_version) + 1,
+        "action": new.action,
+        "given_label": example.given_label,
+        "new_label": None if new.new_label is None else int(new.new_label),
+        "note": new.note,
+        "seconds_spent": None if new.seconds_spent is None else float(new.seconds_spent),
+        "source": new.source,
+        "rank": None if new.rank is None else int(new.rank),
+        "score": None if new.score is None else float(new.score),
+        "run_id": None if new.run_id is None else int(new.run_id),
+        "given_value": example.given_value,
+        "new_value": None if new.new_value is None else float(new.new_value),
+        "token": new.token,
+    }
+    values |= describe_decision(connection, example, new)
+    made = _append(connection, values, new.reviewer, new.identity_source)
+    note_first_answer(connection, example.settings, example.key, values)
+    return made
 
 
 def undo_decision(
@@ -495,6 +557,5 @@ def _append(
     decision_id = connection.scalars(_EVENT, entered).one()
     end_leases(connection, [values["example_id"]])
     # What was entered is what stands there: asking for it again would be one statement more.
-    event = {name: entered.get(name) for name in _ENTERED}
-    who = {"reviewer": by.name, "identity_source": by.identity_source}
-    return Decision(id=decision_id, **who, **event)
+    event: dict[str, Any] = {name: entered.get(name) for name in _ENTERED}
+    return Decision(id=decision_id, reviewer=by.name, identity_source=by.identity_source, **event)

@@ -17,10 +17,9 @@ from sqlalchemy import Engine, and_, case, func, select
 from sqlalchemy.orm import aliased
 
 from relabel.db.engine import reading, reading_one_state
+from relabel.db.filtering import count_passing, filter_conditions
 from relabel.db.queue import (
     QueueFilter,
-    count_passing,
-    filter_conditions,
     open_ranking,
 )
 from relabel.db.runs import RankedRun, name_group_ranking

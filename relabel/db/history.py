@@ -20,15 +20,14 @@ from relabel.db.schema import (
     PredictionRow,
     ReviewerRow,
     RunRow,
-    contains,
     effective,
-    example_says,
     label_of_example,
     status_of_example,
     value_of_example,
 )
 from relabel.db.team.leases import count_events
 from relabel.db.team.reviewers import is_named
+from relabel.db.text_search import contains, example_says
 from relabel.text import Split
 
 _Undo = aliased(DecisionRow)

@@ -4,11 +4,6 @@ A page is found in two steps. The first walks the ranking, which is stored in it
 tests each example by probes of indices; the second fetches what the screen shows, for the rows
 of the page only. Without a filter the page number alone gives the ranks.
 
-How many examples pass a filter is counted once a run, because that reads the whole ranking (0.1 s
-per 200,000 examples) and a person pages through the same filter again and again. Given labels,
-texts and predictions of a registered run do not change; what decisions change is counted from the
-decisions, which are few beside the examples.
-
 A suspect is drawn together with everything that the screen says of it, from one state of the
 database. A decision names the version of the example that was on the screen. Were the suspect and
 its version read one after the other, a decision made in between would be neither seen nor refused:
@@ -17,29 +12,35 @@ the suspect would be shown as nobody's, with the version that follows somebody's
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, exists, func, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, select
 
 from relabel.db.decisions import describe_events_after
 from relabel.db.engine import reading, reading_one_state
-from relabel.db.examples import ExampleView, ScoreView, load_views, percentile_of, scores_of
+from relabel.db.examples import ExampleView, ScoreView, load_views, percentile_of
+from relabel.db.filtering import (
+    DEEP,
+    PROBE_COST,
+    RARE,
+    apply_status,
+    count_passing,
+    filter_conditions,
+    find_few_ranks,
+    find_ranks,
+    is_decided,
+    known_ranks,
+)
 from relabel.db.paging import Page, count_rows_before
 from relabel.db.project_rules import project_in
-from relabel.db.runs import RankedRun, name_group_ranking, name_ranking, ranked_run_in
+from relabel.db.runs import RankedRun, name_ranking, ranked_run_in
 from relabel.db.schema import (
     DEFERRING,
     ExampleRow,
-    PredictionRow,
     ScoreRow,
     effective,
-    example_says,
 )
 from relabel.errors import NotFoundError
 from relabel.runs.groups import GroupName
@@ -81,13 +82,6 @@ class QueueFilter:
 
 
 EVERYTHING = QueueFilter()
-# The walk along the ranking jumps about in the table of examples; in the table's own order the
-# same test took a sixth of the time (1,000,000 texts). So where few examples pass, and the walk
-# would have to go far for them, all are tested in their own order and what passes is ranked.
-RARE = 2000
-PROBE_COST = 6
-# Filters remembered in a process; a number each.
-CAPACITY = 512
 
 
 @dataclass(frozen=True)
@@ -144,10 +138,6 @@ class DrawnSuspect:
     ticket: str = ""
 
 
-_totals: OrderedDict[Hashable, int] = OrderedDict()
-_lock = Lock()
-
-
 def fetch_page(
     engine: Engine,
     run_id: int,
@@ -179,12 +169,20 @@ def fetch_page(
             return Page([], total)
         if filter == replace(EVERYTHING, split=filter.split):
             query = _ranking(run, signal).where(ScoreRow.rank > first).limit(page_size)
-        else:
+            return Page(_rows(connection, run, connection.execute(query).all()), total)
+        is_rare = total <= RARE and (first + page_size) * PROBE_COST > total
+        of_data = replace(filter, status="any")
+        has_data = bool(filter_conditions(connection, run, of_data))
+        ranks = known_ranks(connection, run, signal, of_data)
+        if has_data and (is_rare or first > DEEP):
+            ranks = find_ranks(connection, run, signal, of_data)
+        if ranks is None:
             query = _ranking(run, signal).where(*filter_conditions(connection, run, filter))
-            if total <= RARE and (first + page_size) * PROBE_COST > total:
-                found = _rank_all(connection, run, signal, query)
-                return Page(_rows(connection, run, found[first : first + page_size]), total)
             query = query.limit(page_size).offset(first)
+        else:
+            left = apply_status(connection, run, signal, filter, ranks)
+            chosen = left[first : first + page_size].tolist()
+            query = _ranking(run, signal).where(ScoreRow.rank.in_(chosen))
         return Page(_rows(connection, run, connection.execute(query).all()), total)
 
 
@@ -333,6 +331,10 @@ def _find_undecided(
     conditions = [*filter_conditions(connection, run, filter, with_status=False), *also]
     if without:
         conditions.append(ScoreRow.example_id.not_in(sorted(without)))
+    few = find_few_ranks(connection, run, signal, filter)
+    if few is not None:
+        # Where they are known, nothing else need be tested along the ranking.
+        conditions = [ScoreRow.rank.in_(few), *conditions]
     pending = _ranking(run, signal).where(~is_decided(), *conditions)
     queries: list[Select[*tuple[Any, ...]]] = [pending]
     if after_rank is not None:
@@ -372,16 +374,6 @@ def _ranking(run: RankedRun, signal: str) -> Select[*tuple[Any, ...]]:
         .where(ScoreRow.scoring_id == run.scoring_id, ScoreRow.signal == signal)
         .order_by(ScoreRow.rank)
     )
-
-
-def _rank_all(
-    connection: Connection, run: RankedRun, signal: str, query: Select[*tuple[Any, ...]]
-) -> list[Row[*tuple[Any, ...]]]:
-    """Return all that pass a filter, by rank, found in the order of the examples."""
-    # Nothing but the id is asked for: the index on (scoring, signal, example) then answers alone.
-    in_table_order = query.with_only_columns(ScoreRow.example_id).order_by(None)
-    ids = connection.scalars(in_table_order).all()
-    return sorted(scores_of(connection, ids, run.scoring_id, [signal]), key=lambda row: row.rank)
 
 
 def _skipped(run: RankedRun, signal: str) -> Select[*tuple[Any, ...]]:
@@ -427,148 +419,4 @@ def _row_of(run: RankedRun, ranked: Row[*tuple[Any, ...]], view: ExampleView) ->
         predicted_value=view.predicted_value,
         source_place=view.source_place,
         suggested_label=view.suggested_label,
-    )
-
-
-def count_passing(connection: Connection, run: RankedRun, signal: str, filter: QueueFilter) -> int:
-    """Return how many examples pass the filter; see `relabel.db.queue`."""
-    of_data = replace(filter, status="any")
-    conditions = filter_conditions(connection, run, of_data)
-    ranking = select(func.count()).where(
-        ScoreRow.scoring_id == run.scoring_id, ScoreRow.signal == signal
-    )
-    total = run.num_ranked
-    if conditions:
-        key = (connection.engine.url, run.scoring_id, run.created_at, of_data)
-        query = ranking.where(*conditions)
-        total = cached_total(key, lambda: connection.scalars(query).one())
-    if filter.status == "any":
-        return total
-    # From the decisions: an outer join, so that no planner turns it round.
-    reviewed = connection.scalars(
-        select(func.count(ScoreRow.example_id))
-        .select_from(effective)
-        .join(
-            ScoreRow,
-            and_(
-                ScoreRow.scoring_id == run.scoring_id,
-                ScoreRow.signal == signal,
-                ScoreRow.example_id == effective.c.example_id,
-            ),
-            isouter=True,
-        )
-        .where(
-            effective.c.project_id == run.project_id,
-            effective.c.action.not_in(DEFERRING),
-            *conditions,
-        )
-    ).one()
-    return reviewed if filter.status == "reviewed" else total - reviewed
-
-
-def cached_total(key: Hashable, count: Callable[[], int]) -> int:
-    """Return the total kept under the key, counted on first use.
-
-    Args:
-        key: Names database, run, the moment of its registration, and the filter.
-        count: Counts in the database.
-    """
-    with _lock:
-        if key in _totals:
-            _totals.move_to_end(key)
-            return _totals[key]
-    total = count()
-    with _lock:
-        _totals[key] = total
-        while len(_totals) > CAPACITY:
-            _totals.popitem(last=False)
-    return total
-
-
-def filter_conditions(
-    connection: Connection, run: RankedRun, filter: QueueFilter, *, with_status: bool = True
-) -> list[ColumnElement[bool]]:
-    """Return the filter as conditions on a row of `score`.
-
-    Each is an EXISTS, not a join: a planner may turn a join round and walk the examples, which
-    means sorting them all for one page. A group's members are a few neighbouring rows.
-    """
-    conditions: list[ColumnElement[bool]] = []
-    of_example: list[ColumnElement[bool]] = []
-    if filter.given_labels:
-        of_example.append(ExampleRow.given_label.in_(_labels(filter.given_labels)))
-    if filter.text:
-        of_example.append(example_says(connection, filter.text))
-    if filter.given_from is not None:
-        of_example.append(ExampleRow.given_value >= float(filter.given_from))
-    if filter.given_to is not None:
-        of_example.append(ExampleRow.given_value <= float(filter.given_to))
-    if of_example:
-        conditions.append(exists().where(ExampleRow.id == ScoreRow.example_id, *of_example))
-    if filter.group is not None:
-        conditions.append(ScoreRow.example_id.in_(_members(connection, run, filter)))
-    parts = list(_list_prediction_conditions(filter))
-    if parts:
-        of_row = (
-            PredictionRow.scoring_id == run.scoring_id,
-            PredictionRow.example_id == ScoreRow.example_id,
-        )
-        conditions.append(exists().where(*of_row, *parts))
-    if with_status and filter.status == "reviewed":
-        conditions.append(is_reviewed())
-    if with_status and filter.status == "pending":
-        conditions.append(~is_reviewed())
-    return conditions
-
-
-def _members(
-    connection: Connection, run: RankedRun, filter: QueueFilter
-) -> Select[*tuple[Any, ...]]:
-    """Return the query for the ids of a group's examples, which lie side by side."""
-    assert filter.group is not None  # noqa: S101 - for the type checker
-    wanted = filter.group.number
-    listed = aliased(ScoreRow)
-    of_kind = (
-        listed.scoring_id == run.scoring_id,
-        listed.signal == name_group_ranking(filter.group.kind, filter.split),
-    )
-
-    def number_at(place: int) -> int:
-        at_rank = select(listed.value).where(*of_kind, listed.rank == place + 1)
-        return int(connection.scalars(at_rank).one())
-
-    last = connection.scalar(select(func.max(listed.rank)).where(*of_kind)) or 0
-    first = bisect_left(range(last), wanted, key=number_at)
-    behind = bisect_right(range(last), wanted, lo=first, key=number_at)
-    return select(listed.example_id).where(*of_kind, listed.rank.between(first + 1, behind))
-
-
-def _list_prediction_conditions(filter: QueueFilter) -> Iterator[ColumnElement[bool]]:
-    """Yield what the filter says of a row of ``prediction``."""
-    for column, labels, must_differ in (
-        (PredictionRow.predicted_label, filter.predicted_labels, filter.disagreement_only),
-        (PredictionRow.suggested_label, filter.suggested_labels, filter.suggestion_differs),
-    ):
-        if labels:
-            yield column.in_(_labels(labels))
-        if must_differ:
-            yield exists().where(
-                ExampleRow.id == PredictionRow.example_id, ExampleRow.given_label != column
-            )
-
-
-def _labels(labels: tuple[int, ...]) -> list[int]:
-    """Return the labels that a database can compare; others, from a bad address, match nothing."""
-    return [int(label) for label in labels if 0 <= label < 2**31]
-
-
-def is_decided() -> ColumnElement[bool]:
-    """Return the condition that an effective decision exists, a skip included."""
-    return exists().where(effective.c.example_id == ScoreRow.example_id)
-
-
-def is_reviewed() -> ColumnElement[bool]:
-    """Return the condition that an effective decision other than a skip exists."""
-    return exists().where(
-        effective.c.example_id == ScoreRow.example_id, effective.c.action.not_in(DEFERRING)
     )

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, delete, exists, func, insert, select,
 from sqlalchemy.exc import IntegrityError
 
 from relabel.db.engine import reading, writing
+from relabel.db.label_counts import enter_label_counts
 from relabel.db.project_rules import project_in
 from relabel.db.runs import (
     GROUPS,
@@ -38,6 +39,7 @@ from relabel.db.runs import (
 from relabel.db.schema import (
     CheckpointRow,
     ExampleRow,
+    LabelCountRow,
     PredictionRow,
     RunRow,
     ScoreRow,
@@ -83,6 +85,7 @@ def enter_scoring(
     with explain_removed_scoring(engine, scoring_id):
         _insert_rows(engine, ScoreRow, scoring_id, scores)
         _insert_rows(engine, PredictionRow, scoring_id, predictions)
+        enter_label_counts(engine, scoring_id)
     return scoring_id
 
 
@@ -129,6 +132,9 @@ def remove_scoring(engine: Engine, scoring_id: int) -> None:
             if not (
                 _cut_scores(connection, scoring_id) or _cut_predictions(connection, scoring_id)
             ):
+                connection.execute(
+                    delete(LabelCountRow).where(LabelCountRow.scoring_id == scoring_id)
+                )
                 connection.execute(delete(ScoringRow).where(ScoringRow.id == scoring_id))
                 return
         time.sleep(PAUSE)

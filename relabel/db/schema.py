@@ -10,7 +10,6 @@ one the example is pending.
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +17,6 @@ from sqlalchemy import (
     JSON,
     CheckConstraint,
     ColumnElement,
-    Connection,
     DateTime,
     Dialect,
     Double,
@@ -29,13 +27,9 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
-    and_,
     case,
-    cast,
     column,
-    exists,
     func,
-    or_,
     select,
     table,
     text,
@@ -52,7 +46,7 @@ from relabel.db.decision_kinds import (
 
 # The revision of the newest migration: an up-to-date database is recognised by comparing one
 # row with this, without loading Alembic. A test holds the two equal.
-SCHEMA_REVISION = "0010"
+SCHEMA_REVISION = "0011"
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -164,6 +158,8 @@ class ExampleRow(Base):
         UniqueConstraint("project_id", "split", "position"),
         CheckConstraint("split IN ('train', 'test')", name="split"),
         CheckConstraint("position >= 0", name="position"),
+        # Answers by itself how many there are of a class, and finds those of one.
+        Index("example_by_label", "project_id", "split", "given_label"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
@@ -273,6 +269,19 @@ class PredictionRow(Base):
     given_probability: Mapped[float | None]
     predicted_value: Mapped[float | None]
     suggested_label: Mapped[int | None]
+
+
+class LabelCountRow(Base):
+    """How many examples of a scoring have these labels; see `relabel.db.label_counts`."""
+
+    __tablename__ = "label_count"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own form
+    scoring_id: Mapped[int] = mapped_column(ForeignKey("scoring.id"), primary_key=True)
+    split: Mapped[str] = mapped_column(primary_key=True)
+    given_label: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    predicted_label: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    suggested_label: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    num_examples: Mapped[int]
 
 
 class JobRow(Base):
@@ -553,40 +562,4 @@ def version_of(example_id: Any) -> ColumnElement[int]:
         .where(DecisionRow.example_id == example_id)
         .correlate_except(DecisionRow)
         .scalar_subquery()
-    )
-
-
-def contains(connection: Connection, columns: list[Any], wanted: str) -> ColumnElement[bool]:
-    r"""Return the condition that one of the columns contains a text, in upper or lower case.
-
-    ``%``, ``_`` and ``\`` stand for themselves. SQLite folds the case of ASCII letters only.
-    """
-    # Neither database can hold a NUL in a text, and PostgreSQL refuses one as a parameter.
-    literal = wanted.replace("\x00", "\ufffd").encode(errors="replace").decode()
-    for special in ("\\", "%", "_"):
-        literal = literal.replace(special, f"\\{special}")
-    pattern = f"%{literal}%"
-    if connection.dialect.name == "sqlite":
-        # Its LIKE ignores case; `ilike` would fold every text with lower() first, twice as slow.
-        return or_(*(one.like(pattern, escape="\\") for one in columns))
-    return or_(*(one.ilike(pattern, escape="\\") for one in columns))
-
-
-def example_says(connection: Connection, wanted: str) -> ColumnElement[bool]:
-    """Return the condition that an example's text, key or row contains a text; see `contains`.
-
-    Of a row the values are searched: the names of the columns stand in every row. Of a picture
-    its place is searched, which is a path; a table's name would stand in the place of every row.
-    """
-    unfold = func.json_each if connection.dialect.name == "sqlite" else func.json_each_text
-    cell = unfold(ExampleRow.fields).table_valued("key", "value")
-    in_cell = exists().select_from(cell).where(contains(connection, [cell.c.value], wanted))
-    # First the row as it is stored, which is cheap; unfolding each of 200,000 took a second.
-    stored = json.dumps(wanted, ensure_ascii=False)[1:-1]
-    in_row = contains(connection, [cast(ExampleRow.fields, Text)], stored)
-    in_path = contains(connection, [ExampleRow.source_place], wanted)
-    return or_(
-        contains(connection, [ExampleRow.text, ExampleRow.key], wanted),
-        and_(in_row, in_cell),
-        and_(ExampleRow.media_path.is_not(None), in_path),
     )

@@ -6,6 +6,7 @@ were given and as they are now.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -16,6 +17,7 @@ from sqlalchemy import ColumnElement, Engine, case, func, select
 
 from relabel.db.decision_kinds import PENDING, list_codes, list_states
 from relabel.db.engine import reading
+from relabel.db.label_counts import read_label_pairs
 from relabel.db.project_rules import project_in
 from relabel.db.runs import run_in
 from relabel.db.schema import (
@@ -166,10 +168,15 @@ def measure_test(engine: Engine, run_id: int) -> MeasuredFit | None:
         new = effective.c.new_value if is_regression else effective.c.new_label
         scored = (PredictionRow.scoring_id == run.scoring_id, ExampleRow.split == "test")
         join = PredictionRow.example_id == ExampleRow.id
-        all_of_them = select(func.count(), func.sum(_fit(said, given, is_regression)))
-        total, fit = connection.execute(
-            all_of_them.select_from(ExampleRow).join(PredictionRow, join).where(*scored)
-        ).one()
+        pairs = read_label_pairs(connection, run.scoring_id, "test", suggested=False)
+        if pairs is not None and not is_regression:
+            total = sum(count for _, _, count in pairs)
+            fit = sum(count for label, predicted, count in pairs if label == predicted)
+        else:
+            all_of_them = select(func.count(), func.sum(_fit(said, given, is_regression)))
+            total, fit = connection.execute(
+                all_of_them.select_from(ExampleRow).join(PredictionRow, join).where(*scored)
+            ).one()
         # Only what decisions moved, from the decisions: a handful beside all examples.
         decided = connection.execute(
             select(effective.c.action, said, given, new)
@@ -285,17 +292,21 @@ def label_confusion(
         run = run_in(connection, run_id)
         num_classes = len(project_in(connection, run.project_id).classes)
         counts = np.zeros((num_classes, num_classes), dtype=np.int64)
-        said = PredictionRow.suggested_label if suggested else PredictionRow.predicted_label
-        rows = connection.execute(
-            select(ExampleRow.given_label, said, func.count())
-            .join(PredictionRow, PredictionRow.example_id == ExampleRow.id)
-            .where(
-                PredictionRow.scoring_id == run.scoring_id,
-                said.is_not(None),
-                ExampleRow.split == split,
-            )
-            .group_by(ExampleRow.given_label, said)
+        rows: Iterable[Any] | None = read_label_pairs(
+            connection, run.scoring_id, split, suggested=suggested
         )
+        if rows is None:  # restored, or of numbers
+            said = PredictionRow.suggested_label if suggested else PredictionRow.predicted_label
+            rows = connection.execute(
+                select(ExampleRow.given_label, said, func.count())
+                .join(PredictionRow, PredictionRow.example_id == ExampleRow.id)
+                .where(
+                    PredictionRow.scoring_id == run.scoring_id,
+                    said.is_not(None),
+                    ExampleRow.split == split,
+                )
+                .group_by(ExampleRow.given_label, said)
+            )
         for given, predicted, count in rows:
             counts[given, predicted] = count
     return counts

@@ -20,6 +20,7 @@ from relabel.db import decision_checks
 from relabel.db.decision_kinds import UNDO
 from relabel.db.engine import reading, writing
 from relabel.db.examples import ExampleRules, NewExample
+from relabel.db.label_counts import enter_label_counts
 from relabel.db.project_rules import Project, check_project, project_of
 from relabel.db.projects import delete_hidden_project, list_hidden_projects
 from relabel.db.registration import PAUSE
@@ -399,6 +400,8 @@ class RestoredRows:
         """
         with reading(self._engine) as connection:
             check_rankings(connection, self._project_id or 0)
+        for scoring_id in self._ids.get("scoring", {}).values():
+            enter_label_counts(self._engine, scoring_id)
         try:
             with writing(self._engine) as connection:
                 connection.execute(

@@ -5,6 +5,7 @@ A decision is recorded once, however often its file comes: its token is made of 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,16 +22,18 @@ from relabel.db.decision_checks import (
     check_note,
 )
 from relabel.db.decision_kinds import KEEP, RELABEL, list_codes
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions import NewDecision, record_each
 from relabel.db.engine import reading
 from relabel.db.project_rules import Project
+from relabel.db.registration import PAUSE
 from relabel.db.schema import DecisionRow, ExampleRow, effective, version_of
 from relabel.db.team.reviewers import Identity, check_lead, clean_name
-from relabel.errors import InvalidDecisionError, NotAllowedError, StaleDecisionError
+from relabel.errors import InvalidDecisionError, StaleDecisionError
 from relabel.importers.records import Problem
 from relabel.progress import OnProgress, Progress, ignore_progress
 from relabel.returned.read import ReturnedDecision, choose_action
 from relabel.text import shorten
+from tracin_core.errors import TracInError
 
 # What can become of a row, in the order in which it is told.
 NEW = "to be recorded"
@@ -51,6 +54,8 @@ OUTCOMES = (
 TOLD = (STALE, NOT_FOUND, UNKNOWN_CLASS, TWICE, UNUSABLE)
 SHOWN = 5
 _CHUNK = 500  # rows that are looked up at once
+# Decisions a transaction, which keeps whoever decides meanwhile waiting for two tenths of a second.
+_AT_ONCE = 100
 RECORDING = "recording the decisions"
 BRINGING = "bring decisions, which a file may ascribe to anybody"
 
@@ -263,7 +268,7 @@ def record_decisions(
     on_progress: OnProgress = ignore_progress,
     asked_by: Identity | None = None,
 ) -> ReturnReport:
-    """Record what was planned; one after the other, so that what is recorded stays.
+    """Record what was planned, a hundred at a time; what is recorded stays.
 
     Args:
         engine: The database.
@@ -283,15 +288,16 @@ def record_decisions(
         check_lead(engine, asked_by, BRINGING)
     report = plan.report
     report.counts[NEW] = 0
-    for done, new in enumerate(plan.new, 1):
-        try:
-            record_decision(engine, new)
-        except StaleDecisionError as error:
-            report.add(STALE, str(error))
-        except (InvalidDecisionError, NotAllowedError) as error:
-            report.add(UNUSABLE, str(error))
-        else:
-            report.add(RECORDED)
-        if done % 50 == 0 or done == len(plan.new):
-            on_progress(Progress(RECORDING, done, len(plan.new)))
+    for start in range(0, len(plan.new), _AT_ONCE):
+        if start:
+            time.sleep(PAUSE)  # in which a waiting decision of somebody else gets in
+        chunk = plan.new[start : start + _AT_ONCE]
+        for made in record_each(engine, chunk):
+            if isinstance(made, StaleDecisionError):
+                report.add(STALE, str(made))
+            elif isinstance(made, TracInError):
+                report.add(UNUSABLE, str(made))
+            else:
+                report.add(RECORDED)
+        on_progress(Progress(RECORDING, start + len(chunk), len(plan.new)))
     return report

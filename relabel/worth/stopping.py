@@ -22,8 +22,9 @@ from sqlalchemy import Connection, Engine, and_, func, select, update
 
 from relabel.db.decision_kinds import list_codes
 from relabel.db.engine import reading_one_state, writing
+from relabel.db.filtering import is_reviewed
 from relabel.db.project_rules import project_in
-from relabel.db.queue import is_reviewed, open_ranking
+from relabel.db.queue import open_ranking
 from relabel.db.runs import RankedRun, run_in
 from relabel.db.schema import DEFERRING, DecisionRow, ProjectRow, ScoreRow, effective
 from relabel.db.team.audits import SOURCE, Audit, AuditItem, find_audit, is_waiting, list_items

@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from relabel.db.engine import open_database
 from relabel.workspace import REPOSITORY_ROOT, Workspace
 from tests.pages.review_screen import ReviewScreen
+from ui.session import forget_engines
 
 ROUTER = REPOSITORY_ROOT / "ui" / "router.py"
 # Seconds that Streamlit waits for a page. How long one takes says how busy the machine is.

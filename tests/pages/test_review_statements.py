@@ -93,6 +93,7 @@ def test_a_press_asks_the_database_little(
         assert screen.undo()["recorded"]
     # The example comes back with all that is shown of it.
     assert len(seen) <= MOST + 10
+    print(counts, len(seen))
     assert max(counts.values()) <= MOST, counts
     made = [row.action for row in reversed(fetch_history(engine, project.id).rows)]
     assert made == ["keep", "exclude", "skip", "relabel", "undo"]

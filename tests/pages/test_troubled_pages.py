@@ -16,6 +16,7 @@ from relabel.db.runs import current_run
 from relabel.workspace import Workspace
 from tests.full_disks import small_disk
 from tests.relabel.db.builders import build_scene
+from ui.session import forget_engines
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from ui.server.pictures import (
     pixels_address,
     thumbnail_address,
 )
+from ui.session import forget_engines
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import streamlit as st
 from relabel.db.project_rules import Project
 from relabel.db.team.reviewers import check_lead
 from relabel.progress import Progress
+from relabel.returned.apart import read_decisions_apart
 from relabel.returned.plan import BRINGING, plan_decisions, record_decisions
-from relabel.returned.read import read_decisions
 from relabel.text import counted
 from ui.failures import report_errors
 from ui.session import current_reviewer, get_engine, reviewer_name
@@ -48,7 +48,7 @@ def draw_returned(project: Project) -> None:
 def _draw_plan(project: Project, path: Path, *, over: bool) -> None:
     with st.spinner("Reading the decisions"):
         plan = plan_decisions(
-            get_engine(), project, read_decisions(path), reviewer=reviewer_name(), over=over
+            get_engine(), project, read_decisions_apart(path), reviewer=reviewer_name(), over=over
         )
     st.markdown("\n".join(_as_list(plan.report.describe())))
     if plan.new and st.button(

@@ -26,14 +26,13 @@ from sqlalchemy import ColumnElement, Connection, Engine, func, select
 from relabel.db.decision_kinds import PENDING
 from relabel.db.engine import is_read_only, reading, reading_one_state
 from relabel.db.examples import ExampleView
+from relabel.db.filtering import filter_conditions, is_reviewed
 from relabel.db.queue import (
     EVERYTHING,
     DrawnSuspect,
     QueueFilter,
     draw_next_suspects,
     draw_ranked,
-    filter_conditions,
-    is_reviewed,
     open_ranking,
 )
 from relabel.db.runs import ranked_run_in
