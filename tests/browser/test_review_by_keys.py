@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from relabel.db.engine import open_database
 from relabel.db.examples import ExampleView, get_example
@@ -164,13 +164,19 @@ _FOCUSED = """
 """
 
 
-def tab_to(page: Page, words: str) -> None:
-    """Go to a link or button by the Tab key alone."""
+def tab_to(page: Page, words: str, *, beginning: bool = False) -> None:
+    """Go to a link, a button or a card by the Tab key alone.
+
+    Args:
+        page: Where.
+        words: What it is called.
+        beginning: Whether its name only begins so.
+    """
     seen = []
     for _ in range(60):
         page.keyboard.press("Tab")
         seen.append(page.evaluate(_FOCUSED))
-        if seen[-1] == words:
+        if seen[-1] == words or (beginning and seen[-1].startswith(words)):
             return
     pytest.fail(f"Tab does not lead to {words}: {seen}")
 
@@ -191,6 +197,18 @@ def test_the_keyboard_alone_leads_from_the_address_to_the_export(page: Page, ser
     assert decided_ids(server) == [first, second]
     page.reload()  # the Tab key begins at the top again
     wait_until_idle(page)
+    tab_to(page, "Queue")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/queue**")
+    wait_until_idle(page)
+    tab_to(page, "Suspect ", beginning=True)
+    page.keyboard.press("Space")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("x")
+    told = page.get_by_role("status").locator("visible=true").last
+    expect(told).to_have_text("Recorded: 2 examples excluded.")
+    page.reload()
+    wait_until_idle(page)
     tab_to(page, "History")
     page.keyboard.press("Enter")
     page.wait_for_url("**/history**")
@@ -199,7 +217,9 @@ def test_the_keyboard_alone_leads_from_the_address_to_the_export(page: Page, ser
     with page.expect_download() as download:
         page.keyboard.press("Enter")
     rows = csv.DictReader(io.StringIO(download.value.path().read_text(encoding="utf-8-sig")))
-    assert sum(row["action"] in ("keep", "relabel") for row in rows) == 2
+    actions = [row["action"] for row in rows]
+    assert sum(action in ("keep", "relabel") for action in actions) == 2
+    assert actions.count("exclude") == 2
 
 
 @pytest.mark.parametrize("pause", [0, 100, 300])

@@ -77,7 +77,10 @@ def draw_most_disputed(project: Project, run: Run) -> None:
     st.header("Labels in dispute", anchor=False)
     source, counts = _count_pairs(run.id, run.created_at)
     who = "other models suggest" if source == "suggested" else "the network predicts"
-    st.caption(f"Where {who} another label than the given one. Each line opens its examples.")
+    st.caption(
+        f"Where {who} another label: how many examples, given label → the other one. Each "
+        "line opens its examples."
+    )
     flows = disputed_pairs(
         get_engine(), run.id, counts, suggested=source == "suggested", limit=_PAIRS
     )

@@ -9,9 +9,11 @@ import streamlit as st
 
 from relabel.db.project_rules import Project
 from relabel.db.yields import Flow, Flows
-from relabel.text import counted
+from relabel.text import counted, shorten
 from ui.navigation import make_page
-from ui.wording import class_name, escape_markdown
+from ui.wording import class_name, escape_markdown, isolate
+
+_NAME_LENGTH = 22  # characters; two of them fit into half of a page, whose lines are cut
 
 # By whom the given label is contradicted, as the queue's address names it.
 Source = Literal["suggested", "predicted"]
@@ -41,7 +43,8 @@ def draw_pairs(project: Project, source: Source, flows: Flows) -> None:
         for flow in flows.pairs:
             st.page_link(
                 make_page("queue"),
-                label=_describe(project, source, flow),
+                label=_name(project, flow),
+                help=_describe(project, source, flow),
                 query_params=dict(address_of(project, source, flow.given, flow.other)),
             )
     if flows.num_rare:
@@ -56,6 +59,16 @@ def draw_pairs(project: Project, source: Source, flows: Flows) -> None:
                 label="All that are contradicted",
                 query_params={"project": project.slug, **query},
             )
+
+
+def _name(project: Project, flow: Flow) -> str:
+    """Return a line that fits: how many, how many are left, and the pair."""
+    given, other = (
+        escape_markdown(isolate(shorten(project.classes[label], _NAME_LENGTH)))
+        for label in (flow.given, flow.other)
+    )
+    left = "all reviewed" if not flow.left else f"{flow.left:,} to review"
+    return f"{flow.count:,}, {left} · **{given}** → **{other}**"
 
 
 def _describe(project: Project, source: Source, flow: Flow) -> str:

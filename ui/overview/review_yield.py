@@ -147,6 +147,7 @@ def _draw_tables(project: Project, reviewers: Sequence[Work]) -> None:
         st.dataframe(
             _tabulate(reviewers, "Reviewer", with_pace=True),
             hide_index=True,
+            placeholder="–",
             key="by-reviewer",
             alt="What each reviewer has decided",
         )
@@ -154,6 +155,7 @@ def _draw_tables(project: Project, reviewers: Sequence[Work]) -> None:
             st.dataframe(
                 _tabulate(work_by_class(get_engine(), project.id), "Class", with_pace=False),
                 hide_index=True,
+                placeholder="–",
                 key="by-class",
                 alt="What has been decided about each class",
             )

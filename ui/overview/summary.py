@@ -131,6 +131,7 @@ def describe_run(project: Project, run: Run) -> None:
                 "Test RMSE": st.column_config.NumberColumn(format="%.6g"),
             },
             alt="The checkpoints of the run",
+            placeholder="–",
             key="checkpoints",
         )
 

@@ -27,7 +27,7 @@ _CONTAINS = {"image": "Path contains", "text": "Text contains", "table": "Row co
 _CLASSES_OF = {"suggested": "Suggested label", "predicted": "Network's label"}
 _DIFFERENCES = {"differs": "Suggested label differs", "disagrees": "Network disagrees"}
 # Of the given numbers, in a project with numbers.
-_ENDS = {"from": "Given value from", "to": "to"}
+_ENDS = {"from": "Given value from", "to": "Given value to"}
 _DIFFERENCE_HELP = {
     "differs": "Only examples whose suggested label, by models that have not seen the example, "
     "differs from the given one.",
@@ -208,19 +208,20 @@ def _choose_span(
     """Draw between which numbers the given ones must lie, of a project with numbers."""
     if not is_regression(project):
         return None, None
-    least, greatest = (
-        st.number_input(
-            title,
-            value=None,
-            key=key,
-            bind="query-params",
-            width=150,
-            format="%g",
-            placeholder="Any",
-            on_change=on_change,
+    with st.container(horizontal=True, width="content"):  # one is nothing without the other
+        least, greatest = (
+            st.number_input(
+                title,
+                value=None,
+                key=key,
+                bind="query-params",
+                width=150,
+                format="%g",
+                placeholder="Any",
+                on_change=on_change,
+            )
+            for key, title in _ENDS.items()
         )
-        for key, title in _ENDS.items()
-    )
     return least, greatest
 
 

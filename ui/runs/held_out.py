@@ -38,6 +38,7 @@ def draw_comparison(project: Project, run: Run) -> None:
         _table(project, run, summary),
         hide_index=True,
         alt=escape_markdown(agreement),
+        placeholder="–",
         key="held-out",
     )
     st.caption(escape_markdown(f"{choice} {_describe_folds(summary)}"))

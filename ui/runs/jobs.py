@@ -159,7 +159,9 @@ def draw_job_list(jobs: list[Job]) -> None:
             "Result": [job.error or job.message for job in jobs],
         }
     )
-    st.dataframe(frame, hide_index=True, alt="Earlier work on this project", key="jobs")
+    st.dataframe(
+        frame, hide_index=True, alt="Earlier work on this project", placeholder="–", key="jobs"
+    )
 
 
 def _took(job: Job) -> str:

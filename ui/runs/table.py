@@ -33,6 +33,7 @@ def draw_runs(project: Project) -> None:
         _table(runs, current),
         hide_index=True,
         alt="The runs of this project, the latest first",
+        placeholder="–",
         key="runs",
     )
     others = [run for run in runs if current is None or run.id != current.id]

@@ -43,6 +43,8 @@ def draw_people(people: Sequence[PersonFigures]) -> None:
         rows,
         hide_index=True,
         column_config={"Median seconds": st.column_config.NumberColumn(format="%.1f")},
+        placeholder="–",
+        alt="What each person has done",
         key="people",
     )
 
@@ -80,6 +82,8 @@ def draw_agreement(found: Agreement) -> None:
                 for one in found.pairs
             ],
             hide_index=True,
+            placeholder="–",
+            alt="How far two people agree",
             key="pairs",
         )
     with right:
@@ -93,6 +97,8 @@ def draw_agreement(found: Agreement) -> None:
                 for one in found.answers
             ],
             hide_index=True,
+            placeholder="–",
+            alt="How far people agree on each answer",
             key="answers",
         )
 

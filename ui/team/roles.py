@@ -67,9 +67,9 @@ def draw_share(project: Project, *, may_lead: bool) -> None:
     if wish.share:
         waiting = counted(count_waiting(get_engine(), project.id), "example")
         st.caption(
-            f"{waiting} waiting for a second person. Which ones was drawn by the seed "
-            f"{wish.seed}: anybody can check it. The second person sees nothing of the first "
-            "answer, which stays in force."
+            f"{waiting} waiting for a second person. Which ones those are follows from the seed "
+            f"{wish.seed}, so that anybody can check it. The second person sees nothing of the "
+            "first answer, which stays in force."
         )
 
 

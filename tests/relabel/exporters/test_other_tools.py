@@ -128,7 +128,8 @@ def test_datasets_reads_classes_and_pictures(engine, tmp_path):
 READ_FIFTYONE = """
 import json, sys
 from fiftyone.utils.data.importers import FiftyOneImageClassificationDatasetImporter
-importer = FiftyOneImageClassificationDatasetImporter(dataset_dir=sys.argv[1], compute_metadata=True)
+reader = FiftyOneImageClassificationDatasetImporter
+importer = reader(dataset_dir=sys.argv[1], compute_metadata=True)
 found = []
 with importer:
     for path, metadata, label in importer:
