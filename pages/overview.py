@@ -15,6 +15,9 @@ from ui.queue.filters import forget_filters
 from ui.runs.model_quality import draw_model_remark, draw_model_warnings
 from ui.session import get_engine, require_project, require_run
 from ui.wording import escape_markdown
+from ui.worth.audit import draw_audit_section
+from ui.worth.learning import draw_learning
+from ui.worth.stopping import draw_stopping
 
 project = require_project()
 forget_filters()
@@ -36,6 +39,9 @@ with left:
 with right:
     draw_disagreement(project, run)
 draw_yield(project, run, progress)
+draw_audit_section(project, run)
+draw_stopping(project, run)
+draw_learning(project, run)
 draw_gain_line(project, progress)
 st.header("How the run was scored", anchor=False)
 describe_run(project, run)

@@ -80,6 +80,7 @@ SCREENS = [
     "uploads",
     "queue",
     "runs",
+    "worth",
     "overview",
     "inspect",
     "review",

@@ -75,6 +75,14 @@ COMMANDS: dict[str, CommandEntry] = {
         "relabel.cli.queue:queue",
         "Show the train examples whose labels are most suspect.",
     ),
+    "audit": CommandEntry(
+        "relabel.cli.audit:audit",
+        "Draw examples at random to say how many labels are wrong, and when to stop.",
+    ),
+    "learn": CommandEntry(
+        "relabel.cli.audit:learn",
+        "Rank what is left by what was decided, where that is at least as good.",
+    ),
     "evaluate": CommandEntry(
         "relabel.cli.evaluate:evaluate",
         "Compare the signals where the truth is known: demos, planted errors, --truth.",

@@ -37,7 +37,7 @@ def decisions(
         opened.engine,
         opened.project,
         read_decisions(file),
-        reviewer=reviewer or _account(),
+        reviewer=reviewer or account_name(),
         over=over,
     )
     report = plan.report
@@ -49,7 +49,8 @@ def decisions(
     return 0
 
 
-def _account() -> str:
+def account_name() -> str:
+    """Return the name of the account, by which the terminal's doings are recorded."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # as in some containers

@@ -130,11 +130,13 @@ class DrawnSuspect:
             the one that it is ranked by is there.
         look: The first answer, for whoever is to give the second one and must not know it; else
             None.
+        ticket: What an answer to an audit's item is known by, which comes blind; else "".
     """
 
     row: QueueRow
     view: ExampleView
     look: int | None = None
+    ticket: str = ""
 
 
 _totals: OrderedDict[Hashable, int] = OrderedDict()

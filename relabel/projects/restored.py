@@ -27,6 +27,8 @@ from relabel.db.runs import name_ranking, read_test_queue
 from relabel.db.schema import (
     RESTORING,
     SHOWN,
+    AuditItemRow,
+    AuditRow,
     CheckpointRow,
     DecisionRow,
     ExampleRow,
@@ -42,6 +44,7 @@ from relabel.db.schema import (
 from relabel.db.team.reviewers import is_named, reviewer_in
 from relabel.errors import InvalidDecisionError
 from relabel.projects.backup import in_chunks
+from relabel.projects.restored_audits import check_audit, check_audit_item
 from relabel.triage.signals import list_signals
 from tracin_core.errors import InputError
 
@@ -74,6 +77,7 @@ _REFERENCES: Mapping[str, str] = {
     "run_id": "run",
     "reviewer_id": "reviewer",
     "decision_id": "decision",
+    "audit_id": "audit",
     "undoes": "decision",
 }
 
@@ -506,6 +510,17 @@ class RestoredRows:
             moved["undoes"] = None if undoes is None else self._find("opinion", "opinion", undoes)
             new = insert(OpinionRow).values(moved).returning(OpinionRow.id)
             self._note("opinion", row, connection.scalars(new).one())
+
+    def _enter_audit(self, connection: Connection, rows: list[Row]) -> None:
+        for row in rows:
+            check_audit(row, len(self._project.classes) if self._project else 0)
+            new = insert(AuditRow).values(self._moved("audit", row)).returning(AuditRow.id)
+            self._note("audit", row, connection.scalars(new).one())
+
+    def _enter_audit_item(self, connection: Connection, rows: list[Row]) -> None:
+        for row in rows:
+            check_audit_item(row)
+        connection.execute(insert(AuditItemRow), [self._moved("audit_item", row) for row in rows])
 
     def _is_regression(self) -> bool:
         return self._project is not None and self._project.task == "regression"

@@ -25,6 +25,9 @@ LEARNING_RATES = "learning_rates"
 
 # The name of the combined signal, which ranks the queue where a run has it.
 SUSPICION = "suspicion"
+# The order that a queue has learned from decisions: entered beside a run's signals when a person
+# wants it, and then it ranks the queue.
+LEARNED = "learned"
 # What is known of the train examples beside what the capture pass measured, arrays ``(N,)``:
 # what models that have not seen an example say of its label, the neighbours among them alone, ...
 HELD_OUT, NEIGHBOURS, LABELS = "held_out", "neighbours", "labels"
@@ -141,6 +144,15 @@ def _by_name(*signals: Signal) -> dict[str, Signal]:
 # In the order in which they are offered; the first that a run has ranks the queue unless a person
 # chooses another.
 SIGNALS: dict[str, Signal] = _by_name(
+    Signal(
+        name=LEARNED,
+        title="Learned from decisions",
+        explanation="What was decided, learned by a logistic regression on the other signals and "
+        "the pairs of labels. It is taken only where it ranks random draws at least as well, and "
+        "fails where later examples are wrong in other ways than those decided so far.",
+        needs=(LEARNED,),
+        compute=_known(LEARNED),
+    ),
     Signal(
         name=SUSPICION,
         title="Suspicion",
@@ -306,10 +318,13 @@ def choose_default_signal(names: Sequence[str]) -> str:
         names: Of the run's signals.
 
     Returns:
-        The first of an attribution method that the table does not know; else the suspicion; else
-        the first of the run's method, else its first; the table's first of a run without any.
+        The learned one, where there is one; else the first of an attribution method that the table
+        does not know; else the suspicion; else the first of the run's method, else its first; the
+        table's first of a run without any.
     """
     signals, of_methods = list_signals(), _list_scores()
+    if LEARNED in names:
+        return LEARNED
     if unknown := [name for name in names if name not in signals]:
         return unknown[0]  # of a method that this process does not know
     offered = [name for name in signals if name in set(names)]

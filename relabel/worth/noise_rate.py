@@ -265,10 +265,11 @@ def estimate_weighted(
 
 def _variance_of(terms: Numbers, weights: Numbers, mean_guess: float) -> float:
     """Return the variance of one term; of few draws one that errors not seen yet would add."""
-    # One error that nobody suspected, as heavy as the heaviest draw, and its counterpart, which
-    # few draws may have missed: as Agresti and Coull 1998 add two successes and two failures.
-    heavy = float(weights.max())
-    padded = np.concatenate([terms, [mean_guess + heavy * (1 - mean_guess), mean_guess]])
+    # One error that nobody suspected, as heavy as a draw is in the mean, and its counterpart, which
+    # few draws may have missed: as Agresti and Coull 1998 add successes and failures. Without them
+    # 30 draws covered the rate in 92%, with the heaviest weight in 99% (benchmarks/worth.py).
+    weight = float(weights.mean())
+    padded = np.concatenate([terms, [mean_guess + weight * (1 - mean_guess), mean_guess]])
     return float(padded.var(ddof=1))
 
 
@@ -284,7 +285,8 @@ def _wilson_of(rate: float, count: float) -> tuple[float, float]:
     centre = (rate + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
     half /= 1 + z * z / count
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Rounding may put an end a hair beyond the estimate.
+    return min(rate, max(0.0, centre - half)), max(rate, min(1.0, centre + half))
 
 
 def count_for_width(rate: float, half_width: float) -> int:

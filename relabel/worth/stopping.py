@@ -39,8 +39,8 @@ SETTING = "stopping"
 WINDOWS = 200
 # Fewer reviews, or errors, say nothing of how the list goes on.
 LEAST_REVIEWS, LEAST_FOUND = 20, 3
-# Steps of the forecast, each so much deeper than the last.
-_STEPS = 60
+# Steps of the forecast, each so much deeper than the last, and the windows that it looks at.
+_STEPS, _FEW_WINDOWS = 20, 40
 
 Flags = npt.NDArray[np.bool_]
 
@@ -309,7 +309,9 @@ def least_errors(goal: Goal) -> int:
     return math.ceil(math.log(1 - goal.confidence) / math.log(goal.recall))
 
 
-def compute_cmh(errors: Flags, num_ranked: int, recall: float) -> float:
+def compute_cmh(
+    errors: Flags, num_ranked: int, recall: float, most_windows: int = WINDOWS
+) -> float:
     """Return how probable the last reviews are, were the recall below the wish.
 
     Callaghan and Mueller-Hansen 2020: were at least ``K = floor(found / recall + 1)`` errors in the
@@ -321,6 +323,7 @@ def compute_cmh(errors: Flags, num_ranked: int, recall: float) -> float:
         errors: Which reviews found an error, in their order, shape ``(n,)``.
         num_ranked: Length of the list, N.
         recall: The share of the errors that is wished.
+        most_windows: So many windows are looked at, W; all take ``O(W n)``.
 
     Returns:
         A probability; below ``1 - confidence`` the review may stop. 1 before the first error.
@@ -330,7 +333,7 @@ def compute_cmh(errors: Flags, num_ranked: int, recall: float) -> float:
     count, found = len(errors), int(errors.sum())
     if not found:
         return 1.0
-    windows = np.unique(np.linspace(1, count, min(count, WINDOWS)).astype(np.int64))
+    windows = np.unique(np.linspace(1, count, min(count, most_windows)).astype(np.int64))
     before = np.concatenate([[0], np.cumsum(errors)])
     in_window = found - before[count - windows]
     left = num_ranked - (count - windows)
@@ -380,7 +383,8 @@ def forecast_stop(errors: Flags, num_ranked: int, goal: Goal) -> Judged:
 
 def _is_met_after(errors: Flags, coming: Flags, step: int, num_ranked: int, goal: Goal) -> bool:
     known = np.concatenate([errors, coming[:step]])
-    return compute_cmh(known, num_ranked, goal.recall) < 1 - goal.confidence
+    chance = compute_cmh(known, num_ranked, goal.recall, _FEW_WINDOWS)
+    return chance < 1 - goal.confidence
 
 
 def _forecast_rates(errors: Flags, num_ranked: int) -> npt.NDArray[np.float64]:
@@ -390,13 +394,19 @@ def _forecast_rates(errors: Flags, num_ranked: int) -> npt.NDArray[np.float64]:
     count = len(errors)
     if errors.all():
         return np.ones(num_ranked - count)
-    places = np.log(np.arange(1, num_ranked + 1))[:, None]
-    model: Any = LogisticRegression().fit(places[:count], errors)
-    # A list that seems to grow worse is one of which too little is known.
-    if model.coef_[0, 0] > 0:
-        return np.full(num_ranked - count, float(errors.mean()))
-    rates: npt.NDArray[np.float64] = model.predict_proba(places[count:])[:, 1]
-    return rates
+    places = np.arange(1, num_ranked + 1)
+    # Falling as a power of the place, or by a constant factor: what fits better so far.
+    best: tuple[float, npt.NDArray[np.float64]] | None = None
+    for feature in (np.log(places), places / count):
+        rows = feature[:, None]
+        model: Any = LogisticRegression(C=10.0).fit(rows[:count], errors)
+        if model.coef_[0, 0] > 0:
+            continue  # of a list that seems to grow worse too little is known
+        rates = model.predict_proba(rows)[:, 1]
+        fit = float(np.log(np.where(errors, rates[:count], 1 - rates[:count])).sum())
+        if best is None or fit > best[0]:
+            best = (fit, rates[count:])
+    return np.full(num_ranked - count, float(errors.mean())) if best is None else best[1]
 
 
 def _bound_left(

@@ -146,6 +146,7 @@ class Review {
     for (const sheet of answer.asked) this.takeFresh(sheet)
     this.takeAhead(answer.suspects, body.count)
     this.leases.waitForOthers(answer.withOthers)
+    this.frame.tellStanding(answer.standing)
     if (!this.past.length && undos === this.undos) this.undoable = answer.undoable
     // Decisions of this screen may have been counted or not; it adds them by itself.
     if (isQuiet && !this.outbox.entries.length) this.count(answer)

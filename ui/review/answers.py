@@ -35,6 +35,7 @@ from ui.review.suspect import (
     read_query,
 )
 from ui.session import get_engine
+from ui.worth.standing import describe_standing
 
 _LOG = logging.getLogger(__name__)
 # Suspects that are sent at once, and those that a screen can name.
@@ -77,7 +78,19 @@ def answer_suspects(body: Answer, signed_in: Identity | None = None) -> Answer:
     )
     sheets = build_sheets(query, [*asked, *following])
     answer = _answer(query, sheets[len(asked) :], others, screen.who)
+    answer["standing"] = _describe_standing(query)
     return answer | {"asked": sheets[: len(asked)], "changed": find_changed(body)}
+
+
+def _describe_standing(query: ReviewQuery) -> str:
+    """Return how far the review is from where it may stop; "" where it cannot be told here."""
+    if query.filter.split != "train":
+        return ""
+    try:
+        return describe_standing(query.project, query.run, query.signal)
+    except TracInError as error:
+        _LOG.warning("How far the review is from its end could not be told: %s", error)
+        return "When to stop could not be told: Overview says why."
 
 
 def answer_leases(body: Answer, signed_in: Identity | None = None) -> Answer:
@@ -193,6 +206,7 @@ def read_press(sent: Any) -> Press:
         look=None if sent.get("look") is None else _read_number(sent, "look", 0),
         decision_id=None if sent.get("decision") is None else _read_number(sent, "decision", 0),
         shown=_read_shown(sent.get("shown")),
+        ticket=_read_ticket(sent.get("shown")),
     )
 
 
@@ -206,6 +220,11 @@ def _read_shown(sent: Any) -> Shown:
         suggested_value=_read_float(sent, "value"),
         suggested_probability=_read_float(sent, "probability"),
     )
+
+
+def _read_ticket(shown: Any) -> str:
+    """Return by what an answer to an audit's item is known; every other has a ticket, too."""
+    return _read_text(shown, "ticket")[:_LONGEST_SCREEN] if isinstance(shown, dict) else ""
 
 
 def _read_project(body: Answer) -> Project:

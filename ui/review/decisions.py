@@ -27,6 +27,7 @@ from relabel.db.decisions import (
 )
 from relabel.db.examples import get_example
 from relabel.db.project_rules import Project
+from relabel.db.team.audits import SOURCE, is_of_audit
 from relabel.db.team.opinions import Opinion, record_opinion, undo_opinion
 from relabel.db.team.reviewers import Identity
 from relabel.errors import DatabaseError, InvalidDecisionError, NotFoundError, StaleDecisionError
@@ -63,6 +64,7 @@ class Press:
         undoes: Token of the press that an undo takes back, or None.
         decision_id: Number of the decision that it takes back, where no token is known.
         shown: The ranking and the suggestion that were on the screen.
+        ticket: By which an answer to an audit's item is known; any other text else.
     """
 
     token: str
@@ -83,6 +85,7 @@ class Press:
     decision_id: int | None = None
     look: int | None = None
     shown: Shown = NOTHING_SHOWN
+    ticket: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +179,7 @@ def _apply(project: Project, press: Press, who: Identity) -> Outcome:
         new_value=new_value,
         note=press.note.strip(),
         seconds_spent=press.seconds,
-        source="queue",
+        source=_find_source(project, press),
         rank=press.rank,
         score=press.score,
         run_id=press.run_id,
@@ -197,6 +200,12 @@ def _apply(project: Project, press: Press, who: Identity) -> Outcome:
         example_id=event.example_id,
         version=event.version,
     )
+
+
+def _find_source(project: Project, press: Press) -> str:
+    """Return where a decision was made: at an item of the audit, or in the queue."""
+    is_audit = is_of_audit(get_engine(), project.id, press.example_id, press.ticket)
+    return SOURCE if is_audit else "queue"
 
 
 def read_correction(press: Press) -> tuple[str, float | None]:

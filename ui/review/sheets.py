@@ -7,6 +7,7 @@ choices and evidence, and those that are searched for are searched together.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
 from relabel.db.schema import UNDECIDED
+from relabel.db.team.audits import count_waiting_items
 from relabel.runs.folder import RunFolder
 from relabel.text import format_number, format_residual
 from ui.examples import describe_source_place
@@ -62,11 +64,13 @@ from ui.review.choices import (
 )
 from ui.review.suspect import ReviewQuery, Suspect
 from ui.server.pictures import picture_address, pixels_address
-from ui.session import run_folder
+from ui.session import get_engine, run_folder
 from ui.wording import SPLIT_WORDS, STATUS_WORDS, percent, score_text
 
 # A side; texts take more room, and both sides should be on one screen.
 _NEIGHBOURS = {"image": 6, "text": 4, "table": 4}
+# While an audit is mixed in, a place would tell its items from those of the queue.
+BLIND_PLACE = "Of the queue or of the audit"
 Sheet = dict[str, Any]
 _Found = TypeVar("_Found")
 
@@ -77,13 +81,14 @@ def build_sheets(query: ReviewQuery, suspects: Sequence[Suspect]) -> list[Sheet]
     What fails of their evidence is told on the sheet; decisions need none of it.
     """
     troubles: list[str] = []
+    blind = bool(suspects) and count_waiting_items(get_engine(), query.project.id) > 0
     found = _attempt(lambda: _search(query, suspects), troubles) if suspects else []
     if found is None and len(suspects) > 1:
         # One of them may be the reason, such as one that the run has not scored.
         return [sheet for one in suspects for sheet in build_sheets(query, [one])]
     evidence: Sequence[FoundEvidence | None] = [None] * len(suspects) if found is None else found
     return [
-        _build(query, suspect, known, list(troubles))
+        _build(query, suspect, known, list(troubles), blind=blind)
         for suspect, known in zip(suspects, evidence, strict=True)
     ]
 
@@ -111,7 +116,12 @@ def _attempt(make: Callable[[], _Found], troubles: list[str]) -> _Found | None:
 
 
 def _build(
-    query: ReviewQuery, suspect: Suspect, evidence: FoundEvidence | None, troubles: list[str]
+    query: ReviewQuery,
+    suspect: Suspect,
+    evidence: FoundEvidence | None,
+    troubles: list[str],
+    *,
+    blind: bool,
 ) -> Sheet:
     project, run, view = query.project, query.run, suspect.view
     which = f"{SPLIT_WORDS[view.split]} example"
@@ -140,8 +150,9 @@ def _build(
         "run": run.id,
         "rank": suspect.rank,
         "score": suspect.score,
-        "shown": _list_shown(query.signal, view, answer, suggested),
-        "place": _describe_place(run, suspect),
+        "shown": _list_shown(query.signal, view, answer, suggested)
+        | {"ticket": suspect.ticket or secrets.token_hex(8)},
+        "place": BLIND_PLACE if blind else _describe_place(run, suspect),
         "isReviewed": view.status not in UNDECIDED,
         "image": picture_address(view.id, view.key, view.media_path),
         "pixels": pixels_address(view.id, view.key, view.media_path),

@@ -101,12 +101,14 @@ class Suspect:
         score: The signal's value.
         look: The first answer, which the person is to give a second one to and must not know; None
             where a first one is wanted.
+        ticket: What an answer to an audit's item is known by; else "".
     """
 
     view: ExampleView
     rank: int | None
     score: float | None
     look: int | None = None
+    ticket: str = ""
 
 
 def choose_suspects(
@@ -130,7 +132,10 @@ def choose_suspects(
         without=without,
         second_looks=read_wish(query.project.settings).share > 0,
     )
-    suspects = [Suspect(one.view, one.row.rank, one.row.score, one.look) for one in handed.suspects]
+    suspects = [
+        Suspect(one.view, one.row.rank, one.row.score, one.look, one.ticket)
+        for one in handed.suspects
+    ]
     return suspects, handed.with_others
 
 

@@ -8,6 +8,7 @@ is the one that is asked.
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -64,6 +65,10 @@ class Frame:
         run: Key of the run whose guesses weigh a weighted draw, and whose ranking the items come
             with.
         guesses: How the guesses were made, in words; empty for a uniform draw.
+        signal: By whose standardised score; a guess is the logistic function of
+            ``slope * score + shift``.
+        slope: Of that line.
+        shift: Of that line.
         guesses_digest: SHA-256 of the guesses.
         strata: By given label; empty for regression.
         whole: All of them.
@@ -76,6 +81,9 @@ class Frame:
     keys_digest: str
     run: str
     guesses: str
+    signal: str
+    slope: float
+    shift: float
     guesses_digest: str
     strata: tuple[Stratum, ...]
     whole: Stratum
@@ -96,8 +104,11 @@ class Frame:
         known: dict[str, Any] = {name: values[name] for name in cls.__dataclass_fields__}
         known["strata"] = tuple(_stratum(one) for one in values["strata"])
         known["whole"] = _stratum(values["whole"])
-        for name in ("num_examples", "mix_share", "teaching_share"):
-            if type(known[name]) not in (int, float) or known[name] < 0:
+        for name in ("num_examples", "mix_share", "teaching_share", "slope", "shift"):
+            if type(known[name]) not in (int, float) or not math.isfinite(known[name]):
+                raise ValueError(f"{name} is {known[name]!r:.40}")
+        for name in ("keys_digest", "run", "guesses", "signal", "guesses_digest"):
+            if not isinstance(known[name], str):
                 raise ValueError(f"{name} is {known[name]!r:.40}")
         return cls(**known)
 

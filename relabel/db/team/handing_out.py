@@ -7,13 +7,19 @@ or no second answer is wanted any more.
 
 Where a project wants second opinions, some of what a person is handed has been decided by somebody
 else. Nothing of that answer goes along: the example looks as if nobody had seen it.
+
+While an audit lasts, its examples come mixed in at places that chance gives, in the order of the
+draw, and look like any others; the queue itself leaves them out. They come only where the whole of
+the queue is asked for: of a part of it the answers would be no random ones.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, select
 
@@ -30,17 +36,29 @@ from relabel.db.queue import (
     is_reviewed,
     open_ranking,
 )
+from relabel.db.runs import ranked_run_in
 from relabel.db.schema import LeaseRow, ScoreRow, utc_now
+from relabel.db.team.audits import (
+    Audit,
+    find_audit,
+    find_unanswered,
+    find_waiting,
+    is_waiting,
+    make_ticket,
+)
 from relabel.db.team.leases import claim, is_held_by_others, release
 from relabel.db.team.reviewers import Identity
 from relabel.db.team.second_looks import find_looks, find_wanted
 from relabel.errors import DatabaseError
 
+_Kind = Literal["queue", "look", "audit"]
 _LOGGER = logging.getLogger(__name__)
 # Of what is asked for at once, one in so many may be a second look while there are first ones.
 SECOND_LOOKS = 3
 # Others may claim what was drawn; so many times in a row is a queue that is nearly empty.
 ATTEMPTS = 6
+# Where an audit's items stand; nobody can work it out.
+_chance = random.SystemRandom()
 
 
 @dataclass(frozen=True)
@@ -98,33 +116,113 @@ def hand_out(
         DatabaseError: If the database fails.
     """
     free = ~is_held_by_others(ScoreRow.example_id, screen.who.holder)
+    audit = _find_audit(engine, run_id, filter)
+    not_audit = [] if audit is None else [~is_waiting(audit.id, ScoreRow.example_id)]
     taken: list[DrawnSuspect] = []
     lost = set(without)
 
-    def draw(wanted: int, *, second: bool) -> list[DrawnSuspect]:
-        if second:
+    def draw(wanted: int, kind: _Kind) -> list[DrawnSuspect]:
+        if kind == "look":
             return _draw_looks(engine, run_id, screen.who, signal, filter, wanted, lost, free)
+        if kind == "audit" and audit is not None:
+            return _draw_audit(engine, run_id, audit, signal, wanted, lost, free)
+        also = [free, *not_audit]
         return draw_next_suspects(
-            engine, run_id, signal=signal, filter=filter, count=wanted, without=lost, also=[free]
+            engine, run_id, signal=signal, filter=filter, count=wanted, without=lost, also=also
         )
 
-    # Second looks wait already, so they come first; where first ones are all gone, they come again.
-    shares = [(count // SECOND_LOOKS, True), (count, False), (count, True)]
-    for most, second in shares if second_looks else [(count, False)]:
+    def take(most: int, kind: _Kind) -> int:
+        """Take up to so many together with those that are taken; return how many are new."""
+        before = len(taken)
         for _ in range(ATTEMPTS):
             wanted = most - len(taken)
-            drawn = draw(wanted, second=second) if wanted > 0 else []
+            drawn = draw(wanted, kind) if wanted > 0 else []
             if not drawn:
                 break
             held = _claim(engine, drawn, screen)
-            taken += held
-            lost |= {one.view.id for one in drawn}
+            taken.extend(held)
+            lost.update(one.view.id for one in drawn)
             if len(held) == len(drawn):
                 break
+        return len(taken) - before
+
+    # Second looks wait already, so they come first; where first ones are all gone, they come again.
+    if second_looks:
+        take(count // SECOND_LOOKS, "look")
+    mixed = 0
+    if audit is not None:
+        share = audit.frame.mix_share
+        places = sum(_chance.random() < share for _ in range(count - len(taken)))
+        mixed = take(len(taken) + places, "audit")
+    first_mixed = len(taken) - mixed
+    take(count, "queue")
+    if second_looks:
+        take(count, "look")
+    if audit is not None:
+        take(count, "audit")
+        _shuffle_in(taken, first_mixed, mixed)
+        taken = _mark_audited(engine, audit, taken)
     others = 0
     if len(taken) < count:
         others = _count_with_others(engine, run_id, screen.who, signal, filter)
     return Handed(taken, others)
+
+
+def _find_audit(engine: Engine, run_id: int, filter: QueueFilter) -> Audit | None:
+    """Return the audit whose items are to be mixed in, or None."""
+    if replace(filter, status="any") != EVERYTHING or filter.status == "reviewed":
+        return None
+    with reading(engine) as connection:
+        run = ranked_run_in(connection, run_id)
+        return find_audit(connection, run.project_id)
+
+
+def _shuffle_in(taken: list[DrawnSuspect], first: int, count: int) -> None:
+    """Give examples that stand together places by chance among all; the others keep their order."""
+    mixed = taken[first : first + count]
+    del taken[first : first + count]
+    places = sorted(_chance.sample(range(len(taken) + count), count))
+    for place, one in zip(places, mixed, strict=True):
+        taken.insert(place, one)
+
+
+def _draw_audit(
+    engine: Engine,
+    run_id: int,
+    audit: Audit,
+    signal: str | None,
+    count: int,
+    without: Collection[int],
+    free: ColumnElement[bool],
+) -> list[DrawnSuspect]:
+    """Return the next of an audit's examples, as if nobody had seen them."""
+    with reading_one_state(engine) as connection:
+        run, ranking = open_ranking(connection, run_id, signal)
+        conditions = [free]
+        if without:
+            conditions.append(ScoreRow.example_id.not_in(sorted(without)))
+        found = find_waiting(
+            connection,
+            audit.id,
+            scoring_id=run.scoring_id,
+            signal=ranking,
+            conditions=conditions,
+            count=count,
+        )
+        return draw_ranked(connection, run, signal, found)
+
+
+def _mark_audited(engine: Engine, audit: Audit, taken: list[DrawnSuspect]) -> list[DrawnSuspect]:
+    """Mark and hide the answers of those that the audit asks; skipped ones of it come again."""
+    firsts = [one.view.id for one in taken if one.look is None]
+    with reading(engine) as connection:
+        asked = find_unanswered(connection, audit, firsts)
+    return [
+        replace(one, view=hide_first_answer(one.view), ticket=make_ticket(audit, one.view.id))
+        if one.view.id in asked and one.look is None
+        else one
+        for one in taken
+    ]
 
 
 def hide_first_answer(view: ExampleView) -> ExampleView:

@@ -42,13 +42,20 @@ class Frame {
     parts.undo = makeButton("undo", "Undo", "U", () => this.acts.undo())
     parts.undo.title = "Takes back your last decision by a new event; nothing is deleted."
     parts.place = make("span", "place")
+    // How far the review is from where it may stop; it comes with the suspects.
+    parts.standing = make("span", "standing")
     parts.status = make("span", "status keys", null, { role: "status" })
     parts.zoom = makeButton("zoom-button", "Zoom", "Z", () => this.toggleZoom("Zoom"))
     parts.zoom.title = "Shows the picture at its own pixels; drag it or press the arrow keys to move it."
     parts.zoom.setAttribute("aria-pressed", "false")
     parts.keys = makeButton("keys-button", "Keys", "?", () => this.table.toggle())
-    top.append(parts.undo, parts.place, parts.status, parts.zoom, parts.keys)
+    top.append(parts.undo, parts.place, parts.standing, parts.status, parts.zoom, parts.keys)
     return top
+  }
+
+  tellStanding(words) {
+    const { standing } = this.parts
+    if (words !== undefined && standing.textContent !== words) standing.textContent = words
   }
 
   buildWrite() {
