@@ -1,6 +1,7 @@
 """What the numbers of a clean-up promise, simulated on errors that people really made.
 
-Run: ``python -m benchmarks.worth --data DIR --workspaces DIR [--seeds 200] [SET ...]``, where the
+Run: ``python -m benchmarks.worth --data DIR --workspaces DIR [--seeds 200]
+[--measure rate stop learn] [SET ...]``, where the
 first DIR (or the variable TRACIN_BENCHMARK_DATA) holds the sets that ``benchmarks.real_errors``
 names, and the second keeps one scored project a set: ``news``, ``reviews`` and ``photos``. One that
 is not there is made by ``import`` and ``train``, as a person would, which takes minutes. The true
@@ -64,7 +65,7 @@ AUDIT_SIZES = (30, 100, 400)
 DECISIONS, SHARES = (50, 100, 400), (0.0, 0.1, 0.2)
 GOALS = (Goal(0.8), Goal(0.9))
 CERTIFIED = 400  # draws of the audit whose half certifies
-STEP, WINDOWS = 200, 30  # of CMH
+STEP, WINDOWS = 200, 15  # of CMH
 Flags = npt.NDArray[np.bool_]
 Row = dict[str, Any]
 
@@ -243,13 +244,21 @@ def _learn(
     return before, learned, learned if is_taken else before, float(is_taken)
 
 
+MEASURES: dict[str, Callable[[Scored, int], Iterator[Row]]] = {
+    "rate": measure_rate,
+    "stop": measure_stop,
+    "learn": measure_learning,
+}
+
+
 def main() -> int:
     """Measure the sets that are named, and print a line of JSON for each figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sets", nargs="*", choices=[*MAKERS, []], default=list(MAKERS))
+    parser.add_argument("sets", nargs="*", metavar="SET", default=list(MAKERS))
     parser.add_argument("--data", default=os.environ.get(DATA_VARIABLE))
     parser.add_argument("--workspaces", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--measure", nargs="+", choices=MEASURES, default=list(MEASURES))
     chosen = parser.parse_args()
     if not chosen.data:
         print(f"Say where the sets are: --data DIR, or {DATA_VARIABLE}.", file=sys.stderr)
@@ -258,8 +267,8 @@ def main() -> int:
         scored = open_scored(name, Path(chosen.data), chosen.workspaces)
         share = float(scored.wrong.mean())
         print(json.dumps({"set": name, "examples": len(scored.wrong), "rate": share}), flush=True)
-        for measure in (measure_rate, measure_stop, measure_learning):
-            for row in measure(scored, chosen.seeds):
+        for measure in chosen.measure:
+            for row in MEASURES[measure](scored, chosen.seeds):
                 print(json.dumps({"set": name} | row), flush=True)
     return 0
 

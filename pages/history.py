@@ -14,6 +14,7 @@ from ui.history.batches import draw_batches
 from ui.history.export import draw_export, draw_history_export
 from ui.history.returned import draw_returned
 from ui.history.table import EVERYTHING, HistoryView, draw_history_filters, history_card
+from ui.history.worth import draw_worth
 from ui.navigation import open_page
 from ui.review.decisions import draw_message, undo
 from ui.session import get_engine, require_project
@@ -37,6 +38,8 @@ project = require_project()
 st.title("History", anchor=False)
 draw_export(project)
 draw_returned(project)
+draw_worth(project)
+st.header("Every event", anchor=False)
 view = draw_history_filters(project)
 page = st.session_state.get("events") or 1
 found = read_page(project.id, view, page)

@@ -6,6 +6,7 @@ import streamlit as st
 
 from relabel.db.stats import review_progress
 from ui.navigation import open_page
+from ui.overview.gain_line import draw_gain_line
 from ui.overview.label_charts import draw_disagreement, draw_labels_held, draw_most_disputed
 from ui.overview.review_yield import draw_yield
 from ui.overview.summary import describe_run, draw_next_step, summarize
@@ -41,5 +42,6 @@ draw_yield(project, run, progress)
 draw_audit_section(project, run)
 draw_stopping(project, run)
 draw_learning(project, run)
+draw_gain_line(project, progress)
 st.header("How the run was scored", anchor=False)
 describe_run(project, run)

@@ -44,7 +44,7 @@ MIX_SHARE, TEACHING_SHARE = 0.3, 0.5
 LEAST_DECISIONS, LEAST_OF_A_KIND = 30, 5
 # Without decisions: the share of errors that is supposed, and how fast it falls along the score,
 # a standard deviation at a time. A wrong guess makes the interval wider and nothing else.
-SUPPOSED_RATE, SUPPOSED_SLOPE = 0.1, 1.5
+SUPPOSED_RATE, SUPPOSED_SLOPE = 0.08, 2.0
 MOST_DRAWS = 10_000
 
 

@@ -35,6 +35,7 @@ WORK_WORDS = {
     "train": "Training",
     "score": "Scoring",
     "rescore": "Scoring of changed labels",
+    "gain": "Measurement of the gain",
     "backup": "Backup",
     "restore": "Restoring",
 }

@@ -77,12 +77,12 @@ def describe_control(gain: Gain) -> str:
     control = judged.difference("given", "control")
     more = judged.difference("control", "corrected")
     if not more.is_certain:
-        told = "that differs from what was done by no more than chance"
+        told = "What was done differs from that by no more than chance"
     else:
-        told = f"the {'queue' if more.mean > 0 else 'random review'} brought more"
+        told = f"What was done brought {'more' if more.mean > 0 else 'less'} than that"
     return (
         f"As many reviews spent on random examples would have brought "
-        f"{format_interval(gain, control)}; {told}: {format_interval(gain, more)} for the queue."
+        f"{format_interval(gain, control)}. {told}: {format_interval(gain, more)}."
     )
 
 

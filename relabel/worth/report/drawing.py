@@ -132,7 +132,7 @@ def clean(text: str) -> str:
 
 def fit(text: str, width: float, size: float) -> str:
     """Return a text that is shortened to about a width."""
-    text, room = clean(text), width / (0.55 * size)
+    text, room = clean(text), width / (0.52 * size)
     if measure_columns(text) <= room:
         return text
     while text and measure_columns(text) > room - 1:

@@ -104,6 +104,15 @@ def _list_ticks(largest: float) -> list[float]:
     return [step * number for number in range(int(largest / step) + 1)]
 
 
+def _list_between(low: float, high: float) -> list[float]:
+    """Return up to seven round numbers from one number to another."""
+    width = max(high - low, 1e-9)
+    unit = 10 ** math.floor(math.log10(width))
+    step = next(unit * part for part in (0.1, 0.2, 0.5, 1, 2) if width / (unit * part) <= 6)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [step * number for number in range(first, last + 1)]
+
+
 def draw_flows(facts: ReportFacts) -> Drawing:
     """Draw from which given label to which corrected one examples went."""
     flows = [(facts.names[one.given], facts.names[one.other], one.count) for one in facts.flows]
@@ -213,8 +222,7 @@ def draw_levels(gain: Gain) -> Drawing:
     def place(value: float) -> float:
         return left + (right - left) * (value - low) / (high - low)
 
-    for number in range(5):
-        value = low + (high - low) * number / 4
+    for value in _list_between(low, high):
         drawing.line([(place(value), top - 20), (place(value), _BOTTOM - 30)], GRID, 1)
         drawing.text(
             place(value),
@@ -236,10 +244,15 @@ def draw_levels(gain: Gain) -> Drawing:
 
 
 _DIFFERENCES = (
-    ("given", "corrected", "The review, over labels as given"),
-    ("given", "control", "As many reviews at random"),
-    ("control", "corrected", "The review, over reviews at random"),
+    ("given", "corrected", "Corrected, over given"),
+    ("given", "control", "Random reviews, over given"),
+    ("control", "corrected", "Corrected, over random reviews"),
 )
+
+
+def name_differences() -> list[tuple[tuple[str, str], str]]:
+    """Return the pairs of sets of labels that are compared, with their names."""
+    return [((one, other), name) for one, other, name in _DIFFERENCES]
 
 
 def draw_differences(gain: Gain) -> Drawing:
@@ -286,8 +299,7 @@ def _draw_intervals(
     def place(value: float) -> float:
         return left + (right - left) * (value - low) / (high - low)
 
-    for number in range(5):
-        value = low + (high - low) * number / 4
+    for value in _list_between(low, high):
         drawing.line([(place(value), _TOP), (place(value), _BOTTOM)], GRID, 1)
         drawing.text(
             place(value),

@@ -23,10 +23,10 @@ from relabel.workspace import Workspace
 from tracin_core.errors import TracInError
 
 # How many are told, of how many that were looked at, and how many of one pair of labels at most.
-TOLD, LOOKED_AT, OF_A_PAIR = 6, 60, 2
+TOLD, LOOKED_AT, OF_A_PAIR = 5, 60, 2
 # Opponents that are asked for their label, and those of each side that are shown.
 ASKED, SHOWN = 10, 3
-LONGEST_TEXT, LONGEST_NEIGHBOUR = 420, 140  # characters
+LONGEST_TEXT, LONGEST_NEIGHBOUR = 320, 120  # characters
 FIELDS = 8  # of a table's row
 EDGE, NEIGHBOUR_EDGE = 224, 112  # pixels
 

@@ -150,7 +150,7 @@ def describe_left(facts: ReportFacts) -> list[str]:
             "ranking showed does not enter this estimate.",
         ]
     if facts.stop is not None and facts.progress.reviewed:
-        told += [facts.stop.sentence, facts.stop.promise]
+        told += [f"May the review stop? {facts.stop.sentence}", facts.stop.promise]
     return [sentence for sentence in told if sentence]
 
 
