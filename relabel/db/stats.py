@@ -192,7 +192,7 @@ def measure_test(engine: Engine, run_id: int) -> MeasuredFit | None:
     if not total:
         return None
     fit = float(fit)
-    moved, left, corrected = fit, total, 0
+    moved, left, corrected = fit, int(total), 0
     for action, predicted, before, after in decided:
         is_out = action in list_codes("exclude")
         if not is_out and after is None:

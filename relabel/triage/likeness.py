@@ -42,7 +42,8 @@ TOPICS = 64  # numbers of a text by its words, for the clusters (latent semantic
 class Rows(Protocol):
     """Examples as rows of numbers, read when they are asked for."""
 
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
     def __getitem__(self, rows: Any) -> Any: ...
 
