@@ -191,8 +191,7 @@ def measure_test(engine: Engine, run_id: int) -> MeasuredFit | None:
         ).all()
     if not total:
         return None
-    fit = float(fit)
-    moved, left, corrected = fit, int(total), 0
+    moved, left, corrected = float(fit), int(total), 0
     for action, predicted, before, after in decided:
         is_out = action in list_codes("exclude")
         if not is_out and after is None:
@@ -201,7 +200,7 @@ def measure_test(engine: Engine, run_id: int) -> MeasuredFit | None:
         left -= is_out
         moved -= _measure_fit(predicted, before, is_regression)
         moved += 0.0 if is_out else _measure_fit(predicted, after, is_regression)
-    shares = fit / total, moved / left if left else 0.0
+    shares = float(fit) / total, moved / left if left else 0.0
     by_given, by_current = (max(0.0, one) ** 0.5 if is_regression else one for one in shares)
     return MeasuredFit(by_given, by_current, len(decided), corrected, total)
 

@@ -43,7 +43,8 @@ class Rows(Protocol):
     """Examples as rows of numbers, read when they are asked for."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """How many examples, and numbers of each."""
 
     def __getitem__(self, rows: Any) -> Any: ...
 
