@@ -39,7 +39,7 @@ from ui.wording import escape_markdown
 _A_PAGE = 12
 _LABELS_NAMED = 3
 _PAIRS = "labels"
-_BOX = "groups-box"
+_OPENED = "groups-opened"
 _CLUSTERS = "Clusters"
 # What a kind of group is, and what to make of it.
 _HELP = {
@@ -62,7 +62,9 @@ def draw_groups(project: Project, run: Run, view: QueueView) -> None:
     for kind in GROUP_KINDS:
         if kind in counts and counts[kind].examples[split]:
             modes[kind] = _CLUSTERS if kind == "cluster" else name_group_kind(project, kind)
-    box = st.expander("Groups", expanded="groups" in st.query_params, key=_BOX, on_change="rerun")
+    box = st.expander(
+        "Groups", expanded="groups" in st.query_params, key=_name_box(), on_change="rerun"
+    )
     if not box.open:
         return
     with box:
@@ -80,6 +82,10 @@ def draw_groups(project: Project, run: Run, view: QueueView) -> None:
             st.caption(f"This run has no groups of examples that are alike. {NO_GROUPS}")
         elif notes := _list_notes(run):
             st.caption(escape_markdown(" ".join(notes)))
+
+
+def _name_box() -> str:
+    return f"groups-box-{st.session_state.get(_OPENED, 0)}"
 
 
 def draw_end(project: Project, run: Run, view: QueueView, *, total: int) -> None:
@@ -146,7 +152,8 @@ def _draw_alike(project: Project, run: Run, split: Split, kind: str) -> None:
 def _open_group(group: ExampleGroup, split: Split) -> None:
     """Leave for the queue of a group, without other filters."""
     forget_filters()
-    st.session_state.pop(_BOX, None)  # its suspects are what is to be seen now
+    # Its suspects are what is to be seen now: another box is closed.
+    st.session_state[_OPENED] = st.session_state.get(_OPENED, 0) + 1
     of_test = {"split": split} if split == "test" else {}
     open_page("queue", group=str(group.name), **of_test)
 
