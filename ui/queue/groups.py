@@ -55,13 +55,17 @@ def draw_groups(project: Project, run: Run, view: QueueView) -> None:
     pairs = [pair for pair in read_pairs(project, run, view) if pair.left]
     counts = read_group_counts(run.config)
     split = view.filter.split
-    modes = {}
+    titles = {
+        kind: _CLUSTERS if kind == "cluster" else name_group_kind(project, kind)
+        for kind in GROUP_KINDS
+        if kind in counts and counts[kind].examples[split]
+    }
+    # The same content under two labels tells most.
+    modes = {kind: title for kind, title in titles.items() if kind == GROUP_KINDS[0]}
     if pairs:
         whose = "suggested" if suggests_labels(run) else "network’s"
         modes[_PAIRS] = f"Given and {whose} label ({len(pairs):,})"
-    for kind in GROUP_KINDS:
-        if kind in counts and counts[kind].examples[split]:
-            modes[kind] = _CLUSTERS if kind == "cluster" else name_group_kind(project, kind)
+    modes |= titles
     box = st.expander(
         "Groups", expanded="groups" in st.query_params, key=_name_box(), on_change="rerun"
     )
