@@ -10,7 +10,7 @@ from relabel.db.groups import count_left
 from relabel.db.paging import Page
 from relabel.db.queue import QueueRow, fetch_page
 from relabel.text import counted
-from ui.components.grid import show_grid
+from ui.components.grid import read_opened, show_grid
 from ui.navigation import open_page
 from ui.queue.filters import QueueView, draw_filters, remember_view, review_address
 from ui.queue.groups import draw_end, draw_groups
@@ -21,6 +21,7 @@ from ui.runs.model_quality import draw_model_warnings
 from ui.session import get_engine, require_project, require_run
 
 PAGE_SIZE = {"image": 100}
+GRID = "queue-grid"
 _OTHERWISE = 50  # texts and rows, which are read
 
 
@@ -62,6 +63,9 @@ if not found.rows and found.total:
     found = read_page(run.id, view, num_pages)
 left, total = count_left(get_engine(), run.id, signal=view.signal, filter=view.filter)
 if not found.total:
+    # The last ones were decided, and one of them opened, before the page was drawn again.
+    if (opened := read_opened(GRID)) is not None:
+        open_page("inspect", example=opened, within=remember_view(project, run, view))
     draw_end(project, run, view, total=total)
     st.stop()
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -88,7 +92,7 @@ event = show_grid(
         left=left,
         total=total,
     ),
-    key="queue-grid",
+    key=GRID,
 )
 if event.opened is not None:
     open_page("inspect", example=event.opened, within=remember_view(project, run, view))

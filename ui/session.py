@@ -166,6 +166,10 @@ def _forget_place() -> None:
     st.query_params.pop("example", None)
     if "page" in st.session_state:
         st.session_state["page"] = 1
+    # A group's number means other examples in another project.
+    st.query_params.pop("group", None)
+    if "group" in st.session_state:
+        st.session_state["group"] = ""
 
 
 def _warn_of_unknown_project(wanted: str | None, titles: dict[str, str]) -> None:

@@ -23,10 +23,10 @@ Floats = npt.NDArray[np.float32]
 
 SEED = 0
 # Numbers to which rows are projected before all are compared with all. Cosines near 1 keep an
-# error of about (1 - cosine^2) / sqrt(128): 0.02 at 0.9 (Johnson and Lindenstrauss). So candidates
-# are taken from a little further away, and each pair is measured by the rows themselves.
+# error of about (1 - cosine^2) / sqrt(128): 0.03 at 0.8 (Johnson and Lindenstrauss). So candidates
+# are taken from three times as far away, and each pair is measured by the rows themselves.
 SKETCH = 128
-MARGIN = 0.08
+MARGIN = 0.1
 # Beyond so many different contents, those of one cluster alone are compared with each other.
 MOST_COMPARED = 100_000
 MOST_NEIGHBOURS = 32  # near contents that are looked at of each one
@@ -44,7 +44,7 @@ class Rows(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """How many examples, and numbers of each."""
+        """Return rows, and numbers of a row."""
 
     def __getitem__(self, rows: Any) -> Any: ...
 
@@ -137,7 +137,8 @@ def find_alike(
             on_done(min(done, len(alone)), len(alone))
     if crowded:
         notes.append(
-            f"{crowded:,} examples have more than {MOST_NEIGHBOURS} near ones; the nearest count."
+            f"Of {crowded:,} examples with many that lie near, the {MOST_NEIGHBOURS} nearest alone "
+            "were compared."
         )
     pairs = np.concatenate(found) if found else np.zeros((0, 2), dtype=np.int64)
     return Alike(_lead(pairs, same), clusters, tuple(notes))

@@ -77,6 +77,18 @@ def test_a_group_is_decided_as_one_and_the_next_one_is_offered(open_app, client,
     assert "Done: nothing is left to review" in words(app)
     (button,) = [one for one in app.button if one.key == "next-group"]
     assert button.label.replace("\\", "").startswith("Next: Nearly the same, no. ")
+    app.button(key="show-all").click().run()
+    assert not app.exception
+    assert "group" not in app.query_params
+    assert len(find_given(app, "tracin_grid")["cards"]) == 50
+
+
+def test_another_project_begins_without_the_group(open_app):
+    app = open_app("queue", project="docs", group="near-1")
+    app.selectbox(key="project").set_value("digits").run()
+    assert not app.exception
+    assert "group" not in app.query_params
+    assert find_given(app, "tracin_grid")["query"]["group"] == ""
 
 
 def test_a_group_that_the_run_lacks_is_said_and_an_older_run_says_where_to_score(

@@ -82,13 +82,30 @@ def test_what_was_settled_meanwhile_is_said(open_app, answered, engine):
     assert get_example(engine, ids[0], None).status == "ambiguous"
 
 
+def _first(engine):
+    run = current_run(engine, get_project(engine, "digits").id)
+    return fetch_page(engine, run.id, page_size=1).rows[0].example_id
+
+
 def test_the_share_and_the_roles_are_set_on_the_page(open_app, engine):
     app = open_app("team", project="digits")
     app.number_input(key="share-digits").set_value(20).run()
     app.button(key="set-share").click().run()
     assert read_wish(get_project(engine, "digits").settings).share == 0.2
+    # One's own name has one button, and not a second one that does the same.
+    record_decision(
+        engine, NewDecision(_first(engine), 0, "tester", "keep", identity_source="account")
+    )
+    record_decision(engine, NewDecision(_first(engine), 1, "Bob", "exclude"))
+    app = open_app("team", project="digits")
+    others = [one for one in list_reviewers(engine) if one.name != "tester"]
+    roles = [one.key for one in app.button if (one.key or "").startswith("role-")]
+    assert roles == [f"role-{one.id}" for one in others]
     app.button(key="lead-me").click().run()
-    assert [(one.name, one.role) for one in list_reviewers(engine)] == [("tester", "lead")]
+    leads = [one.name for one in list_reviewers(engine) if one.role == LEAD]
+    assert leads == ["tester"]
+    roles = [one.key for one in app.button if (one.key or "").startswith("role-")]
+    assert len(roles) == 2
     assert "There is no lead" not in words(app)
 
 

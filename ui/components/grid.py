@@ -49,7 +49,17 @@ def show_grid(data: Mapping[str, Any], *, key: str) -> GridEvent:
         data: The cards, what can be decided, and what a question to the server names.
         key: Widget key.
     """
-    result = _GRID(key=key, data=dict(data), on_opened_change=_nothing, on_next_change=_nothing)
+    return _read_event(
+        _GRID(key=key, data=dict(data), on_opened_change=_nothing, on_next_change=_nothing)
+    )
+
+
+def read_opened(key: str) -> int | None:
+    """Return the example that was asked for of a grid which this run of the page does not draw."""
+    return _read_event(st.session_state.get(key)).opened
+
+
+def _read_event(result: Any) -> GridEvent:
     # What comes from the browser is untrusted: anything but the expected shape counts as no click.
     opened = getattr(result, "opened", None)
     return GridEvent(

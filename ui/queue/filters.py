@@ -169,13 +169,16 @@ def _choose_group(
     project: Project, run: Run, on_change: Callable[[], None] | None
 ) -> GroupName | None:
     """Draw the chosen group of alike examples with a way out of it, or nothing without one."""
-    word = str(st.session_state.get("group") or st.query_params.get("group", ""))
+    state = st.session_state
+    word = str(state["group"] if "group" in state else st.query_params.get("group", ""))
     if not word:
+        state.pop("group", None)
+        st.query_params.pop("group", None)
         return None
     name = find_group(run, word)
     if name is None:
+        state.pop("group", None)
         st.query_params.pop("group", None)
-        st.session_state.pop("group", None)
         st.warning(
             f"This run has no group “{escape_markdown(word[:40])}”, so all examples are shown. "
             + ("Open one under Groups." if read_group_counts(run.config) else NO_GROUPS)

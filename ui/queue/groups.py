@@ -39,7 +39,7 @@ from ui.wording import escape_markdown
 _A_PAGE = 12
 _LABELS_NAMED = 3
 _PAIRS = "labels"
-_BOX = "groups-box"
+_OPENED = "groups-opened"
 _CLUSTERS = "Clusters"
 # What a kind of group is, and what to make of it.
 _HELP = {
@@ -55,14 +55,20 @@ def draw_groups(project: Project, run: Run, view: QueueView) -> None:
     pairs = [pair for pair in read_pairs(project, run, view) if pair.left]
     counts = read_group_counts(run.config)
     split = view.filter.split
-    modes = {}
+    titles = {
+        kind: _CLUSTERS if kind == "cluster" else name_group_kind(project, kind)
+        for kind in GROUP_KINDS
+        if kind in counts and counts[kind].examples[split]
+    }
+    # The same content under two labels tells most.
+    modes = {kind: title for kind, title in titles.items() if kind == GROUP_KINDS[0]}
     if pairs:
         whose = "suggested" if suggests_labels(run) else "network’s"
         modes[_PAIRS] = f"Given and {whose} label ({len(pairs):,})"
-    for kind in GROUP_KINDS:
-        if kind in counts and counts[kind].examples[split]:
-            modes[kind] = _CLUSTERS if kind == "cluster" else name_group_kind(project, kind)
-    box = st.expander("Groups", expanded="groups" in st.query_params, key=_BOX, on_change="rerun")
+    modes |= titles
+    box = st.expander(
+        "Groups", expanded="groups" in st.query_params, key=_name_box(), on_change="rerun"
+    )
     if not box.open:
         return
     with box:
@@ -80,6 +86,10 @@ def draw_groups(project: Project, run: Run, view: QueueView) -> None:
             st.caption(f"This run has no groups of examples that are alike. {NO_GROUPS}")
         elif notes := _list_notes(run):
             st.caption(escape_markdown(" ".join(notes)))
+
+
+def _name_box() -> str:
+    return f"groups-box-{st.session_state.get(_OPENED, 0)}"
 
 
 def draw_end(project: Project, run: Run, view: QueueView, *, total: int) -> None:
@@ -146,7 +156,8 @@ def _draw_alike(project: Project, run: Run, split: Split, kind: str) -> None:
 def _open_group(group: ExampleGroup, split: Split) -> None:
     """Leave for the queue of a group, without other filters."""
     forget_filters()
-    st.session_state.pop(_BOX, None)  # its suspects are what is to be seen now
+    # Its suspects are what is to be seen now: another box is closed.
+    st.session_state[_OPENED] = st.session_state.get(_OPENED, 0) + 1
     of_test = {"split": split} if split == "test" else {}
     open_page("queue", group=str(group.name), **of_test)
 

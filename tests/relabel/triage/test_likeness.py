@@ -133,7 +133,7 @@ def test_of_a_crowd_the_nearest_count_and_it_is_said(monkeypatch):
     found = find_alike(rows, none, none.astype(bool), least_cosine=COSINE)
     first = np.argsort(-(rows[1:] @ rows[0]))[:3] + 1
     assert set(np.flatnonzero(found.near == found.near[0])) == {0, *first.tolist()}
-    assert "more than 3 near ones" in found.notes[0]
+    assert "the 3 nearest alone were compared" in found.notes[0]
 
 
 def test_beyond_a_limit_those_of_one_cluster_are_compared_which_is_said(monkeypatch):

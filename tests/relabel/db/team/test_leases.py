@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -13,7 +14,7 @@ from relabel.db.queue import QueueFilter
 from relabel.db.schema import LeaseRow, utc_now
 from relabel.db.team import handing_out
 from relabel.db.team.handing_out import Screen, hand_out
-from relabel.db.team.leases import claim, release
+from relabel.db.team.leases import claim, release, release_screen
 from relabel.db.team.reviewers import Identity
 from tests.relabel.db.builders import build_scene
 
@@ -113,4 +114,32 @@ def test_many_people_at_once_never_have_one_example(engine):
 def test_leases_of_a_deleted_project_go_with_it(scene):
     hand(scene)
     delete_project(scene.engine, scene.project.id)
+    assert leased(scene) == {}
+
+
+def test_where_nothing_can_be_held_suspects_come_all_the_same_and_it_is_said(scene, monkeypatch):
+    assert hand(scene).unheld == ""
+    if scene.engine.dialect.name != "sqlite":
+        return  # which has one writer at a time
+    monkeypatch.setattr("relabel.db.sqlite.BUSY_TIMEOUT", 50)  # milliseconds
+    scene.engine.dispose()  # connections are patient from their beginning
+    writer = sqlite3.connect(scene.engine.url.database, isolation_level=None)
+    try:
+        writer.execute("BEGIN IMMEDIATE")
+        found = hand(scene, BOB)
+    finally:
+        writer.close()
+    assert ids(found) == [scene.by_rank(3), scene.by_rank(4)]
+    assert "could not be held for you" in found.unheld
+    assert "busy" in found.unheld or "locked" in found.unheld
+
+
+def test_a_screen_that_is_gone_gives_back_what_it_never_heard_of(scene):
+    hand(scene)
+    hand(scene, Screen(Identity("Ann"), "tab-3"), 3)  # took the first two over, with one more
+    release_screen(scene.engine, "tab-1")
+    assert len(leased(scene)) == 3
+    release_screen(scene.engine, "")
+    assert len(leased(scene)) == 3
+    release_screen(scene.engine, "tab-3")
     assert leased(scene) == {}
