@@ -17,7 +17,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ CLASSES = tuple(f"class {number}" for number in range(20))
 SIGNALS = ("suspicion", "self_influence", "mean_loss", "held_out")
 TEST_SHARE, DIM = 20, 32  # one example in so many is a test example; numbers of a vector
 AGAIN = 3
-ROW, SUSPECT = "[role=option][data-rank]", "[data-example-id] .text"
+ROW = "[role=option][data-rank]"
 # What is opened, and what must be seen for it to be there.
 PAGES = {
     "queue": ("queue", ROW),
@@ -140,8 +140,18 @@ def open_page(page: Page, server: Server, address: str, selector: str) -> tuple[
     return waited, read_processor_seconds(server) - before
 
 
-def measure(workspace: Workspace) -> None:
-    """Print a row a page, and the memory."""
+def measure_pages(workspace: Workspace, pages: Mapping[str, tuple[str, str]]) -> None:
+    """Print a row a page, and the memory.
+
+    Args:
+        workspace: With one scored project.
+        pages: Name to address and what must be seen for the page to be there.
+    """
+    print(
+        "| page | seconds in the browser, first | again | ms of the server's processor, first "
+        "| again |\n|---|--:|--:|--:|--:|",
+        flush=True,
+    )
     server = Server(workspace.root, reviewer="benchmark")
     with sync_playwright() as playwright:
         browser = launch_browser(playwright)
@@ -152,7 +162,7 @@ def measure(workspace: Workspace) -> None:
             page = context.new_page()
             # The browser's cache, and what the server loads once whatever the data are.
             open_page(page, server, "projects", "[data-testid=stMain] h1")
-            for name, (address, selector) in PAGES.items():
+            for name, (address, selector) in pages.items():
                 first = open_page(page, server, address, selector)
                 again = [open_page(page, server, address, selector) for _ in range(AGAIN)]
                 waits = statistics.median(one[0] for one in again)
@@ -185,12 +195,10 @@ def main() -> None:
             build_project(workspace, options.examples)
         print(
             f"{options.examples:,} examples, {platform.machine()}, {os.cpu_count()} processors, "
-            f"load {os.getloadavg()[0]:.0f}; made in {time.perf_counter() - started:.0f} s.\n\n"
-            "| page | seconds in the browser, first | again | ms of the server's processor, first "
-            "| again |\n|---|--:|--:|--:|--:|",
+            f"load {os.getloadavg()[0]:.0f}; made in {time.perf_counter() - started:.0f} s.\n",
             flush=True,
         )
-        measure(workspace)
+        measure_pages(workspace, PAGES)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "detection": ("detection",),
     "queue": ("queue_page",),
     "review_keys": ("review_keys",),
+    "photograph_pages": ("photograph_pages",),
+    "million": ("million",),
     "real_errors": ("real_errors",),
     "own_data": ("own_data",),
     "architectures": ("architectures",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from base64 import b64decode
 
 import pytest
 import streamlit as st
@@ -20,6 +21,7 @@ from relabel.workspace import Workspace
 from ui.server.pictures import (
     ROUTES,
     THUMBNAIL_EDGE,
+    inline_thumbnails,
     is_allowed_host,
     picture_address,
     pixels_address,
@@ -129,3 +131,14 @@ def test_a_key_with_another_file_is_shown_anew(client, tmp_path):
 
 def test_an_odd_size_does_not_grow_beyond_the_edge():
     assert max(resize_for_screen(Image.new("L", (70, 30)), 160).size) == 140
+
+
+def test_pictures_of_the_evidence_come_inside_its_answer(client):
+    """As many as are asked for take one statement; what cannot be shown keeps its address."""
+    found = inline_thumbnails([1, 2, 3, 4, 5, 6, 10**18])
+    assert set(found) == {1, 2}
+    for number, address in found.items():
+        kind, _, content = address.partition(",")
+        answer = client.get(f"/thumb/{number}")
+        assert kind == f"data:{answer.headers['content-type']};base64"
+        assert b64decode(content) == answer.content

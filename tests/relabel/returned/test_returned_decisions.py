@@ -7,6 +7,7 @@ import io
 import json
 
 import pytest
+from sqlalchemy import event
 
 from relabel.cli import main
 from relabel.db.decisions import undo_decision
@@ -17,6 +18,8 @@ from relabel.db.project_rules import Project
 from relabel.db.team.reviewers import LEAD, Identity, set_role
 from relabel.errors import NotAllowedError
 from relabel.export import export_labels
+from relabel.importers.records import Problem
+from relabel.returned.apart import read_decisions_apart
 from relabel.returned.plan import (
     ALIKE,
     KNOWN,
@@ -31,7 +34,7 @@ from relabel.returned.plan import (
     plan_decisions,
     record_decisions,
 )
-from relabel.returned.read import read_decisions
+from relabel.returned.read import choose_action, read_decisions
 from tests.relabel.db.builders import Scene, build_homes, build_scene
 from tests.relabel.exporters.scenes import HOSTILE, build_hostile
 from tests.relabel.exporters.test_hostile_exports import built as built
@@ -232,3 +235,49 @@ def test_the_command_previews_and_records(place, capsys, tmp_path):
     for more, expected in steps.items():
         assert main([*words, *filter(None, [more])]) == 0
         assert capsys.readouterr().out.startswith(expected)
+
+
+def test_a_file_that_is_read_apart_says_the_same(scene, tmp_path):
+    path = tmp_path / "back.csv"
+    rows = [
+        {"key": "train-0", "given_label": "cat", "label": "dog", "decided_at": "2026-05-04T10:00Z"},
+        {"key": "train-1", "given_label": "dog", "label": "dog"},
+        {"key": "", "label": "emu", "action": "keep"},
+        {"key": "'=train-2", "label": "emu", "action": "keep", "note": "'=1", "version": 1},
+        {"key": "train-4", "given_label": "dog", "label": "dog"},
+    ]
+    write(path, rows)
+    here, apart = list(read_decisions(path)), list(read_decisions_apart(path))
+    decided = [one for one in here if isinstance(one, Problem) or choose_action(one)]
+    assert apart[: len(decided)] == decided
+    assert len(apart) == len(here) == 5
+    assert not [one for one in apart[len(decided) :] if choose_action(one)]
+    plan = plan_decisions(scene.engine, scene.project, iter(apart), reviewer="me")
+    assert plan.report.counts[UNDECIDED_ROW] == 2
+
+
+def test_a_file_that_cannot_be_read_apart_is_refused_as_it_is_here(tmp_path):
+    path = tmp_path / "other.csv"
+    path.write_text("name,age\nann,7\n")
+    with pytest.raises(InputError, match="Expected those of an export") as here:
+        list(read_decisions(path))
+    with pytest.raises(InputError) as apart:
+        read_decisions_apart(path)
+    assert str(apart.value) == str(here.value)
+
+
+def test_many_decisions_are_recorded_in_few_transactions(engine, tmp_path):
+    scene = build_scene(engine, 250)
+    path = tmp_path / "back.csv"
+    write(path, [{"key": f"train-{n}", "label": "emu", "action": "exclude"} for n in range(250)])
+    plan = plan_decisions(engine, scene.project, read_decisions(path), reviewer="me")
+    scene.decide(scene.train_ids[7], "keep")  # meanwhile; it is refused by itself
+    commits = []
+    event.listen(engine, "commit", commits.append)
+    report = record_decisions(engine, plan)
+    assert report.counts[RECORDED] == 249
+    assert report.counts[STALE] == 1
+    assert "Meanwhile ann" in report.told[STALE][0]
+    assert len(commits) == 3
+    assert get_example(engine, scene.train_ids[7], None).status == "kept"
+    assert fetch_history(engine, scene.project.id).total == 250

@@ -207,3 +207,18 @@ def test_vectors_cut_while_they_are_open_are_an_error_and_not_the_end(run_folder
         evidence.neighbours("train", 3, side="proponents")
     path.write_bytes(whole)
     assert evidence.neighbours("train", 3, side="proponents") == found
+
+
+@pytest.mark.parametrize("measure", ["influence", "cosine"])
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("count", [1, 5])
+def test_both_sides_at_once_are_the_two_sides(run_folder, measure, split, count):
+    evidence = open_evidence(run_folder.root)
+    positions = list(range(3, 3 + count))
+    both = evidence.both_sides_of_many(split, positions, k=8, measure=measure)
+    for side in ("proponents", "opponents"):
+        alone = evidence.neighbours_of_many(split, positions, side=side, k=8, measure=measure)
+        assert both[side] == alone
+        # The more that are asked for begin with the fewer.
+        few = evidence.neighbours_of_many(split, positions, side=side, k=3, measure=measure)
+        assert [one[:3] for one in both[side]] == few
