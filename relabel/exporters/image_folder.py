@@ -28,21 +28,40 @@ _COLUMNS = ("file_name", "label", "given_label", "split", "key", "status", "excl
     drops_excluded=True,
 )
 def write_image_folder(file: BinaryIO, exported: Exported, chunks: Rows) -> None:
-    """Write train/CLASS/NAME and test/CLASS/NAME, and what each file is in metadata.csv."""
-    lines = io.StringIO(newline="")
-    table = csv.writer(lines)
-    table.writerow(_COLUMNS)
+    """Write train/CLASS/NAME and test/CLASS/NAME, and what each file is in their metadata.csv.
+
+    Readers of folders that know such tables look for one in each split's folder.
+    """
+    tables: dict[str, _Table] = {}
     with make_zip(file) as archive:
-        own = archive.name_file("", "metadata", ".csv")
         for chunk in chunks:
             for row in chunk:
-                folder = archive.name_folder(
-                    archive.name_folder("", row["split"]), row[exported.answer]
-                )
-                path = write_picture(archive, exported, folder, row)
-                cells = row | {"file_name": path}
-                table.writerow([safe_cell(cells[name]) for name in _COLUMNS])
-        archive.write(own, lines.getvalue().encode())
+                split = row["split"]
+                if split not in tables:
+                    tables[split] = _Table(archive, archive.name_folder("", split))
+                table = tables[split]
+                folder = archive.name_folder(table.folder, row[exported.answer])
+                table.add(row, write_picture(archive, exported, folder, row))
+        for table in tables.values():
+            archive.write(table.path, table.lines.getvalue().encode())
+
+
+class _Table:
+    """What each picture of a split is, with paths from the split's folder."""
+
+    def __init__(self, archive: NewArchive, folder: str) -> None:
+        self.folder = folder
+        self.path = archive.name_file(folder, "metadata", ".csv")
+        self.lines = io.StringIO(newline="")
+        self._writer = csv.writer(self.lines)
+        self._writer.writerow(_COLUMNS)
+
+    def add(self, row: dict[str, Any], path: str) -> None:
+        """Add the row of a picture, given its path in the archive."""
+        name = path.removeprefix(f"{self.folder}/")
+        # An apostrophe would make it the name of no file.
+        cells = row | {"file_name": name if safe_cell(name) == name else f"./{name}"}
+        self._writer.writerow([safe_cell(cells[name]) for name in _COLUMNS])
 
 
 def write_picture(archive: NewArchive, exported: Exported, folder: str, row: dict[str, Any]) -> str:

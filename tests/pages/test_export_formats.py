@@ -8,10 +8,12 @@ import io
 from relabel.db.audit import Shown
 from relabel.db.decisions import NewDecision, record_decision
 from relabel.db.history import fetch_history
-from relabel.db.projects import get_project
+from relabel.db.projects import create_project, get_project
 from relabel.export import export_labels
 from relabel.export.history import export_history
 from relabel.exporters.registry import list_fitting
+from relabel.importers.files.shared import measure_files
+from relabel.importers.options import ImportOptions
 from tests.relabel.exporters.toy import added_exporter
 
 
@@ -39,6 +41,32 @@ def test_the_page_offers_every_exporter_and_says_what_is_in_the_file(open_app):
     app = formats_of(app).set_value("own").run()
     assert not app.exception
     assert "not imported from a file" in app.error[0].value
+
+
+def test_a_file_that_changes_under_the_page_is_told_before_it_is_exported(
+    open_app, engine, tmp_path
+):
+    path = tmp_path / "pets.csv"
+    path.write_text("text,label\na good one,pos\na bad one,neg\n")
+    entry = {
+        "path": str(path),
+        "file": measure_files((path,)),
+        "options": ImportOptions(text="text", label="label").to_json(),
+    }
+    create_project(
+        engine,
+        slug="own",
+        title="Own",
+        kind="text",
+        classes=("neg", "pos"),
+        settings={"imports": [entry]},
+    )
+    app = open_app("history", project="own")
+    app = formats_of(app).set_value("own").run()
+    assert not app.exception
+    assert not app.error
+    path.write_text("text,label\na good one,pos\na sad one,neg\n")
+    assert "is not what was imported" in app.run().error[0].value
 
 
 def test_a_new_exporter_is_offered(open_app, tmp_path):

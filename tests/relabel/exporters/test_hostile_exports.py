@@ -96,10 +96,16 @@ def read_archive(content: bytes) -> list[str]:
             labels = json.loads(archive.read("labels.json"))["labels"]
             assert {f"data/{one}.png" for one in labels} == set(names) - {"labels.json"}
             return sorted(one["attributes"]["key"] for one in labels.values())
-        check_no_formulas(archive.read("metadata.csv"))
-        table = csv.DictReader(io.StringIO(archive.read("metadata.csv").decode(), newline=""))
-        rows = list(table)
-        assert {row["file_name"] for row in rows} == set(names) - {"metadata.csv"}
+        tables = {name for name in names if name.endswith("/metadata.csv")}
+        rows, pictures = [], set()
+        for table in tables:
+            content = archive.read(table)
+            check_no_formulas(content)
+            found = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+            split = PurePosixPath(table).parent
+            pictures |= {str(split / row["file_name"]) for row in found}
+            rows += found
+        assert pictures == set(names) - tables
         return sorted(row["key"].removeprefix("'") for row in rows)
 
 

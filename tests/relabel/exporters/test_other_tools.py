@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from relabel.export import export_labels
+from relabel.exporters.csv import safe_cell
 from relabel.exporters.labelstudio import describe_interface
 from tests.relabel.db.builders import build_homes, build_scene
 from tests.relabel.exporters.scenes import HOSTILE, build_hostile
@@ -124,6 +125,32 @@ def test_datasets_reads_classes_and_pictures(engine, tmp_path):
     assert [row[1] for row in rows] == [json.loads(line)["label"] for line in expected]
 
 
+READ_FOLDER = """
+import json, sys
+from datasets import load_dataset
+found = load_dataset("imagefolder", data_dir=sys.argv[1], cache_dir=sys.argv[2])
+rows = [row for split in ("train", "test") for row in found[split]]
+names = ("key", "label", "given_label")
+print(json.dumps([[row[name] for name in names] + [row["image"].width] for row in rows]))
+"""
+
+
+def test_datasets_reads_the_folder_of_images(engine, tmp_path):
+    project = build_hostile(engine, tmp_path / "media", "image")
+    content = export_labels(engine, project.id, format="image-folder", media=tmp_path / "media")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        archive.extractall(tmp_path / "images")
+    answer = run_with("datasets", READ_FOLDER, tmp_path / "images", tmp_path / "cache")
+    lines = export_labels(engine, project.id, format="jsonl").decode().split("\n")[:-1]
+    expected = [
+        [safe_cell(row[name]) for name in ("key", "label", "given_label")]
+        + [20_000 if row["key"] == HOSTILE[3] else 6]
+        for row in map(json.loads, lines)
+        if not row["excluded"]
+    ]
+    assert sorted(json.loads(answer.splitlines()[-1])) == sorted(expected)
+
+
 # The importer needs no database, which alone could hold what it reads.
 READ_FIFTYONE = """
 import json, sys
@@ -181,6 +208,7 @@ def test_a_folder_of_images_has_the_corrected_labels(engine, tmp_path):
         "train/cat/train-3.png",
         "train/dog/train-4.png",
         *(f"train/emu/train-{number}.png" for number in (0, 2, 5)),
+        "train/metadata.csv",
     ]
 
 
