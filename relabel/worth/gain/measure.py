@@ -196,7 +196,9 @@ class _Measurement:
         title = _TITLES[reading]
         if reading == "features":
             made.read(reading)
-            title += f" ({made.features})" if made.features else ", here the pixels themselves"
+            title = (
+                f"{title} ({made.features})" if made.features else "A linear model over the pixels"
+            )
         return title, (made, reading), work
 
     def _choose_network(self, config: Any, examples: ProjectExamples) -> WorkOptions:
