@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import Engine
 
+from relabel.archives import make_zip
 from relabel.db.team.reviewers import Identity, check_lead
 from relabel.files import explain_disk_errors, open_export
 from relabel.workspace import Workspace
@@ -68,9 +68,9 @@ def make_slides(
     """
     _check(engine, asked_by)
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with make_zip(buffer) as archive:
         for name, content in _list_slides(collect_facts(engine, workspace, slug)):
-            archive.writestr(name, content)
+            archive.write(name, content, is_packed=name.endswith(".png"))
     return buffer.getvalue()
 
 
