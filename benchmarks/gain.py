@@ -36,7 +36,7 @@ from relabel.workspace import resolve_workspace
 from relabel.worth.gain.figures import Interval, Judged, judge_predictions
 from relabel.worth.gain.head import train_heads
 from relabel.worth.gain.labels import AuditedRate, Labels, SplitLabels, draw_control
-from relabel.worth.gain.measure import choose_reading, hold_rows
+from relabel.worth.gain.measure import choose_features, choose_reading, hold_rows
 from relabel.worth.noise_rate import estimate_uniform
 
 NAME = "project0"
@@ -83,7 +83,8 @@ def measure(name: str, task: Task, root: Path, budgets: list[int], seeds: int) -
         for one in stream_scores(engine, run, choose_default_signal(run.signals)):
             scores[one.position] = one.score
         folder = place.project_folder(NAME)
-        made = Representations(folder, project, examples, WorkOptions(), ignore_progress)
+        work = WorkOptions(features=choose_features("auto", run))
+        made = Representations(folder, project, examples, work, ignore_progress)
         reading = choose_reading(project, run, made)
         rows = hold_rows(made.read(reading))
     finally:

@@ -41,6 +41,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "million": ("million",),
     "real_errors": ("real_errors",),
     "own_data": ("own_data",),
+    "gain": ("gain",),
     "architectures": ("architectures",),
     "hostile_models": ("hostile_models", "--seeds", "300"),
     "moving_rows": ("moving_rows",),
@@ -61,7 +62,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "gpu_search": ("device_search", "--rounds", "3"),
 }
 # Without the data sets' files there is nothing to measure, and what stands there is kept.
-NEEDS_DATA = ("real_errors", "own_data")
+NEEDS_DATA = ("real_errors", "own_data", "gain")
 NEEDS_GPU = ("gpu", "gpu_large", "gpu_peers", "gpu_search")
 
 

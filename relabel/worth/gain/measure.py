@@ -26,6 +26,7 @@ from relabel.crossval.representations import Representations
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project
 from relabel.db.runs import Run, current_run
+from relabel.features.backbones.registry import AUTO
 from relabel.files import explain_disk_errors, write_array
 from relabel.fitting.options import WorkOptions
 from relabel.fitting.stored import ProjectExamples, read_project
@@ -190,13 +191,15 @@ class _Measurement:
             config = {} if run is None else run.config
             work = self._choose_network(config, examples)
             return f"The network {work.model}", None, work
-        work = WorkOptions(features=self.options.features)
+        work = WorkOptions(features=choose_features(self.options.features, run))
         made = Representations(folder, self.project, examples, work, self.on_progress)
         reading = choose_reading(self.project, run, made)
         title = _TITLES[reading]
         if reading == "features":
             made.read(reading)
-            title += f" ({made.features})" if made.features else ", here the pixels themselves"
+            title = (
+                f"{title} ({made.features})" if made.features else "A linear model over the pixels"
+            )
         return title, (made, reading), work
 
     def _choose_network(self, config: Any, examples: ProjectExamples) -> WorkOptions:
@@ -386,6 +389,17 @@ def choose_reading(project: Project, run: Run | None, made: Representations) -> 
     usual: dict[str, Reads] = {"image": "features", "text": "words", "table": "numbers"}
     wanted = usual[project.kind]
     return wanted if wanted in readable else sorted(readable)[0]
+
+
+def choose_features(wanted: str, run: Run | None) -> str:
+    """Return whose features are read: those that a person named, else those of the run.
+
+    They lie there already, and making others can take long.
+    """
+    summary = None if run is None else recall_summary(run.config)
+    if wanted != AUTO or summary is None or not summary.features:
+        return wanted
+    return summary.features
 
 
 def hold_rows(rows: Matrix) -> Matrix:

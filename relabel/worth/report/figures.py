@@ -279,7 +279,7 @@ def draw_class_gains(gain: Gain) -> Drawing:
         if best.difference.mean > 0
         else "in no class more were recognised"
     )
-    below = f"{told}; 95% intervals, in percentage points of the class's test examples"
+    below = f"{told}; lines are 95% intervals, in points"
     if len(few) < len(rows):
         below += f"; the {len(few)} most changed of {len(rows)} classes"
     drawing = _begin("gain-by-class", "What the review gained by class", told, below)

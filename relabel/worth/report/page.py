@@ -140,8 +140,8 @@ def _lay_correction(facts: ReportFacts, one: TellingCorrection) -> dict[str, Any
         "note": one.note,
         "sentences": describe_correction(facts, one),
         "sides": [
-            (f"Training examples that spoke against the given {what} (opponents)", one.opponents),
-            ("Training examples that spoke for it (proponents)", one.proponents),
+            (f"Spoke against the given {what} (opponents)", one.opponents),
+            ("Spoke for it (proponents)", one.proponents),
         ],
     }
 

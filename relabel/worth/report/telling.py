@@ -239,7 +239,7 @@ class _Shower:
         return tuple(
             Voice(
                 content=self.show(view, NEIGHBOUR_EDGE, LONGEST_NEIGHBOUR),
-                answer=self.name_answer(view, given=False),
+                answer=self.name_voice(view),
             )
             for view in views
         )
@@ -248,6 +248,11 @@ class _Shower:
         if self._project.task == "regression":
             return format_number(view.given_value if given else view.current_value)
         return str(self._project.classes[view.given_label if given else view.current_label])
+
+    def name_voice(self, view: ExampleView) -> str:
+        """Return the answer that the model learned, and what it was corrected to."""
+        given, now = (self.name_answer(view, given=each) for each in (True, False))
+        return given if given == now else f"{given}, corrected to {now}"
 
     def _embed(self, media_path: str | None, edge: int) -> str:
         """Return a small picture as an address that holds it; nothing where it cannot be read."""
