@@ -440,8 +440,8 @@ def _describe(
         sentence = f"You may stop: at {wish}, this list has been reviewed far enough."
     elif more is None:
         sentence = (
-            f"Too early to say when to stop (at {wish}): the first "
-            f"{counted(LEAST_REVIEWS, 'decision')} with {LEAST_FOUND} errors among them tell."
+            f"Too early to say when to stop: {counted(LEAST_REVIEWS, 'decision')} with "
+            f"{LEAST_FOUND} errors among them tell, at {wish}."
         )
     else:
         sentence = f"About {_round(more):,} more of this list, at {wish}."

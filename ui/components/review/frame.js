@@ -55,7 +55,9 @@ class Frame {
 
   tellStanding(words) {
     const { standing } = this.parts
-    if (words !== undefined && standing.textContent !== words) standing.textContent = words
+    if (words === undefined || standing.title === words) return
+    standing.textContent = words
+    standing.title = words // a narrow row cuts it short
   }
 
   buildWrite() {
