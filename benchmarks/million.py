@@ -54,7 +54,7 @@ PAGES = {
     "queue, test examples": ("queue?split=test", ROW),
     "review, the next suspect": ("review", "[data-example-id]"),
     "inspect": ("inspect?example=500017", "[data-testid=stMain] h1"),
-    "overview": ("overview", ".st-key-checkpoints"),
+    "overview": ("overview", "[data-testid=stDataFrame]"),
     "history": ("history", "[data-testid=stDataFrame]"),
 }
 

@@ -24,7 +24,7 @@ PAGES = {
     "queue, network disagrees": ("queue?disagrees=true", ROW),
     "review, the first suspect": ("review", "[data-example-id]"),
     "inspect": ("inspect?example=30017", "[data-testid=stMain] h1"),
-    "overview": ("overview", ".st-key-checkpoints"),
+    "overview": ("overview", "[data-testid=stDataFrame]"),
 }
 
 
