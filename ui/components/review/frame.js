@@ -55,9 +55,7 @@ class Frame {
 
   tellStanding(words) {
     const { standing } = this.parts
-    if (words === undefined || standing.title === words) return
-    standing.textContent = words
-    standing.title = words // a narrow row cuts it short
+    if (words !== undefined && standing.textContent !== words) standing.textContent = words
   }
 
   buildWrite() {
