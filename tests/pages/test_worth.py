@@ -70,7 +70,7 @@ def test_an_audit_is_drawn_and_its_rate_stands_on_overview(open_app, engine, pro
     app = open_app("overview")
     values = {one.label: one.value for one in app.metric}
     assert values["Answered"] == "20 of 20"
-    assert values["Labels that are wrong"] == "25%"
+    assert values["Labels that are wrong"] == "25.0%"
     app.number_input(key="audit-width").set_value(10.0).run()
     noise = read_noise_rate(engine, project.id)
     more = noise.count_more(0.1)

@@ -59,8 +59,8 @@ def _draw_rate(project: Project, run: Run) -> None:
     if noise is None or audit is None:
         return
     with st.container(horizontal=True):
-        st.metric("Labels that are wrong", percent(noise.rate), border=True)
-        st.metric("95% interval", f"{percent(noise.low)} – {percent(noise.high)}", border=True)
+        st.metric("Labels that are wrong", f"{noise.rate:.1%}", border=True)
+        st.metric("95% interval", f"{noise.low:.1%} – {noise.high:.1%}", border=True)
         st.metric("Answered", f"{noise.num_audited:,} of {noise.num_drawn:,}", border=True)
         st.metric("Wrong among them", f"{noise.num_wrong:,}", border=True)
     st.caption(escape_markdown(describe_noise(noise)))

@@ -21,9 +21,11 @@ class Frame {
     parts.classes = make("div", "choices classes", null, { role: "group", "aria-label": "Relabel" })
     parts.help = make("div", "help", null, { hidden: "", "aria-label": "Keys" })
     parts.alerts = make("div", "alerts")
+    // How far the review is from where it may stop; it comes with the suspects.
+    parts.standing = make("p", "standing quiet")
     parts.legend = make("p", "legend quiet")
     root.replaceChildren(
-      this.buildTop(), parts.told, parts.verdicts, parts.classes, this.buildWrite(), parts.help, parts.alerts,
+      this.buildTop(), parts.standing, parts.told, parts.verdicts, parts.classes, this.buildWrite(), parts.help, parts.alerts,
       this.buildPanels(), parts.legend,
     )
     this.table = new KeyTable(parts.help, parts.legend, choice, () => this.acts.rename())
@@ -42,14 +44,12 @@ class Frame {
     parts.undo = makeButton("undo", "Undo", "U", () => this.acts.undo())
     parts.undo.title = "Takes back your last decision by a new event; nothing is deleted."
     parts.place = make("span", "place")
-    // How far the review is from where it may stop; it comes with the suspects.
-    parts.standing = make("span", "standing")
     parts.status = make("span", "status keys", null, { role: "status" })
     parts.zoom = makeButton("zoom-button", "Zoom", "Z", () => this.toggleZoom("Zoom"))
     parts.zoom.title = "Shows the picture at its own pixels; drag it or press the arrow keys to move it."
     parts.zoom.setAttribute("aria-pressed", "false")
     parts.keys = makeButton("keys-button", "Keys", "?", () => this.table.toggle())
-    top.append(parts.undo, parts.place, parts.standing, parts.status, parts.zoom, parts.keys)
+    top.append(parts.undo, parts.place, parts.status, parts.zoom, parts.keys)
     return top
   }
 
