@@ -236,6 +236,8 @@ LIGHT_MODULES = [
     "relabel.triage.evidence",
     "relabel.triage.signals",
     "relabel.workspace",
+    "relabel.worth.gain.saved",
+    "relabel.worth.report.write",
 ]
 
 

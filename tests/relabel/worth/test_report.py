@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import zipfile
+from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -21,6 +22,7 @@ from relabel.db.queue import fetch_page
 from relabel.db.runs import current_run
 from relabel.worth.gain.measure import measure_gain
 from relabel.worth.gain.options import GainOptions
+from relabel.worth.noise_rate import ClassNoise, NoiseRate
 from relabel.worth.report.collect import collect_facts
 from relabel.worth.report.drawing import Drawing, fit, make_png, make_svg
 from relabel.worth.report.figures import draw_all
@@ -117,6 +119,48 @@ def test_a_project_that_nobody_has_touched_has_a_report_too(opened):
     assert "Nothing has been decided about the 60 train examples yet" in text
     with pytest.raises(ConfigurationError, match="nothing to draw"):
         make_slides(engine, workspace, "weather")
+
+
+def test_an_audit_says_how_many_are_left(opened):
+    engine, workspace = opened
+    project = make_texts(engine, wrong=WRONG)
+    correct_texts(engine, project, WRONG[:8])
+    facts = collect_facts(engine, workspace, "weather")
+    drawn, by_name = 50, (("sun", 0.1, 0.04, 0.23), ("rain", 0.3, 0.19, 0.44))
+    classes = tuple(
+        ClassNoise(
+            label=label,
+            name=name,
+            rate=rate,
+            low=low,
+            high=high,
+            num_audited=drawn // 2,
+            num_wrong=round(rate * drawn / 2),
+            num_examples=30,
+        )
+        for label, (name, rate, low, high) in enumerate(by_name)
+    )
+    audit = NoiseRate(
+        rate=0.2,
+        low=0.15,
+        high=0.3,
+        num_audited=drawn,
+        num_wrong=10,
+        num_drawn=drawn,
+        num_skipped=0,
+        num_examples=60,
+        design="uniform",
+        by_class=classes,
+        uniform_worth=50.0,
+    )
+    audited = replace(facts, audit=audit, noise_classes=classes)
+    text = check_harmless(make_page(audited)).text
+    assert "20.0% of the labels as given are wrong (95% interval 15.0% to 30.0%)" in text
+    assert "With 8 found, about 4 are left (between 1 and 10) among the 60" in text
+    noise = next(one for one in draw_all(audited) if one.name == "noise")
+    said = [shape.text for shape in noise.shapes if shape.kind == "text"]
+    assert said.index("rain") < said.index("sun")  # the noisiest class on top
+    assert "30.0%" in said
 
 
 def test_hostile_names_texts_and_notes_stay_text(opened):
