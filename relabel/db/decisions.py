@@ -557,6 +557,6 @@ def _append(
     decision_id = connection.scalars(_EVENT, entered).one()
     end_leases(connection, [values["example_id"]])
     # What was entered is what stands there: asking for it again would be one statement more.
-    event = {name: entered.get(name) for name in _ENTERED}
-    who = {"reviewer": by.name, "identity_source": by.identity_source}
-    return Decision(id=decision_id, **who, **event)
+    event: dict[str, Any] = {name: entered.get(name) for name in _ENTERED}
+    event |= {"id": decision_id, "reviewer": by.name, "identity_source": by.identity_source}
+    return Decision(**event)

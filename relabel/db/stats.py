@@ -171,7 +171,7 @@ def measure_test(engine: Engine, run_id: int) -> MeasuredFit | None:
         pairs = read_label_pairs(connection, run.scoring_id, "test", suggested=False)
         if pairs is not None and not is_regression:
             total = sum(count for _, _, count in pairs)
-            fit = sum(count for label, predicted, count in pairs if label == predicted)
+            fit = float(sum(count for label, other, count in pairs if label == other))
         else:
             all_of_them = select(func.count(), func.sum(_fit(said, given, is_regression)))
             total, fit = connection.execute(
@@ -191,8 +191,7 @@ def measure_test(engine: Engine, run_id: int) -> MeasuredFit | None:
         ).all()
     if not total:
         return None
-    fit = float(fit)
-    moved, left, corrected = fit, total, 0
+    moved, left, corrected = float(fit), total, 0
     for action, predicted, before, after in decided:
         is_out = action in list_codes("exclude")
         if not is_out and after is None:
