@@ -9,7 +9,7 @@ right labels at least as well as the order of before. What certifies recall neve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -343,7 +343,7 @@ def read_decided(engine: Engine, run: Run, table: RunTable) -> Decided:
     )
 
 
-def tell_weights(model: OrderModel, features: Features, classes: list[str]) -> list[str]:
+def tell_weights(model: OrderModel, features: Features, classes: Sequence[str]) -> list[str]:
     """Return what a model says, in sentences, the most telling pairs first.
 
     How often a pair is wrong is compared with how often it would be by its signals alone.
