@@ -131,7 +131,7 @@ def name_network(run_config: Mapping[str, Any]) -> str:
     if name == "own":
         raise ConfigurationError(
             "Found a network of your own, which is trained outside of this program. Measure the "
-            "gain with the quick model: leave out --whole-network."
+            "gain with the quick model: --learner head."
         )
     return str(name)
 
