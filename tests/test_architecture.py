@@ -25,6 +25,7 @@ ENGINE = [
     "checkpoints",
     "capture",
     "tracin",
+    "curvature",
     "attribution",
     "retrieval",
     "__main__",
