@@ -109,4 +109,7 @@ class InfluenceConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON."""
-        return {**asdict(self), "layers": self.layers if isinstance(self.layers, str) else [*self.layers]}
+        return {
+            **asdict(self),
+            "layers": self.layers if isinstance(self.layers, str) else [*self.layers],
+        }

@@ -75,9 +75,7 @@ def collect_features(tracin: TracIn, examples: Any) -> Features:
 
 
 class _Collector:
-    def __init__(
-        self, tracin: TracIn, names: tuple[str, ...], module: str, examples: Any
-    ) -> None:
+    def __init__(self, tracin: TracIn, names: tuple[str, ...], module: str, examples: Any) -> None:
         first = next(read_batches(examples, min(3, tracin.batch_size)))
         self._batch_size = tracin.batch_size
         self._frozen = FrozenModel(tracin, names, first)
@@ -107,7 +105,9 @@ class _Collector:
                 is_head &= len(calls) == 1 and taken.dim() == 2 and logits.dim() == 2
                 is_head &= isinstance(given, Tensor) and torch.equal(given, logits)
                 inputs.append(taken.cpu())
-                outputs.append(logits.flatten(1).cpu() if logits.dim() > 1 else logits[:, None].cpu())
+                outputs.append(
+                    logits.flatten(1).cpu() if logits.dim() > 1 else logits[:, None].cpu()
+                )
                 targets.append(moved.targets)
         finally:
             handle.remove()
@@ -126,7 +126,9 @@ class _Collector:
     def _is_plain(self) -> bool:
         """Return whether the last layer is an ordinary Linear one with all its parameters."""
         own = {name.removeprefix(self._prefix) for name in self._names}
-        wanted = {"weight"} | ({"bias"} if getattr(self._layer, "bias", None) is not None else set())
+        wanted = {"weight"} | (
+            {"bias"} if getattr(self._layer, "bias", None) is not None else set()
+        )
         return type(self._layer) is nn.Linear and own == wanted
 
     def _read_layer(self) -> tuple[Tensor, Tensor | None]:

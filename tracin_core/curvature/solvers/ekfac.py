@@ -44,9 +44,7 @@ class _Block:
 
     def rotate(self, matrices: Tensor, *, back: bool = False) -> Tensor:
         """Return matrices ``(O, I, K)`` in the eigenbasis, or back from it."""
-        left, right = (
-            (self.outputs, self.inputs) if back else (self.outputs.t(), self.inputs.t())
-        )
+        left, right = (self.outputs, self.inputs) if back else (self.outputs.t(), self.inputs.t())
         return torch.einsum("po,oik,qi->pqk", left, matrices, right)
 
 
@@ -132,8 +130,9 @@ class EkfacInverse(FactorisedInverse):
             matrices = vectors[block.weight].reshape(width, -1, vectors.shape[1])
             if block.bias is not None:
                 matrices = torch.cat([matrices, vectors[block.bias].unsqueeze(1)], 1)
-            yield block, block.rotate(matrices) * (
-                (block.eigenvalues + self.damping).rsqrt()[..., None]
+            yield (
+                block,
+                block.rotate(matrices) * ((block.eigenvalues + self.damping).rsqrt()[..., None]),
             )
 
     def _fit(self) -> None:
@@ -290,7 +289,11 @@ def _factor(
     layer, size = block.layer, len(taken)
     if isinstance(layer, nn.Conv2d):
         inputs = F.unfold(
-            taken, layer.kernel_size, layer.dilation, layer.padding, layer.stride  # type: ignore[arg-type]
+            taken,
+            layer.kernel_size,
+            layer.dilation,
+            layer.padding,
+            layer.stride,  # type: ignore[arg-type]
         ).transpose(1, 2)
         slopes = slopes.flatten(2).transpose(1, 2)
     else:
