@@ -285,7 +285,7 @@ def test_what_cannot_work_is_refused_with_the_way_out(case):
 def test_a_matrix_that_is_too_large_is_refused_before_it_is_made(monkeypatch):
     monkeypatch.setattr(dense, "MAX_DENSE", 10)
     train = small.make_examples(11, 1)
-    with pytest.raises(ConfigurationError, match="15 parameters .* at most 10"):
+    with pytest.raises(ConfigurationError, match=r"15 parameters .* at most 10"):
         small.attribute(small.make_tracin(), solver="dense").fit(train)
 
 
