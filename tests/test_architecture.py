@@ -25,6 +25,8 @@ ENGINE = [
     "checkpoints",
     "capture",
     "tracin",
+    "ideal",
+    "truth",
     "curvature",
     "attribution",
     "retrieval",

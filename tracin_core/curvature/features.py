@@ -57,14 +57,12 @@ def collect_features(tracin: TracIn, examples: Any) -> Features:
     """
     single = tracin.at_checkpoint(layers="last")
     names = single.name_parameters(examples)
-    last = single.last_layer
-    if last is None:
+    if not names:
         raise ConfigurationError(
             "Found no example; expected at least one, on which the last layer is found."
         )
-    modules = last.modules
-    if len(modules) != 1:
-        modules = (names[0].rpartition(".")[0],) if _share_module(names) else modules
+    # By its parameters: a last layer that a person named may name those instead of a module.
+    modules = tuple(dict.fromkeys(map(_name_module, names)))
     if len(modules) != 1:
         raise ConfigurationError(
             f"Found a last layer of {len(modules)} modules ({', '.join(modules[:3])}); expected "
@@ -138,5 +136,7 @@ class _Collector:
         return self._layer.weight.detach().cpu(), None if bias is None else bias.detach().cpu()
 
 
-def _share_module(names: tuple[str, ...]) -> bool:
-    return len({name.rpartition(".")[0] for name in names}) == 1
+def _name_module(parameter: str) -> str:
+    """Return the name of the module that a parameter belongs to, parametrised or not."""
+    owner, parametrised, _ = parameter.partition(".parametrizations.")
+    return owner if parametrised else parameter.rpartition(".")[0]

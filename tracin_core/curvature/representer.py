@@ -6,7 +6,7 @@ A.2, eq. (4). With the mean loss and ``decay |W|_F^2`` a stationary W satisfies:
     W a' = sum_n alpha_n (a_n . a'),    alpha_n = -(dl/dphi)(n) / (2 decay N)
 
 so every pre-activation is exactly a sum of one number a train example. The paper's eq. (4) writes
-the derivative at z'; it is that of the train example z, as in Yeh et al., else nothing would sum up.
+the derivative at z'; it is that of the train example z, as in Yeh et al., or nothing would sum up.
 The bias is a weight of a feature that is one, and decays like all others.
 """
 
@@ -148,9 +148,9 @@ def choose_classes(outputs: Tensor, targets: Tensor | None, explained: str) -> T
         targets: Class indices or probabilities; what else there is means the only output.
         explained: The "predicted" class, or the "given" one where it is known.
     """
-    if explained == "given" and targets is not None and not targets.is_floating_point():
-        if targets.numel() == len(outputs):
+    if explained == "given" and targets is not None:
+        if targets.shape == outputs.shape:
+            return targets.argmax(1)
+        if targets.numel() == len(outputs) and not targets.is_floating_point():
             return targets.reshape(-1).long()
-    if explained == "given" and targets is not None and targets.shape == outputs.shape:
-        return targets.argmax(1)
     return outputs.argmax(1)
