@@ -212,11 +212,12 @@ def train_and_record(
     function, optimizer = choose_loss(loss), torch.optim.SGD(model.parameters(), lr=rate)
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(1, epochs + 1):
-        for places in torch.randperm(len(train), generator=generator).split(batch_size):
+        for places in torch.split(torch.randperm(len(train), generator=generator), batch_size):
             inputs, targets = (tensor[places] for tensor in train.tensors)
             with recorder.step(inputs, targets, places, rate):
                 optimizer.zero_grad()
-                function(model(inputs), targets).mean().backward()
+                loss_value = function(model(inputs), targets).mean()
+                loss_value.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
         if on_epoch is not None:
             on_epoch(epoch)
@@ -226,7 +227,8 @@ def train_and_record(
 def correlate(left: Tensor, right: Tensor) -> Tensor:
     """Return Pearson's correlation of two rows of numbers, shape ``()``; NaN if one is constant."""
     one, other = left - left.mean(), right - right.mean()
-    return (one @ other) / (one.norm() * other.norm())
+    found: Tensor = (one @ other) / (one.norm() * other.norm())
+    return found
 
 
 class _Pairs(Dataset[Any]):

@@ -23,6 +23,9 @@ Retrain = Callable[[Tensor], Tensor]
 def leave_one_out(retrain: Retrain, num_train: int, chosen: Sequence[int] | None = None) -> Tensor:
     """Return how much each test loss rises when a train example is left out.
 
+    A weight decay beside a mean loss is to be multiplied by N / n where n examples are left: else
+    the others count for more than before, and the decay for less, which no influence tells.
+
     Args:
         retrain: Trains on the train examples at the given positions, int64 ``(n,)``, and returns
             the losses of M test examples, shape ``(M,)``.
@@ -155,7 +158,8 @@ def rank_correlation(left: Tensor, right: Tensor) -> Tensor:
         right: Shape ``(S, M)``.
     """
     one, other = (_rank(values) - (len(values) - 1) / 2 for values in (left, right))
-    return (one * other).sum(0) / (one.norm(dim=0) * other.norm(dim=0))
+    found: Tensor = (one * other).sum(0) / (one.norm(dim=0) * other.norm(dim=0))
+    return found
 
 
 def _rank(values: Tensor) -> Tensor:
@@ -180,7 +184,8 @@ def fit_ridge(features: Tensor, targets: Tensor, decay: float) -> Tensor:
     scale = 1 / numbers.numel()
     matrix = scale * inputs.t() @ inputs
     matrix = matrix + decay * torch.eye(len(matrix), dtype=torch.float64)
-    return torch.linalg.solve(matrix, scale * inputs.t() @ numbers).t()
+    weight: Tensor = torch.linalg.solve(matrix, scale * inputs.t() @ numbers).t()
+    return weight
 
 
 def fit_logistic(features: Tensor, labels: Tensor, num_classes: int, decay: float) -> Tensor:

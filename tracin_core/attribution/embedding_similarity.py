@@ -97,4 +97,5 @@ class EmbeddingSimilarity:
 def _normalise(rows: Tensor) -> Tensor:
     """Return rows of length 1; a row of zeros stays one."""
     lengths = rows.norm(dim=1, keepdim=True)
-    return rows / lengths.where(lengths > 0, lengths.new_ones(()))
+    unit: Tensor = rows / lengths.where(lengths > 0, lengths.new_ones(()))
+    return unit

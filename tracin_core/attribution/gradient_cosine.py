@@ -32,8 +32,16 @@ class GradientCosine:
     """
 
     needs: frozenset[Need] = frozenset(
-        {"checkpoints", "learning rates", "loss", "labels", "last layer", "gradients"}
-    ) | {"whole train set"}
+        {
+            "checkpoints",
+            "learning rates",
+            "loss",
+            "labels",
+            "last layer",
+            "gradients",
+            "whole train set",
+        }
+    )
 
     def __init__(self, setup: AttributionSetup) -> None:
         # The rates come by the setup; a whole configuration repeats them.

@@ -33,9 +33,9 @@ class RepresenterMethod:
     is explained: that of a test example's "predicted" class, or of its "given" one.
     """
 
-    needs: frozenset[Need] = frozenset({"checkpoints", "loss", "labels", "last layer"}) | {
-        "whole train set"
-    }
+    needs: frozenset[Need] = frozenset(
+        {"checkpoints", "loss", "labels", "last layer", "whole train set"}
+    )
 
     def __init__(self, setup: AttributionSetup) -> None:
         usual = {"decay": 0.003, "limit": 1e-6, "explain": "predicted"}

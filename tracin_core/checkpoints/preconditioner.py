@@ -51,14 +51,14 @@ def read_preconditioner(checkpoint: Checkpoint, model: nn.Module) -> dict[str, T
 
 
 def _invert(state: Mapping[str, Any], key: str, group: Mapping[str, Any]) -> Tensor:
-    squares = state[key].double()
+    squares: Tensor = state[key].double()
     betas = group.get("betas")
     step = float(state.get("step", 0))
     if key == "exp_avg_sq" and betas is not None and step > 0:
         squares = squares / (1 - float(betas[1]) ** step)
     if key == "square_avg" and isinstance(state.get("grad_avg"), Tensor):
         squares = squares - state["grad_avg"].double().square()  # centred RMSprop
-    return 1 / (squares.clamp_min(0).sqrt() + float(group.get("eps", 1e-8)))
+    return (squares.clamp_min(0).sqrt() + float(group.get("eps", 1e-8))).reciprocal()
 
 
 def _find_optimizer(checkpoint: Checkpoint) -> Mapping[str, Any]:

@@ -140,13 +140,13 @@ class InfluenceFunctions:
                 "GiB. Pass fewer at a time, or choose layers='last'."
             )
         right = self._tracin.vectors(test).t().to(self._tracin.device, self._dtype)
-        solve = not isinstance(inverse, FactorisedInverse)
-        prepared = inverse.apply(right) if solve else inverse.root(right)
+        factorised = inverse if isinstance(inverse, FactorisedInverse) else None
+        prepared = inverse.apply(right) if factorised is None else factorised.root(right)
         result = torch.zeros(count_examples(train), total, dtype=torch.float64)
 
         def add(first: int, gradients: Tensor) -> None:
             columns = gradients.t().to(prepared.dtype)
-            left = columns if solve else inverse.root(columns)  # type: ignore[attr-defined]
+            left = columns if factorised is None else factorised.root(columns)
             rows = left.t() @ prepared / self._num_train
             result[first : first + len(gradients)] = (rows / self._norms(columns)[:, None]).cpu()
 

@@ -168,7 +168,7 @@ class NetworkCurvature(Curvature):
 
     def _cut(self, vectors: Tensor) -> list[Tensor]:
         """Return columns in the parameters' shapes, shape ``(K, ...)`` each."""
-        parts = vectors.t().split(self._sizes, dim=1)
+        parts = torch.split(vectors.t(), self._sizes, dim=1)
         shapes = self._frozen.shapes
         return [p.reshape(-1, *shape) for p, shape in zip(parts, shapes, strict=True)]
 

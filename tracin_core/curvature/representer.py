@@ -111,7 +111,7 @@ def fit_representer(
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
-        optimizer.step(close)  # type: ignore[arg-type]
+        optimizer.step(close)  # type: ignore[no-untyped-call]
         (slope,) = torch.autograd.grad(compute(weight), weight)
         norm = float(slope.norm()) / scale
     if not norm <= limit:

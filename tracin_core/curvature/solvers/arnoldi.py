@@ -51,11 +51,13 @@ class ArnoldiInverse(FactorisedInverse):
 
     def root(self, vectors: Tensor) -> Tensor:
         """Return coordinates in the kept space over the root of the eigenvalues, ``(rank, K)``."""
-        return (self._basis.t() @ vectors.to(self._basis.dtype)) * self._values.rsqrt()[:, None]
+        inside: Tensor = self._basis.t() @ vectors.to(self._basis.dtype)
+        return inside * self._values.rsqrt()[:, None]
 
     def apply(self, vectors: Tensor) -> Tensor:
         """Return ``(H + damping I)^-1 V`` on the kept space, shape ``(P, K)``."""
-        return self._basis @ (self.root(vectors) * self._values.rsqrt()[:, None])
+        found: Tensor = self._basis @ (self.root(vectors) * self._values.rsqrt()[:, None])
+        return found
 
 
 def _iterate(curvature: Curvature, steps: int, seed: int) -> tuple[Tensor, Tensor]:

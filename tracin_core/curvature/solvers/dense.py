@@ -33,7 +33,7 @@ class DenseInverse(FactorisedInverse):
                 "solver='ekfac', 'arnoldi' or 'cg', or fewer layers."
             )
         eye = torch.eye(curvature.size, device=curvature.device, dtype=curvature.dtype)
-        blocks = [curvature.multiply(columns.t()) for columns in eye.split(256)]
+        blocks = [curvature.multiply(columns.t()) for columns in torch.split(eye, 256)]
         matrix = torch.cat(blocks, 1).double() if blocks else eye
         eigenvalues, self._vectors = torch.linalg.eigh((matrix + matrix.t()) / 2)
         refuse_negative(float(eigenvalues.min()), damping)
@@ -43,8 +43,10 @@ class DenseInverse(FactorisedInverse):
 
     def root(self, vectors: Tensor) -> Tensor:
         """Return ``(H + damping I)^(-1/2) V`` in the basis of the eigenvectors, ``(P, K)``."""
-        return self._roots[:, None] * (self._vectors.t() @ vectors.double())
+        rotated: Tensor = self._vectors.t() @ vectors.double()
+        return self._roots[:, None] * rotated
 
     def apply(self, vectors: Tensor) -> Tensor:
         """Return ``(H + damping I)^-1 V``, shape ``(P, K)``."""
-        return self._vectors @ (self._roots[:, None] * self.root(vectors))
+        found: Tensor = self._vectors @ (self._roots[:, None] * self.root(vectors))
+        return found

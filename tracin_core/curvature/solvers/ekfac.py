@@ -236,12 +236,11 @@ def _find_blocks(frozen: FrozenModel) -> tuple[list[_Block], tuple[str, ...]]:
         has_bias = bias in places
         width = len(layer.weight)
         size = layer.weight[0].numel() + has_bias
-        at = {"device": layer.weight.device, "dtype": frozen.dtype}
-        zeros = [torch.zeros(shape, **at) for shape in ((size, size), (width, width))]
+        at: dict[str, Any] = {"device": layer.weight.device, "dtype": frozen.dtype}
+        shapes = ((size, size), (width, width), (width, size))
+        inputs, outputs, eigenvalues = (torch.zeros(shape, **at) for shape in shapes)
         at_bias = places[bias] if has_bias else None
-        blocks.append(
-            _Block(layer, places[weight], at_bias, *zeros, torch.zeros(width, size, **at))
-        )
+        blocks.append(_Block(layer, places[weight], at_bias, inputs, outputs, eigenvalues))
         covered |= {weight, bias}
     left_out = tuple(name for name in frozen.names if name not in covered)
     if not blocks:
@@ -292,8 +291,8 @@ def _factor(
             taken,
             layer.kernel_size,
             layer.dilation,
-            layer.padding,
-            layer.stride,  # type: ignore[arg-type]
+            tuple(map(int, layer.padding)),
+            layer.stride,
         ).transpose(1, 2)
         slopes = slopes.flatten(2).transpose(1, 2)
     else:

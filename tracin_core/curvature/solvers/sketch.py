@@ -67,7 +67,8 @@ class SketchedInverse(Inverse):
 
     def apply(self, vectors: Tensor) -> Tensor:
         """Return ``S (G V)``, shape ``(P, K)``."""
-        return self._sketch @ (self._map.t() @ vectors.to(self._map.dtype))
+        found: Tensor = self._sketch @ (self._map.t() @ vectors.to(self._map.dtype))
+        return found
 
     def _descend(self, steps: int, rate: float, momentum: float) -> Tensor:
         sketch = torch.zeros_like(self._map)
