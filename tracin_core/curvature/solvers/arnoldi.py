@@ -52,7 +52,8 @@ class ArnoldiInverse(FactorisedInverse):
     def root(self, vectors: Tensor) -> Tensor:
         """Return coordinates in the kept space over the root of the eigenvalues, ``(rank, K)``."""
         inside: Tensor = self._basis.t() @ vectors.to(self._basis.dtype)
-        return inside * self._values.rsqrt()[:, None]
+        scaled: Tensor = inside * self._values.rsqrt()[:, None]
+        return scaled
 
     def apply(self, vectors: Tensor) -> Tensor:
         """Return ``(H + damping I)^-1 V`` on the kept space, shape ``(P, K)``."""

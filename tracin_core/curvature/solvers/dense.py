@@ -44,7 +44,8 @@ class DenseInverse(FactorisedInverse):
     def root(self, vectors: Tensor) -> Tensor:
         """Return ``(H + damping I)^(-1/2) V`` in the basis of the eigenvectors, ``(P, K)``."""
         rotated: Tensor = self._vectors.t() @ vectors.double()
-        return self._roots[:, None] * rotated
+        scaled: Tensor = self._roots[:, None] * rotated
+        return scaled
 
     def apply(self, vectors: Tensor) -> Tensor:
         """Return ``(H + damping I)^-1 V``, shape ``(P, K)``."""
