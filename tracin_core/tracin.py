@@ -10,7 +10,7 @@ exchanged one checkpoint after the other (exported, quantised, complex) are refu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Literal
@@ -31,6 +31,7 @@ from tracin_core.capture.signals import (
     collect_influence,
     collect_self_influence,
     collect_vectors,
+    hand_over_gradients,
 )
 from tracin_core.capture.targets import TargetCheck
 from tracin_core.checkpoints import Checkpoint, read_rate
@@ -143,6 +144,42 @@ class TracIn:
         return self._last
 
     @property
+    def loss(self) -> Loss:
+        """The loss as it was given: a name, or a callable."""
+        return self._loss
+
+    def at_checkpoint(self, index: int = -1, layers: LayerSelection | None = None) -> TracIn:
+        """Return the same engine at one checkpoint alone, learning rates left out.
+
+        Args:
+            index: Which checkpoint; the last one unless told otherwise.
+            layers: Other layers than this one's, as in the class.
+
+        Raises:
+            ConfigurationError: If the layers are unknown.
+        """
+        return TracIn(
+            self.model,
+            self.checkpoints[index],
+            self._loss,
+            self.layers if layers is None else layers,
+            self.device,
+            self.batch_size,
+            rates="ones",
+            precision=self.precision,
+            last_layer=None if self._last is None else self._last.parameters,
+        )
+
+    def name_parameters(self, examples: Any) -> tuple[str, ...]:
+        """Return the chosen layers' parameters in the order of ``vectors``.
+
+        Args:
+            examples: Some examples; the last layer is found on the first of them.
+        """
+        with self._open_run(examples, "loss") as context:
+            return context.chosen
+
+    @property
     def coverage(self) -> Coverage:
         """How each parameter is treated; ``confirmed`` once examples have been seen."""
         return describe_coverage(self.model, self.layers, self._latest, self._runner.training_only)
@@ -224,6 +261,36 @@ class TracIn:
         """
         with self._open_run(examples, explain, on_progress) as context:
             return collect_vectors(context, Rates(self.rates), projection)
+
+    def stream_gradients(
+        self,
+        examples: Any,
+        handle: Callable[[int, Tensor], None],
+        *,
+        explain: Explain = "loss",
+        on_progress: Progress | None = None,
+    ) -> None:
+        """Hand over exact gradients batch by batch, so that memory does not grow with N.
+
+        Args:
+            examples: N examples.
+            handle: Called with the position of a batch's first example and its gradients at the
+                only checkpoint, shape ``(B, P)``, learning rates left out. A batch may come again
+                where memory ran out, and is then to replace what came of it before.
+            explain: As in ``vectors``.
+            on_progress: As in ``self_influence``.
+
+        Raises:
+            ConfigurationError: If there are several checkpoints; see ``at_checkpoint``.
+            GradientError: If a gradient is not finite, or cannot be computed.
+        """
+        if len(self.checkpoints) > 1:
+            raise ConfigurationError(
+                f"Found {len(self.checkpoints)} checkpoints; expected one, whose gradients are "
+                "handed over. Take at_checkpoint() first."
+            )
+        with self._open_run(examples, explain, on_progress) as context:
+            hand_over_gradients(context, handle)
 
     def capture(
         self,

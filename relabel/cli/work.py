@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -142,6 +143,20 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _read_method_options(texts: Sequence[str]) -> dict[str, Any] | None:
+    """Return options of a method: numbers, lists and true or false as in JSON, else texts."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{text[:80]} is no option such as damping=0.05")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found or None
+
+
 def _steps(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if not all(part.strip().isdecimal() and len(part.strip()) < 16 for part in parts):
@@ -175,6 +190,14 @@ _SCORING_OPTIONS = (
         "--method",
         type=click.Choice(list(list_methods())),
         help=f"attribution method that scores the train examples (default: {DEFAULT_METHOD})",
+    ),
+    click.option(
+        "--method-option",
+        "method_options",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=lambda context, parameter, texts: _read_method_options(texts),
+        help="an option of the attribution method, such as damping=0.05; may be repeated",
     ),
     click.option(
         "--labels",

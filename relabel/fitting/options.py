@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from relabel.models.user.config import Consent
@@ -60,6 +60,7 @@ class WorkOptions:
             self-influence suspects are ranked; None finds it.
         rates: Whether each checkpoint counts with its learning rate, or all the same.
         method: Name of the attribution method.
+        method_options: The method's own, by name; what is not there is as usual.
         labels: The data's, or those in force after the decisions. With the second, examples
             that were excluded are not trained on.
         run_my_code: Whether the person has agreed to run the file of their own network: in a job
@@ -85,6 +86,7 @@ class WorkOptions:
     last_layer: tuple[str, ...] | None = None
     rates: Rates = "ones"
     method: str = DEFAULT_METHOD
+    method_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     labels: LabelChoice = "current"
     run_my_code: Consent = False
 

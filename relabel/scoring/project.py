@@ -199,6 +199,7 @@ def score_project(
             layers=options.layers,
             rates=options.rates,
             method=options.method,
+            method_options=options.method_options,
             device=options.device,
             on_progress=on_progress,
         )

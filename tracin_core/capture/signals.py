@@ -142,6 +142,26 @@ def collect_vectors(context: RunContext, rates: Rates, projection: Projection | 
     return vectors.result
 
 
+def hand_over_gradients(context: RunContext, handle: Callable[[int, Tensor], None]) -> None:
+    """Call ``handle`` with each pass's first position and gradients ``(B, P)``, on the device."""
+
+    @torch.no_grad()
+    def consume(step: ExamplePass, buffer: ResultBuffer) -> None:
+        size = step.batch.size
+        parts = []
+        for name in context.chosen:
+            uses = step.captured.gradients.get(name)
+            if uses:
+                parts.append(torch.cat([p.reshape(len(p), -1) for p in instantiate_chunks(uses)]))
+            else:
+                parts.append(step.captured.values.new_zeros(size, context.count_numbers([name])))
+        rows = torch.cat([part.to(context.dtype) for part in parts], 1)
+        context.check_finite(rows.cpu(), step)
+        handle(step.batch.start, rows)
+
+    context.run(consume)
+
+
 # Gradients of test examples held at once, counted as if they were whole: 128 million numbers
 # are 512 MB in single precision, and factored ones take less.
 HELD_NUMBERS = 128_000_000

@@ -81,7 +81,7 @@ def read_weights(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Tensor]:
     Raises:
         CheckpointError: If it cannot be read, or its names or shapes do not fit.
     """
-    state = find_state(_read(checkpoint), checkpoint.title)
+    state = find_state(read_content_of(checkpoint), checkpoint.title)
     return fit_to_model(state, model, checkpoint.title)
 
 
@@ -142,7 +142,7 @@ def read_rate(checkpoint: Checkpoint, model: nn.Module) -> Rate:
     rate = checkpoint.learning_rate
     if rate is None:
         path = Path(checkpoint.weights) if isinstance(checkpoint.weights, str | Path) else None
-        rate = _choose_rate(checkpoint, find_progress(_read(checkpoint), path), model)
+        rate = _choose_rate(checkpoint, find_progress(read_content_of(checkpoint), path), model)
     by_name = isinstance(rate, Mapping)
     for name, value in rate.items() if isinstance(rate, Mapping) else [("", rate)]:
         if not 0 <= value < float("inf"):
@@ -180,7 +180,8 @@ def _choose_rate(checkpoint: Checkpoint, progress: TrainingProgress, model: nn.M
     )
 
 
-def _read(checkpoint: Checkpoint) -> Mapping[str, Any]:
+def read_content_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """Return all that a checkpoint holds: weights, and what lies beside them in its file."""
     if isinstance(checkpoint.weights, Mapping):
         return checkpoint.weights
     if isinstance(checkpoint.weights, nn.Module):
