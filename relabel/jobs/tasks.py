@@ -31,6 +31,7 @@ _READING = {"reading": 2.0, "encoding": 5.0, "computing the features": 15.0}
 _SCORING = {
     "scoring the train": 30.0,
     "scoring the test": 6.0,
+    "grouping what is alike": 3.0,
     "building the indexes": 4.0,
     "entering": 3.0,
 }

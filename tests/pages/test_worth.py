@@ -54,7 +54,7 @@ def items(engine, project):
 def draw(open_app, size, mix=100):
     app = open_app("overview")
     app.number_input(key="audit-size").set_value(size)
-    app.slider(key="audit-mix").set_value(mix)
+    app.number_input(key="audit-mix").set_value(mix)
     app.run()
     app.button(key="draw-audit").click().run()
     assert not app.exception

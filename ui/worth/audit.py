@@ -184,20 +184,20 @@ def _draw_plan(project: Project, run: Run, *, is_first: bool) -> None:
                 "Drawn", DESIGNS, format_func=DESIGN_WORDS.__getitem__, key="audit-design"
             )
         with right:
-            mix = st.slider(
+            mix = st.number_input(
                 "Percent of what Review hands out",
-                5,
-                100,
-                round(100 * MIX_SHARE),
-                5,
+                min_value=5,
+                max_value=100,
+                value=round(100 * MIX_SHARE),
+                step=5,
                 key="audit-mix",
             )
-            teaching = st.slider(
+            teaching = st.number_input(
                 "Percent that teach the queue’s order",
-                0,
-                100,
-                round(100 * TEACHING_SHARE),
-                10,
+                min_value=0,
+                max_value=100,
+                value=round(100 * TEACHING_SHARE),
+                step=10,
                 key="audit-teaching",
             )
         st.caption(
