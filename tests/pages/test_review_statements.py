@@ -94,7 +94,7 @@ def test_a_press_asks_the_database_little(
     with recorded_statements() as seen:
         assert screen.undo()["recorded"]
     # The example comes back with all that is shown of it.
-    assert len(seen) <= MOST + 12
+    assert len(seen) <= MOST + 13
     assert max(counts.values()) <= MOST + STANDING, counts
     assert sorted(counts.values())[-2] <= MOST, counts
     made = [row.action for row in reversed(fetch_history(engine, project.id).rows)]
