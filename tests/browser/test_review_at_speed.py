@@ -63,7 +63,7 @@ def read_events(server: Server, slug: str) -> list[HistoryRow]:
     """Return the events of a project, oldest first, from the database itself."""
     engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
     try:
-        rows = fetch_history(engine, get_project(engine, slug).id, page_size=500).rows
+        rows = fetch_history(engine, get_project(engine, slug).id, page_size=1000).rows
         return list(reversed(rows))
     finally:
         engine.dispose()
