@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import insert, select
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
 from relabel.db.decisions import NewDecision, record_decision
-from relabel.db.engine import reading
+from relabel.db.engine import reading, writing
 from relabel.db.examples import get_example
 from relabel.db.projects import get_project
 from relabel.db.queue import fetch_page
 from relabel.db.runs import current_run
+from relabel.db.schema import RunRow
 from relabel.db.team.audits import list_items, read_audit
 from relabel.db.team.reviewers import Identity
 from relabel.triage.signals import LEARNED
@@ -22,6 +24,7 @@ from tests.pages.review_screen import find_given
 from ui.review.routes import REVIEW_ROUTES
 from ui.review.sheets import BLIND_PLACE
 from ui.server.guard import Guard
+from ui.worth.learning import SCORED_SINCE
 
 
 @pytest.fixture
@@ -153,3 +156,16 @@ def test_the_queue_learns_when_enough_is_decided_and_forgets(open_app, engine, p
         app.button(key="forget-order").click().run()
         assert LEARNED not in current_run(engine, project.id).signals
     assert list(current_run(engine, project.id).signals) == list(run.signals)
+
+
+def test_a_scoring_that_lost_the_learned_order_says_so(open_app, engine, project):
+    assert SCORED_SINCE not in texts(open_app("overview"))
+    run = current_run(engine, project.id)
+    assert run is not None
+    of_run = select(RunRow.__table__).where(RunRow.id == run.id)
+    with writing(engine) as connection:
+        values = dict(connection.execute(of_run).mappings().one())
+        values |= {"id": None, "key": "earlier", "is_current": False, "scoring_id": None}
+        values["signals"] = [LEARNED, *values["signals"]]
+        connection.execute(insert(RunRow).values(values))
+    assert SCORED_SINCE in texts(open_app("overview"))

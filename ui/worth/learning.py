@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from relabel.db.project_rules import Project
-from relabel.db.runs import Run
+from relabel.db.runs import Run, list_runs
 from relabel.text import counted
 from relabel.triage.signals import LEARNED, name_signals
 from relabel.worth.learned_order import Lesson, forget_order, learn_order, read_lesson
@@ -22,6 +22,11 @@ WHY = (
     "order is taken only where it ranks those draws at least as well."
 )
 
+SCORED_SINCE = (
+    "An earlier scoring ranked by a learned order; this one does not, because its signals are "
+    "others. Learn from the decisions again."
+)
+
 
 def draw_learning(project: Project, run: Run) -> None:
     """Draw whether the queue has learned, and let a person have it learn or forget."""
@@ -33,6 +38,8 @@ def draw_learning(project: Project, run: Run) -> None:
         is_on = LEARNED in run.signals
         if lesson is None:
             st.caption(WHY)
+            if any(LEARNED in one.signals for one in list_runs(get_engine(), project.id, limit=5)):
+                st.info(SCORED_SINCE)
         else:
             st.caption(escape_markdown(describe_lesson(lesson, is_on=is_on)))
             if is_on and lesson.weights:
