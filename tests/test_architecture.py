@@ -57,6 +57,7 @@ APPLICATION = [
     "crossval",
     "scoring",
     "worth",
+    "comparison",
     "demos",
     "projects",
     "jobs",
