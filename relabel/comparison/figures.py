@@ -22,7 +22,7 @@ _GREY = "#7f7f7f"
 _SCALE = ("#f3f7fc", "#82add8", "#16417a")  # from little to much
 _CHECKPOINT_COLOURS = ("#a4c4e4", "#16417a")  # from the first to the last
 _MARGIN = {"l": 8, "r": 16, "t": 24, "b": 8}
-_INK_CHANGES = 0.55  # of the scale, from where white is read better than black
+_INK_CHANGES = 0.74  # of the scale, from where white is read better than black
 MOST_CLASSES = 15  # that a chart can name side by side
 
 
@@ -43,7 +43,7 @@ def draw_curves(curves: Mapping[str, MislabelCurve | CurveBand]) -> go.Figure:
             hoverinfo="skip",
         )
     )
-    for number, (title, curve) in enumerate(sorted(curves.items(), key=_read_area)):
+    for number, (title, curve) in enumerate(rank_curves(curves)):
         colour = COLOURS[number % len(COLOURS)]
         dash = _DASHES[number // len(COLOURS) % len(_DASHES)]
         if isinstance(curve, CurveBand):
@@ -65,9 +65,16 @@ def draw_curves(curves: Mapping[str, MislabelCurve | CurveBand]) -> go.Figure:
     return figure
 
 
-def _read_area(entry: tuple[str, MislabelCurve | CurveBand]) -> float:
-    curve = entry[1]
-    return -(curve.mean.area if isinstance(curve, CurveBand) else curve.area)
+def rank_curves(
+    curves: Mapping[str, MislabelCurve | CurveBand],
+) -> list[tuple[str, MislabelCurve | CurveBand]]:
+    """Return curves with their titles, that with the largest area first."""
+
+    def read_area(entry: tuple[str, MislabelCurve | CurveBand]) -> float:
+        curve = entry[1]
+        return -(curve.mean.area if isinstance(curve, CurveBand) else curve.area)
+
+    return sorted(curves.items(), key=read_area)
 
 
 def _shade_range(figure: go.Figure, band: CurveBand, colour: str) -> None:
@@ -96,8 +103,7 @@ def draw_found_by_class(
         classes: Names of the classes; those with most wrong labels are shown where there are many.
         checkpoints: Names of the checkpoints, such as "step 40".
     """
-    most = np.argsort(-counted.wrong, kind="stable")[:MOST_CLASSES]
-    shown = sorted(label for label in most.tolist() if counted.wrong[label])
+    shown = choose_classes(counted)
     # plotly draws category axes by distinct names, so positions carry the ticks.
     positions = list(range(len(shown)))
     figure = go.Figure()
@@ -107,7 +113,7 @@ def draw_found_by_class(
                 name=checkpoint,
                 x=positions,
                 y=counted.shares[number, shown].tolist(),
-                marker={"color": _mix_checkpoint(number, len(checkpoints))},
+                marker={"color": mix_checkpoint(number, len(checkpoints))},
                 customdata=np.stack([counted.found[number, shown], counted.wrong[shown]], axis=1),
                 hovertemplate="%{customdata[0]:.3~f} of %{customdata[1]}: %{y:.0%}"
                 "<extra>" + checkpoint + "</extra>",
@@ -123,7 +129,13 @@ def draw_found_by_class(
     return figure
 
 
-def _mix_checkpoint(number: int, count: int) -> str:
+def choose_classes(counted: FoundByClass) -> list[int]:
+    """Return the classes that have wrong labels; where these are many, those with most of them."""
+    most = np.argsort(-counted.wrong, kind="stable")[:MOST_CLASSES]
+    return sorted(label for label in most.tolist() if counted.wrong[label])
+
+
+def mix_checkpoint(number: int, count: int) -> str:
     """Return a checkpoint's colour, darker the later it is."""
     part = number / max(count - 1, 1)
     first, last = ([int(one[at : at + 2], 16) for at in (1, 3, 5)] for one in _CHECKPOINT_COLOURS)
