@@ -87,6 +87,7 @@ SCREENS = [
     "worth",
     "overview",
     "inspect",
+    "compare",
     "review",
     "history",
     "team",
