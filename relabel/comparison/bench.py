@@ -191,14 +191,10 @@ class Bench:
                     itself = position if split == "train" else None
                     sides[name_example(split, position)] = pick_sides(values[:, column], itself)
         peaks = [one for one in (outcome.peak_bytes, meter.peak_bytes) if one is not None]
-        return replace(
-            outcome,
-            unattributed="",
-            influence_seconds=meter.seconds,
-            num_explained=len(places),
-            peak_bytes=max(peaks, default=None),
-            sides=sides,
-        )
+        done = replace(outcome, unattributed="", peak_bytes=max(peaks, default=None), sides=sides)
+        if len(places) < outcome.num_explained:
+            return done  # what many took says more than what one more did
+        return replace(done, influence_seconds=meter.seconds, num_explained=len(places))
 
     def _read_ranking(self, contender: Contender) -> None:
         """Keep the scores of a signal that the run has, or of an order that is random."""

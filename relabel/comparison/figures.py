@@ -21,7 +21,7 @@ _DASHES = ("solid", "dash", "dashdot", "longdash")
 _GREY = "#7f7f7f"
 _SCALE = ("#f3f7fc", "#82add8", "#16417a")  # from little to much
 _CHECKPOINT_COLOURS = ("#a4c4e4", "#2a629f")  # from the first to the last
-_MARGIN = {"l": 8, "r": 16, "t": 24, "b": 8}
+_MARGIN = {"l": 8, "r": 16, "t": 40, "b": 8}  # pixels; the toolbar stands above the chart
 _INK_CHANGES = 0.74  # of the scale, from where white is read better than black
 MOST_CLASSES = 15  # that a chart can name side by side
 

@@ -89,8 +89,9 @@ def picture_found_by_class(
         begin = _LEFT + width * (place + 0.1)
         for number in range(len(checkpoints)):
             top = _place(0, float(counted.shares[number, label]))[1]
-            colour = mix_checkpoint(number, len(checkpoints))
-            drawing.box(begin + bar * number, top, bar, _BOTTOM - top, colour)
+            if _BOTTOM - top >= 1:  # what has no height is no box
+                colour = mix_checkpoint(number, len(checkpoints))
+                drawing.box(begin + bar * number, top, bar, _BOTTOM - top, colour)
         name = fit(classes[label], width, 14)
         drawing.text(
             _LEFT + width * (place + 0.5), _BOTTOM + 22, name, size=14, fill=FAINT, anchor="middle"

@@ -22,6 +22,7 @@ from relabel.comparison.saved import WRONG, Comparison
 from relabel.files import explain_disk_errors, open_export
 from relabel.runs.folder import RunFolder
 from relabel.scoring.evaluate import INSPECTED_SHARES
+from relabel.workspace import find_program_name
 from relabel.worth.report.drawing import make_png, make_svg
 
 Row = dict[str, Any]
@@ -71,9 +72,10 @@ def describe_truth(comparison: Comparison) -> str:
     num_known, num_wrong = int(comparison.known.sum()), int((comparison.wrong == WRONG).sum())
     if not num_known:
         return (
-            "Which labels are wrong is not known, so nothing is counted as found. Say it with "
-            "--truth FILE: a CSV or Parquet file with the columns key and true_label; or import "
-            "the data with --truth COLUMN, or with --plant SHARE to plant errors."
+            "Which labels are wrong is not known, so nothing is counted as found. Say it in a "
+            f"terminal: {find_program_name()} compare NAME --truth FILE, a CSV or Parquet file "
+            "with the columns key and true_label; or import the data with --truth COLUMN, or with "
+            "--plant SHARE to plant errors."
         )
     unknown = len(comparison.wrong) - num_known
     left_out = f" Of {unknown:,} more the truth is not known; they are left out." if unknown else ""
