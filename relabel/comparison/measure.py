@@ -6,29 +6,34 @@ same call goes on there, and another comparison of the run computes only what is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Engine
 
 from relabel.comparison.bench import STAGE, Bench, Place
 from relabel.comparison.contenders import choose_contenders
 from relabel.comparison.options import CompareOptions
 from relabel.comparison.saved import (
+    UNKNOWN,
     Comparison,
     find_folder,
     name_example,
+    read_comparison,
     require_comparison,
     write_comparison,
 )
-from relabel.comparison.truth import find_truth, mark_wrong
+from relabel.comparison.truth import KEY, find_truth, mark_wrong
 from relabel.db.examples import get_example
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project
 from relabel.db.runs import Run, current_run
-from relabel.errors import NotFoundError
+from relabel.errors import NotFoundError, RunFolderError
 from relabel.fitting.data import open_datasets
 from relabel.fitting.network import open_network
 from relabel.fitting.stored import ProjectExamples, read_project
@@ -40,7 +45,7 @@ from relabel.scoring.project import lock_project
 from relabel.text import SPLITS, Split
 from relabel.training.threads import limit_threads_for
 from relabel.workspace import Workspace, find_program_name
-from tracin_core.errors import ConfigurationError
+from tracin_core.errors import ConfigurationError, InputError
 
 
 def compare_methods(
@@ -87,11 +92,6 @@ def compare_methods(
         network = open_network(folder, run_my_code=run_my_code)
         examples = _read_as_scored(engine, workspace, project, config, on_progress)
         train = examples.splits["train"]
-        truth, source = find_truth(
-            workspace.truth_path(slug),
-            project.classes,
-            Path(options.truth) if options.truth else None,
-        )
         datasets = open_datasets(
             workspace.project_folder(slug),
             network.encoder,
@@ -100,6 +100,7 @@ def compare_methods(
             on_progress=on_progress,
         )
         bench = Bench(engine, run, folder, network, datasets, options.device, on_progress)
+        wrong, source = _find_wrong(workspace, project, folder, options, bench.keys, train.targets)
         places = list(dict.fromkeys([*drawn, *also]))
         with limit_threads_for(network.model):
             for number, contender in enumerate(contenders):
@@ -111,9 +112,10 @@ def compare_methods(
             made_at=datetime.now(UTC).isoformat(timespec="seconds"),
             names=[one.name for one in contenders],
             labels=train.targets,
-            wrong=mark_wrong(truth, bench.keys, train.targets),
+            wrong=wrong,
             drawn=[name_example(*place) for place in drawn],
             truth=source,
+            seed=options.seed,
         )
         return require_comparison(folder)
 
@@ -160,3 +162,35 @@ def _read_as_scored(
         f"{config.key} was scored; expected those that it was scored with. Score it again: "
         f"{find_program_name()} rescore {project.slug}"
     )
+
+
+def _find_wrong(
+    workspace: Workspace,
+    project: Project,
+    folder: RunFolder,
+    options: CompareOptions,
+    keys: Sequence[str],
+    labels: npt.NDArray[Any],
+) -> tuple[npt.NDArray[np.int8], str]:
+    """Return which labels are wrong, shape ``(N,)``, and how that is known.
+
+    Raises:
+        InputError: If a file with the truth cannot be read, or is of other examples.
+        WorkspaceError: If the project's truth is damaged.
+    """
+    file = Path(options.truth) if options.truth else None
+    truth, source = find_truth(workspace.truth_path(project.slug), project.classes, file)
+    if not source:
+        # A file that was named for an earlier comparison of the same run still holds.
+        with suppress(RunFolderError):
+            earlier = read_comparison(folder)
+            if earlier is not None:
+                return earlier.wrong, earlier.truth
+    wrong = mark_wrong(truth, keys, labels)
+    if file is not None and (wrong == UNKNOWN).all():
+        raise InputError(
+            f"None of the {len(wrong):,} train examples has a known truth in {file}; expected "
+            f"their keys in its column {KEY}, such as {keys[0]!r:.80}. Take the keys from an "
+            f"export: {find_program_name()} export {project.slug}"
+        )
+    return wrong, source

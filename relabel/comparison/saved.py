@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -107,6 +108,7 @@ class Comparison:
         wrong: ``WRONG``, ``RIGHT`` or ``UNKNOWN``, shape ``(N,)``.
         drawn: The examples whose proponents are compared, such as "test:17".
         truth: Where the truth is from; "" where it is not known.
+        seed: Of the draw.
     """
 
     folder: Path
@@ -117,6 +119,7 @@ class Comparison:
     wrong: npt.NDArray[np.int8]
     drawn: tuple[str, ...]
     truth: str
+    seed: int
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:
@@ -186,6 +189,11 @@ def find_folder(run: RunFolder) -> Path:
     return run.root / FOLDER
 
 
+def _name_file(folder: Path, name: str, ending: str) -> Path:
+    # The name of a method from elsewhere may hold what no file's can.
+    return folder / f"{quote(name, safe='')}.{ending}"
+
+
 def write_outcome(
     folder: Path, outcome: Outcome, scores: npt.NDArray[np.float32] | None = None
 ) -> None:
@@ -197,9 +205,9 @@ def write_outcome(
     with explain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if scores is not None:
-            write_numbers(folder / f"{outcome.name}.npy", scores)
+            write_numbers(_name_file(folder, outcome.name, "npy"), scores)
         text = json.dumps(asdict(outcome), indent=1, ensure_ascii=False)
-        write_text(folder / f"{outcome.name}.json", text)
+        write_text(_name_file(folder, outcome.name, "json"), text)
 
 
 def write_numbers(path: Path, values: npt.NDArray[Any]) -> None:
@@ -213,10 +221,10 @@ def read_outcome(
 ) -> tuple[Outcome, npt.NDArray[np.float32] | None] | None:
     """Return what came of a contender with its scores; None where nothing sound is there."""
     try:
-        outcome = Outcome.from_json(json.loads((folder / f"{name}.json").read_bytes()))
+        outcome = Outcome.from_json(json.loads(_name_file(folder, name, "json").read_bytes()))
         if outcome.reason:
             return outcome, None
-        scores = np.load(folder / f"{name}.npy", allow_pickle=False)
+        scores = np.load(_name_file(folder, name, "npy"), allow_pickle=False)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
     return (outcome, scores) if scores.shape == (num_examples,) else None
@@ -231,6 +239,7 @@ def write_comparison(
     wrong: npt.NDArray[np.int8],
     drawn: Sequence[str],
     truth: str,
+    seed: int,
 ) -> None:
     """Write what all contenders share; the fields are those of ``Comparison``.
 
@@ -243,6 +252,7 @@ def write_comparison(
         "names": list(names),
         "drawn": list(drawn),
         "truth": truth,
+        "seed": seed,
     }
     with explain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -280,6 +290,7 @@ def read_comparison(run: RunFolder) -> Comparison | None:
             wrong=wrong,
             drawn=tuple(map(str, summary["drawn"])),
             truth=str(summary["truth"]),
+            seed=int(summary["seed"]),
         )
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise RunFolderError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from relabel.comparison.options import CompareOptions
 from relabel.comparison.saved import Comparison, Outcome, Pairs, Sides, name_example
 from relabel.db.examples import ExampleView, find_by_positions, get_example
 from relabel.db.project_rules import Project
@@ -145,8 +146,13 @@ def _offer_explaining(
         help="The project is busy: one job at a time." if is_busy else None,
     )
     if pressed:
-        methods = [one.name for one in comparison.outcomes]
-        start_comparison(project, methods, len(comparison.drawn), agreed, also=[view.id])
+        options = CompareOptions(
+            methods=tuple(one.name for one in comparison.outcomes),
+            examples=len(comparison.drawn),
+            also=(view.id,),
+            seed=comparison.seed,
+        )
+        start_comparison(project, options, agreed)
 
 
 def _draw_methods(project: Project, run: Run, explained: _Explained) -> int | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import streamlit as st
 
 from relabel.comparison.contenders import choose_contenders, list_contenders
@@ -12,6 +10,7 @@ from relabel.comparison.saved import Comparison
 from relabel.db.jobs import ACTIVE, list_jobs
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
+from relabel.models.user.config import Consent
 from relabel.text import Task
 from ui.labels import is_regression
 from ui.runs.jobs import draw_ended, draw_running, watch_job
@@ -75,18 +74,12 @@ def draw_start(project: Project, run: Run, comparison: Comparison | None, *, is_
             "the other. What an earlier comparison of the run has computed is not computed again."
         )
     if pressed:
-        start_comparison(project, chosen, int(examples), agreed)
+        options = CompareOptions(methods=tuple(chosen), examples=int(examples))
+        start_comparison(project, options, agreed)
 
 
-def start_comparison(
-    project: Project,
-    methods: Sequence[str],
-    examples: int,
-    agreed: str | bool,
-    also: Sequence[int] = (),
-) -> None:
+def start_comparison(project: Project, options: CompareOptions, agreed: Consent) -> None:
     """Start the job and show it, or say why it cannot start."""
-    options = CompareOptions(methods=tuple(methods), examples=examples, also=tuple(also))
     start_work(project, "compare", options.to_json() | {"run_my_code": agreed})
 
 

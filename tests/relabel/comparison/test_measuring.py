@@ -120,10 +120,16 @@ def test_the_command_prints_and_saves_what_was_found(scored, tmp_path, capsys):
         assert {f"{name}.{ending}" for ending in ("csv", "html", "svg", "png")} <= saved
     rows = list(csv.DictReader((tmp_path / "saved" / "methods.csv").read_text().splitlines()))
     assert float(rows[1]["area"]) == pytest.approx(0.5)
+    scored[1].truth_path("weather").rename(tmp_path / "away")
     assert main(words[:-2]) == 0
+    assert read_comparison(scored[3]).truth == "truth.csv"  # what was said of the run still holds
+    (tmp_path / "away").rename(scored[1].truth_path("weather"))
     assert "random" in capsys.readouterr().out
     assert main([*words, "--save", "x", "--background"]) == 2
     assert "expected one of them" in capsys.readouterr().err
+    truth.write_text("key,true_label\nelsewhere,rain\n")
+    assert main(words) == 2
+    assert "None of the 60 train examples has a known truth" in capsys.readouterr().err
     truth.write_text("name,label\na,b\n")
     assert main(words) == 2
     assert "the columns key" in capsys.readouterr().err
