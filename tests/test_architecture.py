@@ -221,6 +221,7 @@ LIGHT_MODULES = [
     "relabel.cli",
     "relabel.cli.evaluate",
     "relabel.cli.queue",
+    "relabel.comparison.tables",
     "relabel.db.decisions",
     "relabel.db.engine",
     "relabel.db.history",

@@ -49,7 +49,8 @@ def test_what_is_known_is_drawn_and_what_is_not_is_told(opened):
     assert "Which name the same proponents" in list_headers(app)
     assert app.button(key="compare-start").disabled
     assert any("optimizer" in one.value for one in app.caption)
-    assert len(app.selectbox[-1].options) == 2
+    (explained,) = [one for one in app.selectbox if one.label == "Explained by every method"]
+    assert len(explained.options) == 2
     write_truth(
         workspace.truth_path("weather"), [f"train-{n}" for n in range(60)], np.arange(60) % 2
     )

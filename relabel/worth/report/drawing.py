@@ -217,7 +217,7 @@ def make_png(drawing: Drawing) -> bytes:
         if shape.kind == "box":
             canvas.rectangle([points[0], _below(points[1])], fill=shape.fill)
         elif shape.kind == "line":
-            for part in _dash(points, 6 * factor) if shape.dashed else [points]:
+            for part in split_dashes(points, 6 * factor) if shape.dashed else [points]:
                 canvas.line(part, fill=shape.fill, width=max(1, round(shape.width * factor)))
         elif shape.kind == "area":
             canvas.polygon(points, fill=_mix(shape.fill, shape.opacity))
@@ -247,7 +247,7 @@ def _below(corner: Point) -> Point:
     return corner[0] - 1, corner[1] - 1
 
 
-def _dash(points: Sequence[Point], length: float) -> list[list[Point]]:
+def split_dashes(points: Sequence[Point], length: float) -> list[list[Point]]:
     """Return every second piece of a line, counted along all of it and not anew at its corners."""
     pieces: list[list[Point]] = []
     left, is_drawn = length, True

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relabel.comparison.agreement import measure_agreement
 from relabel.comparison.checkpoints import count_by_class
+from relabel.comparison.contenders import choose_contenders, list_contenders
 from relabel.comparison.curves import GRID, join_seeds, trace_curve
 from relabel.comparison.figures import draw_agreement, draw_curves, draw_found_by_class
+from relabel.comparison.meter import Meter
+from relabel.comparison.options import CompareOptions
+from relabel.comparison.saved import UNKNOWN, WRONG
+from relabel.comparison.truth import mark_wrong, read_truth_file
 from relabel.errors import NotFoundError
+from tracin_core.attribution import list_methods
+from tracin_core.errors import ConfigurationError
 
 WRONG = np.array([True, False, True, False, False, False, False, False, False, False])
 
@@ -94,3 +105,42 @@ def test_figures_hold_every_method_and_chance():
     assert len(bars.data) == 2
     heat = draw_agreement(np.array([[1.0, np.nan], [np.nan, 1.0]]), ["one", "two"])
     assert [note.text for note in heat.layout.annotations] == ["100%", "100%"]
+
+
+def test_work_is_measured_in_processor_time_and_memory():
+    with Meter() as idle:
+        time.sleep(0.05)
+    with Meter() as busy:
+        held = np.ones(4_000_000)
+        for _ in range(5):
+            held = np.sqrt(held)
+    assert idle.seconds < 0.04
+    assert busy.seconds > 0
+    assert busy.peak_bytes is None or busy.peak_bytes > 16_000_000
+
+
+def test_options_are_kept_as_json_and_checked():
+    options = CompareOptions(methods=("random",), examples=3, also=(4,), seed=1)
+    assert CompareOptions.from_json(options.to_json()) == options
+    with pytest.raises(ConfigurationError, match="Give another --examples"):
+        CompareOptions(examples=-1)
+    with pytest.raises(ConfigurationError, match="does not know: solver"):
+        CompareOptions.from_json({"solver": "cg"})
+
+
+def test_every_method_can_be_compared_and_signals_of_the_other_task_not():
+    known = list_contenders("classification")
+    assert set(list_methods()) <= set(known)
+    assert "mean_residual" not in known
+    assert "mean_residual" in list_contenders("regression")
+    assert [one.name for one in choose_contenders(["random", "random"], "regression")] == ["random"]
+
+
+def test_a_truth_file_may_be_parquet_and_hold_numbers(tmp_path):
+    path = tmp_path / "truth.parquet"
+    table = pa.table({"key": ["a", "b"], "true_label": [1.5, None], "more": [1, 2]})
+    pq.write_table(table, path)
+    truth = read_truth_file(path, ())
+    assert truth == {"a": 1.5}
+    wrong = mark_wrong(truth, ["b", "a"], np.array([2.0, 2.0]))
+    assert wrong.tolist() == [UNKNOWN, WRONG]
