@@ -24,17 +24,17 @@ from relabel.errors import NotFoundError
 from tracin_core.attribution import list_methods
 from tracin_core.errors import ConfigurationError
 
-WRONG = np.array([True, False, True, False, False, False, False, False, False, False])
+FLIPPED = np.array([True, False, True, False, False, False, False, False, False, False])
 
 
 def test_a_perfect_ranking_finds_all_in_the_share_that_is_wrong():
-    curve = trace_curve(WRONG.astype(float), WRONG)
+    curve = trace_curve(FLIPPED.astype(float), FLIPPED)
     assert curve.found_at == pytest.approx((0.25, 0.5, 1.0, 1.0))
     assert curve.area == pytest.approx(1 - 0.2 / 2)
 
 
 def test_equal_scores_give_the_diagonal():
-    curve = trace_curve(np.zeros(10), WRONG)
+    curve = trace_curve(np.zeros(10), FLIPPED)
     assert curve.found == pytest.approx(GRID)
     assert curve.area == pytest.approx(0.5)
 
@@ -64,7 +64,10 @@ def test_without_wrong_labels_there_is_no_curve():
 
 
 def test_seeds_have_a_mean_and_a_range():
-    best, worst = trace_curve(WRONG.astype(float), WRONG), trace_curve(-WRONG.astype(float), WRONG)
+    best, worst = (
+        trace_curve(FLIPPED.astype(float), FLIPPED),
+        trace_curve(-FLIPPED.astype(float), FLIPPED),
+    )
     band = join_seeds([best, worst])
     assert band.mean.area == pytest.approx(0.5)
     assert (band.area_low, band.area_high) == pytest.approx((0.1, 0.9))
@@ -96,10 +99,13 @@ def test_agreement_is_the_mean_overlap():
 
 
 def test_figures_hold_every_method_and_chance():
-    curves = {"one": trace_curve(WRONG.astype(float), WRONG), "two": trace_curve(~WRONG, WRONG)}
+    curves = {
+        "one": trace_curve(FLIPPED.astype(float), FLIPPED),
+        "two": trace_curve(~FLIPPED, FLIPPED),
+    }
     banded = draw_curves({**curves, "three": join_seeds(list(curves.values()))})
     assert [trace.name for trace in banded.data] == ["random order", "one", None, "three", "two"]
-    counted = count_by_class(np.ones((2, 10)), WRONG, np.arange(10) % 3, 3)
+    counted = count_by_class(np.ones((2, 10)), FLIPPED, np.arange(10) % 3, 3)
     bars = draw_found_by_class(counted, ["a", "b", "c"], ["step 1", "step 2"])
     assert bars.layout.xaxis.ticktext == ("a", "c")
     assert len(bars.data) == 2
