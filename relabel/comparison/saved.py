@@ -295,7 +295,7 @@ def read_comparison(run: RunFolder) -> Comparison | None:
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise RunFolderError(
             f"The comparison in {folder} cannot be read: {error}. Delete that folder and compare "
-            f"again: {find_program_name()} compare"
+            f"again: {find_program_name()} compare NAME"
         ) from error
 
 
