@@ -26,8 +26,8 @@ from ui.session import get_engine
 from ui.wording import SPLIT_WORDS, escape_markdown
 
 _SHOWN = 5  # proponents and opponents of each method
-_COLUMNS = 4  # methods side by side
-_IMAGE = 72  # CSS pixels
+_COLUMNS = 5  # methods side by side: the usual ones that name any
+_IMAGE = 56  # CSS pixels
 _SIDES = {"proponents": "Speak for it · proponents", "opponents": "Speak against it · opponents"}
 
 
@@ -159,11 +159,15 @@ def _draw_methods(project: Project, run: Run, explained: _Explained) -> int | No
     """Draw both sides, each method a column."""
     opened = None
     known = _read_views(project, run, explained)
+    st.caption(
+        "Each method has its own unit: compare which examples it names, not the numbers of two "
+        "columns. Representer points explain the predicted class, the others the given label."
+    )
     for side, title in _SIDES.items():
         st.subheader(title, anchor=False)
         for start in range(0, len(explained.sides), _COLUMNS):
             row = explained.sides[start : start + _COLUMNS]
-            columns = st.columns(_COLUMNS, gap="medium")
+            columns = st.columns(_COLUMNS, gap="small")
             for column, (outcome, sides) in zip(columns, row, strict=False):
                 with column:
                     st.markdown(f"**{escape_markdown(outcome.title)}**")
