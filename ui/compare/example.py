@@ -161,7 +161,8 @@ def _draw_methods(project: Project, run: Run, explained: _Explained) -> int | No
     known = _read_views(project, run, explained)
     st.caption(
         "Each method has its own unit: compare which examples it names, not the numbers of two "
-        "columns. Representer points explain the predicted class; TracIn and influence functions the given label."
+        "columns. Representer points explain the predicted class; TracIn and influence functions "
+        "the given label."
     )
     for side, title in _SIDES.items():
         st.subheader(title, anchor=False)
