@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from streamlit.testing.v1 import AppTest
 
-PAGES = ("projects", "runs", "overview", "queue", "inspect", "review", "history")
+PAGES = ("projects", "runs", "overview", "queue", "inspect", "compare", "review", "history")
 
 
 @pytest.mark.parametrize("project", ["digits", "docs"])

@@ -24,7 +24,7 @@ from relabel.worth.gain.measure import measure_gain
 from relabel.worth.gain.options import GainOptions
 from relabel.worth.noise_rate import ClassNoise, NoiseRate
 from relabel.worth.report.collect import collect_facts
-from relabel.worth.report.drawing import Drawing, fit, make_png, make_svg
+from relabel.worth.report.drawing import Drawing, fit, make_png, make_svg, split_dashes
 from relabel.worth.report.figures import draw_all
 from relabel.worth.report.page import make_page
 from relabel.worth.report.write import make_report, make_slides
@@ -273,3 +273,10 @@ def test_long_names_are_shortened_to_their_place():
     assert fit("short", 200, 16) == "short"
     assert fit("a" * 100, 100, 10).endswith("…")
     assert len(fit("名" * 100, 100, 10)) < len(fit("a" * 100, 100, 10))
+
+
+def test_a_dashed_picture_has_gaps_however_short_its_pieces_are():
+    points = [(100 + place / 2, 300.0) for place in range(400)]
+    pieces = split_dashes(points, 24)
+    drawn = sum(right[0] - left[0] for left, right in pieces)
+    assert drawn == pytest.approx(199.5 / 2, abs=24)
