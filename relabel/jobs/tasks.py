@@ -239,6 +239,19 @@ def _measure_gain(context: TaskContext) -> dict[str, Any]:
     return {"gain": describe_gain(gain), "made_at": gain.made_at}
 
 
+def _explain(context: TaskContext) -> dict[str, Any]:
+    from relabel.valuation.score_vectors import store_score_vectors
+
+    run = store_score_vectors(
+        context.engine,
+        context.workspace,
+        context.slug,
+        run_my_code=read_consent(context.options),
+        on_progress=context.on_progress,
+    )
+    return {"run": run.root.name}
+
+
 def _backup(context: TaskContext) -> dict[str, Any]:
     from relabel.projects.backup import backup_project
 
@@ -331,6 +344,10 @@ register_task(
         work=_measure_gain,
         stage_shares={**_READING, "counting words": 3, "training on the labels": 75.0},
     ),
+)
+register_task(
+    "explain",
+    TaskSpec(work=_explain, stage_shares={**_READING, "scoring the predictions": 75.0}),
 )
 register_task(
     "backup", TaskSpec(work=_backup, stage_shares={"writing the rows": 3, "writing the files": 7})

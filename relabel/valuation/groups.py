@@ -36,7 +36,7 @@ class ValueGroup:
 
 def group_all(count: int) -> list[ValueGroup]:
     """Return the group of all test examples; none where there are no test examples."""
-    return _keep_filled([ValueGroup("all", "all test examples", np.arange(count))])
+    return _keep_filled([ValueGroup("all", "all", np.arange(count))])
 
 
 def group_by_class(labels: Labels, classes: Sequence[str]) -> list[ValueGroup]:
