@@ -22,6 +22,7 @@ PAGES = {
     "queue": "Queue",
     "inspect": "Inspect",
     "review": "Review",
+    "value": "Value",
     "history": "History",
     "team": "Team",
 }

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, and_, func, select
 
 from relabel.db.engine import reading
 from relabel.db.runs import scoring_of
-from relabel.db.schema import ExampleRow, PredictionRow, effective, label_of_example
+from relabel.db.schema import DecisionRow, ExampleRow, PredictionRow, effective, label_of_example
 
 # Of a test example without a prediction.
 NO_PREDICTION = -1
@@ -75,3 +75,10 @@ def read_placed(
         labels=numbers[:, 1],
         predicted=numbers[:, 2],
     )
+
+
+def find_last_event(engine: Engine, project_id: int) -> int:
+    """Return the number of a project's latest event, which labels are older than; 0 without any."""
+    query = select(func.max(DecisionRow.id)).where(DecisionRow.project_id == project_id)
+    with reading(engine) as connection:
+        return connection.scalar(query) or 0

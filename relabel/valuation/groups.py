@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +18,7 @@ Division = Literal["all", "class", "correctness"]
 DIVISIONS: tuple[Division, ...] = ("all", "class", "correctness")
 # Of a test example without a prediction.
 UNKNOWN = -1
+_RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,3 +99,26 @@ def group_chosen(positions: Sequence[int], count: int, title: str = "chosen") ->
 
 def _keep_filled(groups: list[ValueGroup]) -> list[ValueGroup]:
     return [group for group in groups if len(group.positions)]
+
+
+def parse_positions(typed: str, count: int) -> tuple[int, ...]:
+    """Return the positions that a person typed as numbers from 1, such as "3, 17, 20-40".
+
+    Args:
+        typed: Numbers and ranges, apart by commas or spaces; may be empty.
+        count: Test examples that there are.
+
+    Raises:
+        InputError: If something else was typed, or a number is none of theirs.
+    """
+    found: list[int] = []
+    for word in re.sub(r"\s*-\s*", "-", typed).replace(",", " ").split():
+        match = _RANGE.fullmatch(word)
+        first, last = (0, 0) if match is None else (int(match[1]), int(match[2] or match[1]))
+        if not 1 <= first <= last <= count:
+            raise InputError(
+                f"Found {word[:40]!r}; expected numbers of test examples from 1 to {count:,}, "
+                "such as 3, 17, 20-40. Correct it."
+            )
+        found.extend(range(first - 1, last))
+    return tuple(dict.fromkeys(found))
