@@ -22,8 +22,10 @@ from ui.server.pictures import thumbnail_address
 from ui.session import get_engine
 from ui.wording import STATUS_WORDS
 
-_CARDS = 12  # that are shown as cards; the table has more
+# That are shown as cards, in two or three rows; the table has more.
+_CARDS, _OTHERWISE = {"image": 12}, 8
 _IMAGE_SIZE = 88  # CSS pixels
+_TEXT_WIDTH = 240  # CSS pixels: labels, figures and links stand beside it
 _LINKS = {"Inspect": "inspect", "Review": "review"}
 
 
@@ -40,9 +42,10 @@ def draw_cards(
     Returns:
         The number of the one that was clicked, or None.
     """
+    count = _CARDS.get(project.kind, _OTHERWISE)
     cards = [
         replace(example_card(project, view), meta=said)
-        for view, said in zip(views[:_CARDS], words[:_CARDS], strict=True)
+        for view, said in zip(views[:count], words[:count], strict=True)
     ]
     return show_cards(cards, key=key, label=label, image_size=_IMAGE_SIZE).opened
 
@@ -72,7 +75,7 @@ def draw_table(
         {
             **_describe(project, view),
             **{head: values[place] for head, values in figures.items()},
-            "Rank in the queue": _find_rank(run, view),
+            "Rank": _find_rank(run, view),
             **_list_links(project, run, view),
         }
         for place, view in enumerate(views)
@@ -80,6 +83,8 @@ def draw_table(
     config: dict[str, Any] = {
         head: st.column_config.NumberColumn(format=format) for head, format in formats.items()
     }
+    config["Example"] = st.column_config.TextColumn(width=_TEXT_WIDTH)
+    config["Rank"] = st.column_config.NumberColumn(help="In the whole queue; 1 is most suspect")
     config["Image"] = st.column_config.ImageColumn(width="small")
     config |= {head: st.column_config.LinkColumn(display_text=head) for head in _LINKS}
     config["Queue"] = st.column_config.LinkColumn(
