@@ -27,8 +27,8 @@ _CHANGED = "hide-recurring-changed"
 _LEAST_TEST = 20
 MEANING = (
     "These stand among the 10 strongest proponents or opponents of a fifth of all examples or "
-    "more, whatever is asked. They are often outliers with large gradients, and say little about "
-    "any single one."
+    "more, whatever is asked. They are often outliers with large gradients, or wrong labels: look "
+    "at them, then leave them out, as they say little about any single one."
 )
 
 
