@@ -31,7 +31,13 @@ from relabel.valuation.valuation import (
     compute_valuation,
     write_values,
 )
-from relabel.valuation.words import EXPLAINED, Explained, describe_exactness, describe_unit
+from relabel.valuation.words import (
+    EXPLAINED,
+    Explained,
+    describe_exactness,
+    describe_unit,
+    name_explained,
+)
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import atomic_file, expand_path
 
@@ -172,7 +178,7 @@ def _print_group(
 ) -> None:
     group = valuation.values.groups[number]
     unit = describe_unit(valuation.config, valuation.query.explained)
-    what = "Loss" if valuation.query.explained == "loss" else "Score of the predicted class"
+    what = name_explained(valuation.config, valuation.query.explained)
     table = Table(
         title=Text(f"{excerpt(group.title)} ({len(group.positions):,} test examples)"),
         caption=Text(f"{what} in {unit}; above 0 helped"),

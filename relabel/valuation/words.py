@@ -21,6 +21,13 @@ def describe_unit(config: RunConfig, explained: Explained = "loss") -> str:
     return unit if config.rates == "recorded" else f"{unit} at a learning rate of 1"
 
 
+def name_explained(config: RunConfig, explained: Explained = "loss") -> str:
+    """Return what the influences are on, as a sentence begins with it."""
+    if explained == "loss":
+        return "Loss"
+    return "Predicted number" if config.task == "regression" else "Score of the predicted class"
+
+
 def describe_exactness(config: RunConfig, layers: Layers) -> str:
     """Return in a sentence or two which gradients the values are of, and how exact they are."""
     whose = "all layers" if layers == "all" else "the last layer alone"

@@ -48,6 +48,10 @@ _SCORE_CAPTIONS = {
     "proponents": "Training on these raised the score of the predicted class.",
     "opponents": "Training on these lowered the score of the predicted class.",
 }
+_NUMBER_CAPTIONS = {
+    "proponents": "Training on these raised the predicted number.",
+    "opponents": "Training on these lowered the predicted number.",
+}
 # In plain words; the field's own stand beside them.
 _TITLES = {
     "proponents": "Speak for it · proponents",
@@ -320,7 +324,7 @@ def draw_neighbours_of_vector(
         project,
         run,
         {side: leave_out(search(side), hidden, count) for side in SIDES},
-        _SCORE_CAPTIONS,
+        _NUMBER_CAPTIONS if is_regression(project) else _SCORE_CAPTIONS,
         image_size,
         layout,
         key,

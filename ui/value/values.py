@@ -17,7 +17,7 @@ from relabel.db.stats import find_span
 from relabel.db.team.reviewers import may_lead
 from relabel.text import counted
 from relabel.valuation.valuation import Valuation, Worth, write_values
-from relabel.valuation.words import describe_exactness, describe_unit
+from relabel.valuation.words import describe_exactness, describe_unit, name_explained
 from ui.address import choose_mode
 from ui.charts import MARGIN, draw_figure
 from ui.session import current_reviewer, get_engine
@@ -49,10 +49,11 @@ def draw_values(project: Project, run: Run, valuation: Valuation, number: int) -
     unit = describe_unit(valuation.config, valuation.query.explained)
     whom = describe_query(valuation, group)
     harmful = int((totals < 0).sum())
-    verb = "raised the loss of" if valuation.query.explained == "loss" else "lowered the scores of"
+    what = name_explained(valuation.config, valuation.query.explained).lower()
+    verb = "raised" if what == "loss" else "lowered"
     st.markdown(
         f"**{counted(harmful, 'train example')}** of {len(totals):,} "
-        f"({percent(harmful / max(1, len(totals)))}) {verb} {whom}, summed over them."
+        f"({percent(harmful / max(1, len(totals)))}) {verb} the {what} of {whom}, summed over them."
     )
     _draw_histogram(totals, unit, key=f"values-{run.id}-{group.name}")
     worth = choose_mode(
