@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from relabel.cli import main
+from relabel.db.engine import open_database
 from relabel.db.examples import find_by_positions
+from relabel.db.positions import read_placed
+from relabel.db.projects import get_project
+from relabel.db.runs import current_run
 from relabel.runs.folder import RunFolder
-from relabel.scoring.project import score_project, train_project
 from relabel.triage.new_example import score_new_example
 from relabel.valuation.valuation import (
     NoTestExamplesError,
@@ -19,17 +23,21 @@ from relabel.valuation.valuation import (
     compute_valuation,
     open_test_vectors,
 )
+from relabel.workspace import resolve_workspace
 from tests.relabel.runs.builders import make_config
-from tests.relabel.scoring.small_projects import QUICK, make_texts, open_workspace
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory):
-    """A workspace with a scored project, the project, its run and the run's folder."""
-    engine, workspace = open_workspace(tmp_path_factory.mktemp("value") / "workspace")
-    project = make_texts(engine, wrong=(0, 5), train=30)
-    train_project(engine, workspace, project.slug, QUICK)
-    run = score_project(engine, workspace, project.slug, QUICK)
+def opened(built_demos, tmp_path_factory):
+    """A workspace of the module's own with the texts, the project, its run and the run's folder."""
+    root = tmp_path_factory.mktemp("value") / "workspace"
+    shutil.copytree(built_demos / "projects" / "docs", root / "projects" / "docs")
+    for part in built_demos.glob("tracin.db*"):
+        shutil.copy2(part, root / part.name)
+    workspace = resolve_workspace(root)
+    engine = open_database(workspace.database_url)
+    project = get_project(engine, "docs")
+    run = current_run(engine, project.id)
     folder = RunFolder(workspace.project_folder(project.slug) / run.folder)
     yield workspace, engine, project, run, folder
     engine.dispose()
@@ -41,32 +49,38 @@ def call(opened, *words: str) -> int:
 
 def test_the_table_names_the_strongest_and_the_file_has_everybody(opened, tmp_path, capsys):
     path = tmp_path / "values.csv"
-    assert call(opened, "weather", "--by", "class", "--top", "2", "--save", str(path)) == 0
+    assert call(opened, "docs", "--by", "class", "--top", "2", "--save", str(path)) == 0
     printed = capsys.readouterr().out
-    assert "sun (10 test examples)" in printed
-    assert "rain (10 test examples)" in printed
+    assert "charts (80 test examples)" in printed
     assert "nats at a learning rate of 1" in printed
-    folder = opened[-1]
-    layers = folder.read_config().scored_layers[0]
-    pairs = folder.vectors(layers, "train").astype(float) @ folder.vectors(layers, "test").T
+    assert "512 numbers" in printed
+    _, engine, project, run, folder = opened
+    test = read_placed(engine, project.id, run.id, "test", 640)
+    pairs = folder.vectors("last", "train").astype(float) @ folder.vectors("last", "test").T
     rows = list(csv.DictReader(path.read_text("utf-8").splitlines()))
-    assert len(rows) == 30
-    for row, influences in zip(rows, pairs, strict=True):
-        # Even positions are labelled sun.
-        assert float(row["total sun"]) == pytest.approx(influences[::2].sum(), rel=1e-4, abs=1e-5)
-        assert float(row["mean rain"]) == pytest.approx(influences[1::2].mean(), rel=1e-4, abs=1e-5)
+    of_charts = pairs[:, test.labels == project.classes.index("charts")]
+    totals = [float(row["total charts"]) for row in rows]
+    np.testing.assert_allclose(totals, of_charts.sum(1), rtol=1e-4, atol=1e-5)
+    means = [float(row["mean charts"]) for row in rows]
+    np.testing.assert_allclose(means, of_charts.mean(1), rtol=1e-4, atol=1e-5)
 
 
 def test_some_test_examples_are_named_by_class_or_key(opened, capsys):
-    assert call(opened, "weather", "--class", "rain", "--format", "json") == 0
+    assert call(opened, "docs", "--class", "charts", "--format", "json") == 0
     [group] = json.loads(capsys.readouterr().out)["groups"]
-    assert (group["group"], group["test_examples"]) == ("rain", 10)
+    assert (group["group"], group["test_examples"]) == ("charts", 80)
     totals = [row["total"] for row in group["harmful"]]
     assert totals == sorted(totals)
     assert totals[-1] < 0
-    assert call(opened, "weather", "--class", "snow") == 2
-    assert "Choose one of: sun, rain" in capsys.readouterr().err
-    assert call(opened, "weather", "--test", "nowhere") == 2
+    _, engine, project, run, _ = opened
+    keys = read_placed(engine, project.id, run.id, "test", 640).keys[:2]
+    named = [word for key in keys for word in ("--test", key)]
+    assert call(opened, "docs", *named, "--format", "json") == 0
+    [group] = json.loads(capsys.readouterr().out)["groups"]
+    assert group["test_examples"] == 2
+    assert call(opened, "docs", "--class", "snow") == 2
+    assert "Choose one of: " in capsys.readouterr().err
+    assert call(opened, "docs", "--test", "nowhere") == 2
     assert "no test example with the key" in capsys.readouterr().err
 
 
@@ -77,7 +91,7 @@ def test_without_test_examples_the_way_out_is_said(tmp_path):
 
 
 def test_scores_are_explained_as_those_of_a_new_example_are(opened, capsys):
-    assert call(opened, "weather", "--explain", "score", "--format", "json") == 0
+    assert call(opened, "docs", "--explain", "score", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["unit"] == "logits at a learning rate of 1"
     _, engine, project, run, folder = opened
     for layers in folder.read_config().scored_layers:
