@@ -12,7 +12,7 @@ from relabel.db.engine import reading
 from relabel.db.runs import scoring_of
 from relabel.db.schema import DecisionRow, ExampleRow, PredictionRow, effective, label_of_example
 
-# Of a test example without a prediction.
+# Of an example without a prediction.
 NO_PREDICTION = -1
 
 

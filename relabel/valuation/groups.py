@@ -10,14 +10,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from relabel.db.positions import NO_PREDICTION
 from tracin_core.errors import InputError
 
 Positions = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int64]
 Division = Literal["all", "class", "correctness"]
 DIVISIONS: tuple[Division, ...] = ("all", "class", "correctness")
-# Of a test example without a prediction.
-UNKNOWN = -1
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 
 
@@ -63,9 +62,9 @@ def group_by_correctness(labels: Labels, predicted: Labels) -> list[ValueGroup]:
 
     Args:
         labels: Of the test examples, shape ``(M,)``.
-        predicted: Class that the last checkpoint predicts, or ``UNKNOWN``; shape ``(M,)``.
+        predicted: Class that the last checkpoint predicts, or ``NO_PREDICTION``; shape ``(M,)``.
     """
-    known = predicted != UNKNOWN
+    known = predicted != NO_PREDICTION
     right = known & (predicted == labels)
     return _keep_filled(
         [

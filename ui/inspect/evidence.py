@@ -36,7 +36,7 @@ from ui.wording import class_name, escape_markdown, segment_words
 
 Measure = Literal["influence", "cosine"]
 
-_LAYER_WORDS: dict[Layers, str] = {"all": "All layers", "last": "Last layer"}
+LAYER_WORDS: dict[Layers, str] = {"all": "All layers", "last": "Last layer"}
 MEASURE_WORDS: dict[Measure, str] = {"cosine": "Cosine", "influence": "Influence"}
 _VOTERS = 10  # opponents that are asked for their label
 NO_NEIGHBOURS = "There are no {side}: no train example pulled that way."
@@ -83,7 +83,7 @@ def draw_evidence_options(run: Run) -> tuple[Layers, Measure]:
             layers = st.segmented_control(
                 "Gradients of",
                 offered,
-                format_func=lambda name: segment_words(_LAYER_WORDS[name]),
+                format_func=lambda name: segment_words(LAYER_WORDS[name]),
                 default=offered[0],
                 required=True,
                 key="evidence-layers",

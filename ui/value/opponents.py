@@ -15,7 +15,7 @@ from relabel.valuation.groups import ValueGroup
 from relabel.valuation.opponents import LISTED, Recurrence, count_recurrence, spread_positions
 from relabel.valuation.valuation import ValueQuery, choose_groups
 from ui.address import select_in_address
-from ui.inspect.evidence import Measure, get_evidence
+from ui.inspect.evidence import MEASURE_WORDS, Measure, get_evidence
 from ui.inspect.recurring import MEANING, choose_asked_split, draw_hiding, find_recurring_examples
 from ui.labels import is_regression
 from ui.session import run_folder
@@ -24,7 +24,7 @@ from ui.value.table import describe_lists, draw_cards, draw_table, find_examples
 from ui.wording import percent
 
 _SHOWN = 50
-_MEASURES = {"influence": "Influence", "cosine": "Cosine"}
+_MEASURES: tuple[Measure, ...] = ("influence", "cosine")
 _WHY = (
     "A wrongly labelled train example pulls against the test examples that look like it, so it "
     f"recurs among the {LISTED} strongest opponents of several. Doubt it where test labels are "
@@ -47,14 +47,11 @@ def draw_opponents(project: Project, run: Run, test: PlacedExamples, layers: Lay
         chosen = select_in_address(
             "Opponents of", titles, name="against", default=groups[0].name, width=260
         )
-        measure: Measure = (
-            "cosine"
-            if select_in_address(
-                "Ranked by", _MEASURES, name="measure", default="influence", width=150
-            )
-            == "cosine"
-            else "influence"
+        words: dict[str, str] = {one: MEASURE_WORDS[one] for one in _MEASURES}
+        ranked_by = select_in_address(
+            "Ranked by", words, name="measure", default="influence", width=150
         )
+        measure: Measure = "cosine" if ranked_by == "cosine" else "influence"
         hides = draw_hiding()
     group = next(one for one in groups if one.name == chosen)
     recurring = find_recurring_examples(project, run, layers, measure)

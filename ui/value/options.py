@@ -15,6 +15,7 @@ from relabel.valuation.groups import DIVISIONS, Division, ValueGroup, parse_posi
 from relabel.valuation.valuation import Valuation, ValueQuery, choose_groups, compute_valuation
 from ui.address import select_in_address
 from ui.failures import report_errors
+from ui.inspect.evidence import LAYER_WORDS
 from ui.labels import is_regression
 from ui.runs.layers import layers_of
 from ui.session import get_engine, run_folder
@@ -29,7 +30,6 @@ _DIVISIONS = {
 _OF_NUMBERS = ("all", "chosen")
 _EXPLAINED = {"loss": "Loss of the labels", "score": "Score of the predictions"}
 _BY: dict[str, Division] = {name: name for name in DIVISIONS}
-_LAYERS = {"all": "All layers", "last": "Last layer"}
 _TITLES = {"right": "predicted as labelled", "wrong": "predicted otherwise"}
 _NAME_LENGTH = 40  # characters
 
@@ -75,7 +75,7 @@ def _choose_layers(run: Run) -> Layers:
     scored = layers_of(run)
     if len(scored) == 1:
         return scored[0]
-    offered: dict[str, str] = {name: _LAYERS[name] for name in scored}
+    offered: dict[str, str] = {name: LAYER_WORDS[name] for name in scored}
     chosen = select_in_address("Gradients of", offered, name="layers", default=scored[0], width=150)
     return "all" if chosen == "all" else "last"
 

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from relabel.db.positions import NO_PREDICTION
 from relabel.valuation import values as module
 from relabel.valuation.groups import (
-    UNKNOWN,
     group_all,
     group_by_class,
     group_by_correctness,
@@ -38,7 +38,7 @@ def small():
 def test_values_are_the_influences_added_up_one_example_at_a_time(small, monkeypatch):
     model, checkpoints, train, test = small
     labels = np.array([int(label) for _, label in test])
-    predicted = np.array([1, 0, 0, 2, UNKNOWN, 0])
+    predicted = np.array([1, 0, 0, 2, NO_PREDICTION, 0])
     groups = [
         *group_all(len(test)),
         *group_by_class(labels, CLASSES),
