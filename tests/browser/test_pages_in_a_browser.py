@@ -13,7 +13,7 @@ from tests.browser.presses import wait_for_example
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("projects", "runs", "overview", "queue", "inspect", "review", "history")
+PAGES = ("projects", "runs", "overview", "queue", "inspect", "review", "value", "history")
 
 
 @pytest.mark.parametrize("name", PAGES)
