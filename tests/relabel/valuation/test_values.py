@@ -13,6 +13,7 @@ from relabel.valuation.groups import (
     group_by_class,
     group_by_correctness,
     group_chosen,
+    parse_positions,
 )
 from relabel.valuation.values import compute_values
 from tests import oracles
@@ -78,3 +79,12 @@ def test_groups_that_cannot_be_are_refused_with_the_way_out(monkeypatch):
     monkeypatch.setattr(module, "MOST_NUMBERS", 4)
     with pytest.raises(InputError, match="Choose one class"):
         compute_values(vectors, vectors, group_all(5))
+
+
+def test_typed_numbers_become_positions_and_others_are_refused():
+    assert parse_positions("3, 17 5-6,3", 20) == (2, 16, 4, 5)
+    assert parse_positions("1 - 2", 20) == (0, 1)
+    assert parse_positions("  ", 20) == ()
+    for typed in ("0", "21", "6-5", "20-21", "three", "-4", "1-2-3"):
+        with pytest.raises(InputError, match="from 1 to 20"):
+            parse_positions(typed, 20)
