@@ -25,6 +25,7 @@ from playwright.sync_api import expect, sync_playwright
 from relabel.doctor import diagnose
 from relabel.workspace import find_app_folder
 from scripts.serving import Server, free_port, launch_browser
+from tests.conftest import copy_workspace
 from tracin_core import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -283,22 +284,34 @@ class InstalledServer(Server):
 
 
 @pytest.mark.slow
+def test_an_installed_copy_makes_its_database_and_its_examples(
+    installed: Path, elsewhere: Path
+) -> None:
+    rows = [f"a line of words {n},{'ab'[n % 2]}\n" for n in range(16)]
+    (elsewhere / "notes.csv").write_text("".join(["text,label\n", *rows]))
+    command = (installed.with_name("relabel"), "--workspace", str(elsewhere / "workspace"))
+    run(*command, "import", "notes", "notes.csv", "--yes", cwd=elsewhere)
+    assert "notes" in run(*command, "projects", cwd=elsewhere)
+
+
+@pytest.mark.slow
 @pytest.mark.browser
-def test_an_installed_copy_shows_a_ranked_queue(installed: Path, elsewhere: Path) -> None:
-    workspace = elsewhere / "workspace"
-    relabel = installed.with_name("relabel")
-    run(relabel, "--workspace", str(workspace), "demo", "digits", cwd=elsewhere)
-    queue = run(
-        relabel, "--workspace", str(workspace), "queue", "digits", "--top", "1", cwd=elsewhere
-    )
+def test_an_installed_copy_shows_a_ranked_queue(
+    installed: Path, elsewhere: Path, built_demos: Path
+) -> None:
+    # Built by the checkout's own command; that the same files are installed is another test.
+    workspace = copy_workspace(built_demos, elsewhere / "workspace")
+    command = (installed.with_name("relabel"), "--workspace", str(workspace))
+    assert "already there" in run(*command, "demo", "digits", cwd=elsewhere)
+    queue = run(*command, "queue", "digits", "--top", "1", cwd=elsewhere)
     (seen,) = re.findall(r"│ +1 │ \w+ +│ (\d) > \d ", queue)
 
     code = f"import {PACKAGES[-1]}.workspace as found; print(found.find_app_folder())"
     folder = Path(run(installed, "-c", code, cwd=elsewhere).strip())
     assert folder.is_relative_to(installed.parents[1])
-    command = (installed, folder / "app.py")
+    program = (installed, folder / "app.py")
     with (
-        InstalledServer(workspace, program=command, folder=elsewhere) as server,
+        InstalledServer(workspace, program=program, folder=elsewhere) as server,
         sync_playwright() as playwright,
     ):
         browser = launch_browser(playwright)

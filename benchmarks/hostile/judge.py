@@ -70,12 +70,16 @@ class Verdict:
         return asdict(self)
 
 
-def judge(seed: int, dtype: torch.dtype = torch.float64) -> Verdict:
+def judge(
+    seed: int, dtype: torch.dtype = torch.float64, batches: Sequence[int] = BATCHES
+) -> Verdict:
     """Make the network of a seed, score it, and compare.
 
     Args:
         seed: Any number; kinds follow each other.
         dtype: The engine's; the comparison is always in float64.
+        batches: Sizes of a batch, of which one is drawn; one of several batches takes as many
+            examples, each of which is differentiated alone.
 
     Returns:
         The verdict.
@@ -84,7 +88,7 @@ def judge(seed: int, dtype: torch.dtype = torch.float64) -> Verdict:
     family, build = KINDS[name]
     torch.manual_seed(seed)
     draw = Draw(seed, count=0)
-    batch = draw.pick(*BATCHES)
+    batch = draw.pick(*batches)
     # Whole batches, and a short one at the end.
     draw.count = batch * (draw.number(1, 2) if batch >= 32 else draw.number(2, 4))
     draw.count += draw.number(1, batch - 1) if batch > 1 else 4

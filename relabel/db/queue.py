@@ -358,7 +358,14 @@ def open_ranking(
     Raises:
         NotFoundError: If the run is unknown or not ranked by the signal.
     """
-    run = ranked_run_in(connection, run_id).of_split(split)
+    return choose_ranking(ranked_run_in(connection, run_id), signal, split)
+
+
+def choose_ranking(
+    run: RankedRun, signal: str | None, split: Split = "train"
+) -> tuple[RankedRun, str]:
+    """Return what `open_ranking` does, of a run that is read already."""
+    run = run.of_split(split)
     chosen = next(iter(run.signals), "") if signal is None else signal
     if chosen not in run.signals:
         raise NotFoundError(

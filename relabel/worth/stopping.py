@@ -14,18 +14,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Engine, and_, func, select, update
+from sqlalchemy import Connection, Engine, and_, select, update
 
 from relabel.db.decision_kinds import list_codes
 from relabel.db.engine import reading_one_state, writing
 from relabel.db.filtering import is_reviewed
 from relabel.db.project_rules import project_in
-from relabel.db.queue import open_ranking
-from relabel.db.runs import RankedRun, run_in
+from relabel.db.queue import choose_ranking
+from relabel.db.runs import RankedRun, ranked_run_in
 from relabel.db.schema import DEFERRING, DecisionRow, ProjectRow, ScoreRow, effective
 from relabel.db.team.audits import SOURCE, Audit, AuditItem, find_audit, is_waiting, list_items
 from relabel.errors import InvalidDecisionError
@@ -137,23 +137,22 @@ def read_stop_state(engine: Engine, run_id: int, signal: str | None = None) -> S
         NotFoundError: If there is no such run, or it is not ranked by the signal.
     """
     with reading_one_state(engine) as connection:
-        chosen = signal or choose_default_signal(run_in(connection, run_id).signals)
-        run, ranking = open_ranking(connection, run_id, chosen)
+        run = ranked_run_in(connection, run_id)
+        run, ranking = choose_ranking(run, signal or choose_default_signal(run.signals))
         project = project_in(connection, run.project_id)
         audit = find_audit(connection, run.project_id)
         items = [] if audit is None else list_items(connection, audit)
-        errors = _read_reviews(connection, run, ranking)
-        reviewed, found = _count_reviewed(connection, run, ranking)
+        reviews = _read_reviews(connection, run, ranking)
         goal = read_goal(project.settings)
         by_audit = None
         if audit is not None:
             certified = _read_certified(connection, run, ranking, audit, items)
             by_audit = certified.judge(goal)
-    left = _bound_left(audit, items, project.classes, found)
+    left = _bound_left(audit, items, project.classes, reviews.found)
     if by_audit is not None:
         is_met, more, rule = by_audit.is_met, by_audit.more, "qbcb"
     else:
-        outlook = forecast_stop(errors, run.num_ranked, goal)
+        outlook = forecast_stop(reviews.errors, run.num_ranked, goal)
         is_met, more, rule = outlook.is_met, outlook.more, "cmh"
         left = left or (outlook.errors_left, None, None)
     return _describe(
@@ -161,50 +160,47 @@ def read_stop_state(engine: Engine, run_id: int, signal: str | None = None) -> S
         goal=goal,
         is_met=is_met,
         more=more,
-        num_reviewed=reviewed,
-        num_found=found,
+        num_reviewed=reviews.reviewed,
+        num_found=reviews.found,
         num_ranked=run.num_ranked,
         left=left or (None, None, None),
     )
 
 
-def _read_reviews(connection: Connection, run: RankedRun, ranking: str) -> Flags:
-    """Return which of the reviews of the list, in their order, found an error; no audit's."""
+class Reviews(NamedTuple):
+    """What was decided of a list.
+
+    Attributes:
+        errors: Which reviews found an error, in their order, shape ``(n,)``; no audit's.
+        reviewed: Examples that are decided, those of audits among them.
+        found: Errors among these.
+    """
+
+    errors: Flags
+    reviewed: int
+    found: int
+
+
+def _read_reviews(connection: Connection, run: RankedRun, ranking: str) -> Reviews:
     rows = connection.execute(
-        select(effective.c.action)
+        select(effective.c.action, DecisionRow.source)
         .select_from(effective)
         .join(DecisionRow, DecisionRow.id == effective.c.id)
-        .join(ScoreRow, _is_ranked(run, ranking))
-        .where(
-            effective.c.project_id == run.project_id,
-            effective.c.action.not_in(DEFERRING),
-            DecisionRow.source != SOURCE,
+        .join(
+            ScoreRow,
+            and_(
+                ScoreRow.scoring_id == run.scoring_id,
+                ScoreRow.signal == ranking,
+                ScoreRow.example_id == effective.c.example_id,
+            ),
         )
-        .order_by(effective.c.id)
-    ).scalars()
-    wrong = list_codes("correct", "exclude")
-    return np.fromiter((action in wrong for action in rows), dtype=np.bool_)
-
-
-def _is_ranked(run: RankedRun, ranking: str) -> Any:
-    return and_(
-        ScoreRow.scoring_id == run.scoring_id,
-        ScoreRow.signal == ranking,
-        ScoreRow.example_id == effective.c.example_id,
-    )
-
-
-def _count_reviewed(connection: Connection, run: RankedRun, ranking: str) -> tuple[int, int]:
-    rows = connection.execute(
-        select(effective.c.action, func.count())
-        .select_from(effective)
-        .join(ScoreRow, _is_ranked(run, ranking))
         .where(effective.c.project_id == run.project_id, effective.c.action.not_in(DEFERRING))
-        .group_by(effective.c.action)
+        .order_by(effective.c.id)
     ).all()
-    counts = {action: count for action, count in rows}  # noqa: C416  # of rows, which are no pairs
     wrong = list_codes("correct", "exclude")
-    return sum(counts.values()), sum(counts.get(one, 0) for one in wrong)
+    errors = [action in wrong for action, source in rows if source != SOURCE]
+    found = sum(action in wrong for action, _ in rows)
+    return Reviews(np.array(errors, dtype=np.bool_), len(rows), found)
 
 
 @dataclass(frozen=True)

@@ -102,12 +102,12 @@ def _write_photographs(folder: Path) -> list[object]:
 
 
 def _picture(place: int) -> bytes:
-    """Return a PNG: one of a single point, one as large as may be, the others small."""
+    """Return a PNG: one of a single point, one much larger than any screen, the others small."""
     buffer = io.BytesIO()
     if place == 0:
         Image.new("RGB", (1, 1), "red").save(buffer, "PNG")
     elif place == 1:
-        Image.new("1", (7000, 7000)).save(buffer, "PNG")
+        Image.new("1", (3000, 3000)).save(buffer, "PNG")
     else:
         shade = np.random.default_rng(place).integers(0, 256, (12, 8 + place, 3), dtype=np.uint8)
         Image.fromarray(shade).save(buffer, "PNG")

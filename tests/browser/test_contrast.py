@@ -23,8 +23,7 @@ MEASURE = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 ADDRESSES = [
     *("/projects?project=digits&show=import", "/projects?project=digits", "/runs?project=digits"),
     *("/overview?project=digits", "/queue?project=digits", "/inspect?project=digits"),
-    *("/queue?project=docs", "/review?project=docs", "/history?project=docs"),
-    "/team?project=docs",
+    *("/review?project=docs", "/history?project=docs", "/team?project=docs"),
 ]
 # What is chosen is written in another colour, so the measure must have seen some.
 CHOSEN = {"/inspect?project=digits": "An example", "/review?project=docs": "Cosine"}
@@ -71,7 +70,8 @@ def test_every_page_can_be_read_heard_and_spoken_to(
         page.wait_for_timeout(500)  # transitions of what has just been drawn
         if address in CHOSEN:
             page.get_by_role("radio", name=CHOSEN[address], checked=True).wait_for()
-        page.evaluate(AXE_SCRIPT)
+        if theme == "light":
+            page.evaluate(AXE_SCRIPT)
         for opened in ("", *OPENED.get(address, ())):
             if opened:
                 page.get_by_role("button", name=opened).first.click()
@@ -79,11 +79,11 @@ def test_every_page_can_be_read_heard_and_spoken_to(
                 page.wait_for_timeout(300)
             # Twice the limit finds something everywhere: the measure sees the page.
             near = page.evaluate(MEASURE, 2 * LIMIT)
-            num_passed, found = page.evaluate(ASK_AXE)
             assert near
-            assert num_passed > 10
             faint[address, opened] = [text for text in near if text[1] < LIMIT]
-            wrong[address, opened] = found
+            if theme == "light":  # what axe looks at is the same in both
+                num_passed, wrong[address, opened] = page.evaluate(ASK_AXE)
+                assert num_passed > 10
             if opened:
                 page.keyboard.press("Escape")
     assert is_dark(page) == (theme == "dark")

@@ -29,7 +29,7 @@ from scripts.serving import Server, wait_until_idle
 pytestmark = pytest.mark.browser
 
 # Enough that the training has a middle in which a server can die and come back.
-EPOCHS = 400
+EPOCHS = 250
 PLANTED = 12
 WORK = 120_000  # milliseconds to wait, for a job or a page, on a busy machine
 _WORDS = {

@@ -8,18 +8,26 @@ import pytest
 from playwright.sync_api import ConsoleMessage, Page, Request, Response, WebSocket, expect
 
 from scripts.serving import Server, wait_until_idle
-from tests.browser.conftest import listening
+from tests.browser.conftest import go, listening
 from tests.browser.presses import wait_for_example
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("projects", "runs", "overview", "queue", "inspect", "review", "value", "history")
+PAGES = ("projects", "runs", "overview", "queue", "inspect", "value", "history")
+
+
+def test_a_cold_server_draws_a_deep_link_and_asks_nobody_outside(page: Page, server: Server):
+    check_deep_links(page, server, "review")
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_cold_deep_link_draws_its_page_and_asks_nobody_outside(
-    page: Page, server: Server, open_page: Callable[..., None], name: str
+def test_a_deep_link_draws_its_page_and_asks_nobody_outside(
+    page: Page, standing_server: Server, name: str
 ):
+    check_deep_links(page, standing_server, name)
+
+
+def check_deep_links(page: Page, server: Server, name: str) -> None:
     outside: list[str] = []
     errors: list[str] = []
 
@@ -37,8 +45,8 @@ def test_a_cold_deep_link_draws_its_page_and_asks_nobody_outside(
 
     heard = {"request": note_request, "response": note_response, "console": note_console}
     with listening(page, **heard):
-        for project in ("digits", "docs"):  # the first is the server's first visit ever
-            open_page(page, f"/{name}?project={project}")
+        for project in ("digits", "docs"):
+            go(server, page, f"/{name}?project={project}")
             if name != "overview":
                 title = name.capitalize()
                 expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()

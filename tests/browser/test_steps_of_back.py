@@ -16,12 +16,6 @@ from tests.conftest import copy_workspace
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-def page(new_page: Page) -> Page:
-    """A tab of the test's own: the steps behind it are counted, and only fifty are kept."""
-    return new_page
-
-
 @pytest.fixture(scope="module")
 def server(
     built_demos: Path,
@@ -56,8 +50,9 @@ def choose(page: Page, label: str, option: str) -> None:
 
 
 def test_filters_and_decisions_of_the_review_are_no_steps(
-    page: Page, server: Server, open_page: Callable[..., None]
+    new_page: Page, server: Server, open_page: Callable[..., None]
 ):
+    page = new_page  # of a tab that has been about, only fifty steps are kept
     open_page(page, "/overview?project=digits")
     page.get_by_role("link", name="Review", exact=True).click()
     page.wait_for_url("**/review**")
@@ -127,8 +122,9 @@ def test_back_to_another_projects_page_shows_that_project(
 
 
 def test_the_bare_address_is_no_step_that_leads_back_to_itself(
-    page: Page, server: Server, open_page: Callable[..., None]
+    new_page: Page, server: Server, open_page: Callable[..., None]
 ):
+    page = new_page  # of a tab that has been about, only fifty steps are kept
     open_page(page, "/")
     page.wait_for_url("**/overview")
     assert count_steps(page) == 2  # the empty tab, and the overview

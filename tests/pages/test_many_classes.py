@@ -40,7 +40,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows.to_csv(root / "kinds.csv", index=False)
     source = root / "kinds.csv"
     run_command(root, "import", "kinds", source, "--label", "kind", "--plant", "0.1", "--yes")
-    run_command(root, "train", "kinds", "--epochs", "8")
+    run_command(root, "train", "kinds", "--epochs", "8", "--folds", "2")
     return root
 
 

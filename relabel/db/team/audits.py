@@ -182,12 +182,14 @@ class AuditItem:
     is_skipped: bool
 
 
-def find_audit(connection: Connection, project_id: int) -> Audit | None:
+def find_audit(connection: Connection, project_id: int | ColumnElement[int]) -> Audit | None:
     """Return the newest audit of a project, or None."""
     return next(iter(list_audits(connection, project_id, limit=1)), None)
 
 
-def list_audits(connection: Connection, project_id: int, limit: int = 100) -> list[Audit]:
+def list_audits(
+    connection: Connection, project_id: int | ColumnElement[int], limit: int = 100
+) -> list[Audit]:
     """Return a project's audits, the newest first."""
     drawn = (
         select(func.count())

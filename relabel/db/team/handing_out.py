@@ -35,8 +35,7 @@ from relabel.db.queue import (
     draw_ranked,
     open_ranking,
 )
-from relabel.db.runs import ranked_run_in
-from relabel.db.schema import LeaseRow, ScoreRow, utc_now
+from relabel.db.schema import LeaseRow, RunRow, ScoreRow, utc_now
 from relabel.db.team.audits import (
     Audit,
     find_audit,
@@ -184,8 +183,8 @@ def _find_audit(engine: Engine, run_id: int, filter: QueueFilter) -> Audit | Non
     if replace(filter, status="any") != EVERYTHING or filter.status == "reviewed":
         return None
     with reading(engine) as connection:
-        run = ranked_run_in(connection, run_id)
-        return find_audit(connection, run.project_id)
+        of_run = select(RunRow.project_id).where(RunRow.id == run_id).scalar_subquery()
+        return find_audit(connection, of_run)
 
 
 def _shuffle_in(taken: list[DrawnSuspect], first: int, count: int) -> None:
