@@ -15,14 +15,12 @@ from ui.navigation import open_page
 from ui.queue.filters import QueueView, draw_filters, remember_view, review_address
 from ui.queue.groups import draw_end, draw_groups
 from ui.queue.map import choose_form, draw_queue_map
-from ui.queue.screen import describe_screen
+from ui.queue.screen import choose_page_size, describe_screen
 from ui.review.choices import class_keys
 from ui.runs.model_quality import draw_model_warnings
 from ui.session import get_engine, require_project, require_run
 
-PAGE_SIZE = {"image": 100}
 GRID = "queue-grid"
-_OTHERWISE = 50  # texts and rows, which are read
 
 
 def read_page(run_id: int, view: QueueView, page: int) -> Page[QueueRow]:
@@ -42,7 +40,7 @@ def go_to_first_page() -> None:
 
 
 project = require_project()
-page_size = PAGE_SIZE.get(project.kind, _OTHERWISE)
+page_size = choose_page_size(project.kind)
 st.title("Queue", anchor=False)
 run = require_run(project)
 draw_model_warnings(project, run)

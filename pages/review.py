@@ -13,6 +13,7 @@ from relabel.text import Layers
 from ui.components.review import show_review
 from ui.failures import report_errors
 from ui.inspect.evidence import Measure, draw_evidence_options
+from ui.inspect.recurring import draw_hiding
 from ui.labels import is_regression
 from ui.navigation import make_page, open_page
 from ui.queue.filters import QueueView, describe_filters, draw_filters
@@ -39,7 +40,13 @@ def draw_troubles(answer: Answer) -> list[str]:
 
 
 def draw_screen(
-    project: Project, run: Run, queue: QueueView, layers: Layers, measure: Measure, who: Identity
+    project: Project,
+    run: Run,
+    queue: QueueView,
+    layers: Layers,
+    measure: Measure,
+    hides: bool,
+    who: Identity,
 ) -> int | None:
     query = ReviewQuery(
         project=project,
@@ -48,6 +55,7 @@ def draw_screen(
         filter=queue.filter,
         layers=layers,
         measure=measure,
+        hides=hides,
     )
     asked = find_asked(query, who)
     screen = Screen(who, screen_name())
@@ -79,8 +87,9 @@ def draw_screen(
 def draw_review(project: Project, run: Run, queue: QueueView, who: Identity) -> None:
     slot = st.container()  # above the choice of its evidence, which is seldom made
     layers, measure = draw_evidence_options(run)
+    hides = draw_hiding()
     with slot, report_errors():
-        opened = draw_screen(project, run, queue, layers, measure, who)
+        opened = draw_screen(project, run, queue, layers, measure, hides, who)
         if opened is not None:
             open_page("inspect", example=opened)
 

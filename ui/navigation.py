@@ -23,6 +23,7 @@ PAGES = {
     "inspect": "Inspect",
     "compare": "Compare",
     "review": "Review",
+    "value": "Value",
     "history": "History",
     "team": "Team",
 }

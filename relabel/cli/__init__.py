@@ -103,6 +103,10 @@ COMMANDS: dict[str, CommandEntry] = {
         "relabel.cli.worth:report",
         "Write the report of a review for a stakeholder: one HTML file, and figures for slides.",
     ),
+    "value": CommandEntry(
+        "relabel.cli.value:value",
+        "Show which train examples helped or harmed the test examples, by groups of them.",
+    ),
     "export": CommandEntry(
         "relabel.cli.data:export",
         "Write the corrected labels to a file.",

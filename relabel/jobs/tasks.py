@@ -258,6 +258,19 @@ def _compare(context: TaskContext) -> dict[str, Any]:
     return {"compared": list(comparison.scores), "failed": failed}
 
 
+def _explain(context: TaskContext) -> dict[str, Any]:
+    from relabel.valuation.score_vectors import store_score_vectors
+
+    run = store_score_vectors(
+        context.engine,
+        context.workspace,
+        context.slug,
+        run_my_code=read_consent(context.options),
+        on_progress=context.on_progress,
+    )
+    return {"run": run.root.name}
+
+
 def _backup(context: TaskContext) -> dict[str, Any]:
     from relabel.projects.backup import backup_project
 
@@ -352,6 +365,10 @@ register_task(
     ),
 )
 register_task("compare", TaskSpec(work=_compare, stage_shares={**_READING, "comparing": 75.0}))
+register_task(
+    "explain",
+    TaskSpec(work=_explain, stage_shares={**_READING, "scoring the predictions": 75.0}),
+)
 register_task(
     "backup", TaskSpec(work=_backup, stage_shares={"writing the rows": 3, "writing the files": 7})
 )

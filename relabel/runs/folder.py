@@ -202,6 +202,10 @@ class RunFolder:
         """Return the array of one split's gradient vectors."""
         return self.root / f"vectors-{layers}-{split}.npy"
 
+    def score_vectors_path(self, layers: Layers) -> Path:
+        """Return the array of the test examples' vectors of the score of the predicted class."""
+        return self.root / f"score-vectors-{layers}-test.npy"
+
     def index_path(self, layers: Layers) -> Path:
         """Return the folder of the index over the train vectors."""
         return self.root / f"index-{layers}"
@@ -318,6 +322,23 @@ class RunFolder:
                 "last layer."
             )
         return self._open_vectors(config, layers, split)
+
+    def score_vectors(self, layers: Layers) -> npt.NDArray[np.float32] | None:
+        """Open the test examples' vectors of the score of the predicted class.
+
+        Their dot products with the train examples' vectors are influences on that score.
+
+        Returns:
+            A read-only memory map of shape ``(M, D)``; None where they have not been computed.
+
+        Raises:
+            RunFolderError: If the run was scored without these layers, or the file is damaged.
+        """
+        path = self.score_vectors_path(layers)
+        if not path.exists():
+            return None
+        shape = self.vectors(layers, "test").shape
+        return self._read(path, lambda path: open_array(path, shape))
 
     def find_problems(self) -> Iterator[RunFolderError]:
         """Yield what is wrong with the folder, file by file; nothing when it is sound."""

@@ -41,6 +41,7 @@ class Neighbour:
     score: float
 
 
+NOBODY = -1  # the position of no train example
 # Of each file: its place on the disk, size, and times of the last change of content and of entry.
 Status = tuple[tuple[int, int, int, int], ...]
 
@@ -194,7 +195,7 @@ class Evidence:
         vectors = self._vectors(layers, split)
         chosen = np.asarray(positions, dtype=np.int64)
         self._check_positions(chosen, split, len(vectors))
-        return vectors[chosen], chosen if split == "train" else np.full(len(chosen), -1)
+        return vectors[chosen], chosen if split == "train" else np.full(len(chosen), NOBODY)
 
     def neighbours_of_vector(
         self,
@@ -204,6 +205,7 @@ class Evidence:
         k: int = 10,
         layers: Layers | None = None,
         measure: Measure = "influence",
+        itself: int = NOBODY,
     ) -> list[Neighbour]:
         """Return the train examples that speak for or against a new example.
 
@@ -213,6 +215,7 @@ class Evidence:
             k: At most so many.
             layers: As in ``neighbours``.
             measure: As in ``neighbours``.
+            itself: Position of the example where it is a train example; it is left out.
 
         Raises:
             RetrievalError: If the vector does not fit the run or is not finite.
@@ -220,8 +223,9 @@ class Evidence:
         """
         layers = self.choose_layers(layers)
         self._check_files(layers, "train")
-        found = self._search(np.atleast_2d(np.asarray(vector)), side, k, layers, measure)
-        return _select(found.indices[0], found.scores[0], side, k, -1)
+        wanted = k + (itself != NOBODY)
+        found = self._search(np.atleast_2d(np.asarray(vector)), side, wanted, layers, measure)
+        return _select(found.indices[0], found.scores[0], side, k, itself)
 
     def recall(self, layers: Layers | None = None) -> float:
         """Return the measured share of true neighbours that influence finds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,8 +14,17 @@ from numpy.typing import NDArray
 from relabel.db.examples import ExampleView, find_by_positions
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
-from relabel.text import Layers
-from relabel.triage.evidence import Evidence, Neighbour, Suggestion, open_evidence, suggest_label
+from relabel.text import Layers, counted
+from relabel.triage.evidence import (
+    NOBODY,
+    Evidence,
+    Neighbour,
+    Suggestion,
+    open_evidence,
+    suggest_label,
+)
+from relabel.valuation.opponents import leave_out
+from tracin_core.retrieval.exact import SIDES, Side
 from ui.components.cards import Card, Layout, Piece, show_cards
 from ui.fields import Fields, read_spreads
 from ui.galleries import EXCERPT_LENGTH, neighbour_card
@@ -27,7 +36,7 @@ from ui.wording import class_name, escape_markdown, segment_words
 
 Measure = Literal["influence", "cosine"]
 
-_LAYER_WORDS: dict[Layers, str] = {"all": "All layers", "last": "Last layer"}
+LAYER_WORDS: dict[Layers, str] = {"all": "All layers", "last": "Last layer"}
 MEASURE_WORDS: dict[Measure, str] = {"cosine": "Cosine", "influence": "Influence"}
 _VOTERS = 10  # opponents that are asked for their label
 NO_NEIGHBOURS = "There are no {side}: no train example pulled that way."
@@ -38,6 +47,10 @@ CAPTIONS = {
 _SCORE_CAPTIONS = {
     "proponents": "Training on these raised the score of the predicted class.",
     "opponents": "Training on these lowered the score of the predicted class.",
+}
+_NUMBER_CAPTIONS = {
+    "proponents": "Training on these raised the predicted number.",
+    "opponents": "Training on these lowered the predicted number.",
 }
 # In plain words; the field's own stand beside them.
 _TITLES = {
@@ -70,7 +83,7 @@ def draw_evidence_options(run: Run) -> tuple[Layers, Measure]:
             layers = st.segmented_control(
                 "Gradients of",
                 offered,
-                format_func=lambda name: segment_words(_LAYER_WORDS[name]),
+                format_func=lambda name: segment_words(LAYER_WORDS[name]),
                 default=offered[0],
                 required=True,
                 key="evidence-layers",
@@ -101,12 +114,14 @@ class FoundEvidence:
         opponents: The strongest first.
         suggestion: The label most opponents carry; None where they agree on no other one.
         pieces: The example's own text, words marked that carry an influence; empty without any.
+        num_hidden: By side, how many recurring train examples were left out.
     """
 
     proponents: tuple[Card, ...]
     opponents: tuple[Card, ...]
     suggestion: Suggestion | None
     pieces: tuple[Piece, ...]
+    num_hidden: Mapping[Side, int]
 
 
 def find_evidence(
@@ -117,6 +132,7 @@ def find_evidence(
     layers: Layers,
     measure: Measure,
     count: int,
+    hidden: Set[int] = frozenset(),
 ) -> list[FoundEvidence]:
     """Return the evidence of several train examples, which are searched together.
 
@@ -131,6 +147,7 @@ def find_evidence(
         layers: Whose gradients.
         measure: How to rank.
         count: Neighbours a side.
+        hidden: Positions of train examples that the galleries leave out; the suggestion does not.
 
     Raises:
         RunFolderError: If the run does not have them all, or a file is missing or corrupt.
@@ -139,10 +156,9 @@ def find_evidence(
     positions = [view.position for view in views]
     # The more that are asked for begin with the fewer, so one search serves both where it can.
     is_shared = (layers, measure) == (evidence.choose_layers(), "cosine")
-    most = max(count, _VOTERS) if is_shared else count
+    most = max(count + len(hidden), _VOTERS if is_shared else 0)
     both = evidence.both_sides_of_many("train", positions, k=most, layers=layers, measure=measure)
-    proponents = [one[:count] for one in both["proponents"]]
-    opponents = [one[:count] for one in both["opponents"]]
+    shown = {side: [leave_out(one, hidden, count) for one in both[side]] for side in SIDES}
     voters: list[list[Neighbour]] = []
     if not is_regression(project):
         voters = [one[:_VOTERS] for one in both["opponents"]]
@@ -150,9 +166,8 @@ def find_evidence(
             voters = evidence.neighbours_of_many(
                 "train", positions, side="opponents", k=_VOTERS, measure="cosine"
             )
-    found = {
-        item.position for lists in (proponents, opponents, voters) for one in lists for item in one
-    }
+    kept = [one for side in SIDES for one, _ in shown[side]]
+    found = {item.position for lists in (kept, voters) for one in lists for item in one}
     ordered = sorted(found)
     known = dict(
         zip(
@@ -168,9 +183,9 @@ def find_evidence(
         sides = [
             tuple(
                 _make_card(project, known[item.position], item.score, view.fields, spreads, words)
-                for item in side[place]
+                for item in shown[side][place][0]
             )
-            for side in (proponents, opponents)
+            for side in SIDES
         ]
         labels = [known[item.position].current_label for item in (voters[place] if voters else ())]
         gathered.append(
@@ -179,9 +194,18 @@ def find_evidence(
                 opponents=sides[1],
                 suggestion=suggest_label(labels, view.given_label),
                 pieces=() if words is None else words.pieces(),
+                num_hidden={side: shown[side][place][1] for side in SIDES},
             )
         )
     return gathered
+
+
+def describe_hidden(num_hidden: int) -> str:
+    """Return how many recurring examples a list leaves out; nothing where none stood in it."""
+    if not num_hidden:
+        return ""
+    are = "is" if num_hidden == 1 else "are"
+    return f"{counted(num_hidden, 'recurring example')} {are} hidden here."
 
 
 def describe_suggestion(project: Project, suggestion: Suggestion | None) -> str:
@@ -209,6 +233,7 @@ def draw_neighbours(
     layout: Layout = "grid",
     key: str,
     words: WordMarks | None = None,
+    hidden: Set[int] = frozenset(),
 ) -> int | None:
     """Draw the proponents and opponents of a stored example.
 
@@ -223,23 +248,24 @@ def draw_neighbours(
         layout: How the cards lie.
         key: Widget key.
         words: Marks the words that carry an influence between texts; None where nothing can.
+        hidden: Positions of train examples that are left out.
 
     Returns:
         The number of the example that was clicked, or None.
     """
     evidence = get_evidence(project, run)
     _draw_index_fault(evidence, layers, measure)
+    wanted = count + len(hidden)
 
-    def search(side: Literal["proponents", "opponents"]) -> list[Neighbour]:
+    def search(side: Side) -> list[Neighbour]:
         return evidence.neighbours(
-            view.split, view.position, side=side, k=count, layers=layers, measure=measure
+            view.split, view.position, side=side, k=wanted, layers=layers, measure=measure
         )
 
     return _draw_both(
         project,
         run,
-        search("proponents"),
-        search("opponents"),
+        {side: leave_out(search(side), hidden, count) for side in SIDES},
         CAPTIONS,
         image_size,
         layout,
@@ -262,8 +288,10 @@ def draw_neighbours_of_vector(
     key: str,
     beside: Fields | None = None,
     words: WordMarks | None = None,
+    hidden: Set[int] = frozenset(),
+    itself: int = NOBODY,
 ) -> int | None:
-    """Draw the proponents and opponents of a new example's prediction.
+    """Draw the proponents and opponents of the prediction of a new or a stored example.
 
     Args:
         project: The project.
@@ -277,24 +305,26 @@ def draw_neighbours_of_vector(
         key: Widget key.
         beside: The example's row, for tables.
         words: As for a stored example.
+        hidden: As for a stored example.
+        itself: Position of the example where it is a train example, which is none of its own.
 
     Returns:
         The number of the example that was clicked, or None.
     """
     evidence = get_evidence(project, run)
     _draw_index_fault(evidence, layers, measure)
+    wanted = count + len(hidden)
 
-    def search(side: Literal["proponents", "opponents"]) -> list[Neighbour]:
+    def search(side: Side) -> list[Neighbour]:
         return evidence.neighbours_of_vector(
-            vectors[layers], side=side, k=count, layers=layers, measure=measure
+            vectors[layers], side=side, k=wanted, layers=layers, measure=measure, itself=itself
         )
 
     return _draw_both(
         project,
         run,
-        search("proponents"),
-        search("opponents"),
-        _SCORE_CAPTIONS,
+        {side: leave_out(search(side), hidden, count) for side in SIDES},
+        _NUMBER_CAPTIONS if is_regression(project) else _SCORE_CAPTIONS,
         image_size,
         layout,
         key,
@@ -312,9 +342,8 @@ def _draw_index_fault(evidence: Evidence, layers: Layers, measure: Measure) -> N
 def _draw_both(
     project: Project,
     run: Run,
-    proponents: Sequence[Neighbour],
-    opponents: Sequence[Neighbour],
-    captions: dict[str, str],
+    found: Mapping[Side, tuple[list[Neighbour], int]],
+    captions: Mapping[str, str],
     image_size: int,
     layout: Layout,
     key: str,
@@ -323,9 +352,9 @@ def _draw_both(
 ) -> int | None:
     opened = None
     spreads = read_spreads(project)
-    for side, neighbours in (("proponents", proponents), ("opponents", opponents)):
+    for side, (neighbours, num_hidden) in found.items():
         st.header(_TITLES[side], anchor=False)
-        st.caption(captions[side])
+        st.caption(f"{captions[side]} {describe_hidden(num_hidden)}")
         if not neighbours:
             st.caption(NO_NEIGHBOURS.format(side=side))
             continue

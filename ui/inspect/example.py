@@ -13,6 +13,7 @@ from relabel.db.queue import QueueFilter, adjacent, draw_next_suspects
 from relabel.db.runs import Run
 from relabel.errors import NotFoundError
 from relabel.runs.folder import RunFolder
+from relabel.triage.evidence import NOBODY
 from relabel.triage.signals import choose_default_signal, describe_quantity, describe_scores
 from ui.address import read_choice, write_choice
 from ui.charts import draw_checkpoints, draw_prediction_course, draw_probabilities
@@ -20,9 +21,15 @@ from ui.examples import draw_example, draw_labels, draw_source_place
 from ui.failures import report_errors
 from ui.galleries import place
 from ui.inspect.events import draw_events
-from ui.inspect.evidence import draw_evidence_options, draw_neighbours
+from ui.inspect.evidence import (
+    draw_evidence_options,
+    draw_neighbours,
+    draw_neighbours_of_vector,
+)
+from ui.inspect.explained import choose_explained, find_score_vectors
+from ui.inspect.recurring import draw_hiding, list_hidden
 from ui.inspect.unseen import draw_unseen, read_answer
-from ui.inspect.words import MARKING, start_marking
+from ui.inspect.words import MARKING, WordMarks, start_marking
 from ui.labels import is_regression
 from ui.navigation import open_page
 from ui.queue.filters import QueueView, recall_view
@@ -107,9 +114,26 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
             draw_unseen(project, view, read_answer(project, run, view))
     with course:
         _draw_course(project, run, view)
-    layers, measure = draw_evidence_options(run)
     try:
-        opened = draw_neighbours(
+        opened = _draw_evidence(project, run, view, words)
+    finally:
+        if words is not None:
+            with slot:
+                draw_example(project, view, key="inspected", pieces=words.pieces())
+                st.caption(MARKING)
+    return moved if opened is None else opened
+
+
+def _draw_evidence(
+    project: Project, run: Run, view: ExampleView, words: WordMarks | None
+) -> int | None:
+    """Draw what the evidence is to be, and the proponents and opponents; return what is opened."""
+    explained = choose_explained()
+    layers, measure = draw_evidence_options(run)
+    hidden = list_hidden(project, run, layers, measure, hides=draw_hiding())
+    key = f"inspect-{view.id}-{layers}-{measure}-{explained}-{len(hidden)}"
+    if explained == "loss":
+        return draw_neighbours(
             project,
             run,
             view,
@@ -117,15 +141,27 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
             measure=measure,
             count=_NEIGHBOURS,
             image_size=_NEIGHBOUR_IMAGE,
-            key=f"inspect-{view.id}-{layers}-{measure}",
+            key=key,
             words=words,
+            hidden=hidden,
         )
-    finally:
-        if words is not None:
-            with slot:
-                draw_example(project, view, key="inspected", pieces=words.pieces())
-                st.caption(MARKING)
-    return moved if opened is None else opened
+    vectors = find_score_vectors(project, run, view)
+    if vectors is None:
+        return None
+    return draw_neighbours_of_vector(
+        project,
+        run,
+        vectors,
+        layers=layers,
+        measure=measure,
+        count=_NEIGHBOURS,
+        image_size=_NEIGHBOUR_IMAGE,
+        key=key,
+        beside=view.fields,
+        words=words,
+        hidden=hidden,
+        itself=view.position if view.split == "train" else NOBODY,
+    )
 
 
 def _draw_moves(project: Project, run: Run, view: ExampleView) -> int | None:

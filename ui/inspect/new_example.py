@@ -26,6 +26,7 @@ from tracin_core.errors import ConfigurationError, InputError
 from ui.charts import draw_probabilities
 from ui.fields import field_text
 from ui.inspect.evidence import draw_evidence_options, draw_neighbours_of_vector
+from ui.inspect.recurring import draw_hiding, list_hidden
 from ui.inspect.words import start_marking
 from ui.runs.own_model import agree_to_network
 from ui.session import get_engine, run_folder
@@ -70,6 +71,7 @@ def draw_new_example(project: Project, run: Run) -> int | None:
         _warn_of_unknown_words(project, run, content)
     _draw_prediction(project, scored, content)
     layers, measure = draw_evidence_options(run)
+    hidden = list_hidden(project, run, layers, measure, hides=draw_hiding())
     return draw_neighbours_of_vector(
         project,
         run,
@@ -78,9 +80,10 @@ def draw_new_example(project: Project, run: Run) -> int | None:
         measure=measure,
         count=_NEIGHBOURS,
         image_size=96,
-        key=f"new-{_fingerprint(run, content)}-{layers}-{measure}",
+        key=f"new-{_fingerprint(run, content)}-{layers}-{measure}-{len(hidden)}",
         beside=content if isinstance(content, dict) else None,
         words=start_marking(project, run, content) if isinstance(content, str) else None,
+        hidden=hidden,
     )
 
 

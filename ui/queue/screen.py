@@ -25,6 +25,13 @@ from ui.wording import isolate
 _OWN_KEYS = "au"
 _SUGGESTED_KEY = "m"
 _NAME_LENGTH = 60  # characters of a class in the box
+# Examples on a page of the queue: more of pictures, which are looked at, than of what is read.
+_PAGE_SIZES, _OTHERWISE = {"image": 100}, 50
+
+
+def choose_page_size(kind: str) -> int:
+    """Return how many examples of a kind stand on a page of the queue."""
+    return _PAGE_SIZES.get(kind, _OTHERWISE)
 
 
 def describe_screen(

@@ -23,6 +23,8 @@ from relabel.db.schema import UNDECIDED
 from relabel.db.team.audits import count_waiting_items
 from relabel.runs.folder import RunFolder
 from relabel.text import format_number, format_residual
+from tracin_core.retrieval.exact import Side
+from ui.components.cards import Card
 from ui.examples import describe_source_place
 from ui.failures import describe_failure
 from ui.fields import list_fields
@@ -31,10 +33,12 @@ from ui.inspect.evidence import (
     CAPTIONS,
     NO_NEIGHBOURS,
     FoundEvidence,
+    describe_hidden,
     describe_index_fault,
     describe_suggestion,
     find_evidence,
 )
+from ui.inspect.recurring import list_hidden
 from ui.inspect.unseen import (
     Suggested,
     UnseenAnswer,
@@ -94,13 +98,15 @@ def build_sheets(query: ReviewQuery, suspects: Sequence[Suspect]) -> list[Sheet]
 
 
 def _search(query: ReviewQuery, suspects: Sequence[Suspect]) -> list[FoundEvidence]:
+    project, run = query.project, query.run
     return find_evidence(
-        query.project,
-        query.run,
+        project,
+        run,
         [one.view for one in suspects],
         layers=query.layers,
         measure=query.measure,
-        count=_NEIGHBOURS.get(query.project.kind, 4),
+        count=_NEIGHBOURS.get(project.kind, 4),
+        hidden=list_hidden(project, run, query.layers, query.measure, hides=query.hides),
     )
 
 
@@ -249,16 +255,25 @@ def _list_sides(
         return []
     given = name_given(project, view)
     speaks = {"proponents": f"Speak for {given}", "opponents": f"Speak against {given}"}
-    cards = {"proponents": evidence.proponents, "opponents": evidence.opponents}
+    cards: dict[Side, tuple[Card, ...]] = {
+        "proponents": evidence.proponents,
+        "opponents": evidence.opponents,
+    }
     return [
         {
             "name": side.capitalize(),
             "speaks": speaks[side],
-            "caption": CAPTIONS[side] if cards[side] else NO_NEIGHBOURS.format(side=side),
+            "caption": _describe_side(side, evidence),
             "cards": [asdict(card) for card in cards[side]],
         }
         for side in cards
     ]
+
+
+def _describe_side(side: Side, evidence: FoundEvidence) -> str:
+    cards = evidence.proponents if side == "proponents" else evidence.opponents
+    said = CAPTIONS[side] if cards else NO_NEIGHBOURS.format(side=side)
+    return f"{said} {describe_hidden(evidence.num_hidden[side])}".rstrip()
 
 
 def rank_classes(project: Project, run: Run, view: ExampleView) -> list[int]:

@@ -44,6 +44,7 @@ class ReviewQuery:
         filter: Which of them.
         layers: Whose gradients the evidence is by.
         measure: How the evidence is ranked.
+        hides: Whether the evidence leaves out recurring train examples.
     """
 
     project: Project
@@ -52,6 +53,7 @@ class ReviewQuery:
     filter: QueueFilter
     layers: Layers
     measure: Measure
+    hides: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return what a screen sends with its questions."""
@@ -61,6 +63,7 @@ class ReviewQuery:
             **filter_to_json(self.filter),
             "layers": self.layers,
             "measure": self.measure,
+            "hides": self.hides,
         }
 
 
@@ -88,6 +91,7 @@ def read_query(project: Project, sent: Any) -> ReviewQuery:
         filter=filter,
         layers=layers,
         measure=measure,
+        hides=sent.get("hides") is True,
     )
 
 

@@ -37,6 +37,7 @@ WORK_WORDS = {
     "rescore": "Scoring of changed labels",
     "gain": "Measurement of the gain",
     "compare": "Comparison of methods",
+    "explain": "Gradients of the predictions",
     "backup": "Backup",
     "restore": "Restoring",
 }

@@ -79,6 +79,15 @@ def test_a_train_example_is_never_its_own_neighbour(run_folder, measure):
         assert position not in [neighbour.position for neighbour in found]
 
 
+def test_the_vector_of_a_train_example_does_not_find_the_example_itself(run_folder):
+    evidence, vector = open_evidence(run_folder.root), vectors_of("all", "train")[7]
+    every = evidence.neighbours_of_vector(vector, side="proponents", k=5)
+    others = evidence.neighbours_of_vector(vector, side="proponents", k=5, itself=7)
+    assert 7 in [one.position for one in every]
+    assert [one.position for one in others][:4] == [o.position for o in every if o.position != 7]
+    assert len(others) == 5
+
+
 def test_a_test_example_may_have_the_train_example_of_its_own_position(run_folder):
     train = vectors_of("all", "train")
     train[3] = 100 * vectors_of("all", "test")[3]
