@@ -154,5 +154,6 @@ def _measure_disagreement(others: Tensor, own: Tensor) -> Tensor:
         own: The examples' own, shape ``(B,)`` or ``(B, ...)``.
     """
     if others.is_floating_point():
-        return (others.mean(1) - own).reshape(len(own), -1).norm(dim=1).double()
+        distances: Tensor = (others.mean(1) - own).reshape(len(own), -1).norm(dim=1)
+        return distances.double()
     return (others != own[:, None]).double().mean(1)
