@@ -20,11 +20,14 @@ from scripts.serving import Server, launch_browser, wait_until_idle
 
 FOLDER = REPOSITORY_ROOT / "docs" / "screenshots"
 SIZE = {"width": 1360, "height": 900}
+# Pages of which more than a screen is shown, in pixels, and whose few colours all have a meaning.
+TALL = {"compare": 1640}
 SHOTS = [
     ("digits", "overview", "light"),
     ("digits", "queue", "light"),
     ("digits", "inspect", "light"),
     ("digits", "review", "light"),
+    ("digits", "compare", "light"),
     ("digits", "history", "light"),
     ("digits", "projects", "light"),
     ("digits", "runs", "light"),
@@ -51,7 +54,8 @@ def main() -> int:
         server = Server(Path(folder) / "workspace", reviewer="Ada")
         build = [sys.executable, "-m", "relabel", "--workspace", str(server.workspace)]
         environment = {k: v for k, v in os.environ.items() if k != "TRACIN_DATABASE_URL"}
-        subprocess.run([*build, "demo", "all"], check=True, env=environment)  # noqa: S603
+        for command in (["demo", "all"], ["compare", "digits"]):
+            subprocess.run([*build, *command], check=True, env=environment)  # noqa: S603
         with launch_browser(playwright) as browser, server:
             for project, keys in _DECISIONS.items():
                 decide(browser, server, project, keys)
@@ -75,7 +79,8 @@ def decide(browser: Browser, server: Server, project: str, keys: str) -> None:
 
 def photograph(browser: Browser, server: Server, project: str, name: str, theme: str) -> None:
     """Save one page as a PNG with few colours, so that it stays small."""
-    context = browser.new_context(viewport=SIZE, color_scheme=theme)  # type: ignore[arg-type]
+    size = SIZE | ({"height": TALL[name]} if name in TALL else {})
+    context = browser.new_context(viewport=size, color_scheme=theme)  # type: ignore[arg-type]
     page: Page = context.new_page()
     page.goto(f"{server.url}/{name}?project={project}")
     wait_until_idle(page)
@@ -84,7 +89,9 @@ def photograph(browser: Browser, server: Server, project: str, name: str, theme:
     path = FOLDER / f"{project}-{name}{suffix}.png"
     page.screenshot(path=path)
     with Image.open(path) as taken:
-        taken.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+        plain = taken.convert("RGB")
+        few = plain if name in TALL else plain.quantize(128, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
     print(f"{path.relative_to(REPOSITORY_ROOT)}: {path.stat().st_size / 1000:.0f} KB")
     context.close()
 

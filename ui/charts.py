@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,15 +33,22 @@ _LEVEL_NAMES = 40  # characters that fit below the columns of a table side by si
 _VALUE_NAME_LENGTH = 40  # characters of the target's name
 
 
-def draw_figure(figure: go.Figure, key: str, *, alt: str | None = None) -> None:
+def draw_figure(
+    figure: go.Figure,
+    key: str,
+    *,
+    alt: str | None = None,
+    config: Mapping[str, Any] = MappingProxyType(_CONFIG),
+) -> None:
     """Draw a chart as wide as its place, without plotly's toolbar.
 
     Args:
         figure: The chart.
         key: Widget key.
         alt: What it shows, for those who do not see it.
+        config: Plotly's, where it is to have a toolbar.
     """
-    st.plotly_chart(dress_figure(figure), key=key, width="stretch", config=_CONFIG, alt=alt)
+    st.plotly_chart(dress_figure(figure), key=key, width="stretch", config=dict(config), alt=alt)
 
 
 def choose_in_figure(figure: go.Figure, key: str, *, alt: str | None = None) -> list[Any] | None:

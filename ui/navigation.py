@@ -21,6 +21,7 @@ PAGES = {
     "overview": "Overview",
     "queue": "Queue",
     "inspect": "Inspect",
+    "compare": "Compare",
     "review": "Review",
     "history": "History",
     "team": "Team",

@@ -87,6 +87,10 @@ COMMANDS: dict[str, CommandEntry] = {
         "relabel.cli.evaluate:evaluate",
         "Compare the signals where the truth is known: demos, planted errors, --truth.",
     ),
+    "compare": CommandEntry(
+        "relabel.cli.compare:compare",
+        "Run attribution methods beside each other: what each finds, agrees on, and takes.",
+    ),
     "rescore": CommandEntry(
         "relabel.cli.work:rescore",
         "Bring a project's scores up to its corrected labels; only what changed is computed.",

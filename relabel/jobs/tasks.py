@@ -239,6 +239,25 @@ def _measure_gain(context: TaskContext) -> dict[str, Any]:
     return {"gain": describe_gain(gain), "made_at": gain.made_at}
 
 
+def _compare(context: TaskContext) -> dict[str, Any]:
+    from relabel.comparison.measure import compare_methods
+    from relabel.comparison.options import CompareOptions
+
+    options = dict(context.options)
+    agreed = read_consent(options)
+    options.pop("run_my_code", None)
+    comparison = compare_methods(
+        context.engine,
+        context.workspace,
+        context.slug,
+        CompareOptions.from_json(options),
+        run_my_code=agreed,
+        on_progress=context.on_progress,
+    )
+    failed = {one.name: one.reason for one in comparison.outcomes if one.reason}
+    return {"compared": list(comparison.scores), "failed": failed}
+
+
 def _backup(context: TaskContext) -> dict[str, Any]:
     from relabel.projects.backup import backup_project
 
@@ -332,6 +351,7 @@ register_task(
         stage_shares={**_READING, "counting words": 3, "training on the labels": 75.0},
     ),
 )
+register_task("compare", TaskSpec(work=_compare, stage_shares={**_READING, "comparing": 75.0}))
 register_task(
     "backup", TaskSpec(work=_backup, stage_shares={"writing the rows": 3, "writing the files": 7})
 )

@@ -36,6 +36,7 @@ WORK_WORDS = {
     "score": "Scoring",
     "rescore": "Scoring of changed labels",
     "gain": "Measurement of the gain",
+    "compare": "Comparison of methods",
     "backup": "Backup",
     "restore": "Restoring",
 }

@@ -7,6 +7,7 @@ escaped by the template; nothing in an SVG refers to anything outside of it.
 from __future__ import annotations
 
 import io
+import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ _FONTS = (
     "arial.ttf",
 )
 _LAST_LATIN = 0x17F
+_NEXT_TO_NOTHING = 1e-9  # pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,19 +248,24 @@ def _below(corner: Point) -> Point:
 
 
 def _dash(points: Sequence[Point], length: float) -> list[list[Point]]:
-    """Return every second piece of a line."""
+    """Return every second piece of a line, counted along all of it and not anew at its corners."""
     pieces: list[list[Point]] = []
+    left, is_drawn = length, True
     for (x, y), (to_x, to_y) in pairwise(points):
-        whole = max(((to_x - x) ** 2 + (to_y - y) ** 2) ** 0.5, 1e-9)
-        count = max(1, int(whole / length))
-        for number in range(0, count, 2):
-            first, last = number / count, min(1.0, (number + 1) / count)
-            pieces.append(
-                [
-                    (x + (to_x - x) * first, y + (to_y - y) * first),
-                    (x + (to_x - x) * last, y + (to_y - y) * last),
-                ]
-            )
+        whole, gone = math.hypot(to_x - x, to_y - y), 0.0
+        while whole - gone > _NEXT_TO_NOTHING:
+            step = min(left, whole - gone)
+            if is_drawn:
+                first, last = gone / whole, (gone + step) / whole
+                pieces.append(
+                    [
+                        (x + (to_x - x) * first, y + (to_y - y) * first),
+                        (x + (to_x - x) * last, y + (to_y - y) * last),
+                    ]
+                )
+            gone, left = gone + step, left - step
+            if left <= _NEXT_TO_NOTHING:
+                left, is_drawn = length, not is_drawn
     return pieces
 
 

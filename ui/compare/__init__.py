@@ -1,0 +1,1 @@
+"""The parts of Compare: attribution methods beside each other on the current run."""
