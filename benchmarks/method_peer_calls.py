@@ -113,7 +113,8 @@ def _call_captum_influence(
     return found.t()
 
 
-def _make_dattri_task(model: nn.Module, checkpoints: list[Any]) -> Any:
+def make_dattri_task(model: nn.Module, checkpoints: list[Any]) -> Any:
+    """Return what dattri attributes: cross-entropy of a batch or of one example."""
     from dattri.task import AttributionTask
 
     width = next(model.parameters()).shape[1]
@@ -131,7 +132,7 @@ def call_dattri_tracin(tracin: TracIn, train: Any, test: Any) -> Tensor:
     """Return dattri's TracIn with exact gradients."""
     from dattri.algorithm.tracin import TracInAttributor
 
-    task = _make_dattri_task(take_last(tracin), [c.weights for c in tracin.checkpoints])
+    task = make_dattri_task(take_last(tracin), [c.weights for c in tracin.checkpoints])
     rates = torch.full((len(tracin.checkpoints),), RATE, dtype=torch.float64)
     peer = TracInAttributor(task, rates, normalized_grad=False, device="cpu")
     # Its constructor takes None for "project to 512".
@@ -168,7 +169,7 @@ def call_dattri(kind: str) -> Callable[[TracIn, Any, Any], Tensor]:
         if kind in SINGLE:
             model = model.float()
             train, test = (TensorDataset(d.tensors[0].float(), d.tensors[1]) for d in (train, test))
-        task = _make_dattri_task(model, [model.state_dict()])
+        task = make_dattri_task(model, [model.state_dict()])
         peer = make(task, device="cpu", **DATTRI_OPTIONS[kind])
         whole = DataLoader(train, batch_size=len(train))
         peer.cache(whole)
