@@ -190,9 +190,9 @@ class InfluenceFunctions:
     def _choose_between(self) -> Inverse:
         """Return what solves for influences between two examples.
 
-        EK-FAC keeps self-scores well and influences between examples badly (docs/methods.md), and
-        conjugate gradients solve the systems of some test examples in about its time, but not
-        those of every train example, which self-scores and RelatIF's divisors need.
+        EK-FAC keeps self-scores well and influences between examples badly (docs/methods.md).
+        Conjugate gradients afford the systems of some test examples, but not those of every train
+        example, which self-scores and RelatIF's divisors need.
         """
         inverse, config = self.inverse, self._config
         is_asked = config.solver == "auto" and config.relatif == "none"
