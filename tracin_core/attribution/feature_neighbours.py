@@ -15,8 +15,10 @@ from tracin_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Similarities that are computed at once.
+# Examples whose similarities are computed at once.
 BLOCK = 1024
+# Numbers of the neighbours' embeddings that are compared at once, 128 MiB in single precision.
+COMPARED = 1 << 25
 
 
 @register_attributor(
@@ -61,15 +63,18 @@ class FeatureNeighbours:
         mean, in the target's units. An example is not its own neighbour; of several with the same
         embedding one is left out in its place.
         """
+        import torch
+
         known, targets = self._open(train)
         rows, own = self._embed(train)
         count = min(self._options["count"], len(known) - 1)
+        step = max(1, min(BLOCK, COMPARED // ((count + 1) * known.shape[1])))
         parts = []
-        for start in range(0, len(rows), BLOCK):
-            nearest = (rows[start : start + BLOCK] @ known.t()).topk(count + 1, dim=1).indices
-            parts.append(self._compare(nearest, rows, own, known, targets, start))
-        import torch
-
+        for start in range(0, len(rows), step):
+            asked, given = rows[start : start + step], own[start : start + step]
+            places = (asked @ known.t()).topk(count + 1, dim=1).indices
+            others = _leave_itself_out(places, asked, given, known, targets)
+            parts.append(_measure_disagreement(targets[others], given))
         return {"neighbour_disagreement": torch.cat(parts)}
 
     def influence(self, train: Any, test: Any) -> Tensor:
@@ -94,31 +99,6 @@ class FeatureNeighbours:
         votes = torch.where(targets[nearest] == wanted[:, None], 1.0, -1.0) / count
         return torch.zeros(len(asked), len(rows)).scatter_(1, nearest, votes.float()).t()
 
-    def _compare(
-        self,
-        nearest: Tensor,
-        rows: Tensor,
-        own: Tensor,
-        known: Tensor,
-        targets: Tensor,
-        start: int,
-    ) -> Tensor:
-        """Return the disagreement of some examples with their neighbours but themselves."""
-        found = []
-        for at, places in enumerate(nearest, start=start):
-            alike = (known[places] == rows[at]).all(1)
-            # Itself: the first of its embedding and target, else the farthest is one too many.
-            same = alike & (targets[places] == own[at]).reshape(len(places), -1).all(1)
-            out = int(same.nonzero()[0]) if bool(same.any()) else len(places) - 1
-            others = targets[[*places[:out].tolist(), *places[out + 1 :].tolist()]]
-            if targets.is_floating_point():
-                found.append((others.mean(0) - own[at]).norm())
-            else:
-                found.append((others != own[at]).double().mean())
-        import torch
-
-        return torch.stack(found).double() if found else rows.new_zeros(0)
-
     def _open(self, train: Any) -> tuple[Tensor, Tensor]:
         if self._known is None:
             self.fit(train)
@@ -142,3 +122,38 @@ class FeatureNeighbours:
             is_class = targets.numel() == len(rows) and not targets.is_floating_point()
             targets = targets.reshape(-1) if is_class else targets.argmax(1)
         return rows, targets
+
+
+def _leave_itself_out(
+    places: Tensor, rows: Tensor, own: Tensor, known: Tensor, targets: Tensor
+) -> Tensor:
+    """Return the neighbours of B examples without themselves, nearest first, shape ``(B, k)``.
+
+    Args:
+        places: The k + 1 nearest of the known examples, shape ``(B, k + 1)``.
+        rows: The examples' embeddings, shape ``(B, I)``.
+        own: Their targets, shape ``(B, ...)``.
+        known: Embeddings of the known examples, shape ``(N, I)``.
+        targets: Their targets, shape ``(N, ...)``.
+    """
+    import torch
+
+    alike = (known[places] == rows[:, None]).all(2)
+    same = alike & (targets[places] == own[:, None]).reshape(*places.shape, -1).all(2)
+    order = torch.arange(places.shape[1], device=places.device)
+    # Itself: the first of its embedding and target, else the farthest is one too many.
+    out = torch.where(same, order, len(order) - 1).amin(1)
+    return places[order != out[:, None]].reshape(len(places), -1)
+
+
+def _measure_disagreement(others: Tensor, own: Tensor) -> Tensor:
+    """Return the share of k neighbours with another class, or the distance of their mean, ``(B,)``.
+
+    Args:
+        others: The neighbours' targets, shape ``(B, k)`` or ``(B, k, ...)``.
+        own: The examples' own, shape ``(B,)`` or ``(B, ...)``.
+    """
+    if others.is_floating_point():
+        distances: Tensor = (others.mean(1) - own).reshape(len(own), -1).norm(dim=1)
+        return distances.double()
+    return (others != own[:, None]).double().mean(1)

@@ -20,7 +20,7 @@ class InfluenceConfig:
     Attributes:
         solver: "dense" is exact, for up to 4,096 parameters; "cg", "lissa", "arnoldi", "sketch"
             and "ekfac" as in ``tracin_core/curvature/solvers``. "auto" takes the dense one where
-            it is allowed and EK-FAC beyond.
+            it is allowed; beyond, EK-FAC for self-scores and "cg" for influences between examples.
         layers: "last", "all", or names as in ``TracIn``.
         damping: Added to the eigenvalues of the Hessian of the **mean** loss; "auto" takes a tenth
             of their mean.

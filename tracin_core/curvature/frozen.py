@@ -118,7 +118,8 @@ def hold_batches(examples: Any, batch_size: int) -> list[Batch]:
                 f"The first {batch.start + batch.size:,} train examples take more than "
                 f"{MAX_EXAMPLE_BYTES / 1024**3:.0f} GiB; expected a train set that fits in "
                 "memory, because curvature reads it many times. Choose layers='last', which keeps "
-                "the last layer's features alone, or a part of the train set."
+                "the last layer's features alone, solver='ekfac', which reads it twice, or a part "
+                "of the train set."
             )
         batches.append(batch)
     if not batches:

@@ -47,13 +47,17 @@ class InfluenceFunctions:
 
     Attributes:
         report: After ``fit``: the solver taken, parameters, examples, the damping in numbers, and
-            what the solver says of itself, such as its residual.
+            what the solver says of itself, such as its residual; "between examples" is what
+            ``influence`` took where it is another.
     """
 
     def __init__(self, tracin: TracIn, config: InfluenceConfig) -> None:
         self._config = config
         self._tracin = tracin.at_checkpoint(layers=config.layers)
         self._inverse: Inverse | None = None
+        # What "auto" asks for influences between examples; made when they are first asked for.
+        self._between: Inverse | None = None
+        self._train: Any = None
         self._num_train = 0
         self._names: tuple[str, ...] = ()
         self._settled: dict[str, Any] = {}
@@ -63,7 +67,10 @@ class InfluenceFunctions:
     @property
     def report(self) -> dict[str, Any]:
         """How the last ``fit`` went; empty before."""
-        return {} if self._inverse is None else self._settled | self._inverse.report
+        if self._inverse is None:
+            return {}
+        between = {} if self._between is None else {"between examples": self._between.report}
+        return self._settled | self._inverse.report | between
 
     @property
     def inverse(self) -> Inverse:
@@ -100,6 +107,7 @@ class InfluenceFunctions:
             can_factor = self._tracin.loss in NAMED
             solver = "dense" if size <= MAX_DENSE else "ekfac" if can_factor else "cg"
         self._settled = {"solver": solver, "parameters": size, "examples": self._num_train}
+        self._between, self._train = None, train
         if solver == "ekfac":
             self._inverse = self._make_ekfac(train)
         else:
@@ -131,7 +139,7 @@ class InfluenceFunctions:
         Raises:
             ConfigurationError: If the test examples' gradients take more than 4 GiB.
         """
-        inverse, total = self.inverse, count_examples(test)
+        inverse, total = self._choose_between(), count_examples(test)
         size = self._settled["parameters"]
         if total * size * 8 > MAX_TEST_BYTES:
             raise ConfigurationError(
@@ -178,6 +186,27 @@ class InfluenceFunctions:
 
         self._tracin.stream_gradients(examples, add)
         return torch.cat([parts[first] for first in sorted(parts)]) if parts else torch.zeros(0, 0)
+
+    def _choose_between(self) -> Inverse:
+        """Return what solves for influences between two examples.
+
+        EK-FAC keeps self-scores well and influences between examples badly (docs/methods.md).
+        Conjugate gradients afford the systems of some test examples, but not those of every train
+        example, which self-scores and RelatIF's divisors need.
+        """
+        inverse, config = self.inverse, self._config
+        is_asked = config.solver == "auto" and config.relatif == "none"
+        if not is_asked or not isinstance(inverse, EkfacInverse):
+            return inverse
+        if self._between is None:
+            self._between = ConjugateGradients(
+                self._make_curvature(self._train),
+                inverse.damping,
+                iterations=config.iterations,
+                tolerance=config.tolerance,
+            )
+            self._between.report["solver"] = "cg"
+        return self._between
 
     def _norms(self, columns: Tensor) -> Tensor:
         """Return what RelatIF divides each train example's influence by, shape ``(N,)``."""

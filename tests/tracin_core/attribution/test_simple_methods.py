@@ -19,10 +19,12 @@ from tracin_core import (
     get_method,
     list_methods,
 )
+from tracin_core.attribution import feature_neighbours
 from tracin_core.errors import ConfigurationError
 
 TRAIN, TEST = small.make_examples(9, 1), small.make_examples(4, 2)
 RATES = (0.5, 0.25)
+EQUAL = {"rtol": 0, "atol": 0}
 
 
 def make_tracin(rates="recorded") -> TracIn:
@@ -145,6 +147,42 @@ def test_of_numbers_the_neighbours_mean_counts():
     torch.testing.assert_close(scores, (others - targets).norm(dim=1), **EXACT)
     with pytest.raises(ConfigurationError, match="expected classes"):
         method.influence(train, train)
+
+
+def disagree_one_at_a_time(rows, targets, count):
+    """The slow way: each example's nearest by cosine, itself struck out, then the vote."""
+    found = []
+    for at in range(len(rows)):
+        nearest = (rows[at : at + 1] @ rows.T).topk(count + 1, dim=1).indices[0].tolist()
+        itself = [
+            place
+            for place, other in enumerate(nearest)
+            if torch.equal(rows[other], rows[at]) and torch.equal(targets[other], targets[at])
+        ]
+        nearest.pop(itself[0] if itself else -1)
+        others = targets[nearest]
+        if targets.is_floating_point():
+            found.append((others.mean(0) - targets[at]).norm())
+        else:
+            found.append((others != targets[at]).double().mean())
+    return torch.stack(found).double()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+@pytest.mark.parametrize("compared", [1, 500, 1 << 25], ids=["one", "some", "all"])
+def test_blocks_of_neighbours_vote_as_one_example_at_a_time(monkeypatch, compared, loss):
+    monkeypatch.setattr(feature_neighbours, "COMPARED", compared)
+    train = small.make_examples(60, 3, loss)
+    # Copies, with the same target and with another, are the cases that a vote can get wrong.
+    for tensor in train.tensors:
+        tensor[40:50] = tensor[30:40]
+    train.tensors[0][50:] = train.tensors[0][20:30]
+    setup = AttributionSetup(tracin=small.make_tracin(loss=loss), options={"count": 5})
+    method = get_method("feature_neighbours").make(setup)
+    rows, targets = method._embed(train)
+    expected = disagree_one_at_a_time(rows, targets, 5)
+    actual = method.scores(train)["neighbour_disagreement"]
+    torch.testing.assert_close(actual, expected, **(EXACT if loss == "mse" else EQUAL))
 
 
 FITTED = ["gradient_cosine", "embedding_similarity", "feature_neighbours", "influence_functions"]

@@ -102,49 +102,81 @@ def test_arnoldi_on_all_its_space_forgets_only_what_has_no_curvature():
     torch.testing.assert_close(method.influence(train, train), expected, rtol=1e-6, atol=1e-8)
 
 
-def explicit_ekfac(model, train, names, damping):
+def read_positions(layer, inputs):
+    """Each position's inputs and a one for the bias, shape (N, T, I + 1); a patch at a time."""
+    if isinstance(layer, nn.Conv2d):
+        places = [(i, j) for i in range(0, 4, 2) for j in range(0, 4, 2)]
+        inputs = torch.stack([inputs[:, :, i : i + 2, j : j + 2].flatten(1) for i, j in places], 1)
+    else:
+        inputs = inputs[:, None]
+    return torch.cat([inputs, torch.ones_like(inputs[..., :1])], 2)
+
+
+def explicit_ekfac(model, train, damping):
     """EK-FAC by its definition: eigenvectors of covariances, eigenvalues diag(Q^T H Q)."""
-    inputs, _ = train.tensors
-    hidden = model[:2](inputs).detach()
-    blocks = []
-    for layer, features in ((0, inputs), (2, hidden)):
-        ones = torch.cat([features, torch.ones(len(features), 1, dtype=torch.float64)], 1)
-        outputs = model[:3](inputs) if layer == 2 else None
-        probabilities = model(inputs).softmax(1).detach()
-        covariance = torch.zeros(model[layer].out_features, model[layer].out_features).double()
-        for n in range(len(inputs)):
-            given = model[0](inputs[n : n + 1]) if layer == 0 else outputs[n : n + 1]
-            for k in range(3):
-                logits = model[1:](given) if layer == 0 else given
-                one = torch.eye(3, dtype=torch.float64)[k]
-                root = probabilities[n, k].sqrt() * (probabilities[n] - one)
-                (slope,) = torch.autograd.grad((logits * root).sum(), given, retain_graph=True)
-                covariance += slope.T @ slope
-        left = torch.linalg.eigh(ones.T @ ones).eigenvectors
+    inputs, blocks = train.tensors[0], []
+    shares = model(inputs.clone()).softmax(1).detach()
+    for place, layer in enumerate(model):
+        if not isinstance(layer, nn.Linear | nn.Conv2d):
+            continue
+        taken = model[:place](inputs.clone()).detach()
+        rows = read_positions(layer, taken).flatten(0, 1)
+        covariance = torch.zeros(len(layer.weight), len(layer.weight), dtype=torch.float64)
+        for one in torch.eye(3, dtype=torch.float64):
+            given = layer(taken).detach().requires_grad_()
+            root = (shares @ one).sqrt()[:, None] * (shares - one)
+            logits = model[place + 1 :](given.clone())
+            (slopes,) = torch.autograd.grad((logits * root).sum(), given)
+            slopes = slopes.reshape(len(inputs), len(covariance), -1).transpose(1, 2).flatten(0, 1)
+            covariance += slopes.T @ slopes
+        left = torch.linalg.eigh(rows.T @ rows).eigenvectors
         right = torch.linalg.eigh(covariance).eigenvectors
         # The engine's order: the weight (O, I) and then the bias (O,).
-        whole = torch.kron(right, left)
-        size, width = ones.shape[1], len(covariance)
+        size, width = rows.shape[1], len(covariance)
         order = [o * size + i for o in range(width) for i in range(size - 1)]
         order += [o * size + size - 1 for o in range(width)]
-        basis = whole[order]
-        here = names[:2] if layer == 0 else names[2:]
+        basis = torch.kron(right, left)[order]
+        here = [f"{place}.weight", f"{place}.bias"]
         matrix = small.explicit_curvature(model, train, "cross_entropy", here, "gauss_newton")
         values = (basis.T @ matrix @ basis).diagonal() + damping
         blocks.append(basis @ torch.diag(1 / values) @ basis.T)
     return torch.block_diag(*blocks)
 
 
-def test_ekfac_is_what_its_definition_says():
-    train = small.make_examples(13, 1)
-    tracin = small.make_tracin(batch_size=5)
-    names = small.name_parameters(tracin.model, "all")
-    inverse = explicit_ekfac(tracin.model, train, names, 0.01)
-    rows = small.gradients(tracin.model, train, "cross_entropy", names)
+@pytest.mark.parametrize("kind", ["linear", "convolutional"])
+def test_ekfac_is_what_its_definition_says(kind):
+    images = kind == "convolutional"
+    model = small.make_images() if images else small.make_model()
+    train = small.make_examples(13, 1, shape=(1, 4, 4) if images else (3,))
+    names = small.name_parameters(model, "all")
+    inverse = explicit_ekfac(model, train, 0.01)
+    rows = small.gradients(model, train, "cross_entropy", names)
+    tracin = small.make_tracin(model, batch_size=5)
     method = small.attribute(tracin, solver="ekfac", layers="all", samples=0)
     torch.testing.assert_close(
         method.influence(train, train), rows @ inverse @ rows.T / 13, rtol=1e-8, atol=1e-10
     )
+
+
+def test_the_automatic_solver_takes_ekfac_for_self_scores_alone(monkeypatch):
+    monkeypatch.setattr("tracin_core.curvature.influence.MAX_DENSE", 10)
+    train, test = small.make_examples(13, 1), small.make_examples(4, 2)
+    tracin = small.make_tracin()
+    options = {"layers": "all", "samples": 0, "tolerance": 1e-12}
+    method = small.attribute(tracin, **options)
+    expected = small.explicit_influence(tracin.model, train, test, "cross_entropy", "all")
+    torch.testing.assert_close(method.influence(train, test), expected, rtol=1e-7, atol=1e-9)
+    assert method.report["solver"] == "ekfac"
+    assert method.report["between examples"]["residual"] < 1e-9
+    json.dumps(method.report)
+    ekfac = small.attribute(tracin, **options, solver="ekfac")
+    assert torch.equal(*(m.scores(train)["influence_on_itself"] for m in (method, ekfac)))
+    # What divides by a system of each train example stays with the solver that affords them.
+    divided = [
+        small.attribute(tracin, **options, solver=solver, relatif="theta").influence(train, test)
+        for solver in ("auto", "ekfac")
+    ]
+    assert torch.equal(*divided)
 
 
 @pytest.mark.parametrize("loss", small.LOSSES)
