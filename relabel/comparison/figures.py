@@ -23,6 +23,8 @@ _SCALE = ("#f3f7fc", "#82add8", "#16417a")  # from little to much
 _CHECKPOINT_COLOURS = ("#a4c4e4", "#2a629f")  # from the first to the last
 _MARGIN = {"l": 8, "r": 16, "t": 40, "b": 8}  # pixels; the toolbar stands above the chart
 _INK_CHANGES = 0.74  # of the scale, from where white is read better than black
+_NEARLY_ALL, _LEAST_SHOWN = 0.98, 0.2  # shares of the wrong labels, and of the train examples
+_BETTER_THAN_CHANCE = 0.6  # area under a curve
 MOST_CLASSES = 15  # that a chart can name side by side
 
 
@@ -30,7 +32,8 @@ def draw_curves(curves: Mapping[str, MislabelCurve | CurveBand]) -> go.Figure:
     """Return mislabel curves of methods, best first, with a random order beside them.
 
     Args:
-        curves: By the methods' titles; of several seeds the range is shaded.
+        curves: By the methods' titles; of several seeds the range is shaded. Shown is the part in
+            which they differ; the whole is there, a double click away.
     """
     figure = go.Figure()
     figure.add_trace(
@@ -59,10 +62,22 @@ def draw_curves(curves: Mapping[str, MislabelCurve | CurveBand]) -> go.Figure:
                 hovertemplate="%{y:.1%} found in %{x:.1%}<extra>" + title + "</extra>",
             )
         )
-    figure.update_xaxes(title="train examples inspected", tickformat=".0%", range=[0, 1])
+    shown = [0, find_end(list(curves.values()))]
+    figure.update_xaxes(title="train examples inspected", tickformat=".0%", range=shown)
     figure.update_yaxes(title="wrong labels found", tickformat=".0%", range=[0, 1.02])
     figure.update_layout(height=440, margin=_MARGIN, hovermode="closest")
     return figure
+
+
+def find_end(curves: Sequence[MislabelCurve | CurveBand]) -> float:
+    """Return the share inspected up to which a picture shows curves, 0 to 1.
+
+    A random order, where it is one of the methods, does not stretch it: it is a line anyway.
+    """
+    means = [curve.mean if isinstance(curve, CurveBand) else curve for curve in curves]
+    ends = [float(GRID[np.argmax(one.found >= _NEARLY_ALL)]) for one in means]
+    useful = [end for end, one in zip(ends, means, strict=True) if one.area > _BETTER_THAN_CHANCE]
+    return float(np.clip(1.3 * max(useful, default=1.0), _LEAST_SHOWN, 1.0))
 
 
 def rank_curves(

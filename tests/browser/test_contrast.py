@@ -24,6 +24,7 @@ ADDRESSES = [
     *("/projects?project=digits&show=import", "/projects?project=digits", "/runs?project=digits"),
     *("/overview?project=digits", "/queue?project=digits", "/inspect?project=digits"),
     *("/review?project=docs", "/history?project=docs", "/team?project=docs"),
+    *("/compare?project=digits", "/value?project=docs"),
 ]
 # What is chosen is written in another colour, so the measure must have seen some.
 CHOSEN = {"/inspect?project=digits": "An example", "/review?project=docs": "Cosine"}

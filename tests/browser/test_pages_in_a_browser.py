@@ -13,7 +13,7 @@ from tests.browser.presses import wait_for_example
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("projects", "runs", "overview", "queue", "inspect", "value", "history")
+PAGES = ("projects", "runs", "overview", "queue", "inspect", "compare", "value", "history")
 
 
 def test_a_cold_server_draws_a_deep_link_and_asks_nobody_outside(page: Page, server: Server):

@@ -15,7 +15,7 @@ from relabel.comparison.agreement import measure_agreement
 from relabel.comparison.checkpoints import count_by_class
 from relabel.comparison.contenders import choose_contenders, list_contenders
 from relabel.comparison.curves import GRID, join_seeds, trace_curve
-from relabel.comparison.figures import draw_agreement, draw_curves, draw_found_by_class
+from relabel.comparison.figures import draw_agreement, draw_curves, draw_found_by_class, find_end
 from relabel.comparison.meter import Meter
 from relabel.comparison.options import CompareOptions
 from relabel.comparison.saved import UNKNOWN, WRONG
@@ -111,6 +111,15 @@ def test_figures_hold_every_method_and_chance():
     assert len(bars.data) == 2
     heat = draw_agreement(np.array([[1.0, np.nan], [np.nan, 1.0]]), ["one", "two"])
     assert [note.text for note in heat.layout.annotations] == ["100%", "100%"]
+
+
+def test_a_picture_shows_the_part_in_which_rankings_differ():
+    wrong = np.arange(100) < 10
+    best, chance = trace_curve(wrong.astype(float), wrong), trace_curve(np.ones(100), wrong)
+    late = trace_curve(np.where(wrong, 0.5, np.arange(100) < 50), wrong)  # after forty others
+    assert find_end([best, chance]) == 0.2
+    assert find_end([best, late]) == pytest.approx(1.3 * 0.5, abs=0.05)
+    assert find_end([chance]) == 1
 
 
 def test_work_is_measured_in_processor_time_and_memory():
