@@ -21,7 +21,7 @@ from scripts.serving import Server, launch_browser, wait_until_idle
 FOLDER = REPOSITORY_ROOT / "docs" / "screenshots"
 SIZE = {"width": 1360, "height": 900}
 # Pages of which more than a screen is shown, in pixels, and whose few colours all have a meaning.
-TALL = {"compare": 1640}
+TALL = {"compare": 1640, "value": 1900}
 SHOTS = [
     ("digits", "overview", "light"),
     ("digits", "queue", "light"),

@@ -27,7 +27,7 @@ scripts/install_browser.sh
 # two fifths of the time. Who has nothing left takes over half of what waits for another. Compiled
 # modules are kept, whatever the environment says: the tests start some hundred processes that
 # would all compile the same again.
-workers=$(($(getconf _NPROCESSORS_ONLN) + 2))
+workers=$(($(getconf _NPROCESSORS_ONLN) + 1))
 status=0
 PYTHONDONTWRITEBYTECODE='' "$bin/pytest" -n "$workers" --dist worksteal --durations=20 -m "" "$@" || status=$?
 

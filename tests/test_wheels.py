@@ -34,6 +34,7 @@ PACKAGES = [name for name in ("tracin_core", "relabel") if (ROOT / name / "__ini
 APP = f"{PACKAGES[-1]}/_app"
 SCREENS = ("ui", "pages")
 MOST_SECONDS = 3.0  # of processor time to import the engine, most of which torch takes
+MOST_OF_TORCH = 1.3  # times what torch alone takes, where that is slow
 
 
 def build(project: Path, folder: Path, target: str = "wheel") -> Path:
@@ -240,14 +241,16 @@ def test_the_readmes_example_runs_on_the_engine_alone(bare: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_the_engine_alone_is_imported_quickly(bare: Path, tmp_path: Path) -> None:
-    names = "Checkpoint, Projection, TracIn"
-    # Processor time, because how long it takes by the clock says how busy the machine is.
-    code = f"import time; from tracin_core import {names}; print(time.process_time())"
-    tries = [float(run(bare, "-c", code, cwd=tmp_path))]
+    # Processor time, because how long it takes by the clock says how busy the machine is; and torch
+    # beside it, because a busy processor does less in a second.
+    command = "import time; {}; print(time.process_time())"
+    torch = float(run(bare, "-c", command.format("import torch"), cwd=tmp_path))
+    engine = "from tracin_core import Checkpoint, Projection, TracIn"
+    tries = [float(run(bare, "-c", command.format(engine), cwd=tmp_path))]
     # A second try only where the first was slow: it had to read all files from the disk, perhaps.
     if tries[-1] >= MOST_SECONDS:
-        tries.append(float(run(bare, "-c", code, cwd=tmp_path)))
-    assert min(tries) < MOST_SECONDS, tries
+        tries.append(float(run(bare, "-c", command.format(engine), cwd=tmp_path)))
+    assert min(tries) < max(MOST_SECONDS, MOST_OF_TORCH * torch), (tries, torch)
 
 
 @pytest.fixture(scope="module")
