@@ -22,6 +22,7 @@ FOLDER = REPOSITORY_ROOT / "docs" / "screenshots"
 SIZE = {"width": 1360, "height": 900}
 # Pages of which more than a screen is shown, in pixels, and whose few colours all have a meaning.
 TALL = {"compare": 1640, "value": 1900}
+COLOURFUL = ("compare",)  # among fewer colours lines of several methods become one
 SHOTS = [
     ("digits", "overview", "light"),
     ("digits", "queue", "light"),
@@ -92,7 +93,7 @@ def photograph(browser: Browser, server: Server, project: str, name: str, theme:
     page.screenshot(path=path)
     with Image.open(path) as taken:
         plain = taken.convert("RGB")
-        few = plain if name in TALL else plain.quantize(128, dither=Image.Dither.NONE)
+        few = plain if name in COLOURFUL else plain.quantize(128, dither=Image.Dither.NONE)
         few.save(path, optimize=True)
     print(f"{path.relative_to(REPOSITORY_ROOT)}: {path.stat().st_size / 1000:.0f} KB")
     context.close()
