@@ -2,7 +2,7 @@
 
     python -m benchmarks.method_cost
 
-All methods on 3,000 examples, and on 60,000 those that take at most ten minutes there. Each runs in a
+All methods on 3,000 examples, and on 60,000 those that take ten minutes at most. Each runs in a
 process of its own, on one thread, and may take 8 GB; what does not fit says so. ``--write`` puts
 the tables into docs/methods.md.
 """
