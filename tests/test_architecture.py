@@ -39,6 +39,7 @@ APPLICATION = [
     "archives",
     "workspace",
     "progress",
+    "job_options",
     "locks",
     "sandbox",
     "runs",

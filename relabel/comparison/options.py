@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from relabel.job_options import check_known_options
 from relabel.text import LARGEST_SEED
 from tracin_core.errors import ConfigurationError
 
@@ -60,11 +61,6 @@ class CompareOptions:
         Raises:
             ConfigurationError: If one is unknown or cannot work.
         """
-        unknown = set(data) - {entry.name for entry in fields(cls)}
-        if unknown:
-            raise ConfigurationError(
-                f"Found options that this version does not know: {', '.join(sorted(unknown))}. "
-                "Update the program, or start the job again."
-            )
+        check_known_options(cls, data)
         lists = {name: tuple(data[name]) for name in ("methods", "also") if name in data}
         return cls(**{**data, **lists})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from relabel.job_options import check_known_options
 from relabel.models.user.config import Consent
 from relabel.runs.config import Rates
 from relabel.text import LARGEST_NUMBER, LARGEST_RATE, LARGEST_SEED, LayerChoice
@@ -138,12 +139,7 @@ class WorkOptions:
         Raises:
             ConfigurationError: If one is unknown or cannot work.
         """
-        unknown = set(data) - {entry.name for entry in fields(cls)}
-        if unknown:
-            raise ConfigurationError(
-                f"Found options that this version does not know: {', '.join(sorted(unknown))}. "
-                "Update the program, or start the job again."
-            )
+        check_known_options(cls, data)
         values = dict(data)
         if values.get("steps") is not None:
             values["steps"] = tuple(int(step) for step in values["steps"])
