@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import platform
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +21,7 @@ import torch
 from benchmarks.apart import run_apart, run_here
 from benchmarks.costs.everything import NETWORKS
 from benchmarks.costs.measure import Cost, measure_cost
+from benchmarks.machine import describe_machine
 
 SECONDS = 900
 # What no common network is to cost.
@@ -46,7 +46,7 @@ def make_table(costs: Sequence[Cost]) -> str:
     above = [cost.name for cost in costs if not cost.later <= LIMIT]
     told = f"above {LIMIT:g}: {', '.join(above)}" if above else f"none above {LIMIT:g}"
     lines = [
-        f"torch {torch.__version__}, {platform.machine()}, one thread, processor time.",
+        f"{describe_machine()}, one thread, processor time.",
         f"{len(costs)} networks, {told}.",
         "",
         "| network | from | parameters | examples | by rules | the rest | first call "
