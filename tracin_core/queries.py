@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from tracin_core.capture.batching import count_examples
 from tracin_core.capture.rows import Columns, open_columns
-from tracin_core.capture.runner import ExamplePass, ResultBuffer, RunContext
+from tracin_core.capture.runner import ExamplePass, RunContext
 from tracin_core.capture.signals import measure_pass, rows_of, sum_norms
+from tracin_core.capture.transfer import ResultBuffer
 from tracin_core.checkpoints.learning_rates import Rate, Rates
 from tracin_core.errors import ConfigurationError
 from tracin_core.gradients.factored import Dense, dot_products, instantiate_chunks

@@ -321,13 +321,10 @@ class TracIn(InfluenceQueries):
         if normalise is None:
             return scores
         lengths: Tensor | None = None
-        if normalise == "cosine":
-            captured = None if aggregate else asked.capture(test, explain=explain)
-            lengths = (
-                torch.tensor(own, dtype=torch.float64)
-                if captured is None
-                else captured.self_influence()
-            )
+        if normalise == "cosine" and aggregate:
+            lengths = torch.tensor(own, dtype=torch.float64)
+        elif normalise == "cosine":
+            lengths = asked.capture(test, explain=explain).self_influence()
         return divide_by_lengths(scores, self.self_influence(train), lengths)
 
     def vectors(
