@@ -76,8 +76,7 @@ def test_every_form_gives_the_same_scores(form: str) -> None:
     torch.testing.assert_close(scores.diag(), expected)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize(("workers", "own"), [(0, True), (1, False)])
 def test_collators_and_workers_are_taken(workers: int, own: bool) -> None:
     torch.manual_seed(1)
     model = Joined()
@@ -89,7 +88,7 @@ def test_collators_and_workers_are_taken(workers: int, own: bool) -> None:
     # Others are made of the same engine.
     assert tracin.at_checkpoint().collate_fn is tracin.collate_fn
     setup = AttributionSetup(tracin=tracin)
-    (scores,) = get_method("influence_functions").make(setup).scores(DICTS).values()
+    (scores,) = get_method("embedding_similarity").make(setup).scores(DICTS).values()
     assert scores.shape == (9,)
 
 
