@@ -51,15 +51,17 @@ def show_progress(progress: bool | None, on_progress: Progress | None) -> Iterat
         return
     from tqdm.auto import tqdm
 
-    # A bar that was asked for is shown at once.
+    # A bar that was asked for is shown at once, but none for a run that reports nothing.
     delay = 0.0 if progress else DELAY_SECONDS
-    bar: Any = tqdm(unit=" examples", delay=delay, leave=False, desc="TracIn")
+    bars: list[Any] = []
 
     def tell(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
+        if not bars:
+            bars.append(tqdm(total=total, unit=" examples", delay=delay, leave=False))
+        bars[0].update(done - bars[0].n)
 
     try:
         yield tell
     finally:
-        bar.close()
+        for bar in bars:
+            bar.close()

@@ -104,8 +104,8 @@ class Bar:
 
     made: list[Bar] = []  # noqa: RUF012 - emptied by each test
 
-    def __init__(self, **options: Any) -> None:
-        self.options, self.n, self.total, self.closed = options, 0, 0, False
+    def __init__(self, total: int, **options: Any) -> None:
+        self.options, self.n, self.total, self.closed = options, 0, total, False
         Bar.made.append(self)
 
     def update(self, count: int) -> None:
@@ -130,7 +130,9 @@ def test_a_bar_is_shown_where_somebody_looks(
     watched: bool, wanted: bool | None, bars: list[Bar], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "is_watched", lambda: watched)
-    make(progress=wanted).self_influence(TRAIN)
+    tracin = make(progress=wanted)
+    tracin.examine(TRAIN)  # reports nothing
+    tracin.influence(TRAIN, TRAIN)
     shown = watched if wanted is None else wanted
     assert [(bar.n, bar.total, bar.closed) for bar in bars] == [(24, 24, True)] * shown
     assert [bar.options["delay"] for bar in bars] == [0.0 if wanted else 1.0] * shown
