@@ -76,11 +76,8 @@ class Index:
         self._devices: dict[tuple[Measure, str], DeviceSearch] = {}
 
     def __repr__(self) -> str:
-        record = self.record
-        return (
-            f"Index({self.kind}, {record.rows:,} vectors of {record.dimensions:,} numbers, recall "
-            f"{self.recall:.3f})"
-        )
+        size = f"{self.record.rows:,} vectors of {self.record.dimensions:,} numbers"
+        return f"Index({self.kind}, {size}, recall {self.recall:.3f})"
 
     @property
     def kind(self) -> Kind:
@@ -196,9 +193,7 @@ def build_index(
     if kind not in ("auto", "exact", "annoy"):
         raise RetrievalError(f"Found kind {kind!r}; expected 'auto', 'exact' or 'annoy'.")
     if with_vectors and path is None:
-        raise RetrievalError(
-            "Found with_vectors=True without a path; expected a folder to save them in. Pass path=."
-        )
+        raise RetrievalError("Found with_vectors=True without a path; expected path=, a folder.")
     started = time.perf_counter()
     exact = ExactSearch(train_vectors)
     stopwatch = _Stopwatch(exact, draw_queries(exact, seed, _TIMED_QUERIES))
@@ -362,10 +357,8 @@ def _open_folder(path: Path | str | None) -> Iterator[Path | None]:
 
 def _read_vectors(folder: Path) -> Any:
     if not (folder / VECTORS_FILE).exists():
-        raise RetrievalError(
-            f"The index in {folder} was saved without its vectors; expected them beside it. Pass "
-            "train_vectors, or save it with build_index(..., path=, with_vectors=True)."
-        )
+        found = f"The index in {folder} was saved without its vectors; expected them beside it"
+        raise RetrievalError(f"{found}. Pass train_vectors, or build it with with_vectors=True.")
     try:
         return np.load(folder / VECTORS_FILE, mmap_mode="r")
     except (OSError, ValueError, EOFError, *HEADER_ERRORS) as error:
