@@ -15,6 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # A part that is not here would be one that nobody has thought about, and fails.
 ENGINE = [
     "errors",
+    "progress",
+    "portable",
+    "model_kinds",
     "files",
     "own_model",
     "devices",
@@ -24,12 +27,13 @@ ENGINE = [
     "losses",
     "checkpoints",
     "capture",
+    "retrieval",
+    "queries",
     "tracin",
     "ideal",
     "truth",
     "curvature",
     "attribution",
-    "retrieval",
     "__main__",
 ]
 APPLICATION = [

@@ -14,7 +14,7 @@ CORE = ROOT / "tracin_core"
 
 NEEDED = {"torch", "numpy"}
 # Imported inside the function that needs them, and said there where they are missing.
-OPTIONAL = {"annoy", "safetensors"}
+OPTIONAL = {"annoy", "safetensors", "tqdm"}
 MOST_SECONDS = 1.0  # of processor time that the engine takes to load besides torch
 ENGINE = sorted(CORE.rglob("*.py"))
 
@@ -67,7 +67,7 @@ BLOCK = """
 import sys
 for name in (
     *("streamlit", "annoy", "sqlalchemy", "alembic", "pandas", "PIL", "pyarrow", "rich"),
-    *("sklearn", "platformdirs", "psutil", "torchvision", "safetensors"),
+    *("sklearn", "platformdirs", "psutil", "torchvision", "safetensors", "tqdm"),
 ):
     sys.modules[name] = None
 """

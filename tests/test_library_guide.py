@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,6 +23,8 @@ from tracin_core import errors as errors_module
 safetensors = pytest.importorskip("safetensors.torch")
 GUIDE = (REPOSITORY_ROOT / "docs" / "library.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", GUIDE, flags=re.MULTILINE | re.DOTALL)
+# Libraries whose networks the guide shows, which neither the engine nor the application needs.
+SHOWN = {name: find_spec(name) is not None for name in ("torchvision", "transformers")}
 
 
 def write_checkpoints(folder: Path) -> None:
@@ -57,13 +60,40 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     methods = patch.dict(attribution._METHODS)
     with contextlib.chdir(folder), contextlib.redirect_stdout(printed), methods:
         for number, block in enumerate(BLOCKS, start=1):
+            if any(f"from {name}" in block and not there for name, there in SHOWN.items()):
+                continue
             exec(compile(block, f"library.md, block {number}", "exec"), names)  # noqa: S102
     return names | {"printed": printed.getvalue(), "folder": folder}
 
 
 def test_every_block_runs(finished: dict[str, Any]) -> None:
-    assert len(BLOCKS) == GUIDE.count("```python") == 16
+    assert len(BLOCKS) == GUIDE.count("```python") == 19
     assert finished["suspects"].shape == (5,)
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "count"), [("torchvision", "found", 8), ("transformers", "wrong", 16)]
+)
+def test_networks_of_other_libraries_are_scored(
+    library: str, name: str, count: int, finished: dict[str, Any]
+) -> None:
+    if not SHOWN[library]:
+        pytest.skip(f"{library} is not installed")
+    assert finished[name].shape == (count,)
+    assert (finished[name] > 0).all()
+
+
+def test_questions_of_influences_have_the_answers_that_the_comments_name(
+    finished: dict[str, Any],
+) -> None:
+    order = finished["scores"].topk(5, dim=0).indices.T
+    assert finished["best"].indices.tolist() == order.tolist()
+    assert finished["worst"].scores.shape == (20, 5)
+    assert finished["for_the_set"].indices.shape == (5,)
+    torch.testing.assert_close(finished["on_the_set"], finished["scores"].sum(1))
+    assert finished["measured"].shape == finished["relative"].shape == (300, 20)
+    assert finished["cosines"].abs().max() <= 1
+    torch.testing.assert_close(sum(finished["shares"].values()), finished["own"])
 
 
 def test_every_public_name_is_documented() -> None:

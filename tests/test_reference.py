@@ -17,7 +17,7 @@ import tracin_core
 ROOT = Path(__file__).resolve().parent.parent
 # Everything that the engine promises; a class has its methods below its own anchor.
 PUBLIC = sorted(set(tracin_core.__all__) - {"__version__"})
-METHODS = ("self_influence", "influence", "vectors", "coverage")
+METHODS = ("self_influence", "influence", "proponents", "vectors", "coverage")
 
 pytestmark = pytest.mark.slow
 

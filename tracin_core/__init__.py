@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tracin_core.gradients.rules.registry import UnsupportedUseError, gradient_rule
     from tracin_core.own_model import OwnModel
     from tracin_core.projection.config import Projection
+    from tracin_core.retrieval.exact import SearchResult
     from tracin_core.retrieval.index import Index, build_index, open_index
     from tracin_core.tracin import TracIn
 
@@ -58,6 +59,7 @@ _LAZY = {
     "OwnModel": "tracin_core.own_model",
     "ParameterCoverage": "tracin_core.gradients.plan",
     "Projection": "tracin_core.projection.config",
+    "SearchResult": "tracin_core.retrieval.exact",
     "TracIn": "tracin_core.tracin",
     "UnsupportedUseError": "tracin_core.gradients.rules.registry",
     "VectorAttributor": "tracin_core.attribution",
@@ -91,6 +93,7 @@ __all__ = [
     "ParameterCoverage",
     "Projection",
     "RetrievalError",
+    "SearchResult",
     "StorageError",
     "TracIn",
     "TracInError",

@@ -10,7 +10,7 @@ exchanged one checkpoint after the other (exported, quantised, complex) are refu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Literal
@@ -18,12 +18,17 @@ from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from tracin_core.capture.batch_size import AdaptiveBatchSize
-from tracin_core.capture.batching import check_sameness, count_examples, read_batches
+from tracin_core.capture.batching import (
+    check_sameness,
+    count_examples,
+    open_loader,
+    read_batches,
+)
 from tracin_core.capture.loss_check import LossCheck
-from tracin_core.capture.runner import Progress, RunContext, Runner, count_numbers, describe_inputs
+from tracin_core.capture.rows import check_call
+from tracin_core.capture.runner import RunContext, Runner, count_numbers, describe_inputs
 from tracin_core.capture.signals import (
     Capture,
     LastVectors,
@@ -44,13 +49,23 @@ from tracin_core.gradients.plan import COVERED, Coverage, ParameterCoverage, Pla
 from tracin_core.gradients.precision import full_precision
 from tracin_core.layers import LayerSelection, find_parameters, resolve_last_layer, resolve_layers
 from tracin_core.losses import Loss, choose_loss, negative_binary_score, negative_score
+from tracin_core.model_kinds import open_model, refuse_complex
+from tracin_core.portable import Portable
+from tracin_core.progress import Progress, check_progress, show_progress
 from tracin_core.projection.config import Projection
+from tracin_core.queries import (
+    Explain,
+    InfluenceQueries,
+    Normalise,
+    check_normalise,
+    collect_aggregate,
+    divide_by_lengths,
+)
 
-Explain = Literal["loss", "score"]
 Precision = Literal["float32", "bfloat16"]
 
 
-class TracIn:
+class TracIn(InfluenceQueries):
     """Exact TracInCP scores and projected gradient vectors of a model and its checkpoints.
 
     The model is always evaluated in evaluation mode (dropout off, BatchNorm with its running
@@ -85,6 +100,12 @@ class TracIn:
             networks' self-influences were 0.4 to 4%.
         last_layer: What the last layer is, as names or modules; ``None`` finds it on the first
             examples. ``last_layer`` says afterwards what was taken.
+        collate_fn: Makes a batch of rows, as that of a DataLoader, where examples are no
+            DataLoader: the collator of a transformers Trainer pads so.
+        num_workers: Processes that read rows, where examples are no DataLoader.
+        progress: True for a bar (of tqdm), False for none; ``None`` shows one in a terminal or a
+            notebook, if tqdm is installed, where a call takes longer than a second and was given
+            no ``on_progress``.
 
     Raises:
         ConfigurationError: If an option cannot work.
@@ -108,11 +129,15 @@ class TracIn:
         rates: Literal["recorded", "ones"] = "recorded",
         precision: Precision = "float32",
         last_layer: LayerSelection | None = None,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        num_workers: int = 0,
+        progress: bool | None = None,
     ) -> None:
         model = open_model(model)
         if isinstance(checkpoints, Checkpoint):
             checkpoints = (checkpoints,)
         _check_options(checkpoints, batch_size, rates, precision)
+        check_progress(progress)
         self.layers = resolve_layers(model, layers)
         self.model = model
         self.checkpoints = tuple(checkpoints)
@@ -132,6 +157,8 @@ class TracIn:
             loss_check=LossCheck(self._loss_function) if callable(loss) else None,
         )
         self.precision = precision
+        self._rate_choice = rates
+        self.collate_fn, self.num_workers, self.progress = collate_fn, num_workers, progress
         self._adaptive_batch_size = AdaptiveBatchSize()
         self._looked_at: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._last = None if last_layer is None else resolve_last_layer(model, last_layer)
@@ -158,16 +185,59 @@ class TracIn:
         Raises:
             ConfigurationError: If the layers are unknown.
         """
-        return TracIn(
-            self.model,
-            self.checkpoints[index],
-            self._loss,
-            self.layers if layers is None else layers,
-            self.device,
-            self.batch_size,
-            rates="ones",
-            precision=self.precision,
-            last_layer=None if self._last is None else self._last.parameters,
+        changes = {} if layers is None else {"layers": layers}
+        return self.derive(checkpoints=self.checkpoints[index], rates="ones", **changes)
+
+    def derive(self, **changes: Any) -> TracIn:
+        """Return the same engine with other options.
+
+        Args:
+            **changes: Arguments of the class, by name.
+
+        Raises:
+            ConfigurationError: If an option cannot work.
+        """
+        return TracIn(**self._list_options() | changes)
+
+    def _list_options(self) -> dict[str, Any]:
+        """Return the arguments that the same engine is made of."""
+        return {
+            "model": self.model,
+            "checkpoints": self.checkpoints,
+            "loss": self._loss,
+            "layers": self.layers,
+            "device": self.device,
+            "batch_size": self.batch_size,
+            "rates": self._rate_choice,
+            "precision": self.precision,
+            "last_layer": None if self._last is None else self._last.parameters,
+            "collate_fn": self.collate_fn,
+            "num_workers": self.num_workers,
+            "progress": self.progress,
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        functions = {"loss": self._loss, "collate_fn": self.collate_fn}
+        return self._list_options() | {
+            role: Portable(value, role) for role, value in functions.items()
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        values = {k: v.value if isinstance(v, Portable) else v for k, v in state.items()}
+        self.__init__(**values)  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        numbers = [value for rate in self.rates for value in _list_rates(rate)]
+        rates = (
+            f"{min(numbers):.3g}"
+            if len(set(numbers)) == 1
+            else (f"{min(numbers):.3g} to {max(numbers):.3g}")
+        )
+        loss = self._loss if isinstance(self._loss, str) else _name_function(self._loss)
+        plural = "" if len(self.checkpoints) == 1 else "s"
+        return (
+            f"TracIn({type(self.model).__name__}, {len(self.checkpoints)} checkpoint{plural}, "
+            f"rates {rates}, loss {loss}, layers {self.layers!r:.80}, on {self.device})"
         )
 
     def name_parameters(self, examples: Any) -> tuple[str, ...]:
@@ -211,6 +281,9 @@ class TracIn:
         test: Any,
         *,
         explain: Explain = "loss",
+        aggregate: bool = False,
+        test_loss: Loss | None = None,
+        normalise: Normalise | None = None,
         on_progress: Progress | None = None,
     ) -> Tensor:
         """Return the influence of every train example on every test example.
@@ -219,6 +292,12 @@ class TracIn:
             train: N examples with targets.
             test: M examples; targets are not read for ``explain="score"``.
             explain: The test example's "loss", or the "score" of its predicted class.
+            aggregate: Return the influence on the sum of all test losses, shape ``(N,)``, from
+                one pass over each set.
+            test_loss: Another loss for the test examples, by name or a callable.
+            normalise: "cosine" divides by the lengths of both gradients, "relatif" by that of the
+                train example's alone (Barshan et al. 2020), which an outlier then has not for
+                every test example. The length is the root of self-influence.
             on_progress: As in ``self_influence``, over the train examples.
 
         Returns:
@@ -229,11 +308,24 @@ class TracIn:
         Raises:
             GradientError: If a gradient is not finite, or cannot be computed.
         """
+        check_normalise(normalise)
+        asked = self if test_loss is None else self.derive(loss=test_loss, progress=False)
         with (
             self._open_run(train, "loss", on_progress) as train_context,
-            self._open_run(test, explain) as test_context,
+            asked._open_run(test, explain) as test_context,
         ):
-            return collect_influence(train_context, test_context, Rates(self.rates))
+            if aggregate:
+                scores, own = collect_aggregate(train_context, test_context, Rates(self.rates))
+            else:
+                scores = collect_influence(train_context, test_context, Rates(self.rates))
+        if normalise is None:
+            return scores
+        lengths: Tensor | None = None
+        if normalise == "cosine" and aggregate:
+            lengths = torch.tensor(own, dtype=torch.float64)
+        elif normalise == "cosine":
+            lengths = asked.capture(test, explain=explain).self_influence()
+        return divide_by_lengths(scores, self.self_influence(train), lengths)
 
     def vectors(
         self,
@@ -335,14 +427,21 @@ class TracIn:
         offset: int = 0,
     ) -> Iterator[RunContext]:
         """Prepare the model and the plan for one run over ``examples``."""
+        given, examples = examples, self.open_examples(examples)
         total = count_examples(examples)
         objective = self._choose_objective(explain)
         first = None
         if total:
-            self._check_examples_once(examples, offset)
+            self._check_examples_once(given, examples, offset)
             with torch.random.fork_rng(devices=[]):  # a loader draws a seed for its workers
                 first = next(read_batches(examples, min(3, self.batch_size), offset), None)
-        with self._runner.prepared(), full_precision(self.device):
+        if first is not None:
+            check_call(self.model, first.inputs, first.parts)
+        with (
+            self._runner.prepared(),
+            full_precision(self.device),
+            show_progress(self.progress, on_progress) as tell,
+        ):
             if first is not None and self._last is None and (with_last or self.layers == "last"):
                 own = objective if callable(self._loss) and explain == "loss" else None
                 self._last = self._runner.find_last_layer(first, own)
@@ -370,7 +469,7 @@ class TracIn:
                 last,
                 objective,
                 self._loss_function,
-                on_progress,
+                tell,
                 self._adaptive_batch_size,
                 count_numbers(first),
                 offset,
@@ -378,13 +477,17 @@ class TracIn:
                 explain == "loss" or with_last,
             )
 
-    def _check_examples_once(self, examples: Any, offset: int) -> None:
+    def open_examples(self, examples: Any) -> Any:
+        """Return examples as they are read: with ``collate_fn`` or workers by a DataLoader."""
+        return open_loader(examples, self.batch_size, self.collate_fn, self.num_workers)
+
+    def _check_examples_once(self, given: Any, examples: Any, offset: int) -> None:
         """Check that examples stay the same, at the first call with this data set."""
-        if self._looked_at.get(id(examples)) is examples:
+        if self._looked_at.get(id(given)) is given:
             return
         check_sameness(examples, offset)
         with suppress(TypeError):  # a list cannot be remembered, and is read in no time
-            self._looked_at[id(examples)] = examples
+            self._looked_at[id(given)] = given
 
     def _choose_objective(self, explain: Explain) -> Objective:
         if explain == "loss":
@@ -396,6 +499,14 @@ class TracIn:
             f"Found explain={explain!r}; expected 'loss' or 'score'. Use 'score' for examples "
             "without a label."
         )
+
+
+def _list_rates(rate: Rate) -> list[float]:
+    return [rate] if isinstance(rate, int | float) else [*rate.values()]
+
+
+def _name_function(loss: Any) -> str:
+    return getattr(loss, "__name__", type(loss).__name__)
 
 
 def _check_options(
@@ -467,67 +578,3 @@ def _describe(name: str, value: nn.Parameter, is_chosen: bool, plan: Plan) -> Pa
     if name in plan.proofs.notes:
         reason += f"; in some batches one example at a time, because {plan.proofs.notes[name]}"
     return ParameterCoverage(name, size, "rule", reason)
-
-
-QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
-
-
-def open_model(model: Any) -> nn.Module:
-    """Return the module that a model is, without the wrapper of ``torch.compile``.
-
-    Args:
-        model: What the caller has passed.
-
-    Raises:
-        ConfigurationError: If it is no module, a program without one, or not ready.
-    """
-    if not isinstance(model, nn.Module):
-        raise ConfigurationError(
-            f"Found a model of type {type(model).__name__}; expected a torch.nn.Module. Pass the "
-            "module that was trained; of an exported program, the one that it was made from."
-        )
-    if type(model).__name__ == "OptimizedModule" and isinstance(model._orig_mod, nn.Module):
-        inner: nn.Module = model._orig_mod
-        model = inner
-    for name, module in model.named_modules():
-        what = _find_kind(module)
-        if what is not None:
-            place = f"Layer {name!r}" if name else "The model"
-            raise ConfigurationError(
-                f"{place} is {what}; expected modules whose weights can be exchanged and that "
-                "say what each layer was given. Pass the torch.nn.Module that it was made from: "
-                "checkpoints are read into it by the names of their weights."
-            )
-    waiting = [name for name, value in model.named_parameters() if is_lazy(value)]
-    if waiting:
-        raise ConfigurationError(
-            f"The parameter {waiting[0]!r} has no shape yet, as those of lazy layers; expected a "
-            "model that has seen inputs. Call model(inputs) once with a batch before."
-        )
-    opened: nn.Module = model
-    return opened
-
-
-def refuse_complex(model: nn.Module, names: Iterable[str]) -> None:
-    """Refuse complex parameters among those whose gradients are wanted.
-
-    Raises:
-        ConfigurationError: If there is one.
-    """
-    weights = dict(model.named_parameters())
-    found = [name for name in names if weights[name].is_complex()]
-    if found:
-        raise ConfigurationError(
-            f"The parameter {found[0]!r} is complex ({weights[found[0]].dtype}); expected real "
-            "ones, because influences are products of real gradients. Keep it in the model as a "
-            "real parameter and read it with torch.view_as_complex(self.NAME), which has the "
-            "same gradients (load it with torch.view_as_real); or choose layers without it."
-        )
-
-
-def _find_kind(module: nn.Module) -> str | None:
-    if isinstance(module, torch.fx.GraphModule) and "train" in vars(module):
-        return "an exported program (torch.export)"
-    if type(module).__module__.startswith(QUANTISED):
-        return f"quantised ({type(module).__name__}), and its weights have no gradients"
-    return None

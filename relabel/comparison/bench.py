@@ -119,6 +119,7 @@ class Bench:
             device=self._device,
             rates=contender.rates,
             last_layer=config.layers["last"],
+            progress=False,
         )
         # Outside of what is measured: the first look loads what later ones share.
         tracin.examine(self._read("train", tracin, range(min(_WARM_UP, len(self.keys)))))

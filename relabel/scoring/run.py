@@ -168,6 +168,7 @@ class _Scoring:
             device=device,
             rates=spec.rates,
             last_layer=spec.last_layer,
+            progress=False,
         )
         self._attributor = make_attributor(
             spec.method,

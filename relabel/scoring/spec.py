@@ -137,6 +137,7 @@ def resolve_spec(
         device=device,
         rates="ones",
         last_layer=network.last_layer or None,
+        progress=False,
     )
     last = tracin.examine(take_first(sources))
     of_checkpoint = sum(last[name].size for name in last.covered)

@@ -130,7 +130,9 @@ class _LoadedRun:
         # As it was scored: on a single example, of another loss, it may not be found alike.
         names = self.config.layers["last"]
         last = names if all(is_part(model, name) for name in names) else None
-        self._last = TracIn(model, checkpoints[-1:], loss, rates="ones", last_layer=last)
+        self._last = TracIn(
+            model, checkpoints[-1:], loss, rates="ones", last_layer=last, progress=False
+        )
         score = minus_output if regression else minus_class_logit
         layers = "all" if "all" in self.config.scored_layers else "last"
         self._all = TracIn(
@@ -140,6 +142,7 @@ class _LoadedRun:
             layers=layers,
             rates=self.config.rates,
             last_layer=last,
+            progress=False,
         )
         self._lock = Lock()
 

@@ -124,6 +124,7 @@ class _Writer:
             rates=config.rates,
             # As it was scored: of another loss it may not be found alike.
             last_layer=names if all(is_part(model, name) for name in names) else None,
+            progress=False,
         )
 
     def write(self, source: _Explained) -> None:

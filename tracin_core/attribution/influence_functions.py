@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from tracin_core.projection.config import Projection
 
 
+def _name_layers(setup: AttributionSetup) -> dict[str, Any]:
+    """Return the options with layers that are given as modules by their names."""
+    options = dict(setup.options)
+    if "layers" in options and not isinstance(options["layers"], str):
+        from tracin_core.layers import resolve_layers
+
+        options["layers"] = resolve_layers(setup.tracin.model, options["layers"])
+    return options
+
+
 @register_attributor(
     "influence_functions",
     "Influence functions",
@@ -33,7 +43,7 @@ class InfluenceFunctionsMethod:
 
     def __init__(self, setup: AttributionSetup) -> None:
         self._tracin = setup.tracin
-        self._config = InfluenceConfig.from_options(setup.options)
+        self._config = InfluenceConfig.from_options(_name_layers(setup))
         self.configuration: Mapping[str, Any] = self._config.to_json()
         self._fitted: InfluenceFunctions | None = None
 

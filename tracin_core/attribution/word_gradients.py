@@ -108,17 +108,6 @@ class WordGradients:
     @property
     def _tracin(self) -> TracIn:
         if self._made is None:
-            from tracin_core.tracin import TracIn
-
             origin = self._setup.tracin
-            self._made = TracIn(
-                origin.model,
-                origin.checkpoints,
-                origin.loss,
-                self.tables,
-                origin.device,
-                origin.batch_size,
-                rates=self._setup.rates,
-                precision=origin.precision,
-            )
+            self._made = origin.derive(layers=self.tables, rates=self._setup.rates)
         return self._made

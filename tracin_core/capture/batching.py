@@ -29,6 +29,7 @@ from torch.utils.data import (
     default_collate,
 )
 
+from tracin_core.capture.rows import Columns, is_row, open_columns, refuse_row, split_row
 from tracin_core.errors import ConfigurationError, GradientError, TracInError
 from tracin_core.gradients.nested import find_tensors, map_tensors
 
@@ -45,6 +46,7 @@ class Batch:
         offset: What messages add to positions, where the examples are part of a larger set.
         missing: Places of the examples that came without a target, where others had one; the
             target of another stands in for theirs.
+        parts: In a row as it came, mostly ``(input, target)``; 0 for a dict with labels inside.
     """
 
     start: int
@@ -53,7 +55,8 @@ class Batch:
     size: int
     offset: int = 0
     missing: tuple[int, ...] = ()
-    _parts: dict[int, list[Batch]] = field(default_factory=dict, init=False, compare=False)
+    parts: int = 2
+    _cuts: dict[int, list[Batch]] = field(default_factory=dict, init=False, compare=False)
 
     def pick(self, indices: list[int]) -> Batch:
         """Return chosen examples as a batch."""
@@ -67,10 +70,10 @@ class Batch:
         if self.size <= largest:
             return [self]
         # The same parts go through every checkpoint.
-        if largest not in self._parts:
+        if largest not in self._cuts:
             starts = range(0, self.size, largest)
-            self._parts[largest] = [self.cut(s, min(s + largest, self.size)) for s in starts]
-        return self._parts[largest]
+            self._cuts[largest] = [self.cut(s, min(s + largest, self.size)) for s in starts]
+        return self._cuts[largest]
 
     def cut(self, start: int, stop: int) -> Batch:
         """Return the examples from ``start`` to ``stop``, counted within the batch."""
@@ -94,8 +97,9 @@ def read_batches(examples: Any, batch_size: int, offset: int = 0) -> Iterator[Ba
     """Yield all examples in order.
 
     Args:
-        examples: A map-style dataset of ``(input, target)``, or a DataLoader without shuffling,
-            whose own batches are then taken.
+        examples: A map-style dataset of ``(input, target)``, or of rows in another form that
+            ``tracin_core/capture/rows.py`` knows; a pair ``(X, y)`` of tensors; or a DataLoader
+            without shuffling, whose own batches are then taken.
         batch_size: Examples in a batch.
         offset: What messages add to positions.
 
@@ -107,11 +111,14 @@ def read_batches(examples: Any, batch_size: int, offset: int = 0) -> Iterator[Ba
             fewer examples than its dataset has.
         GradientError: If a batch is malformed.
     """
-    total = count_examples(examples)
+    total, examples = count_examples(examples), open_columns(examples)
     if isinstance(examples, DataLoader):
         start = 0
         for content in examples:
-            batch = _make_batch(start, content, offset)
+            if isinstance(content, Items):
+                batch = _collate_batch(start, content, offset)
+            else:
+                batch = _make_batch(start, content, offset)
             start += batch.size
             if start > total:
                 _refuse_number(start, total)
@@ -125,20 +132,59 @@ def read_batches(examples: Any, batch_size: int, offset: int = 0) -> Iterator[Ba
         if type(examples) is TensorDataset:
             columns = [tensor[start:stop] for tensor in examples.tensors]
             yield _make_batch(start, columns, offset)
+        elif type(examples) is Columns:
+            yield _make_batch(start, examples.cut(start, stop), offset)
         else:
             items = [read_example(examples, index, offset) for index in range(start, stop)]
-            batch = _make_batch(start, collate(items, offset + start), offset)
-            yield replace(batch, missing=find_without_target(items))
+            yield _collate_batch(start, items, offset)
+
+
+class Items(list[Any]):
+    """What a loader of ours hands over: its rows as they are, to be collated here."""
+
+
+def open_loader(
+    examples: Any, batch_size: int, collate_fn: Callable[[list[Any]], Any] | None, num_workers: int
+) -> Any:
+    """Return a DataLoader over a data set where one is needed; others as they are.
+
+    Args:
+        examples: What a person passed; a DataLoader stays what it is.
+        batch_size: Examples in a batch.
+        collate_fn: Makes a batch of rows; ``None`` leaves that to ``collate``.
+        num_workers: Processes that read rows; 0 reads them here.
+    """
+    if isinstance(examples, DataLoader) or (collate_fn is None and not num_workers):
+        return examples
+    count_examples(examples)
+    return DataLoader(
+        open_columns(examples),
+        batch_size,
+        collate_fn=collate_fn or Items,
+        num_workers=num_workers,
+        # Its own, so that the caller's random numbers stay what they were.
+        generator=torch.Generator(),
+    )
+
+
+def _collate_batch(start: int, items: list[Any], offset: int) -> Batch:
+    batch = _make_batch(start, collate(items, offset + start), offset)
+    return replace(batch, missing=find_without_target(items), parts=_count_parts(items[0]))
+
+
+def _count_parts(content: Any) -> int:
+    return 0 if isinstance(content, Mapping) else len(content)
 
 
 def _make_batch(start: int, content: Any, offset: int) -> Batch:
-    if not isinstance(content, tuple | list) or len(content) != 2:
+    if not is_row(content):
         raise ConfigurationError(
             f"Found a batch of type {type(content).__name__} with "
             f"{len(content) if isinstance(content, Sized) else 'no'} parts; expected (inputs, "
-            "targets). Inputs with several tensors go in a tuple or dict of their own."
+            "targets), or a dict with 'labels'. Inputs with several tensors go in a tuple or dict "
+            "of their own."
         )
-    inputs, targets = content
+    inputs, targets = split_row(content)
     refuse_texts(inputs, offset + start)
     tensors = list(find_tensors((inputs, targets)))
     sizes = {len(tensor) if tensor.dim() else 0 for tensor in tensors}
@@ -149,7 +195,7 @@ def _make_batch(start: int, content: Any, offset: int) -> Batch:
             "with the examples along the first axis, the same number in each. Pad inputs of "
             "different lengths, or collate them with a DataLoader's collate_fn."
         )
-    return Batch(start, inputs, targets, sizes.pop(), offset)
+    return Batch(start, inputs, targets, sizes.pop(), offset, parts=_count_parts(content))
 
 
 def is_labelled(targets: Any) -> bool:
@@ -173,6 +219,7 @@ def count_examples(examples: Any) -> int:
     if isinstance(examples, DataLoader):
         _refuse_disorder(examples)
         return len(examples.dataset)  # type: ignore[arg-type]
+    examples = open_columns(examples)
     usable = isinstance(examples, Sized) and hasattr(examples, "__getitem__")
     if usable and not isinstance(examples, IterableDataset):
         try:
@@ -200,7 +247,7 @@ def check_sameness(examples: Any, offset: int = 0) -> None:
     """
     loader = examples if isinstance(examples, DataLoader) else None
     dataset: Any = examples if loader is None else loader.dataset
-    if type(dataset) is TensorDataset and loader is None:
+    if type(open_columns(dataset)) in (TensorDataset, Columns) and loader is None:
         return
     if getattr(type(dataset), "__getitem__", None) is Dataset.__getitem__:
         return  # it is read in whole batches alone, which its maker has put together
@@ -216,7 +263,7 @@ def check_sameness(examples: Any, offset: int = 0) -> None:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        if loader is not None and loader.collate_fn is not default_collate:
+        if loader is not None and loader.collate_fn not in (default_collate, Items):
             _check_order(loader, before)
 
 
@@ -359,7 +406,7 @@ def collate(items: list[Any], first: int) -> tuple[Any, Any]:
     """Return inputs and targets of some examples, each with the examples along the first axis.
 
     Args:
-        items: The examples, ``(input, target)`` each.
+        items: The examples, ``(input, target)`` each, or rows of another form.
         first: What messages call the first of them.
 
     Returns:
@@ -371,14 +418,14 @@ def collate(items: list[Any], first: int) -> tuple[Any, Any]:
         GradientError: If shapes differ.
     """
     for place, item in enumerate(items):
-        if not isinstance(item, tuple | list) or len(item) != 2:
-            raise ConfigurationError(
-                f"Example {first + place} is {_describe_item(item)}; expected (input, target). Put "
-                "several inputs into a tuple or dict of their own, ((a, b), target), and (input, "
-                "None) if examples have no label; whole tensors go into a TensorDataset."
-            )
-    inputs = _collate_parts([item[0] for item in items], "input", first)
-    targets = [item[1] for item in items]
+        if not is_row(item) or _count_parts(item) != _count_parts(items[0]):
+            refuse_row(item, first + place)
+    rows = [split_row(item) for item in items]
+    for place, (given, _) in enumerate(rows):
+        if isinstance(given, dict) and not given:
+            refuse_texts(items[place], first + place)
+    inputs = _collate_parts([row[0] for row in rows], "input", first)
+    targets = [row[1] for row in rows]
     present = [target for target in targets if target is not None]
     if not present:
         return inputs, None
@@ -388,7 +435,7 @@ def collate(items: list[Any], first: int) -> tuple[Any, Any]:
 
 def find_without_target(items: list[Any]) -> tuple[int, ...]:
     """Return the places of the examples without a target, where others have one."""
-    missing = tuple(place for place, item in enumerate(items) if item[1] is None)
+    missing = tuple(place for place, item in enumerate(items) if split_row(item)[1] is None)
     return missing if len(missing) < len(items) else ()
 
 
@@ -471,16 +518,6 @@ def _describe(value: Any) -> str:
     if isinstance(value, Tensor | np.ndarray):
         return f"of shape {tuple(value.shape)}"
     return f"of type {type(value).__name__}"
-
-
-def _describe_item(item: Any) -> str:
-    if isinstance(item, Mapping):
-        return f"a {type(item).__name__} with {', '.join(map(repr, item))}"[:200]
-    if isinstance(item, tuple | list):
-        return f"a {type(item).__name__} of {len(item)} parts"
-    if isinstance(item, Tensor | np.ndarray):
-        return f"a {type(item).__name__} of shape {tuple(item.shape)}"
-    return f"of type {type(item).__name__}"
 
 
 def _read(dataset: Any, count: int) -> list[Any]:

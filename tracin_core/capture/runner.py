@@ -54,6 +54,7 @@ from tracin_core.gradients.nested import (
 from tracin_core.gradients.plan import Plan, confirm_plan, draft_plan
 from tracin_core.gradients.precision import half_precision
 from tracin_core.losses import SCORES, get_logits, warn_of_probabilities
+from tracin_core.progress import Progress
 
 # As many checkpoints stay on the device together as need less than this, and the examples are
 # read once for all of them. 2 GiB is small beside what a machine that trains models has.
@@ -370,8 +371,6 @@ def count_numbers(batch: Batch | None) -> int:
     return sum(tensor[0].numel() for tensor in find_tensors(batch.inputs))
 
 
-# (examples done, all of them), each example counted once per checkpoint.
-Progress = Callable[[int, int], None]
 # What is done with a pass, and where its results are staged.
 Consume = Callable[[ExamplePass, ResultBuffer], None]
 

@@ -74,6 +74,19 @@ class Capture:
     rated_norms_all: Tensor | None = None
     rated_norms_last: Tensor | None = None
 
+    def __repr__(self) -> str:
+        checkpoints, examples = self.losses.shape
+        have = [
+            f"{name} {tuple(value.shape)}"
+            for name in ("vectors", "last_vectors")
+            if (value := getattr(self, name)) is not None
+        ]
+        plural = "" if checkpoints == 1 else "s"
+        return (
+            f"Capture({examples:,} examples, {checkpoints} checkpoint{plural}, "
+            f"{' and '.join(have) or 'no vectors'})"
+        )
+
     def self_influence(self, layers: str = "all") -> Tensor:
         """Return ``sum_i sum_p rate_ip |gradient_ip|^2``, shape ``(N,)``.
 

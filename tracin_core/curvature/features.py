@@ -55,7 +55,7 @@ def collect_features(tracin: TracIn, examples: Any) -> Features:
     Raises:
         ConfigurationError: If the last layer is not one module that takes one tensor.
     """
-    single = tracin.at_checkpoint(layers="last")
+    single, examples = tracin.at_checkpoint(layers="last"), tracin.open_examples(examples)
     names = single.name_parameters(examples)
     if not names:
         raise ConfigurationError(

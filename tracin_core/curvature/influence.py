@@ -96,6 +96,7 @@ class InfluenceFunctions:
             ConfigurationError: If the solver cannot take the layers or the loss.
             GradientError: If a gradient is not finite.
         """
+        train = self._tracin.open_examples(train)
         self._num_train = count_examples(train)
         if not self._num_train:
             raise ConfigurationError("Found no train example; expected at least one.")

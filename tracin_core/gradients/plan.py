@@ -106,6 +106,16 @@ class Coverage:
         """Names of the parameters that the scores know nothing of."""
         return tuple(entry.name for entry in self.parameters if entry.method not in COVERED)
 
+    def __repr__(self) -> str:
+        total = sum(entry.size for entry in self.parameters)
+        covered = sum(entry.size for entry in self.parameters if entry.method in COVERED)
+        left = ", ".join(self.left_out[:3]) + (", ..." if len(self.left_out) > 3 else "")
+        return (
+            f"Coverage({covered:,} of {total:,} numbers in {len(self.covered)} of {len(self)} "
+            f"parameters, left out: {left or 'none'}, "
+            f"{'checked on examples' if self.confirmed else 'by the types of layers'})"
+        )
+
     def __str__(self) -> str:
         width = max((len(entry.name) for entry in self.parameters), default=0)
         lines = [

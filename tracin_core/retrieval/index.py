@@ -51,6 +51,7 @@ KindChoice = Literal["auto", "exact", "annoy"]
 
 NORMS_FILE = "norms.npy"
 BANDS_FOLDER = "bands"
+VECTORS_FILE = "vectors.npy"
 
 # More than this share of all vectors is faster found by looking at all.
 _LARGEST_SHARE = 100
@@ -73,6 +74,10 @@ class Index:
         self.exact = exact
         self._bands = bands
         self._devices: dict[tuple[Measure, str], DeviceSearch] = {}
+
+    def __repr__(self) -> str:
+        size = f"{self.record.rows:,} vectors of {self.record.dimensions:,} numbers"
+        return f"Index({self.kind}, {size}, recall {self.recall:.3f})"
 
     @property
     def kind(self) -> Kind:
@@ -162,6 +167,7 @@ def build_index(
     kind: KindChoice = "auto",
     path: Path | str | None = None,
     *,
+    with_vectors: bool = False,
     seed: int = 0,
     annoy_factory: AnnoyFactory = make_annoy,
 ) -> Index:
@@ -175,16 +181,19 @@ def build_index(
         train_vectors: Shape ``(N, D)``; a memory-mapped matrix stays on disk.
         kind: ``"auto"``, ``"exact"`` or ``"annoy"``.
         path: Folder for the index, replaced as a whole; None keeps it in memory.
+        with_vectors: Save the vectors in the folder too, so that ``open_index`` needs only it.
         seed: Seeds Annoy's trees and the sample.
         annoy_factory: Makes an empty Annoy index of so many dimensions.
 
     Raises:
-        RetrievalError: If the vectors are no finite matrix, or ``kind`` is ``"annoy"`` and
-            annoy is missing.
+        RetrievalError: If the vectors are no finite matrix, ``kind`` is ``"annoy"`` and annoy is
+            missing, or vectors are to be saved nowhere.
         StorageError: If the folder cannot be written.
     """
     if kind not in ("auto", "exact", "annoy"):
         raise RetrievalError(f"Found kind {kind!r}; expected 'auto', 'exact' or 'annoy'.")
+    if with_vectors and path is None:
+        raise RetrievalError("Found with_vectors=True without a path; expected path=, a folder.")
     started = time.perf_counter()
     exact = ExactSearch(train_vectors)
     stopwatch = _Stopwatch(exact, draw_queries(exact, seed, _TIMED_QUERIES))
@@ -207,27 +216,33 @@ def build_index(
         )
         if folder is not None:
             np.save(folder / NORMS_FILE, exact.norms)
+            if with_vectors:
+                np.save(folder / VECTORS_FILE, exact.vectors)
             record = replace(record, digests=hash_files(folder))
             record.write(folder)
     return Index(record, exact, trial.bands)
 
 
 def open_index(
-    path: Path | str, train_vectors: ArrayLike, *, annoy_factory: AnnoyFactory = make_annoy
+    path: Path | str,
+    train_vectors: ArrayLike | None = None,
+    *,
+    annoy_factory: AnnoyFactory = make_annoy,
 ) -> Index:
     """Open a saved index; its files are memory-mapped.
 
     Args:
         path: The folder that ``build_index`` wrote.
-        train_vectors: The same vectors, shape ``(N, D)``; they are not part of the index.
+        train_vectors: The same vectors, shape ``(N, D)``; None where they were saved with it.
         annoy_factory: Makes an empty Annoy index of so many dimensions.
 
     Raises:
         RetrievalError: If the index is missing, corrupt, changed since it was built, or of other
             vectors, or annoy is missing and it needs it.
     """
-    folder, vectors = Path(path), as_vectors(train_vectors)
+    folder = Path(path)
     record = read_record(folder)
+    vectors = as_vectors(_read_vectors(folder) if train_vectors is None else train_vectors)
     shape = (record.rows, record.dimensions)
     if shape != vectors.shape or record.fingerprint != compute_fingerprint(vectors):
         raise RetrievalError(
@@ -338,6 +353,16 @@ def _open_folder(path: Path | str | None) -> Iterator[Path | None]:
         return
     with translate_disk_errors(Path(path)), atomic_folder(Path(path)) as folder:
         yield folder
+
+
+def _read_vectors(folder: Path) -> Any:
+    if not (folder / VECTORS_FILE).exists():
+        found = f"The index in {folder} was saved without its vectors; expected them beside it"
+        raise RetrievalError(f"{found}. Pass train_vectors, or build it with with_vectors=True.")
+    try:
+        return np.load(folder / VECTORS_FILE, mmap_mode="r")
+    except (OSError, ValueError, EOFError, *HEADER_ERRORS) as error:
+        raise _changed(folder, f"{VECTORS_FILE} cannot be read ({error})") from error
 
 
 def _read_norms(folder: Path, rows: int) -> Numbers:

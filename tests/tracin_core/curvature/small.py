@@ -108,3 +108,44 @@ def explicit_influence(
     matrix += damping * torch.eye(len(matrix), dtype=torch.float64)
     left, right = (gradients(model, part, loss, names) for part in (train, test))
     return left @ torch.linalg.solve(matrix, right.T) / len(train)
+
+
+def read_positions(layer, inputs):
+    """Each position's inputs and a one for the bias, shape (N, T, I + 1); a patch at a time."""
+    if isinstance(layer, nn.Conv2d):
+        places = [(i, j) for i in range(0, 4, 2) for j in range(0, 4, 2)]
+        inputs = torch.stack([inputs[:, :, i : i + 2, j : j + 2].flatten(1) for i, j in places], 1)
+    else:
+        inputs = inputs[:, None]
+    return torch.cat([inputs, torch.ones_like(inputs[..., :1])], 2)
+
+
+def explicit_ekfac(model, train, damping):
+    """EK-FAC by its definition: eigenvectors of covariances, eigenvalues diag(Q^T H Q)."""
+    inputs, blocks = train.tensors[0], []
+    shares = model(inputs.clone()).softmax(1).detach()
+    for place, layer in enumerate(model):
+        if not isinstance(layer, nn.Linear | nn.Conv2d):
+            continue
+        taken = model[:place](inputs.clone()).detach()
+        rows = read_positions(layer, taken).flatten(0, 1)
+        covariance = torch.zeros(len(layer.weight), len(layer.weight), dtype=torch.float64)
+        for one in torch.eye(3, dtype=torch.float64):
+            given = layer(taken).detach().requires_grad_()
+            root = (shares @ one).sqrt()[:, None] * (shares - one)
+            logits = model[place + 1 :](given.clone())
+            (slopes,) = torch.autograd.grad((logits * root).sum(), given)
+            slopes = slopes.reshape(len(inputs), len(covariance), -1).transpose(1, 2).flatten(0, 1)
+            covariance += slopes.T @ slopes
+        left = torch.linalg.eigh(rows.T @ rows).eigenvectors
+        right = torch.linalg.eigh(covariance).eigenvectors
+        # The engine's order: the weight (O, I) and then the bias (O,).
+        size, width = rows.shape[1], len(covariance)
+        order = [o * size + i for o in range(width) for i in range(size - 1)]
+        order += [o * size + size - 1 for o in range(width)]
+        basis = torch.kron(right, left)[order]
+        here = [f"{place}.weight", f"{place}.bias"]
+        matrix = explicit_curvature(model, train, "cross_entropy", here, "gauss_newton")
+        values = (basis.T @ matrix @ basis).diagonal() + damping
+        blocks.append(basis @ torch.diag(1 / values) @ basis.T)
+    return torch.block_diag(*blocks)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.oracles import EXACT
-from tests.tracin_core.peers.families import has_no_equivalent, restates
+from tests.tracin_core.curvature import small
+from tests.tracin_core.peers.families import restates
 from tests.tracin_core.peers.networks import (
     Joined,
     joined_data,
@@ -23,7 +24,14 @@ from tests.tracin_core.peers.networks import (
     own_gradients,
     regression_on_a_line,
 )
-from tracin_core import Checkpoint, Projection, TracIn, find_checkpoints
+from tracin_core import (
+    AttributionSetup,
+    Checkpoint,
+    Projection,
+    TracIn,
+    find_checkpoints,
+    get_method,
+)
 from tracin_core.errors import TracInError
 from tracin_core.retrieval.exact import ExactSearch
 
@@ -209,6 +217,7 @@ def sum_over_tests(inputs: int, batch_size: int) -> None:
     vectors = tracin.vectors(examples)
     on_the_set = vectors @ vectors[:9].sum(0)
     close(tracin.influence(examples, examples[:9]).sum(1), on_the_set)
+    close(tracin.influence(examples, examples[:9], aggregate=True), on_the_set)
 
 
 @restates(
@@ -258,6 +267,8 @@ def k_first(sizes: tuple[int, int], inputs: int, side: str, layers: str) -> None
         tracin.vectors(tests).numpy(), k, side
     )
     order = scores.argsort(dim=0, descending=side == "proponents")[:k].T
+    ranked = getattr(tracin, side)(examples, tests, k)
+    assert ranked.indices.tolist() == order.tolist()
     picked = torch.from_numpy(found.indices)
     assert picked.shape == order.shape
     # Vectors are kept in single precision: scores agree to that, and so does the order.
@@ -324,10 +335,68 @@ def reduced_loss(reduction: str) -> None:
         make_tracin(model, checkpoints, loss=loss).self_influence(examples)
 
 
-has_no_equivalent(
-    CAPTUM, "influence functions, exact Hessian", 36, "no inverse Hessian here: TracIn needs none"
+@restates(
+    CAPTUM,
+    "influence functions, exact Hessian: those of the explicit inverse, whatever the batches",
+    36,
+    loss=small.LOSSES,
+    layers=("last", "all"),
+    batch_size=(4, 11),
 )
-has_no_equivalent(CAPTUM, "influence functions, Arnoldi iteration", 21, "no inverse Hessian here")
-has_no_equivalent(
-    CAPTUM, "similarity of activations", 5, "neighbours are those by influence or its cosine"
+def exact_hessian(loss: str, layers: str, batch_size: int) -> None:
+    train, test = small.make_examples(11, 1, loss), small.make_examples(5, 2, loss)
+    tracin = small.make_tracin(loss=loss, batch_size=batch_size)
+    method = small.attribute(tracin, layers=layers, solver="dense")
+    expected = small.explicit_influence(tracin.model, train, test, loss, layers)
+    torch.testing.assert_close(method.influence(train, test), expected, rtol=1e-7, atol=1e-9)
+    itself = small.explicit_influence(tracin.model, train, train, loss, layers).diagonal()
+    (own,) = method.scores(train).values()
+    torch.testing.assert_close(own, itself, rtol=1e-7, atol=1e-9)
+
+
+@restates(
+    CAPTUM,
+    "influence functions, Arnoldi iteration: on all its space those of the explicit inverse",
+    21,
+    # Of squared errors at the last layer every eigenvalue comes as often as there are outputs, and
+    # a series of one vector finds each once.
+    loss=("cross_entropy", "binary_cross_entropy"),
+    layers=("last", "all"),
+    way=("influence", "vectors"),
 )
+def arnoldi(loss: str, layers: str, way: str) -> None:
+    train = small.make_examples(30, 1, loss)
+    tracin = small.make_tracin(loss=loss)
+    method = small.attribute(tracin, solver="arnoldi", layers=layers, rank=60, iterations=60)
+    expected = small.explicit_influence(tracin.model, train, train, loss, layers)
+    if way == "influence":
+        found = method.influence(train, train)
+    else:
+        method.fit(train)
+        vectors = method.vectors(train)
+        found = vectors @ vectors.T
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
+
+
+@restates(
+    CAPTUM,
+    "similarity of activations: of several measures, each example is most alike to itself",
+    5,
+    similarity=("cosine", "distance", "dot"),
+    batch_size=(4, 12),
+)
+def alike(similarity: str, batch_size: int) -> None:
+    train = small.make_examples(12, 1)
+    tracin = small.make_tracin(batch_size=batch_size)
+    setup = AttributionSetup(tracin=tracin, options={"similarity": similarity})
+    found = get_method("embedding_similarity").make(setup).influence(train, train)
+    with torch.no_grad():
+        hidden = tracin.model[:2](train.tensors[0])
+    expected = {
+        "cosine": nn.functional.cosine_similarity(hidden[:, None], hidden[None], dim=2),
+        "distance": -torch.cdist(hidden, hidden),
+        "dot": hidden @ hidden.T,
+    }[similarity]
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
+    if similarity != "dot":  # a longer one may be more alike by that
+        assert found.argmax(0).tolist() == list(range(12))

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from relabel.features.records import flip_labels
 from relabel.scoring.evaluate import evaluate_detection
 from tests.oracles import EXACT
+from tests.tracin_core.curvature import small
 from tests.tracin_core.peers.families import has_no_equivalent, restates
 from tests.tracin_core.peers.networks import (
     cross_entropy,
@@ -20,9 +21,11 @@ from tests.tracin_core.peers.networks import (
     make_tracin,
     own_gradients,
 )
-from tracin_core import Checkpoint, Projection
+from tracin_core import AttributionSetup, Checkpoint, Projection, get_method
+from tracin_core.curvature.operator import NetworkCurvature
 from tracin_core.errors import TracInError
 from tracin_core.retrieval.exact import CosineSearch
+from tracin_core.truth import draw_halves, leave_one_out, retrain_parts, score_datamodel
 
 DATTRI = "dattri"
 RATES = (0.5, 1.0)
@@ -264,14 +267,90 @@ def dropout(training: bool) -> None:
     close(make_tracin(model.eval(), checkpoints).self_influence(train), found)
 
 
+@restates(
+    DATTRI,
+    "influence functions by every solver come near the explicit ones, and are self-scores' rows",
+    5,
+    solver=("dense", "cg", "lissa", "arnoldi", "ekfac"),
+    layers=("last", "all"),
+)
+def solvers(solver: str, layers: str) -> None:
+    train, test = small.make_examples(40, 1), small.make_examples(6, 2)
+    tracin = small.make_tracin(batch_size=20)
+    options = {"depth": 30, "samples": 0 if solver == "ekfac" else 2, "rank": 40}
+    method = small.attribute(tracin, solver=solver, layers=layers, damping=0.3, **options)
+    found = method.influence(train, test)
+    expected = small.explicit_influence(
+        tracin.model, train, test, "cross_entropy", layers, damping=0.3
+    )
+    # EK-FAC leaves out what two layers share, LiSSA ends its series.
+    within = {"dense": 1e-7, "cg": 1e-4, "arnoldi": 1e-4}.get(solver, 0.5)
+    assert (found - expected).norm() / expected.norm() < within
+    if solver != "lissa":  # which draws examples anew
+        (own,) = method.scores(train).values()
+        torch.testing.assert_close(
+            own, method.influence(train, train).diagonal(), rtol=1e-4, atol=1e-6
+        )
+
+
+@restates(DATTRI, "products with Hessians and Gauss-Newton matrices are the explicit ones", 14,
+          loss=small.LOSSES, layers=("last", "all"), kind=("hessian", "gauss_newton"))  # fmt: skip
+def products(loss: str, layers: str, kind: str) -> None:
+    train = small.make_examples(9, 3, loss)
+    tracin = small.make_tracin(loss=loss, batch_size=4)
+    names = small.name_parameters(tracin.model, layers)
+    expected = small.explicit_curvature(tracin.model, train, loss, names, kind)
+    columns = torch.randn(len(expected), 2, dtype=torch.float64)
+    close(NetworkCurvature(tracin, names, train, kind).multiply(columns), expected @ columns)
+
+
+@restates(DATTRI, "representer points: the parts of all train examples are the output", 2,
+          loss=("cross_entropy", "binary_cross_entropy"), part=(4, 20))  # fmt: skip
+def representer(loss: str, part: int) -> None:
+    train, test = small.make_examples(20, 1, loss), small.make_examples(5, 2, loss)
+    setup = AttributionSetup(tracin=small.make_tracin(loss=loss), options={"decay": 0.02})
+    method = get_method("representer").make(setup)
+    method.fit(train)
+    whole = method.influence(train, test)
+    close(method.influence(TensorDataset(*train[:part]), test), whole[:part])
+    # Each part has the sign with which its example spoke for the class.
+    assert whole.shape == (20, 5)
+    assert (whole > 0).any()
+    assert (whole < 0).any()
+
+
+@restates(DATTRI, "leave one out and the datamodeling score, by training again on parts", 4,
+          of=("one left out", "halves", "parts", "a reversed attribution"))  # fmt: skip
+def retraining(of: str) -> None:
+    """The mean of numbers is a model whose retraining is known: each adds its share."""
+    numbers = torch.randn(12, generator=torch.Generator().manual_seed(0)).double()
+    asked = torch.tensor([-0.5, 0.0, 2.0]).double()
+
+    def retrain(places: Tensor) -> Tensor:
+        # Linear in the sum of the members, so that a sum of influences ranks it exactly.
+        return -numbers[places].sum() * (asked + 1)
+
+    exact = numbers[:, None] * (asked + 1)
+    if of == "one left out":
+        close(leave_one_out(retrain, 12), exact)
+        return
+    masks = draw_halves(12, 20, seed=1)
+    assert (masks.sum(1) == 6).all()
+    losses = retrain_parts(retrain, masks)
+    if of == "parts":
+        close(losses, -(masks.double() @ exact))
+        return
+    sign = -1 if of == "a reversed attribution" else 1
+    score = score_datamodel(sign * exact, masks, losses)
+    assert score.mean == pytest.approx(sign)
+
+
 for _name, _theirs, _reason in (
-    ("influence functions (explicit, CG, LiSSA, DataInf, EK-FAC)", 6, "no inverse Hessian here"),
     ("TRAK", 3, "no kernel regression over features here"),
     ("LoGra, FactGraSS", 6, "projections of other methods"),
     ("DVEmb", 7, "follows the whole course of training, step by step"),
-    ("representer points, KNN-Shapley", 3, "other methods"),
-    ("products with Hessians and Fisher matrices", 14, "no inverse Hessian here"),
-    ("leave one out, linear datamodeling score, retraining", 4, "no retraining on subsets"),
+    ("influence functions by DataInf", 1, "EK-FAC is what is here for large networks"),
+    ("KNN-Shapley", 1, "values of neighbours are not in the engine"),
     ("training scripts of their benchmarks", 13, "about their own scripts and data"),
     ("projections on CUDA, Arnoldi projector", 13, "there is one kind of projection"),
 ):

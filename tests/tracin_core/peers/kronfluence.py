@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Subset, default_collate
 
 from tests.oracles import EXACT
+from tests.tracin_core.curvature import small
 from tests.tracin_core.peers.families import has_no_equivalent, restates
 from tests.tracin_core.peers.networks import (
     NETWORKS,
@@ -166,6 +167,7 @@ def aggregated(network: str, of: str) -> None:
     vectors = tracin.vectors(examples)
     if of == "queries":
         close(vectors @ vectors[:5].sum(0), scores.sum(1))
+        close(tracin.influence(examples, examples[:5], aggregate=True), scores.sum(1))
     else:
         close(vectors.sum(0) @ vectors[:5].T, scores.sum(0))
 
@@ -225,10 +227,31 @@ def _to_single(value):
     return value.float() if value.is_floating_point() else value
 
 
+@restates(
+    KRONFLUENCE,
+    "EK-FAC: covariances, eigenvectors and lambdas are those of a loop, whatever the batches",
+    145,
+    kind=("linear", "convolutional"),
+    batch_size=(4, 13),
+    of=("pairwise", "self"),
+)
+def ekfac(kind: str, batch_size: int, of: str) -> None:
+    images = kind == "convolutional"
+    model = small.make_images() if images else small.make_model()
+    train = small.make_examples(13, 1, shape=(1, 4, 4) if images else (3,))
+    rows = small.gradients(model, train, "cross_entropy", small.name_parameters(model, "all"))
+    expected = rows @ small.explicit_ekfac(model, train, 0.01) @ rows.T / 13
+    tracin = small.make_tracin(model, batch_size=batch_size)
+    method = small.attribute(tracin, solver="ekfac", layers="all", samples=0)
+    method.fit(train)
+    if of == "self":
+        found, expected = method.scores(train)["influence_on_itself"], expected.diagonal()
+    else:
+        found = method.influence(train, train)
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
+
+
 for _name, _theirs, _reason in (
-    ("covariance matrices", 55, "no inverse Hessian here"),
-    ("eigendecompositions", 12, "no inverse Hessian here"),
-    ("lambda matrices", 78, "no inverse Hessian here"),
     ("scores of single tokens", 6, "an example is what a person checks"),
     ("products and decompositions of query gradients", 19, "parts of their own computation"),
     ("gradients kept on the CPU", 22, "memory is bounded by smaller batches"),
