@@ -235,12 +235,16 @@ def _find_row_importer(path: Path) -> Importer:
     """
     ending = ending_of(path)
     named = [one for one in IMPORTERS.values() if ending in one.extensions]
+    known = [one for one in named if one.layout == "rows" and one.is_sniffed and one.sniff(path)]
+    if known:
+        return known[-1]
     if named and all(one.layout != "rows" for one in named):
         raise InputError(
             f"{path} is a {named[0].title}, expected a table: one .csv, .tsv, .parquet or .jsonl "
             "file. Name the file of a table."
         )
-    return next((one for one in named if one.layout == "rows"), IMPORTERS["table"])
+    usual = (one for one in named if one.layout == "rows" and not one.is_sniffed)
+    return next(usual, IMPORTERS["table"])
 
 
 def open_reader(path: Path, options: ImportOptions) -> RowReader:

@@ -68,8 +68,31 @@ def is_table(name: str) -> bool:
     return bool(suffixes) and any(
         suffixes[-1] in one.extensions
         for one in IMPORTERS.values()
-        if one.layout in ("rows", "arrays")
+        if one.layout in ("rows", "arrays") and not one.is_sniffed
     )
+
+
+def may_be_table(name: str) -> bool:
+    """Return whether a file is called like a table, or like what may be anything."""
+    ending = PurePosixPath(name.lower()).suffix
+    return is_table(name) or any(
+        ending in one.extensions for one in IMPORTERS.values() if one.is_sniffed
+    )
+
+
+def list_tables(folder: Path) -> list[str]:
+    """Return the names of the tables in a folder, also of those that are known by what is in them.
+
+    The latter count where there are no others: beside a table they say the same, or nothing.
+    """
+    files = list_folder(folder)[1]
+    plain = [name for name in files if is_table(name)]
+    sniffed = [one for one in IMPORTERS.values() if one.is_sniffed]
+    return plain or [
+        name
+        for name in files
+        if may_be_table(name) and any(one.sniff(folder / name) for one in sniffed)
+    ]
 
 
 def unwrap(folder: Path) -> Path:
@@ -142,7 +165,7 @@ def find_table(folder: Path, options: ImportOptions, open_reader: OpenReader) ->
     """
     root = unwrap(folder)
     folders, files = list_folder(root)
-    tables = [name for name in files if is_table(name)]
+    tables = list_tables(root)
     if not tables:
         return _find_parts(root, folders, options, open_reader)
     naming = [
@@ -178,7 +201,7 @@ def _find_parts(
     """Return the tables that lie in each of several folders and name the pictures there."""
     parts = []
     for name in folders:
-        tables = [one for one in list_folder(root / name)[1] if is_table(one)]
+        tables = list_tables(root / name)
         found = (
             _find_pictures(root / name / tables[0], root / name, options, open_reader)
             if len(tables) == 1

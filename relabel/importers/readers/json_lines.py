@@ -264,7 +264,15 @@ class JsonLinesReader:
             else:
                 yield Row(number, [look_up(found, path) for path in paths])
 
-    def _find_columns(self, notes: list[str]) -> dict[str, tuple[str | int, ...]]:
+    def find_path(self, found: Mapping[str, Any], column: str) -> JsonPath | None:
+        """Return where an object holds a column; None where it holds no such thing."""
+        return self.paths[column]
+
+    def explain_unwritable(self, found: Mapping[str, Any], column: str) -> str:
+        """Return why another answer cannot be written into an object, "" where it can be."""
+        return ""
+
+    def _find_columns(self, notes: list[str]) -> dict[str, JsonPath]:
         collected = ColumnPaths()
         first = alone = None
         count = 0
