@@ -11,7 +11,7 @@ from relabel.importers.columns.column_names import PICTURES
 from relabel.importers.files.locating import list_folder
 
 # What Label Studio puts before the name of an uploaded file, so that names differ.
-_UPLOAD_MARK = re.compile(r"[0-9a-f]{8}-(?=.)")
+_UPLOAD_MARK = re.compile(r"^[0-9a-f]{8}-(?=.)")
 _FOLDERS = 20  # below the root, each of which may hold the pictures
 
 
@@ -31,7 +31,7 @@ def find_served(root: Path, address: str) -> str:
         tool served it, else the address.
     """
     parts = _split_address(address)
-    if not parts:
+    if not parts or ".." in parts:
         return address
     folders = ["", *(f"{name}/" for name in list_folder(root)[0][:_FOLDERS])]
     for tail in _list_tails(parts):
@@ -62,8 +62,7 @@ def _split_address(address: str) -> tuple[str, ...]:
         path = named or (unquote(split.path) if is_address else address.replace("\\", "/"))
     except ValueError:
         return ()
-    parts = tuple(part for part in path.split("/") if part not in ("", "."))
-    return () if ".." in parts else parts
+    return tuple(part for part in path.split("/") if part not in ("", "."))
 
 
 def _list_tails(parts: tuple[str, ...]) -> Iterator[str]:
@@ -72,7 +71,7 @@ def _list_tails(parts: tuple[str, ...]) -> Iterator[str]:
         tail = parts[start:]
         yield "/".join(tail)
         plain = _UPLOAD_MARK.sub("", tail[-1], count=1)
-        if plain != tail[-1] and _UPLOAD_MARK.match(tail[-1]):
+        if plain != tail[-1]:
             yield "/".join((*tail[:-1], plain))
 
 

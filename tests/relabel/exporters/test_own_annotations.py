@@ -1,0 +1,50 @@
+"""What annotation tools export comes back with another label in it, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from relabel.db.projects import get_project
+from tests.relabel.importers.formats.test_label_studio import annotation, make_tasks, write
+from tracin_core.errors import InputError
+
+
+def test_an_export_of_label_studio_differs_in_the_choice_alone(imported, tmp_path):
+    tasks = make_tasks()
+    tasks[2]["annotations"] = [annotation("neg", was_cancelled=True), annotation("pos")]
+    path = write(tmp_path / "tasks.json", tasks)
+    imported.bring(path)
+    assert imported.export() == path.read_bytes()
+    imported.relabel("the text of number 2", "neg")
+    tasks[2]["annotations"][1]["result"][0]["value"]["choices"] = ["neg"]
+    assert imported.export().decode() == json.dumps(tasks)
+
+
+def test_what_several_people_said_is_not_changed_in_their_name(imported, tmp_path):
+    tasks = make_tasks()
+    tasks[2]["annotations"] = [annotation("neg"), annotation("neg")]
+    path = write(tmp_path / "tasks.json", tasks)
+    imported.bring(path)
+    imported.relabel("the text of number 2", "pos")
+    with pytest.raises(InputError, match=r"Object 3: several people.*--format label-studio"):
+        imported.export()
+
+
+def test_our_own_export_for_label_studio_comes_back_in(imported, tmp_path):
+    imported.bring(write(tmp_path / "tasks.json", make_tasks()))
+    imported.relabel("the text of number 2", "pos")
+    (tmp_path / "ours.json").write_bytes(imported.export("label-studio"))
+    imported.bring(tmp_path / "ours.json", "again")
+    key = imported.find(lambda one: one.text == "the text of number 2").key
+    again = imported.find(lambda one: one.key == key, "again")
+    classes = get_project(imported.engine, "again").classes
+    assert (classes[again.given_label], again.split) == ("pos", "train")
+    imported.relabel("the text of number 2", "neg", "again")
+    (task,) = (one for one in json.loads(imported.export(slug="again")) if one["annotations"])
+    assert task["annotations"][0]["result"][0]["value"] == {"choices": ["neg"]}
+    imported.relabel("the text of number 4", "pos", "again")
+    tasks = json.loads(imported.export(slug="again"))
+    (task,) = (one for one in tasks if one["data"]["text"] == "the text of number 4")
+    assert task["data"]["given_label"] == "pos"
