@@ -472,7 +472,7 @@ class Schema:
         notes: What a person should know about how the file was read.
         num_rows: None where only reading tells.
         roles: Columns that the file itself says the role of, by "text", "image", "label",
-            "target", "key" or "status".
+            "target" or "key".
     """
 
     columns: tuple[str, ...]

@@ -53,7 +53,6 @@ _EITHER = (
     (("label", "target"), "--label or --target says"),
     (("text", "image", "features"), "--text, --image or --features says"),
     (("key",), "--key says"),
-    (("status",), "--status says"),
 )
 
 

@@ -272,9 +272,10 @@ def _find_pictures(
     except InputError:
         return None  # a table that cannot be read says so when it is opened
     roots = list(islice(_possible_roots(table.parent, top), _FOLDERS))
-    best: tuple[int, str, Path] | None = None
+    best: tuple[tuple[int, int], str, Path] | None = None
+    wanted = options.image or reader.schema.roles.get("image")
     for number, name in enumerate(names):
-        if options.image not in (None, name):
+        if wanted not in (None, name):
             continue
         cells = [cell for row in values if (cell := row[number])]
         for root in roots:
@@ -286,8 +287,10 @@ def _find_pictures(
             hits = sum(named) + sum(
                 _names_picture(root, cell, bare=bare and short) for cell in cells[_FIRST:]
             )
-            if hits and 2 * hits >= len(cells) and (best is None or hits > best[0]):
-                best = (hits, name, root)
+            # An identifier may name pictures as well as their file names do, but for the ending.
+            rank = hits, sum(PurePosixPath(cell).suffix.lower() in PICTURES for cell in cells)
+            if hits and 2 * hits >= len(cells) and (best is None or rank > best[0]):
+                best = (rank, name, root)
     return None if best is None else FoundTable(table, best[1], best[2], reader=reader)
 
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from relabel.importers.columns.column_names import LABEL_NAMES, normalise
 from relabel.importers.columns.values import RefusedError
-from relabel.importers.files.encoding import find_encoding
 from relabel.importers.files.served import find_served, names_picture
 from relabel.importers.options import ImportOptions
 from relabel.importers.readers.annotated_tasks import (
@@ -25,7 +23,7 @@ from relabel.importers.readers.annotated_tasks import (
     list_annotations,
     list_results,
 )
-from relabel.importers.readers.json_lines import JsonLinesReader, JsonPath, look_up, read_values
+from relabel.importers.readers.json_lines import JsonLinesReader, JsonPath, look_up, peek_objects
 from relabel.importers.records import Problem, Row, check_column_names, row_problem
 from relabel.text import counted
 from tracin_core.errors import InputError
@@ -39,7 +37,6 @@ _ABOUT = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time",
 OWN_KEY = "ref_id"
 OWN_ANSWERS = {"label": "given_label", "target": "given_value"}
 _WAYS = ("ground truth", "agreed", "majority", "newest")
-_PEEKED = 3  # objects by which such a file is known
 
 
 @dataclass
@@ -96,23 +93,16 @@ class _Survey:
 
 def is_label_studio(path: Path) -> bool:
     """Return whether a file begins with tasks of Label Studio, or with their flat form."""
-    try:
-        first = list(islice(read_values(path, find_encoding(path).name), _PEEKED))
-    except InputError:
-        return False
+    first = peek_objects(path)
     return bool(first) and all(_is_task(one) or _is_flat(one) for one in first)
 
 
-def _is_task(found: object) -> bool:
-    return (
-        isinstance(found, dict)
-        and isinstance(found.get("data"), dict)
-        and isinstance(found.get("annotations"), list)
-    )
+def _is_task(found: Mapping[str, Any]) -> bool:
+    return isinstance(found.get("data"), dict) and isinstance(found.get("annotations"), list)
 
 
-def _is_flat(found: object) -> bool:
-    return isinstance(found, dict) and {"id", "annotation_id", "annotator"} <= found.keys()
+def _is_flat(found: Mapping[str, Any]) -> bool:
+    return {"id", "annotation_id", "annotator"} <= found.keys()
 
 
 class LabelStudioReader(JsonLinesReader):

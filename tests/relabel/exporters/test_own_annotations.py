@@ -7,6 +7,8 @@ import json
 import pytest
 
 from relabel.db.projects import get_project
+from tests.relabel.importers.formats.test_annotated_lines import choices, doccano, prodigy
+from tests.relabel.importers.formats.test_annotated_lines import write as write_lines
 from tests.relabel.importers.formats.test_label_studio import annotation, make_tasks, write
 from tracin_core.errors import InputError
 
@@ -48,3 +50,15 @@ def test_our_own_export_for_label_studio_comes_back_in(imported, tmp_path):
     tasks = json.loads(imported.export(slug="again"))
     (task,) = (one for one in tasks if one["data"]["text"] == "the text of number 4")
     assert task["data"]["given_label"] == "pos"
+
+
+@pytest.mark.parametrize("rows", [doccano(), prodigy(), choices()], ids=["doc", "binary", "choice"])
+def test_json_lines_of_tools_differ_in_the_label_alone(imported, tmp_path, rows):
+    path = write_lines(tmp_path / "all.jsonl", rows)
+    imported.bring(path)
+    assert imported.export() == path.read_bytes()
+    imported.relabel("the text of number 2", "pos")
+    label = "accept" if "accept" in rows[2] else "label"
+    changed = [*rows]
+    changed[2] = rows[2] | {label: ["pos"] if isinstance(rows[2][label], list) else "pos"}
+    assert imported.export() == write_lines(path, changed).read_bytes()
