@@ -109,7 +109,7 @@ def test_a_single_label_of_prodigy_has_a_way_out_that_works(tmp_path):
     for n, row in enumerate(rows):
         row["answer"] = ("accept", "reject", "reject", "ignore")[n % 4]
     path = write(tmp_path / "all.jsonl", rows)
-    with pytest.raises(InputError, match="'INSULT'.*--label answer --classes reject,accept"):
+    with pytest.raises(InputError, match=r"'INSULT'.*--label answer --classes reject,accept"):
         preview(path)
     found = preview(path, label="answer", classes=("reject", "accept"))
     assert found.class_counts == {"reject": 6, "accept": 3}
