@@ -26,6 +26,7 @@ from relabel.importers.files.locating import (
     list_folder,
     list_wrappings,
 )
+from relabel.importers.files.named_pictures import describe_pictures
 from relabel.importers.files.trees import needs_unpacking, unpack_archive
 from relabel.importers.formats.registry import IMPORTERS, Importer, describe_importers
 from relabel.importers.options import ImportOptions
@@ -165,6 +166,10 @@ def _open_found(table: FoundTable, folder: Path, options: ImportOptions) -> Sour
             f"--format image-folder says otherwise.{others}",
             *source.notes,
         )
+    if not is_said and isinstance(source, TableSource) and source.options.image is not None:
+        root = table.root or table.path.parent
+        found = describe_pictures(source.reader, source.options.image, root)
+        source.notes = (*source.notes, *found)
     if table.image is None and source.kind != "image" and (where := find_pictures_below(folder)):
         source.notes = (
             f"Pictures lie beside the table, as in {where}, but no column names them with the "

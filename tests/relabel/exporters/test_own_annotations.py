@@ -7,10 +7,13 @@ import json
 import pytest
 
 from relabel.db.projects import get_project
+from tests.relabel.importers.builders import image_folder
 from tests.relabel.importers.formats.test_annotated_lines import choices, doccano, prodigy
 from tests.relabel.importers.formats.test_annotated_lines import write as write_lines
+from tests.relabel.importers.formats.test_coco import coco, lay
 from tests.relabel.importers.formats.test_label_studio import annotation, make_tasks, write
-from tracin_core.errors import InputError
+from tests.relabel.importers.formats.test_picture_metadata import metadata, rows
+from tracin_core.errors import ConfigurationError, InputError
 
 
 def test_an_export_of_label_studio_differs_in_the_choice_alone(imported, tmp_path):
@@ -62,3 +65,26 @@ def test_json_lines_of_tools_differ_in_the_label_alone(imported, tmp_path, rows)
     changed = [*rows]
     changed[2] = rows[2] | {label: ["pos"] if isinstance(rows[2][label], list) else "pos"}
     assert imported.export() == write_lines(path, changed).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_metadata_of_pictures_differ_in_the_label_alone(imported, tmp_path, kind):
+    folder = image_folder(tmp_path / "pets", [f"{n}.png" for n in range(12)])
+    found = rows()
+    (folder / f"metadata.{kind}").write_bytes(metadata(kind, found))
+    imported.bring(folder)
+    assert imported.export() == metadata(kind, found)
+    line = 3 if kind == "csv" else 2
+    view = imported.find(lambda one: one.source_place == f"metadata.{kind}, row {line}")
+    imported.decide(view, "relabel", "cat")
+    found[1]["label"] = "cat"
+    assert imported.export() == metadata(kind, found)
+
+
+def test_what_cannot_be_given_back_says_so_and_exports_otherwise(imported, tmp_path):
+    imported.bring(lay(tmp_path / "set", coco()))
+    with pytest.raises(ConfigurationError, match="in no table that can be given back"):
+        imported.export()
+    assert b"cat" in imported.export("csv")
+    for format in ("huggingface", "label-studio"):
+        assert imported.export(format)
