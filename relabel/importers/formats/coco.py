@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # What each column is, the file says.
 _OPTIONS = (
     *("image", "label", "key", "train_values", "test_values", "classes", "merge_twins"),
-    *("image_root", "encoding"),
+    "image_root",
 )
 
 

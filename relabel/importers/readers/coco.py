@@ -58,7 +58,7 @@ class CocoReader:
         Raises:
             InputError: If the file cannot be read, or says of most pictures several things.
         """
-        self._path, self._encoding = path, options.encoding or find_encoding(path).name
+        self._path, self._encoding = path, find_encoding(path).name
         self.name, self.folder = path.name, path.parent
         if path.parent.name.lower() == _FOLDER:
             self.folder = path.parent.parent
