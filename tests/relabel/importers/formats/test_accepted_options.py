@@ -182,6 +182,8 @@ VALUES: dict[str, dict[str, object]] = {
     "coco": {**TABLE, "image": "id", "label": "id", "key": "id", "train_values": ("test",),
              "test_values": ("train",), "classes": ("blue", "red", "Red")},
 }  # fmt: skip
+# Read by the same code as another kind, whose options are tested one by one.
+SAME = {"doccano": "json-lines", "prodigy": "json-lines"}
 OPTIONS = [f.name for f in fields(ImportOptions) if f.name != "format"]
 
 
@@ -201,7 +203,7 @@ def understand(path: Path, options: ImportOptions) -> object:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-@pytest.mark.parametrize("kind", EFFECTS)
+@pytest.mark.parametrize("kind", [kind for kind in EFFECTS if kind not in SAME])
 def test_an_option_has_an_effect_or_is_refused(tmp_path, kind, name):
     path = MAKERS[kind](tmp_path)
     value = VALUES.get(kind, TABLE)[name]
@@ -251,6 +253,11 @@ def test_an_option_has_an_effect_or_is_refused(tmp_path, kind, name):
         assert switch_of(name) in told
         assert has_split or list_forms()[kind].words in told
         assert re.search(r"Leave|import|Only|[Nn]ame|gives|given", told)
+
+
+@pytest.mark.parametrize("kind", SAME)
+def test_what_is_read_alike_has_the_same_options(kind):
+    assert EFFECTS[kind] == EFFECTS[SAME[kind]]
 
 
 CASES = [
