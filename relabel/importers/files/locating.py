@@ -76,7 +76,7 @@ def is_table(name: str) -> bool:
 
 def may_be_table(name: str) -> bool:
     """Return whether a file is called like a table, or like what may be anything."""
-    ending = PurePosixPath(name.lower()).suffix
+    ending = PurePosixPath(name.lower().removesuffix(".gz")).suffix
     return is_table(name) or any(
         ending in one.extensions for one in IMPORTERS.values() if one.is_sniffed
     )

@@ -25,7 +25,7 @@ class CocoImporter(Importer):
     name = "coco"
     title = "COCO file"
     expected = "COCO JSON with one category for each picture"
-    order = 56
+    order = 48
     layout = "rows"
     extensions = (".json",)
     is_sniffed = True

@@ -19,7 +19,7 @@ class DoccanoImporter(Importer):
     name = "doccano"
     title = "export of doccano"
     expected = "an export of doccano (JSONL, one label each)"
-    order = 52
+    order = 44
     layout = "rows"
     extensions = (".jsonl", ".json")
     is_sniffed = True

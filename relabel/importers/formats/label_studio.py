@@ -19,7 +19,7 @@ class LabelStudioImporter(Importer):
     name = "label-studio"
     title = "export of Label Studio"
     expected = "an export of Label Studio (JSON or JSON-MIN, choices and numbers)"
-    order = 50
+    order = 42
     layout = "rows"
     extensions = (".json",)
     is_sniffed = True

@@ -19,7 +19,7 @@ class ProdigyImporter(Importer):
     name = "prodigy"
     title = "export of Prodigy"
     expected = "an export of Prodigy (JSONL, labels or options)"
-    order = 54
+    order = 46
     layout = "rows"
     extensions = (".jsonl", ".json")
     is_sniffed = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -25,6 +26,18 @@ def test_an_export_of_label_studio_differs_in_the_choice_alone(imported, tmp_pat
     imported.relabel("the text of number 2", "neg")
     tasks[2]["annotations"][1]["result"][0]["value"]["choices"] = ["neg"]
     assert imported.export().decode() == json.dumps(tasks)
+
+
+def test_more_tasks_of_the_same_project_are_packed_and_known(imported, tmp_path):
+    imported.bring(write(tmp_path / "tasks.json", make_tasks()))
+    more = tmp_path / "more.json.gz"
+    more.write_bytes(gzip.compress(json.dumps(make_tasks(20)).encode()))
+    imported.bring(more)
+    project = get_project(imported.engine, "mine")
+    assert [entry["num_added"] for entry in project.settings["imports"]] == [12, 8]
+    imported.relabel("the text of number 18", "pos")
+    found = json.loads(gzip.decompress(imported.export(number=2)))
+    assert found[18]["annotations"] == [annotation("pos")]
 
 
 def test_what_several_people_said_is_not_changed_in_their_name(imported, tmp_path):
