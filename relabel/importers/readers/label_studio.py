@@ -36,6 +36,7 @@ _ABOUT = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time",
 # What our own export has in a task: the example's key, and the answer that it was imported with.
 OWN_KEY = "ref_id"
 OWN_ANSWERS = {"label": "given_label", "target": "given_value"}
+_OWN_PLACE = "source_place"
 _WAYS = ("ground truth", "agreed", "majority", "newest")
 
 
@@ -221,7 +222,7 @@ class LabelStudioReader(JsonLinesReader):
         Raises:
             InputError: If not.
         """
-        if survey.controls or (OWN_KEY in survey.data and {*OWN_ANSWERS.values()} & {*survey.data}):
+        if survey.controls or _is_own(survey):
             return
         if survey.others:
             kinds = ", ".join(f"{kind} ({number:,})" for kind, number in survey.others.items())
@@ -244,12 +245,13 @@ class LabelStudioReader(JsonLinesReader):
         content = shown or (next(iter(names.values())) if len(names) == 1 else None)
         if content is not None:
             self._roles["image" if content in self._pictures else "text"] = content
-        if OWN_KEY in names:
+        is_own = _is_own(survey)
+        if is_own:
             self._roles["key"] = names[OWN_KEY]
         for role, given in OWN_ANSWERS.items():
             kinds = ("choices",) if role == "label" else ("number", "rating")
             chosen = _choose_column([n for n, kind in self.controls.items() if kind in kinds])
-            if OWN_KEY in names and given in names:
+            if is_own and given in names:
                 self._given = ("data", given)
                 chosen = chosen or names[given]
             if chosen is not None:
@@ -278,6 +280,13 @@ class LabelStudioReader(JsonLinesReader):
                 f"{self._given[-1]!r}, as this program exports them."
             )
         return notes
+
+
+def _is_own(survey: _Survey) -> bool:
+    """Return whether this program has written the tasks, with the label that each example had."""
+    return {OWN_KEY, _OWN_PLACE} <= survey.data.keys() and any(
+        given in survey.data for given in OWN_ANSWERS.values()
+    )
 
 
 def _choose_column(fitting: Sequence[str]) -> str | None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from relabel.exporters.labelstudio import REFERENCE
+from relabel.importers.files.served import find_served, names_picture
 from relabel.importers.readers.label_studio import OWN_KEY
-from tests.relabel.importers.builders import make_zip, picture, preview, read
+from tests.relabel.importers.builders import image_folder, make_zip, picture, preview, read
 from tracin_core.errors import InputError
 
 CLASSES = ("neg", "pos")
@@ -153,9 +154,18 @@ def picture_tasks(address: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES)
+def test_addresses_lead_to_files(tmp_path, address):
+    image_folder(tmp_path, ["pictures/1.png", "other/2.png", "pictures/2.png"])
+    assert names_picture(address.format("1.png"))
+    assert find_served(tmp_path, address.format("1.png")) == "pictures/1.png"
+    whole = "pictures" in address  # else it may be either
+    assert (find_served(tmp_path, address.format("2.png")) == "pictures/2.png") == whole
+    assert not (tmp_path / find_served(tmp_path, address.format("3.png"))).exists()
+
+
 @pytest.mark.parametrize("place", ["folder", "archive", "image root"])
-def test_pictures_are_found_below_the_root(tmp_path, address, place):
-    tasks = json.dumps(picture_tasks(address)).encode()
+def test_pictures_are_found_below_the_root(tmp_path, place):
+    tasks = json.dumps(picture_tasks(ADDRESSES["upload"])).encode()
     files = {f"pictures/{n}.png": picture(n) for n in range(11)}
     target = make_zip(tmp_path / "all.zip", {"tasks.json": tasks, **files})
     if place != "archive":
@@ -191,3 +201,8 @@ def test_whoever_names_what_is_inside_gets_it(tmp_path):
 
 def test_the_key_of_our_own_export_is_known():
     assert OWN_KEY == REFERENCE
+
+
+def test_a_ref_id_of_other_tasks_is_no_key(tmp_path):
+    found = preview(write(tmp_path / "tasks.json", make_tasks(ref_id="of the shop")))
+    assert (found.options.key, found.num_usable) == (None, 12)
