@@ -8,7 +8,7 @@ import json
 import pytest
 
 from relabel.db.projects import get_project
-from tests.relabel.importers.builders import image_folder
+from tests.relabel.importers.builders import image_folder, pets
 from tests.relabel.importers.formats.test_annotated_lines import choices, doccano, prodigy
 from tests.relabel.importers.formats.test_annotated_lines import write as write_lines
 from tests.relabel.importers.formats.test_coco import coco, lay
@@ -101,3 +101,13 @@ def test_what_cannot_be_given_back_says_so_and_exports_otherwise(imported, tmp_p
     assert b"cat" in imported.export("csv")
     for format in ("huggingface", "label-studio"):
         assert imported.export(format)
+
+
+def test_our_own_export_of_pictures_comes_back_in(imported, tmp_path):
+    imported.bring(image_folder(tmp_path / "pets", pets("train", "test", each=6)))
+    (tmp_path / "ours.json").write_bytes(imported.export("label-studio"))
+    media = imported.workspace.media_folder("mine")
+    imported.bring(tmp_path / "ours.json", "again", image_root=str(media))
+    first = imported.find(lambda one: one.source_place == "test/dog/2.png")
+    again = imported.find(lambda one: one.key == first.key, "again")
+    assert (again.split, again.given_label) == (first.split, first.given_label) == ("test", 1)
