@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from relabel.importers.columns.column_names import LABEL_NAMES, normalise
 from relabel.importers.columns.values import RefusedError
 from relabel.importers.files.served import find_served, names_picture
-from relabel.importers.options import ImportOptions
+from relabel.importers.options import ImportOptions, join_names
 from relabel.importers.readers.annotated_tasks import (
     ANSWERS,
     Answer,
@@ -37,6 +38,7 @@ _ABOUT = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time",
 OWN_KEY = "ref_id"
 OWN_ANSWERS = {"label": "given_label", "target": "given_value"}
 _OWN_PLACE = "source_place"
+_OWN = (OWN_KEY, *OWN_ANSWERS.values(), _OWN_PLACE, "split", "version", "text", "image")
 _WAYS = ("ground truth", "agreed", "majority", "newest")
 
 
@@ -307,4 +309,10 @@ def _describe(survey: _Survey) -> list[str]:
     if survey.others:
         kinds = ", ".join(f"{kind} ({n:,})" for kind, n in survey.others.most_common(5))
         notes.append(f"Results that mark parts of the examples are not read: {kinds}.")
+    fields = [name for name in survey.data if name not in _OWN]
+    if _is_own(survey) and fields and not survey.pictures:
+        notes.append(
+            "The tasks are of a table, whose columns they have joined as a text. As a table again: "
+            f"--features {quote(join_names(fields))}"
+        )
     return notes

@@ -206,3 +206,13 @@ def test_the_key_of_our_own_export_is_known():
 def test_a_ref_id_of_other_tasks_is_no_key(tmp_path):
     found = preview(write(tmp_path / "tasks.json", make_tasks(ref_id="of the shop")))
     assert (found.options.key, found.num_usable) == (None, 12)
+
+
+def test_our_own_tasks_of_a_table_have_a_way_back(tmp_path):
+    tasks = make_tasks(**dict.fromkeys(("ref_id", "given_label", "source_place"), "x"))
+    for n, task in enumerate(tasks):
+        task["data"] |= {"size": n, "ref_id": f"k{n}", "given_label": CLASSES[n % 2]}
+    path = write(tmp_path / "tasks.json", tasks)
+    assert any(note.endswith("--features size") for note in preview(path).notes)
+    found = preview(path, features=("size",))
+    assert (found.kind, found.options.key, found.num_usable) == ("table", "ref_id", 12)
