@@ -26,6 +26,7 @@ from relabel.importers.files.locating import (
     list_folder,
     list_wrappings,
 )
+from relabel.importers.files.named_pictures import describe_pictures
 from relabel.importers.files.trees import needs_unpacking, unpack_archive
 from relabel.importers.formats.registry import IMPORTERS, Importer, describe_importers
 from relabel.importers.options import ImportOptions
@@ -165,6 +166,10 @@ def _open_found(table: FoundTable, folder: Path, options: ImportOptions) -> Sour
             f"--format image-folder says otherwise.{others}",
             *source.notes,
         )
+    if not is_said and isinstance(source, TableSource) and source.options.image is not None:
+        root = table.root or table.path.parent
+        found = describe_pictures(source.reader, source.options.image, root)
+        source.notes = (*source.notes, *found)
     if table.image is None and source.kind != "image" and (where := find_pictures_below(folder)):
         source.notes = (
             f"Pictures lie beside the table, as in {where}, but no column names them with the "
@@ -235,12 +240,16 @@ def _find_row_importer(path: Path) -> Importer:
     """
     ending = ending_of(path)
     named = [one for one in IMPORTERS.values() if ending in one.extensions]
+    known = [one for one in named if one.layout == "rows" and one.is_sniffed and one.sniff(path)]
+    if known:
+        return known[-1]
     if named and all(one.layout != "rows" for one in named):
         raise InputError(
             f"{path} is a {named[0].title}, expected a table: one .csv, .tsv, .parquet or .jsonl "
             "file. Name the file of a table."
         )
-    return next((one for one in named if one.layout == "rows"), IMPORTERS["table"])
+    usual = (one for one in named if one.layout == "rows" and not one.is_sniffed)
+    return next(usual, IMPORTERS["table"])
 
 
 def open_reader(path: Path, options: ImportOptions) -> RowReader:

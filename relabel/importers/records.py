@@ -471,6 +471,8 @@ class Schema:
         splits: Names of the splits that the file or folder consists of; empty if it has none.
         notes: What a person should know about how the file was read.
         num_rows: None where only reading tells.
+        roles: Columns that the file itself says the role of, by "text", "image", "label",
+            "target" or "key".
     """
 
     columns: tuple[str, ...]
@@ -480,6 +482,7 @@ class Schema:
     splits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     num_rows: int | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)
 
 
 class RowReader(Protocol):

@@ -118,7 +118,12 @@ class Answers:
 
     def _name(self, cell: Any, answer: str) -> Any:
         read = read_or_none(self.source.table.read_label, cell)
-        return cell if read == answer else self.spelled[answer]
+        if read == answer:
+            return cell
+        new = self.spelled[answer]
+        if isinstance(cell, list) and not isinstance(new, list):
+            return [new]
+        return new[0] if isinstance(new, list) and not isinstance(cell, list) else new
 
     def _number(self, cell: Any, answer: float, decimal: str, typed: bool) -> Any:
         plain = parse_locale_number(cell, decimal) or cell if decimal else cell

@@ -28,7 +28,6 @@ def write_objects(file: BinaryIO, reader: JsonLinesReader, answers: Answers) -> 
     if reader.table is not None:
         raise refuse(f"{reader.path.name} is one object that holds a table by its columns.")
     text = SameText(reader.path, reader.encoding, file)
-    path = reader.paths[answers.source.column]
     is_array = reader.form == "array"
     pieces = _read_lines(reader) if reader.form == "lines" else _read_objects(reader)
     for number, between, raw in pieces:
@@ -43,7 +42,7 @@ def write_objects(file: BinaryIO, reader: JsonLinesReader, answers: Answers) -> 
                 f"{reader.path.name} is an array, out of which objects cannot be taken without "
                 "changing what is between them. Keep all of them, or write it as JSON lines."
             )
-        text.write(raw, None if is_out else _change(raw, path, number, answers))
+        text.write(raw, None if is_out else _change(raw, reader, number, answers))
     text.check()
 
 
@@ -76,7 +75,7 @@ def _read_objects(reader: JsonLinesReader) -> Iterator[Piece]:
         place = end
 
 
-def _change(raw: str, path: JsonPath, number: int, answers: Answers) -> str:
+def _change(raw: str, reader: JsonLinesReader, number: int, answers: Answers) -> str:
     if not _starts_object(raw):
         return raw
     start = raw.index("{")
@@ -84,7 +83,8 @@ def _change(raw: str, path: JsonPath, number: int, answers: Answers) -> str:
         whole, end = _DECODER.raw_decode(raw, start)
     except (ValueError, RecursionError):
         return raw  # no example
-    cell = look_up(whole, path)
+    path = reader.find_path(whole, answers.source.column)
+    cell = None if path is None else look_up(whole, path)
     new = answers.replace(number, cell, typed=True)
     beside = answers.cells_beside(number) if answers.beside else ()
     close = end - 1
@@ -93,7 +93,9 @@ def _change(raw: str, path: JsonPath, number: int, answers: Answers) -> str:
         added = ", ".join(f"{_write(name)}: {_write(value)}" for name, value in named)
         raw = raw[:close] + (", " if whole else "") + added + raw[close:]
     if new is not cell:
-        where = find_value(raw, start, path)
+        if why := reader.explain_unwritable(whole, answers.source.column):
+            raise refuse(f"Object {number:,}: {why}")
+        where = None if path is None else find_value(raw, start, path)
         if where is None:
             raise refuse(f"Object {number:,} has no answer in which one could be written.")
         raw = raw[: where[0]] + _write(new) + raw[where[1] :]

@@ -48,6 +48,12 @@ _MANY_NUMBERS = 50  # a label of more different whole numbers may be a measure
 _MAX_SPLITS = 10  # parts of a data set
 _FEW_NUMBERS = 10  # so may one of fewer, if most rows have one of their own
 SPLIT_UNUSED = "left out by its split"
+# Roles of which one is enough, and what says another column.
+_EITHER = (
+    (("label", "target"), "--label or --target says"),
+    (("text", "image", "features"), "--text, --image or --features says"),
+    (("key",), "--key says"),
+)
 
 
 def note_left_out(columns: Iterable[Column], kind: str) -> list[str]:
@@ -236,6 +242,7 @@ def _find_all_roles(reader: RowReader, profile: TableProfile, options: ImportOpt
     _check_rows(profile)
     _check_names(schema, options)
     notes: list[str] = []
+    options = _adopt_roles(schema, options, notes)
     options = _find_split(reader, profile, options, notes)
     options = _find_answer(schema, profile, options, notes)
     statuses = find_statuses(reader, profile, _named(options))
@@ -296,6 +303,21 @@ def _check_names(schema: Schema, options: ImportOptions) -> None:
                 f"There is no column {name!r}, named as the {role}. The columns are: "
                 f"{', '.join(schema.columns[:30])}.{meant} Name one of them."
             )
+
+
+def _adopt_roles(schema: Schema, options: ImportOptions, notes: list[str]) -> ImportOptions:
+    """Fill in the columns whose role the file itself says, where the person says nothing else."""
+    named = _named(options)
+    said: dict[str, str] = {}
+    for roles, switches in _EITHER:
+        if not any(getattr(options, role) for role in roles):
+            said |= {r: c for r in roles if (c := schema.roles.get(r)) and c not in named}
+            known = [(role, said[role]) for role in roles if role in said]
+            notes += [
+                f"{role.capitalize()}: {column!r}, as the file says. {switches} otherwise."
+                for role, column in known
+            ]
+    return replace(options, **said)  # type: ignore[arg-type]
 
 
 def _find_split(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from relabel.importers.columns.column_names import (
     NO_PICTURES,
@@ -17,6 +16,7 @@ from relabel.importers.columns.column_names import (
     is_split,
 )
 from relabel.importers.files.images import add_ending
+from relabel.importers.files.named_pictures import leaves_classes_to_folders, read_path
 from relabel.importers.formats.registry import IMPORTERS
 from relabel.importers.options import ImportOptions
 from relabel.importers.records import Problem, RowReader
@@ -31,6 +31,8 @@ _OF_TABLES = (
     *("text", "image", "label", "features", "target", "split", "key", "truth", "columns"),
     *("image_root", "delimiter"),
 )
+# What Hugging Face calls the column of the pictures beside others of files.
+_OF_PICTURES = ("file_name", "image_file_name")
 OpenReader = Callable[[Path, ImportOptions], RowReader]
 
 
@@ -68,8 +70,31 @@ def is_table(name: str) -> bool:
     return bool(suffixes) and any(
         suffixes[-1] in one.extensions
         for one in IMPORTERS.values()
-        if one.layout in ("rows", "arrays")
+        if one.layout in ("rows", "arrays") and not one.is_sniffed
     )
+
+
+def may_be_table(name: str) -> bool:
+    """Return whether a file is called like a table, or like what may be anything."""
+    ending = PurePosixPath(name.lower().removesuffix(".gz")).suffix
+    return is_table(name) or any(
+        ending in one.extensions for one in IMPORTERS.values() if one.is_sniffed
+    )
+
+
+def list_tables(folder: Path) -> list[str]:
+    """Return the names of the tables in a folder, also of those that are known by what is in them.
+
+    The latter count where there are no others: beside a table they say the same, or nothing.
+    """
+    files = list_folder(folder)[1]
+    plain = [name for name in files if is_table(name)]
+    sniffed = [one for one in IMPORTERS.values() if one.is_sniffed]
+    return plain or [
+        name
+        for name in files
+        if may_be_table(name) and any(one.sniff(folder / name) for one in sniffed)
+    ]
 
 
 def unwrap(folder: Path) -> Path:
@@ -142,7 +167,7 @@ def find_table(folder: Path, options: ImportOptions, open_reader: OpenReader) ->
     """
     root = unwrap(folder)
     folders, files = list_folder(root)
-    tables = [name for name in files if is_table(name)]
+    tables = list_tables(root)
     if not tables:
         return _find_parts(root, folders, options, open_reader)
     naming = [
@@ -150,12 +175,14 @@ def find_table(folder: Path, options: ImportOptions, open_reader: OpenReader) ->
         for name in tables
         if (found := _find_pictures(root / name, folder, options, open_reader)) is not None
     ]
+    is_said = options.format is not None and IMPORTERS[options.format].layout == "rows"
+    is_meant = is_said or any(getattr(options, one) for one in _OF_TABLES)
+    if len(naming) == 1 and not is_meant and _leaves_classes(naming[0]):
+        return None
     if len(naming) == 1:
         others = tuple(name for name in tables if name != naming[0].path.name)
         return replace(naming[0], others=others)
     pictures = any(PurePosixPath(name).suffix.lower() in PICTURES for name in files)
-    is_said = options.format is not None and IMPORTERS[options.format].layout == "rows"
-    is_meant = is_said or any(getattr(options, one) for one in _OF_TABLES)
     if len(tables) == 1 and (is_meant or (len(folders) < 2 and not pictures)):
         return FoundTable(root / tables[0])
     if naming or is_meant or not folders:
@@ -178,7 +205,7 @@ def _find_parts(
     """Return the tables that lie in each of several folders and name the pictures there."""
     parts = []
     for name in folders:
-        tables = [one for one in list_folder(root / name)[1] if is_table(one)]
+        tables = list_tables(root / name)
         found = (
             _find_pictures(root / name / tables[0], root / name, options, open_reader)
             if len(tables) == 1
@@ -189,7 +216,18 @@ def _find_parts(
         parts += [found] if found is not None else []
     if len(parts) < 2 or len({(one.path.name, one.image) for one in parts}) > 1:
         return None
+    if all(map(_leaves_classes, parts)) and not any(getattr(options, one) for one in _OF_TABLES):
+        return None
     return replace(parts[0], root=root, parts=tuple(parts))
+
+
+def _leaves_classes(table: FoundTable) -> bool:
+    """Return whether a table that names pictures leaves it to their folders what they are."""
+    return (
+        table.reader is not None
+        and table.image is not None
+        and leaves_classes_to_folders(table.reader, table.image)
+    )
 
 
 def _several(folder: Path, tables: Collection[str], name_pictures: bool) -> InputError:
@@ -242,16 +280,17 @@ def _find_pictures(
         names = list(reader.schema.columns)
         # What may be a path and nothing else: a cell may be as large as a picture.
         values = [
-            [_read_path(cell) for cell in row.values]
+            [read_path(cell) for cell in row.values]
             for row in islice(reader.read_rows(names), _ROWS)
             if not isinstance(row, Problem)
         ]
     except InputError:
         return None  # a table that cannot be read says so when it is opened
     roots = list(islice(_possible_roots(table.parent, top), _FOLDERS))
-    best: tuple[int, str, Path] | None = None
+    best: tuple[tuple[int, int, bool], str, Path] | None = None
+    wanted = options.image or reader.schema.roles.get("image")
     for number, name in enumerate(names):
-        if options.image not in (None, name):
+        if wanted not in (None, name):
             continue
         cells = [cell for row in values if (cell := row[number])]
         for root in roots:
@@ -263,8 +302,11 @@ def _find_pictures(
             hits = sum(named) + sum(
                 _names_picture(root, cell, bare=bare and short) for cell in cells[_FIRST:]
             )
-            if hits and 2 * hits >= len(cells) and (best is None or hits > best[0]):
-                best = (hits, name, root)
+            # An identifier may name pictures as file names do, but for the ending; masks are files.
+            endings = sum(PurePosixPath(cell).suffix.lower() in PICTURES for cell in cells)
+            rank = hits, endings, name in _OF_PICTURES
+            if hits and 2 * hits >= len(cells) and (best is None or rank > best[0]):
+                best = (rank, name, root)
     return None if best is None else FoundTable(table, best[1], best[2], reader=reader)
 
 
@@ -279,16 +321,6 @@ def _possible_roots(folder: Path, top: Path) -> Iterator[Path]:
     yield from below
     for one in below[:_FOLDERS]:
         yield from (one / name for name in list_folder(one)[0])
-
-
-def _read_path(value: Any) -> str:
-    """Return a cell as a path below a folder, "" where it cannot be one."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not 0 < len(value) < 1000 or "\x00" in value:
-        return ""
-    parts = PurePosixPath(value.strip().replace("\\", "/")).parts
-    return "" if not parts or ".." in parts or parts[0] == "/" else "/".join(parts)
 
 
 def _names_picture(root: Path, cell: str, *, bare: bool) -> bool:

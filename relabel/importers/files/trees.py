@@ -35,7 +35,14 @@ from relabel.importers.columns.column_names import is_clutter
 from relabel.importers.columns.values import RefusedError, ascii_escaped, show
 from relabel.importers.files.encoding import unreadable
 from relabel.importers.files.images import read_within_limit, too_large
-from relabel.importers.files.locating import SAVED, is_table, list_folder, list_wrappings, unwrap
+from relabel.importers.files.locating import (
+    SAVED,
+    list_folder,
+    list_tables,
+    list_wrappings,
+    may_be_table,
+    unwrap,
+)
 from relabel.importers.readers.torchvision import find_dataset, is_dataset_path
 from tracin_core.errors import InputError
 from tracin_core.files import naming
@@ -346,10 +353,10 @@ def needs_unpacking(path: Path) -> bool:
         return True
     while parts and len({one[0] for one in parts}) == 1 and all(len(one) > 1 for one in parts):
         parts = [one[1:] for one in parts]
-    if any(len(one) == 1 and (is_table(one[0]) or one[0] in SAVED) for one in parts):
+    if any(len(one) == 1 and (may_be_table(one[0]) or one[0] in SAVED) for one in parts):
         return True
     # A table in each of several folders: what it says of the pictures there.
-    if sum(len(one) == 2 and is_table(one[1]) for one in parts) > 1:
+    if sum(len(one) == 2 and may_be_table(one[1]) for one in parts) > 1:
         return True
     is_hub = any(len(one) == 2 and one[-1].endswith(".parquet") for one in parts)
     return is_hub or any(one[-1] == "state.json" for one in parts if len(one) == 2)
@@ -432,7 +439,7 @@ def _find_data(path: Path, folder: Path) -> Path:
     """
     root = unwrap(folder)
     folders, files = list_folder(root)
-    tables = [name for name in files if is_table(name)]
+    tables = list_tables(root)
     is_saved = any(name in SAVED for name in files)
     if len(tables) == 1 and not folders and not is_saved:
         return root / tables[0]

@@ -60,6 +60,7 @@ class Importer(ABC):
         extensions: Endings of its files, with the dot: such files are looked for in folders and
             may be uploaded.
         other_extensions: Endings that its files may have when they are named.
+        is_sniffed: Whether files with these endings may be anything, and are looked into.
         forms: The ways in which it is written.
         claimed_by: Option that is about this kind of data alone, and therefore says that it is.
     """
@@ -71,6 +72,7 @@ class Importer(ABC):
     layout: Layout
     extensions: tuple[str, ...] = ()
     other_extensions: tuple[str, ...] = ()
+    is_sniffed: bool = False
     forms: tuple[Form, ...]
     claimed_by: str | None = None
 

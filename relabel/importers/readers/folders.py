@@ -20,6 +20,7 @@ from relabel.importers.files.encoding import (
 )
 from relabel.importers.files.trees import Tree, TreeFile, open_tree
 from relabel.importers.options import ImportOptions
+from relabel.importers.readers.detection_folders import refuse_detection
 from relabel.importers.readers.folder_layouts import Folders, find_layout
 from relabel.importers.records import EncodedImage, Problem, SourceRecord
 from relabel.text import Kind, Split, Task, counted
@@ -53,6 +54,8 @@ class ClassFolderSource(BaseSource):
             InputError: If there are no files in folders, or the folders are no classes.
         """
         self._tree = open_tree(path)
+        if options.classes is None:  # whoever says what the classes are, is believed
+            refuse_detection(self._tree)
         folders = Folders(self._tree, pictures=self.kind == "image")
         notes: list[str] = []
         self._layout, self.options = find_layout(folders, options, self.layout, notes)

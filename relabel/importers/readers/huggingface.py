@@ -88,16 +88,16 @@ def _find_parquet(path: Path) -> dict[str, list[Path]]:
 
     The hub keeps them in ``data``, or in a folder called like the configuration.
     """
-    below = sorted({file.parent for file in path.glob("*/*.parquet")})
+    below = sorted({file.parent for file in _list_files(path, "*/*.parquet")})
     named = [path / "data"] if path / "data" in below else below
-    if len(named) > 1 and not any(path.glob("*.parquet")):
+    if len(named) > 1 and not _list_files(path, "*.parquet"):
         names = " and ".join(repr(folder.name) for folder in named[:5])
         raise InputError(
             f"In {path} {names} hold Parquet files, which are several data sets. Expected one. "
             "Name the folder of one of them."
         )
     for folder in (path, *named[:1]):
-        found = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
+        found = sorted(_list_files(folder, "*.parquet")) if folder.is_dir() else []
         if found:
             splits: dict[str, list[Path]] = {}
             for file in found:
@@ -109,6 +109,11 @@ def _find_parquet(path: Path) -> dict[str, list[Path]]:
             )
             return splits if is_named else {"": found}
     return {}
+
+
+def _list_files(folder: Path, pattern: str) -> list[Path]:
+    """Return the Parquet files of a folder; what says something about pictures is none of them."""
+    return [file for file in folder.glob(pattern) if file.name != "metadata.parquet"]
 
 
 def _arrow_files(folder: Path) -> list[Path]:

@@ -195,6 +195,16 @@ def read_values(path: Path, encoding: str) -> Iterator[Any | ValueError]:
             place = end
 
 
+def peek_objects(path: Path, number: int = 3) -> list[dict[str, Any]]:
+    """Return the first objects of a JSON file; nothing where something else is among them."""
+    try:
+        first = list(islice(read_values(path, find_encoding(path).name), number))
+    except InputError:
+        return []
+    objects = [one for one in first if isinstance(one, dict)]
+    return objects if len(objects) == len(first) else []
+
+
 def _read_one(
     file: TextIO, text: str, path: Path, number: int
 ) -> tuple[str, int, Any | ValueError]:
@@ -236,7 +246,10 @@ class JsonLinesReader:
         form: How it holds its objects: "lines", "array" or "objects".
         paths: Where each column lies in an object.
         table: The rows of a table that is written as a single object; None where it is none.
+        passed_over: Names at the top that make no columns.
     """
+
+    passed_over: tuple[str, ...] = ()
 
     def __init__(self, path: Path, options: ImportOptions) -> None:
         self.path = path
@@ -264,7 +277,15 @@ class JsonLinesReader:
             else:
                 yield Row(number, [look_up(found, path) for path in paths])
 
-    def _find_columns(self, notes: list[str]) -> dict[str, tuple[str | int, ...]]:
+    def find_path(self, found: Mapping[str, Any], column: str) -> JsonPath | None:
+        """Return where an object holds a column; None where it holds no such thing."""
+        return self.paths[column]
+
+    def explain_unwritable(self, found: Mapping[str, Any], column: str) -> str:
+        """Return why another answer cannot be written into an object, "" where it can be."""
+        return ""
+
+    def _find_columns(self, notes: list[str]) -> dict[str, JsonPath]:
         collected = ColumnPaths()
         first = alone = None
         count = 0
@@ -272,7 +293,7 @@ class JsonLinesReader:
             if isinstance(found, Problem):
                 first = first or found
                 continue
-            collected.add(found)
+            collected.add({n: v for n, v in found.items() if n not in self.passed_over})
             count += 1
             alone = found if count == 1 else None
             if collected.num_names > _MAX_NAMES:

@@ -238,6 +238,8 @@ class TableSource(BaseSource):
             if isinstance(value.get("bytes"), bytes):
                 return EncodedImage(value["bytes"])
             value = value.get("path")
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)  # a number in JSON, by which files are called
         if not isinstance(value, str) or not value.strip():
             raise RefusedError("missing image", "It names no image. Fill in the path of its file.")
         if holds_image(value):

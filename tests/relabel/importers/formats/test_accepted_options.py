@@ -71,6 +71,47 @@ def make_table(root: Path, ending: str) -> Path:
     return path
 
 
+def make_annotated(root: Path, tool: str) -> Path:
+    """Write the same as an annotation tool exports it."""
+    make_table(root, ".csv")
+    rows = FRAME.to_dict("records")
+    labels = [str(row.pop("label")) for row in rows]
+    found: list[dict[str, object]] = [
+        row | {"label": label, "answer": "accept", "_task_hash": 1}
+        for row, label in zip(rows, labels, strict=True)
+    ]
+    if tool == "doccano":
+        found = [row | {"label": [label]} for row, label in zip(rows, labels, strict=True)]
+    if tool == "label-studio":
+        result = {"from_name": "label", "to_name": "text", "type": "choices"}
+        found = [
+            {"data": row, "annotations": [{"result": [result | {"value": {"choices": [label]}}]}]}
+            for row, label in zip(rows, labels, strict=True)
+        ]
+    path = root / f"all.{'json' if tool == 'label-studio' else 'jsonl'}"
+    path.write_text(
+        json.dumps(found) if tool == "label-studio" else "\n".join(map(json.dumps, found))
+    )
+    return path
+
+
+def make_coco(root: Path) -> Path:
+    (root / "pictures").mkdir()
+    for part in ("train", "test"):
+        images = [{"id": n, "file_name": f"p{n}.png"} for n in range(9)]
+        names = ("red", "Red", "blue")
+        found = {
+            "images": images,
+            "categories": [{"id": n, "name": name} for n, name in enumerate(names)],
+            "annotations": [{"image_id": n, "category_id": n % 3} for n in range(9)],
+        }
+        (root / "sets" / part).mkdir(parents=True)
+        (root / "sets" / part / "all.json").write_text(json.dumps(found))
+        for n in range(9):
+            (root / "sets" / part / f"p{n}.png").write_bytes(picture(n + 100 * (part == "test")))
+    return root / "sets"
+
+
 def make_saved(root: Path) -> Path:
     import pyarrow as pa
 
@@ -106,6 +147,10 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "json-lines": lambda root: make_table(root, ".jsonl"),
     "parquet": lambda root: make_table(root, ".parquet"),
     "huggingface": make_saved,
+    "label-studio": lambda root: make_annotated(root, "label-studio"),
+    "doccano": lambda root: make_annotated(root, "doccano"),
+    "prodigy": lambda root: make_annotated(root, "prodigy"),
+    "coco": make_coco,
     "torchvision": make_torchvision,
     "npz": make_arrays,
 }
@@ -134,7 +179,11 @@ VALUES: dict[str, dict[str, object]] = {
     "text-folder": {**TABLE, "classes": ("good", "bad"), "encoding": "latin-1"},
     "torchvision": {**TABLE, "classes": tuple("abcdefghij")},
     "npz": {**TABLE, "image": "z", "features": ("z",)},
+    "coco": {**TABLE, "image": "id", "label": "id", "key": "id", "train_values": ("test",),
+             "test_values": ("train",), "classes": ("blue", "red", "Red")},
 }  # fmt: skip
+# Read by the same code as another kind, whose options are tested one by one.
+SAME = {"doccano": "json-lines", "prodigy": "json-lines"}
 OPTIONS = [f.name for f in fields(ImportOptions) if f.name != "format"]
 
 
@@ -154,14 +203,17 @@ def understand(path: Path, options: ImportOptions) -> object:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-@pytest.mark.parametrize("kind", EFFECTS)
+@pytest.mark.parametrize("kind", [kind for kind in EFFECTS if kind not in SAME])
 def test_an_option_has_an_effect_or_is_refused(tmp_path, kind, name):
     path = MAKERS[kind](tmp_path)
     value = VALUES.get(kind, TABLE)[name]
     if name == "image_root":
         value = str(tmp_path / value)
+    if (kind, name) == ("coco", "image"):
+        path = path / "train" / "all.json"  # a folder is one of pictures, where no column says more
     given = {name: value}
-    beside = WITH.get(name, {}) if name in EFFECTS[kind] and not kind.endswith("-folder") else {}
+    has_columns = name in EFFECTS[kind] and not kind.endswith("-folder") and kind != "coco"
+    beside = WITH.get(name, {}) if has_columns else {}
     base: dict[str, object] = {"dataset": "MNIST"} if kind == "torchvision" else {}
     if name == "dataset" and kind != "torchvision":
         base = {"format": FORMATS.get(kind, kind)}
@@ -172,7 +224,7 @@ def test_an_option_has_an_effect_or_is_refused(tmp_path, kind, name):
         next(one.iterdir()).rename(path / one.name.upper() / "only")
     if kind == "npz" and name in ("image", "features"):
         beside = {"label": "y"}
-    has_split = kind == "torchvision" and name in ("test_share", "seed")
+    has_split = kind in ("torchvision", "coco") and name in ("test_share", "seed")
     if name in (*EFFECTS[kind], "test_share", "seed", "plant") and not has_split:
         if kind.endswith("-folder") and name in ("train_values", "test_values"):
             with pytest.raises(OptionWithoutEffectError, match=f"no folders.*{switch_of(name)}"):
@@ -184,7 +236,7 @@ def test_an_option_has_an_effect_or_is_refused(tmp_path, kind, name):
                 understand(path, ImportOptions(dataset="KMNIST"))
             )
             return
-        if name == "image" and kind != "npz":
+        if name == "image" and kind not in ("npz", "coco"):
             base = {"text": "text"}
         before = understand(path, ImportOptions(**{**base, **beside}))
         if name == "image":
@@ -201,6 +253,11 @@ def test_an_option_has_an_effect_or_is_refused(tmp_path, kind, name):
         assert switch_of(name) in told
         assert has_split or list_forms()[kind].words in told
         assert re.search(r"Leave|import|Only|[Nn]ame|gives|given", told)
+
+
+@pytest.mark.parametrize("kind", SAME)
+def test_what_is_read_alike_has_the_same_options(kind):
+    assert EFFECTS[kind] == EFFECTS[SAME[kind]]
 
 
 CASES = [

@@ -24,7 +24,10 @@ from tests.test_docs import describe_importers
 from tracin_core.errors import ConfigurationError, InputError
 from ui.uploads import list_upload_types
 
-NAMES = ["image-folder", "text-folder", "table", "huggingface", "torchvision", "npz"]
+NAMES = [
+    *("image-folder", "text-folder", "table", "huggingface", "label-studio", "doccano"),
+    *("prodigy", "coco", "torchvision", "npz"),
+]
 
 
 def test_it_is_found_by_its_ending_and_understood_as_a_table(tmp_path):
@@ -76,7 +79,7 @@ def test_messages_and_uploads_name_it(tmp_path):
         for path in (tmp_path / "none", tmp_path / "data.xyz"):
             with pytest.raises(InputError, match=r"a file of sections \(\.ini\), a saved Hugging"):
                 open_source(path, ImportOptions())
-    types = ["csv", "tsv", "parquet", "jsonl", "ndjson", "npz", "gz", "zip"]
+    types = ["csv", "tsv", "parquet", "jsonl", "ndjson", "json", "npz", "gz", "zip"]
     assert list_upload_types() == types
 
 

@@ -534,7 +534,10 @@ def test_the_formats_of_the_command_are_those_of_the_sources():
     option = next(p for p in import_data.params if p.name == "format")
     assert isinstance(option.type, click.Choice)
     assert option.type.choices == tuple(IMPORTERS)
-    names = "image-folder", "text-folder", "table", "huggingface", "torchvision", "npz"
+    names = (
+        *("image-folder", "text-folder", "table", "huggingface", "label-studio", "doccano"),
+        *("prodigy", "coco", "torchvision", "npz"),
+    )
     assert tuple(IMPORTERS) == names
 
 

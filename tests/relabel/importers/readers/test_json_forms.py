@@ -130,7 +130,7 @@ def test_an_export_of_label_studio_is_read(tmp_path):
         for n, row in enumerate(ROWS)
     ]
     found = preview(write(tmp_path, json.dumps(tasks)))
-    assert found.options.text == "data.text"
+    assert found.options.text == "text"
     assert found.class_counts == {"01": 10, "1": 20}
     assert found.problem_counts == {"left out by its status": 10}
 
