@@ -50,7 +50,6 @@ _INSTEAD = {
         "Pickles can run code and are not loaded; save the table as CSV or Parquet.",
     ),
     **dict.fromkeys((".pt", ".pth"), "Save the arrays with np.savez, or the images as files."),
-    ".arrow": "Name the folder that `save_to_disk` wrote.",
 }
 
 

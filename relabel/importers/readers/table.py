@@ -94,7 +94,7 @@ class TableSource(BaseSource):
     def files(self) -> tuple[Path, ...]:
         """The files that hold the table, in the order of its rows; none where it can have none.
 
-        Several are Parquet files. Arrow files belong to a folder that describes them.
+        Several are Parquet files. Those of a saved data set belong to a folder that describes them.
         """
         from relabel.importers.readers.csv import DelimitedReader
         from relabel.importers.readers.json_lines import JsonLinesReader
@@ -102,7 +102,7 @@ class TableSource(BaseSource):
 
         if isinstance(self.reader, DelimitedReader | JsonLinesReader):
             return (self.reader.path,)
-        if isinstance(self.reader, ColumnarReader) and self.reader.kind == "parquet":
+        if isinstance(self.reader, ColumnarReader) and self.reader.kind != "saved":
             return tuple(path for paths in self.reader.files.values() for path in paths)
         return ()
 

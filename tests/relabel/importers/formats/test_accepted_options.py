@@ -66,6 +66,8 @@ def make_table(root: Path, ending: str) -> Path:
         FRAME.to_csv(path, index=False)
     elif ending == ".jsonl":
         FRAME.to_json(path, orient="records", lines=True)
+    elif ending == ".feather":
+        FRAME.to_feather(path)
     else:
         FRAME.to_parquet(path)
     return path
@@ -105,6 +107,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "delimited": lambda root: make_table(root, ".csv"),
     "json-lines": lambda root: make_table(root, ".jsonl"),
     "parquet": lambda root: make_table(root, ".parquet"),
+    "arrow": lambda root: make_table(root, ".feather"),
     "huggingface": make_saved,
     "torchvision": make_torchvision,
     "npz": make_arrays,

@@ -24,7 +24,9 @@ from tests.test_docs import describe_importers
 from tracin_core.errors import ConfigurationError, InputError
 from ui.uploads import list_upload_types
 
-NAMES = ["image-folder", "text-folder", "table", "huggingface", "torchvision", "npz"]
+NAMES = [
+    *("image-folder", "text-folder", "table", "arrow", "huggingface", "torchvision", "npz"),
+]
 
 
 def test_it_is_found_by_its_ending_and_understood_as_a_table(tmp_path):
@@ -74,9 +76,9 @@ def test_messages_and_uploads_name_it(tmp_path):
     with added_importer(tmp_path):
         assert "ini" in list_upload_types()
         for path in (tmp_path / "none", tmp_path / "data.xyz"):
-            with pytest.raises(InputError, match=r"a file of sections \(\.ini\), a saved Hugging"):
+            with pytest.raises(InputError, match=r"a file of sections \(\.ini\), an Arrow or"):
                 open_source(path, ImportOptions())
-    types = ["csv", "tsv", "parquet", "jsonl", "ndjson", "npz", "gz", "zip"]
+    types = ["csv", "tsv", "parquet", "jsonl", "ndjson", "arrow", "feather", "npz", "gz", "zip"]
     assert list_upload_types() == types
 
 
@@ -84,7 +86,7 @@ def test_the_command_offers_it_and_imports_it(place, tmp_path):
     data = write_data(tmp_path / "reviews.ini")
     toy = (formats, load_importers, write_toy(tmp_path))
     help_text = run_with_module(*toy, "import", "--help").stdout
-    assert re.search(r"image-folder\W+text-folder\W+table\W+ini\W+huggingface", help_text)
+    assert re.search(r"image-folder\W+text-folder\W+table\W+ini\W+arrow\W+huggingface", help_text)
     words = ("--workspace", place.root, "import", "kettles", data)
     done = run_with_module(*toy, *words, "--yes")
     assert (done.returncode, "rror" in done.stderr) == (0, False)
