@@ -42,7 +42,7 @@ _POINTER = b"version https://git-lfs"
 _INSTEAD = {
     ".json": "Expected objects or an array of objects in it, such as "
     '[{"text": "...", "label": "..."}].',
-    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "Save the sheet as CSV."),
+    **dict.fromkeys((".xls", ".xlsb", ".ods"), "Save the sheet as CSV, or as .xlsx."),
     ".npy": "Save inputs and labels together: "
     'np.savez("data.npz", x=np.load("x.npy"), y=np.load("y.npy")).',
     **dict.fromkeys(

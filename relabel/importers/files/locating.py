@@ -29,7 +29,7 @@ _FOLDERS = 50  # that may hold the pictures of a table
 # Only a table has these.
 _OF_TABLES = (
     *("text", "image", "label", "features", "target", "split", "key", "truth", "columns"),
-    *("image_root", "delimiter"),
+    *("image_root", "delimiter", "sheet"),
 )
 OpenReader = Callable[[Path, ImportOptions], RowReader]
 
