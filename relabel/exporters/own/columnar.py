@@ -51,7 +51,6 @@ def write_columnar(file: BinaryIO, answers: Answers, path: Path, number: int = 0
     Raises:
         InputError: If an answer does not fit the column.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with open_file(path) as raw, pq.ParquetFile(raw) as source:

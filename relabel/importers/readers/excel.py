@@ -1,7 +1,7 @@
 """Workbooks of Excel: the rows of one sheet, with the values that its formulas had when saved.
 
-Read by openpyxl, row by row; macros are never looked at. What it passes over is found in the sheet's
-own XML: merged cells, and formulas that no program has computed.
+Read by openpyxl, row by row; macros are never looked at. What it passes over is found in the
+sheet's own XML: merged cells, and formulas that no program has computed.
 """
 
 from __future__ import annotations
@@ -250,7 +250,8 @@ def _check_readable(path: Path) -> None:
     if find_spec("openpyxl") is None:
         raise InputError(
             f"{path} is a workbook of Excel, which openpyxl reads, and that is not installed. "
-            "Install it: pip install 'tracin-relabel[excel]'. Save the sheet as CSV if that cannot be."
+            "Install it: pip install 'tracin-relabel[excel]'. Save the sheet as CSV if that cannot "
+            "be."
         )
     with path.open("rb") as file:
         start = file.read(len(_PROTECTED))

@@ -61,7 +61,7 @@ def test_the_first_sheet_with_something_in_it_is_read_and_others_are_named(tmp_p
     assert preview(path, sheet="Data").class_counts == {"bad": 6, "good": 6}
     with pytest.raises(InputError, match=r"no sheet called 'Dat'.*'Empty', 'Notes', 'Data'"):
         preview(path, sheet="Dat")
-    with pytest.raises(InputError, match="'Empty' of .* is empty"):
+    with pytest.raises(InputError, match=r"'Empty' of .* is empty"):
         preview(path, sheet="Empty")
     with pytest.raises(OptionWithoutEffectError, match="Only a workbook of Excel has sheets"):
         open_source(texts(tmp_path / "a.csv"), ImportOptions(sheet="Data"))
