@@ -202,7 +202,11 @@ class TableSource(BaseSource):
             value=read_target(cell(target), target) if (target := options.target) else None,
             text=read_text([cell(name) for name in texts], texts) if texts else None,
             image=self._read_image(cell(options.image)) if options.image else None,
-            fields=self._read_fields(row.values, places) if options.features else None,
+            fields=self._read_fields(row.values, places)
+            if options.features
+            else _read_parts([cell(name) for name in texts], texts)
+            if len(texts) > 1
+            else None,
             given_key=read_key(cell(options.key), options.key, self._key_form)
             if options.key
             else None,
@@ -252,6 +256,14 @@ class TableSource(BaseSource):
         if all(value is None for value in fields.values()):
             raise RefusedError("empty row", "All its input columns are empty. Fill one in.")
         return fields
+
+
+def _read_parts(values: Sequence[Any], columns: Sequence[str]) -> Fields:
+    """Return the texts that are joined, each by its column; None where one is empty."""
+    return {
+        name: None if is_missing(value) else str(value)
+        for name, value in zip(columns, values, strict=True)
+    }
 
 
 def read_target(value: Any, column: str) -> float:
