@@ -17,6 +17,7 @@ from relabel.cli.parameters import Location, command, seed, share
 from relabel.db.engine import open_database
 from relabel.db.project_rules import check_slug
 from relabel.db.projects import find_project
+from relabel.importers.addresses import fetch_named
 from relabel.importers.classes import Plan
 from relabel.importers.files.shared import share_open_files
 from relabel.importers.formats.registry import IMPORTERS
@@ -127,6 +128,7 @@ def import_data(
     workspace.prepare()
     engine = open_database(workspace.database_url)
     _check_not_named(engine, project, said)
+    path, options = fetch_named(path, options, workspace, print)
     with share_open_files():
         with show_progress(project) as report, limit_memory(str(path)):
             surveyed = survey_for(engine, project, path, options, rows=10, on_progress=report)

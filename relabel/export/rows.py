@@ -155,8 +155,9 @@ def lay_out(
 def _parts(project: Project) -> Columns:
     """Return the columns whose texts were joined; none where there is one, or no text."""
     columns = (project.settings.get("options") or {}).get("text")
-    is_joined = project.kind == "text" and isinstance(columns, list)
-    return dict.fromkeys(columns, "text") if is_joined else {}
+    if project.kind != "text" or not isinstance(columns, list):
+        return {}
+    return dict.fromkeys(columns, "text")
 
 
 def _list_evidence(project: Project, evidence: RunEvidence | None) -> Columns:

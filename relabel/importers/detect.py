@@ -16,6 +16,7 @@ from pathlib import Path
 from relabel.archives import is_tar, is_zip
 from relabel.files import explain_disk_errors
 from relabel.importers.accepted_options import check_have_effect, check_used
+from relabel.importers.addresses import is_address, refuse_address
 from relabel.importers.columns.column_names import say_splits
 from relabel.importers.columns.profiles import profile_table
 from relabel.importers.files.locating import (
@@ -65,6 +66,8 @@ def open_source(path: Path, options: ImportOptions) -> Source:
             the options say.
         OptionWithoutEffectError: If something was said that changes nothing for such data.
     """
+    if is_address(path):
+        raise refuse_address(path)
     path = expand_path(path)
     if not path.exists():
         raise InputError(

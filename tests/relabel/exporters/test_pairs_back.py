@@ -44,7 +44,7 @@ def test_two_columns_that_are_called_like_a_pair_are_one_example(tmp_path, first
     assert found.options.text == (first, second)
     assert found.rows[0].fields == {first: f"{WORDS[0]}, says number 0", second: "it is scene 0"}
     assert preview(path, text=second).options.text == second
-    assert [one.fields for one in read(path, text=second)][0] is None
+    assert next(one.fields for one in read(path, text=second)) is None
 
 
 def test_both_columns_come_back_with_the_corrected_label(imported, tmp_path):

@@ -534,8 +534,7 @@ def test_the_formats_of_the_command_are_those_of_the_sources():
     option = next(p for p in import_data.params if p.name == "format")
     assert isinstance(option.type, click.Choice)
     assert option.type.choices == tuple(IMPORTERS)
-    names = "image-folder", "text-folder", "table", "huggingface", "torchvision", "npz"
-    assert tuple(IMPORTERS) == names
+    assert {"image-folder", "table", "excel", "huggingface", "npz"} <= IMPORTERS.keys()
 
 
 def test_hostile_names_cannot_steer_the_terminal(own, tmp_path, capsys):
