@@ -206,8 +206,9 @@ def _load_from_hub(address: HubAddress, folder: Path) -> None:
 
 
 def _not_fetched(address: str, error: Exception, call: str) -> InputError:
+    told = " ".join(str(error).split())[:300]
     return InputError(
-        f"{address} could not be fetched ({' '.join(str(error).split())[:300]}). Expected a data set "
+        f"{address} could not be fetched ({told}). Expected a data set "
         "of this name, and a network. Correct the address or try again; or fetch it where there is "
         f"a network, {call}, and import that folder."
     )
