@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
 
-from relabel.archives import UnsafeArchiveError, bound_unpacked, open_zip
+from relabel.archives import DAMAGED_ZIP, UnsafeArchiveError, bound_unpacked, open_zip
 from relabel.importers.options import ImportOptions
 from relabel.importers.readers.csv import (
     MAX_FIELD,
@@ -291,7 +291,7 @@ def _translate_errors(path: Path) -> Iterator[None]:
     except (MemoryError, InputError):
         raise
     except (
-        *(zipfile.BadZipFile, zipfile.LargeZipFile, ParseError, NotImplementedError, EOFError),
+        *(*DAMAGED_ZIP, zipfile.LargeZipFile, ParseError),
         *(LookupError, ValueError, TypeError, AttributeError, OSError, ArithmeticError),
     ) as error:
         found = " ".join(str(error).split())[:200] or type(error).__name__

@@ -389,8 +389,10 @@ def _read_arrow(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
             rows += batch.num_rows
             if rows > most:
                 raise ValueError(f"it claims {rows:,} rows, of which it cannot hold the bytes")
+            # A damaged file's offsets may point anywhere in memory, and lengths end anywhere: these
+            # are compared first, because to count the bytes is to follow them.
+            batch.validate()
             check_batch(path, batch.nbytes)
-            # A damaged file's offsets may point anywhere in memory.
             batch.validate(full=True)
             for start in range(0, batch.num_rows, BATCH):
                 yield from in_parts(batch.slice(start, BATCH).select(columns))

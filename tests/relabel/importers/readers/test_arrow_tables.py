@@ -54,6 +54,20 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
             open_source(tmp_path / name, ImportOptions())
 
 
+@pytest.mark.parametrize("form", ["stream", "file"])
+def test_a_dictionary_of_a_damaged_length_is_refused(tmp_path, form):
+    words = [f"class {n}" for n in range(777)]
+    table = pa.table({"text": words, "label": pa.array(words).dictionary_encode()})
+    path = write_arrow(tmp_path / "a.arrow", table, form, rows=1000)
+    length, claimed = (number.to_bytes(8, "little") for number in (777, 2**50))
+    # Of the rows as well, in a file that begins with the dictionary: only its own are changed.
+    whole = path.read_bytes()
+    start = whole.index(length)
+    path.write_bytes(whole[:start] + whole[start:].replace(length, claimed, 2))
+    with pytest.raises(InputError, match="cannot be read"):
+        open_source(path, ImportOptions())
+
+
 def test_options_of_other_files_have_no_effect(tmp_path):
     path = write_arrow(tmp_path / "a.arrow", make_table())
     with pytest.raises(OptionWithoutEffectError, match="no effect on an Arrow or Feather file"):

@@ -145,6 +145,12 @@ def test_a_workbook_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
     rewrite(path, "xl/worksheets/sheet1.xml", lambda xml: xml[:200])
     with pytest.raises(InputError, match="cannot be read"):
         preview(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("xl/workbook.xml", "[Content_Types].xml"):
+            archive.writestr(name, b"many different bytes of it " * 20)
+    path.write_bytes(path.read_bytes().replace(b"\xcbM", b"\x07\xff"))
+    with pytest.raises(InputError, match="cannot be read"):
+        preview(path)
     monkeypatch.setattr(excel, "_SMALL", 2000)
     with zipfile.ZipFile(tmp_path / "bomb.xlsx", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/workbook.xml", b" " * 1_000_000)
