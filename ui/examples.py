@@ -12,7 +12,7 @@ from relabel.db.project_rules import Project
 from relabel.text import format_residual
 from ui.components.cards import Piece
 from ui.components.example import show_example
-from ui.fields import list_fields
+from ui.fields import list_fields, name_texts, row_of
 from ui.labels import agrees, is_regression, name_current, name_given, name_label, name_predicted
 from ui.server.pictures import picture_address
 from ui.wording import STATUS_WORDS, escape_markdown, isolate, percent
@@ -39,9 +39,9 @@ def draw_example(
         view.id,
         view.version,
         image=picture_address(view.id, view.key, view.media_path),
-        text=view.text,
+        text=name_texts(view.text, view.fields),
         alt=f"{view.split.capitalize()} example with the given label {name_given(project, view)}",
-        fields=list_fields(view.fields or {}),
+        fields=list_fields(row_of(view.text, view.fields)),
         key=key,
         pieces=pieces,
     )

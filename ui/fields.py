@@ -34,6 +34,19 @@ def field_text(value: object) -> str:
     return shorten(str(value), _VALUE_LENGTH)
 
 
+def name_texts(text: str | None, fields: Fields | None) -> str | None:
+    """Return a text as it is shown: one that was joined, such as a pair, by its columns' names."""
+    if text is None or not fields:
+        return text
+    parts = [f"{shorten(name, _VALUE_LENGTH)}: {value}" for name, value in fields.items() if value]
+    return "\n\n".join(parts)
+
+
+def row_of(text: str | None, fields: Fields | None) -> Fields:
+    """Return the columns of a table's row; nothing for a text, whose columns are in it."""
+    return fields or {} if text is None else {}
+
+
 def list_fields(fields: Fields) -> list[tuple[str, str]]:
     """Return names and values in the order of the columns."""
     return [(shorten(name, _VALUE_LENGTH), field_text(value)) for name, value in fields.items()]

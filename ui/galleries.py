@@ -10,7 +10,7 @@ from relabel.db.project_rules import Project
 from relabel.db.queue import QueueRow
 from relabel.text import shorten
 from ui.components.cards import Card, Piece
-from ui.fields import Fields, card_fields, list_fields
+from ui.fields import Fields, card_fields, list_fields, row_of
 from ui.labels import (
     given_tag,
     name_given,
@@ -42,8 +42,8 @@ def queue_card(project: Project, row: QueueRow, *, total: int) -> Card:
         image=thumbnail_address(row.example_id, row.key, row.media_path),
         alt=f"Example with the given label {given}",
         heading=f"{row.rank:,}",
-        text=excerpt(row.text),
-        fields=card_fields(row.fields),
+        text=card_text(row.text, row.fields),
+        fields=card_fields(row_of(row.text, row.fields)),
         tags=(
             given_tag(project, row),
             *([] if suggested is None else [suggested]),
@@ -79,9 +79,9 @@ def neighbour_card(
         f"{describe_content(view.text, view.fields)}",
         image=thumbnail_address(view.id, view.key, view.media_path),
         alt=f"Train example with the given label {given}",
-        text=excerpt(view.text),
+        text=card_text(view.text, view.fields),
         pieces=pieces,
-        fields=card_fields(view.fields, beside, spreads),
+        fields=card_fields(row_of(view.text, view.fields), beside, spreads),
         tags=(
             given_tag(project, view),
             predicted_tag(project, view),
@@ -99,8 +99,8 @@ def example_card(project: Project, view: ExampleView) -> Card:
         label=f"Example with the given label {given}. {describe_content(view.text, view.fields)}",
         image=thumbnail_address(view.id, view.key, view.media_path),
         alt=f"Example with the given label {given}",
-        text=excerpt(view.text),
-        fields=card_fields(view.fields),
+        text=card_text(view.text, view.fields),
+        fields=card_fields(row_of(view.text, view.fields)),
         tags=(given_tag(project, view), predicted_tag(project, view)),
     )
 
@@ -121,6 +121,18 @@ def small_example(view: ExampleView) -> dict[str, Any]:
 def excerpt(text: str | None) -> str | None:
     """Return the beginning of a text; None where there is none."""
     return shorten(text, EXCERPT_LENGTH) if text else None
+
+
+def card_text(text: str | None, fields: Fields | None) -> str | None:
+    """Return the beginning of a text; of each of those that were joined, behind its name."""
+    if text is None or not fields:
+        return excerpt(text)
+    each = EXCERPT_LENGTH // len(fields)
+    return "\n".join(
+        f"{shorten(name, each)}: {shorten(str(value), each)}"
+        for name, value in fields.items()
+        if value
+    )
 
 
 def describe_content(text: str | None, fields: Fields | None) -> str:

@@ -17,6 +17,7 @@ from relabel.cli.parameters import Location, command, seed, share
 from relabel.db.engine import open_database
 from relabel.db.project_rules import check_slug
 from relabel.db.projects import find_project
+from relabel.importers.addresses import fetch_named
 from relabel.importers.classes import Plan
 from relabel.importers.files.shared import share_open_files
 from relabel.importers.formats.registry import IMPORTERS
@@ -51,6 +52,7 @@ _SINGLE = {
     "status": ("COLUMN", "column that says whether a row's label holds (default: found out)"),
     "image-root": ("DIR", "folder that image paths are relative to (default: the table's)"),
     "encoding": ("NAME", "of a text file (default: found out)"),
+    "sheet": ("NAME", "of a workbook (default: the first that is shown and not empty)"),
     "delimiter": ("CHAR", "between fields, or: tab (default: found out)"),
 }
 _SEVERAL = {
@@ -126,6 +128,7 @@ def import_data(
     workspace.prepare()
     engine = open_database(workspace.database_url)
     _check_not_named(engine, project, said)
+    path, options = fetch_named(path, options, workspace, print)
     with share_open_files():
         with show_progress(project) as report, limit_memory(str(path)):
             surveyed = survey_for(engine, project, path, options, rows=10, on_progress=report)

@@ -183,7 +183,8 @@ def _write(connection: Connection, project: Project, file: BinaryIO, wanted: _Wa
     exporter = wanted.exporter
     usual = "drop" if exporter.drops_excluded else "keep"
     keeps_excluded = (wanted.excluded or usual) == "keep"
-    content = (layout.content,) if layout.content else tuple(layout.field_names.values())
+    whole = (layout.content,) if layout.content else ()
+    content = (*whole, *layout.field_names.values())
     exported = Exported(
         columns=layout.columns,
         kind=project.kind,

@@ -71,7 +71,7 @@ class Layout:
         columns: All of them, in order.
         evidence: Those of them that the run says.
         field_names: For each column of the data's table its name in the file, which is its own
-            unless one of ours is called so; empty for images and texts.
+            unless one of ours is called so; of texts, those that were joined; else empty.
         content: The column with an image's path or a text; None for a table.
     """
 
@@ -82,10 +82,9 @@ class Layout:
 
     def content_of(self, row: Any) -> dict[str, Any]:
         """Return the content's cells of a row that has ``fields`` or the content's column."""
-        if self.content is not None:
-            return {self.content: row[self.content]}
-        fields = row["fields"] or {}
-        return {name: fields.get(field) for field, name in self.field_names.items()}
+        whole = {} if self.content is None else {self.content: row[self.content]}
+        fields = row["fields"] or {} if self.field_names else {}
+        return whole | {name: fields.get(field) for field, name in self.field_names.items()}
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def lay_out(
         with_suggestions: Whether what models suggest that have not seen an example is among them.
         evidence: The run whose predictions and ranks are among them; None for none.
     """
-    fields = _field_columns(connection, project) if project.kind == "table" else {}
+    fields = _field_columns(connection, project) if project.kind == "table" else _parts(project)
     answer = _VALUES if project.task == "regression" else _LABELS
     after = _AFTER
     if with_suggestions:
@@ -138,18 +137,27 @@ def lay_out(
         after = after | said  # a dict of its own: the usual columns are every export's
     says = _list_evidence(project, evidence)
     after = after | says
-    ours = _BEFORE | answer | after
+    ours = _BEFORE | answer | after | ({} if project.kind == "table" else {"text": "text"})
     names: dict[str, str] = {}
     for field in fields:
         name = field
         while name in ours or (name != field and (name in fields or name in names.values())):
             name = f"field_{name}"
         names[field] = name
-    if names:
-        content: Columns = {names[field]: holds for field, holds in fields.items()}
+    content: Columns = {names[field]: holds for field, holds in fields.items()}
+    if names and project.kind == "table":
         return Layout(_BEFORE | content | answer | after, names, None, tuple(says))
     only: Literal["media_path", "text"] = "media_path" if project.kind == "image" else "text"
-    return Layout(_BEFORE | {only: "text"} | answer | after, {}, only, tuple(says))
+    columns = _BEFORE | {only: "text"} | content | answer | after
+    return Layout(columns, names, only, tuple(says))
+
+
+def _parts(project: Project) -> Columns:
+    """Return the columns whose texts were joined; none where there is one, or no text."""
+    columns = (project.settings.get("options") or {}).get("text")
+    if project.kind != "text" or not isinstance(columns, list):
+        return {}
+    return dict.fromkeys(columns, "text")
 
 
 def _list_evidence(project: Project, evidence: RunEvidence | None) -> Columns:
@@ -202,7 +210,7 @@ def read_chunks(
     evidence: RunEvidence | None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the export's rows; one statement, so that all show the same moment."""
-    query = _query(project.id, layout.content or "fields")
+    query = _query(project.id, layout)
     if evidence is not None:
         query = _with_evidence(query, evidence)
     if selection.reviewed_only:
@@ -260,13 +268,14 @@ def _say(row: Any, project: Project, names: Sequence[str]) -> dict[str, Any]:
     return said
 
 
-def _query(project_id: int, content: str) -> Select[*tuple[Any, ...]]:
+def _query(project_id: int, layout: Layout) -> Select[*tuple[Any, ...]]:
     return (
         select(
             ExampleRow.key,
             ExampleRow.split,
             ExampleRow.position,
-            getattr(ExampleRow, content),
+            *([getattr(ExampleRow, layout.content)] if layout.content else []),
+            *([ExampleRow.fields] if layout.field_names or not layout.content else []),
             ExampleRow.given_label,
             label_of_example.label("label"),
             ExampleRow.given_value,

@@ -7,7 +7,7 @@ from typing import BinaryIO, cast
 
 from relabel.exporters.exported import Exported, Rows
 from relabel.exporters.own.answers import find_answers
-from relabel.exporters.own.columnar import write_all_columnar, write_columnar
+from relabel.exporters.own.columnar import write_all_columnar, write_arrow, write_columnar
 from relabel.exporters.own.delimited import write_delimited
 from relabel.exporters.own.json_objects import write_objects
 from relabel.exporters.own.source import open_own
@@ -21,6 +21,8 @@ from relabel.text import counted
 @register_exporter("own", "Your own file", OF_SOURCE, mime="application/octet-stream", order=40)
 def write_own_file(file: BinaryIO, exported: Exported, chunks: Rows) -> None:
     """Write the imported file again: its columns and rows as they are, corrected labels in it."""
+    from relabel.importers.readers.parquet import ColumnarReader
+
     with share_open_files():
         source = open_own(exported)
         answers = find_answers(exported, source, chunks)
@@ -33,6 +35,8 @@ def write_own_file(file: BinaryIO, exported: Exported, chunks: Rows) -> None:
             write_delimited(target, reader, answers, protects=exported.own.protects)
         elif isinstance(reader, JsonLinesReader):
             write_objects(target, reader, answers)
+        elif isinstance(reader, ColumnarReader) and reader.kind == "arrow":
+            write_arrow(target, answers, source.files[0])
         elif len(source.files) == 1:
             write_columnar(target, answers, source.files[0])
         else:

@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.util import find_spec
 from io import BytesIO
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -59,6 +61,8 @@ DECODING = PixelBudget(PIXELS_DECODED)
 # that people have photographs and scans in.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 FORMAT_LIST = "PNG, JPEG, WebP, BMP, TIFF or GIF"
+# How the photographs of telephones begin, after their first four bytes.
+_HEIF_STARTS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc", b"ftypheim", b"ftypmsf1")
 MAX_BYTES = 25 * 1024 * 1024  # above any camera's JPEG
 MAX_PIXELS = 50_000_000  # 150 MB as RGB in memory; above any telephone's camera in 2026
 # What a file of each format is called.
@@ -69,6 +73,8 @@ SUFFIXES = {
     "BMP": ".bmp",
     "TIFF": ".tiff",
     "GIF": ".gif",
+    "HEIF": ".heic",
+    "AVIF": ".avif",
 }
 _WHITE = (255, 255, 255, 255)
 # How Pillow calls images without colours: black and white, grey, with transparency, or deep.
@@ -80,7 +86,7 @@ class ImageHeader:
     """What an image's first bytes say.
 
     Attributes:
-        format: One of ``FORMATS``.
+        format: One of those in ``SUFFIXES``.
         width, height: Pixels, before the camera's rotation is applied.
     """
 
@@ -279,13 +285,13 @@ def _open(data: bytes) -> Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
-            image = Image.open(BytesIO(data), formats=FORMATS)
+            image = Image.open(BytesIO(data), formats=list_formats())
     except Image.DecompressionBombError as error:
         raise _too_many_pixels("far more") from error
     except UnidentifiedImageError as error:
         raise InputError(
             f"The file is {_describe(data)}, expected a {FORMAT_LIST} image. "
-            "Convert it to PNG or JPEG and try again."
+            f"{_say_decoder(data)}Convert it to PNG or JPEG and try again."
         ) from error
     except (OSError, ValueError, SyntaxError, EOFError, OverflowError) as error:
         raise InputError(
@@ -295,6 +301,39 @@ def _open(data: bytes) -> Image:
     if image.width * image.height > MAX_PIXELS:
         raise _too_many_pixels(f"{image.width:,} x {image.height:,}")
     return image
+
+
+@cache
+def list_formats() -> tuple[str, ...]:
+    """Return the formats, as Pillow calls them, that can be read in this process."""
+    from PIL import features
+
+    found = list(FORMATS)
+    if find_spec("pillow_heif") is not None:
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener(thumbnails=False)
+        found.append("HEIF")
+    if features.check("avif"):
+        found.append("AVIF")
+    return tuple(found)
+
+
+def _is_heif(data: bytes) -> bool:
+    return data[4:12] in _HEIF_STARTS
+
+
+def _is_avif(data: bytes) -> bool:
+    return data[4:12] in (b"ftypavif", b"ftypavis")
+
+
+def _say_decoder(data: bytes) -> str:
+    """Return how to get what reads an image, where that is not installed."""
+    if _is_heif(data) and "HEIF" not in list_formats():
+        return "Install what reads it: pip install 'tracin-relabel[heic]'. Or: "
+    if _is_avif(data) and "AVIF" not in list_formats():
+        return "Install a newer Pillow, which reads it: pip install -U pillow. Or: "
+    return ""
 
 
 def _too_many_pixels(found: str) -> InputError:
@@ -346,9 +385,9 @@ def _describe(data: bytes) -> str:
         return "a web page"
     if start.startswith(b"%pdf"):
         return "a PDF document"
-    if b"ftypheic" in start or b"ftypmif1" in start:
+    if _is_heif(data):
         return "a HEIC photograph"
-    if b"ftypavif" in start:
+    if _is_avif(data):
         return "an AVIF image"
     if start.startswith(b"version https://git-lfs"):
         return "a pointer of Git LFS (`git lfs pull` fetches the image)"

@@ -24,6 +24,7 @@ _INSTEAD: Mapping[str, str] = {
     "dataset": "It names a torchvision data set, whose folder is the path.",
     "encoding": "Its texts say themselves how they are written, or it holds none.",
     "delimiter": "Only lines of CSV or TSV have fields with a character between them.",
+    "sheet": "Only a workbook of Excel has sheets.",
     "image_root": "Its pictures are not named by paths in a column.",
     "first_class": "Its labels are names; --classes gives their order.",
     **dict.fromkeys(

@@ -16,6 +16,7 @@ from pathlib import Path
 from relabel.archives import is_tar, is_zip
 from relabel.files import explain_disk_errors
 from relabel.importers.accepted_options import check_have_effect, check_used
+from relabel.importers.addresses import is_address, refuse_address
 from relabel.importers.columns.column_names import say_splits
 from relabel.importers.columns.profiles import profile_table
 from relabel.importers.files.locating import (
@@ -43,7 +44,7 @@ _POINTER = b"version https://git-lfs"
 _INSTEAD = {
     ".json": "Expected objects or an array of objects in it, such as "
     '[{"text": "...", "label": "..."}].',
-    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "Save the sheet as CSV."),
+    **dict.fromkeys((".xls", ".xlsb", ".ods"), "Save the sheet as CSV, or as .xlsx."),
     ".npy": "Save inputs and labels together: "
     'np.savez("data.npz", x=np.load("x.npy"), y=np.load("y.npy")).',
     **dict.fromkeys(
@@ -51,7 +52,6 @@ _INSTEAD = {
         "Pickles can run code and are not loaded; save the table as CSV or Parquet.",
     ),
     **dict.fromkeys((".pt", ".pth"), "Save the arrays with np.savez, or the images as files."),
-    ".arrow": "Name the folder that `save_to_disk` wrote.",
 }
 
 
@@ -67,6 +67,8 @@ def open_source(path: Path, options: ImportOptions) -> Source:
             the options say.
         OptionWithoutEffectError: If something was said that changes nothing for such data.
     """
+    if is_address(path):
+        raise refuse_address(path)
     path = expand_path(path)
     if not path.exists():
         raise InputError(

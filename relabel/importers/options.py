@@ -56,6 +56,7 @@ class ImportOptions:
         seed: Chooses the split and the planted errors.
         encoding: Of a text file, for instance "cp1252".
         delimiter: Between the fields of a line: one character, or "tab".
+        sheet: Name of the sheet of a workbook.
         plant: Share of the train labels or numbers to make wrong on purpose, 0 to 1.
     """
 
@@ -82,6 +83,7 @@ class ImportOptions:
     seed: int = 0
     encoding: str | None = None
     delimiter: str | None = None
+    sheet: str | None = None
     plant: float = 0.0
 
     def __post_init__(self) -> None:

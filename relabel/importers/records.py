@@ -211,7 +211,8 @@ class SourceRecord:
         where: The place in words.
         place: The same where it is to be found without this source at hand; None if that is
             ``where``.
-        text, image, fields: What the example is; one of the three.
+        text, image, fields: What the example is; one of the three. Beside a text that was joined
+            stand its parts, each by its column.
         label: Name of its class; None in a regression.
         value: Its number; None in a classification.
         split: "train" or "test"; None where the source does not say.

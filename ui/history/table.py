@@ -12,7 +12,7 @@ from relabel.db.project_rules import Project
 from relabel.db.stats import review_progress
 from relabel.text import shorten
 from ui.components.cards import Card, CardAction, Tag
-from ui.fields import card_fields
+from ui.fields import card_fields, row_of
 from ui.inspect.events import describe_shown
 from ui.labels import name_given, name_label
 from ui.server.pictures import thumbnail_address
@@ -72,7 +72,7 @@ def history_card(project: Project, row: HistoryRow) -> Card:
         alt=f"Train example with the given label {name_given(project, row)}",
         heading=f"{row.created_at.astimezone():%H:%M}",
         text=_excerpt(row),
-        fields=card_fields(row.fields),
+        fields=card_fields(row_of(row.text, row.fields)),
         tags=(
             Tag(text=sentence, tone="plain" if row.undone else "decided"),
             *((Tag(text="undone"),) if row.undone else ()),

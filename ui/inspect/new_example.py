@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, float | str | None]
 Content = bytes | str | Row
-_IMAGE_TYPES = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif"]
+_IMAGE_TYPES = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "avif", "heic"]
 # Megabytes; a little above our own limit, whose message says what to do.
 _UPLOAD_LIMIT = MAX_BYTES // 2**20 + 5
 _NEIGHBOURS = 10

@@ -67,6 +67,12 @@ def draw_reading(key: str, *, expanded: bool) -> ImportOptions:
             key=f"{key}-delimiter",
             width=200,
         )
+        sheet = st.text_input(
+            "Sheet of a workbook",
+            key=f"{key}-sheet",
+            placeholder="The first with something in it",
+            width=230,
+        )
         columns = st.text_input(
             "Names of the columns",
             key=f"{key}-columns",
@@ -89,6 +95,7 @@ def draw_reading(key: str, *, expanded: bool) -> ImportOptions:
         dataset=(dataset or "").strip() or None,
         encoding=(encoding or "").strip() or None,
         delimiter=delimiter or None,
+        sheet=(sheet or "").strip() or None,
         columns=split_names(columns) if columns.strip() else None,
     )
 

@@ -35,6 +35,7 @@ BOXES = {
     "merge-twins": "“Merge spellings of a name”",
     "encoding": "“Encoding of a text file”",
     "delimiter": "“Between the fields of a line”",
+    "sheet": "“Sheet of a workbook”",
     "columns": "“Names of the columns”",
 }
 _SHOWN_PROBLEMS = 20

@@ -19,8 +19,8 @@ from relabel.runs.groups import GROUP_KINDS
 from relabel.text import Split, counted, shorten
 from ui.address import choose_mode
 from ui.components.cards import Card, Tag, show_cards
-from ui.fields import card_fields
-from ui.galleries import describe_content, excerpt
+from ui.fields import card_fields, row_of
+from ui.galleries import card_text, describe_content
 from ui.labels import is_regression, name_label
 from ui.navigation import open_page
 from ui.queue.filters import NO_GROUPS, QueueView, forget_filters, name_group_kind
@@ -174,8 +174,8 @@ def _describe(project: Project, group: ExampleGroup, view: ExampleView) -> Card:
         image=thumbnail_address(view.id, view.key, view.media_path),
         alt="One example of the group",
         heading=f"No. {group.name.number}",
-        text=excerpt(view.text),
-        fields=card_fields(view.fields),
+        text=card_text(view.text, view.fields),
+        fields=card_fields(row_of(view.text, view.fields)),
         tags=tuple(labels),
         meta=f"{group.left:,} of {group.total:,} left{suspects}{others}",
     )

@@ -27,7 +27,7 @@ from tracin_core.retrieval.exact import Side
 from ui.components.cards import Card
 from ui.examples import describe_source_place
 from ui.failures import describe_failure
-from ui.fields import list_fields
+from ui.fields import list_fields, name_texts, row_of
 from ui.galleries import place
 from ui.inspect.evidence import (
     CAPTIONS,
@@ -163,10 +163,10 @@ def _build(
         "image": picture_address(view.id, view.key, view.media_path),
         "pixels": pixels_address(view.id, view.key, view.media_path),
         "alt": f"{which} with the given label {name_given(project, view)}",
-        "text": view.text,
+        "text": name_texts(view.text, view.fields),
         "pieces": [] if evidence is None else evidence.pieces,
         "marking": MARKING if evidence is not None and evidence.pieces else "",
-        "fields": list_fields(view.fields or {}),
+        "fields": list_fields(row_of(view.text, view.fields)),
         "source": describe_source_place(view),
         "badges": list_badges(project, view),
         "said": describe_unseen(project, view, answer),

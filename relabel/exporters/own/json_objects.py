@@ -25,8 +25,8 @@ def write_objects(file: BinaryIO, reader: JsonLinesReader, answers: Answers) -> 
     Raises:
         InputError: If an object or a character cannot be written.
     """
-    if reader.table is not None:
-        raise refuse(f"{reader.path.name} is one object that holds a table by its columns.")
+    if reader.table is not None or reader.form == "rows":
+        raise refuse(f"{reader.path.name} is one object that holds a table.")
     text = SameText(reader.path, reader.encoding, file)
     is_array = reader.form == "array"
     pieces = _read_lines(reader) if reader.form == "lines" else _read_objects(reader)

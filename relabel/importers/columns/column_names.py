@@ -61,7 +61,10 @@ _CLUTTER = {
 _CLUTTER_ENDINGS = ("@synoresource", "@synoeastream", ":zone.identifier")
 # Files that programs keep beside a picture.
 _SIDECARS = (".xmp", ".aae", ".thm", ".pp3", ".dop", ".cos", ".jpg.json", ".png.json", ".jpeg.json")
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+PICTURES = {
+    *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"),
+    *(".heic", ".heif", ".avif"),
+}
 # Files of these kinds are no pictures, and their folders no classes of pictures.
 NO_PICTURES = {
     *(".txt", ".md", ".rst", ".html", ".pdf", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml"),

@@ -26,6 +26,14 @@ from relabel.text import Kind
 
 LEFT_OUT_TEXT = "left out: a text"
 # Columns that make up an example together with another one, as data sets call them.
+# What the two texts of a pair are called in published data sets (GLUE, SNLI, SQuAD, MS MARCO).
+_PAIRS = (
+    *(("premise", "hypothesis"), ("sentence1", "sentence2"), ("sentence_1", "sentence_2")),
+    *(("sentence_a", "sentence_b"), ("question1", "question2"), ("text1", "text2")),
+    *(("text_1", "text_2"), ("text_a", "text_b"), ("question", "answer"), ("question", "context")),
+    *(("question", "sentence"), ("question", "passage"), ("query", "passage"), ("query", "answer")),
+    *(("claim", "evidence"), ("prompt", "response"), ("prompt", "completion")),
+)
 _PARTNERS = frozenset(
     (
         *("premise", "hypothesis", "question", "answer", "context", "passage", "query", "response"),
@@ -256,6 +264,9 @@ def guess_text(free: Mapping[str, Profile]) -> str | tuple[str, ...] | None:
         if len(column.distinct) > 1 and not column.is_counter
     ]
     several = [n for n, c in words.items() if len(c.distinct) > 2]
+    pair = _find_pair([name for name in several if is_other_text(words[name])])
+    if pair is not None and len(measures) < 2:
+        return pair
     named = first_named(several, TEXT_NAMES) or _named_inside(several)
     prose = [name for name, column in words.items() if column.is_prose]
     # Beside several measures, a title or a description is rather a remark than the example.
@@ -278,6 +289,15 @@ def guess_text(free: Mapping[str, Profile]) -> str | tuple[str, ...] | None:
         return tuple(found)
     others = [n for n in words if not is_key_name(n)]
     return others[0] if len(others) == len(free) == 1 and words[others[0]].mean_length > 8 else None
+
+
+def _find_pair(columns: list[str]) -> tuple[str, str] | None:
+    """Return two columns that are called like the two texts of a pair, in the pair's order."""
+    by_name = {normalise(name): name for name in columns}
+    for first, second in _PAIRS:
+        if first in by_name and second in by_name:
+            return by_name[first], by_name[second]
+    return None
 
 
 def _named_inside(columns: list[str]) -> str | None:

@@ -23,7 +23,10 @@ PROFILED_ROWS = 20_000
 _MAX_DISTINCT = 5_000  # distinct values remembered; more of them are "many"
 _NUMBER_SHARE = 0.9  # a column is one of numbers if so many of its values are
 _SHOWN = 4
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+_IMAGE_SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
+    *(".heic", ".heif", ".avif"),
+}
 _OTHER_SUFFIXES = {
     *(".txt", ".md", ".html", ".htm", ".xml", ".json", ".pdf", ".doc", ".docx", ".eml"),
     *(".wav", ".mp3", ".flac", ".ogg", ".m4a", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".npy"),

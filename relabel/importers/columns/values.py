@@ -277,6 +277,8 @@ def _read_cell(value: Any, column: str) -> str:
 def holds_image(value: Any) -> bool:
     """Return whether a cell is a picture itself, by how it begins."""
     if isinstance(value, bytes):
+        if value[4:8] == b"ftyp":
+            return value[8:11] in (b"hei", b"avi", b"mif")
         return value.startswith(_STARTS) or (value[:4] == b"RIFF" and value[8:12] == b"WEBP")
     if not isinstance(value, str) or len(value) < _SHORTEST:
         return False

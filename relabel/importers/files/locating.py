@@ -29,7 +29,7 @@ _FOLDERS = 50  # that may hold the pictures of a table
 # Only a table has these.
 _OF_TABLES = (
     *("text", "image", "label", "features", "target", "split", "key", "truth", "columns"),
-    *("image_root", "delimiter"),
+    *("image_root", "delimiter", "sheet"),
 )
 # What Hugging Face calls the column of the pictures beside others of files.
 _OF_PICTURES = ("file_name", "image_file_name")

@@ -172,7 +172,7 @@ def _describe(
     else:
         row["given_value"] = float(plan.values[number])
     if record.text is not None:
-        row["text"] = record.text
+        row["text"], row["fields"] = record.text, record.fields
     elif record.fields is not None:
         row["fields"] = record.fields
     elif record.image is not None:

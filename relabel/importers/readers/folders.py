@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from relabel.importers.base import BaseSource
-from relabel.importers.columns.column_names import is_sidecar
+from relabel.importers.columns.column_names import PICTURES, is_sidecar
 from relabel.importers.columns.values import MAX_NAME, RefusedError, check_length, check_text, show
 from relabel.importers.files.encoding import (
     SAMPLED,
@@ -28,7 +28,6 @@ from relabel.text import Kind, Split, Task, counted
 _LOOKED_AT = 2000  # names of files
 _OPENED = 20
 _SAMPLED_FILES, _SAMPLED_BYTES = 300, 64_000_000
-_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 # Text that is no example: tables, settings, programs and what is read by a program.
 _NO_TEXTS = {
     *(".csv", ".tsv", ".tab", ".psv", ".json", ".jsonl", ".ndjson", ".yaml", ".yml", ".py"),
@@ -274,7 +273,7 @@ def holds_texts(path: Path) -> bool:
     texts = opened = 0
     for file in islice(open_tree(path).files(), _LOOKED_AT):
         suffix = PurePosixPath(file.name).suffix.lower()
-        if suffix in _PICTURES:
+        if suffix in PICTURES:
             return False
         if len(file.parts) > 1 and suffix not in _NO_TEXTS and opened < _OPENED:
             opened += 1

@@ -55,10 +55,10 @@ def _find_files(path: Path) -> tuple[dict[str, list[Path]], FileKind, Mapping[st
             raise _unexpected(path / "dataset_dict.json", "a list of splits")
         folders = {str(name): _inside(path, str(name)) for name in splits}
         files = {name: _arrow_files(folder) for name, folder in folders.items()}
-        return files, "arrow", _features(next(iter(folders.values())))
+        return files, "saved", _features(next(iter(folders.values())))
     _check_is_no_cache(path)
     if (path / "state.json").is_file() or (path / "dataset_info.json").is_file():
-        return {"": _arrow_files(path)}, "arrow", _features(path)
+        return {"": _arrow_files(path)}, "saved", _features(path)
     parquet = _find_parquet(path)
     if parquet:
         return parquet, "parquet", None

@@ -32,6 +32,11 @@ JsonPath = tuple[str | int, ...]
 _CHUNK = 1 << 16  # characters
 _BETWEEN = re.compile(r"[\s,]*")
 _ARRAY = re.compile(r"\ufeff?\s*\[\s*(\{|\]\s*$)")
+# Rows below a name, perhaps behind other names with plain values.
+_ROWS_BELOW = re.compile(
+    r'\ufeff?\s*\{\s*("[^"\\]{0,200}"\s*:\s*("[^"\\]{0,200}"|[-+.\w]{1,40})\s*,\s*){0,50}'
+    r'"[^"\\]{0,200}"\s*:\s*\[\s*(?=\{)'
+)
 _NEXT_OBJECT = re.compile(r"\n\s*\{")
 _DECODER = json.JSONDecoder()
 # Enough to meet every column of a table whose objects leave empty ones out.
@@ -39,6 +44,7 @@ _ROWS_WITH_NAMES = 10_000
 _MAX_NAMES = 10 * MAX_COLUMNS
 _FORMS = {
     "array": "The file is an array of objects: row 1 is its first object.",
+    "rows": "The file is one object with an array of objects in it: row 1 is its first object.",
     "objects": "The objects stand over several lines, or several on one: row 1 is the first.",
 }
 
@@ -152,7 +158,12 @@ def _collect(parts: dict[str, JsonPath], name: str, path: JsonPath, value: Any, 
 
 
 def find_json_form(path: Path, encoding: str) -> str:
-    """Return how a file holds its objects: "lines", "array" or "objects" over several lines."""
+    """Return how a file holds its objects.
+
+    Returns:
+        "lines"; "array"; "objects" over several lines; or "rows" if an array of them stands below a
+        name in one object that is longer than any row.
+    """
     with open_text(path, encoding) as file:
         start = file.read(_CHUNK)
     if _ARRAY.match(start):
@@ -164,12 +175,32 @@ def find_json_form(path: Path, encoding: str) -> str:
     try:
         found, end = _DECODER.raw_decode(start, start.index("{"))
     except (ValueError, RecursionError):
+        if _ROWS_BELOW.match(start) and _is_long(path, encoding):
+            return "rows"
         return "objects" if first == "{" else "lines"
     return "objects" if isinstance(found, dict) and end > start.index("{") else "lines"
 
 
-def read_values(path: Path, encoding: str) -> Iterator[Any | ValueError]:
+def _is_long(path: Path, encoding: str) -> bool:
+    """Return whether the object that a file begins with is longer than a row may be."""
+    with open_text(path, encoding) as file:
+        text = file.read(MAX_LINE)
+    try:
+        _DECODER.raw_decode(text.lstrip("\ufeff \t\r\n"))
+    except (ValueError, RecursionError):
+        return len(text) == MAX_LINE
+    return False
+
+
+def read_values(
+    path: Path, encoding: str, *, below_name: bool = False
+) -> Iterator[Any | ValueError]:
     """Yield the values at the top of a file, those of an array one by one.
+
+    Args:
+        path: Of the file.
+        encoding: Of its text.
+        below_name: Whether the array stands below a name in an object; what follows is left out.
 
     What cannot be read is an error, after which the next object at the beginning of a line is
     looked for.
@@ -179,6 +210,9 @@ def read_values(path: Path, encoding: str) -> Iterator[Any | ValueError]:
     """
     with open_text(path, encoding) as file:
         text, place, number = file.read(_CHUNK).lstrip("\ufeff"), 0, 0
+        before = _ROWS_BELOW.match(text) if below_name else None
+        if before is not None:
+            place = before.end()
         while True:
             place = _BETWEEN.match(text, place).end()  # type: ignore[union-attr]
             if place == len(text):
@@ -186,6 +220,8 @@ def read_values(path: Path, encoding: str) -> Iterator[Any | ValueError]:
                 if not text:
                     return
                 continue
+            if before is not None and text[place] == "]":
+                return
             if text[place] in "[]":  # around all; values inside of objects are read with them
                 place += 1
                 continue
@@ -224,7 +260,8 @@ def _read_one(
                 raise InputError(
                     f"Object {number} of {path} is longer than {MAX_LINE:,} characters or is not "
                     f"closed ({error}). Expected objects such as "
-                    '{"text": "...", "label": "..."}. Export the data again.'
+                    '{"text": "...", "label": "..."}. Export the data again; with pandas: '
+                    'data.to_json(path, orient="records", lines=True).'
                 ) from error
             wrong = error if isinstance(error, ValueError) else ValueError("nested too deeply")
             return text, following.start() if following else len(text), wrong
@@ -243,7 +280,7 @@ class JsonLinesReader:
     Attributes:
         path: Of the file.
         encoding: Of its text.
-        form: How it holds its objects: "lines", "array" or "objects".
+        form: How it holds its objects, as ``find_json_form`` says.
         paths: Where each column lies in an object.
         table: The rows of a table that is written as a single object; None where it is none.
         passed_over: Names at the top that make no columns.
@@ -338,7 +375,9 @@ class JsonLinesReader:
                     self._num_commas += line[-4:].rstrip().endswith("},")
                     yield number, _parse_line(number, line)
         else:
-            for number, found in enumerate(read_values(self.path, self.encoding), 1):
+            is_below = self.form == "rows"
+            values = read_values(self.path, self.encoding, below_name=is_below)
+            for number, found in enumerate(values, 1):
                 yield number, _check_object(number, found)
 
 

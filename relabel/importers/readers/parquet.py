@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from relabel.importers.files.encoding import unreadable
 from relabel.importers.files.shared import open_file
+from relabel.importers.readers.arrow import open_arrow
 from relabel.importers.readers.csv import MAX_FIELD
 from relabel.importers.records import Problem, Row, Schema, check_column_names, row_problem
 from tracin_core.errors import InputError
@@ -41,7 +42,8 @@ _DICTIONARIES = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 _NUMBER_BYTES = 16  # of one element of a list, with its place in it
 # Bytes of texts that may be laid out side by side.
 AT_ONCE = 32 * 2**20
-FileKind = Literal["parquet", "arrow"]
+# A table in Arrow's format by itself; "saved" for those of a data set that its folder describes.
+FileKind = Literal["parquet", "arrow", "saved"]
 
 
 def check_growth(path: Path, metadata: pq.FileMetaData) -> None:
@@ -256,7 +258,7 @@ class ColumnarReader:
         paths = [path for of_split in files.values() for path in of_split]
         for path in paths:
             check_ordinary(path, "a Parquet or Arrow file")
-        is_alone = len(paths) == 1 and kind == "parquet"
+        is_alone = len(paths) == 1 and kind != "saved"
         self.name = paths[0].name if is_alone else folder.resolve().name
         self.folder = folder
         self.files = files
@@ -356,8 +358,8 @@ def _open_schema(path: Path, kind: FileKind) -> tuple[pa.Schema, int]:
             with open_file(path) as raw, pq.ParquetFile(raw) as file:
                 check_growth(path, file.metadata)
                 return file.schema_arrow, file.metadata.num_rows
-        with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as reader:
-            return reader.schema, 0
+        with open_arrow(path) as (schema, _):
+            return schema, 0
 
 
 def _read_batches(path: Path, kind: FileKind, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -382,13 +384,15 @@ def _read_parquet(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
 
 def _read_arrow(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     rows, most = 0, LARGEST_ROWS_PER_BYTE * path.stat().st_size
-    with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as reader:
-        for batch in reader:
+    with open_arrow(path) as (_, batches):
+        for batch in batches:
             rows += batch.num_rows
             if rows > most:
                 raise ValueError(f"it claims {rows:,} rows, of which it cannot hold the bytes")
+            # A damaged file's offsets may point anywhere in memory, and lengths end anywhere: these
+            # are compared first, because to count the bytes is to follow them.
+            batch.validate()
             check_batch(path, batch.nbytes)
-            # A damaged file's offsets may point anywhere in memory.
             batch.validate(full=True)
             for start in range(0, batch.num_rows, BATCH):
                 yield from in_parts(batch.slice(start, BATCH).select(columns))

@@ -94,7 +94,7 @@ class TableSource(BaseSource):
     def files(self) -> tuple[Path, ...]:
         """The files that hold the table, in the order of its rows; none where it can have none.
 
-        Several are Parquet files. Arrow files belong to a folder that describes them.
+        Several are Parquet files. Those of a saved data set belong to a folder that describes them.
         """
         from relabel.importers.readers.csv import DelimitedReader
         from relabel.importers.readers.json_lines import JsonLinesReader
@@ -102,7 +102,7 @@ class TableSource(BaseSource):
 
         if isinstance(self.reader, DelimitedReader | JsonLinesReader):
             return (self.reader.path,)
-        if isinstance(self.reader, ColumnarReader) and self.reader.kind == "parquet":
+        if isinstance(self.reader, ColumnarReader) and self.reader.kind != "saved":
             return tuple(path for paths in self.reader.files.values() for path in paths)
         return ()
 
@@ -202,7 +202,11 @@ class TableSource(BaseSource):
             value=read_target(cell(target), target) if (target := options.target) else None,
             text=read_text([cell(name) for name in texts], texts) if texts else None,
             image=self._read_image(cell(options.image)) if options.image else None,
-            fields=self._read_fields(row.values, places) if options.features else None,
+            fields=self._read_fields(row.values, places)
+            if options.features
+            else _read_parts([cell(name) for name in texts], texts)
+            if len(texts) > 1
+            else None,
             given_key=read_key(cell(options.key), options.key, self._key_form)
             if options.key
             else None,
@@ -254,6 +258,14 @@ class TableSource(BaseSource):
         if all(value is None for value in fields.values()):
             raise RefusedError("empty row", "All its input columns are empty. Fill one in.")
         return fields
+
+
+def _read_parts(values: Sequence[Any], columns: Sequence[str]) -> Fields:
+    """Return the texts that are joined, each by its column; None where one is empty."""
+    return {
+        name: None if is_missing(value) else str(value)
+        for name, value in zip(columns, values, strict=True)
+    }
 
 
 def read_target(value: Any, column: str) -> float:

@@ -1,4 +1,4 @@
-"""torchvision's data sets by name and folder; nothing is downloaded.
+"""torchvision's data sets by name and folder; nothing is downloaded here.
 
 The files of CIFAR-10 and CIFAR-100 are pickles. Unpickling builds objects by calling whatever the
 file names; here every name but the three that make an array leads to an error, and those three
@@ -233,7 +233,7 @@ class TorchvisionSource(BaseSource):
             InputError: If that is none that is known, or its files are missing.
         """
         name = options.dataset or find_dataset(folder)
-        if name is None or _known_name(name) is None:
+        if name is None or find_known_name(name) is None:
             raise InputError(
                 f"{folder} is no folder of a data set that is known"
                 + (f" as {name!r}" if name else "")
@@ -241,7 +241,7 @@ class TorchvisionSource(BaseSource):
                 "that torchvision downloaded it to as the path. Other image data is imported as "
                 "a folder with one folder a class."
             )
-        self._name = _known_name(name) or name
+        self._name = find_known_name(name) or name
         self._folder = folder
         self.options = replace(options, dataset=self._name)
         self.classes = options.classes or self._find_names()
@@ -319,7 +319,8 @@ class TorchvisionSource(BaseSource):
             return family(str(self._folder), download=False, **SETS[self._name].splits[split])
 
 
-def _known_name(name: str) -> str | None:
+def find_known_name(name: str) -> str | None:
+    """Return a data set's name as torchvision has it; None where there is none like it."""
     plain = name.lower().replace("-", "").replace("_", "")
     return next((known for known in SETS if known.lower().replace("-", "") == plain), None)
 

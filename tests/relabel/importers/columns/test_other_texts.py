@@ -30,10 +30,8 @@ def find_way_out(notes, name):
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("premise", "hypothesis"),
-        ("sentence1", "sentence2"),
-        ("context", "question"),
-        ("text_a", "text_b"),
+        ("premise", "remarks"),
+        ("text_a", "text_c"),
         ("first, or so", "second"),
     ],
 )
@@ -49,10 +47,19 @@ def test_a_second_text_is_named_with_what_takes_it_in(tmp_path, one, other):
     assert not any("left out: a text" in note for note in both.notes)
 
 
+def test_well_known_names_of_a_pair_are_taken_in_its_order_if_both_are_texts(tmp_path):
+    path = save(tmp_path, answer=CLAIM, question=PREMISE)
+    assert preview(path).options.text == ("question", "answer")
+    path = save(
+        tmp_path, answer=[("Paris", "Rome", "Oslo")[n % 3] for n in range(60)], text=PREMISE
+    )
+    assert preview(path).options.text == "text"
+
+
 def test_two_texts_that_are_called_like_a_pair_are_joined(tmp_path):
     claims = [f"{claim}, and nothing else says number {n}" for n, claim in enumerate(CLAIM)]
     found = preview(save(tmp_path, premise=PREMISE, hypothesis=claims, label=LABELS))
-    assert found.options.text == "hypothesis"
+    assert found.options.text == ("premise", "hypothesis")
     told = [f"{text}, for short, and no other than {n}" for n, text in enumerate(PREMISE)]
     found = preview(save(tmp_path, premise=told, hypothesis=claims))
     assert found.options.text == ("premise", "hypothesis")

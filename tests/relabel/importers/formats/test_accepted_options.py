@@ -66,6 +66,13 @@ def make_table(root: Path, ending: str) -> Path:
         FRAME.to_csv(path, index=False)
     elif ending == ".jsonl":
         FRAME.to_json(path, orient="records", lines=True)
+    elif ending == ".feather":
+        FRAME.to_feather(path)
+    elif ending == ".xlsx":
+        pytest.importorskip("openpyxl")
+        with pd.ExcelWriter(path) as book:
+            FRAME.to_excel(book, sheet_name="first", index=False)
+            FRAME.assign(label="same").head(9).to_excel(book, sheet_name="second", index=False)
     else:
         FRAME.to_parquet(path)
     return path
@@ -146,6 +153,8 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "delimited": lambda root: make_table(root, ".csv"),
     "json-lines": lambda root: make_table(root, ".jsonl"),
     "parquet": lambda root: make_table(root, ".parquet"),
+    "arrow": lambda root: make_table(root, ".feather"),
+    "excel": lambda root: make_table(root, ".xlsx"),
     "huggingface": make_saved,
     "label-studio": lambda root: make_annotated(root, "label-studio"),
     "doccano": lambda root: make_annotated(root, "doccano"),
@@ -171,7 +180,7 @@ TABLE = {
     "truth": "gold", "classes": ("a", "b", "c"), "first_class": 1, "image_root": "pictures",
     "encoding": "utf-16", "delimiter": ";", "columns": tuple("abcdefghijkl"), "dataset": "MNIST",
     "status": "mark", "status_values": ("rejected", "accepted"), "merge_twins": True,
-    "test_share": 0.5, "seed": 7, "plant": 0.5,
+    "sheet": "second", "test_share": 0.5, "seed": 7, "plant": 0.5,
 }  # fmt: skip
 VALUES: dict[str, dict[str, object]] = {
     "image-folder": {**TABLE, "classes": ("dog", "cat"), "train_values": ("cat",),

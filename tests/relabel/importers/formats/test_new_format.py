@@ -25,8 +25,8 @@ from tracin_core.errors import ConfigurationError, InputError
 from ui.uploads import list_upload_types
 
 NAMES = [
-    *("image-folder", "text-folder", "table", "huggingface", "label-studio", "doccano"),
-    *("prodigy", "coco", "torchvision", "npz"),
+    *("image-folder", "text-folder", "table", "arrow", "excel", "huggingface"),
+    *("label-studio", "doccano", "prodigy", "coco", "torchvision", "npz"),
 ]
 
 
@@ -77,9 +77,12 @@ def test_messages_and_uploads_name_it(tmp_path):
     with added_importer(tmp_path):
         assert "ini" in list_upload_types()
         for path in (tmp_path / "none", tmp_path / "data.xyz"):
-            with pytest.raises(InputError, match=r"a file of sections \(\.ini\), a saved Hugging"):
+            with pytest.raises(InputError, match=r"a file of sections \(\.ini\), an Arrow or"):
                 open_source(path, ImportOptions())
-    types = ["csv", "tsv", "parquet", "jsonl", "ndjson", "json", "npz", "gz", "zip"]
+    types = [
+        *("csv", "tsv", "parquet", "jsonl", "ndjson", "arrow", "feather", "xlsx", "json", "npz"),
+        *("gz", "zip"),
+    ]
     assert list_upload_types() == types
 
 
@@ -87,7 +90,9 @@ def test_the_command_offers_it_and_imports_it(place, tmp_path):
     data = write_data(tmp_path / "reviews.ini")
     toy = (formats, load_importers, write_toy(tmp_path))
     help_text = run_with_module(*toy, "import", "--help").stdout
-    assert re.search(r"image-folder\W+text-folder\W+table\W+ini\W+huggingface", help_text)
+    assert re.search(
+        r"image-folder\W+text-folder\W+table\W+ini\W+arrow\W+excel\W+huggingface", help_text
+    )
     words = ("--workspace", place.root, "import", "kettles", data)
     done = run_with_module(*toy, *words, "--yes")
     assert (done.returncode, "rror" in done.stderr) == (0, False)

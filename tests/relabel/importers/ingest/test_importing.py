@@ -535,8 +535,8 @@ def test_the_formats_of_the_command_are_those_of_the_sources():
     assert isinstance(option.type, click.Choice)
     assert option.type.choices == tuple(IMPORTERS)
     names = (
-        *("image-folder", "text-folder", "table", "huggingface", "label-studio", "doccano"),
-        *("prodigy", "coco", "torchvision", "npz"),
+        *("image-folder", "text-folder", "table", "arrow", "excel", "huggingface"),
+        *("label-studio", "doccano", "prodigy", "coco", "torchvision", "npz"),
     )
     assert tuple(IMPORTERS) == names
 

@@ -56,6 +56,23 @@ def test_arrays_are_read_in_pieces(tmp_path, monkeypatch, form):
     check_rows(write(tmp_path, FORMS[form]))
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_rows_below_a_name_are_read_in_pieces_where_they_are_many(tmp_path, monkeypatch, indent):
+    monkeypatch.setattr(json_lines, "_CHUNK", 300)
+    monkeypatch.setattr(json_lines, "MAX_LINE", 600)
+    whole = {"version": "1.0", "n": 40, "data": ROWS, "after": {"text": "no row", "label": "1"}}
+    path = write(tmp_path, json.dumps(whole, indent=indent))
+    assert json_lines.find_json_form(path, "utf-8") == "rows"
+    check_rows(path)
+    if indent:  # else nothing tells where the next object begins
+        path.write_text(path.read_text().replace('number 7 is this"', "number 7 is this"))
+        assert [one.what for one in problems(path)][:1] == ["not JSON"]
+    by_columns = {name: [row[name] for row in ROWS] for name in ROWS[0]}
+    path = write(tmp_path, json.dumps(by_columns, indent=1))
+    with pytest.raises(InputError, match=r"longer than 600.*to_json\(path, orient"):
+        preview(path)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
 def test_arrays_may_be_in_other_encodings(tmp_path, encoding):
     path = tmp_path / ("data.jsonl" if encoding == "utf-16-be" else "data.json")
