@@ -194,13 +194,32 @@ def record_uses(layers: Sequence[CoveredLayer]) -> Iterator[list[LayerUse]]:
     handles = [
         covered.layer.register_forward_hook(_make_hook(covered, uses), with_kwargs=True)
         for covered in layers
-        if covered.rule is not BY_OPERATION
+        if covered.rule is not BY_OPERATION and covered.rule.exposes is None
     ]
+    exposed = [covered for covered in layers if covered.rule.exposes is not None]
     try:
+        for covered in exposed:
+            vars(covered.layer)["forward"] = _expose(covered, uses)
         yield uses
     finally:
         for handle in handles:
             handle.remove()
+        for covered in exposed:
+            vars(covered.layer).pop("forward", None)
+
+
+def _expose(covered: CoveredLayer, uses: list[LayerUse]) -> Callable[..., Any]:
+    """Return what stands in for a layer's forward and records results within it."""
+
+    def record(arguments: tuple[Any, ...], result: Tensor, names: Sequence[str]) -> None:
+        wanted = {name: covered.parameters[name] for name in names if name in covered.parameters}
+        if wanted and result.requires_grad:
+            part = replace(covered, parameters=wanted)
+            edge = get_gradient_edge(result)
+            uses.append(LayerUse(part, arguments, _count_changes(arguments), edge))
+
+    assert covered.rule.exposes is not None  # noqa: S101 - asked by whoever calls this
+    return covered.rule.exposes(covered.layer, record)
 
 
 def _make_hook(covered: CoveredLayer, uses: list[LayerUse]) -> Callable[..., None]:

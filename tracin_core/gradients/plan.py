@@ -228,6 +228,10 @@ def confirm_plan(
         ruled = _combine(apply_rules(uses, [], deltas, placement, TRIAL_SIZE, {}, reasons))
     rest = {name: v for name, v in trainable.items() if name in plan.fallback or name in reasons}
     options = _try_reads(candidates, marks[len(uses) :], rest)
+    if any(covered.rule.exposes is not None for covered in plan.layers):
+        # What stood in for a layer is tried as well: the truth is the layer as it was written.
+        with torch.enable_grad():
+            values = objective(call_model(model, inputs), targets)
     references = None
     unproved = _list_own(plan)
     for row in range(TRIAL_SIZE):

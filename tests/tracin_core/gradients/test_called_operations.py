@@ -69,18 +69,6 @@ class WrittenOutStandardization(nn.Conv2d):
         return F.conv2d(inputs, weight, self.bias, self.stride, self.padding)
 
 
-class SignChosen(nn.LayerNorm):
-    """Takes another way where the batch is below zero, and another parameter there."""
-
-    def __init__(self) -> None:
-        super().__init__([CHANNELS, 6, 6])
-        self.other = nn.Parameter(torch.rand(CHANNELS, 6, 6))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        scale = self.weight if bool(inputs.sum() > 0) else self.other
-        return F.layer_norm(inputs, self.normalized_shape, scale, self.bias)
-
-
 def convolution(layer: nn.Module | None = None) -> nn.Module:
     return layer or nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
 
@@ -142,7 +130,7 @@ def test_a_layer_is_covered_by_the_operation_that_it_calls(kind: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules")
-@pytest.mark.parametrize("kernel, space", [(nn.ConvTranspose1d, 1), (nn.ConvTranspose3d, 3)])
+@pytest.mark.parametrize(("kernel", "space"), [(nn.ConvTranspose1d, 1), (nn.ConvTranspose3d, 3)])
 def test_transposed_convolutions_of_one_and_three_dimensions(kernel: Any, space: int) -> None:
     torch.manual_seed(0)
     layer = kernel(2, 3, 3, stride=2, padding=1)
