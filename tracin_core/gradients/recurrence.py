@@ -63,25 +63,35 @@ class InputProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, steps: Steps, inputs: Tensor, weight: Tensor, *biases: Tensor | None
+        ctx: Any, steps: Steps, bias: Tensor | None, inputs: Tensor, *parameters: Tensor | None
     ) -> Tensor:
-        """Return the inputs' part before the gates; the last bias is added and has no gradient."""
-        ctx.steps, ctx.biases = steps, len(biases)
+        """Return the inputs' part before the gates.
+
+        Args:
+            ctx: What the way back needs.
+            steps: How rows lie.
+            bias: What is added.
+            inputs: Rows of all steps.
+            parameters: The weight, and all that the gradients at the result are for: as far as
+                the gradient graph knows, the result depends on them.
+        """
+        weight = parameters[0]
+        assert weight is not None  # noqa: S101 - only biases can be missing
+        ctx.steps, ctx.count = steps, len(parameters)
         ctx.save_for_backward(weight)
-        rows = steps.lay_out(inputs) @ weight.t()
-        for bias in biases:
-            if bias is not None:
-                rows += bias
-        return steps.restore(rows)
+        rows = steps.lay_out(inputs)
+        if bias is None:
+            return steps.restore(rows @ weight.t())
+        return steps.restore(torch.addmm(bias, rows, weight.t()))
 
     @staticmethod
     def backward(ctx: Any, gradients: Tensor) -> Any:
-        """Return the gradients at the inputs; those of weights are a rule's."""
+        """Return the gradients at the inputs; those of parameters are a rule's."""
         (weight,) = ctx.saved_tensors
         found = None
-        if ctx.needs_input_grad[1]:
+        if ctx.needs_input_grad[2]:
             found = ctx.steps.restore(ctx.steps.lay_out(gradients) @ weight)
-        return (None, found, None, *[None] * ctx.biases)
+        return (None, None, found, *[None] * ctx.count)
 
 
 class Probe(torch.autograd.Function):
@@ -128,7 +138,7 @@ class Run(Protocol):
 
     def retreat(
         self, gradients: Tensor, state: Tensor, memory: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Take all steps back.
 
         Args:
@@ -137,8 +147,8 @@ class Run(Protocol):
             memory: The same of an LSTM's cells.
 
         Returns:
-            The gradients before the gates: at the inputs' part, at the states' part and, where
-            there is one, at the projection.
+            The gradients before the gates: at the inputs' part; at the states' part where they
+            differ; and at the projection where there is one.
         """
 
 
@@ -186,7 +196,7 @@ class PlainRun:
 
     def retreat(
         self, gradients: Tensor, state: Tensor, memory: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """See ``Run``."""
         cut = self.steps.cut
         after = self.after
@@ -197,7 +207,7 @@ class PlainRun:
             now, result = state[: len(given[step])], delta[step]
             torch.mul(now.add_(given[step]), slope[step], out=result)
             torch.mm(result, self.weights.state, out=now)
-        return deltas, deltas, None
+        return deltas, None, None
 
 
 class GatedRun:
@@ -243,7 +253,7 @@ class GatedRun:
 
     def retreat(
         self, gradients: Tensor, state: Tensor, memory: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """See ``Run``."""
         cut, size = self.steps.cut, state.shape[1]
         reset, update, fresh = self.gates.split(size, 1)
@@ -317,7 +327,7 @@ class MemoryRun:
 
     def retreat(
         self, gradients: Tensor, state: Tensor, memory: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """See ``Run``."""
         assert memory is not None  # noqa: S101 - an LSTM has one
         cut, size, projection = self.steps.cut, memory.shape[1], self.weights.projection
@@ -345,7 +355,7 @@ class MemoryRun:
             torch.mul(at_output, to_leaves[step], out=own[:, 3 * size :])
             cells.mul_(keep[step])
             torch.mm(own, self.weights.state, out=now)
-        return deltas, deltas, None if projection is None else at_states
+        return deltas, None, None if projection is None else at_states
 
 
 class Recurrence(torch.autograd.Function):
@@ -382,6 +392,5 @@ class Recurrence(torch.autograd.Function):
             steps.lay_out(gradients).contiguous(), first, cells
         )
         projected = None if at_projection is None else steps.restore(at_projection)
-        restored = steps.restore(at_inputs)
-        others = restored if at_states is at_inputs else steps.restore(at_states)
-        return None, None, restored, others, projected, first, cells
+        states = None if at_states is None else steps.restore(at_states)
+        return None, None, steps.restore(at_inputs), states, projected, first, cells

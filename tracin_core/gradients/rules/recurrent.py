@@ -69,9 +69,14 @@ class Direction:
         bias_ih, bias_hh = map(self.read, ("bias_ih", "bias_hh"))
         assert weight_ih is not None and weight_hh is not None  # noqa: S101, PT018 - always there
         is_gated = isinstance(self.module, nn.GRU)
-        added = None if is_gated or bias_hh is None else bias_hh.detach()
-        product = InputProduct.apply(steps, inputs, weight_ih, bias_ih, added)
-        probe = Probe.apply(product.shape, weight_hh, bias_hh)
+        own = (weight_hh, bias_hh)
+        bias, anchored = bias_ih, (weight_ih, bias_ih)
+        if not is_gated:  # both products have the same gradients
+            bias = None if bias_ih is None or bias_hh is None else bias_ih + bias_hh
+            anchored = (*anchored, *own)
+        bias = None if bias is None else bias.detach()
+        product = InputProduct.apply(steps, bias, inputs, *anchored)
+        probe = Probe.apply(product.shape, *own) if is_gated else None
         projection = None
         if weight_hr is not None:
             projection = Probe.apply((*product.shape[:-1], len(weight_hr)), weight_hr)
@@ -82,10 +87,15 @@ class Direction:
         )
         run = self._make_run(steps, weights)
         results = Recurrence.apply(run, steps, product, probe, projection, state, memory)
-        self._note("ih", inputs, product)
-        self._note("hh", steps.restore(run.before), probe)
+        given = {"ih": inputs.detach()}
+        before = {"hh": steps.restore(run.before)}
+        if is_gated:
+            self._note(before, probe)
+            self._note(given, product)
+        else:
+            self._note({**given, **before}, product)
         if projection is not None and run.projected is not None:
-            self._note("hr", steps.restore(run.projected), projection)
+            self._note({"hr": steps.restore(run.projected)}, projection)
         found: tuple[Tensor, ...] = results
         return found
 
@@ -96,13 +106,16 @@ class Direction:
             return GatedRun(steps, weights)
         return PlainRun(steps, weights, is_relu=self.module.nonlinearity == "relu")
 
-    def _note(self, kind: str, inputs: Tensor, product: Tensor) -> None:
-        names = tuple(
+    def _note(self, inputs: dict[str, Tensor], product: Tensor) -> None:
+        """Record a result that is the product of each of some inputs with its weight."""
+        factors = [(f"_{kind}{self.suffix}", values) for kind, values in inputs.items()]
+        names = [
             name
-            for name in (f"weight_{kind}{self.suffix}", f"bias_{kind}{self.suffix}")
+            for ending, _ in factors
+            for name in ("weight" + ending, "bias" + ending)
             if self.module._parameters.get(name) is not None
-        )
-        self.record((inputs.detach(), names), product, names)
+        ]
+        self.record(tuple(factors), product, names)
 
 
 def expose_products(module: Layer, record: Record) -> Callable[..., Any]:
@@ -197,23 +210,25 @@ def _refuse_computed_weights(layer: Layer) -> str | None:
 def recurrent_gradients(
     layer: Layer, arguments: tuple[Any, ...], output_gradients: Tensor
 ) -> dict[str, Contribution]:
-    """Return the gradients of one product's weight and bias.
+    """Return the gradients of the weights and biases of one or two products.
 
     Args:
         layer: The module.
-        arguments: The product's inputs, shape ``(B, T, I)`` or rows ``(N, I)`` of a packed
-            sequence, and the names of its weight and bias.
-        output_gradients: At its results, shape ``(B, T, O)`` or ``(N, O)``.
+        arguments: For each product the ending of its parameters' names and its inputs, shape
+            ``(B, T, I)``, or rows ``(N, I)`` of a packed sequence.
+        output_gradients: At the result, shape ``(B, T, O)`` or ``(N, O)``.
 
     Returns:
-        By name: outer products over time, and the bias as ``(B, O)``.
+        By name: outer products over time, and biases as ``(B, O)``.
     """
-    inputs, (name, *biases) = arguments
-    width = output_gradients.shape[-1]
-    deltas = output_gradients.reshape(len(inputs), -1, width)
-    factors = inputs.reshape(len(inputs), -1, inputs.shape[-1])
-    shape = torch.Size((width, inputs.shape[-1]))
-    gradients: dict[str, Contribution] = {name: Outer(deltas, factors, shape)}
-    for bias in biases:
-        gradients[bias] = Dense(add_wide(deltas, 1), torch.Size((width,)))
+    rows, width = len(output_gradients), output_gradients.shape[-1]
+    deltas = output_gradients.reshape(rows, -1, width)
+    gradients: dict[str, Contribution] = {}
+    bias, first = Dense(add_wide(deltas, 1), torch.Size((width,))), None
+    for ending, inputs in arguments:
+        factors = inputs.reshape(rows, -1, inputs.shape[-1])
+        shape = torch.Size((width, inputs.shape[-1]))
+        outer = Outer(deltas, factors, shape, twin=first)
+        first = first or outer
+        gradients["weight" + ending], gradients["bias" + ending] = outer, bias
     return gradients
