@@ -33,9 +33,8 @@ from tracin_core.gradients.rules.registry import Rule, UnsupportedUseError
 # Operations between a parameter and the one that reads it: weight standardisation written out has
 # about ten. What goes on for longer is no function of weights but the network itself.
 MOST_STEPS = 32
-# A parameter with so many times fewer numbers than the weight has its gradients kept when those
-# of the weight are taken.
-SMALL = 16
+# Gradients of a function's other parameters that are kept until they are asked for, in numbers.
+MOST_KEPT = 16_000_000
 EXAMPLES, WEIGHT, BIAS = 0, 1, 2
 CAST = "ToCopyBackward0"
 
@@ -121,30 +120,30 @@ def _is_made_of_parameters(node: Any) -> bool:
 
 @dataclass(frozen=True)
 class Function:
-    """A function of parameters that an operation takes as its weight.
+    """A function of parameters that one operation takes as its weight.
 
     Attributes:
         edge: Its result in the gradient graph.
         parameters: Those that are wanted, by name.
-        kept: Gradients of small parameters, taken beside those of the large one, by name and by
-            the first example.
+        kept: Gradients that were computed beside those asked for, by name and first example.
     """
 
     edge: tuple[Any, int]
     parameters: dict[str, Tensor] = field(default_factory=dict)
     kept: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
-    def pull_back(self, name: str, start: int, whole: Tensor) -> Tensor:
+    def pull_back(self, name: str, start: int, results: Contribution) -> Tensor:
         """Return a parameter's gradients from those of the result.
 
         Args:
             name: The parameter.
             start: Number of the first example.
-            whole: Gradients of the result, shape ``(b, *shape)``.
+            results: Gradients of the result, as many as fit the memory whole.
         """
         known = self.kept.pop((name, start), None)
-        if known is not None and len(known) == len(whole):
+        if known is not None and len(known) == results.batch_size:
             return known
+        whole = results.instantiate()
         kind = self.edge[0]._input_metadata[self.edge[1]].dtype
         # One after the other: mapped, the same took 1.1 to 45 times as long on a processor.
         # The graph is kept, because other chunks need it, and a trial differentiates it again.
@@ -161,7 +160,7 @@ class Function:
             gradients = torch.stack(rows)
             if each == name:
                 wanted = gradients
-            elif gradients.numel() * SMALL <= whole.numel():
+            elif gradients.numel() + sum(v.numel() for v in self.kept.values()) <= MOST_KEPT:
                 self.kept[each, start] = gradients
         return wanted
 
@@ -208,7 +207,7 @@ class PulledBack(Contribution):
         """Return the whole gradients, shape ``(B, *shape)``."""
         parts, start = [], self.start
         for part in split(self.inner):
-            parts.append(self.function.pull_back(self.name, start, part.instantiate()))
+            parts.append(self.function.pull_back(self.name, start, part))
             start += part.batch_size
         return torch.cat(parts)
 
@@ -348,7 +347,7 @@ def open_operations(
         parameters: By name, as they are in place.
         missing: Where parameters are noted of which some read has no rule, and why.
     """
-    functions: dict[tuple[Any, int], Function] = {}
+    functions: dict[OperationUse, Function] = {}
     # The largest first: the small gradients are then taken along with the large one's.
     for name, parameter in sorted(parameters.items(), key=lambda item: -item[1].numel()):
         try:
@@ -368,14 +367,15 @@ def _open(
     use: OperationUse,
     name: str,
     parameter: Tensor,
-    functions: dict[tuple[Any, int], Function],
+    functions: dict[OperationUse, Function],
 ) -> Opened:
     function = None
     if use.edge is not None:
         edge = use.edge
         if edge[0].name() == CAST:  # gone through backwards it would round to half precision
             edge = edge[0].next_functions[0]
-        function = functions.setdefault(edge, Function(edge))
+        # Of this use alone: others of the same result have other gradients.
+        function = functions.setdefault(use, Function(edge))
         function.parameters[name] = parameter
     differentiate = OPERATIONS[use.node.name()].open(use.node, use.position)
     return Opened(differentiate, function, name, parameter.shape)

@@ -69,6 +69,19 @@ class WrittenOutStandardization(nn.Conv2d):
         return F.conv2d(inputs, weight, self.bias, self.stride, self.padding)
 
 
+class CalledTwice(nn.Conv2d):
+    """Applies one normalised weight two times."""
+
+    def __init__(self) -> None:
+        super().__init__(CHANNELS, CHANNELS, 3, padding=1)
+        self.gain = nn.Parameter(torch.rand(CHANNELS, 1, 1, 1))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        weight = self.gain * F.normalize(self.weight, dim=1)
+        once = F.conv2d(inputs, weight, self.bias, padding=1)
+        return F.conv2d(once.tanh(), weight, self.bias, padding=1)
+
+
 def convolution(layer: nn.Module | None = None) -> nn.Module:
     return layer or nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
 
@@ -80,6 +93,7 @@ LAYERS: dict[str, Any] = {
     "synchronised batch norm": lambda: nn.SyncBatchNorm(CHANNELS),
     "standardised convolution": lambda: StandardizedConvolution(CHANNELS, 5, 3, 2, 1),
     "standardisation written out": lambda: WrittenOutStandardization(CHANNELS, 5, 3, bias=False),
+    "one weight, called twice": CalledTwice,
     "weight norm": lambda: parametrizations.weight_norm(convolution()),
     "orthogonal": lambda: parametrizations.orthogonal(nn.Conv2d(CHANNELS, CHANNELS, 1)),
     "weight norm, transposed": lambda: parametrizations.weight_norm(
