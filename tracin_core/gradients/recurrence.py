@@ -49,11 +49,11 @@ class Steps:
         """Return rows as the batch has them."""
         if self.is_packed:
             return rows
-        return rows.unflatten(0, (len(self.sizes), -1)).transpose(0, 1)
+        return rows.reshape(len(self.sizes), -1, rows.shape[1]).transpose(0, 1)
 
     def cut(self, rows: Tensor) -> Sequence[Tensor]:
         """Return the rows of each step."""
-        return rows.split(self.sizes)
+        return torch.split(rows, list(self.sizes))
 
 
 class InputProduct(torch.autograd.Function):
@@ -176,7 +176,7 @@ class PlainRun:
         is_relu: Whether f is relu.
     """
 
-    projected = None
+    projected: Tensor | None = None
 
     def __init__(self, steps: Steps, weights: Weights, *, is_relu: bool = False) -> None:
         self.steps, self.weights, self.is_relu = steps, weights, is_relu
@@ -218,7 +218,7 @@ class GatedRun:
         weights: The weights, rows of the gates r, z and n.
     """
 
-    projected = None
+    projected: Tensor | None = None
 
     def __init__(self, steps: Steps, weights: Weights) -> None:
         self.steps, self.weights = steps, weights
@@ -256,7 +256,7 @@ class GatedRun:
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """See ``Run``."""
         cut, size = self.steps.cut, state.shape[1]
-        reset, update, fresh = self.gates.split(size, 1)
+        reset, update, fresh = torch.split(self.gates, size, 1)
         # All gradients before the gates are multiples of the gradient at the state.
         to_fresh = (1 - update) * (1 - fresh.square())
         factors = self.gates.new_empty(len(self.gates), 3, size)
@@ -270,7 +270,7 @@ class GatedRun:
         for step in reversed(self.steps.order):
             now, own = state[: len(given[step])], at_state[step]
             torch.add(now, given[step], out=own)
-            torch.mul(own.unsqueeze(1), factor[step], out=delta[step].unflatten(1, (3, size)))
+            torch.mul(own.unsqueeze(1), factor[step], out=delta[step].view(-1, 3, size))
             torch.mul(own, keep[step], out=now)
             now.addmm_(delta[step], self.weights.state)
         at_inputs = deltas.clone()
@@ -331,7 +331,7 @@ class MemoryRun:
         """See ``Run``."""
         assert memory is not None  # noqa: S101 - an LSTM has one
         cut, size, projection = self.steps.cut, memory.shape[1], self.weights.projection
-        enter, forget, fresh, leave = self.gates.split(size, 1)
+        enter, forget, fresh, leave = torch.split(self.gates, size, 1)
         factors = self.gates.new_empty(len(self.gates), 3, size)
         torch.mul(fresh, enter * (1 - enter), out=factors[:, 0])
         torch.mul(self.memories, forget * (1 - forget), out=factors[:, 1])
@@ -350,7 +350,7 @@ class MemoryRun:
             if projection is not None:
                 at_output = at_output @ projection
             cells.addcmul_(at_output, to_memories[step])
-            first = own[:, : 3 * size].unflatten(1, (3, size))
+            first = own[:, : 3 * size].view(-1, 3, size)
             torch.mul(cells.unsqueeze(1), factor[step], out=first)
             torch.mul(at_output, to_leaves[step], out=own[:, 3 * size :])
             cells.mul_(keep[step])

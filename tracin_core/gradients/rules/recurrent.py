@@ -70,10 +70,10 @@ class Direction:
         assert weight_ih is not None and weight_hh is not None  # noqa: S101, PT018 - always there
         is_gated = isinstance(self.module, nn.GRU)
         own = (weight_hh, bias_hh)
-        bias, anchored = bias_ih, (weight_ih, bias_ih)
+        bias, anchored = bias_ih, [weight_ih, bias_ih]
         if not is_gated:  # both products have the same gradients
             bias = None if bias_ih is None or bias_hh is None else bias_ih + bias_hh
-            anchored = (*anchored, *own)
+            anchored += own
         bias = None if bias is None else bias.detach()
         product = InputProduct.apply(steps, bias, inputs, *anchored)
         probe = Probe.apply(product.shape, *own) if is_gated else None
@@ -89,7 +89,7 @@ class Direction:
         results = Recurrence.apply(run, steps, product, probe, projection, state, memory)
         given = {"ih": inputs.detach()}
         before = {"hh": steps.restore(run.before)}
-        if is_gated:
+        if probe is not None:
             self._note(before, probe)
             self._note(given, product)
         else:
@@ -152,7 +152,7 @@ def _run_layers(module: Layer, record: Record, given: Any, rows: Tensor, hx: Any
         sizes = (len(values),) * values.shape[1]
     states, memories = _split_states(module, packed, hx, values, sizes[0])
     directions = 2 if module.bidirectional else 1
-    values = values.to(module.weight_ih_l0.dtype)
+    values = values.to(_number_type(module))
     last: list[tuple[Tensor, ...]] = []
     for layer in range(module.num_layers):
         results = []
@@ -175,6 +175,12 @@ def _run_layers(module: Layer, record: Record, given: Any, rows: Tensor, hx: Any
     return outputs, ends[0] if len(ends) == 1 else tuple(ends)
 
 
+def _number_type(module: Layer) -> torch.dtype:
+    weight: Any = module.weight_ih_l0
+    kind: torch.dtype = weight.dtype
+    return kind
+
+
 def _split_states(
     module: Layer, packed: PackedSequence | None, hx: Any, values: Tensor, size: int
 ) -> tuple[list[Tensor], list[Tensor | None]]:
@@ -183,13 +189,15 @@ def _split_states(
     is_memory = isinstance(module, nn.LSTM)
     if hx is None:
         widths = [module.proj_size or module.hidden_size, module.hidden_size][: 1 + is_memory]
-        kind = module.weight_ih_l0.dtype
+        kind = _number_type(module)
         whole = [values.new_zeros(count, size, width, dtype=kind) for width in widths]
     else:
         whole = list(hx) if is_memory else [hx]
         if packed is not None and packed.sorted_indices is not None:
             whole = [each.index_select(1, packed.sorted_indices) for each in whole]
-    cells = list(whole[1].unbind(0)) if is_memory else [None] * count
+    cells: list[Tensor | None] = [None] * count
+    if is_memory:
+        cells = list(whole[1].unbind(0))
     return list(whole[0].unbind(0)), cells
 
 
