@@ -149,10 +149,10 @@ def capture_pass(
         GradientError: If a layer's input was overwritten, or an output depends on the company.
     """
     proofs = proofs if proofs is not None else Proofs()
-    with torch.enable_grad():
+    with torch.enable_grad(), expose_layers(layers) as sinks:
         # Only the forward pass is watched: blocks that are computed again in the backward pass
         # call their layers again.
-        with record_uses(layers) as uses:
+        with record_uses(layers, sinks) as uses:
             outputs = call_model(model, inputs)
             values = objective(outputs, targets)
         size = len(values)
@@ -187,8 +187,43 @@ def capture_pass(
     return CapturedPass(outputs, values.detach, combined, missing)
 
 
+# Lists of calls; what is recorded goes to the last of them, if there is one.
+Sinks = list[list[LayerUse]]
+
+
 @contextmanager
-def record_uses(layers: Sequence[CoveredLayer]) -> Iterator[list[LayerUse]]:
+def expose_layers(layers: Sequence[CoveredLayer]) -> Iterator[Sinks]:
+    """Let layers run so that results within them can be recorded (``Rule.exposes``).
+
+    Open until after the backward pass: a block that is computed again there has to run as before.
+    """
+    sinks: Sinks = []
+    exposed = [covered for covered in layers if covered.rule.exposes is not None]
+    try:
+        for covered in exposed:
+            vars(covered.layer)["forward"] = _expose(covered, sinks)
+        yield sinks
+    finally:
+        for covered in exposed:
+            vars(covered.layer).pop("forward", None)
+
+
+def _expose(covered: CoveredLayer, sinks: Sinks) -> Callable[..., Any]:
+    """Return what stands in for a layer's forward and records results within it."""
+
+    def record(arguments: tuple[Any, ...], result: Tensor, names: Sequence[str]) -> None:
+        wanted = {name: covered.parameters[name] for name in names if name in covered.parameters}
+        if sinks and wanted and result.requires_grad:
+            part = replace(covered, parameters=wanted)
+            edge = get_gradient_edge(result)
+            sinks[-1].append(LayerUse(part, arguments, _count_changes(arguments), edge))
+
+    assert covered.rule.exposes is not None  # noqa: S101 - asked by whoever calls this
+    return covered.rule.exposes(covered.layer, record)
+
+
+@contextmanager
+def record_uses(layers: Sequence[CoveredLayer], sinks: Sinks) -> Iterator[list[LayerUse]]:
     """Collect every call of the layers while the context is open."""
     uses: list[LayerUse] = []
     handles = [
@@ -196,30 +231,13 @@ def record_uses(layers: Sequence[CoveredLayer]) -> Iterator[list[LayerUse]]:
         for covered in layers
         if covered.rule is not BY_OPERATION and covered.rule.exposes is None
     ]
-    exposed = [covered for covered in layers if covered.rule.exposes is not None]
+    sinks.append(uses)
     try:
-        for covered in exposed:
-            vars(covered.layer)["forward"] = _expose(covered, uses)
         yield uses
     finally:
+        sinks.pop()
         for handle in handles:
             handle.remove()
-        for covered in exposed:
-            vars(covered.layer).pop("forward", None)
-
-
-def _expose(covered: CoveredLayer, uses: list[LayerUse]) -> Callable[..., Any]:
-    """Return what stands in for a layer's forward and records results within it."""
-
-    def record(arguments: tuple[Any, ...], result: Tensor, names: Sequence[str]) -> None:
-        wanted = {name: covered.parameters[name] for name in names if name in covered.parameters}
-        if wanted and result.requires_grad:
-            part = replace(covered, parameters=wanted)
-            edge = get_gradient_edge(result)
-            uses.append(LayerUse(part, arguments, _count_changes(arguments), edge))
-
-    assert covered.rule.exposes is not None  # noqa: S101 - asked by whoever calls this
-    return covered.rule.exposes(covered.layer, record)
 
 
 def _make_hook(covered: CoveredLayer, uses: list[LayerUse]) -> Callable[..., None]:

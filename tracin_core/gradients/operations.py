@@ -370,10 +370,11 @@ def _open(
     functions: dict[OperationUse, Function],
 ) -> Opened:
     function = None
-    if use.edge is not None:
-        edge = use.edge
-        if edge[0].name() == CAST:  # gone through backwards it would round to half precision
-            edge = edge[0].next_functions[0]
+    edge = use.edge
+    if edge is not None and edge[0].name() == CAST:
+        # Gone through backwards it would round to half precision.
+        edge = edge[0].next_functions[0]
+    if edge is not None and not hasattr(edge[0], "variable"):
         # Of this use alone: others of the same result have other gradients.
         function = functions.setdefault(use, Function(edge))
         function.parameters[name] = parameter

@@ -40,6 +40,7 @@ from tracin_core.gradients.hooks import (
     CoveredLayer,
     Objective,
     apply_rules,
+    expose_layers,
     find_operation_uses,
     find_other_reads,
     list_edges,
@@ -214,14 +215,15 @@ def confirm_plan(
     """
     weights = dict(model.named_parameters())
     trainable = {name: value for name, value in weights.items() if value.requires_grad}
-    with torch.enable_grad(), record_uses(plan.layers) as uses:
-        values = objective(call_model(model, inputs), targets)
-    survey = survey_graph(values)
-    candidates = open_candidates(survey, trainable)
-    promised, plan = plan.fallback, _cover_by_operation(model, plan, survey)
-    reasons = find_other_reads(plan.layers, uses, survey)
-    uses += find_operation_uses(plan.layers, survey, reasons)
-    marks = _differentiate(values, list_edges(uses, candidates))
+    with expose_layers(plan.layers) as sinks:
+        with torch.enable_grad(), record_uses(plan.layers, sinks) as uses:
+            values = objective(call_model(model, inputs), targets)
+        survey = survey_graph(values)
+        candidates = open_candidates(survey, trainable)
+        promised, plan = plan.fallback, _cover_by_operation(model, plan, survey)
+        reasons = find_other_reads(plan.layers, uses, survey)
+        uses += find_operation_uses(plan.layers, survey, reasons)
+        marks = _differentiate(values, list_edges(uses, candidates))
     placement = locate_examples(uses, [], marks[: len(uses)], reasons)
     deltas = [None if mark is None else mark.plain for mark in marks[: len(uses)]]
     with torch.no_grad():

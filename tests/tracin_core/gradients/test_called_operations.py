@@ -151,3 +151,15 @@ def test_transposed_convolutions_of_one_and_three_dimensions(kernel: Any, space:
     network = nn.Sequential(layer, nn.Flatten(), nn.LazyLinear(3)).double()
     network(torch.zeros(1, 2, *[4] * space, dtype=torch.float64))
     assert_exact(network, draw(4, 2, *[4] * space))
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+@pytest.mark.parametrize("kind", ["standardised convolution", "layer norm, channels first"])
+def test_half_precision_is_near(kind: str) -> None:
+    network = make(LAYERS[kind]()).float()
+    examples = [(image.float(), torch.tensor(i % 3)) for i, image in enumerate(draw(4, 2, 6, 6))]
+    checkpoints = [Checkpoint(network.state_dict(), learning_rate=1.0)]
+    whole = TracIn(network, checkpoints, device="cpu").self_influence(examples)
+    half = TracIn(network, checkpoints, device="cpu", precision="bfloat16")
+    torch.testing.assert_close(half.self_influence(examples), whole, rtol=0.05, atol=0.0)
+    assert {entry.method for entry in half.examine(examples)} == {"rule"}

@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils.checkpoint import checkpoint
 
 from tests import oracles
 from tracin_core import Checkpoint, TracIn
-from tracin_core.gradients.hooks import CoveredLayer, record_uses
+from tracin_core.gradients.hooks import CoveredLayer, expose_layers, record_uses
 from tracin_core.gradients.rules.registry import find_rule
 
 INPUTS, SIZE, LENGTH = 3, 4, 5
@@ -126,6 +127,24 @@ def test_a_first_state_that_is_learned_has_its_gradients() -> None:
     assert_exact(FromLearnedState().double(), draw(7))
 
 
+class Recomputed(nn.Module):
+    """Its recurrent layer is computed again in the backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front, self.layer = nn.Linear(INPUTS, INPUTS), nn.LSTM(INPUTS, SIZE, batch_first=True)
+        self.head = nn.Linear(SIZE, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        values = self.front(inputs)
+        return self.head(checkpoint(self.layer, values, use_reentrant=False)[0][:, -1])
+
+
+def test_a_layer_that_is_computed_again_in_the_backward_pass() -> None:
+    torch.manual_seed(0)
+    assert_exact(Recomputed().double(), draw(7))
+
+
 class Twice(nn.Module):
     """Called on a part and again on the rest, from the state that the part left."""
 
@@ -169,10 +188,23 @@ def test_outputs_are_those_of_the_layer_itself(kind: Any) -> None:
     rule = find_rule(layer)
     assert not isinstance(rule, str)
     parameters = {name: name for name, _ in layer.named_parameters()}
-    with record_uses([CoveredLayer("", layer, rule, parameters)]) as uses:
+    covered = [CoveredLayer("", layer, rule, parameters)]
+    with expose_layers(covered) as sinks, record_uses(covered, sinks) as uses:
         outputs, last = layer(inputs)
     torch.testing.assert_close(outputs, expected, **oracles.EXACT)
     torch.testing.assert_close(last, states, **oracles.EXACT)
     # Of each layer and direction; a GRU's two products have gradients of their own.
     assert len(uses) == (8 if kind is nn.GRU else 4)
     assert "forward" not in vars(layer)
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules", "ignore:RNN module weights")
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_half_precision_is_near(kind: Any) -> None:
+    torch.manual_seed(0)
+    network = make(kind, batch_first=True).float()
+    examples = [(row.float(), torch.tensor(i % 3)) for i, row in enumerate(draw(4))]
+    checkpoints = [Checkpoint(network.state_dict(), learning_rate=1.0)]
+    whole = TracIn(network, checkpoints, device="cpu").self_influence(examples)
+    half = TracIn(network, checkpoints, device="cpu", precision="bfloat16")
+    torch.testing.assert_close(half.self_influence(examples), whole, rtol=0.05, atol=0.0)

@@ -192,7 +192,8 @@ def _split_states(
         kind = _number_type(module)
         whole = [values.new_zeros(count, size, width, dtype=kind) for width in widths]
     else:
-        whole = list(hx) if is_memory else [hx]
+        # As under autocast, where a state may come from a layer in half precision.
+        whole = [each.to(_number_type(module)) for each in (hx if is_memory else [hx])]
         if packed is not None and packed.sorted_indices is not None:
             whole = [each.index_select(1, packed.sorted_indices) for each in whole]
     cells: list[Tensor | None] = [None] * count
