@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -156,11 +156,13 @@ class Outer(Contribution):
         deltas: Gradients at the layer's outputs, shape ``(B, T, O)``.
         inputs: The layer's inputs, shape ``(B, T, I)``.
         shape: Shape of the parameter, ``(O, I)``.
+        twin: Another sum with the same ``deltas``, whose products of them are taken once.
     """
 
     deltas: Tensor
     inputs: Tensor
     shape: torch.Size
+    twin: Outer | None = field(default=None, kw_only=True)
 
     @property
     def positions(self) -> int:
@@ -181,6 +183,13 @@ class Outer(Contribution):
     def _delta_norms(self) -> Tensor:
         return compute_squared_norms(self.deltas)
 
+    @cached_property
+    def _delta_gram(self) -> Tensor:
+        """Products of the deltas of every two positions, shape ``(B, T, T)``."""
+        if self.twin is not None:
+            return self.twin._delta_gram
+        return multiply_wide(self.deltas, self.deltas.transpose(1, 2))
+
     def narrow(self, start: int, stop: int) -> Outer:
         """Return the same for the examples ``start`` to ``stop``."""
         return Outer(self.deltas[start:stop], self.inputs[start:stop], self.shape)
@@ -198,12 +207,9 @@ class Outer(Contribution):
         if self.positions == 1:
             return self.delta_norms() * compute_squared_norms(self.inputs)
         if self.is_factored:
-            grams = [
-                multiply_wide(factor, factor.transpose(1, 2))
-                for factor in (self.deltas, self.inputs)
-            ]
+            gram = multiply_wide(self.inputs, self.inputs.transpose(1, 2))
             # A squared norm cannot be negative; a Gram product can be, by rounding.
-            return (grams[0] * grams[1]).sum((1, 2)).clamp_min(0)
+            return (self._delta_gram * gram).sum((1, 2)).clamp_min(0)
         return super().squared_norms()
 
     def add_to_sketch(self, sketch: Sketch, name: str) -> None:

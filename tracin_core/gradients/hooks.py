@@ -11,7 +11,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -44,6 +44,7 @@ from tracin_core.gradients.graph.ownership import (
 from tracin_core.gradients.graph.survey import GraphSurvey, survey_graph
 from tracin_core.gradients.inspection import find_output_tensors, refuse_company
 from tracin_core.gradients.nested import call_model, take_first_row
+from tracin_core.gradients.operations import BY_OPERATION, open_operations
 from tracin_core.gradients.precision import widen
 from tracin_core.gradients.rules.registry import Rule, UnsupportedUseError
 
@@ -148,20 +149,21 @@ def capture_pass(
         GradientError: If a layer's input was overwritten, or an output depends on the company.
     """
     proofs = proofs if proofs is not None else Proofs()
-    with torch.enable_grad():
+    with torch.enable_grad(), expose_layers(layers) as sinks:
         # Only the forward pass is watched: blocks that are computed again in the backward pass
         # call their layers again.
-        with record_uses(layers) as uses:
+        with record_uses(layers, sinks) as uses:
             outputs = call_model(model, inputs)
             values = objective(outputs, targets)
         size = len(values)
         parameters = dict(model.named_parameters()) if known else {}
         survey = survey_graph(values, size)
         opened = open_reads(survey, parameters, known) if known else []
+        missing = find_other_reads(layers, uses, survey)
+        uses += find_operation_uses(layers, survey, missing)
         edges = list_edges(uses, opened)
         signature = _sign(survey, uses, opened)
         placement = None
-        missing = find_other_reads(layers, uses, survey)
         deltas: Sequence[Tensor | None] = [None] * len(edges)
         if edges and values.requires_grad:
             if proofs.is_due(size, signature):
@@ -185,17 +187,55 @@ def capture_pass(
     return CapturedPass(outputs, values.detach, combined, missing)
 
 
+# Lists of calls; what is recorded goes to the last of them, if there is one.
+Sinks = list[list[LayerUse]]
+
+
 @contextmanager
-def record_uses(layers: Sequence[CoveredLayer]) -> Iterator[list[LayerUse]]:
+def expose_layers(layers: Sequence[CoveredLayer]) -> Iterator[Sinks]:
+    """Let layers run so that results within them can be recorded (``Rule.exposes``).
+
+    Open until after the backward pass: a block that is computed again there has to run as before.
+    """
+    sinks: Sinks = []
+    exposed = [covered for covered in layers if covered.rule.exposes is not None]
+    try:
+        for covered in exposed:
+            vars(covered.layer)["forward"] = _expose(covered, sinks)
+        yield sinks
+    finally:
+        for covered in exposed:
+            vars(covered.layer).pop("forward", None)
+
+
+def _expose(covered: CoveredLayer, sinks: Sinks) -> Callable[..., Any]:
+    """Return what stands in for a layer's forward and records results within it."""
+
+    def record(arguments: tuple[Any, ...], result: Tensor, names: Sequence[str]) -> None:
+        wanted = {name: covered.parameters[name] for name in names if name in covered.parameters}
+        if sinks and wanted and result.requires_grad:
+            part = replace(covered, parameters=wanted)
+            edge = get_gradient_edge(result)
+            sinks[-1].append(LayerUse(part, arguments, _count_changes(arguments), edge))
+
+    assert covered.rule.exposes is not None  # noqa: S101 - asked by whoever calls this
+    return covered.rule.exposes(covered.layer, record)
+
+
+@contextmanager
+def record_uses(layers: Sequence[CoveredLayer], sinks: Sinks) -> Iterator[list[LayerUse]]:
     """Collect every call of the layers while the context is open."""
     uses: list[LayerUse] = []
     handles = [
         covered.layer.register_forward_hook(_make_hook(covered, uses), with_kwargs=True)
         for covered in layers
+        if covered.rule is not BY_OPERATION and covered.rule.exposes is None
     ]
+    sinks.append(uses)
     try:
         yield uses
     finally:
+        sinks.pop()
         for handle in handles:
             handle.remove()
 
@@ -241,11 +281,36 @@ def find_other_reads(
     seen = Counter(name for use in uses for name in use.covered.parameters.values())
     found: dict[str, str] = {}
     for covered in layers:
+        if covered.rule is BY_OPERATION:
+            continue  # all its reads are followed
         for local, name in covered.parameters.items():
             value = covered.layer._parameters[local]
             if value is not None and survey.count_reads(value) > seen[name]:
                 found[name] = "read outside of its layer's call"
     return found
+
+
+def find_operation_uses(
+    layers: Sequence[CoveredLayer], survey: GraphSurvey, missing: dict[str, str]
+) -> list[LayerUse]:
+    """Return the operations that read the parameters of layers which are covered by operation."""
+    owners = {
+        name: (covered, local)
+        for covered in layers
+        if covered.rule is BY_OPERATION
+        for local, name in covered.parameters.items()
+    }
+    values = {
+        name: value
+        for name, (covered, local) in owners.items()
+        if (value := covered.layer._parameters[local]) is not None
+    }
+    uses = []
+    for name, edge, opened in open_operations(survey, values, missing):
+        covered, local = owners[name]
+        alone = replace(covered, parameters={local: name})
+        uses.append(LayerUse(alone, (local, opened), 0, edge))
+    return uses
 
 
 def locate_by_graph(

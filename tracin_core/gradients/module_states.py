@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -407,19 +407,16 @@ def evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
 
     Gradients are off except where a pass turns them on. The fused attention of
     ``nn.TransformerEncoder`` is off too: it bypasses the layers, so hooks would see nothing. So
-    is cuDNN for models with recurrent layers: its own go backward in training mode only, and
-    ``torch.func`` cannot map them. And oneDNN, whose LSTM is one operation that shows no rule
-    where its weights are read; examples would go one at a time.
+    are, within recurrent layers, cuDNN, whose own go backward in training mode only and cannot be
+    mapped by ``torch.func``, and oneDNN, whose LSTM is one operation that shows no rule where its
+    weights are read; examples would go one at a time.
     """
     modes = {module: module.training for module in model.modules()}
     switching = find_switching(model)
     states = ModuleStates(model, switching)
     fast_path = torch.backends.mha.get_fastpath_enabled()
     devices = [device] if device.type == "cuda" else []
-    cudnn: Any = torch.backends.cudnn
-    mkldnn: Any = torch.backends.mkldnn
-    uses_cudnn, uses_mkldnn = cudnn.enabled, mkldnn.enabled
-    recurs = any(isinstance(module, nn.RNNBase) for module in modes)
+    recurrent = [module for module in modes if isinstance(module, nn.RNNBase)]
     # Within torch's own context for it, parametrised weights would be kept across checkpoints.
     keeps: Any = parametrize
     keeping = keeps._cache_enabled
@@ -435,13 +432,10 @@ def evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
                 substitute_copies(model)
             model.eval()
             torch.backends.mha.set_fastpath_enabled(False)
-            cudnn.enabled = uses_cudnn and not recurs
-            mkldnn.enabled = uses_mkldnn and not recurs
-            yield
+            with _without_fused_recurrence(recurrent):
+                yield
         finally:
             keeps._cache_enabled = keeping
-            cudnn.enabled = uses_cudnn
-            mkldnn.enabled = uses_mkldnn
             torch.backends.mha.set_fastpath_enabled(fast_path)
             try:
                 for module in switching:
@@ -450,6 +444,33 @@ def evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
                 states.restore()
                 for module, mode in modes.items():
                     module.training = mode
+
+
+@contextmanager
+def _without_fused_recurrence(layers: Sequence[nn.Module]) -> Iterator[None]:
+    """Run recurrent layers without cuDNN and oneDNN, which all other layers keep.
+
+    Convolutions without oneDNN take up to eight times as long.
+    """
+    libraries: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.mkldnn)
+    before: list[list[bool]] = []
+
+    def disable(*_: Any) -> None:
+        before.append([library.enabled for library in libraries])
+        for library in libraries:
+            library.enabled = False
+
+    def restore(*_: Any) -> None:
+        for library, is_enabled in zip(libraries, before.pop(), strict=True):
+            library.enabled = is_enabled
+
+    handles = [layer.register_forward_pre_hook(disable) for layer in layers]
+    handles += [layer.register_forward_hook(restore, always_call=True) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 # One pass at a time in a process: passes change weights, modes and settings that threads share.

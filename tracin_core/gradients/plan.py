@@ -35,11 +35,13 @@ from tracin_core.gradients.graph.free_parameters import (
     take_each,
 )
 from tracin_core.gradients.graph.ownership import MarkedGradients, differentiate_marked
-from tracin_core.gradients.graph.survey import survey_graph
+from tracin_core.gradients.graph.survey import GraphSurvey, survey_graph
 from tracin_core.gradients.hooks import (
     CoveredLayer,
     Objective,
     apply_rules,
+    expose_layers,
+    find_operation_uses,
     find_other_reads,
     list_edges,
     locate_examples,
@@ -47,6 +49,7 @@ from tracin_core.gradients.hooks import (
 )
 from tracin_core.gradients.inspection import TRIAL_SIZE, ReferenceGradients
 from tracin_core.gradients.nested import call_model
+from tracin_core.gradients.operations import BY_OPERATION, is_read_by_operations
 from tracin_core.gradients.rules.registry import UnsupportedUseError, find_rule
 
 CoverageMethod = Literal["rule", "torch.func", "one example at a time", "frozen", "not chosen"]
@@ -222,18 +225,25 @@ def confirm_plan(
     """
     weights = dict(model.named_parameters())
     trainable = {name: value for name, value in weights.items() if value.requires_grad}
-    with torch.enable_grad(), record_uses(plan.layers) as uses:
-        values = objective(call_model(model, inputs), targets)
-    survey = survey_graph(values)
-    candidates = open_candidates(survey, trainable)
-    marks = _differentiate(values, list_edges(uses, candidates))
-    reasons = find_other_reads(plan.layers, uses, survey)
+    with expose_layers(plan.layers) as sinks:
+        with torch.enable_grad(), record_uses(plan.layers, sinks) as uses:
+            values = objective(call_model(model, inputs), targets)
+        survey = survey_graph(values)
+        candidates = open_candidates(survey, trainable)
+        promised, plan = plan.fallback, _cover_by_operation(model, plan, survey)
+        reasons = find_other_reads(plan.layers, uses, survey)
+        uses += find_operation_uses(plan.layers, survey, reasons)
+        marks = _differentiate(values, list_edges(uses, candidates))
     placement = locate_examples(uses, [], marks[: len(uses)], reasons)
     deltas = [None if mark is None else mark.plain for mark in marks[: len(uses)]]
     with torch.no_grad():
         ruled = _combine(apply_rules(uses, [], deltas, placement, TRIAL_SIZE, {}, reasons))
     rest = {name: v for name, v in trainable.items() if name in plan.fallback or name in reasons}
     options = _try_reads(candidates, marks[len(uses) :], rest)
+    if any(covered.rule.exposes is not None for covered in plan.layers):
+        # What stood in for a layer is tried as well: the truth is the layer as it was written.
+        with torch.enable_grad():
+            values = objective(call_model(model, inputs), targets)
     references = None
     unproved = _list_own(plan)
     for row in range(TRIAL_SIZE):
@@ -246,7 +256,7 @@ def confirm_plan(
     # Rules of this library have tests; of a person's own, zeros prove nothing.
     for name in unproved - reasons.keys():
         reasons[name] = "its gradient was zero where the rule was tried, which proves nothing of it"
-    plan = drop_parameters(plan, reasons)
+    plan = drop_parameters(plan, {name: promised.get(name, why) for name, why in reasons.items()})
     by_operation: dict[str, Sequence[FreeParameterUse]] = {}
     for option in options:
         if option.name in plan.fallback:
@@ -254,6 +264,25 @@ def confirm_plan(
     fallback = {name: reason for name, reason in plan.fallback.items() if name not in by_operation}
     plan = replace(plan, fallback=fallback, known=by_operation)
     return _choose_fallback(model, plan, references, inputs, targets, objective)
+
+
+def _cover_by_operation(model: nn.Module, plan: Plan, survey: GraphSurvey) -> Plan:
+    """Take from the fallback what the operations that read it cover, as far as the graph says."""
+    names = {id(value): name for name, value in model.named_parameters()}
+    left = dict(plan.fallback)
+    layers = list(plan.layers)
+    for module_name, module in model.named_modules():
+        local = {
+            key: names[id(value)]
+            for key, value in module._parameters.items()
+            if value is not None
+            and names[id(value)] in left
+            and is_read_by_operations(survey, value)
+        }
+        if local:
+            layers.append(CoveredLayer(module_name, module, BY_OPERATION, local))
+            left = {name: reason for name, reason in left.items() if name not in local.values()}
+    return replace(plan, layers=tuple(layers), fallback=left)
 
 
 def _list_own(plan: Plan) -> set[str]:

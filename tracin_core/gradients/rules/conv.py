@@ -22,7 +22,26 @@ from tracin_core.gradients.rules.registry import UnsupportedUseError, gradient_r
 if TYPE_CHECKING:
     from tracin_core.projection.sketch import Sketch
 
+
+@dataclass(frozen=True)
+class ConvolutionCall:
+    """How a convolution was called, wherever that was; the names are those of ``nn.Conv2d``."""
+
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    padding_mode: str = "zeros"
+
+    @property
+    def _reversed_padding_repeated_twice(self) -> list[int]:
+        return [number for number in reversed(self.padding) for _ in range(2)]
+
+
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+AnyConvolution = Convolution | Transposed | ConvolutionCall
 
 
 @dataclass(frozen=True)
@@ -38,7 +57,7 @@ class Kernel(Contribution):
 
     inputs: Tensor
     deltas: Tensor
-    layer: Convolution
+    layer: AnyConvolution
     shape: torch.Size
 
     @property
@@ -103,7 +122,7 @@ class Kernel(Contribution):
             )
 
 
-def pad_inputs(layer: Convolution, inputs: Tensor) -> Tensor:
+def pad_inputs(layer: AnyConvolution, inputs: Tensor) -> Tensor:
     """Return inputs ``(B, channels, *space)`` as the layer pads them."""
     padding = layer._reversed_padding_repeated_twice
     if not any(padding):
@@ -112,7 +131,7 @@ def pad_inputs(layer: Convolution, inputs: Tensor) -> Tensor:
     return F.pad(inputs, padding, mode=mode)
 
 
-def cut_patches(layer: Convolution, inputs: Tensor, output_space: torch.Size) -> Tensor:
+def cut_patches(layer: AnyConvolution, inputs: Tensor, output_space: torch.Size) -> Tensor:
     """Return a view of every patch the kernel saw.
 
     Args:
@@ -154,6 +173,38 @@ def convolution_gradients(
         raise UnsupportedUseError("a convolution of an input without a batch axis")
     kernel = Kernel(inputs, output_gradients, layer, layer.weight.shape)
     gradients: dict[str, Contribution] = {"weight": kernel}
+    if layer.bias is not None:
+        bias = add_wide(output_gradients.flatten(2), 2)
+        gradients["bias"] = Dense(bias, layer.bias.shape)
+    return gradients
+
+
+@gradient_rule(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, takes_half=True)
+def transposed_convolution_gradients(
+    layer: Transposed, arguments: tuple[Any, ...], output_gradients: Tensor
+) -> dict[str, Contribution]:
+    """Return the gradients of a transposed convolution's kernel and bias.
+
+    It takes its inputs to where a convolution of the same kernel takes gradients back to, so the
+    two change places: patches are cut from the gradients at the outputs.
+
+    Args:
+        layer: The transposed convolution.
+        arguments: The input, shape ``(B, channels, *space)``.
+        output_gradients: Shape ``(B, O, *output_space)``.
+
+    Returns:
+        ``weight``, computed when asked for, and ``bias``, shape ``(B, O)``.
+
+    Raises:
+        UnsupportedUseError: If the input has no batch axis.
+    """
+    inputs = match_dtype(arguments[0], output_gradients)
+    if inputs.dim() != len(layer.kernel_size) + 2:
+        raise UnsupportedUseError("a convolution of an input without a batch axis")
+    gradients: dict[str, Contribution] = {
+        "weight": Kernel(output_gradients, inputs, layer, layer.weight.shape)
+    }
     if layer.bias is not None:
         bias = add_wide(output_gradients.flatten(2), 2)
         gradients["bias"] = Dense(bias, layer.bias.shape)

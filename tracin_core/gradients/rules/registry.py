@@ -17,6 +17,10 @@ from tracin_core.gradients.factored import Contribution, Dense
 # (layer, arguments of the call, gradients at the output) -> the gradients of each parameter.
 RuleFunction = Callable[[Any, tuple[Any, ...], Tensor], Mapping[str, Tensor | Contribution]]
 RefusalFunction = Callable[[Any], str | None]
+# (arguments for the rule, a result in the gradient graph, local names of its parameters)
+Record = Callable[[tuple[Any, ...], Tensor, Sequence[str]], None]
+# (layer, record) -> what stands in for the layer's forward while a batch is recorded.
+ExposingFunction = Callable[[Any, Record], Callable[..., Any]]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OURS = __name__.split(".")[0]
@@ -37,6 +41,8 @@ class Rule:
         refuses: Says why a layer's options are beyond the rule, or ``None``.
         takes_half: Whether it deals with half precision itself; else it is given single.
         parameters: Local names of the parameters that it knows; the first is always there.
+        exposes: Gives a forward that records results within the layer, for the rule to be applied
+            to instead of the layer's output.
     """
 
     layer_type: type[nn.Module]
@@ -44,6 +50,7 @@ class Rule:
     refuses: RefusalFunction
     takes_half: bool = False
     parameters: tuple[str, ...] = ("weight", "bias")
+    exposes: ExposingFunction | None = None
 
     @property
     def name(self) -> str:
@@ -108,6 +115,7 @@ def gradient_rule(
     refuses: RefusalFunction = lambda layer: None,
     takes_half: bool = False,
     parameters: Sequence[str] = ("weight", "bias"),
+    exposes: ExposingFunction | None = None,
 ) -> Callable[[F], F]:
     """Register the decorated function as the rule for ``layer_types``.
 
@@ -123,6 +131,8 @@ def gradient_rule(
         takes_half: Whether the rule deals with half precision itself; else it is given single.
         parameters: Names of the layer's own parameters that the rule knows. A layer that has
             others, or lacks the first of them, is left to the fallback.
+        exposes: Given a layer and a function that records, returns a forward that stands in for
+            the layer's own; the rule is applied to each result that it records.
 
     Returns:
         The decorator, which leaves the function as it is.
@@ -140,7 +150,7 @@ def gradient_rule(
     def register(function: F) -> F:
         for layer_type in layer_types:
             _check_type(layer_type, function)
-            _RULES[layer_type] = Rule(layer_type, function, refuses, takes_half, names)
+            _RULES[layer_type] = Rule(layer_type, function, refuses, takes_half, names, exposes)
         return function
 
     return register
