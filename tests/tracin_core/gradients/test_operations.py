@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tests import oracles
 from tracin_core import Checkpoint, TracIn
-from tracin_core.gradients.graph import free_parameters
+from tracin_core.gradients.graph import operations
 from tracin_core.gradients.graph.ownership import (
     Layout,
     MarkedGradients,
@@ -186,9 +186,9 @@ def test_a_batch_that_reads_otherwise_than_the_trial_is_exact() -> None:
 
 def test_a_wrong_rule_of_an_operation_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
-        free_parameters.OPERATIONS,
+        operations.OPERATIONS,
         "AddBackward0",
-        lambda node, position: free_parameters.Operand(scale=1.01),
+        lambda node, position: operations.Operand(scale=1.01),
     )
     shapes, use = CASES["positions"]
     coverage = assert_exact(Bare(shapes, use), randn(5, 4, WIDTH)).coverage
