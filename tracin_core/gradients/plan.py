@@ -352,7 +352,11 @@ def _try_reads(
         deltas = torch.autograd.grad(values, edges, ones, allow_unused=True, retain_graph=True)
     with torch.no_grad():
         found = differentiate_reads(kept, deltas, layouts, parameters, TRIAL_SIZE, missing)
-    right = {name: describe_reads(r, parameters[name]) for name, r in kept if name in found}
+    right = {
+        name: describe_reads(reads, parameters[name], found[name])
+        for name, reads in kept
+        if name in found
+    }
     for row in range(TRIAL_SIZE if right else 0):
         references = _differentiate_row(values, row, {n: parameters[n] for n in found}, largest)
         right = {

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from tracin_core.gradients.factored import Contribution
+from tracin_core.gradients.factored import Contribution, Dense
 from tracin_core.gradients.graph.operations import (
     LOOKED_UP,
     OPERATIONS,
@@ -213,15 +213,23 @@ def take_each(opened: Opened, values: Iterable[T]) -> Iterator[tuple[str, list[O
         yield name, reads, [next(rest) for _ in reads]
 
 
-def describe_reads(reads: Sequence[OpenRead], parameter: Tensor) -> list[FreeParameterUse]:
-    """Return what a later batch is compared with."""
-    found: dict[tuple[str, ...], int] = {}
-    for item in reads:
-        numbers = parameter.numel() if item.read.passed else 0
-        if item.read.passed and item.operand.factor is not None:
-            numbers = max(numbers, item.read.shape.numel())
-        found[item.read.path] = max(numbers, found.get(item.read.path, 0))
-    return [FreeParameterUse(path, numbers) for path, numbers in found.items()]
+def describe_reads(
+    reads: Sequence[OpenRead], parameter: Tensor, found: Sequence[Contribution]
+) -> list[FreeParameterUse]:
+    """Return what a later batch is compared with.
+
+    Args:
+        reads: Of a parameter.
+        parameter: The parameter.
+        found: What they contributed to its gradients.
+    """
+    is_written = any(isinstance(item, Dense) for item in found)
+    numbers: dict[tuple[str, ...], int] = {}
+    for read, operand in ((item.read, item.operand) for item in reads):
+        own = read.shape.numel() if operand.is_product and read.views and is_written else 0
+        whole = max(own, parameter.numel()) if own or read.passed else 0
+        numbers[read.path] = max(whole, numbers.get(read.path, 0))
+    return [FreeParameterUse(path, whole) for path, whole in numbers.items()]
 
 
 def locate_read(item: OpenRead, survey: GraphSurvey) -> Layout | None:

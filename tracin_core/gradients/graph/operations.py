@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
 from tracin_core.gradients.factored import Contribution, Dense, Outer, SparseRows
 from tracin_core.gradients.graph.ownership import Layout
 from tracin_core.gradients.precision import widen
+from tracin_core.gradients.rules.conv import Convolution, Kernel
 from tracin_core.gradients.rules.registry import UnsupportedUseError
 
 # Operations that only rearrange, cut or look up a parameter, whatever the examples are. A few
@@ -83,12 +84,22 @@ class Operand:
         scale: A number that multiplies what was read.
         factor: Which factor of a product of matrices was read, if it is one.
         repeats: How often each axis of what was read is repeated.
+        channels: The axis of the result along which what was read lies, where it is not the last.
+        convolution: A layer without weights that does what the operation did, if a kernel was
+            read.
     """
 
     other: Tensor | None = None
     scale: float = 1.0
     factor: Literal["left", "right"] | None = None
     repeats: tuple[int, ...] | None = None
+    channels: int | None = None
+    convolution: Convolution | None = None
+
+    @property
+    def is_product(self) -> bool:
+        """Whether each example's gradient is a sum of products, which need not be written out."""
+        return self.factor is not None or self.convolution is not None
 
 
 def read_operand(read: ParameterUse) -> Operand:
@@ -105,11 +116,13 @@ def find_axes(read: ParameterUse, operand: Operand, dim: int) -> list[int]:
     """Return the axes of an operation's result, of ``dim`` axes, that may hold the examples."""
     if operand.factor is not None:
         return [dim - 2 if operand.factor == "right" else dim - 1]
+    if operand.convolution is not None:
+        return [0]
     if read.kind == LOOKED_UP:
         return list(range(dim - 1))
     if operand.repeats is not None:
         return [axis for axis, times in enumerate(operand.repeats) if times > 1]
-    aligned = _align(read.shape, dim)
+    aligned = _align(read.shape, dim, operand.channels)
     return [axis for axis, size in enumerate(aligned) if size == 1]
 
 
@@ -134,6 +147,8 @@ def differentiate_operation(
     deltas, other = widen((deltas, operand.other))
     if operand.factor is not None:
         return _differentiate_factor(read, operand, deltas, other, layout, batch_size)
+    if operand.convolution is not None:
+        return _differentiate_kernel(read, operand.convolution, deltas, other, layout, batch_size)
     if read.kind == LOOKED_UP:
         rows = layout.arrange(deltas, batch_size).reshape(batch_size, -1, read.shape[1])
         indices = layout.arrange(other, batch_size).reshape(batch_size, -1)
@@ -144,7 +159,7 @@ def differentiate_operation(
     if other is not None:
         deltas = deltas * other
     summed = layout.arrange(deltas, batch_size).sum(1)
-    aligned = _align(read.shape, deltas.dim())
+    aligned = _align(read.shape, deltas.dim(), operand.channels)
     del aligned[layout.axis]
     repeated = [axis for axis, size in enumerate(aligned, 1) if size == 1]
     if repeated:
@@ -177,6 +192,25 @@ def _differentiate_factor(
     return Dense(torch.einsum("btnr,btnc->bnrc", *parts), read.shape)
 
 
+def _differentiate_kernel(
+    read: ParameterUse,
+    convolution: Convolution,
+    deltas: Tensor,
+    inputs: Tensor,
+    layout: Layout,
+    batch_size: int,
+) -> Contribution:
+    """Return the gradients of a convolution's kernel."""
+    if layout.is_plain(len(deltas), batch_size):
+        return Kernel(inputs, deltas, convolution, read.shape)
+    deltas, inputs = layout.arrange(deltas, batch_size), layout.arrange(inputs, batch_size)
+    total = sum(
+        Kernel(inputs[:, row], deltas[:, row], convolution, read.shape).instantiate()
+        for row in range(deltas.shape[1])
+    )
+    return Dense(torch.as_tensor(total), read.shape)
+
+
 def _differentiate_repetition(
     read: ParameterUse, repeats: tuple[int, ...], deltas: Tensor, layout: Layout, batch_size: int
 ) -> Contribution:
@@ -196,8 +230,10 @@ def _differentiate_repetition(
     return Dense(summed.reshape(batch_size, *read.shape), read.shape)
 
 
-def _align(shape: torch.Size, dim: int) -> list[int]:
+def _align(shape: torch.Size, dim: int, channels: int | None = None) -> list[int]:
     """Return a shape with ones in front, as it is broadcast to ``dim`` axes."""
+    if channels is not None:
+        return [shape[0] if axis == channels else 1 for axis in range(dim)]
     return [1] * (dim - len(shape)) + list(shape)
 
 
@@ -244,6 +280,27 @@ def _read_layer_norm(node: Any, position: int) -> Operand:
     return Operand((node._saved_input.detach() - node._saved_result1) * node._saved_result2)
 
 
+def _read_convolution(node: Any, position: int) -> Operand:
+    if position == 0 or node._saved_transposed:
+        raise UnsupportedUseError("a transposed convolution, or one of parameters")
+    kernel, inputs = node._saved_weight.shape, node._saved_input
+    if position == 2:
+        return Operand(channels=1)
+    layer_type = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 3]
+    layer = layer_type(
+        inputs.shape[1],
+        kernel[0],
+        tuple(kernel[2:]),
+        tuple(node._saved_stride),
+        tuple(node._saved_padding),
+        tuple(node._saved_dilation),
+        node._saved_groups,
+        bias=False,
+        device="meta",
+    )
+    return Operand(inputs, convolution=layer)
+
+
 def _read_choice(node: Any, position: int) -> Operand:
     chosen = node._saved_condition
     return Operand(chosen.logical_not() if position else chosen)
@@ -257,6 +314,7 @@ OPERATIONS: dict[str, Callable[[Any, int], Operand]] = {
     "SubBackward0": _read_subtract,
     "MulBackward0": _read_multiply,
     "DivBackward0": _read_divide,
+    "ConvolutionBackward0": _read_convolution,
     "NativeLayerNormBackward0": _read_layer_norm,
     "MaskedFillBackward0": lambda node, position: Operand(node._saved_mask.logical_not()),
     "WhereBackward0": _read_choice,
