@@ -25,6 +25,7 @@ from tracin_core.gradients.factored import Contribution, combine, instantiate_ch
 from tracin_core.gradients.functorch import FallbackMethod, fallback_gradients
 from tracin_core.gradients.graph.free_parameters import (
     FreeParameters,
+    KnownReads,
     Layouts,
     Opened,
     Proofs,
@@ -142,12 +143,13 @@ class Plan:
     @property
     def written_numbers(self) -> int:
         """Numbers in the whole gradients that have to be written out for each example."""
-        return sum(max((r.numbers for r in reads), default=0) for reads in self.known.values())
+        return sum(known.written_numbers for known in self.known.values())
 
     def rule_of(self, name: str) -> str | None:
         """Return the layer type, or the operations, whose rules cover a parameter, or ``None``."""
-        if self.known.get(name):
-            kinds = dict.fromkeys(read.kind.removesuffix("Backward0") for read in self.known[name])
+        known = self.known.get(name)
+        if known is not None and known.reads:
+            kinds = dict.fromkeys(read.kind.removesuffix("Backward0") for read in known.reads)
             return "read by " + ", ".join(kinds)
         for covered in self.layers:
             if name in covered.parameters.values():
@@ -332,7 +334,7 @@ def _try_reads(
         return {}
     possible = list_possible(survey, parameters)
     marks = dict(zip(possible, _differentiate(values, list(possible.values())), strict=True))
-    opened = open_candidates(survey, parameters, marks)
+    opened, ways = open_candidates(survey, parameters, marks)
     layouts: dict[str, Layouts] = {}
     kept: Opened = []
     missing: dict[str, str] = {}
@@ -353,7 +355,7 @@ def _try_reads(
     with torch.no_grad():
         found = differentiate_reads(kept, deltas, layouts, parameters, TRIAL_SIZE, missing)
     right = {
-        name: describe_reads(reads, parameters[name], found[name])
+        name: KnownReads(describe_reads(reads, parameters[name], found[name]), ways[name])
         for name, reads in kept
         if name in found
     }

@@ -74,6 +74,8 @@ def use_chunks(model: Any, inputs: Tensor) -> Tensor:
 
 
 MATRIX, VECTOR = (WIDTH, WIDTH), (WIDTH,)
+PAIRS = torch.arange(5)[:, None] - torch.arange(5) + 4
+POSITIONS, TABLE = randn(5, 2), randn(5, WIDTH)
 CASES: dict[str, tuple[dict[str, tuple[int, ...]], Callable[[Any, Tensor], Tensor]]] = {
     "linear": (
         {"weight": MATRIX, "bias": VECTOR},
@@ -135,6 +137,64 @@ CASES: dict[str, tuple[dict[str, tuple[int, ...]], Callable[[Any, Tensor], Tenso
     ),
     "added with a factor": ({"shift": VECTOR}, lambda m, x: torch.add(x, m.shift, alpha=-2)),
     "taken from": ({"shift": VECTOR}, lambda m, x: m.shift - x),
+    "divisor": ({"scale": VECTOR}, lambda m, x: x / m.scale),
+    "divided": ({"scale": VECTOR}, lambda m, x: m.scale / (1 + x.square())),
+    "scale that is one more, as in Gemma": ({"scale": VECTOR}, lambda m, x: x * (1 + m.scale)),
+    "scale behind a function": ({"scale": (1,)}, lambda m, x: x * m.scale.clamp(max=9).exp()),
+    "left factor": (
+        {"weight": MATRIX},
+        lambda m, x: (m.weight @ x.reshape(-1, WIDTH).T).T.reshape(x.shape),
+    ),
+    "heads, as in XLNet": (
+        {"weight": (WIDTH, 2, 2)},
+        lambda m, x: torch.einsum("bth,hnd->btnd", x, m.weight).flatten(2),
+    ),
+    "heads before examples": (
+        {"table": (2, WIDTH, 3)},
+        lambda m, x: torch.einsum("bth,nhc->btnc", x, m.table).tanh().mean((2, 3))[..., None] * x,
+    ),
+    "norm and shift": (
+        {"scale": VECTOR, "shift": VECTOR},
+        lambda m, x: F.layer_norm(x, VECTOR, m.scale, m.shift),
+    ),
+    "table looked up by pairs, as in Swin": (
+        {"table": (9, 1)},
+        lambda m, x: (x @ x.mT + m.table[PAIRS[: x.shape[1], : x.shape[1]]][..., 0]) @ x,
+    ),
+    "masked bias, as in T5": (
+        {"table": (9, 2)},
+        lambda m, x: torch.where((x > 0)[:, :1, :1], F.embedding(PAIRS[0], m.table).sum(), x),
+    ),
+    "network over positions": (
+        {"first": (2, 6), "second": (6, WIDTH)},
+        lambda m, x: x + (POSITIONS[: x.shape[1]] @ m.first).tanh() @ m.second,
+    ),
+    "repeated for each example": (
+        {"table": (2, 3, WIDTH)},
+        lambda m, x: (
+            x
+            @ m.table.tanh().repeat(len(x), 1, 1).view(len(x), -1, WIDTH).mT.softmax(2)
+            @ m.table.reshape(6, WIDTH)
+        ),
+    ),
+    "merged of two factors": (
+        {"down": (2, WIDTH), "up": (WIDTH, 2)},
+        lambda m, x: F.linear(x, torch.eye(WIDTH, dtype=x.dtype) + m.up @ m.down),
+    ),
+    "divided by its norm": (
+        {"weight": MATRIX, "size": (WIDTH, 1)},
+        lambda m, x: F.linear(x, m.size * m.weight / m.weight.norm(dim=1, keepdim=True)),
+    ),
+    "kernel of parts": (
+        {"kernel": (WIDTH, WIDTH, 3), "size": (WIDTH, 1, 1), "bias": VECTOR},
+        lambda m, x: F.conv1d(x.mT, m.kernel * m.size, m.bias, padding=1).mT,
+    ),
+    "one layer over positions and examples": (
+        {"weight": MATRIX, "bias": VECTOR},
+        lambda m, x: (
+            F.linear(x, m.weight, m.bias) + F.linear(TABLE[: x.shape[1]], m.weight, m.bias).tanh()
+        ),
+    ),
 }
 
 
@@ -161,9 +221,11 @@ def test_bare_parameters_need_no_fallback(name: str) -> None:
 
 
 UNCOVERED: dict[str, tuple[dict[str, tuple[int, ...]], Callable[[Any, Tensor], Tensor]]] = {
-    "left factor": ({"weight": (5, 5)}, lambda m, x: torch.stack([m.weight @ row for row in x])),
-    "no rule": ({"weight": VECTOR}, lambda m, x: x / m.weight),
-    "other axes": ({"weight": VECTOR}, lambda m, x: x * m.weight.sigmoid()),
+    "no rule": ({"weight": VECTOR}, lambda m, x: torch.logaddexp(x, m.weight)),
+    "mixed with the examples": (
+        {"weight": (1, 5, WIDTH)},
+        lambda m, x: x + torch.logaddexp(x.mean(2, keepdim=True), m.weight).mean(1, keepdim=True),
+    ),
 }
 
 
@@ -229,11 +291,17 @@ def test_a_row_of_several_examples_has_no_layout() -> None:
         find_layout(lost, [0])
 
 
-def test_what_fits_two_axes_is_not_guessed() -> None:
+def test_what_fits_two_axes_lies_right_along_either() -> None:
     plain = torch.eye(2)
     marked = (torch.tensor([[1.0, 0], [0, 2]]),)
+    found = MarkedGradients(plain, marked, 41, 2)
+    for axes in ([0, 1], [1, 0]):
+        torch.testing.assert_close(
+            find_layout(found, axes).arrange(plain, 2).sum(1), torch.eye(2), rtol=0, atol=0
+        )
+    broken = MarkedGradients(plain / 0, (marked[0] / 0,), 41, 2)
     with pytest.raises(UnsupportedUseError, match="do not tell"):
-        find_layout(MarkedGradients(plain, marked, 41, 2), [0, 1])
+        find_layout(broken, [0, 1])
 
 
 @given(data=st.data(), size=st.integers(1, 2000))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -68,6 +68,24 @@ class FreeParameterUse:
 
 
 @dataclass(frozen=True)
+class KnownReads:
+    """What a parameter went through in the trial.
+
+    Attributes:
+        reads: The operations that read it.
+        ways: Names of the operations from the parameter to each that was no read, and that one.
+    """
+
+    reads: tuple[FreeParameterUse, ...]
+    ways: frozenset[tuple[str, ...]] = frozenset()
+
+    @property
+    def written_numbers(self) -> int:
+        """Numbers in a whole gradient that has to be written out for each example."""
+        return max((read.numbers for read in self.reads), default=0)
+
+
+@dataclass(frozen=True)
 class OpenRead:
     """A read of this batch, with its operand taken out of the graph."""
 
@@ -79,7 +97,7 @@ class OpenRead:
         return find_axes(self.read, self.operand, len(_shape_of(self.read)))
 
 
-FreeParameters = Mapping[str, Sequence[FreeParameterUse]]
+FreeParameters = Mapping[str, KnownReads]
 Opened = list[tuple[str, list[OpenRead]]]
 # Where the examples are in each read's result; ``None`` where nothing reaches it.
 Layouts = Sequence[Layout | None]
@@ -117,24 +135,30 @@ def open_candidates(
     survey: GraphSurvey,
     parameters: Mapping[str, Tensor],
     marks: Mapping[Any, MarkedGradients | None],
-) -> Opened:
+) -> tuple[Opened, dict[str, frozenset[tuple[str, ...]]]]:
     """Find what reads each parameter in the trial: the first operations that show the examples.
 
     Args:
         survey: The graph of the trial.
         parameters: By name.
         marks: What ``list_possible`` asked for.
+
+    Returns:
+        The reads, and the ways to what was none of them, by parameter.
     """
     opened: Opened = []
+    ways = {}
     for name, parameter in parameters.items():
         # Of one example's gradients alone it cannot be told what the others share.
         for least in (2, 0):
+            finder = _Finder(survey, marks, least)
             try:
-                opened.append((name, _open(survey, parameter, _Finder(survey, marks, least))))
-                break
+                opened.append((name, _open(survey, parameter, finder)))
             except UnsupportedUseError:
                 continue
-    return opened
+            ways[name] = frozenset(finder.ways)
+            break
+    return opened, ways
 
 
 @dataclass(frozen=True)
@@ -144,8 +168,15 @@ class _Finder:
     survey: GraphSurvey
     marks: Mapping[Any, MarkedGradients | None]
     least: int
+    ways: set[tuple[str, ...]] = field(default_factory=set)
 
     def __call__(self, use: ParameterUse) -> bool:
+        is_read = self._is_read(use)
+        if not is_read:
+            self.ways.add(use.path)
+        return is_read
+
+    def _is_read(self, use: ParameterUse) -> bool:
         is_proved = self.survey.places.get((use.node, 0)) is not None
         if use.kind in OPERATIONS:
             mark = self.marks.get(use.node)
@@ -191,10 +222,10 @@ def open_reads(
 class _Follower:
     """Decides in a batch where the examples come in: where they did in the trial."""
 
-    def __init__(self, survey: GraphSurvey, expected: Sequence[FreeParameterUse]) -> None:
+    def __init__(self, survey: GraphSurvey, expected: KnownReads) -> None:
         self._survey = survey
-        self._paths = {read.path for read in expected}
-        self._ways = {path[:end] for path in self._paths for end in range(1, len(path))}
+        self._paths = {read.path for read in expected.reads}
+        self._ways = expected.ways
 
     def __call__(self, use: ParameterUse) -> bool:
         goes_on = use.path in self._ways
@@ -215,7 +246,7 @@ def take_each(opened: Opened, values: Iterable[T]) -> Iterator[tuple[str, list[O
 
 def describe_reads(
     reads: Sequence[OpenRead], parameter: Tensor, found: Sequence[Contribution]
-) -> list[FreeParameterUse]:
+) -> tuple[FreeParameterUse, ...]:
     """Return what a later batch is compared with.
 
     Args:
@@ -229,7 +260,7 @@ def describe_reads(
         own = read.shape.numel() if operand.is_product and read.views and is_written else 0
         whole = max(own, parameter.numel()) if own or read.passed else 0
         numbers[read.path] = max(whole, numbers.get(read.path, 0))
-    return [FreeParameterUse(path, whole) for path, whole in numbers.items()]
+    return tuple(FreeParameterUse(path, whole) for path, whole in numbers.items())
 
 
 def locate_read(item: OpenRead, survey: GraphSurvey) -> Layout | None:
