@@ -23,6 +23,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from tracin_core.errors import GradientError
 from tracin_core.gradients.factored import Contribution, combine
 from tracin_core.gradients.graph.free_parameters import (
+    MOST_PASSED,
     FreeParameters,
     Opened,
     Placement,
@@ -223,7 +224,9 @@ def _make_hook(covered: CoveredLayer, uses: list[LayerUse]) -> Callable[..., Non
 
 def _sign(survey: GraphSurvey, uses: Sequence[LayerUse], opened: Opened) -> Hashable | None:
     """Return what batches share that need not be looked at one by one."""
-    if survey.signature is None:
+    # What all examples share is the same in every batch, whatever is done with it.
+    ends = {item.read.node for _, reads in opened for item in reads} if survey.unclear else ()
+    if any(not survey.leads_only_to(node, ends, MOST_PASSED) for node in survey.unclear):
         return None
     called = tuple(use.covered.name for use in uses)
     return survey.signature, called, tuple((name, len(reads)) for name, reads in opened)
