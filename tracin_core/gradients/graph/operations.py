@@ -16,6 +16,7 @@ from torch.autograd.graph import GradientEdge
 
 from tracin_core.gradients.factored import Contribution, Dense, Outer, SparseRows
 from tracin_core.gradients.graph.ownership import Layout
+from tracin_core.gradients.graph.stacks import StackedOuter
 from tracin_core.gradients.precision import widen
 from tracin_core.gradients.rules.conv import Convolution, Kernel
 from tracin_core.gradients.rules.registry import UnsupportedUseError
@@ -24,6 +25,7 @@ from tracin_core.gradients.rules.registry import UnsupportedUseError
 # of them may also be what brings the examples in; the trial tells which.
 TRANSPOSED = "TBackward0"
 LOOKED_UP = "EmbeddingBackward0"
+PICKED = "IndexBackward0"
 EXPANDED = "ExpandBackward0"
 REPEATED = "RepeatBackward0"
 CAST = "ToCopyBackward0"
@@ -84,6 +86,8 @@ class Operand:
         scale: A number that multiplies what was read.
         factor: Which factor of a product of matrices was read, if it is one.
         repeats: How often each axis of what was read is repeated.
+        ends: Of a product with a stack of matrices, after which row each matrix gives way to the
+            next.
         channels: The axis of the result along which what was read lies, where it is not the last.
         convolution: A layer without weights that does what the operation did, if a kernel was
             read.
@@ -93,13 +97,15 @@ class Operand:
     scale: float = 1.0
     factor: Literal["left", "right"] | None = None
     repeats: tuple[int, ...] | None = None
+    ends: Tensor | None = None
     channels: int | None = None
     convolution: Convolution | None = None
 
     @property
     def is_product(self) -> bool:
         """Whether each example's gradient is a sum of products, which need not be written out."""
-        return self.factor is not None or self.convolution is not None
+        products = (self.factor, self.convolution, self.ends)
+        return any(item is not None for item in products)
 
 
 def read_operand(read: ParameterUse) -> Operand:
@@ -116,9 +122,9 @@ def find_axes(read: ParameterUse, operand: Operand, dim: int) -> list[int]:
     """Return the axes of an operation's result, of ``dim`` axes, that may hold the examples."""
     if operand.factor is not None:
         return [dim - 2 if operand.factor == "right" else dim - 1]
-    if operand.convolution is not None:
+    if operand.convolution is not None or operand.ends is not None:
         return [0]
-    if read.kind == LOOKED_UP:
+    if read.kind in (LOOKED_UP, PICKED):
         return list(range(dim - 1))
     if operand.repeats is not None:
         return [axis for axis, times in enumerate(operand.repeats) if times > 1]
@@ -149,9 +155,13 @@ def differentiate_operation(
         return _differentiate_factor(read, operand, deltas, other, layout, batch_size)
     if operand.convolution is not None:
         return _differentiate_kernel(read, operand.convolution, deltas, other, layout, batch_size)
-    if read.kind == LOOKED_UP:
+    if operand.ends is not None:
+        return _differentiate_stack(read, operand.ends, deltas, other, layout, batch_size)
+    if read.kind in (LOOKED_UP, PICKED):
         rows = layout.arrange(deltas, batch_size).reshape(batch_size, -1, read.shape[1])
         indices = layout.arrange(other, batch_size).reshape(batch_size, -1)
+        if read.kind == PICKED:
+            return SparseRows(indices % read.shape[0], rows, read.shape)
         kept = (indices != read.node._saved_padding_idx).unsqueeze(2)
         return SparseRows(indices, rows * kept, read.shape)
     if operand.repeats is not None:
@@ -190,6 +200,24 @@ def _differentiate_factor(
     deltas, inputs = rows.arrange(deltas, batch_size), rows.arrange(other, batch_size)
     parts = (inputs, deltas) if operand.factor == "right" else (deltas, inputs)
     return Dense(torch.einsum("btnr,btnc->bnrc", *parts), read.shape)
+
+
+def _differentiate_stack(
+    read: ParameterUse,
+    ends: Tensor,
+    deltas: Tensor,
+    inputs: Tensor,
+    layout: Layout,
+    batch_size: int,
+) -> Contribution:
+    """Return the gradients of stacked matrices, each multiplied by its own rows."""
+    places = torch.arange(len(deltas), device=deltas.device)
+    matrices = torch.searchsorted(ends.to(places.dtype), places, right=True)
+    # Rows behind the last matrix meet none.
+    deltas = deltas * (matrices < len(ends)).unsqueeze(1)
+    rows = layout.arrange(inputs, batch_size), layout.arrange(deltas, batch_size)
+    matrices = layout.arrange(matrices.clamp_max(len(ends) - 1), batch_size)
+    return StackedOuter(*rows, matrices, read.shape)
 
 
 def _differentiate_kernel(
@@ -301,6 +329,21 @@ def _read_convolution(node: Any, position: int) -> Operand:
     return Operand(inputs, convolution=layer)
 
 
+def _read_grouped_product(node: Any, position: int) -> Operand:
+    ends, rows = node._saved_offs, node._saved_self
+    if position != 1 or ends is None or rows.dim() != 2 or node._saved_mat2.dim() != 3:
+        raise UnsupportedUseError("a grouped product whose matrices are not a stack of parameters")
+    return Operand(rows, ends=ends)
+
+
+def _read_picked(node: Any, position: int) -> Operand:
+    indices = node._saved_indices
+    is_table = len(node._saved_self_sym_sizes) == 2 and len(indices) == 1
+    if not is_table or indices[0].dtype == torch.bool:
+        raise UnsupportedUseError("numbers are picked from the parameter")
+    return Operand(indices[0])
+
+
 def _read_choice(node: Any, position: int) -> Operand:
     chosen = node._saved_condition
     return Operand(chosen.logical_not() if position else chosen)
@@ -315,6 +358,8 @@ OPERATIONS: dict[str, Callable[[Any, int], Operand]] = {
     "MulBackward0": _read_multiply,
     "DivBackward0": _read_divide,
     "ConvolutionBackward0": _read_convolution,
+    "GroupedMmBackward0": _read_grouped_product,
+    PICKED: _read_picked,
     "NativeLayerNormBackward0": _read_layer_norm,
     "MaskedFillBackward0": lambda node, position: Operand(node._saved_mask.logical_not()),
     "WhereBackward0": _read_choice,

@@ -26,6 +26,7 @@ from tracin_core.gradients.graph.operations import (
     TRANSPOSED,
     ParameterUse,
 )
+from tracin_core.gradients.graph.stacks import StackedOuter
 from tracin_core.gradients.rules.registry import UnsupportedUseError
 
 # As many operations may be behind a tensor that is made of parameters. A network over positions
@@ -74,6 +75,8 @@ def pull_back_views(
     views = _list_views(read)
     if read.passed:
         return None
+    if isinstance(contribution, StackedOuter) and len(views) == 1 and _turns_matrices(views[0][0]):
+        return contribution.transpose()
     while views and isinstance(contribution, Outer):
         turned = _pull_back_outer(contribution, *views[-1], views[:-1], parameter)
         if turned is None:
@@ -126,8 +129,20 @@ def _pull_back_outer(
     return Outer(deltas, outer.inputs, parameter.shape)
 
 
+def _turns_matrices(node: Any) -> bool:
+    """Return whether a view is of a stack's matrices, transposed."""
+    if node.name() != "TransposeBackward0":
+        return False
+    return {axis % 3 for axis in (_sign(node._saved_dim0), _sign(node._saved_dim1))} == {1, 2}
+
+
+def _sign(axis: int) -> int:
+    """Return an axis as signed: autograd gives a negative one as the unsigned of the same bits."""
+    return axis - 2**64 if axis >= 2**63 else axis
+
+
 def _is_transposition(node: Any) -> bool:
-    return [axis % 2 for axis in node._saved_dims] == [1, 0] and len(node._saved_dims) == 2
+    return [_sign(axis) % 2 for axis in node._saved_dims] == [1, 0]
 
 
 def _pull_back_lookup(
