@@ -348,7 +348,8 @@ def _try_reads(
             continue
         layouts[name] = [one or other for one, other in zip(proved, learned, strict=True)]
         kept.append((name, reads))
-    edges, deltas = list_edges([], kept), ()
+    edges = list_edges([], kept)
+    deltas: Sequence[Tensor | None] = []
     if edges:
         ones = torch.ones_like(values)
         deltas = torch.autograd.grad(values, edges, ones, allow_unused=True, retain_graph=True)

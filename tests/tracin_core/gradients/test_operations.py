@@ -21,6 +21,7 @@ from tracin_core.gradients.graph.ownership import (
     differentiate_marked,
     find_layout,
 )
+from tracin_core.gradients.graph.stacks import StackedOuter
 from tracin_core.gradients.rules.registry import UnsupportedUseError
 
 WIDTH = 4
@@ -198,7 +199,7 @@ CASES: dict[str, tuple[dict[str, tuple[int, ...]], Callable[[Any, Tensor], Tenso
 }
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     size=st.integers(1, 7),
     length=st.integers(1, 5),
@@ -244,6 +245,34 @@ def test_a_batch_that_reads_otherwise_than_the_trial_is_exact() -> None:
 
     tracin = assert_exact(Bare({"weight": MATRIX}, use), randn(6, 4, WIDTH), batch_size=2)
     assert tracin.coverage["weight"].method == "rule"
+
+
+def test_a_stack_of_matrices_stays_factored_and_exact() -> None:
+    deltas, inputs = randn(3, 5, 2), randn(3, 5, WIDTH)
+    matrices = torch.tensor([[0, 1, 1, 2, 0], [2, 2, 2, 2, 2], [0, 0, 1, 1, 1]])
+    stack = StackedOuter(deltas, inputs, matrices, torch.Size((3, 2, WIDTH)))
+    expected = torch.zeros(3, 3, 2, WIDTH, dtype=torch.float64)
+    for example in range(3):
+        for row, matrix in enumerate(matrices[example].tolist()):
+            expected[example, matrix] += torch.outer(deltas[example, row], inputs[example, row])
+    torch.testing.assert_close(stack.instantiate(), expected, **oracles.EXACT)
+    torch.testing.assert_close(stack.transpose().instantiate(), expected.mT, **oracles.EXACT)
+    large = StackedOuter(deltas, inputs, matrices, torch.Size((9, 2, WIDTH)))
+    norms = expected.square().sum((1, 2, 3))
+    for item in (stack, large, stack.narrow(0, 3)):
+        torch.testing.assert_close(item.squared_norms(), norms, **oracles.EXACT)
+
+
+def test_a_tensor_mixed_with_what_was_read_before_takes_the_fallback() -> None:
+    # What is added last was made of the parameter and, by another way, of the examples that it
+    # was added to: autograd's way back from there would count the first read again.
+    def use(model: Any, inputs: Tensor) -> Tensor:
+        first = inputs + model.shift
+        mixed = torch.logaddexp(first.mean(1, keepdim=True), model.shift)
+        return first * mixed
+
+    tracin = assert_exact(Bare({"shift": VECTOR}, use), randn(5, 4, WIDTH))
+    assert tracin.coverage["shift"].method == "torch.func"
 
 
 def test_a_wrong_rule_of_an_operation_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

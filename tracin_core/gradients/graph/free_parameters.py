@@ -287,7 +287,7 @@ def learn_layouts(
 
 def has_passed(opened: Opened) -> bool:
     """Return whether a parameter's gradients lead back through more than views of it."""
-    return any(item.read.views for _, reads in opened for item in reads)
+    return any(item.read.passed for _, reads in opened for item in reads)
 
 
 def differentiate_reads(

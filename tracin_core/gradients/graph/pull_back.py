@@ -11,6 +11,7 @@ on the way back from another: it would be counted twice. ``check_apart`` proves 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -221,7 +222,10 @@ def _differentiate(
         ]
 
     try:
-        return run(gradients, True)
+        with warnings.catch_warnings():
+            # torch's word on the speed of formulas that it maps one after the other.
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            return run(gradients, True)
     except RuntimeError as error:
         # Not every operation's formula can be mapped over examples; one after the other they go.
         if isinstance(error, torch.OutOfMemoryError) or "memory" in str(error):
