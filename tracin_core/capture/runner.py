@@ -237,8 +237,9 @@ class Runner:
 
         Where a forward pass is enough, parts have at most ``forward_size`` examples.
         """
-        fallback_numbers = sum(self.trainable[name].numel() for name in plan.fallback)
-        largest = max(1, FALLBACK_NUMBERS // max(1, fallback_numbers))
+        whole_numbers = sum(self.trainable[name].numel() for name in plan.fallback)
+        whole_numbers += plan.written_numbers
+        largest = max(1, FALLBACK_NUMBERS // max(1, whole_numbers))
         for piece in batch.split(largest):
             moved = piece.to(self.device)
             if plan.head is not None:

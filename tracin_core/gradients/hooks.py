@@ -23,11 +23,13 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from tracin_core.errors import GradientError
 from tracin_core.gradients.factored import Contribution, combine
 from tracin_core.gradients.graph.free_parameters import (
+    MOST_PASSED,
     FreeParameters,
     Opened,
     Placement,
     Proofs,
     differentiate_reads,
+    has_passed,
     learn_layouts,
     open_reads,
     take_each,
@@ -169,16 +171,22 @@ def capture_pass(
             if proofs.is_due(size, signature):
                 refuse_company(model, inputs, outputs)
             placement = locate_by_graph(uses, opened, survey)
-            if placement is not None:
-                deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
-            else:
+            is_proved = placement is not None
+            # What leads back further than to the reads needs the graph afterwards.
+            keep = has_passed(opened)
+            rescaled = False
+            if placement is None:
                 scales = find_scales(values, _list_rows(outputs, size))
                 rescaled = scales is not None
-                marks = differentiate_marked(values, edges, scales=scales, keep_graph=rescaled)
+                marks = differentiate_marked(
+                    values, edges, scales=scales, keep_graph=rescaled or keep
+                )
                 deltas = [None if mark is None else mark.plain for mark in marks]
-                if rescaled:
-                    deltas = torch.autograd.grad(values.sum(), edges, allow_unused=True)
                 placement = locate_examples(uses, opened, marks, missing)
+            if is_proved or rescaled:
+                deltas = torch.autograd.grad(
+                    values.sum(), edges, allow_unused=True, retain_graph=keep
+                )
     with torch.no_grad():
         gradients = apply_rules(uses, opened, deltas, placement, size, parameters, missing)
     for name in known.keys() - {name for name, _ in opened}:
@@ -256,7 +264,9 @@ def _make_hook(covered: CoveredLayer, uses: list[LayerUse]) -> Callable[..., Non
 
 def _sign(survey: GraphSurvey, uses: Sequence[LayerUse], opened: Opened) -> Hashable | None:
     """Return what batches share that need not be looked at one by one."""
-    if survey.signature is None:
+    # What all examples share is the same in every batch, whatever is done with it.
+    ends = {item.read.node for _, reads in opened for item in reads} if survey.unclear else ()
+    if any(not survey.leads_only_to(node, ends, MOST_PASSED) for node in survey.unclear):
         return None
     called = tuple(use.covered.name for use in uses)
     return survey.signature, called, tuple((name, len(reads)) for name, reads in opened)
@@ -319,16 +329,13 @@ def locate_by_graph(
     """Return where the examples are if the graph alone proves it everywhere (``blocks``)."""
     if survey.root is None or survey.batch_size is None:
         return None
+    root = survey.root[0]
     layouts: list[Layout | None] = []
     for edge, axes in [
         *((use.edge, [0]) for use in uses),
         *((item.read.edge, item.list_axes()) for _, reads in opened for item in reads),
     ]:
-        if (
-            survey.root is not None
-            and edge.node is not survey.root[0]
-            and edge.node not in survey.readers
-        ):
+        if edge.node is not root and edge.node not in survey.readers:
             layouts.append(None)  # nothing reaches it
             continue
         place = survey.places.get((edge.node, edge.output_nr))
@@ -419,15 +426,10 @@ def apply_rules(
             gradients.setdefault(name, []).extend(regroup(found, batch_size))
         except UnsupportedUseError as error:
             missing[name] = str(error)
-    for name, reads, results in take_each(opened, deltas[len(uses) :]):
-        if name not in placement.reads:
-            continue
-        try:
-            gradients[name] = differentiate_reads(
-                reads, results, placement.reads[name], parameters[name], batch_size
-            )
-        except UnsupportedUseError as error:
-            missing[name] = str(error)
+    results = deltas[len(uses) :]
+    gradients |= differentiate_reads(
+        opened, results, placement.reads, parameters, batch_size, missing
+    )
     return {name: items for name, items in gradients.items() if name not in missing}
 
 

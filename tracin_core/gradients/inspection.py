@@ -151,12 +151,18 @@ class ReferenceGradients:
 
     Args:
         truths: Its gradient for each parameter, by name.
+        largest: The largest number in its gradients, if there are more than these.
     """
 
-    def __init__(self, truths: Mapping[str, Tensor]) -> None:
+    def __init__(self, truths: Mapping[str, Tensor], largest: float = 0.0) -> None:
         self._truths = truths
         sizes = [float(truth.abs().max()) for truth in truths.values() if truth.numel()]
-        self._largest = max(sizes, default=0.0)
+        self._largest = max((*sizes, largest))
+
+    @property
+    def largest(self) -> float:
+        """The largest number in the gradients; what rounding errors are measured by."""
+        return self._largest
 
     def agrees_with(self, name: str, found: Tensor) -> bool:
         """Return whether ``found``, of the parameter's shape, is the example's gradient."""

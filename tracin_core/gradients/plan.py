@@ -25,19 +25,22 @@ from tracin_core.gradients.factored import Contribution, combine, instantiate_ch
 from tracin_core.gradients.functorch import FallbackMethod, fallback_gradients
 from tracin_core.gradients.graph.free_parameters import (
     FreeParameters,
-    FreeParameterUse,
+    KnownReads,
+    Layouts,
     Opened,
     Proofs,
     describe_reads,
     differentiate_reads,
     learn_layouts,
+    list_possible,
+    locate_read,
     open_candidates,
-    take_each,
 )
 from tracin_core.gradients.graph.ownership import MarkedGradients, differentiate_marked
 from tracin_core.gradients.graph.survey import GraphSurvey, survey_graph
 from tracin_core.gradients.hooks import (
     CoveredLayer,
+    LayerUse,
     Objective,
     apply_rules,
     expose_layers,
@@ -151,10 +154,16 @@ class Plan:
     held_bytes: int = 0
     proofs: Proofs = field(default_factory=Proofs, compare=False)
 
+    @property
+    def written_numbers(self) -> int:
+        """Numbers in the whole gradients that have to be written out for each example."""
+        return sum(known.written_numbers for known in self.known.values())
+
     def rule_of(self, name: str) -> str | None:
         """Return the layer type, or the operations, whose rules cover a parameter, or ``None``."""
-        if self.known.get(name):
-            kinds = dict.fromkeys(read.kind.removesuffix("Backward0") for read in self.known[name])
+        known = self.known.get(name)
+        if known is not None and known.reads:
+            kinds = dict.fromkeys(read.kind.removesuffix("Backward0") for read in known.reads)
             return "read by " + ", ".join(kinds)
         for covered in self.layers:
             if name in covered.parameters.values():
@@ -225,22 +234,17 @@ def confirm_plan(
     """
     weights = dict(model.named_parameters())
     trainable = {name: value for name, value in weights.items() if value.requires_grad}
-    with expose_layers(plan.layers) as sinks:
-        with torch.enable_grad(), record_uses(plan.layers, sinks) as uses:
-            values = objective(call_model(model, inputs), targets)
-        survey = survey_graph(values)
-        candidates = open_candidates(survey, trainable)
+    layers = plan.layers
+    with expose_layers(layers) as sinks:
+        with torch.enable_grad(), record_uses(layers, sinks) as uses:
+            tried = objective(call_model(model, inputs), targets)
+        survey = survey_graph(tried, TRIAL_SIZE)
         promised, plan = plan.fallback, _cover_by_operation(model, plan, survey)
         reasons = find_other_reads(plan.layers, uses, survey)
         uses += find_operation_uses(plan.layers, survey, reasons)
-        marks = _differentiate(values, list_edges(uses, candidates))
-    placement = locate_examples(uses, [], marks[: len(uses)], reasons)
-    deltas = [None if mark is None else mark.plain for mark in marks[: len(uses)]]
-    with torch.no_grad():
-        ruled = _combine(apply_rules(uses, [], deltas, placement, TRIAL_SIZE, {}, reasons))
-    rest = {name: v for name, v in trainable.items() if name in plan.fallback or name in reasons}
-    options = _try_reads(candidates, marks[len(uses) :], rest)
-    if any(covered.rule.exposes is not None for covered in plan.layers):
+        ruled = _try_rules(tried, uses, reasons)
+    values = tried
+    if any(covered.rule.exposes is not None for covered in layers):
         # What stood in for a layer is tried as well: the truth is the layer as it was written.
         with torch.enable_grad():
             values = objective(call_model(model, inputs), targets)
@@ -252,18 +256,28 @@ def confirm_plan(
         for name in trainable.keys() - plan.fallback.keys() - reasons.keys():
             if not _agrees(ruled.get(name), row, name, references):
                 reasons[name] = _explain_disagreement(plan, name)
-        options = [one for one in options if _agrees(one.found, row, one.name, references)]
     # Rules of this library have tests; of a person's own, zeros prove nothing.
     for name in unproved - reasons.keys():
         reasons[name] = "its gradient was zero where the rule was tried, which proves nothing of it"
     plan = drop_parameters(plan, {name: promised.get(name, why) for name, why in reasons.items()})
-    by_operation: dict[str, Sequence[FreeParameterUse]] = {}
-    for option in options:
-        if option.name in plan.fallback:
-            by_operation.setdefault(option.name, option.reads)
+    rest = {name: value for name, value in trainable.items() if name in plan.fallback}
+    largest = references.largest if references is not None else 0.0
+    with expose_layers(layers):  # as the graph was made
+        by_operation = _try_reads(tried, survey, rest, largest)
     fallback = {name: reason for name, reason in plan.fallback.items() if name not in by_operation}
     plan = replace(plan, fallback=fallback, known=by_operation)
     return _choose_fallback(model, plan, references, inputs, targets, objective)
+
+
+def _try_rules(
+    values: Tensor, uses: Sequence[LayerUse], reasons: dict[str, str]
+) -> dict[str, list[Contribution]]:
+    """Return the trial's gradients by the layers' rules; what cannot be told joins the reasons."""
+    marks = _differentiate(values, list_edges(uses, []))
+    placement = locate_examples(uses, [], marks, reasons)
+    deltas = [None if mark is None else mark.plain for mark in marks]
+    with torch.no_grad():
+        return _combine(apply_rules(uses, [], deltas, placement, TRIAL_SIZE, {}, reasons))
 
 
 def _cover_by_operation(model: nn.Module, plan: Plan, survey: GraphSurvey) -> Plan:
@@ -307,15 +321,6 @@ def _explain_disagreement(plan: Plan, name: str) -> str:
     return f"the rule {rule.name} and autograd disagree"
 
 
-@dataclass(frozen=True)
-class _OperationCoverage:
-    """Operations' rules by which a parameter may be covered."""
-
-    name: str
-    reads: Sequence[FreeParameterUse]
-    found: Sequence[Contribution] | None
-
-
 def _differentiate(values: Tensor, edges: list[Any]) -> list[MarkedGradients | None]:
     """Differentiate by the layers' outputs; the graph is kept."""
     if not values.requires_grad or not edges:
@@ -327,7 +332,7 @@ def _differentiate(values: Tensor, edges: list[Any]) -> list[MarkedGradients | N
 
 
 def _differentiate_row(
-    values: Tensor, row: int, wanted: Mapping[str, Tensor]
+    values: Tensor, row: int, wanted: Mapping[str, Tensor], largest: float = 0.0
 ) -> ReferenceGradients:
     """Differentiate the objective of one example by the parameters."""
     if not values.requires_grad:
@@ -344,7 +349,7 @@ def _differentiate_row(
         name: torch.zeros_like(item) if gradient is None else gradient.detach().to_dense()
         for (name, item), gradient in zip(wanted.items(), found, strict=True)
     }
-    return ReferenceGradients(truths)
+    return ReferenceGradients(truths, largest)
 
 
 def _explain(error: RuntimeError) -> GradientError:
@@ -370,28 +375,48 @@ def _agrees(
     return truths.agrees_with(name, torch.cat(list(instantiate_chunks(parts)))[0])
 
 
-@torch.no_grad()
 def _try_reads(
-    candidates: Opened,
-    marks: Sequence[MarkedGradients | None],
-    parameters: Mapping[str, Tensor],
-) -> list[_OperationCoverage]:
-    """Apply the rules of the operations that read parameters."""
-    options = []
-    for name, reads, found in take_each(candidates, marks):
-        if name not in parameters:
-            continue
-        deltas = [None if mark is None else mark.plain for mark in found]
+    values: Tensor, survey: GraphSurvey, parameters: Mapping[str, Tensor], largest: float
+) -> FreeParameters:
+    """Return the operations by whose rules the trial's gradients of parameters are right."""
+    if not parameters or not values.requires_grad:
+        return {}
+    possible = list_possible(survey, parameters)
+    marks = dict(zip(possible, _differentiate(values, list(possible.values())), strict=True))
+    opened, ways = open_candidates(survey, parameters, marks)
+    layouts: dict[str, Layouts] = {}
+    kept: Opened = []
+    missing: dict[str, str] = {}
+    for name, reads in opened:
+        proved = [locate_read(item, survey) for item in reads]
+        told = [marks.get(item.read.node) for item in reads]
         # As for layers: what a rule cannot follow goes to the fallback.
         try:
-            layouts = learn_layouts(reads, found)
-            parts = differentiate_reads(reads, deltas, layouts, parameters[name], TRIAL_SIZE)
-        except (UnsupportedUseError, RuntimeError):
+            learned = learn_layouts(reads, told)
+        except UnsupportedUseError:
             continue
-        options.append(
-            _OperationCoverage(name, describe_reads(reads), combine(parts) if parts else None)
-        )
-    return options
+        layouts[name] = [one or other for one, other in zip(proved, learned, strict=True)]
+        kept.append((name, reads))
+    edges = list_edges([], kept)
+    deltas: Sequence[Tensor | None] = []
+    if edges:
+        ones = torch.ones_like(values)
+        deltas = torch.autograd.grad(values, edges, ones, allow_unused=True, retain_graph=True)
+    with torch.no_grad():
+        found = differentiate_reads(kept, deltas, layouts, parameters, TRIAL_SIZE, missing)
+    right = {
+        name: KnownReads(describe_reads(reads, parameters[name], found[name]), ways[name])
+        for name, reads in kept
+        if name in found
+    }
+    for row in range(TRIAL_SIZE if right else 0):
+        references = _differentiate_row(values, row, {n: parameters[n] for n in found}, largest)
+        right = {
+            name: reads
+            for name, reads in right.items()
+            if _agrees(combine(found[name]), row, name, references)
+        }
+    return right
 
 
 def _choose_fallback(

@@ -234,12 +234,13 @@ def test_a_single_image_before_a_batch_norm_is_exact() -> None:
             torch.manual_seed(0)
             self.conv, self.norm = nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6)
             self.head = nn.Linear(6, CLASSES)
-            self.odd = nn.Parameter(torch.randn(6))  # divided by: no rule, so the fallback
+            self.odd = nn.Parameter(torch.randn(6))  # below a root: no rule, so the fallback
 
         def forward(self, images: Tensor) -> Tensor:
             found = self.norm(self.conv(images)).permute(0, 3, 2, 1)
             weights = torch.linspace(-1, 1, found[0].numel(), dtype=found.dtype)
-            return self.head((found * weights.view(found.shape[1:])).sum((1, 2)).tanh() / self.odd)
+            found = (found * weights.view(found.shape[1:])).sum((1, 2)).tanh()
+            return self.head(torch.hypot(found, self.odd))
 
     model = Images().double().eval()
     model.norm.running_var.uniform_(0.5, 2)
@@ -267,7 +268,7 @@ def test_a_model_that_casts_a_module_in_its_forward_pass_does_not_end_the_proces
 
         def forward(self, rows: Tensor) -> Tensor:
             self.inner = self.inner.to(rows.dtype)
-            return self.head(self.inner(rows / self.odd).tanh())
+            return self.head(self.inner(torch.hypot(rows, self.odd)).tanh())
 
     tracin = assert_exact(Casting(), make_rows(7), by_rules=False)
     assert tracin.coverage["odd"].method == "one example at a time"

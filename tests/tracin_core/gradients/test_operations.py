@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from tests import oracles
 from tracin_core import Checkpoint, TracIn
-from tracin_core.gradients.graph import free_parameters
+from tracin_core.gradients.graph import operations
 from tracin_core.gradients.graph.ownership import (
     Layout,
     MarkedGradients,
     differentiate_marked,
     find_layout,
 )
+from tracin_core.gradients.graph.stacks import StackedOuter
 from tracin_core.gradients.rules.registry import UnsupportedUseError
 
 WIDTH = 4
@@ -74,6 +75,8 @@ def use_chunks(model: Any, inputs: Tensor) -> Tensor:
 
 
 MATRIX, VECTOR = (WIDTH, WIDTH), (WIDTH,)
+PAIRS = torch.arange(5)[:, None] - torch.arange(5) + 4
+POSITIONS, TABLE = randn(5, 2), randn(5, WIDTH)
 CASES: dict[str, tuple[dict[str, tuple[int, ...]], Callable[[Any, Tensor], Tensor]]] = {
     "linear": (
         {"weight": MATRIX, "bias": VECTOR},
@@ -135,10 +138,68 @@ CASES: dict[str, tuple[dict[str, tuple[int, ...]], Callable[[Any, Tensor], Tenso
     ),
     "added with a factor": ({"shift": VECTOR}, lambda m, x: torch.add(x, m.shift, alpha=-2)),
     "taken from": ({"shift": VECTOR}, lambda m, x: m.shift - x),
+    "divisor": ({"scale": VECTOR}, lambda m, x: x / m.scale),
+    "divided": ({"scale": VECTOR}, lambda m, x: m.scale / (1 + x.square())),
+    "scale that is one more, as in Gemma": ({"scale": VECTOR}, lambda m, x: x * (1 + m.scale)),
+    "scale behind a function": ({"scale": (1,)}, lambda m, x: x * m.scale.clamp(max=9).exp()),
+    "left factor": (
+        {"weight": MATRIX},
+        lambda m, x: (m.weight @ x.reshape(-1, WIDTH).T).T.reshape(x.shape),
+    ),
+    "heads, as in XLNet": (
+        {"weight": (WIDTH, 2, 2)},
+        lambda m, x: torch.einsum("bth,hnd->btnd", x, m.weight).flatten(2),
+    ),
+    "heads before examples": (
+        {"table": (2, WIDTH, 3)},
+        lambda m, x: torch.einsum("bth,nhc->btnc", x, m.table).tanh().mean((2, 3))[..., None] * x,
+    ),
+    "norm and shift": (
+        {"scale": VECTOR, "shift": VECTOR},
+        lambda m, x: F.layer_norm(x, VECTOR, m.scale, m.shift),
+    ),
+    "table looked up by pairs, as in Swin": (
+        {"table": (9, 1)},
+        lambda m, x: (x @ x.mT + m.table[PAIRS[: x.shape[1], : x.shape[1]]][..., 0]) @ x,
+    ),
+    "masked bias, as in T5": (
+        {"table": (9, 2)},
+        lambda m, x: torch.where((x > 0)[:, :1, :1], F.embedding(PAIRS[0], m.table).sum(), x),
+    ),
+    "network over positions": (
+        {"first": (2, 6), "second": (6, WIDTH)},
+        lambda m, x: x + (POSITIONS[: x.shape[1]] @ m.first).tanh() @ m.second,
+    ),
+    "repeated for each example": (
+        {"table": (2, 3, WIDTH)},
+        lambda m, x: (
+            x
+            @ m.table.tanh().repeat(len(x), 1, 1).view(len(x), -1, WIDTH).mT.softmax(2)
+            @ m.table.reshape(6, WIDTH)
+        ),
+    ),
+    "merged of two factors": (
+        {"down": (2, WIDTH), "up": (WIDTH, 2)},
+        lambda m, x: F.linear(x, torch.eye(WIDTH, dtype=x.dtype) + m.up @ m.down),
+    ),
+    "divided by its norm": (
+        {"weight": MATRIX, "size": (WIDTH, 1)},
+        lambda m, x: F.linear(x, m.size * m.weight / m.weight.norm(dim=1, keepdim=True)),
+    ),
+    "kernel of parts": (
+        {"kernel": (WIDTH, WIDTH, 3), "size": (WIDTH, 1, 1), "bias": VECTOR},
+        lambda m, x: F.conv1d(x.mT, m.kernel * m.size, m.bias, padding=1).mT,
+    ),
+    "one layer over positions and examples": (
+        {"weight": MATRIX, "bias": VECTOR},
+        lambda m, x: (
+            F.linear(x, m.weight, m.bias) + F.linear(TABLE[: x.shape[1]], m.weight, m.bias).tanh()
+        ),
+    ),
 }
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     size=st.integers(1, 7),
     length=st.integers(1, 5),
@@ -161,9 +222,11 @@ def test_bare_parameters_need_no_fallback(name: str) -> None:
 
 
 UNCOVERED: dict[str, tuple[dict[str, tuple[int, ...]], Callable[[Any, Tensor], Tensor]]] = {
-    "left factor": ({"weight": (5, 5)}, lambda m, x: torch.stack([m.weight @ row for row in x])),
-    "no rule": ({"weight": VECTOR}, lambda m, x: x / m.weight),
-    "other axes": ({"weight": VECTOR}, lambda m, x: x * m.weight.sigmoid()),
+    "no rule": ({"weight": VECTOR}, lambda m, x: torch.logaddexp(x, m.weight)),
+    "mixed with the examples": (
+        {"weight": (1, 5, WIDTH)},
+        lambda m, x: x + torch.logaddexp(x.mean(2, keepdim=True), m.weight).mean(1, keepdim=True),
+    ),
 }
 
 
@@ -184,11 +247,39 @@ def test_a_batch_that_reads_otherwise_than_the_trial_is_exact() -> None:
     assert tracin.coverage["weight"].method == "rule"
 
 
+def test_a_stack_of_matrices_stays_factored_and_exact() -> None:
+    deltas, inputs = randn(3, 5, 2), randn(3, 5, WIDTH)
+    matrices = torch.tensor([[0, 1, 1, 2, 0], [2, 2, 2, 2, 2], [0, 0, 1, 1, 1]])
+    stack = StackedOuter(deltas, inputs, matrices, torch.Size((3, 2, WIDTH)))
+    expected = torch.zeros(3, 3, 2, WIDTH, dtype=torch.float64)
+    for example in range(3):
+        for row, matrix in enumerate(matrices[example].tolist()):
+            expected[example, matrix] += torch.outer(deltas[example, row], inputs[example, row])
+    torch.testing.assert_close(stack.instantiate(), expected, **oracles.EXACT)
+    torch.testing.assert_close(stack.transpose().instantiate(), expected.mT, **oracles.EXACT)
+    large = StackedOuter(deltas, inputs, matrices, torch.Size((9, 2, WIDTH)))
+    norms = expected.square().sum((1, 2, 3))
+    for item in (stack, large, stack.narrow(0, 3)):
+        torch.testing.assert_close(item.squared_norms(), norms, **oracles.EXACT)
+
+
+def test_a_tensor_mixed_with_what_was_read_before_takes_the_fallback() -> None:
+    # What is added last was made of the parameter and, by another way, of the examples that it
+    # was added to: autograd's way back from there would count the first read again.
+    def use(model: Any, inputs: Tensor) -> Tensor:
+        first = inputs + model.shift
+        mixed = torch.logaddexp(first.mean(1, keepdim=True), model.shift)
+        return first * mixed
+
+    tracin = assert_exact(Bare({"shift": VECTOR}, use), randn(5, 4, WIDTH))
+    assert tracin.coverage["shift"].method == "torch.func"
+
+
 def test_a_wrong_rule_of_an_operation_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
-        free_parameters.OPERATIONS,
+        operations.OPERATIONS,
         "AddBackward0",
-        lambda node, position: free_parameters.Operand(scale=1.01),
+        lambda node, position: operations.Operand(scale=1.01),
     )
     shapes, use = CASES["positions"]
     coverage = assert_exact(Bare(shapes, use), randn(5, 4, WIDTH)).coverage
@@ -229,11 +320,17 @@ def test_a_row_of_several_examples_has_no_layout() -> None:
         find_layout(lost, [0])
 
 
-def test_what_fits_two_axes_is_not_guessed() -> None:
+def test_what_fits_two_axes_lies_right_along_either() -> None:
     plain = torch.eye(2)
     marked = (torch.tensor([[1.0, 0], [0, 2]]),)
+    found = MarkedGradients(plain, marked, 41, 2)
+    for axes in ([0, 1], [1, 0]):
+        torch.testing.assert_close(
+            find_layout(found, axes).arrange(plain, 2).sum(1), torch.eye(2), rtol=0, atol=0
+        )
+    broken = MarkedGradients(plain / 0, (marked[0] / 0,), 41, 2)
     with pytest.raises(UnsupportedUseError, match="do not tell"):
-        find_layout(MarkedGradients(plain, marked, 41, 2), [0, 1])
+        find_layout(broken, [0, 1])
 
 
 @given(data=st.data(), size=st.integers(1, 2000))

@@ -128,6 +128,7 @@ ALONG = {
     "Glu": "dim",
     "LogSoftmax": "dim",
     "Roll": "dims",
+    "SafeSoftmax": "dim",
     "Slice": "dim",
     "Softmax": "dim",
     "Split": "dim",
@@ -391,10 +392,17 @@ def _gather(step: Step) -> dict[int, int]:
     return {} if axis == step.axis.index else {0: step.axis.index}
 
 
-def _pick_rows(step: Step) -> dict[int, Place]:
-    """Rows of a table by their numbers, as in ``hidden[arange(B), lengths - 1]``."""
+def _pick_rows(step: Step) -> dict[int, int] | dict[int, Place]:
+    """Rows of a table by their numbers or a mask, as in ``hidden[arange(B), lengths - 1]``."""
     indices = step.node._saved_indices
-    if any(index is None or index.dim() != 1 for index in indices):
+    first = next(at for at, index in enumerate(indices) if index is not None)
+    if any(index is None for index in indices[first:]):
+        return {}
+    if first:  # axes in front of those that are picked from stay
+        return {0: step.axis.index} if step.axis.index < first else {}
+    if len(indices) == 1 and indices[0].dtype == torch.bool:
+        indices = indices[0].nonzero(as_tuple=True)
+    if any(index.dim() != 1 for index in indices):
         return {}
     return _take_rows(step, indices[0], 0)
 

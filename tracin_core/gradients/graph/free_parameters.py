@@ -2,95 +2,50 @@
 
 Parameters that no layer's call reads (attention's projections, position embeddings, a weight used
 functionally) leave their traces in the autograd graph: it names every operation that read them,
-through whatever views, and keeps what that operation needs for its own gradient. Each rule here is
-for one operation, as the rules of layers are for one layer: from the other operand and the
-gradients at the result come those of what was read.
+through whatever was made of them before, and keeps what that operation needs for its own gradient.
+An operation that brings a parameter, or a tensor made of it, to every example is a *read*. Which
+operations those are, the trial finds: the first on each way whose result shows the examples.
 
-In the trial, every operation that reads the parameter must have a rule, and its gradients must
-show where the examples are. In a batch, operations of the same kinds must read it, and show it
-again or be known to move rows as in a batch that did; where they do not, the parameter is named as
-missing, and the fallback steps in. ``Proofs`` keeps where the examples of a batch were proved to
-lie, and which batches were looked at closer.
+In a batch, the same ways must lead to reads, and the examples must show again in their results;
+where they do not, the parameter is named as missing, and the fallback steps in. ``Proofs`` keeps
+which batches were looked at closer.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from tracin_core.gradients.factored import Contribution, Dense, Outer, SparseRows
-from tracin_core.gradients.graph.ownership import Layout, MarkedGradients, find_layout
+from tracin_core.gradients.factored import Contribution, Dense
+from tracin_core.gradients.graph.operations import (
+    LOOKED_UP,
+    OPERATIONS,
+    VIEWS,
+    Operand,
+    ParameterUse,
+    differentiate_operation,
+    find_axes,
+    read_operand,
+)
+from tracin_core.gradients.graph.ownership import (
+    Layout,
+    MarkedGradients,
+    find_layout,
+    name_layout,
+)
+from tracin_core.gradients.graph.pull_back import Sources, check_apart, pull_back_views
 from tracin_core.gradients.graph.survey import GraphSurvey, Reader
-from tracin_core.gradients.precision import widen
 from tracin_core.gradients.rules.registry import UnsupportedUseError
 
-# Operations that only rearrange, cut or look up a parameter, whatever the examples are. A few
-# of them may also be what brings the examples in; the trial tells which.
-TRANSPOSED = "TBackward0"
-LOOKED_UP = "EmbeddingBackward0"
-REPEATED = "ExpandBackward0"
-CAST = "ToCopyBackward0"
-RESHAPED = frozenset({"ViewBackward0", "UnsafeViewBackward0", "UnsqueezeBackward0"})
-VIEWS = frozenset(
-    f"{name}Backward0"
-    for name in (
-        *("T", "Transpose", "Permute", "View", "UnsafeView", "ReshapeAlias", "Alias", "Clone"),
-        *("Squeeze", "Unsqueeze", "Slice", "Select", "Split", "SplitWithSizes", "Unbind"),
-        *("Expand", "Embedding", "ToCopy"),
-    )
-)
-
-
-@dataclass(frozen=True)
-class ParameterUse:
-    """One operation that reads a parameter, or a view of it.
-
-    Attributes:
-        node: The operation, in the gradient graph.
-        position: Which of its inputs the view is.
-        shape: Shape of the view.
-        views: What made the view, from the parameter on: operations and which result of each.
-        looked_up: Indices and the one without gradient, where the view is rows looked up alike
-            for all examples. Taken at once: a backward pass lets go of them.
-    """
-
-    node: Any
-    position: int
-    shape: torch.Size
-    views: tuple[tuple[Any, int], ...] = ()
-    looked_up: tuple[Tensor, int] | None = None
-
-    @property
-    def kind(self) -> str:
-        """Name of the operation."""
-        name: str = self.node.name()
-        return name
-
-    @property
-    def edge(self) -> GradientEdge:
-        """The operation's result in the gradient graph."""
-        return GradientEdge(self.node, 0)
-
-
-@dataclass(frozen=True)
-class Operand:
-    """What a rule needs beside the gradients at the operation's result.
-
-    Attributes:
-        other: The other factor, the indices of a look-up, or nothing.
-        scale: A number that multiplies the parameter.
-        is_product: Whether this is a product of matrices, with the parameter on the right.
-    """
-
-    other: Tensor | None = None
-    scale: float = 1.0
-    is_product: bool = False
+# Operations between a parameter and its reads. A network over positions, a merged weight and a
+# norm have a few dozen; beyond, the parameter was not what all examples share.
+MOST_PASSED = 96
 
 
 @dataclass(frozen=True)
@@ -98,12 +53,36 @@ class FreeParameterUse:
     """An operation that reads a parameter, as the trial saw it.
 
     Attributes:
-        kind: Name of the operation.
-        position: Which of its inputs the parameter is.
+        path: Names of the operations from the parameter to the one that reads it, without views
+            on the way.
+        numbers: In a whole gradient that has to be written out for each example, 0 if none.
     """
 
-    kind: str
-    position: int
+    path: tuple[str, ...]
+    numbers: int = 0
+
+    @property
+    def kind(self) -> str:
+        """Name of the operation."""
+        return self.path[-1]
+
+
+@dataclass(frozen=True)
+class KnownReads:
+    """What a parameter went through in the trial.
+
+    Attributes:
+        reads: The operations that read it.
+        ways: Names of the operations from the parameter to each that was no read, and that one.
+    """
+
+    reads: tuple[FreeParameterUse, ...]
+    ways: frozenset[tuple[str, ...]] = frozenset()
+
+    @property
+    def written_numbers(self) -> int:
+        """Numbers in a whole gradient that has to be written out for each example."""
+        return max((read.numbers for read in self.reads), default=0)
 
 
 @dataclass(frozen=True)
@@ -115,31 +94,107 @@ class OpenRead:
 
     def list_axes(self) -> list[int]:
         """Return the axes of the operation's result that may hold the examples."""
-        edge = self.read.edge
-        shape = edge.node._input_metadata[edge.output_nr].shape
-        return find_axes(self.read, self.operand, len(shape))
+        return find_axes(self.read, self.operand, len(_shape_of(self.read)))
 
 
-FreeParameters = Mapping[str, Sequence[FreeParameterUse]]
+FreeParameters = Mapping[str, KnownReads]
 Opened = list[tuple[str, list[OpenRead]]]
 # Where the examples are in each read's result; ``None`` where nothing reaches it.
 Layouts = Sequence[Layout | None]
+Gradients = dict[str, list[Contribution]]
 T = TypeVar("T")
 
 
-def open_candidates(survey: GraphSurvey, parameters: Mapping[str, Tensor]) -> Opened:
-    """Find the ways in which rules may cover each parameter, likelier first.
+def list_possible(survey: GraphSurvey, parameters: Mapping[str, Tensor]) -> dict[Any, GradientEdge]:
+    """Return the results that marks must tell of before it is known what reads the parameters.
 
-    A look-up or a repetition may bring the examples in, or come before the operation that does.
+    Args:
+        survey: The graph of the trial.
+        parameters: By name.
+
+    Returns:
+        By operation: its result, where the graph alone does not prove the examples' places.
+    """
+    edges: dict[Any, GradientEdge] = {}
+    for parameter in parameters.values():
+        leaf = survey.leaves.get(id(parameter))
+        seen, waiting = {leaf}, deque([leaf])
+        while waiting and len(seen) <= MOST_PASSED:
+            for reader in survey.readers.get(waiting.popleft(), ()):
+                node = reader.node
+                if node in seen or survey.places.get((node, 0)) is not None:
+                    continue
+                seen.add(node)
+                waiting.append(node)
+                if node.name() in OPERATIONS:
+                    edges[node] = GradientEdge(node, 0)
+    return edges
+
+
+def open_candidates(
+    survey: GraphSurvey,
+    parameters: Mapping[str, Tensor],
+    marks: Mapping[Any, MarkedGradients | None],
+) -> tuple[Opened, dict[str, frozenset[tuple[str, ...]]]]:
+    """Find what reads each parameter in the trial: the first operations that show the examples.
+
+    Args:
+        survey: The graph of the trial.
+        parameters: By name.
+        marks: What ``list_possible`` asked for.
+
+    Returns:
+        The reads, and the ways to what was none of them, by parameter.
     """
     opened: Opened = []
+    ways = {}
     for name, parameter in parameters.items():
-        for kinds in (OPERATIONS.keys(), OPERATIONS.keys() - VIEWS):
+        # Of one example's gradients alone it cannot be told what the others share.
+        for least in (2, 0):
+            finder = _Finder(survey, marks, least)
             try:
-                opened.append((name, _open(survey, parameter, kinds)))
+                opened.append((name, _open(survey, parameter, finder)))
             except UnsupportedUseError:
                 continue
-    return opened
+            ways[name] = frozenset(finder.ways)
+            break
+    return opened, ways
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """Decides in the trial where the examples come in."""
+
+    survey: GraphSurvey
+    marks: Mapping[Any, MarkedGradients | None]
+    least: int
+    ways: set[tuple[str, ...]] = field(default_factory=set)
+
+    def __call__(self, use: ParameterUse) -> bool:
+        is_read = self._is_read(use)
+        if not is_read:
+            self.ways.add(use.path)
+        return is_read
+
+    def _is_read(self, use: ParameterUse) -> bool:
+        is_proved = self.survey.places.get((use.node, 0)) is not None
+        if use.kind in OPERATIONS:
+            mark = self.marks.get(use.node)
+            if not is_proved and use.node in self.marks and mark is None:
+                return True  # nothing reaches it
+            try:
+                item = OpenRead(use, read_operand(use))
+                if locate_read(item, self.survey) is not None:
+                    return True
+                if mark is not None and find_layout(mark, item.list_axes(), self.least):
+                    return True
+            except UnsupportedUseError:
+                # It may come before the operation that has a rule.
+                if is_proved:
+                    raise
+        if is_proved:
+            raise UnsupportedUseError(f"no rule for {use.kind.removesuffix('0')}")
+        return False
 
 
 def open_reads(
@@ -153,16 +208,33 @@ def open_reads(
         known: The reads of the trial.
 
     Returns:
-        The reads of each parameter that only operations of the trial's kinds read.
+        The reads of each parameter to which only the trial's ways lead.
     """
     opened: Opened = []
     for name, expected in known.items():
-        kinds = {read.kind for read in expected}
         try:
-            opened.append((name, _open(survey, parameters[name], kinds)))
+            opened.append((name, _open(survey, parameters[name], _Follower(survey, expected))))
         except UnsupportedUseError:
             continue
     return opened
+
+
+class _Follower:
+    """Decides in a batch where the examples come in: where they did in the trial."""
+
+    def __init__(self, survey: GraphSurvey, expected: KnownReads) -> None:
+        self._survey = survey
+        self._paths = {read.path for read in expected.reads}
+        self._ways = expected.ways
+
+    def __call__(self, use: ParameterUse) -> bool:
+        goes_on = use.path in self._ways
+        if use.path in self._paths:
+            # Of a layer that is called with and without examples, the graph tells which call it is.
+            return not goes_on or self._survey.places.get((use.node, 0)) is not None
+        if goes_on or use.kind in VIEWS:
+            return False
+        raise UnsupportedUseError(f"no rule for {use.kind.removesuffix('0')}")
 
 
 def take_each(opened: Opened, values: Iterable[T]) -> Iterator[tuple[str, list[OpenRead], list[T]]]:
@@ -172,9 +244,31 @@ def take_each(opened: Opened, values: Iterable[T]) -> Iterator[tuple[str, list[O
         yield name, reads, [next(rest) for _ in reads]
 
 
-def describe_reads(reads: Sequence[OpenRead]) -> list[FreeParameterUse]:
-    """Return what a later batch is compared with."""
-    return [FreeParameterUse(item.read.kind, item.read.position) for item in reads]
+def describe_reads(
+    reads: Sequence[OpenRead], parameter: Tensor, found: Sequence[Contribution]
+) -> tuple[FreeParameterUse, ...]:
+    """Return what a later batch is compared with.
+
+    Args:
+        reads: Of a parameter.
+        parameter: The parameter.
+        found: What they contributed to its gradients.
+    """
+    is_written = any(isinstance(item, Dense) for item in found)
+    numbers: dict[tuple[str, ...], int] = {}
+    for read, operand in ((item.read, item.operand) for item in reads):
+        own = read.shape.numel() if operand.is_product and read.views and is_written else 0
+        whole = max(own, parameter.numel()) if own or read.passed else 0
+        numbers[read.path] = max(whole, numbers.get(read.path, 0))
+    return tuple(FreeParameterUse(path, whole) for path, whole in numbers.items())
+
+
+def locate_read(item: OpenRead, survey: GraphSurvey) -> Layout | None:
+    """Return where the examples are in an operation's result, if the graph alone proves it."""
+    place = survey.places.get((item.read.node, 0))
+    if place is None or survey.batch_size is None:
+        return None
+    return name_layout(_shape_of(item.read), place, item.list_axes(), survey.batch_size)
 
 
 def learn_layouts(
@@ -191,36 +285,84 @@ def learn_layouts(
     ]
 
 
+def has_passed(opened: Opened) -> bool:
+    """Return whether a parameter's gradients lead back through more than views of it."""
+    return any(item.read.passed for _, reads in opened for item in reads)
+
+
 def differentiate_reads(
-    reads: Sequence[OpenRead],
+    opened: Opened,
     deltas: Sequence[Tensor | None],
-    layouts: Layouts,
-    parameter: Tensor,
+    layouts: Mapping[str, Layouts],
+    parameters: Mapping[str, Tensor],
     batch_size: int,
-) -> list[Contribution]:
-    """Return what each read contributes to the gradients of a parameter.
+    missing: dict[str, str],
+) -> Gradients:
+    """Return what the reads contribute to the gradients of each parameter.
 
-    Raises:
-        UnsupportedUseError: If the examples are not where the layouts say.
+    Args:
+        opened: The reads of each parameter.
+        deltas: Gradients at their results.
+        layouts: Where the examples are in these, by parameter.
+        parameters: By name.
+        batch_size: Number of examples B.
+        missing: Parameters left out; those that cannot be differentiated are added.
     """
-    contributions = []
-    for item, delta, layout in zip(reads, deltas, layouts, strict=True):
-        if delta is not None and layout is not None:
-            view = differentiate_operation(item.read, item.operand, delta, layout, batch_size)
-            contributions.append(pull_back(view, item.read, parameter))
-    return contributions
+    gradients: Gradients = {}
+    groups: dict[Hashable, tuple[Sources, list[str]]] = {}
+    done: dict[tuple[Any, int], Contribution] = {}
+    for name, reads, found in take_each(opened, deltas):
+        if name not in layouts or name in missing:
+            continue
+        gradients[name], sources = [], Sources()
+        try:
+            for item, delta, layout in zip(reads, found, layouts[name], strict=True):
+                if delta is None or layout is None:
+                    continue
+                place = (item.read.node, item.read.position)
+                if place not in done:
+                    done[place] = differentiate_operation(
+                        item.read, item.operand, delta, layout, batch_size
+                    )
+                direct = pull_back_views(done[place], item.read, parameters[name])
+                if direct is None:
+                    sources.add(done[place], item.read)
+                else:
+                    gradients[name].append(direct)
+        except UnsupportedUseError as error:
+            missing[name] = str(error)
+            continue
+        if sources.gradients:
+            groups.setdefault(sources.key, (sources, []))[1].append(name)
+    for sources, names in groups.values():
+        try:
+            wholes = sources.pull_back({name: parameters[name] for name in names})
+        except UnsupportedUseError as error:
+            missing |= dict.fromkeys(names, str(error))
+            continue
+        for name, whole in wholes.items():
+            gradients[name].append(whole)
+    return {name: items for name, items in gradients.items() if name not in missing}
 
 
-def _open(survey: GraphSurvey, parameter: Tensor, kinds: Collection[str]) -> list[OpenRead]:
+def _open(
+    survey: GraphSurvey, parameter: Tensor, is_read: Callable[[ParameterUse], bool]
+) -> list[OpenRead]:
     leaf = survey.leaves.get(id(parameter))
     if leaf is None:
         return []
     try:
-        reads = find_reads(survey.readers, parameter, leaf, kinds)
+        reads = find_reads(survey.readers, parameter, leaf, is_read)
+        check_apart(reads)
         return [OpenRead(read, read_operand(read)) for read in reads]
     except RuntimeError as error:
         # Autograd's own word where an operand was changed in place since.
         raise UnsupportedUseError(str(error).splitlines()[0]) from error
+
+
+def _shape_of(read: ParameterUse) -> torch.Size:
+    """Return the shape of the result of the operation that reads."""
+    return torch.Size(read.node._input_metadata[0].shape)
 
 
 # More are forgotten at once: whoever meets so many meets each of them rarely.
@@ -268,212 +410,57 @@ class Proofs:
 
 
 def find_reads(
-    readers: Mapping[Any, list[Reader]], parameter: Tensor, leaf: Any, kinds: Collection[str]
+    readers: Mapping[Any, list[Reader]],
+    parameter: Tensor,
+    leaf: Any,
+    is_read: Callable[[ParameterUse], bool],
 ) -> list[ParameterUse]:
-    """Follow a parameter to all operations that read it or a view of it.
+    """Follow a parameter, and what is made of it, to all operations that read it.
 
     Args:
         readers: Of the whole graph.
         parameter: The parameter.
         leaf: Its node.
-        kinds: Names of the operations to stop at.
+        is_read: Whether an operation is such a one; else what it makes is followed.
 
     Returns:
         The reads, in the order of execution.
 
     Raises:
-        UnsupportedUseError: If another kind of operation reads it.
+        UnsupportedUseError: If they are too far away, or ``is_read`` raises it.
     """
-    found = list(_follow(readers, leaf, 0, ParameterUse(leaf, 0, parameter.shape), kinds))
-    return sorted(found, key=lambda read: (read.node._sequence_nr(), read.position))
+    found: dict[tuple[Any, int], ParameterUse] = {}
+    passed: set[Any] = set()
+    waiting = deque([(leaf, 0, ParameterUse(leaf, 0, parameter.shape))])
+    while waiting:
+        source, output, so_far = waiting.popleft()
+        for node, position, which in readers.get(source, ()):
+            if which != output or (node, position) in found:
+                continue
+            use = replace(so_far, node=node, position=position)
+            if is_read(use):
+                found[node, position] = use
+            elif node not in passed:
+                passed.add(node)
+                waiting.extend(_list_results(use))
+        if len(passed) > MOST_PASSED:
+            raise UnsupportedUseError("too much is made of the parameter")
+    return sorted(found.values(), key=lambda read: (read.node._sequence_nr(), read.position))
 
 
-def _follow(
-    readers: Mapping[Any, list[Reader]],
-    node: Any,
-    output: int,
-    so_far: ParameterUse,
-    kinds: Collection[str],
-) -> Iterator[ParameterUse]:
-    for reader in readers.get(node, ()):
-        if reader.output != output:
-            continue
-        kind = reader.node.name()
-        if kind in kinds:
-            yield replace(so_far, node=reader.node, position=reader.position)
-        elif kind in VIEWS:
-            looked_up = so_far.looked_up
-            if kind == LOOKED_UP:
-                looked_up = reader.node._saved_indices, reader.node._saved_padding_idx
-            for index, result in enumerate(reader.node._input_metadata):
-                views = (*so_far.views, (reader.node, index))
-                view = ParameterUse(reader.node, 0, torch.Size(result.shape), views, looked_up)
-                yield from _follow(readers, reader.node, index, view, kinds)
-        else:
-            raise UnsupportedUseError(f"no rule for {kind.removesuffix('0')}")
-
-
-def pull_back(contribution: Contribution, read: ParameterUse, parameter: Tensor) -> Contribution:
-    """Return the parameter's gradients from those of a view of it, factored where they were.
-
-    Args:
-        contribution: Gradients of the view.
-        read: How the view was made.
-        parameter: The parameter.
-
-    Raises:
-        UnsupportedUseError: If an outer product would have to be written out.
-    """
-    # A cast changes no gradient; gone through backwards it would round it to half precision.
-    views = [view for view in read.views if view[0].name() != CAST]
-    while views and isinstance(contribution, Outer):
-        contribution = _pull_back_outer(contribution, *views.pop(), views, parameter)
-    if not views:
-        return contribution
-    if not isinstance(contribution, Dense):
-        raise UnsupportedUseError("a look-up in a view of the parameter")
-    kinds = [node.name() for node, _ in views]
-    if read.looked_up is not None and kinds[0] == LOOKED_UP and RESHAPED.issuperset(kinds[1:]):
-        return _pull_back_lookup(contribution, *read.looked_up, parameter.shape)
-    edge = GradientEdge(*views[-1])
-    whole = [contribution.gradients]
-    # Kept, because a trial differentiates the same graph again.
-    (gradients,) = torch.autograd.grad(
-        [edge], [parameter], whole, is_grads_batched=True, retain_graph=True
-    )
-    return Dense(gradients.detach(), parameter.shape)
-
-
-def _pull_back_outer(
-    outer: Outer, node: Any, output: int, earlier: list[tuple[Any, int]], parameter: Tensor
-) -> Outer:
-    kind = node.name()
-    if kind == TRANSPOSED:
-        return Outer(outer.inputs, outer.deltas, torch.Size(reversed(outer.shape)))
-    if (
-        kind in ("SplitBackward0", "SplitWithSizesBackward0")
-        and not earlier
-        and not node._saved_dim
-    ):
-        # Rows of the parameter, as attention to another sequence takes them: the other rows
-        # have no gradient.
-        first = (
-            output * node._saved_split_size
-            if kind == "SplitBackward0"
-            else sum(node._saved_split_sizes[:output])
+def _list_results(use: ParameterUse) -> Iterator[tuple[Any, int, ParameterUse]]:
+    """Yield what an operation makes of what it read."""
+    node, kind = use.node, use.kind
+    looked_up = use.looked_up
+    if kind == LOOKED_UP:
+        looked_up = node._saved_indices, node._saved_padding_idx
+    for index, result in enumerate(node._input_metadata):
+        made = ParameterUse(
+            node,
+            0,
+            torch.Size(result.shape),
+            (*use.views, (node, index)),
+            use.passed if kind in VIEWS else use.path,
+            looked_up,
         )
-        after = len(parameter) - first - outer.shape[0]
-        deltas = torch.nn.functional.pad(outer.deltas, (first, after))
-        return Outer(deltas, outer.inputs, parameter.shape)
-    raise UnsupportedUseError(f"a matrix product with a view of the parameter ({kind})")
-
-
-def _pull_back_lookup(
-    contribution: Dense, indices: Tensor, padding: int, shape: torch.Size
-) -> SparseRows:
-    """Return gradients by row of a table from which all examples looked up the same rows."""
-    deltas = contribution.gradients.reshape(contribution.batch_size, -1, shape[1])
-    rows = indices.reshape(1, -1)
-    return SparseRows(rows.expand(len(deltas), -1), deltas * (rows != padding).unsqueeze(2), shape)
-
-
-def read_operand(read: ParameterUse) -> Operand:
-    """Return what a rule needs; before the backward pass, which gives it back.
-
-    Raises:
-        UnsupportedUseError: If no rule covers this use.
-        RuntimeError: If the operand was changed in place since.
-    """
-    return OPERATIONS[read.kind](read.node, read.position)
-
-
-def find_axes(read: ParameterUse, operand: Operand, dim: int) -> list[int]:
-    """Return the axes of an operation's result, of ``dim`` axes, that may hold the examples."""
-    if operand.is_product:
-        return [0]
-    if read.kind == LOOKED_UP:
-        return list(range(dim - 1))
-    aligned = _align(read.shape, dim)
-    return [axis for axis, size in enumerate(aligned) if size == 1]
-
-
-def differentiate_operation(
-    read: ParameterUse, operand: Operand, deltas: Tensor, layout: Layout, batch_size: int
-) -> Contribution:
-    """Return the gradients of what an operation read, for each example.
-
-    Args:
-        read: The operation.
-        operand: Its other operand.
-        deltas: Gradients at its result.
-        layout: Where the examples are in the result.
-        batch_size: Number of examples B.
-
-    Returns:
-        Gradients of the parameter's view, shape ``(B, *read.shape)``.
-
-    Raises:
-        UnsupportedUseError: If the examples are not where the layout says.
-    """
-    deltas, other = widen((deltas, operand.other))
-    if operand.is_product:
-        inputs = layout.arrange(other, batch_size)
-        return Outer(inputs, layout.arrange(deltas, batch_size), read.shape)
-    if read.kind == LOOKED_UP:
-        rows = layout.arrange(deltas, batch_size).reshape(batch_size, -1, read.shape[1])
-        indices = layout.arrange(other, batch_size).reshape(batch_size, -1)
-        kept = (indices != read.node._saved_padding_idx).unsqueeze(2)
-        return SparseRows(indices, rows * kept, read.shape)
-    if other is not None:
-        deltas = deltas * other
-    summed = layout.arrange(deltas, batch_size).sum(1)
-    aligned = _align(read.shape, deltas.dim())
-    del aligned[layout.axis]
-    repeated = [axis for axis, size in enumerate(aligned, 1) if size == 1]
-    if repeated:
-        summed = summed.sum(repeated)
-    if operand.scale != 1:
-        summed = summed * operand.scale
-    return Dense(summed.reshape(batch_size, *read.shape), read.shape)
-
-
-def _align(shape: torch.Size, dim: int) -> list[int]:
-    """Return a shape with ones in front, as it is broadcast to ``dim`` axes."""
-    return [1] * (dim - len(shape)) + list(shape)
-
-
-def _read_addmm(node: Any, position: int) -> Operand:
-    if position == 0:
-        return Operand(scale=node._saved_beta)
-    if position == 2 and node._saved_alpha == 1:
-        return Operand(node._saved_mat1, is_product=True)
-    raise UnsupportedUseError("the parameter is the left factor of a product")
-
-
-def _read_mm(node: Any, position: int) -> Operand:
-    if position == 1:
-        return Operand(node._saved_self, is_product=True)
-    raise UnsupportedUseError("the parameter is the left factor of a product")
-
-
-def _read_add(node: Any, position: int) -> Operand:
-    return Operand(scale=node._saved_alpha if position else 1)
-
-
-def _read_subtract(node: Any, position: int) -> Operand:
-    return Operand(scale=-node._saved_alpha if position else 1)
-
-
-def _read_multiply(node: Any, position: int) -> Operand:
-    return Operand(node._saved_self if position else node._saved_other)
-
-
-OPERATIONS: dict[str, Callable[[Any, int], Operand]] = {
-    "AddmmBackward0": _read_addmm,
-    "MmBackward0": _read_mm,
-    "AddBackward0": _read_add,
-    "SubBackward0": _read_subtract,
-    "MulBackward0": _read_multiply,
-    LOOKED_UP: lambda node, position: Operand(node._saved_indices),
-    REPEATED: lambda node, position: Operand(),
-}
+        yield node, index, made

@@ -369,18 +369,22 @@ class Layout:
         return front.reshape(positions, batch_size, *rest).transpose(0, 1)
 
 
-def find_layout(gradients: MarkedGradients, axes: Iterable[int]) -> Layout:
+def find_layout(gradients: MarkedGradients, axes: Iterable[int], least: int = 0) -> Layout:
     """Find where the examples are, from what each example's objective gives.
+
+    Where rows belong to one example each along several axes, so does every number, and either
+    axis gives the same gradients.
 
     Args:
         gradients: At the result of an operation.
         axes: Axes that may hold the examples.
+        least: Examples whose rows must be seen.
 
     Returns:
-        The only layout in which every row belongs to one example.
+        A layout in which every row belongs to one example; of several one that is a known order.
 
     Raises:
-        UnsupportedUseError: If there is none, or more than one.
+        UnsupportedUseError: If there is none.
     """
     candidates = list(axes)
     if gradients.batch_size == 1 and candidates:
@@ -391,17 +395,16 @@ def find_layout(gradients: MarkedGradients, axes: Iterable[int]) -> Layout:
         owners = gradients.find_owners(axis)
         if owners is None:
             continue
-        # Where one example alone has gradients, its rows lie along any axis.
         seen = int((torch.bincount(owners[owners != NOBODY]) > 0).sum())
-        if seen > 1 or len(candidates) == 1:
+        if seen >= least:
             fitting.append(_name_order(axis, owners, gradients.batch_size))
-    if len(fitting) != 1:
+    if not fitting:
         raise UnsupportedUseError(
-            "the gradients do not tell where the examples are"
-            if fitting
-            else "a row belongs to several examples, or the examples are along another axis"
+            "a row belongs to several examples, or the examples are along another axis"
         )
-    return fitting[0]
+    if len(fitting) > 1 and not bool(torch.isfinite(gradients.plain).all()):
+        raise UnsupportedUseError("the gradients do not tell where the examples are")
+    return min(fitting, key=lambda layout: ("examples", "positions", "any").index(layout.order))
 
 
 def name_layout(

@@ -11,7 +11,7 @@ their halves.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -44,13 +44,15 @@ class GraphSurvey:
         readers: The operations that read each node. A leaf tensor is the node that would
             accumulate its gradient, with a ``variable``.
         signature: Equal for two batches of one size only where the same operations moved their
-            rows in the same ways; ``None`` where that cannot be told, or need not.
+            rows in the same ways, the unclear ones left out; ``None`` where that need not be told.
+        unclear: Operations of which nobody can tell how they move rows.
         root: The operation that gave the result, and which of its results that is.
         batch_size: Number of examples B, where it was given.
     """
 
     readers: dict[Any, list[Reader]]
     signature: Hashable | None = None
+    unclear: tuple[Any, ...] = ()
     root: tuple[Any, int] | None = None
     batch_size: int | None = None
 
@@ -66,6 +68,25 @@ class GraphSurvey:
         if self.root is None or self.batch_size is None or self.batch_size < 2:
             return {}
         return follow_examples((self.root[0], *self.readers), self.root, self.batch_size)
+
+    def leads_only_to(self, node: Any, ends: Collection[Any], most: int) -> bool:
+        """Return whether all ways from an operation's results lead to ``ends``, and are short.
+
+        Args:
+            node: The operation.
+            ends: Other operations.
+            most: Operations on all the ways together.
+        """
+        seen, waiting = {node}, [node]
+        while waiting:
+            current = waiting.pop()
+            following = [reader.node for reader in self.readers.get(current, ())]
+            if not following or len(seen) > most:
+                return False
+            fresh = {one for one in following if one not in ends} - seen
+            seen |= fresh
+            waiting += fresh
+        return True
 
     def count_reads(self, parameter: Tensor) -> int:
         """Return how many operations read a leaf tensor."""
@@ -84,8 +105,7 @@ def survey_graph(result: Tensor, batch_size: int | None = None) -> GraphSurvey:
     if root is None:
         return GraphSurvey(readers)
     numbers = {root: 0}
-    waiting, parts = [root], []
-    is_told = batch_size is not None
+    waiting, parts, unclear = [root], [], []
     while waiting:
         node = waiting.pop()
         sources = []
@@ -98,12 +118,13 @@ def survey_graph(result: Tensor, batch_size: int | None = None) -> GraphSurvey:
                 waiting.append(source)
             readers[source].append(Reader(node, position, output))
             sources.append((position, numbers[source], output))
-        if is_told and batch_size is not None:
+        if batch_size is not None:
             movement = describe_movement(node, batch_size)
-            is_told = movement is not None
+            if movement is None:
+                unclear.append(node)
             parts.append((movement, tuple(sources)))
-    signature = hash(tuple(parts)) if is_told else None
-    return GraphSurvey(readers, signature, (root, result.output_nr), batch_size)
+    signature = None if batch_size is None else hash(tuple(parts))
+    return GraphSurvey(readers, signature, tuple(unclear), (root, result.output_nr), batch_size)
 
 
 def find_parameter_uses(result: Tensor) -> dict[int, list[int]]:
