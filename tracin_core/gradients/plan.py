@@ -164,7 +164,8 @@ class Plan:
         known = self.known.get(name)
         if known is not None and known.reads:
             kinds = dict.fromkeys(read.kind.removesuffix("Backward0") for read in known.reads)
-            return "read by " + ", ".join(kinds)
+            instead = self.known[name].instead
+            return "read by " + ", ".join(kinds) + (f"; {instead}" if instead else "")
         for covered in self.layers:
             if name in covered.parameters.values():
                 return type(covered.layer).__name__
@@ -249,7 +250,7 @@ def confirm_plan(
         with torch.enable_grad():
             values = objective(call_model(model, inputs), targets)
     references = None
-    unproved = _list_own(plan)
+    own = unproved = _list_own(plan)
     for row in range(TRIAL_SIZE):
         references = _differentiate_row(values, row, trainable)
         unproved = {name for name in unproved if references.is_zero(name)}
@@ -263,7 +264,11 @@ def confirm_plan(
     rest = {name: value for name, value in trainable.items() if name in plan.fallback}
     largest = references.largest if references is not None else 0.0
     with expose_layers(layers):  # as the graph was made
-        by_operation = _try_reads(tried, survey, rest, largest)
+        found = _try_reads(tried, survey, rest, largest)
+    by_operation = {
+        name: replace(known, instead=reasons.get(name, "") if name in own else "")
+        for name, known in found.items()
+    }
     fallback = {name: reason for name, reason in plan.fallback.items() if name not in by_operation}
     plan = replace(plan, fallback=fallback, known=by_operation)
     return _choose_fallback(model, plan, references, inputs, targets, objective)

@@ -74,10 +74,12 @@ class KnownReads:
     Attributes:
         reads: The operations that read it.
         ways: Names of the operations from the parameter to each that was no read, and that one.
+        instead: Why a rule that a person registered is not used for it; "" if there is none.
     """
 
     reads: tuple[FreeParameterUse, ...]
     ways: frozenset[tuple[str, ...]] = frozenset()
+    instead: str = ""
 
     @property
     def written_numbers(self) -> int:
