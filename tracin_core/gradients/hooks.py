@@ -46,7 +46,6 @@ from tracin_core.gradients.graph.ownership import (
 from tracin_core.gradients.graph.survey import GraphSurvey, survey_graph
 from tracin_core.gradients.inspection import find_output_tensors, refuse_company
 from tracin_core.gradients.nested import call_model, take_first_row
-from tracin_core.gradients.operations import BY_OPERATION, open_operations
 from tracin_core.gradients.precision import widen
 from tracin_core.gradients.rules.registry import Rule, UnsupportedUseError
 
@@ -162,7 +161,6 @@ def capture_pass(
         survey = survey_graph(values, size)
         opened = open_reads(survey, parameters, known) if known else []
         missing = find_other_reads(layers, uses, survey)
-        uses += find_operation_uses(layers, survey, missing)
         edges = list_edges(uses, opened)
         signature = _sign(survey, uses, opened)
         placement = None
@@ -237,7 +235,7 @@ def record_uses(layers: Sequence[CoveredLayer], sinks: Sinks) -> Iterator[list[L
     handles = [
         covered.layer.register_forward_hook(_make_hook(covered, uses), with_kwargs=True)
         for covered in layers
-        if covered.rule is not BY_OPERATION and covered.rule.exposes is None
+        if covered.rule.exposes is None
     ]
     sinks.append(uses)
     try:
@@ -291,36 +289,11 @@ def find_other_reads(
     seen = Counter(name for use in uses for name in use.covered.parameters.values())
     found: dict[str, str] = {}
     for covered in layers:
-        if covered.rule is BY_OPERATION:
-            continue  # all its reads are followed
         for local, name in covered.parameters.items():
             value = covered.layer._parameters[local]
             if value is not None and survey.count_reads(value) > seen[name]:
                 found[name] = "read outside of its layer's call"
     return found
-
-
-def find_operation_uses(
-    layers: Sequence[CoveredLayer], survey: GraphSurvey, missing: dict[str, str]
-) -> list[LayerUse]:
-    """Return the operations that read the parameters of layers which are covered by operation."""
-    owners = {
-        name: (covered, local)
-        for covered in layers
-        if covered.rule is BY_OPERATION
-        for local, name in covered.parameters.items()
-    }
-    values = {
-        name: value
-        for name, (covered, local) in owners.items()
-        if (value := covered.layer._parameters[local]) is not None
-    }
-    uses = []
-    for name, edge, opened in open_operations(survey, values, missing):
-        covered, local = owners[name]
-        alone = replace(covered, parameters={local: name})
-        uses.append(LayerUse(alone, (local, opened), 0, edge))
-    return uses
 
 
 def locate_by_graph(

@@ -44,7 +44,6 @@ from tracin_core.gradients.hooks import (
     Objective,
     apply_rules,
     expose_layers,
-    find_operation_uses,
     find_other_reads,
     list_edges,
     locate_examples,
@@ -52,7 +51,6 @@ from tracin_core.gradients.hooks import (
 )
 from tracin_core.gradients.inspection import TRIAL_SIZE, ReferenceGradients
 from tracin_core.gradients.nested import call_model
-from tracin_core.gradients.operations import BY_OPERATION, is_read_by_operations
 from tracin_core.gradients.rules.registry import UnsupportedUseError, find_rule
 
 CoverageMethod = Literal["rule", "torch.func", "one example at a time", "frozen", "not chosen"]
@@ -240,9 +238,7 @@ def confirm_plan(
         with torch.enable_grad(), record_uses(layers, sinks) as uses:
             tried = objective(call_model(model, inputs), targets)
         survey = survey_graph(tried, TRIAL_SIZE)
-        promised, plan = plan.fallback, _cover_by_operation(model, plan, survey)
         reasons = find_other_reads(plan.layers, uses, survey)
-        uses += find_operation_uses(plan.layers, survey, reasons)
         ruled = _try_rules(tried, uses, reasons)
     values = tried
     if any(covered.rule.exposes is not None for covered in layers):
@@ -260,7 +256,7 @@ def confirm_plan(
     # Rules of this library have tests; of a person's own, zeros prove nothing.
     for name in unproved - reasons.keys():
         reasons[name] = "its gradient was zero where the rule was tried, which proves nothing of it"
-    plan = drop_parameters(plan, {name: promised.get(name, why) for name, why in reasons.items()})
+    plan = drop_parameters(plan, reasons)
     rest = {name: value for name, value in trainable.items() if name in plan.fallback}
     largest = references.largest if references is not None else 0.0
     with expose_layers(layers):  # as the graph was made
@@ -283,25 +279,6 @@ def _try_rules(
     deltas = [None if mark is None else mark.plain for mark in marks]
     with torch.no_grad():
         return _combine(apply_rules(uses, [], deltas, placement, TRIAL_SIZE, {}, reasons))
-
-
-def _cover_by_operation(model: nn.Module, plan: Plan, survey: GraphSurvey) -> Plan:
-    """Take from the fallback what the operations that read it cover, as far as the graph says."""
-    names = {id(value): name for name, value in model.named_parameters()}
-    left = dict(plan.fallback)
-    layers = list(plan.layers)
-    for module_name, module in model.named_modules():
-        local = {
-            key: names[id(value)]
-            for key, value in module._parameters.items()
-            if value is not None
-            and names[id(value)] in left
-            and is_read_by_operations(survey, value)
-        }
-        if local:
-            layers.append(CoveredLayer(module_name, module, BY_OPERATION, local))
-            left = {name: reason for name, reason in left.items() if name not in local.values()}
-    return replace(plan, layers=tuple(layers), fallback=left)
 
 
 def _list_own(plan: Plan) -> set[str]:

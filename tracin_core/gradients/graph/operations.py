@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from tracin_core.gradients.factored import Contribution, Dense, Outer, SparseRows
 from tracin_core.gradients.graph.ownership import Layout
 from tracin_core.gradients.graph.stacks import StackedOuter
-from tracin_core.gradients.precision import widen
-from tracin_core.gradients.rules.conv import Convolution, Kernel
+from tracin_core.gradients.precision import add_wide, widen
+from tracin_core.gradients.rules.conv import ConvolutionCall, Kernel
 from tracin_core.gradients.rules.registry import UnsupportedUseError
 
 # Operations that only rearrange, cut or look up a parameter, whatever the examples are. A few
@@ -83,23 +84,26 @@ class Operand:
 
     Attributes:
         other: The other factor, the indices of a look-up, or nothing.
+        make: Makes the other factor when it is wanted, where that is as large as the examples.
         scale: A number that multiplies what was read.
         factor: Which factor of a product of matrices was read, if it is one.
         repeats: How often each axis of what was read is repeated.
         ends: Of a product with a stack of matrices, after which row each matrix gives way to the
             next.
         channels: The axis of the result along which what was read lies, where it is not the last.
-        convolution: A layer without weights that does what the operation did, if a kernel was
-            read.
+        convolution: How a convolution was called, if a kernel was read.
+        is_transposed: Whether it was a transposed one.
     """
 
     other: Tensor | None = None
+    make: Callable[[], Tensor] | None = None
     scale: float = 1.0
     factor: Literal["left", "right"] | None = None
     repeats: tuple[int, ...] | None = None
     ends: Tensor | None = None
     channels: int | None = None
-    convolution: Convolution | None = None
+    convolution: ConvolutionCall | None = None
+    is_transposed: bool = False
 
     @property
     def is_product(self) -> bool:
@@ -150,11 +154,13 @@ def differentiate_operation(
     Raises:
         UnsupportedUseError: If the examples are not where the layout says.
     """
-    deltas, other = widen((deltas, operand.other))
+    deltas, other = widen((deltas, operand.other if operand.make is None else operand.make()))
     if operand.factor is not None:
         return _differentiate_factor(read, operand, deltas, other, layout, batch_size)
     if operand.convolution is not None:
-        return _differentiate_kernel(read, operand.convolution, deltas, other, layout, batch_size)
+        # A transposed one takes gradients to where the other takes inputs, and the other way.
+        pair = (deltas, other) if operand.is_transposed else (other, deltas)
+        return _differentiate_kernel(read, operand.convolution, *pair, layout, batch_size)
     if operand.ends is not None:
         return _differentiate_stack(read, operand.ends, deltas, other, layout, batch_size)
     if read.kind in (LOOKED_UP, PICKED):
@@ -173,7 +179,7 @@ def differentiate_operation(
     del aligned[layout.axis]
     repeated = [axis for axis, size in enumerate(aligned, 1) if size == 1]
     if repeated:
-        summed = summed.sum(repeated)
+        summed = _sum_axes(summed, repeated)
     if operand.scale != 1:
         summed = summed * operand.scale
     return Dense(summed.reshape(batch_size, *read.shape), read.shape)
@@ -222,9 +228,9 @@ def _differentiate_stack(
 
 def _differentiate_kernel(
     read: ParameterUse,
-    convolution: Convolution,
-    deltas: Tensor,
+    convolution: ConvolutionCall,
     inputs: Tensor,
+    deltas: Tensor,
     layout: Layout,
     batch_size: int,
 ) -> Contribution:
@@ -237,6 +243,12 @@ def _differentiate_kernel(
         for row in range(deltas.shape[1])
     )
     return Dense(torch.as_tensor(total), read.shape)
+
+
+def _sum_axes(values: Tensor, axes: list[int]) -> Tensor:
+    """Sum over some axes, long ones as exactly as short ones."""
+    kept = [axis for axis in range(values.dim()) if axis not in axes]
+    return add_wide(values.permute(*kept, *axes).flatten(len(kept)), len(kept))
 
 
 def _differentiate_repetition(
@@ -301,32 +313,55 @@ def _read_divide(node: Any, position: int) -> Operand:
 
 
 def _read_layer_norm(node: Any, position: int) -> Operand:
+    inputs, mean, scale = node._saved_input, node._saved_result1, node._saved_result2
+    return _scale_or_shift(position, lambda: (widen(inputs.detach()) - mean) * scale)
+
+
+def _read_batch_norm(node: Any, position: int) -> Operand:
+    if node._saved_training:
+        raise UnsupportedUseError("BatchNorm in training mode mixes the examples of a batch")
+    inputs, eps = node._saved_input, node._saved_eps
+    mean, variance = node._saved_running_mean, node._saved_running_var
+
+    def normalise() -> Tensor:
+        values = (widen(one.detach()) for one in (inputs, mean, variance))
+        return F.batch_norm(*values, eps=eps)
+
+    return _scale_or_shift(position, normalise, channels=1)
+
+
+def _read_group_norm(node: Any, position: int) -> Operand:
+    inputs, groups = node._saved_input, node._saved_group
+    mean, scale = node._saved_result1, node._saved_result2
+
+    def normalise() -> Tensor:
+        grouped = widen(inputs.detach()).reshape(len(inputs), groups, -1)
+        return ((grouped - mean.unsqueeze(2)) * scale.unsqueeze(2)).reshape(inputs.shape)
+
+    return _scale_or_shift(position, normalise, channels=1)
+
+
+def _scale_or_shift(
+    position: int, normalise: Callable[[], Tensor], channels: int | None = None
+) -> Operand:
     if position == 0:
         raise UnsupportedUseError("what is normalised is made of parameters")
-    if position == 2:
-        return Operand()
-    return Operand((node._saved_input.detach() - node._saved_result1) * node._saved_result2)
+    return Operand(make=normalise if position == 1 else None, channels=channels)
 
 
 def _read_convolution(node: Any, position: int) -> Operand:
-    if position == 0 or node._saved_transposed:
-        raise UnsupportedUseError("a transposed convolution, or one of parameters")
-    kernel, inputs = node._saved_weight.shape, node._saved_input
+    if position == 0:
+        raise UnsupportedUseError("a convolution of parameters")
     if position == 2:
         return Operand(channels=1)
-    layer_type = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 3]
-    layer = layer_type(
-        inputs.shape[1],
-        kernel[0],
-        tuple(kernel[2:]),
+    call = ConvolutionCall(
+        tuple(node._saved_weight.shape[2:]),
         tuple(node._saved_stride),
         tuple(node._saved_padding),
         tuple(node._saved_dilation),
         node._saved_groups,
-        bias=False,
-        device="meta",
     )
-    return Operand(inputs, convolution=layer)
+    return Operand(node._saved_input, convolution=call, is_transposed=node._saved_transposed)
 
 
 def _read_grouped_product(node: Any, position: int) -> Operand:
@@ -360,6 +395,8 @@ OPERATIONS: dict[str, Callable[[Any, int], Operand]] = {
     "ConvolutionBackward0": _read_convolution,
     "GroupedMmBackward0": _read_grouped_product,
     PICKED: _read_picked,
+    "NativeBatchNormBackward0": _read_batch_norm,
+    "NativeGroupNormBackward0": _read_group_norm,
     "NativeLayerNormBackward0": _read_layer_norm,
     "MaskedFillBackward0": lambda node, position: Operand(node._saved_mask.logical_not()),
     "WhereBackward0": _read_choice,
