@@ -22,13 +22,13 @@ from torch.nn.parameter import is_lazy
 
 from tracin_core.capture.batch_size import AdaptiveBatchSize
 from tracin_core.capture.batching import check_sameness, count_examples, read_batches
+from tracin_core.capture.influence import collect_influence
 from tracin_core.capture.loss_check import LossCheck
 from tracin_core.capture.runner import Progress, RunContext, Runner, count_numbers, describe_inputs
 from tracin_core.capture.signals import (
     Capture,
     LastVectors,
     collect_capture,
-    collect_influence,
     collect_self_influence,
     collect_vectors,
     hand_over_gradients,
