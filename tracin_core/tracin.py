@@ -215,6 +215,12 @@ class TracIn:
     ) -> Tensor:
         """Return the influence of every train example on every test example.
 
+        The train examples pass by once at every checkpoint while the test examples' gradients are
+        held, in at most 1 GiB (an eighth of a GPU's memory): whole, or in factors where those are
+        shorter. What does not fit is taken in parts: first some of the checkpoints at a time,
+        which takes no longer, then blocks of test examples, for each of which all train examples
+        pass by. The scores take 12 bytes for each pair of examples while they are added up.
+
         Args:
             train: N examples with targets.
             test: M examples; targets are not read for ``explain="score"``.

@@ -10,7 +10,7 @@ examples are taken block by block, and the train examples pass by once for each 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,10 +45,10 @@ def collect_influence(train: RunContext, test: RunContext, rates: Rates) -> Tens
     if scores.numel():
         held = choose_held_bytes(train.runner.device)
         progress = BlockProgress(train, test.total)
-        together, most = _plan_blocks(test, held)
-        for first in range(0, count, together):
-            checkpoints = range(first, min(first + together, count))
-            for block in _hold_blocks(test, held, checkpoints, most):
+        sizes = _choose_sizes(test, held)
+        for first in range(0, count, sizes.checkpoints):
+            checkpoints = range(first, min(first + sizes.checkpoints, count))
+            for block in _hold_blocks(test, held, checkpoints, sizes):
                 block.prepare(held)
                 _add_block(train, block, rates, scores[:, block.columns], progress)
     return scores.to(train.dtype)
@@ -100,17 +100,22 @@ class TestBlock:
         start: Position of the first example.
         checkpoints: Which checkpoints.
         test: The run over all test examples.
+        is_whole: Whether gradients that products need whole are formed at once.
 
     Attributes:
         size: Examples in it.
         nbytes: What it holds.
+        whole_nbytes: What it would hold with all gradients whole that products need so.
     """
 
     __test__ = False  # no test case, whatever its name begins with
 
-    def __init__(self, start: int, checkpoints: range, test: RunContext) -> None:
+    def __init__(
+        self, start: int, checkpoints: range, test: RunContext, *, is_whole: bool = False
+    ) -> None:
         self._start, self.checkpoints, self._test = start, checkpoints, test
-        self.size = self.nbytes = 0
+        self._is_whole = is_whole
+        self.size = self.nbytes = self.whole_nbytes = 0
         self._kept: dict[int, dict[str, list[KeptUses]]] = {index: {} for index in checkpoints}
 
     @property
@@ -137,6 +142,8 @@ class TestBlock:
             for name in test.chosen
             if name in gradients
         }
+        if self._is_whole:
+            kept = {name: one.make_ready() for name, one in kept.items()}
         norms = {name: measure(one.uses) for name, one in kept.items()}
 
         def keep(values: Tensor) -> None:
@@ -144,6 +151,7 @@ class TestBlock:
             for name, one in kept.items():
                 self._kept[step.checkpoint].setdefault(name, []).append(one)
                 self.nbytes += one.nbytes
+                self.whole_nbytes += one.nbytes if one.is_ready else one.whole_nbytes
 
         buffer.check(sum_norms(norms, test.chosen, step), keep)
 
@@ -156,14 +164,14 @@ class TestBlock:
         """
         for by_name in self._kept.values():
             for name, kept in by_name.items():
-                by_name[name] = join_kept([self._make_whole(one, held) for one in kept])
+                by_name[name] = join_kept([self._make_ready(one, held) for one in kept])
 
-    def _make_whole(self, one: KeptUses, held: int) -> KeptUses:
-        more = one.whole_nbytes - one.nbytes
-        if one.is_ready or self.nbytes + more > held:
+    def _make_ready(self, one: KeptUses, held: int) -> KeptUses:
+        more = 0 if one.is_ready else one.whole_nbytes - one.nbytes
+        if self.nbytes + more > held:
             return one
         self.nbytes += more
-        return one.make_whole()
+        return one.make_ready()
 
     def multiply(self, step: ExamplePass, rates: Rates) -> Tensor | None:
         """Return ``sum_p rate_p <train, test>`` for a pass, ``(B, size)``; ``None`` for zeros."""
@@ -192,29 +200,48 @@ class TestBlock:
         return [name for name in names if name in step.captured.gradients and name not in kept]
 
 
-def _plan_blocks(test: RunContext, held: int) -> tuple[int, int]:
-    """Return how many checkpoints are taken together, and how many test examples at most."""
+@dataclass(frozen=True)
+class BlockSizes:
+    """How the test examples are divided.
+
+    Attributes:
+        checkpoints: Checkpoints taken together.
+        examples: Test examples held at once, at most.
+        is_whole: Whether there is room for all gradients whole that products need so.
+    """
+
+    checkpoints: int
+    examples: int
+    is_whole: bool
+
+
+def _choose_sizes(test: RunContext, held: int) -> BlockSizes:
+    """Divide the test examples so that what is held of them fits."""
     count, total = test.num_checkpoints, test.total
     # Whole gradients are the most that is ever kept.
     each = test.count_numbers(test.chosen) * test.dtype.itemsize
     if each * total * count <= held:
-        return count, total
+        return BlockSizes(count, total, True)
     batch = next(read_batches(test.examples, PROBED, test.offset))
     probe = TestBlock(0, range(1), test)
     probe.add(batch.cut(0, min(PROBED, batch.size)))
     each = max(1, probe.nbytes // probe.size)
     together = min(count, max(1, held // (each * total)))
-    return together, max(1, held // (each * together))
+    is_whole = probe.whole_nbytes // probe.size * total * together <= held
+    return BlockSizes(together, max(1, held // (each * together)), is_whole)
 
 
-def _hold_blocks(test: RunContext, held: int, checkpoints: range, most: int) -> Iterator[TestBlock]:
+def _hold_blocks(
+    test: RunContext, held: int, checkpoints: range, sizes: BlockSizes
+) -> Iterator[TestBlock]:
     """Yield the test examples in blocks that may be held at once, in order."""
-    block = TestBlock(0, checkpoints, test)
+    most = sizes.examples
+    block = TestBlock(0, checkpoints, test, is_whole=sizes.is_whole)
     for batch in read_batches(test.examples, min(most, test.batch_size), test.offset):
         for part in batch.split(most):
             if block.size and block.would_hold(part.size) > held:
                 yield block
-                block = TestBlock(part.start, checkpoints, test)
+                block = TestBlock(part.start, checkpoints, test, is_whole=sizes.is_whole)
             block.add(part)
     yield block
 

@@ -98,7 +98,7 @@ class Contribution(ABC):
 
     @property
     def outer_sizes(self) -> tuple[int, int, int] | None:
-        """Positions T, rows O and columns I where it is a sum of T outer products, else ``None``."""
+        """Positions T, rows O and columns I of a sum of T outer products; ``None`` for others."""
         return None
 
     def as_outer(self) -> Outer:

@@ -85,10 +85,13 @@ class KeptUses:
     def whole_nbytes(self) -> int:
         """What they would take whole."""
         size = self.uses[0].batch_size * self.uses[0].shape.numel()
-        return size * _list_tensors(self.uses[0])[-1].element_size()
+        # Whole gradients of half precision factors are in single precision.
+        return size * max(4, _list_tensors(self.uses[0])[-1].element_size())
 
-    def make_whole(self) -> KeptUses:
-        """Return the same with whole gradients."""
+    def make_ready(self) -> KeptUses:
+        """Return the same with whole gradients, where products need them."""
+        if self.is_ready:
+            return self
         shape = self.uses[0].shape
         whole = Dense(instantiate(self.uses).reshape(-1, *shape), shape)
         return KeptUses(self.columns, [whole], True)
@@ -111,7 +114,7 @@ def keep_uses(columns: slice, uses: Sequence[Contribution], partners: int) -> Ke
         if positions == 1 or (is_short and _prefers_factors(sizes, positions, partners)):
             return replace(plain, uses=[uses[0].as_outer()], is_ready=True)
     if plain.nbytes >= plain.whole_nbytes:
-        return plain.make_whole()
+        return plain.make_ready()
     is_table = len(uses) == 1 and isinstance(uses[0], SparseRows | BagGradients)
     return replace(plain, is_ready=is_table)
 

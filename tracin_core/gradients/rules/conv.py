@@ -55,6 +55,8 @@ class Kernel(Contribution):
     def as_outer(self) -> Outer:
         """Return all patches as the second factor."""
         factors = [(deltas.mT, patches.mT) for deltas, patches in self._factors()]
+        if len(factors) == 1:
+            return Outer(*factors[0], self.shape)
         deltas, patches = (torch.cat(parts) for parts in zip(*factors, strict=True))
         return Outer(deltas, patches, self.shape)
 
