@@ -143,7 +143,7 @@ def _can_follow(before: KeptUses, after: KeptUses) -> bool:
 
 
 def _join_run(run: Sequence[KeptUses]) -> KeptUses:
-    alone = [one.uses[0] for one in run]
+    alone: list[Any] = [one.uses[0] for one in run]
     names = [f.name for f in fields(alone[0]) if isinstance(getattr(alone[0], f.name), Tensor)]
     joined = {name: torch.cat([getattr(item, name) for item in alone]) for name in names}
     columns = slice(run[0].columns.start, run[-1].columns.stop)
