@@ -2,6 +2,9 @@
 
     python -m benchmarks.architectures
     python -m benchmarks.architectures --only levit ViT --verbose
+    python -m benchmarks.architectures --errors
+
+Then what common ones cost at real widths, by `python -m benchmarks.costs`, unless ``--errors``.
 
 Architectures of torchvision, transformers and timm with random weights, made small by their own
 options: nothing is downloaded. Ten examples in batches of four and two checkpoints. The engine's
@@ -14,6 +17,7 @@ value. Each runs in a child process, so that one that ends its process is shown 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -99,6 +103,7 @@ def main() -> int:
     parser.add_argument("--source", choices=["torchvision", "transformers", "timm"])
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (2)")
     parser.add_argument("--verbose", action="store_true", help="each on a line as it is done")
+    parser.add_argument("--errors", action="store_true", help="only these, not the costs")
     parser.add_argument("--here", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
@@ -115,7 +120,12 @@ def main() -> int:
     ]
     results = measure_all(names, options.jobs, options.verbose)
     print(make_table(results))
-    return int(any(result.ending not in ("right", "kinks", "refused") for result in results))
+    status = int(any(result.ending not in ("right", "kinks", "refused") for result in results))
+    if not options.errors and not options.source:
+        print()
+        only = ["--only", *options.only] if options.only else []
+        status |= subprocess.run([sys.executable, "-m", "benchmarks.costs", *only]).returncode
+    return status
 
 
 if __name__ == "__main__":

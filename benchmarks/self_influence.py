@@ -20,7 +20,6 @@ import copy
 import io
 import math
 import os
-import platform
 import statistics
 import time
 import warnings
@@ -34,6 +33,7 @@ from torch.utils.data import TensorDataset
 
 from benchmarks.floors import FORWARD, TRAINING, make_floors
 from benchmarks.kinks import find_kinked
+from benchmarks.machine import describe_machine
 from benchmarks.networks import (
     HUGE,
     LARGE,
@@ -241,7 +241,7 @@ def main() -> None:
     if options.device == "cuda":
         where += f", {torch.cuda.get_device_name()}"
     print(
-        f"torch {torch.__version__}, {platform.machine()}, {where}, "
+        f"{describe_machine()}, {where}, "
         f"{'wall' if options.clock == 'wall' else 'processor'} time; "
         f"three checkpoints, medians of {options.rounds} interleaved rounds."
     )

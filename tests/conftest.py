@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from relabel.db.engine import open_database
 from relabel.workspace import Workspace, resolve_workspace
+from tests.compiled_statements import share_compiled_statements
 from tests.demo_cache import find_cache, provide_demos
 from tests.houses import build_houses
 from tests.preloaded import Preloaded, preload, usual_programs
@@ -93,6 +94,13 @@ def _own_environment() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in _SETTINGS:
             patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_statements() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        share_compiled_statements(patch)
         yield
 
 

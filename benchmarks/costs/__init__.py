@@ -1,0 +1,1 @@
+"""What self-influence costs on architectures at real widths, beside a training pass and captum."""
