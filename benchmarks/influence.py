@@ -50,16 +50,19 @@ class Setting:
         subject: The network and the shape of its examples.
         num_train: Train examples N.
         num_checkpoints: Checkpoints C.
+        runs_dattri: Whether dattri runs too: of a resnet18 it took over two minutes for four test
+            examples.
     """
 
     subject: Subject
     num_train: int
     num_checkpoints: int
+    runs_dattri: bool = True
 
 
 SETTINGS = {
     "CNN": Setting(SMALL["CNN"], 256, 3),
-    "resnet18": Setting(LARGE["resnet18"], 32, 1),
+    "resnet18": Setting(LARGE["resnet18"], 32, 1, runs_dattri=False),
 }
 
 Run = Callable[[], Tensor]
@@ -156,7 +159,7 @@ def find_peers(
     if importlib.util.find_spec("captum") is not None:
         for mode, batch_size, wise in zip(CAPTUM_MODES, sizes, (False, True), strict=True):
             peers[mode] = make_captum(model, checkpoints, examples, test, batch_size, wise=wise)
-    if importlib.util.find_spec("dattri") is not None:
+    if setting.runs_dattri and importlib.util.find_spec("dattri") is not None:
         peers[DATTRI] = make_dattri(model, checkpoints, examples, test)
     return peers
 
