@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ Run = Callable[[TensorDataset], Tensor]
 SAMPLE_WISE_BATCH = 64
 
 CAPTUM_MODES = ("captum TracInCP", "captum TracInCP, sample_wise_grads_per_batch")
+DATTRI = "dattri TracInAttributor, unprojected"
 
 
 def find_peers(
@@ -35,7 +37,7 @@ def find_peers(
         every[CAPTUM_MODES[1]] = make_captum(model, checkpoints, batch_size, wise=True)
         last["captum TracInCPFast"] = make_captum_fast(model, checkpoints, batch_size)
     if "dattri" not in missing:
-        every["dattri TracInAttributor, unprojected"] = make_dattri(model, checkpoints, batch_size)
+        every[DATTRI] = make_dattri(model, checkpoints, batch_size)
     return every, last, missing
 
 
@@ -92,15 +94,8 @@ def make_captum_fast(model: nn.Module, checkpoints: list[Checkpoint], batch_size
 def make_dattri(model: nn.Module, checkpoints: list[Checkpoint], batch_size: int) -> Run:
     """Return dattri's TracIn with exact gradients."""
     from dattri.algorithm.tracin import TracInAttributor
-    from dattri.task import AttributionTask
 
-    def loss(parameters: dict[str, Tensor], data: tuple[Tensor, Tensor]) -> Tensor:
-        inputs, label = data
-        outputs = torch.func.functional_call(model, parameters, (inputs.unsqueeze(0),))
-        return F.cross_entropy(outputs, label.unsqueeze(0))
-
-    task = AttributionTask(loss, model, [checkpoint.weights for checkpoint in checkpoints])
-
+    task = make_task(model, checkpoints)
     device = next(model.parameters()).device
     rates = torch.full((len(checkpoints),), LEARNING_RATE, device=device)
 
@@ -112,3 +107,15 @@ def make_dattri(model: nn.Module, checkpoints: list[Checkpoint], batch_size: int
         return scores
 
     return run
+
+
+def make_task(model: nn.Module, checkpoints: list[Checkpoint]) -> Any:
+    """Return what dattri attributes: the loss of one example, and the checkpoints."""
+    from dattri.task import AttributionTask
+
+    def loss(parameters: dict[str, Tensor], data: tuple[Tensor, Tensor]) -> Tensor:
+        inputs, label = data
+        outputs = torch.func.functional_call(model, parameters, (inputs.unsqueeze(0),))
+        return F.cross_entropy(outputs, label.unsqueeze(0))
+
+    return AttributionTask(loss, model, [checkpoint.weights for checkpoint in checkpoints])

@@ -32,6 +32,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         *("self_influence", "--networks", "resnet18", "VisionTransformer", "TransformerEncoder"),
         *QUIET,
     ),
+    "influence": ("influence",),
     "retrieval": ("retrieval", "--million"),
     "scale": ("scale", "--million"),
     "detection": ("detection",),

@@ -23,7 +23,8 @@ from tracin_core.capture.signals import measure_pass, rows_of, sum_norms
 from tracin_core.capture.transfer import ResultBuffer
 from tracin_core.checkpoints.learning_rates import Rate, Rates
 from tracin_core.errors import ConfigurationError
-from tracin_core.gradients.factored import Dense, dot_products, instantiate_chunks
+from tracin_core.gradients.factored import Dense, instantiate_chunks
+from tracin_core.gradients.products import dot_products
 from tracin_core.losses import Loss
 from tracin_core.progress import Progress
 from tracin_core.retrieval.exact import SearchResult, Side, TopK, find_promising

@@ -26,6 +26,7 @@ from tracin_core.capture.batching import (
     open_loader,
     read_batches,
 )
+from tracin_core.capture.influence import collect_influence
 from tracin_core.capture.loss_check import LossCheck
 from tracin_core.capture.rows import check_call
 from tracin_core.capture.runner import RunContext, Runner, count_numbers, describe_inputs
@@ -33,7 +34,6 @@ from tracin_core.capture.signals import (
     Capture,
     LastVectors,
     collect_capture,
-    collect_influence,
     collect_self_influence,
     collect_vectors,
     hand_over_gradients,
@@ -287,6 +287,12 @@ class TracIn(InfluenceQueries):
         on_progress: Progress | None = None,
     ) -> Tensor:
         """Return the influence of every train example on every test example.
+
+        The train examples pass by once at every checkpoint while the test examples' gradients are
+        held, in at most 1 GiB (an eighth of a GPU's memory): whole, or in factors where those are
+        shorter. What does not fit is taken in parts: first some of the checkpoints at a time,
+        which takes no longer, then blocks of test examples, for each of which all train examples
+        pass by. The scores take 12 bytes for each pair of examples while they are added up.
 
         Args:
             train: N examples with targets.

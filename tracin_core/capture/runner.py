@@ -426,7 +426,7 @@ class RunContext:
         """Number type of the results: the weights', but at least single precision."""
         return self.runner.dtype
 
-    def run(self, consume: Consume) -> None:
+    def run(self, consume: Consume, checkpoints: range | None = None) -> None:
         """Pass every batch at every checkpoint to ``consume``, and report the progress.
 
         Examples are read once for all checkpoints that are on the device together.
@@ -434,6 +434,7 @@ class RunContext:
         Args:
             consume: Called with each pass and the buffer for what comes of it; it changes nothing
                 else before its end, so that it can be called again after a lack of memory.
+            checkpoints: Some of the checkpoints only.
         """
         if not self.total:
             return
@@ -446,7 +447,7 @@ class RunContext:
             if self.on_progress is not None:
                 self.on_progress(done, self.total * self.num_checkpoints)
 
-        for group in self.runner.groups:
+        for group in self._select(checkpoints):
             read = read_batches(self.examples, self._sizes.read, self.offset)
             batches = send_batches(read, self.runner.device, self._check)
             batch = next(batches, None)
@@ -459,14 +460,23 @@ class RunContext:
                 batch = next(batches, None)
             buffer.deliver()
 
-    def run_over(self, batch: Batch, consume: Consume) -> None:
+    def run_over(self, batch: Batch, consume: Consume, checkpoints: range | None = None) -> None:
         """Pass one batch at every checkpoint to ``consume``, without a report of the progress."""
         buffer = ResultBuffer(waits=self.runner.device.type != "cpu")
         self._check(batch)
         moved = batch.to(self.runner.device)
-        for checkpoints in self._cut(range(self.num_checkpoints)):
-            self._run_batch(moved, checkpoints, consume, buffer, lambda examples: None)
+        for group in self._select(checkpoints):
+            for some in self._cut(group):
+                self._run_batch(moved, some, consume, buffer, lambda examples: None)
         buffer.deliver()
+
+    def _select(self, checkpoints: range | None) -> list[range]:
+        """Return the checkpoints that are on the device together, of some or of all."""
+        if checkpoints is None:
+            return self.runner.groups
+        first, stop = checkpoints.start, checkpoints.stop
+        groups = [range(max(g.start, first), min(g.stop, stop)) for g in self.runner.groups]
+        return [group for group in groups if group]
 
     def _check(self, batch: Batch) -> None:
         if self.reads_targets:

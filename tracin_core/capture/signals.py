@@ -1,14 +1,14 @@
 """Scores, signals and vectors of N examples at C checkpoints, filled pass by pass.
 
 The ``collect_`` functions turn a run's passes into one result each: self-influence ``(N,)``,
-projected or exact vectors ``(N, D)``, influence ``(N, M)`` in memory that does not grow with the
-two sets, or a ``Capture`` with every signal from one pass. All results are on the CPU.
+projected or exact vectors ``(N, D)``, or a ``Capture`` with every signal from one pass (influence
+``(N, M)`` is in ``influence``). All results are on the CPU.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -16,14 +16,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tracin_core.capture.batching import Batch, is_labelled, read_batches
+from tracin_core.capture.batching import is_labelled
 from tracin_core.capture.runner import ExamplePass, RunContext
 from tracin_core.capture.targets import Predictions, read_predictions
 from tracin_core.capture.transfer import ResultBuffer
 from tracin_core.checkpoints.learning_rates import Rates, sum_tensors
 from tracin_core.errors import ConfigurationError
-from tracin_core.gradients.factored import dot_products, instantiate_chunks, measure
-from tracin_core.gradients.hooks import Gradients
+from tracin_core.gradients.factored import instantiate_chunks, measure
 from tracin_core.losses import Loss
 from tracin_core.projection import EXACT_LAST_NUMBERS
 from tracin_core.projection.config import Projection
@@ -173,37 +172,6 @@ def hand_over_gradients(context: RunContext, handle: Callable[[int, Tensor], Non
         handle(step.batch.start, rows)
 
     context.run(consume)
-
-
-# Gradients of test examples held at once, counted as if they were whole: 128 million numbers
-# are 512 MB in single precision, and factored ones take less.
-HELD_NUMBERS = 128_000_000
-
-
-def collect_influence(train: RunContext, test: RunContext, rates: Rates) -> Tensor:
-    """Return ``sum_i sum_p rate_ip <gradient_ip(train), gradient_ip(test)>``, ``(N, M)``.
-
-    A block of test examples keeps its gradients at all checkpoints while the train examples
-    pass by once.
-
-    Args:
-        train: The run over N train examples.
-        test: The run over M test examples.
-        rates: Of each parameter at each checkpoint.
-    """
-    scores = torch.zeros(train.total, test.total, dtype=train.dtype)
-    numbers = test.num_checkpoints * test.count_numbers(test.chosen)
-    block_size = min(test.batch_size, max(1, HELD_NUMBERS // max(1, numbers)))
-    if not train.total or not test.total:
-        return scores
-    for whole in read_batches(test.examples, block_size, test.offset):
-        for block in whole.split(block_size):
-            columns = slice(block.start, block.start + block.size)
-            # Single precision would lose a digit over a hundred checkpoints.
-            sums = torch.zeros(train.total, block.size, dtype=torch.float64)
-            _add_block(train, _capture_block(test, block), rates, sums)
-            scores[:, columns] = sums
-    return scores
 
 
 def _choose_last_projection(
@@ -453,46 +421,3 @@ def _leave_out(values: Tensor, places: tuple[int, ...]) -> Tensor:
     left = values.clone()
     left[list(places)] = torch.nan
     return left
-
-
-def _capture_block(test: RunContext, block: Batch) -> list[list[tuple[slice, Gradients]]]:
-    """Return a block's gradients by checkpoint, with the columns that they belong to."""
-    held: list[list[tuple[slice, Gradients]]] = [[] for _ in range(test.num_checkpoints)]
-
-    def consume(step: ExamplePass, buffer: ResultBuffer) -> None:
-        _check(test, step, buffer)
-        first = step.batch.start - block.start
-        columns = slice(first, first + step.batch.size)
-        held[step.checkpoint].append((columns, step.captured.gradients))
-
-    test.run_over(block, consume)
-    return held
-
-
-def _add_block(
-    train: RunContext,
-    held: list[list[tuple[slice, Gradients]]],
-    rates: Rates,
-    scores: Tensor,
-) -> None:
-    def consume(step: ExamplePass, buffer: ResultBuffer) -> None:
-        _check(train, step, buffer)
-        rows = rows_of(step)
-        for columns, gradients in held[step.checkpoint]:
-            products = _dot_each(train.chosen, step.captured.gradients, gradients)
-            if products:
-                buffer.add(scores[rows, columns], rates.weigh(step.checkpoint, products))
-
-    train.run(consume)
-
-
-@torch.no_grad()
-def _dot_each(names: Iterable[str], left: Gradients, right: Gradients) -> dict[str, Tensor]:
-    """Return each parameter's dot products, shape ``(n, m)``."""
-    common = [name for name in names if name in left and name in right]
-    return {name: dot_products(left[name], right[name]) for name in common}
-
-
-def _check(context: RunContext, step: ExamplePass, buffer: ResultBuffer) -> None:
-    norms = sum_norms(measure_pass(step, context.chosen), context.chosen, step)
-    buffer.check(norms, lambda values: context.check_finite(values, step))

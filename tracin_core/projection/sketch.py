@@ -25,8 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tracin_core.gradients.factored import choose_chunks
-from tracin_core.gradients.precision import multiply_wide
+from tracin_core.gradients.factored import choose_chunks, sum_outer_products
 from tracin_core.projection.config import Projection, make_generator
 
 
@@ -71,18 +70,32 @@ class AxisHash:
     def transform(self, values: Tensor) -> Tensor:
         """Return the Fourier transform of hashed values, ``(M, n)`` to ``(M, D // 2 + 1)``."""
         signed = values * self.factors
-        if signed.shape[1] > self.dim or not self.is_regular:
-            hashed = signed.new_zeros(len(signed), self.dim)
-            if signed.shape[1] <= self.dim:
-                signed = hashed.scatter_(1, self.positions.expand_as(signed), signed)
-            else:
-                runs = torch.split(signed, self.dim, 1)
-                for run, positions in zip(runs, torch.split(self.positions, self.dim), strict=True):
-                    hashed.scatter_add_(1, positions.expand_as(run), run)
-                signed = hashed
+        if not self.is_regular:
+            signed = self._scatter(signed)
+        elif signed.shape[1] > self.dim:
+            signed = self._add_runs(signed)
         # A single regular run begins at zero, where padding to D puts it.
         spectrum: Tensor = torch.fft.rfft(signed, n=self.dim)
         return spectrum
+
+    def _scatter(self, signed: Tensor) -> Tensor:
+        """Bring every entry to its place, ``(M, n)`` to ``(M, D)``."""
+        hashed = signed.new_zeros(len(signed), self.dim)
+        if signed.shape[1] <= self.dim:
+            return hashed.scatter_(1, self.positions.expand_as(signed), signed)
+        runs = torch.split(signed, self.dim, 1)
+        for run, positions in zip(runs, torch.split(self.positions, self.dim), strict=True):
+            hashed.scatter_add_(1, positions.expand_as(run), run)
+        return hashed
+
+    def _add_runs(self, signed: Tensor) -> Tensor:
+        """Do the same for a regular axis, whose runs only begin elsewhere: in slices."""
+        hashed = signed.new_zeros(len(signed), self.dim)
+        for start, run in zip(self.start_list, torch.split(signed, self.dim, 1), strict=True):
+            before_end = min(run.shape[1], self.dim - start)
+            hashed[:, start : start + before_end] += run[:, :before_end]
+            hashed[:, : run.shape[1] - before_end] += run[:, before_end:]
+        return hashed
 
 
 class ParameterHash:
@@ -213,7 +226,7 @@ class Sketch:
         """Add sums of outer products, ``(b, T, R)`` and ``(b, T, K)``, from ``first`` on."""
         hashes = self._hashes[name]
         if not self.prefers_transform(name, deltas.shape[1]):
-            self.add_dense(name, multiply_wide(deltas.mT, inputs), first)
+            self.add_dense(name, sum_outer_products(deltas, inputs), first)
             return
         # Not all at once, so that long sequences stay within memory.
         most = choose_chunks(deltas.device).transforms

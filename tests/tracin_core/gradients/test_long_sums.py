@@ -18,9 +18,9 @@ from tracin_core.gradients.factored import (
     Outer,
     SparseRows,
     compute_squared_norms,
-    dot_products,
 )
 from tracin_core.gradients.precision import multiply_long
+from tracin_core.gradients.products import dot_products
 
 # Relative to the product of the norms: what is promised of influence in single precision.
 PROMISED = 1e-6

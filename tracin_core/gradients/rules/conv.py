@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tracin_core.gradients.factored import Contribution, Dense, choose_chunks
+from tracin_core.gradients.factored import Contribution, Dense, Outer, choose_chunks
 from tracin_core.gradients.precision import add_wide, match_dtype, multiply_wide
 from tracin_core.gradients.rules.registry import UnsupportedUseError, gradient_rule
 
@@ -65,6 +65,19 @@ class Kernel(Contribution):
         """Whether ``L x L`` Gram matrices of L positions need less work than the kernel."""
         rows, columns = self._matrix
         return self._positions * (rows + columns) < rows * columns
+
+    @property
+    def outer_sizes(self) -> tuple[int, int, int] | None:
+        """Positions, rows and columns of the kernel's gradient, where there is one group."""
+        return (self._positions, *self._matrix) if self.layer.groups == 1 else None
+
+    def as_outer(self) -> Outer:
+        """Return all patches as the second factor."""
+        factors = [(deltas.mT, patches.mT) for deltas, patches in self._factors()]
+        if len(factors) == 1:
+            return Outer(*factors[0], self.shape)
+        deltas, patches = (torch.cat(parts) for parts in zip(*factors, strict=True))
+        return Outer(deltas, patches, self.shape)
 
     @property
     def _matrix(self) -> tuple[int, int]:
