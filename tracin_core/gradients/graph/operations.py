@@ -159,8 +159,8 @@ def differentiate_operation(
         return _differentiate_factor(read, operand, deltas, other, layout, batch_size)
     if operand.convolution is not None:
         # A transposed one takes gradients to where the other takes inputs, and the other way.
-        pair = (deltas, other) if operand.is_transposed else (other, deltas)
-        return _differentiate_kernel(read, operand.convolution, *pair, layout, batch_size)
+        inputs, deltas = (deltas, other) if operand.is_transposed else (other, deltas)
+        return _differentiate_kernel(read, operand.convolution, inputs, deltas, layout, batch_size)
     if operand.ends is not None:
         return _differentiate_stack(read, operand.ends, deltas, other, layout, batch_size)
     if read.kind in (LOOKED_UP, PICKED):
@@ -324,8 +324,7 @@ def _read_batch_norm(node: Any, position: int) -> Operand:
     mean, variance = node._saved_running_mean, node._saved_running_var
 
     def normalise() -> Tensor:
-        values = (widen(one.detach()) for one in (inputs, mean, variance))
-        return F.batch_norm(*values, eps=eps)
+        return F.batch_norm(widen(inputs.detach()), widen(mean), widen(variance), eps=eps)
 
     return _scale_or_shift(position, normalise, channels=1)
 
@@ -336,7 +335,8 @@ def _read_group_norm(node: Any, position: int) -> Operand:
 
     def normalise() -> Tensor:
         grouped = widen(inputs.detach()).reshape(len(inputs), groups, -1)
-        return ((grouped - mean.unsqueeze(2)) * scale.unsqueeze(2)).reshape(inputs.shape)
+        normalised: Tensor = (grouped - mean.unsqueeze(2)) * scale.unsqueeze(2)
+        return normalised.reshape(inputs.shape)
 
     return _scale_or_shift(position, normalise, channels=1)
 
