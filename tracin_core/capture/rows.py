@@ -51,6 +51,8 @@ def open_columns(examples: Any) -> Any:
     if not isinstance(targets, Tensor | np.ndarray) or not targets.ndim:
         return examples
     inputs, targets = _as_tensors(inputs), torch.as_tensor(targets)
+    if isinstance(examples, list) and isinstance(inputs, Tensor) and inputs.shape == targets.shape:
+        return examples  # a data set of two inputs without their targets
     tensors = list(find_tensors(inputs))
     if not tensors or any(not t.dim() or len(t) != len(targets) for t in tensors):
         return examples

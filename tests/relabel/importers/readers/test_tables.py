@@ -414,7 +414,7 @@ def test_options_survive_json():
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"format": "excel"}, "image-folder, text-folder, table"),
+        ({"format": "hdf5"}, "image-folder, text-folder, table"),
         ({"delimiter": "ab"}, "one character"),
         ({"test_share": 0}, "between 0 and 1"),
         ({"test_share": 1.0}, "between 0 and 1"),
