@@ -15,6 +15,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 from relabel.db.engine import open_database
 from tests.relabel.db.builders import Scene, build_scene
+from tests.relabel.empty_databases import EmptyDatabases
 
 _numbers = count()
 
@@ -52,6 +53,11 @@ def postgresql_server() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def postgresql_databases(postgresql_server: str) -> EmptyDatabases:
+    return EmptyDatabases(make_url(postgresql_server), "template")
+
+
 @contextmanager
 def new_postgresql_database(server_url: str, template: str = "template") -> Iterator[str]:
     """Give the URL of a new database, dropped at the end."""
@@ -83,8 +89,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite:///{path}"
         return
-    with new_postgresql_database(request.getfixturevalue("postgresql_server")) as url:
-        yield url
+    databases: EmptyDatabases = request.getfixturevalue("postgresql_databases")
+    url = databases.take()
+    yield url
+    databases.give_back(url)
 
 
 @pytest.fixture
