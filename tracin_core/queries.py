@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -204,10 +205,13 @@ def rank(
     """Return the k first of a side for each test example; see ``InfluenceQueries.proponents``.
 
     Raises:
-        ConfigurationError: If k is below 1.
+        ConfigurationError: If k is no number of examples.
     """
-    if k < 1:
-        raise ConfigurationError(f"Found k={k}; expected 1 or more train examples for each test.")
+    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
+        raise ConfigurationError(
+            f"Found k={k!r}; expected a whole number, 1 or more train examples for each test. "
+            "Pass k=10 for the first ten."
+        )
     num_train = count_examples(train)
     if options["aggregate"]:
         scores = engine.influence(train, test, **options).unsqueeze(1)

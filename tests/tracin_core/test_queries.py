@@ -90,8 +90,9 @@ def test_nothing_asked_is_nothing_found() -> None:
     tracin, train, _ = make()
     assert tracin.proponents(train, [], 3).indices.shape == (0, 3)
     assert tracin.proponents([], train, 3).scores.shape == (20, 0)
-    with pytest.raises(ConfigurationError, match="k=0"):
-        tracin.opponents(train, train, 0)
+    for k in (0, 2.5, True, None):
+        with pytest.raises(ConfigurationError, match=f"k={k}"):
+            tracin.opponents(train, train, k)
 
 
 RATES = [(0.1, 0.3), ({"0": 0.5, "": 0.1}, 0.2)]

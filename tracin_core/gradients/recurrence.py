@@ -378,9 +378,9 @@ class Recurrence(torch.autograd.Function):
         ctx.run, ctx.steps = run, steps
         last, cells = state.clone(), None if memory is None else memory.clone()
         after = run.advance(steps.lay_out(inputs).contiguous(), last, cells)
-        return (
-            (steps.restore(after), last) if cells is None else (steps.restore(after), last, cells)
-        )
+        # Copied: a view may not be changed in place, and the way back needs what ``run`` keeps.
+        results = steps.restore(after).clone()
+        return (results, last) if cells is None else (results, last, cells)
 
     @staticmethod
     def backward(ctx: Any, gradients: Tensor, state: Tensor, memory: Tensor | None = None) -> Any:

@@ -343,3 +343,14 @@ def test_any_order_of_any_batch_is_read_from_two_digits(data: Any, size: int) ->
     (found,) = differentiate_marked(values, [rows])
     assert found is not None
     torch.testing.assert_close(found.find_owners(), owners)
+
+
+@pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="this torch has no grouped_mm")
+def test_a_stack_of_matrices_that_meets_the_examples_themselves_is_read() -> None:
+    # Of rows that need no gradient, the operation does not keep the matrices.
+    stack = torch.randn(2, 8, 8, dtype=torch.bfloat16, requires_grad=True)
+    rows, ends = torch.randn(5, 8, dtype=torch.bfloat16), torch.tensor([3, 5], dtype=torch.int32)
+    node = F.grouped_mm(rows, stack, offs=ends).grad_fn
+    operand = operations.read_operand(operations.ParameterUse(node, 1, stack.shape))
+    assert operand.other is not None and torch.equal(operand.other, rows)  # noqa: PT018
+    assert operand.ends is not None and torch.equal(operand.ends, ends)  # noqa: PT018

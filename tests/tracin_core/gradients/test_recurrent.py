@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -143,6 +144,40 @@ class Recomputed(nn.Module):
 def test_a_layer_that_is_computed_again_in_the_backward_pass() -> None:
     torch.manual_seed(0)
     assert_exact(Recomputed().double(), draw(7))
+
+
+class ChangedInPlace(nn.Module):
+    """What its recurrent layer returns is changed in place, as by ``nn.ReLU(inplace=True)``."""
+
+    def __init__(self, kind: type[nn.Module]) -> None:
+        super().__init__()
+        self.layer, self.head = kind(INPUTS, SIZE, batch_first=True), nn.Linear(SIZE, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.layer(inputs)[0].mul_(2).sum(1))
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_outputs_may_be_changed_in_place(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    assert_exact(ChangedInPlace(kind).double(), draw(4))
+
+
+def test_a_forward_set_on_a_layer_is_run_and_left_there() -> None:
+    torch.manual_seed(0)
+    network = Twice().double()
+
+    def forward(layer: nn.GRU, inputs: Tensor, state: Tensor | None = None) -> Any:
+        return nn.GRU.forward(layer, 3 * inputs, state)
+
+    bound = MethodType(forward, network.layer)
+    network.layer.forward = bound
+    examples = [(row, torch.tensor(i % 3)) for i, row in enumerate(draw(4))]
+    checkpoint = Checkpoint(network.state_dict(), learning_rate=1.0)
+    found = TracIn(network, [checkpoint], device="cpu", batch_size=3).vectors(examples)
+    assert vars(network.layer)["forward"] is bound
+    expected = oracles.per_example_gradients(network, examples, loss)
+    torch.testing.assert_close(found, expected, **oracles.EXACT)
 
 
 class Twice(nn.Module):

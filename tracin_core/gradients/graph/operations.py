@@ -365,10 +365,12 @@ def _read_convolution(node: Any, position: int) -> Operand:
 
 
 def _read_grouped_product(node: Any, position: int) -> Operand:
-    ends, rows = node._saved_offs, node._saved_self
-    if position != 1 or ends is None or rows.dim() != 2 or node._saved_mat2.dim() != 3:
+    # Sizes, for the matrices themselves are not kept where the rows need no gradient.
+    axes = len(node._saved_self_sym_sizes), len(node._saved_mat2_sym_sizes)
+    ends = node._saved_offs
+    if position != 1 or ends is None or axes != (2, 3):
         raise UnsupportedUseError("a grouped product whose matrices are not a stack of parameters")
-    return Operand(rows, ends=ends)
+    return Operand(node._saved_self, ends=ends)
 
 
 def _read_picked(node: Any, position: int) -> Operand:

@@ -183,7 +183,9 @@ def find_rule(layer: nn.Module) -> Rule | str:
     rule = next((_RULES[kind] for kind in type(layer).__mro__ if kind in _RULES), None)
     if rule is None:
         return f"no rule for {type(layer).__name__}"
-    if _forward_of(type(layer)) is not _forward_of(rule.layer_type):
+    # What stands in for a layer that shows its products would leave out one set on the layer.
+    is_replaced = rule.exposes is not None and "forward" in vars(layer)
+    if is_replaced or _forward_of(type(layer)) is not _forward_of(rule.layer_type):
         return f"{type(layer).__name__} has a forward of its own"
     names = {name for name, value in layer._parameters.items() if value is not None}
     if not names <= set(rule.parameters) or rule.parameters[0] not in names:
