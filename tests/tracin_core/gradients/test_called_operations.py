@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -163,3 +164,13 @@ def test_half_precision_is_near(kind: str) -> None:
     half = TracIn(network, checkpoints, device="cpu", precision="bfloat16")
     torch.testing.assert_close(half.self_influence(examples), whole, rtol=0.05, atol=0.0)
     assert {entry.method for entry in half.examine(examples)} == {"rule"}
+
+
+@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
+def test_a_forward_that_was_set_on_a_norm_is_run_as_it_is(kind: Any) -> None:
+    network = nn.Sequential(kind(4), nn.Tanh(), nn.Linear(4, 3)).double()
+    network[0].forward = MethodType(
+        lambda layer, inputs: kind.forward(layer, inputs * 3) + 1, network[0]
+    )
+    tracin = assert_exact(network, draw(7, 4))
+    assert tracin.coverage["0.weight"].reason.startswith("read by ")

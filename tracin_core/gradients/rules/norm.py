@@ -16,7 +16,16 @@ from tracin_core.gradients.factored import Contribution, Dense
 from tracin_core.gradients.rules.registry import gradient_rule
 
 
-@gradient_rule(nn.LayerNorm)
+def refuse_replaced(layer: nn.Module) -> str | None:
+    """Return that a layer has a ``forward`` set on itself, if so.
+
+    It may scale the input, which a normalisation takes out again but for its epsilon: too little
+    for a trial to tell. The operation that it calls covers it.
+    """
+    return "a forward was set on it" if "forward" in vars(layer) else None
+
+
+@gradient_rule(nn.LayerNorm, refuses=refuse_replaced)
 def layer_norm_gradients(
     layer: nn.LayerNorm, arguments: tuple[Any, ...], output_gradients: Tensor
 ) -> dict[str, Contribution]:
@@ -25,7 +34,7 @@ def layer_norm_gradients(
     return _over_positions(layer, normalized, output_gradients)
 
 
-@gradient_rule(nn.RMSNorm)
+@gradient_rule(nn.RMSNorm, refuses=refuse_replaced)
 def rms_norm_gradients(
     layer: nn.RMSNorm, arguments: tuple[Any, ...], output_gradients: Tensor
 ) -> dict[str, Contribution]:
@@ -34,7 +43,7 @@ def rms_norm_gradients(
     return _over_positions(layer, normalized, output_gradients)
 
 
-@gradient_rule(nn.GroupNorm)
+@gradient_rule(nn.GroupNorm, refuses=refuse_replaced)
 def group_norm_gradients(
     layer: nn.GroupNorm, arguments: tuple[Any, ...], output_gradients: Tensor
 ) -> dict[str, Contribution]:
