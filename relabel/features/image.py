@@ -291,8 +291,8 @@ def _open(data: bytes) -> Image:
     except UnidentifiedImageError as error:
         if (_is_heif(data) or _is_avif(data)) and not _say_decoder(data):
             raise InputError(
-                f"The file begins as {_describe(data)} and cannot be read further. Expected a whole "
-                "image: export or download it again, or convert it to PNG or JPEG."
+                f"The file begins as {_describe(data)} and cannot be read further. Expected a "
+                "whole image: export or download it again, or convert it to PNG or JPEG."
             ) from error
         raise InputError(
             f"The file is {_describe(data)}, expected a {FORMAT_LIST} image. "

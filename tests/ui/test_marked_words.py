@@ -35,7 +35,9 @@ def test_a_pair_keeps_the_names_of_its_columns_where_words_are_marked():
     assert "".join(words for words, _ in own) == "premise: a wet road\n\nclaim: grey day"
     assert {words for words, grade in own if grade} >= {"wet", "day"}
     # What the text was not joined of leaves it as it is.
-    assert "".join(words for words, _ in marks.pieces({"other": "none"})) == "a wet road\n\ngrey day"
+    assert (
+        "".join(words for words, _ in marks.pieces({"other": "none"})) == "a wet road\n\ngrey day"
+    )
 
 
 def test_texts_without_a_common_word_mark_nothing():
