@@ -289,6 +289,8 @@ def _print_rows(preview: Preview) -> None:
 
 
 def _describe(row: PreviewRow) -> str:
+    if row.text is not None and row.fields:
+        return "\n".join(f"{name}: {value}" for name, value in row.fields.items() if value)
     if row.text is not None:
         return row.text
     if row.fields is not None:
