@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from relabel.db.examples import find_by_positions
 from relabel.db.project_rules import Project
 from relabel.db.stats import count_reviewed
 from relabel.text import format_number, shorten
-from ui.components.cards import CardField
+from ui.components.cards import CardField, Piece
 from ui.session import get_engine
 
 Fields = Mapping[str, Any]
@@ -40,6 +40,36 @@ def name_texts(text: str | None, fields: Fields | None) -> str | None:
         return text
     parts = [f"{shorten(name, _VALUE_LENGTH)}: {value}" for name, value in fields.items() if value]
     return "\n\n".join(parts)
+
+
+def name_pieces(pieces: Sequence[Piece], fields: Fields | None) -> tuple[Piece, ...]:
+    """Return a text in pieces with its columns' names in it, as ``name_texts`` shows it.
+
+    Args:
+        pieces: The whole text; nothing is marked across two of its columns.
+        fields: The texts that it was joined of, by their columns; None where it is one.
+    """
+    text = "".join(piece for piece, _ in pieces)
+    names: list[tuple[int, str]] = []
+    end = 0
+    for name, value in (fields or {}).items():
+        if value:
+            start = text.find(str(value).strip(), end)
+            if start < 0:  # not what it was joined of
+                return tuple(pieces)
+            end = start + len(str(value).strip())
+            names.append((start, f"{shorten(name, _VALUE_LENGTH)}: "))
+    named: list[Piece] = []
+    place = 0
+    for piece, grade in pieces:
+        cut = 0
+        while names and names[0][0] < place + len(piece):
+            start, name = names.pop(0)
+            named += [(piece[cut : start - place], grade), (name, 0)]
+            cut = start - place
+        named.append((piece[cut:], grade))
+        place += len(piece)
+    return tuple(piece for piece in named if piece[0])
 
 
 def row_of(text: str | None, fields: Fields | None) -> Fields:

@@ -16,6 +16,7 @@ from typing import IO
 import streamlit as st
 
 from relabel.files import explain_disk_errors
+from relabel.importers.addresses import is_address, refuse_address
 from relabel.importers.formats.registry import IMPORTERS, describe_importers
 from relabel.importers.preview import unpack_archive_apart
 from relabel.importers.readers.backups import is_backup
@@ -107,6 +108,8 @@ def read_path(typed: str) -> Path | None:
 
 
 def _whole_path(text: str) -> Path | None:
+    if is_address(text):
+        raise refuse_address(Path(text))
     path = expand_path(text)
     if path.is_absolute():
         return path

@@ -52,7 +52,7 @@ _SINGLE = {
     "status": ("COLUMN", "column that says whether a row's label holds (default: found out)"),
     "image-root": ("DIR", "folder that image paths are relative to (default: the table's)"),
     "encoding": ("NAME", "of a text file (default: found out)"),
-    "sheet": ("NAME", "of a workbook (default: the first that is shown and not empty)"),
+    "sheet": ("NAME", "of a workbook (default: the first shown one of two columns or more)"),
     "delimiter": ("CHAR", "between fields, or: tab (default: found out)"),
 }
 _SEVERAL = {
@@ -289,6 +289,8 @@ def _print_rows(preview: Preview) -> None:
 
 
 def _describe(row: PreviewRow) -> str:
+    if row.text is not None and row.fields:
+        return "\n".join(f"{name}: {value}" for name, value in row.fields.items() if value)
     if row.text is not None:
         return row.text
     if row.fields is not None:

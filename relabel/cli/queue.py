@@ -246,7 +246,7 @@ def _print_table(
         title_justify="left",
     )
     table.add_column("rank", justify="right")
-    heads = {"image": "key", "text": "text", "table": "row"}
+    heads = {"image": "picture", "text": "text", "table": "row"}
     table.add_column(heads.get(project.kind, "key"), max_width=EXCERPT_LENGTH)
     table.add_column("given > predicted")
     table.add_column("residual" if project.task == "regression" else "prob.", justify="right")
@@ -258,7 +258,7 @@ def _print_table(
         named = describe_row(row, project)
         cells = (
             str(row.rank),
-            _describe_content(row),
+            describe_content(row),
             excerpt(f"{_say(named['given'])} > {_say(named['predicted'])}"),
             _describe_doubt(row),
             *(() if held_out is None else (_say_suggestion(row, project, held_out),)),
@@ -269,11 +269,18 @@ def _print_table(
     print_table(table)
 
 
-def _describe_content(row: QueueRow) -> str:
+def describe_content(row: QueueRow) -> str:
+    """Return what an example is: its texts, its values, or where the picture came from."""
+    if row.fields and row.text is not None:
+        # A line for each of the texts that were joined: of a pair the second is to be seen, too.
+        shown = ((name, value) for name, value in row.fields.items() if value)
+        return "\n".join(excerpt(f"{name}: {value}") for name, value in shown)
     if row.fields:
         return excerpt(", ".join(f"{name} {_say(value)}" for name, value in row.fields.items()))
+    if row.text is not None:
+        return excerpt(row.text)
     # A picture's key is a long hash; its beginning tells it apart, as in git.
-    return row.key[:12] if row.text is None else excerpt(row.text)
+    return excerpt(row.source_place) if row.source_place else row.key[:12]
 
 
 def _describe_doubt(row: QueueRow) -> str:

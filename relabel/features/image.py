@@ -289,6 +289,11 @@ def _open(data: bytes) -> Image:
     except Image.DecompressionBombError as error:
         raise _too_many_pixels("far more") from error
     except UnidentifiedImageError as error:
+        if (_is_heif(data) or _is_avif(data)) and not _say_decoder(data):
+            raise InputError(
+                f"The file begins as {_describe(data)} and cannot be read further. Expected a "
+                "whole image: export or download it again, or convert it to PNG or JPEG."
+            ) from error
         raise InputError(
             f"The file is {_describe(data)}, expected a {FORMAT_LIST} image. "
             f"{_say_decoder(data)}Convert it to PNG or JPEG and try again."

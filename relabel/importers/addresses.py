@@ -95,10 +95,10 @@ def fetch_named(
 
 def refuse_address(path: Path) -> InputError:
     """Return the error for an address where only places on a disk can be opened."""
+    address = _ADDRESS.sub(r"\g<scheme>://\g<rest>", str(path))
     return InputError(
-        f"{path} is the name of a public data set, expected a file or folder on this machine. "
-        "The command line fetches it: relabel import NAME ADDRESS. Then import the folder that it "
-        "names."
+        f"{address} is the name of a public data set, expected a file or folder on this machine. "
+        "The command line fetches it and imports it: relabel import NAME ADDRESS."
     )
 
 

@@ -342,12 +342,22 @@ def test_data_that_cannot_be_imported_is_explained(open_app, tmp_path, name, con
     assert not [item for item in app.button if item.key == "import"]
 
 
-@pytest.mark.parametrize("typed", ["reviews.csv", "../reviews.csv", '"data"'])
-def test_a_path_that_is_not_whole_is_asked_for_again(open_app, typed):
+WHOLE = "Expected a whole one"
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("reviews.csv", WHOLE),
+        ('"data"', WHOLE),
+        ("hf://datasets/stanfordnlp/imdb", "relabel import NAME ADDRESS"),
+    ],
+)
+def test_a_path_that_is_not_whole_is_asked_for_again(open_app, typed, told):
     app = open_app("projects")
     app = app.text_input(key="import-path").set_value(typed).run()
     assert not app.exception
-    assert "Expected a whole one" in app.error[0].value
+    assert told in app.error[0].value
 
 
 def test_a_name_that_is_taken_is_refused(open_app, pets, table):

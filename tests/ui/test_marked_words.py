@@ -25,6 +25,21 @@ def test_words_of_both_texts_are_marked_and_the_text_stays_as_it_is():
     assert "Such" not in marked
 
 
+def test_a_pair_keeps_the_names_of_its_columns_where_words_are_marked():
+    fields = {"premise": "a wet road", "note": None, "claim": "grey day "}
+    marks = WordMarks(ENCODER, "a wet road\n\ngrey day")
+    neighbour = {"premise": "a bright day", "claim": "a wet road"}
+    near = marks.mark("a bright day\n\na wet road", 1.0, 280, neighbour)
+    assert "".join(words for words, _ in near) == "premise: a bright day\n\nclaim: a wet road"
+    own = marks.pieces(fields)
+    assert "".join(words for words, _ in own) == "premise: a wet road\n\nclaim: grey day"
+    assert {words for words, grade in own if grade} >= {"wet", "day"}
+    # What the text was not joined of leaves it as it is.
+    assert (
+        "".join(words for words, _ in marks.pieces({"other": "none"})) == "a wet road\n\ngrey day"
+    )
+
+
 def test_texts_without_a_common_word_mark_nothing():
     marks = WordMarks(ENCODER, "clouds")
     assert marks.mark("a wet road", 1.0, 280) == (("a wet road", 0),)

@@ -193,7 +193,7 @@ def find_evidence(
                 proponents=sides[0],
                 opponents=sides[1],
                 suggestion=suggest_label(labels, view.given_label),
-                pieces=() if words is None else words.pieces(),
+                pieces=() if words is None else words.pieces(view.fields),
                 num_hidden={side: shown[side][place][1] for side in SIDES},
             )
         )
@@ -384,5 +384,7 @@ def _make_card(
     spreads: Mapping[str, float],
     words: WordMarks | None,
 ) -> Card:
-    marked = words.mark(view.text, score, EXCERPT_LENGTH) if words and view.text else ()
+    marked: tuple[Piece, ...] = ()
+    if words and view.text:
+        marked = words.mark(view.text, score, EXCERPT_LENGTH, view.fields)
     return neighbour_card(project, view, score, beside=beside, spreads=spreads, pieces=marked)

@@ -119,7 +119,7 @@ def draw_stored_example(project: Project, run: Run, view: ExampleView | None) ->
     finally:
         if words is not None:
             with slot:
-                draw_example(project, view, key="inspected", pieces=words.pieces())
+                draw_example(project, view, key="inspected", pieces=words.pieces(view.fields))
                 st.caption(MARKING)
     return moved if opened is None else opened
 

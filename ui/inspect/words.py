@@ -21,6 +21,7 @@ from relabel.triage.evidence import Status, status_of
 from relabel.triage.words import WordMark, cut_at_marks, split_influence
 from tracin_core.errors import InputError, TracInError
 from ui.components.cards import Piece
+from ui.fields import Fields, name_pieces
 from ui.session import run_folder
 
 MARKING = "Marked: the words by which the proponents and opponents influence it most."
@@ -44,13 +45,16 @@ class WordMarks:
         self._encoder, self._text = encoder, text
         self._carried: dict[tuple[int, int], float] = {}
 
-    def mark(self, text: str, score: float, length: int) -> tuple[Piece, ...]:
+    def mark(
+        self, text: str, score: float, length: int, fields: Fields | None = None
+    ) -> tuple[Piece, ...]:
         """Return an excerpt of a train text in pieces.
 
         Args:
             text: The train text.
             score: Its influence on the text that is explained, or its cosine.
             length: Characters of the excerpt.
+            fields: The texts that it was joined of, by their columns.
         """
         if len(text) > LONGEST_MARKED:
             return ()
@@ -61,12 +65,16 @@ class WordMarks:
         for mark in shared.second:
             place = (mark.start, mark.stop)
             self._carried[place] = self._carried.get(place, 0.0) + mark.amount
-        return cut_excerpt(text, shared.first, length)
+        return cut_excerpt(text, shared.first, length, fields)
 
-    def pieces(self) -> tuple[Piece, ...]:
-        """Return the text that is explained in pieces, by all that has been marked so far."""
+    def pieces(self, fields: Fields | None = None) -> tuple[Piece, ...]:
+        """Return the text that is explained in pieces, by all that has been marked so far.
+
+        Args:
+            fields: The texts that it was joined of, by their columns.
+        """
         marks = [WordMark(*place, amount) for place, amount in sorted(self._carried.items())]
-        return grade_pieces(self._text, marks)
+        return name_pieces(grade_pieces(self._text, marks), fields)
 
 
 def grade_pieces(text: str, marks: Iterable[WordMark]) -> tuple[Piece, ...]:
@@ -85,22 +93,26 @@ def grade_pieces(text: str, marks: Iterable[WordMark]) -> tuple[Piece, ...]:
     )
 
 
-def cut_excerpt(text: str, marks: Iterable[WordMark], length: int) -> tuple[Piece, ...]:
+def cut_excerpt(
+    text: str, marks: Iterable[WordMark], length: int, fields: Fields | None = None
+) -> tuple[Piece, ...]:
     """Return so many characters of a text in pieces, where its strongest marks begin.
 
     Args:
         text: The text.
         marks: Its words that carry something, in order.
         length: Characters to show.
+        fields: The texts that it was joined of, by their columns, whose names are shown.
     """
-    graded = grade_pieces(text, marks)
+    graded = name_pieces(grade_pieces(text, marks), fields)
+    total = sum(len(piece) for piece, _ in graded)
     first = 0
     for piece, grade in graded:
         if grade:
             break
         first += len(piece)
     # From the beginning, unless nothing would be marked there.
-    start = 0 if first < length // 2 or first >= len(text) else first - _BEFORE
+    start = 0 if first < length // 2 or first >= total else first - _BEFORE
     shown: list[Piece] = [("…", 0)] if start else []
     place = 0
     for piece, grade in graded:
@@ -108,7 +120,7 @@ def cut_excerpt(text: str, marks: Iterable[WordMark], length: int) -> tuple[Piec
         place += len(piece)
         if part:
             shown.append((part, grade))
-    return (*shown, ("…", 0)) if start + length < len(text) else tuple(shown)
+    return (*shown, ("…", 0)) if start + length < total else tuple(shown)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)

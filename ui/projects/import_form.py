@@ -233,19 +233,24 @@ def summarize(understood: ImportPreview) -> str:
 
 def _describe(preview: Preview) -> str:
     noun = counted(preview.num_usable, _NOUNS.get(preview.kind, "example"))
-    kind, answer = IMPORTERS[preview.format].title, _describe_answer(preview)
-    return f"A {kind}: {noun}, each with {answer}; {_describe_splits(preview)}."
+    kind, answer = _name_format(preview), _describe_answer(preview)
+    return f"{kind}: {noun}, each with {answer}; {_describe_splits(preview)}."
+
+
+def _name_format(preview: Preview) -> str:
+    title = IMPORTERS[preview.format].title
+    return f"{'An' if title[0] in 'AEIOUaeiou' else 'A'} {title}"
 
 
 def _describe_growth(understood: ImportPreview, known: int) -> list[str]:
     """Return what is new and what is known."""
     preview = understood.preview
     new = preview.num_usable
-    kind = IMPORTERS[preview.format].title
-    said = [f"A {kind}, in which nothing is new."]
+    kind = _name_format(preview)
+    said = [f"{kind}, in which nothing is new."]
     if new:
         noun = counted(new, f"new {_NOUNS.get(preview.kind, 'example')}")
-        said = [f"A {kind} with {noun}: {_describe_splits(preview)}."]
+        said = [f"{kind} with {noun}: {_describe_splits(preview)}."]
     if known:
         is_known = "is" if known == 1 else "are"
         said.append(f"{known:,} {is_known} there already and would stay as decided.")

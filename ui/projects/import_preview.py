@@ -12,6 +12,7 @@ import streamlit as st
 from relabel.importers.formats.registry import IMPORTERS
 from relabel.importers.records import Preview, PreviewRow, choose_problems
 from relabel.text import shorten
+from ui.fields import name_texts
 from ui.wording import SPLIT_WORDS, escape_markdown
 
 # "--label or --target says otherwise." and "with --label"
@@ -113,7 +114,9 @@ def _draw_rows(rows: Sequence[PreviewRow], preview: Preview) -> None:
         table["Image"] = [_data_address(row.image) for row in rows]
         config["Image"] = st.column_config.ImageColumn(width="small")
     elif preview.kind == "text":
-        table["Text"] = [shorten(row.text or "", _CELL_LENGTH) for row in rows]
+        table["Text"] = [
+            shorten(name_texts(row.text, row.fields) or "", _CELL_LENGTH) for row in rows
+        ]
         config["Text"] = st.column_config.TextColumn(width="large")
     else:
         taken = set(table)

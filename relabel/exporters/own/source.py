@@ -91,7 +91,7 @@ def open_own(exported: Exported) -> OwnSource:
     if not isinstance(table, TableSource) or not table.files:
         raise ConfigurationError(
             f"The project was imported from {path}, whose labels stand in no table that can be "
-            f"given back. {_OTHERS}, or image-folder."
+            f"given back. {_OTHERS}{', or image-folder' if exported.kind == 'image' else ''}."
         )
     files = table.files
     table.adopt_kinds({c["name"]: c["kind"] for c in settings.get("columns", ())})

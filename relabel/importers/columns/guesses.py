@@ -25,7 +25,6 @@ from relabel.importers.records import Column, Problem, RowReader, Schema
 from relabel.text import Kind
 
 LEFT_OUT_TEXT = "left out: a text"
-# Columns that make up an example together with another one, as data sets call them.
 # What the two texts of a pair are called in published data sets (GLUE, SNLI, SQuAD, MS MARCO).
 _PAIRS = (
     *(("premise", "hypothesis"), ("sentence1", "sentence2"), ("sentence_1", "sentence_2")),
@@ -34,6 +33,7 @@ _PAIRS = (
     *(("question", "sentence"), ("question", "passage"), ("query", "passage"), ("query", "answer")),
     *(("claim", "evidence"), ("prompt", "response"), ("prompt", "completion")),
 )
+# Columns that make up an example together with another one, as data sets call them.
 _PARTNERS = frozenset(
     (
         *("premise", "hypothesis", "question", "answer", "context", "passage", "query", "response"),
@@ -264,7 +264,7 @@ def guess_text(free: Mapping[str, Profile]) -> str | tuple[str, ...] | None:
         if len(column.distinct) > 1 and not column.is_counter
     ]
     several = [n for n, c in words.items() if len(c.distinct) > 2]
-    pair = _find_pair([name for name in several if is_other_text(words[name])])
+    pair = find_pair([name for name in several if is_other_text(words[name])])
     if pair is not None and len(measures) < 2:
         return pair
     named = first_named(several, TEXT_NAMES) or _named_inside(several)
@@ -291,7 +291,7 @@ def guess_text(free: Mapping[str, Profile]) -> str | tuple[str, ...] | None:
     return others[0] if len(others) == len(free) == 1 and words[others[0]].mean_length > 8 else None
 
 
-def _find_pair(columns: list[str]) -> tuple[str, str] | None:
+def find_pair(columns: Sequence[str]) -> tuple[str, str] | None:
     """Return two columns that are called like the two texts of a pair, in the pair's order."""
     by_name = {normalise(name): name for name in columns}
     for first, second in _PAIRS:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
 
 from relabel.archives import DAMAGED_ZIP, UnsafeArchiveError, bound_unpacked, open_zip
+from relabel.importers.columns.values import show
 from relabel.importers.options import ImportOptions
 from relabel.importers.readers.csv import (
     MAX_FIELD,
@@ -181,6 +182,12 @@ class ExcelReader:
             return fit_given_names(options.columns, rows, self.path, notes)
         header = rows[0] if options.columns is None else spell_as_given(rows[0], options.columns)
         names = complete_header(header, rows[1:], notes)
+        if len(names) == 1:
+            raise InputError(
+                f"The sheet {self.sheet!r} of {self.path} has 1 column: its first row is "
+                f"{show(names[0])}. Expected at least two: the input and what is to be predicted. "
+                "Name another sheet with --sheet."
+            )
         check_header(names, rows[0], rows[1:], self.path)
         if first:
             notes.append(
@@ -301,7 +308,10 @@ def _translate_errors(path: Path) -> Iterator[None]:
 
 
 def _choose_sheet(book: Workbook, wanted: str | None, path: Path, notes: list[str]) -> str:
-    """Return the name of the sheet that was named, or of the first that is shown and not empty."""
+    """Return the name of the sheet that was named, or of the first that is shown and is a table.
+
+    A table has two columns at least: a sheet of notes often stands before it.
+    """
     sheets = list(book.worksheets)
     names = [str(sheet.title) for sheet in sheets]
     if wanted is not None and wanted not in names:
@@ -315,8 +325,10 @@ def _choose_sheet(book: Workbook, wanted: str | None, path: Path, notes: list[st
     if chosen is None:
         shown = [sheet for sheet in sheets if sheet.sheet_state == "visible"] or sheets
         with _translate_errors(path):
-            filled = (sheet for sheet in shown if _holds_cells(sheet))
-            chosen = str(next(filled, shown[0]).title)
+            # Of none that is a table the first that holds anything, whose message says why.
+            widest = next((sheet for sheet in shown if _is_wide(sheet, 2)), None)
+            filled = (sheet for sheet in shown if _is_wide(sheet, 1))
+            chosen = str((widest or next(filled, shown[0])).title)
     others = [name for name in names if name != chosen]
     if others:
         more = ", ..." if len(others) > 5 else ""
@@ -327,10 +339,11 @@ def _choose_sheet(book: Workbook, wanted: str | None, path: Path, notes: list[st
     return chosen
 
 
-def _holds_cells(sheet: Any) -> bool:
+def _is_wide(sheet: Any, width: int) -> bool:
+    """Return whether one of the first rows has so many cells with something in them."""
     sheet.reset_dimensions()
     rows = islice(sheet.iter_rows(max_col=MAX_COLUMNS + 1), _SAMPLE)
-    return any(not _is_empty(tuple(map(_read_cell, row))) for row in rows)
+    return any(sum(not _is_empty([_read_cell(cell)]) for cell in row) >= width for row in rows)
 
 
 def _find_marks(path: Path, member: str) -> _Marks:

@@ -301,8 +301,8 @@ def _describe(survey: _Survey) -> list[str]:
     """Report what the tasks have that is not read."""
     notes = []
     if survey.num_cancelled:
-        number = counted(survey.num_cancelled, "annotation")
-        notes.append(f"{number}, cancelled (skipped) by those who made them, do not count.")
+        number = counted(survey.num_cancelled, "cancelled (skipped) annotation")
+        notes.append(f"Not counted: {number}.")
     if survey.num_predicted:
         number = counted(survey.num_predicted, "task")
         notes.append(f"Predictions of models, in {number}, are not read.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from relabel.importers.base import BaseSource
-from relabel.importers.columns.guesses import explain_repeats
+from relabel.importers.columns.guesses import explain_repeats, find_pair
 from relabel.importers.columns.label_status import check_status
 from relabel.importers.columns.labels import (
     NameForm,
@@ -89,6 +89,8 @@ class TableSource(BaseSource):
         self._key_form = find_form(reader, profile, key, notes, is_key=True) if key else NameForm()
         self.notes = (*self.notes, *notes)
         self._wanted = self._choose_columns()
+        texts = roles.options.text_columns
+        self._is_pair = len(texts) == 2 and find_pair(texts) is not None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -114,7 +116,10 @@ class TableSource(BaseSource):
                 yield row
                 continue
             try:
-                yield self._make_record(row, places)
+                record = self._make_record(row, places)
+                yield record
+                if self._is_pair and record.fields is not None:
+                    yield from _find_half(record)
             except RefusedError as refused:
                 yield row_problem(row.number, str(refused), refused.what)
 
@@ -258,6 +263,17 @@ class TableSource(BaseSource):
         if all(value is None for value in fields.values()):
             raise RefusedError("empty row", "All its input columns are empty. Fill one in.")
         return fields
+
+
+def _find_half(record: SourceRecord) -> Iterator[Problem]:
+    """Report a pair of texts of which one is empty; it is kept, as its label may hold."""
+    empty = [name for name, text in (record.fields or {}).items() if text is None]
+    if empty:
+        message = (
+            f"The text in column {empty[0]!r} is empty, so the example is the other one alone. "
+            "Fill it in, or leave the row out."
+        )
+        yield Problem(record.row, record.where, message, "half a pair", refused=False)
 
 
 def _read_parts(values: Sequence[Any], columns: Sequence[str]) -> Fields:

@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from relabel.cli import main
+from relabel.cli.queue import describe_content
 from relabel.db.engine import open_database, writing
+from relabel.db.queue import QueueRow
 from relabel.text import excerpt
 from relabel.workspace import REPOSITORY_ROOT
 from tests.relabel.cli.interruption import start_command
@@ -49,6 +52,20 @@ def test_the_queue_is_a_table_of_suspects(workspace, capsys):
     # What models say that have not seen it: a likely label other than the given one.
     assert first["suggested"] in set("0123456789") - {first["given"]}
     assert 1 >= first["suggested_probability"] > first["runner_up_probability"] >= 0
+
+
+def test_a_suspect_is_called_by_its_texts_or_by_its_place():
+    row = QueueRow(
+        *(1, 0, 1, 100.0, 0.5, 0, None, None, None, "pending", 0),
+        *("A dog runs.\n\nIt is quick.", None, "0123456789abcdef", 0),
+    )
+    pair = replace(row, fields={"premise": "A dog runs.", "note": None, "claim": "It is quick."})
+    assert describe_content(pair) == "premise: A dog runs.\nclaim: It is quick."
+    assert describe_content(row) == "A dog runs. It is quick."
+    picture = replace(row, text=None)
+    assert describe_content(picture) == "0123456789ab"
+    assert describe_content(replace(picture, source_place="cat/im 3.JPG")) == "cat/im 3.JPG"
+    assert describe_content(replace(picture, fields={"age": 3.0})) == "age 3"
 
 
 def test_the_queue_of_texts_shows_their_beginning(workspace, capsys):

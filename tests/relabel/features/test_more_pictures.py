@@ -46,6 +46,8 @@ def test_it_is_read_kept_and_bounded_as_other_pictures(tmp_path, form, monkeypat
     files = {one.image.to_file() for one in read(root)}
     assert (data, ending) in files
     assert [one.where for one in problems(root)] == [f"cat/cut{ending}"]
+    with pytest.raises(InputError, match=r"begins as a.*download it again"):
+        read_image(data[:12] + b"\0" * 200)
     monkeypatch.setattr(pictures, "MAX_PIXELS", 100)
     with pytest.raises(InputError, match="32 x 16 pixels"):
         read_image(data)

@@ -34,6 +34,22 @@ def edit(path, row: int, **cells: str):
     return path
 
 
+def test_a_pair_of_which_one_is_empty_is_told_and_kept(tmp_path):
+    rows = [(f"A man runs on day {n}.", f"Somebody runs {n}.", "ab"[n % 2]) for n in range(12)]
+    rows[3:5] = [("A dog runs there.", "", "a"), ("", "A cat runs there.", "b")]
+    path = tmp_path / "pairs.csv"
+    pd.DataFrame(rows, columns=["premise", "hypothesis", "label"]).to_csv(path, index=False)
+    found = preview(path)
+    assert (found.num_refused, dict(found.problem_counts)) == (0, {"half a pair": 2})
+    assert [(one.where, one.message.partition(" is empty")[0]) for one in found.problems] == [
+        ("row 5", "The text in column 'hypothesis'"),
+        ("row 6", "The text in column 'premise'"),
+    ]
+    # A title that is missing is nothing to be told of.
+    path.write_text(path.read_text().replace("premise", "title"))
+    assert preview(path, text=("title", "hypothesis")).problem_counts == {}
+
+
 def test_texts_are_joined_in_the_order_that_is_said(posts):
     assert read(posts, text=("title", "body"))[3].text == "title 3\n\n" + BODY.format(3)
     assert read(posts, text=("body", "title"))[3].text == BODY.format(3) + "\n\ntitle 3"

@@ -67,6 +67,16 @@ def test_the_first_sheet_with_something_in_it_is_read_and_others_are_named(tmp_p
         open_source(texts(tmp_path / "a.csv"), ImportOptions(sheet="Data"))
 
 
+def test_a_sheet_of_notes_before_the_table_is_passed_over(tmp_path):
+    notes = [("About",), ("made by hand",), ("read me",)]
+    path = write_book(tmp_path / "book.xlsx", sheets=[("About", notes)])
+    found = preview(path)
+    assert found.class_counts == {"bad": 6, "good": 6}
+    assert "The sheet 'Data' is read, and not: 'About'. --sheet says otherwise." in found.notes
+    with pytest.raises(InputError, match=r"sheet 'About' of .* has 1 column.* with --sheet"):
+        open_source(path, ImportOptions(sheet="About"))
+
+
 def test_rows_keep_the_numbers_that_the_program_shows(tmp_path):
     rows = [*ROWS[:2], (), ("", "good", 1), ("  ", None, None), ("a good one", None, 2), *ROWS[2:]]
     path = write_book(tmp_path / "book.xlsx", rows, before=[("Reviews of 2024",), ()])
