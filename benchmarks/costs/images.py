@@ -117,7 +117,7 @@ def _make_of_timm(name: str, options: dict[str, Any]) -> nn.Module:
 
 
 for _name, _network in _NETWORKS.items():
-    _source = "torchvision" if getattr(_network[0], "func", None) else "torch"
+    _source = "torch" if _network[0] in (Steep, UNet) else "torchvision"
     register(_source, _name, partial(_show, *_network))
 if importlib.util.find_spec("timm"):
     for _name, (_side, _examples, _batch, _options) in _OF_TIMM.items():
