@@ -138,9 +138,8 @@ def test_columns_without_names_are_named_and_their_texts_joined(open_app, engine
     app = texts.set_value(["title", "description"]).run()
     assert not app.exception
     shown = app.dataframe[0].value["Text"]
-    assert (
-        shown[0] == "title: story 0 description: the words of story 0, all of them"
-    )  # a cell is one line
+    # A cell is one line.
+    assert shown[0] == "title: story 0 description: the words of story 0, all of them"
     assert not app.button(key="import").disabled
 
 
