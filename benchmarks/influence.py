@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.networks import LARGE, LEARNING_RATE, SMALL, Subject, make_examples, train
-from benchmarks.peers import CAPTUM_MODES, DATTRI, load, make_task
+from benchmarks.peers import CAPTUM_MODES, DATTRI, make_task, open_captum
 from benchmarks.self_influence import time_interleaved
 from tracin_core import Checkpoint, TracIn
 
@@ -173,19 +173,8 @@ def make_captum(
     *,
     wise: bool,
 ) -> Run:
-    """Return captum's TracInCP in one of its two modes."""
-    from captum.influence import TracInCP
-
-    loss = nn.CrossEntropyLoss(reduction="sum" if wise else "none")
-    tracin = TracInCP(
-        model,
-        examples,
-        checkpoints,
-        checkpoints_load_func=load,
-        loss_fn=loss,
-        batch_size=batch_size,
-        sample_wise_grads_per_batch=wise,
-    )
+    """Return influence by captum's TracInCP in one of its two modes."""
+    tracin = open_captum(model, checkpoints, examples, batch_size, wise=wise)
 
     def run() -> Tensor:
         scores: Tensor = tracin.influence(DataLoader(test, batch_size=batch_size))

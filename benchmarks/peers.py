@@ -47,24 +47,35 @@ def load(model: nn.Module, checkpoint: Checkpoint) -> float:
     return LEARNING_RATE
 
 
-def make_captum(
-    model: nn.Module, checkpoints: list[Checkpoint], batch_size: int, *, wise: bool
-) -> Run:
+def open_captum(
+    model: nn.Module,
+    checkpoints: list[Checkpoint],
+    examples: TensorDataset,
+    batch_size: int,
+    *,
+    wise: bool,
+) -> Any:
     """Return captum's TracInCP in one of its two modes."""
     from captum.influence import TracInCP
 
-    loss = nn.CrossEntropyLoss(reduction="sum" if wise else "none")
+    return TracInCP(
+        model,
+        examples,
+        checkpoints,
+        checkpoints_load_func=load,
+        loss_fn=nn.CrossEntropyLoss(reduction="sum" if wise else "none"),
+        batch_size=batch_size,
+        sample_wise_grads_per_batch=wise,
+    )
+
+
+def make_captum(
+    model: nn.Module, checkpoints: list[Checkpoint], batch_size: int, *, wise: bool
+) -> Run:
+    """Return self-influence by captum's TracInCP in one of its two modes."""
 
     def run(examples: TensorDataset) -> Tensor:
-        tracin = TracInCP(
-            model,
-            examples,
-            checkpoints,
-            checkpoints_load_func=load,
-            loss_fn=loss,
-            batch_size=batch_size,
-            sample_wise_grads_per_batch=wise,
-        )
+        tracin = open_captum(model, checkpoints, examples, batch_size, wise=wise)
         scores: Tensor = tracin.self_influence()
         return scores
 
