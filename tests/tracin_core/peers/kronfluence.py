@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -32,13 +33,22 @@ def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, **EXACT)
 
 
-def make(name: str, count: int = 10, **options):
-    """Return the engine with one checkpoint, examples, gradients one by one, and the model."""
+@lru_cache(maxsize=None)
+def _make_once(name: str, count: int):
+    """Return a network, its examples, the loss and the gradients, all to be left as they are."""
     torch.manual_seed(TABLES.index(name))
     model, examples, loss, own = make_network(name, count)
+    return model, examples, loss, own_gradients(model, model.state_dict(), examples, own)
+
+
+def make(name: str, count: int = 10, **options):
+    """Return the engine with one checkpoint, examples, gradients one by one, and the model."""
+    made, examples, loss, gradients = _make_once(name, count)
+    torch.manual_seed(TABLES.index(name))
+    model = copy.deepcopy(made)
     weights = copy.deepcopy(model.state_dict())
     tracin = make_tracin(model, [Checkpoint(weights, 1.0)], loss=loss, **options)
-    return tracin, examples, own_gradients(model, weights, examples, own), model
+    return tracin, examples, gradients, model
 
 
 @restates(KRONFLUENCE, "gradients of each example are those of a loop", 14,
