@@ -140,6 +140,9 @@ def describe_plan(source: Source, survey: Survey, plan: Plan) -> Preview:
         ),
         num_usable=int(plan.kept.sum()),
         num_refused=survey.problems.num_refused,
+        num_findings=sum(
+            sum(log.counts.values()) - log.num_refused for log in (survey.problems, plan.problems)
+        ),
         duplicates=plan.duplicates,
         options=options,
     )

@@ -225,6 +225,12 @@ def summarize(understood: ImportPreview) -> str:
         said.append(
             f"{preview.num_refused:,} cannot be used and would be left out; “Problems” says why."
         )
+    if preview.num_findings:
+        are = "is" if preview.num_findings == 1 else "are"
+        said.append(
+            f"{preview.num_findings:,} {are} kept but worth a look; "
+            f"“{preview.problem_noun.capitalize()}s” says why."
+        )
     if preview.duplicates:
         are = "is" if preview.duplicates == 1 else "are"
         said.append(f"{preview.duplicates:,} {are} there more than once and would be taken once.")
