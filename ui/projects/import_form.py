@@ -32,7 +32,7 @@ from ui.projects.import_options import draw_meaning, draw_reading
 from ui.projects.import_preview import draw_preview, without_switches
 from ui.projects.restore import draw_restoration
 from ui.session import PROJECT_KEY, distinct_titles, get_engine, get_workspace, taken_names
-from ui.uploads import choose_data, forget_upload
+from ui.uploads import choose_data, forget_upload, name_of_data
 from ui.wording import escape_markdown, suggest_slug
 
 _DEMOS = f"{find_program_name()} demo all"
@@ -342,7 +342,7 @@ def _draw_import(
 
 def _draw_name(path: Path, key: str) -> tuple[str, str]:
     taken = taken_names()
-    suggested = suggest_slug(path.name, taken)
+    suggested = suggest_slug(name_of_data(get_workspace(), path), taken)
     with st.container(horizontal=True, vertical_alignment="top"):
         slug = st.text_input(
             "Name",
