@@ -5,11 +5,13 @@ An upload is put into a folder of the workspace, unpacked with care, and removed
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 import shutil
 import socket
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -31,6 +33,19 @@ from ui.wording import escape_markdown, segment_words
 MAX_MEGABYTES = 500  # a browser's upload is held in memory; larger data is named by its path
 _UNSAFE = re.compile(r"[^\w.() -]+")
 _CHUNK = 2**20  # bytes
+_UNPACKED = "-files"  # behind an archive's name: the folder with what was in it
+_PARENTS = 2  # folders around a file that may be called after the data
+# What tools, and people within one data set, call files and folders; places where any data lies.
+_GENERIC = frozenset(
+    {
+        *("all", "annotation", "annotations", "at", "coco", "data", "dataset", "default", "image"),
+        *("images", "img", "index", "instances", "label", "labeled", "labelled", "labels"),
+        *("metadata", "output", "project", "result", "results", "sheet", "table"),
+        *("split", "splits", "test", "train", "training", "val", "valid", "validation"),
+        *("archive", "desktop", "documents", "download", "downloads", "export", "exported"),
+        *("file", "files", "tmp", "upload"),
+    }
+)
 _PLACES = {"path": "On this machine", "upload": "Upload"}
 
 
@@ -192,6 +207,46 @@ def safe_name(name: str) -> str:
     return plain[-120:].lstrip(" .") or "upload"
 
 
+def name_of_data(workspace: Workspace, path: Path) -> str:
+    """Return what data is called, for a project's name.
+
+    A file or folder that is called like those of every data set, such as ``annotations.json`` or
+    ``train``, says nothing: then the folder or the uploaded archive that it lies in does.
+
+    Args:
+        workspace: Where uploads lie.
+        path: The data.
+    """
+    upload = upload_folder(workspace, path)
+    if upload is None:
+        own, names = path.name, [path.name, *_name_parents(path)]
+    else:
+        parts = list(path.relative_to(upload).parts) or [path.name]
+        if (upload / parts[0]).is_dir():
+            parts[0] = parts[0].removesuffix(_UNPACKED)
+        own, names = parts[0], parts[::-1]
+    return next((name for name in names if not _is_generic(name)), own)
+
+
+def _name_parents(path: Path) -> list[str]:
+    """Return the names of the folders around a file, nearest first, that a person chose."""
+    home = Path.home()
+    taken = itertools.takewhile(
+        lambda folder: folder != home and folder not in home.parents, path.parents
+    )
+    return [folder.name for folder in itertools.islice(taken, _PARENTS)]
+
+
+def _is_generic(name: str) -> bool:
+    words = re.findall(r"[^\W\d_]+", name.lower())
+    return all(word in _GENERIC or f".{word}" in _endings() for word in words)
+
+
+@cache
+def _endings() -> frozenset[str]:
+    return frozenset(f".{ending}" for ending in list_upload_types())
+
+
 def hold_upload(workspace: Workspace, path: Path) -> FolderHold:
     """Keep an upload from being swept for as long as the result lives, as in a page's session."""
     folder = upload_folder(workspace, path)
@@ -202,6 +257,6 @@ def hold_upload(workspace: Workspace, path: Path) -> FolderHold:
 
 def _unpack(path: Path) -> Path:
     """Unpack an archive beside itself, remove it, and return what is to be imported."""
-    found = unpack_archive_apart(path, path.with_name(f"{path.stem or 'upload'}-files"))
+    found = unpack_archive_apart(path, path.with_name(f"{path.stem or 'upload'}{_UNPACKED}"))
     path.unlink()
     return found

@@ -25,7 +25,7 @@ from relabel.importers.ingest.planned import PlannedImport
 from relabel.importers.ingest.project import ImportReport, import_project
 from relabel.importers.options import ImportOptions, split_names
 from relabel.importers.preview import preview_import, survey_for
-from relabel.importers.records import Preview, PreviewRow, choose_problems
+from relabel.importers.records import Preview, PreviewRow, Problem, choose_problems
 from relabel.jobs.launch import run_job_inline
 from relabel.jobs.tasks import TaskContext
 from relabel.sandbox import limit_memory
@@ -230,15 +230,20 @@ def describe_report(report: ImportReport) -> str:
         stay = "stays" if report.changed == 1 else "stay"
         words.append(f"{report.changed:,} had changed and {stay} as imported.")
     if report.num_refused or report.duplicates:
-        words.append(
-            f"Left out: {report.num_refused:,} with problems, {report.duplicates:,} repeated."
-        )
+        words.append(f"Left out: {_left_out(report)}.")
     words += report.notes
     if report.classes_added:
         words.append(f"New classes: {', '.join(report.classes_added)}.")
     if train + test:
         words.append(f"Next: {find_program_name()} train {report.slug}")
     return " ".join(words)
+
+
+def _left_out(counted_up: ImportReport | Preview) -> str:
+    refused, repeated = counted_up.num_refused, counted_up.duplicates
+    if not refused + repeated:
+        return "nothing"
+    return f"{refused:,} with problems, {repeated:,} repeated"
 
 
 def _was(number: int) -> str:
@@ -264,8 +269,10 @@ def _print_facts(preview: Preview, plan: Plan, project: str) -> None:
     facts = [
         ("understood as", f"{preview.format}, {preview.kind}, {preview.task}{target}"),
         ("train / test", f"{preview.counts['train']:,} / {preview.counts['test']:,}"),
-        ("left out", f"{preview.num_refused:,} with problems, {preview.duplicates:,} repeated"),
+        ("left out", _left_out(preview)),
     ]
+    if preview.num_findings:
+        facts.append(("worth a look", f"{preview.num_findings:,} kept with the findings below"))
     if preview.class_counts:
         facts.insert(1, ("classes", _list_classes(preview)))
     if plan.num_known:
@@ -300,14 +307,19 @@ def _describe(row: PreviewRow) -> str:
 
 def _print_problems(preview: Preview) -> None:
     rows = ((what, f"{number:,}") for what, number in preview.problem_counts.items())
-    _print("Problems by kind", ("what", "number"), rows)
+    noun = preview.problem_noun
+    _print(f"{noun.capitalize()}s by kind", ("what", "number"), rows)
     shown = choose_problems(preview.problems, _SHOWN_PROBLEMS)
     _print(
-        f"The first {len(shown)} problems" if len(shown) > 1 else "The problem",
+        f"The first {len(shown)} {noun}s" if len(shown) > 1 else f"The {noun}",
         ("place", "what is wrong, and what can be done"),
-        ((problem.where, problem.message) for problem in shown),
+        ((_place(problem), problem.message) for problem in shown),
         length=_NOTE_LENGTH,
     )
+
+
+def _place(problem: Problem) -> str:
+    return problem.where if problem.refused else f"{problem.where} (kept)"
 
 
 def _print(

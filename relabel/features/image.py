@@ -60,7 +60,7 @@ DECODING = PixelBudget(PIXELS_DECODED)
 # Pillow reads dozens of formats, some by starting other programs (EPS); these are the ones
 # that people have photographs and scans in.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-FORMAT_LIST = "PNG, JPEG, WebP, BMP, TIFF or GIF"
+_FORMAT_WORDS = {"WEBP": "WebP", "HEIF": "HEIC"}
 # How the photographs of telephones begin, after their first four bytes.
 _HEIF_STARTS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc", b"ftypheim", b"ftypmsf1")
 MAX_BYTES = 25 * 1024 * 1024  # above any camera's JPEG
@@ -276,7 +276,7 @@ def _open(data: bytes) -> Image:
     from PIL import Image, UnidentifiedImageError
 
     if not data:
-        raise InputError(f"The image is empty (0 bytes). Choose a {FORMAT_LIST} file.")
+        raise InputError(f"The image is empty (0 bytes). Choose a {name_formats()} file.")
     if len(data) > MAX_BYTES:
         raise InputError(
             f"The image has {len(data) / 2**20:.0f} MB, expected at most "
@@ -295,13 +295,13 @@ def _open(data: bytes) -> Image:
                 "whole image: export or download it again, or convert it to PNG or JPEG."
             ) from error
         raise InputError(
-            f"The file is {_describe(data)}, expected a {FORMAT_LIST} image. "
+            f"The file is {_describe(data)}, expected a {name_formats()} image. "
             f"{_say_decoder(data)}Convert it to PNG or JPEG and try again."
         ) from error
     except (OSError, ValueError, SyntaxError, EOFError, OverflowError) as error:
         raise InputError(
-            f"The image's header cannot be read ({error}). Expected a whole {FORMAT_LIST} image: "
-            "export or download it again."
+            f"The image's header cannot be read ({error}). Expected a whole {name_formats()} "
+            "image: export or download it again."
         ) from error
     if image.width * image.height > MAX_PIXELS:
         raise _too_many_pixels(f"{image.width:,} x {image.height:,}")
@@ -322,6 +322,13 @@ def list_formats() -> tuple[str, ...]:
     if features.check("avif"):
         found.append("AVIF")
     return tuple(found)
+
+
+def name_formats() -> str:
+    """Return the formats that can be read in this process in words, and how to add the rest."""
+    *first, last = (_FORMAT_WORDS.get(name, name) for name in list_formats())
+    adds = "" if "HEIF" in list_formats() else " (HEIC too with tracin-relabel[heic])"
+    return f"{', '.join(first)} or {last}{adds}"
 
 
 def _is_heif(data: bytes) -> bool:

@@ -84,12 +84,17 @@ def fetch_named(
     if scheme == "torchvision":
         name = _find_set(rest, options)
         place = folder / "torchvision" / name
-        _fetch(place, lambda target: _download_set(name, target), tell)
+        _fetch(place, lambda target: _download_set(name, target), tell, _check_torchvision)
         return place, replace(options, dataset=name)
     address = read_hub_address(rest)
     words = [address.name, address.revision, address.config, *address.splits]
     place = folder / "hub" / make_plain_name("-".join(filter(None, words)).replace("/", "-"))
-    _fetch(place, lambda target: _load_from_hub(address, target), tell)
+    _fetch(
+        place,
+        lambda target: _load_from_hub(address, target),
+        tell,
+        lambda: _check_hub_library(address),
+    )
     return place, options
 
 
@@ -117,11 +122,17 @@ def read_hub_address(rest: str) -> HubAddress:
     return HubAddress(found["name"], revision, query.get("config") or None, splits)
 
 
-def _fetch(place: Path, fetch: Callable[[Path], None], tell: Callable[[str], None]) -> None:
-    """Fetch into a folder that is there whole or not at all."""
+def _fetch(
+    place: Path,
+    fetch: Callable[[Path], None],
+    tell: Callable[[str], None],
+    check: Callable[[], None],
+) -> None:
+    """Fetch into a folder that is there whole or not at all, once what is needed is there."""
     if place.is_dir():
         tell(f"Fetched before, and used again: {place}. Remove the folder to fetch it anew.")
         return
+    check()
     tell(f"Fetching into {place} ...")
     beside = place.with_name(f".{place.name}-{secrets.token_hex(4)}")
     try:
@@ -144,6 +155,15 @@ def _find_set(name: str, options: ImportOptions) -> str:
     return known
 
 
+def _check_torchvision() -> None:
+    if find_spec("torchvision") is None:
+        raise InputError(
+            "torchvision:// is fetched by the library `torchvision`, which is not installed. "
+            "Install it: pip install torchvision. Or fetch the data set where it is installed, "
+            "and import its folder."
+        )
+
+
 def _download_set(name: str, folder: Path) -> None:
     from torchvision import datasets
 
@@ -162,7 +182,12 @@ def _download_set(name: str, folder: Path) -> None:
         ) from error
 
 
-def _load_from_hub(address: HubAddress, folder: Path) -> None:
+def _check_hub_library(address: HubAddress) -> None:
+    """Check that the library is there, new enough, and would take the address for one.
+
+    Raises:
+        InputError: If not.
+    """
     if find_spec("datasets") is None:
         raise InputError(
             f"hf://datasets/{address.name} is fetched by the library `datasets`, which is not "
@@ -183,6 +208,10 @@ def _load_from_hub(address: HubAddress, folder: Path) -> None:
             f"data set. Expected version {_FIRST_WITHOUT_PROGRAMS} or newer: pip install -U "
             "datasets."
         )
+
+
+def _load_from_hub(address: HubAddress, folder: Path) -> None:
+    import datasets
 
     def load(split: str | None) -> Any:
         return datasets.load_dataset(

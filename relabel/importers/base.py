@@ -16,6 +16,7 @@ import numpy as np
 
 from relabel.features.image import read_image
 from relabel.importers.classes import Plan
+from relabel.importers.columns.gold_labels import NO_GOLD_LABEL
 from relabel.importers.columns.label_status import LEFT_OUT
 from relabel.importers.columns.roles import SPLIT_UNUSED
 from relabel.importers.files.images import check_images, rescale_deep_images
@@ -38,6 +39,8 @@ from tracin_core.errors import InputError
 PREVIEW_MEGAPIXELS = 500.0
 THUMBNAIL_EDGE = 96  # pixels
 _MUCH = 0.2  # share of the data
+# Reasons that the data itself gives for leaving an example out.
+_BY_ITS_OWN_WORD = (LEFT_OUT, SPLIT_UNUSED, NO_GOLD_LABEL)
 MAX_SHOWN_TEXT = 500  # characters
 
 
@@ -140,6 +143,9 @@ def describe_plan(source: Source, survey: Survey, plan: Plan) -> Preview:
         ),
         num_usable=int(plan.kept.sum()),
         num_refused=survey.problems.num_refused,
+        num_findings=sum(
+            sum(log.counts.values()) - log.num_refused for log in (survey.problems, plan.problems)
+        ),
         duplicates=plan.duplicates,
         options=options,
     )
@@ -148,7 +154,7 @@ def describe_plan(source: Source, survey: Survey, plan: Plan) -> Preview:
 def _note_refused(survey: Survey) -> list[str]:
     """Report that much of the data cannot be used, for another reason than its own word."""
     counts = survey.problems.counts
-    unmeant = survey.problems.num_refused - sum(counts[what] for what in (LEFT_OUT, SPLIT_UNUSED))
+    unmeant = survey.problems.num_refused - sum(counts[what] for what in _BY_ITS_OWN_WORD)
     if unmeant < _MUCH * (len(survey) + unmeant):
         return []
     return [describe_refused(survey.problems, len(survey))]

@@ -304,6 +304,7 @@ class Preview:
         notes: What was guessed and how to say otherwise.
         num_usable: Examples that can be imported.
         num_refused: Places in the data that cannot.
+        num_findings: Those of ``problem_counts`` that leave nothing out.
         duplicates: Examples left out because the same one came before.
         options: With everything that was found out filled in.
     """
@@ -322,8 +323,14 @@ class Preview:
     notes: tuple[str, ...] = ()
     num_usable: int = 0
     num_refused: int = 0
+    num_findings: int = 0
     duplicates: int = 0
     options: ImportOptions = field(default_factory=ImportOptions)
+
+    @property
+    def problem_noun(self) -> str:
+        """What the list of problems is called: findings where nothing is left out for them."""
+        return "finding" if sum(self.problem_counts.values()) == self.num_findings else "problem"
 
 
 class Source(Protocol):

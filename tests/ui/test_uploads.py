@@ -7,13 +7,14 @@ import os
 import stat
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from relabel.projects.uploads import remove_upload, sweep_uploads, upload_folder
 from relabel.workspace import Workspace
 from tracin_core.errors import InputError
-from ui.uploads import hold_upload, receive_upload, safe_name
+from ui.uploads import hold_upload, name_of_data, receive_upload, safe_name
 
 
 @pytest.fixture
@@ -143,6 +144,36 @@ def test_an_upload_goes_ten_minutes_after_its_page_is_gone_and_never_before(work
     del hold  # the session with its state is gone
     assert sweep_uploads(workspace, []) == [path.parent]
     assert left_over(workspace) == []
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ("coco-files/annotations.json", "coco"),
+        ("birds-files/annotations/instances_train2017.json", "birds"),
+        ("birds-files", "birds"),
+        ("export-files/result.json", "export"),
+        ("birds-files/songs/labels.csv", "songs"),
+        ("birds-files/songs.csv", "songs.csv"),
+        ("train.csv", "train.csv"),
+    ],
+)
+def test_an_archive_gives_its_name_to_files_that_are_called_like_any(workspace, inside, expected):
+    path = workspace.root / "uploads" / "0a1b" / inside
+    path.parent.mkdir(parents=True)
+    path.mkdir() if not path.suffix else path.touch()
+    assert name_of_data(workspace, path) == expected
+
+
+def test_a_file_of_the_persons_own_is_called_after_its_folder_but_not_after_the_person(
+    workspace, monkeypatch
+):
+    home = Path("/home/ada")
+    monkeypatch.setattr(Path, "home", lambda: home)
+    assert name_of_data(workspace, home / "pets" / "annotations" / "default.json") == "pets"
+    assert name_of_data(workspace, home / "pets" / "cats.csv") == "cats.csv"
+    assert name_of_data(workspace, home / "Downloads" / "train.csv") == "train.csv"
+    assert name_of_data(workspace, home / "metadata.jsonl") == "metadata.jsonl"
 
 
 def backup_like() -> io.BytesIO:

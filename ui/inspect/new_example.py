@@ -15,7 +15,7 @@ from relabel.db.examples import find_by_positions
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
 from relabel.features.encoding import encoder_from_json
-from relabel.features.image import FORMAT_LIST, MAX_BYTES, MAX_PIXELS, read_image
+from relabel.features.image import MAX_BYTES, MAX_PIXELS, name_formats, read_image
 from relabel.features.ngrams import NgramEncoder
 from relabel.features.shown import resize_for_screen
 from relabel.features.text import TextEncoder
@@ -95,7 +95,7 @@ def _draw_input(project: Project) -> Content | None:
             "Upload an image", type=_IMAGE_TYPES, key="new-image", max_upload_size=_UPLOAD_LIMIT
         )
         st.caption(
-            f"{FORMAT_LIST}, at most {MAX_BYTES // 2**20} MB and {MAX_PIXELS / 1e6:.0f} million "
+            f"{name_formats()}, at most {MAX_BYTES // 2**20} MB and {MAX_PIXELS / 1e6:.0f} million "
             "pixels. A larger file is marked red and not sent."
         )
         return upload.getvalue() if upload is not None else None

@@ -32,7 +32,7 @@ from ui.projects.import_options import draw_meaning, draw_reading
 from ui.projects.import_preview import draw_preview, without_switches
 from ui.projects.restore import draw_restoration
 from ui.session import PROJECT_KEY, distinct_titles, get_engine, get_workspace, taken_names
-from ui.uploads import choose_data, forget_upload
+from ui.uploads import choose_data, forget_upload, name_of_data
 from ui.wording import escape_markdown, suggest_slug
 
 _DEMOS = f"{find_program_name()} demo all"
@@ -225,6 +225,12 @@ def summarize(understood: ImportPreview) -> str:
         said.append(
             f"{preview.num_refused:,} cannot be used and would be left out; “Problems” says why."
         )
+    if preview.num_findings:
+        are = "is" if preview.num_findings == 1 else "are"
+        said.append(
+            f"{preview.num_findings:,} {are} kept but worth a look; "
+            f"“{preview.problem_noun.capitalize()}s” says why."
+        )
     if preview.duplicates:
         are = "is" if preview.duplicates == 1 else "are"
         said.append(f"{preview.duplicates:,} {are} there more than once and would be taken once.")
@@ -336,7 +342,7 @@ def _draw_import(
 
 def _draw_name(path: Path, key: str) -> tuple[str, str]:
     taken = taken_names()
-    suggested = suggest_slug(path.name, taken)
+    suggested = suggest_slug(name_of_data(get_workspace(), path), taken)
     with st.container(horizontal=True, vertical_alignment="top"):
         slug = st.text_input(
             "Name",

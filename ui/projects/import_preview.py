@@ -60,7 +60,8 @@ def draw_preview(preview: Preview) -> None:
         "Classes" if preview.classes else "",
         "Columns" if preview.columns else "",
     ]
-    names.append(f"Problems ({num_problems:,})" if num_problems else "")
+    title = f"{preview.problem_noun.capitalize()}s"
+    names.append(f"{title} ({num_problems:,})" if num_problems else "")
     tabs = dict(zip((n for n in names if n), st.tabs([n for n in names if n]), strict=True))
     for name, tab in tabs.items():
         with tab:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from relabel.importers.base import BaseSource
+from relabel.importers.columns.gold_labels import find_gold_marks, leave_out_unagreed
 from relabel.importers.columns.guesses import explain_repeats, find_pair
 from relabel.importers.columns.label_status import check_status
 from relabel.importers.columns.labels import (
@@ -83,14 +84,14 @@ class TableSource(BaseSource):
         self._kinds = {c.name: c.kind for c in roles.columns if c.role == "feature"}
         self._splits = _split_words(roles.options)
         self._held = {value.casefold() for value in roles.options.status_values or ()}
+        texts = roles.options.text_columns
+        self._is_pair = len(texts) == 2 and find_pair(texts) is not None
         self._find_classes(profile)
         notes: list[str] = []
         key = roles.options.key
         self._key_form = find_form(reader, profile, key, notes, is_key=True) if key else NameForm()
         self.notes = (*self.notes, *notes)
         self._wanted = self._choose_columns()
-        texts = roles.options.text_columns
-        self._is_pair = len(texts) == 2 and find_pair(texts) is not None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -165,6 +166,9 @@ class TableSource(BaseSource):
         self.read_label = make_label_reader(
             names, first=first, column=column, missing=missing, form=form
         )
+        if self._is_pair and self.options.classes is None:
+            marks = find_gold_marks(labels, declared)
+            self.read_label = leave_out_unagreed(self.read_label, marks, labels, column=column)
         truth = self.options.truth
         self.notes = (*self.notes, *notes)
         truth_names = self.reader.schema.class_names.get(truth or "") or names

@@ -60,6 +60,14 @@ def test_without_a_decoder_the_way_to_it_is_said_for_each_picture(tmp_path, form
     (root / "cat" / "phone.heic").write_bytes(data)
     (problem,) = problems(root)
     assert problem.where == "cat/phone.heic"
+    assert "TIFF or GIF (HEIC too with tracin-relabel[heic]) image" in problem.message
     wanted = {"HEIF": "pip install 'tracin-relabel[heic]'", "AVIF": "pip install -U pillow"}
     assert wanted[form] in problem.message
     assert preview(root).counts == {"train": 6, "test": 2}
+
+
+def test_every_format_that_can_be_read_is_named():
+    with pytest.raises(InputError) as refused:
+        inspect_image(b"no picture at all")
+    words = {"WEBP": "WebP", "HEIF": "HEIC"}
+    assert all(words.get(form, form) in str(refused.value) for form in list_formats())

@@ -141,6 +141,22 @@ def test_what_cannot_be_fetched_is_said_with_the_way_out(workspace, hub, monkeyp
     assert list((workspace.root / "downloads" / "hub").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("address", "way"),
+    [
+        ("hf://datasets/reviews", r"pip install 'tracin-relabel\[hub\]'"),
+        ("torchvision://CIFAR10", "pip install torchvision"),
+    ],
+)
+def test_a_missing_library_is_said_before_anything_is_fetched(workspace, monkeypatch, address, way):
+    monkeypatch.setattr(addresses, "find_spec", lambda name: None)
+    told: list[str] = []
+    with pytest.raises(InputError, match=way):
+        fetch_named(Path(address), ImportOptions(), workspace, told.append)
+    assert told == []
+    assert not (workspace.root / "downloads").exists()
+
+
 def test_addresses_are_read_and_others_are_refused(tmp_path):
     assert read_hub_address("datasets/imdb") == HubAddress("imdb")
     assert read_hub_address("datasets/a/b@refs%2Fpr%2F1").revision == "refs/pr/1"
