@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from tracin_core.retrieval import Index, build_index
+from tracin_core.retrieval.calibration import measure_recall
 from tracin_core.retrieval.exact import SIDES, Numbers, Side
-from tracin_core.retrieval.index import measure_recall
 
 NUM_QUERIES = 50
 K = 10

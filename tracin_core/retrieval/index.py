@@ -1,19 +1,16 @@
 """An index over train vectors: built, measured against exact search, saved, opened and searched.
 
 ``build_index`` takes exact search while that is fast, and Annoy by bands of norms where it proves
-good: ``measure_recall`` gives the share of the true neighbours that it finds, which ``index.json``
-records with the fingerprint of its vectors and the digest of every file.
+good (``calibration``); what is known of a saved index stands beside it (``record``).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -25,6 +22,7 @@ from tracin_core.errors import RetrievalError
 from tracin_core.files import HEADER_ERRORS, atomic_folder, translate_disk_errors
 from tracin_core.retrieval.annoy_bands import AnnoyBands, Effort
 from tracin_core.retrieval.annoy_io import AnnoyFactory, build_bands, make_annoy, open_bands
+from tracin_core.retrieval.calibration import EFFORTS, LOWEST_RECALL, calibrate, draw_queries
 from tracin_core.retrieval.cuda import DeviceSearch, find_gpu
 from tracin_core.retrieval.exact import (
     SIDES,
@@ -38,8 +36,14 @@ from tracin_core.retrieval.exact import (
     as_vectors,
     compute_fingerprint,
 )
-
-Kind = Literal["exact", "annoy"]
+from tracin_core.retrieval.record import (
+    IndexRecord,
+    Kind,
+    check_files,
+    hash_files,
+    read_record,
+    report_changed,
+)
 
 # Half of the 100 ms in which a page feels immediate; the page must be drawn too.
 EXACT_SECONDS = 0.05
@@ -362,7 +366,7 @@ def _read_vectors(folder: Path) -> Any:
     try:
         return np.load(folder / VECTORS_FILE, mmap_mode="r")
     except (OSError, ValueError, EOFError, *HEADER_ERRORS) as error:
-        raise _changed(folder, f"{VECTORS_FILE} cannot be read ({error})") from error
+        raise report_changed(folder, f"{VECTORS_FILE} cannot be read ({error})") from error
 
 
 def _read_norms(folder: Path, rows: int) -> Numbers:
@@ -377,222 +381,3 @@ def _read_norms(folder: Path, rows: int) -> Numbers:
         f"{folder / NORMS_FILE} is missing or corrupt ({problem}); expected {rows} norms. "
         "Delete the folder and build the index again."
     )
-
-
-RECALL_K = 10
-# Below this an index is not used. From the target on no harder search is tried; it lies above
-# 0.99, because the sample's recall is that much off (128 queries for 10 neighbours: 0.003).
-LOWEST_RECALL = 0.95
-TARGET_RECALL = 0.995
-SAMPLE_QUERIES = 128
-
-# From easy to hard; the first that reaches the target is taken.
-EFFORTS = (
-    Effort(32, 600),
-    Effort(50, 1500),
-    Effort(75, 2500),
-    Effort(100, 4000),
-    Effort(150, 7000),
-    Effort(200, 10_000),
-    Effort(400, 30_000),
-)
-
-
-def draw_queries(exact: ExactSearch, seed: int, count: int = SAMPLE_QUERIES) -> Numbers:
-    """Draw queries like those that will be asked, a third of each kind.
-
-    Train vectors as they are, which is what a suspect asks; train vectors with noise of their
-    own length added, so that their cosine with any train vector is at most about 0.7, which is
-    what a test example asks; and directions unlike any train vector, for a new example that has
-    nothing to do with the data. Zero vectors are not drawn, as every index answers them.
-
-    Returns:
-        Shape ``(count, D)``; fewer rows where there are fewer train vectors.
-    """
-    generator = np.random.default_rng(seed)
-    alive = np.flatnonzero(exact.norms)
-    chosen = generator.choice(alive, size=min(count, len(alive)), replace=False)
-    queries: Numbers = exact.vectors[np.sort(chosen)].astype(np.float64)
-    generator.shuffle(queries)
-    third = len(queries) // 3
-    noise = generator.standard_normal((2 * third, queries.shape[1]))
-    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    queries[:third] += noise[:third] * np.linalg.norm(queries[:third], axis=1, keepdims=True)
-    queries[third : 2 * third] = noise[third:]
-    return queries
-
-
-def measure_recall(
-    searcher: Searcher, truth: dict[Side, SearchResult], queries: Numbers
-) -> dict[str, float]:
-    """Measure which share of the true k best an index finds, on each side.
-
-    A neighbour counts if its score reaches the true k-th score, so that ties are no misses.
-
-    Args:
-        searcher: The index.
-        truth: What exact search finds for the same queries, by side.
-        queries: Shape ``(M, D)``.
-    """
-    recalls: dict[str, float] = {}
-    for side in SIDES:
-        sign = 1 if side == "proponents" else -1
-        found = searcher.search(queries, truth[side].scores.shape[1], side)
-        reached = sign * found.scores >= sign * truth[side].scores[:, -1:]
-        recalls[side] = float((reached & (found.indices >= 0)).mean()) if len(queries) else 1.0
-    return recalls
-
-
-def calibrate(bands: AnnoyBands, exact: ExactSearch, seed: int) -> dict[str, float]:
-    """Set the least effort that reaches the target recall, or else the best one.
-
-    Returns:
-        The recall at that effort by side, measured on ``draw_queries``.
-    """
-    queries = draw_queries(exact, seed)
-    truth = {side: exact.search(queries, RECALL_K, side) for side in SIDES}
-    best: dict[str, float] = {}
-    chosen = bands.effort
-    for effort in EFFORTS:
-        bands.effort = effort
-        recalls = measure_recall(bands, truth, queries)
-        if not best or min(recalls.values()) > min(best.values()):
-            best, chosen = recalls, effort
-        if min(best.values()) >= TARGET_RECALL:
-            break
-    bands.effort = chosen
-    return best
-
-
-SCHEMA_VERSION = 1
-FILE_NAME = "index.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexRecord:
-    """Saved as JSON beside the index's files.
-
-    Attributes:
-        kind: What answers the searches.
-        rows: Number of train vectors, ``N``.
-        dimensions: Their length, ``D``.
-        fingerprint: Hash of the vectors; an index of other vectors is refused.
-        recalls: Share of the true ten best that were found, by side, measured when built.
-        note: Why this kind, in a sentence for the person who chose another or none.
-        timings: Seconds: ``build``, ``exact_query``, ``query`` (medians of single queries).
-        effort: How hard Annoy searches each band (candidates, search_k); empty if exact.
-        digests: SHA-256 of every other file of the index by its name; None in the records of
-            programs that wrote none.
-        schema_version: Of this file.
-    """
-
-    kind: Kind
-    rows: int
-    dimensions: int
-    fingerprint: str
-    recalls: dict[str, float]
-    note: str = ""
-    timings: dict[str, float] = field(default_factory=dict)
-    effort: dict[str, int] = field(default_factory=dict)
-    digests: dict[str, str] | None = None
-    schema_version: int = SCHEMA_VERSION
-
-    def write(self, folder: Path) -> None:
-        """Write the record into an index's folder."""
-        (folder / FILE_NAME).write_text(json.dumps(asdict(self), indent=2) + "\n")
-
-
-def hash_files(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of an index but its record, by name below the folder.
-
-    Raises:
-        RetrievalError: If there is something that is no file, or cannot be read.
-    """
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if name == FILE_NAME or (path.is_dir() and not path.is_symlink()):
-            continue
-        if path.is_symlink() or not path.is_file():
-            raise _changed(folder, f"{name} is no plain file")
-        with path.open("rb") as file:
-            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
-
-
-def check_files(folder: Path, record: IndexRecord) -> None:
-    """Check that the files of an index are what was written, every byte of them.
-
-    Annoy believes its file: a changed one makes it read memory that is not there, which ends the
-    process. So sizes and times, which anything that copies or restores a file may keep, do not
-    do. Reading a file of 1 GB takes about a second, once for each process.
-
-    Raises:
-        RetrievalError: If a file is missing, changed, or too many; or if no digests were kept and
-            the index is one of Annoy.
-    """
-    if record.digests is None:
-        if record.kind == "annoy":
-            raise _changed(folder, "it was built before digests were kept")
-        return  # nothing in it is believed by anything but NumPy, which checks what it reads
-    if not isinstance(record.digests, dict):
-        raise _changed(folder, "its record is damaged")
-    found = hash_files(folder)
-    differing = sorted(
-        name for name in {*found, *record.digests} if found.get(name) != record.digests.get(name)
-    )
-    if differing:
-        raise _changed(folder, f"{', '.join(differing[:3])} changed after it was built")
-
-
-def _changed(folder: Path, found: str) -> RetrievalError:
-    return RetrievalError(
-        f"The index in {folder} is not used: {found}. Expected the files that were saved with it. "
-        "Delete the folder and build the index again; `python -m relabel doctor` does both."
-    )
-
-
-def read_record(folder: Path) -> IndexRecord:
-    """Read the record of the index in a folder.
-
-    Raises:
-        RetrievalError: If it is missing, corrupt, or of a newer version of the program.
-    """
-    try:
-        values: dict[str, Any] = json.loads((folder / FILE_NAME).read_text("utf-8"))
-        version = int(values["schema_version"])
-        if version <= SCHEMA_VERSION:
-            values.setdefault("digests", None)
-            record = IndexRecord(**{f.name: values[f.name] for f in fields(IndexRecord)})
-            if record.kind not in ("exact", "annoy"):
-                raise ValueError(f"kind {record.kind!r:.80}")
-            _check_types(record)
-            return record
-    except (OSError, ValueError, LookupError, TypeError, RecursionError, OverflowError) as error:
-        raise RetrievalError(
-            f"Found no sound index in {folder} ({type(error).__name__}: {error}); expected the "
-            "folder that build_index wrote. Delete the folder and build the index again."
-        ) from error
-    raise RetrievalError(
-        f"The index in {folder} has schema version {version}; this program reads up to "
-        f"{SCHEMA_VERSION}. Update the program, or delete the folder and build the index again."
-    )
-
-
-def _check_types(record: IndexRecord) -> None:
-    """Check that the values are of the types that searches rely on.
-
-    Raises:
-        TypeError: If one is not.
-    """
-    for name in ("rows", "dimensions"):
-        if type(getattr(record, name)) is not int:
-            raise TypeError(f"{name} is no whole number")
-    for name in ("recalls", "timings", "effort"):
-        numbers = getattr(record, name)
-        if not isinstance(numbers, dict) or not all(
-            type(value) in (int, float) for value in numbers.values()
-        ):
-            raise TypeError(f"{name} are no numbers")
-    if not record.recalls:
-        raise TypeError("recalls are missing")

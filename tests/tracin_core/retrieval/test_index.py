@@ -9,8 +9,8 @@ from tracin_core.errors import RetrievalError, StorageError
 from tracin_core.retrieval import build_index, open_index
 from tracin_core.retrieval.annoy_bands import AnnoyBands
 from tracin_core.retrieval.annoy_io import make_annoy
+from tracin_core.retrieval.calibration import draw_queries
 from tracin_core.retrieval.exact import ExactSearch
-from tracin_core.retrieval.index import draw_queries
 
 annoy = pytest.importorskip("annoy", exc_type=ImportError)
 SIDES = ["proponents", "opponents"]
