@@ -270,6 +270,12 @@ class TopK:
         """Score of the k-th best of each query, shape ``(M,)``; what a newcomer must beat."""
         return self.scores[:, -1]
 
+    def view(self, part: slice) -> TopK:
+        """Return those of some queries; what is offered to them is offered to these."""
+        some = TopK(0, self.k)
+        some.scores, some.positions = self.scores[part], self.positions[part]
+        return some
+
     def offer(self, rows: Positions, positions: Positions, scores: Numbers) -> None:
         """Add candidates: the query, train position and score of each, shapes ``(n,)``.
 
