@@ -43,7 +43,7 @@ from tracin_core.retrieval.exact import (
     prune_candidates,
     rounding_error,
     scale_query,
-    search_in_parts,
+    search_in_batches,
     validate_k_and_side,
 )
 
@@ -117,7 +117,7 @@ class AnnoyBands:
         """
         matrix = as_queries(queries, self.vectors.shape[1])
         if len(matrix) != 1:
-            return search_in_parts(self, matrix, k, side, shape=self.vectors.shape)
+            return search_in_batches(self, matrix, k, side, shape=self.vectors.shape)
         found = self._search_one(matrix[0], k, side)
         return (
             found
@@ -133,19 +133,33 @@ class AnnoyBands:
         direction, exponent = scale_query(sign * query, largest)
         effort = self.effort.scale_to(k)
         positions, scores = walk_bands(self.vectors, self.bands, effort, direction, k)
+        padding = (0, k - len(positions))
+        if padding[1]:
+            positions = np.pad(positions, padding, constant_values=-1)
+            scores = np.pad(scores, padding, constant_values=-np.inf)
         return SearchResult(positions, sign * np.ldexp(scores, exponent) + 0.0)
 
-    def search_part(self, directions: Directions, k: int) -> TopK:
-        """Walk the bands with some hundreds of queries; each stops for itself."""
-        best = TopK(len(directions.wide), k)
+    def offer_best(self, directions: Directions, best: TopK, first: int = 0) -> None:
+        """Walk the bands with some hundreds of queries, as ``BatchSearch``; each stops for itself.
+
+        A single query goes by fewer steps.
+        """
+        if len(directions.wide) == 1:
+            wide, narrow, lengths = directions
+            direction = Direction(wide[0], narrow[0], float(lengths[0]))
+            effort, floor = self.effort.scale_to(best.k), float(best.floors[0])
+            positions, scores = walk_bands(
+                self.vectors, self.bands, effort, direction, best.k, floor=floor
+            )
+            best.offer(np.zeros_like(positions), positions + first, scores)
+            return
         reaches = directions.lengths * BOUND_SLACK
         for band in self.bands:
             # Who has stopped stays so: norms fall and floors rise.
             active = (band.largest_norm * reaches >= best.floors).nonzero()[0]
             if not len(active):
                 break
-            self._offer_band(band, directions, active, best)
-        return best
+            self._offer_band(band, directions, active, best, first)
 
     def find_fault(self) -> str:
         """Search every Annoy index once for ten neighbours; return what is wrong, or nothing.
@@ -164,7 +178,7 @@ class AnnoyBands:
         return ""
 
     def _offer_band(
-        self, band: Band, directions: Directions, active: Positions, best: TopK
+        self, band: Band, directions: Directions, active: Positions, best: TopK, first: int
     ) -> None:
         """Score what in the band may be among the best of the active queries."""
         asking = directions
@@ -176,7 +190,7 @@ class AnnoyBands:
             rows, items = band.scan.find_candidates(asking, best.floors[active], best.k)
             # Scored where they were just read.
             scores = compute_scores(band.scan.rows, items, asking.wide, rows)
-            best.offer(active[rows], band.positions[items], scores)
+            best.offer(active[rows], band.positions[items] + first, scores)
             return
         if band.annoy is None:  # zero vectors: all tie, so the lowest positions will do
             count = min(best.k, len(band.positions))
@@ -186,7 +200,7 @@ class AnnoyBands:
             rows, items = self._ask_annoy(band.annoy, asking.narrow, best.k)
         positions = band.positions[items]
         scores = compute_scores(self.vectors, positions, asking.wide, rows)
-        best.offer(active[rows], positions, scores)
+        best.offer(active[rows], positions + first, scores)
 
     def _ask_annoy(self, annoy: AnnoyLike, queries: Matrix, k: int) -> tuple[Positions, Positions]:
         """Return queries and items of the band that Annoy takes for near, shapes ``(n,)``."""
@@ -208,7 +222,13 @@ class AnnoyBands:
 
 
 def walk_bands(
-    vectors: Matrix, bands: Sequence[Band], effort: Effort, direction: Direction, k: int
+    vectors: Matrix,
+    bands: Sequence[Band],
+    effort: Effort,
+    direction: Direction,
+    k: int,
+    *,
+    floor: float = -math.inf,
 ) -> tuple[Positions, Numbers]:
     """Find the k largest dot products of one query.
 
@@ -218,13 +238,13 @@ def walk_bands(
         effort: For k neighbours.
         direction: The query.
         k: Number of neighbours.
+        floor: What falls below it may be left out.
 
     Returns:
-        Train positions and scores, best first, shapes ``(k,)``; a place for which no candidate
-        was found has position ``-1`` and score minus infinity.
+        Train positions and scores, best first, shapes ``(n,)``; n is k, or the number of
+        candidates that were found.
     """
     positions, scores = np.empty(0, dtype=np.int64), np.empty(0)
-    floor = -math.inf
     for band in bands:
         if band.largest_norm * direction.length * BOUND_SLACK < floor:
             break
@@ -235,11 +255,7 @@ def walk_bands(
         order = np.lexsort((candidates, -products))[:k]
         positions, scores = candidates[order], products[order]
         if len(scores) == k:
-            floor = float(scores[-1])
-    padding = (0, k - len(positions))
-    if padding[1]:
-        positions = np.pad(positions, padding, constant_values=-1)
-        scores = np.pad(scores, padding, constant_values=-np.inf)
+            floor = max(floor, float(scores[-1]))
     return positions, scores
 
 

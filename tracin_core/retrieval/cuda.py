@@ -25,7 +25,7 @@ from tracin_core.retrieval.exact import (
     compute_scores,
     rounding_error,
     scale_to_unit,
-    search_in_parts,
+    search_in_batches,
 )
 
 if TYPE_CHECKING:
@@ -62,11 +62,10 @@ class DeviceSearch:
         if self._measure == "cosine":
             queries = scale_to_unit(queries)
         shape = self._exact.vectors.shape
-        return search_in_parts(self, queries, k, side, shape=shape, at_once=QUERIES_AT_ONCE)
+        return search_in_batches(self, queries, k, side, shape=shape, at_once=QUERIES_AT_ONCE)
 
-    def search_part(self, directions: Directions, k: int) -> TopK:
-        """Find the k largest scores of some thousands of queries."""
-        best = TopK(len(directions.narrow), k)
+    def offer_best(self, directions: Directions, best: TopK, first: int = 0) -> None:
+        """Offer the largest scores of some thousands of queries, as ``BatchSearch`` does."""
         queries = self._move(directions.narrow)
         for start, block in self._blocks(len(directions.narrow)):
             norms = self._exact.norms[start : start + len(block)]
@@ -77,13 +76,12 @@ class DeviceSearch:
                 scores /= self._move(norms.astype(np.float32))
             else:
                 margin *= float(norms.max())
-            rows, columns = _pick(scores, self._move(best.floors), k, margin)
+            rows, columns = _pick(scores, self._move(best.floors), best.k, margin)
             positions = columns + start
             exact = compute_scores(self._exact.vectors, positions, directions.wide, rows)
             if self._measure == "cosine":
                 exact = exact / norms[columns]
-            best.offer(rows, positions, exact)
-        return best
+            best.offer(rows, positions + first, exact)
 
     def _blocks(self, num_queries: int) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield the first position and the vectors of each block, on the device."""

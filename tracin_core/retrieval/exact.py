@@ -52,11 +52,17 @@ class Searcher(Protocol):
         ...
 
 
-class PartSearch(Protocol):
+class BatchSearch(Protocol):
     """What an index does for some hundreds of queries that are not zero."""
 
-    def search_part(self, directions: Directions, k: int) -> TopK:
-        """Find the k train vectors with the largest dot products."""
+    def offer_best(self, directions: Directions, best: TopK, first: int = 0) -> None:
+        """Offer the train vectors that can be among the best; what cannot may be left out.
+
+        Args:
+            directions: M queries.
+            best: Takes them; may hold some of other vectors already.
+            first: Position of the first train vector.
+        """
         ...
 
 
@@ -97,20 +103,18 @@ class ExactSearch:
         Raises:
             RetrievalError: If the queries do not fit, hold NaN, or ``k`` or ``side`` is wrong.
         """
-        return search_in_parts(self, queries, k, side, shape=self.vectors.shape)
+        return search_in_batches(self, queries, k, side, shape=self.vectors.shape)
 
-    def search_part(self, directions: Directions, k: int) -> TopK:
-        """Find the k largest dot products of some hundreds of queries."""
-        best = TopK(len(directions.narrow), k)
+    def offer_best(self, directions: Directions, best: TopK, first: int = 0) -> None:
+        """Offer the largest dot products of some hundreds of queries, as ``BatchSearch`` does."""
         error = rounding_error(self.vectors.shape[1])
         for rows in self._blocks(len(directions.narrow)):
             block = multiply(directions.narrow, self.vectors[rows])
             margin = error * float(self.norms[rows].max())
-            queries, columns = find_promising(block, best.floors, k, margin)
+            queries, columns = find_promising(block, best.floors, best.k, margin)
             positions = columns + rows.start
             scores = compute_scores(self.vectors, positions, directions.wide, queries)
-            best.offer(queries, positions, scores)
-        return best
+            best.offer(queries, positions + first, scores)
 
     def _blocks(self, num_queries: int) -> list[slice]:
         step = max(1, _BLOCK_SCORES // num_queries)
@@ -124,20 +128,18 @@ class CosineSearch(ExactSearch):
         """Find the k best train vectors for each query, by cosine; as the base class else."""
         return super().search(scale_to_unit(queries), k, side)
 
-    def search_part(self, directions: Directions, k: int) -> TopK:
-        """Find the k largest cosines of some hundreds of unit queries."""
-        best = TopK(len(directions.narrow), k)
+    def offer_best(self, directions: Directions, best: TopK, first: int = 0) -> None:
+        """Offer the largest cosines of some hundreds of unit queries, as ``BatchSearch`` does."""
         error = rounding_error(self.vectors.shape[1])
         for rows in self._blocks(len(directions.narrow)):
             norms = self.norms[rows]
             norms = np.where(norms > NEGLIGIBLE_NORM, norms, np.inf)
             block = multiply(directions.narrow, self.vectors[rows])
             block /= norms.astype(np.float32)
-            queries, columns = find_promising(block, best.floors, k, error)
+            queries, columns = find_promising(block, best.floors, best.k, error)
             positions = columns + rows.start
             scores = compute_scores(self.vectors, positions, directions.wide, queries)
-            best.offer(queries, positions, scores / norms[columns])
-        return best
+            best.offer(queries, positions + first, scores / norms[columns])
 
 
 def scale_to_unit(queries: ArrayLike) -> Numbers:
@@ -167,8 +169,8 @@ def rounding_error(dimensions: int) -> float:
     return float(4 * dimensions**0.5 * 2.0**-24)
 
 
-def search_in_parts(
-    searcher: PartSearch,
+def search_in_batches(
+    searcher: BatchSearch,
     queries: ArrayLike,
     k: int,
     side: Side,
@@ -184,7 +186,7 @@ def search_in_parts(
         k: Number of neighbours; at most ``N`` are returned.
         side: ``"proponents"`` (largest scores) or ``"opponents"`` (smallest).
         shape: ``(N, D)`` of the train vectors.
-        at_once: Queries in a part.
+        at_once: Queries in a batch.
 
     Raises:
         RetrievalError: If the queries do not fit, hold NaN, or ``k`` or ``side`` is wrong.
@@ -196,12 +198,13 @@ def search_in_parts(
     result = SearchResult(np.tile(np.arange(k), (len(matrix), 1)), np.zeros((len(matrix), k)))
     nonzero = np.flatnonzero(largest)
     for start in range(0, len(nonzero), at_once):
-        part = nonzero[start : start + at_once]
-        directions, exponents = scale_queries(sign * matrix[part], largest[part])
-        best = searcher.search_part(directions, k)
-        result.indices[part] = best.positions
+        batch = nonzero[start : start + at_once]
+        directions, exponents = scale_queries(sign * matrix[batch], largest[batch])
+        best = TopK(len(batch), k)
+        searcher.offer_best(directions, best)
+        result.indices[batch] = best.positions
         # Adding 0 turns -0.0 into 0.0.
-        result.scores[part] = sign * np.ldexp(best.scores, exponents[:, None]) + 0.0
+        result.scores[batch] = sign * np.ldexp(best.scores, exponents[:, None]) + 0.0
     return result if np.ndim(queries) == 2 else SearchResult(result.indices[0], result.scores[0])
 
 
@@ -266,6 +269,12 @@ class TopK:
     def floors(self) -> Numbers:
         """Score of the k-th best of each query, shape ``(M,)``; what a newcomer must beat."""
         return self.scores[:, -1]
+
+    def view(self, part: slice) -> TopK:
+        """Return those of some queries; what is offered to them is offered to these."""
+        some = TopK(0, self.k)
+        some.scores, some.positions = self.scores[part], self.positions[part]
+        return some
 
     def offer(self, rows: Positions, positions: Positions, scores: Numbers) -> None:
         """Add candidates: the query, train position and score of each, shapes ``(n,)``.

@@ -28,6 +28,7 @@ from tracin_core.retrieval.exact import (
     SIDES,
     CosineSearch,
     ExactSearch,
+    Matrix,
     Measure,
     Numbers,
     Searcher,
@@ -130,24 +131,14 @@ class Index:
         Raises:
             RetrievalError: If the queries do not fit, hold NaN, or an option is wrong.
         """
-        searcher = self._choose_searcher(query_vectors, k, measure, device)
-        return searcher.search(query_vectors, k, side)
-
-    def _choose_searcher(
-        self, query_vectors: ArrayLike, k: int, measure: Measure, device: str
-    ) -> Searcher:
-        if measure not in ("influence", "cosine"):
-            raise RetrievalError(
-                f"Found measure {measure!r}; expected 'influence' or 'cosine'. Use 'cosine' to "
-                "leave aside how large gradients are."
-            )
-        if device == "auto":
-            shape = np.shape(query_vectors)
-            device = (
-                find_gpu() if len(shape) == 2 and shape[0] >= _MANY_QUERIES else None
-            ) or "cpu"
+        validate_measure(measure)
+        device = choose_device(device, query_vectors)
         if device != "cpu":
-            return self._on_device(measure, device)
+            return self._on_device(measure, device).search(query_vectors, k, side)
+        return self.choose_searcher(k, measure).search(query_vectors, k, side)
+
+    def choose_searcher(self, k: int, measure: Measure = "influence") -> ExactSearch | AnnoyBands:
+        """Return what answers a search for k neighbours on the processor."""
         if measure == "cosine":
             return self._cosine
         if self._bands is None or k * _LARGEST_SHARE > self.record.rows:
@@ -166,6 +157,27 @@ class Index:
         return self._devices[key]
 
 
+def validate_measure(measure: Measure) -> None:
+    """Check the measure of a search.
+
+    Raises:
+        RetrievalError: If there is none of that name.
+    """
+    if measure not in ("influence", "cosine"):
+        raise RetrievalError(
+            f"Found measure {measure!r}; expected 'influence' or 'cosine'. Use 'cosine' to "
+            "leave aside how large gradients are."
+        )
+
+
+def choose_device(device: str, query_vectors: ArrayLike) -> str:
+    """Return where queries are searched for: the device, or for ``"auto"`` the best there is."""
+    if device != "auto":
+        return device
+    shape = np.shape(query_vectors)
+    return (find_gpu() if len(shape) == 2 and shape[0] >= _MANY_QUERIES else None) or "cpu"
+
+
 def build_index(
     train_vectors: ArrayLike,
     kind: KindChoice = "auto",
@@ -174,10 +186,11 @@ def build_index(
     with_vectors: bool = False,
     seed: int = 0,
     annoy_factory: AnnoyFactory = make_annoy,
+    exact_seconds: float = EXACT_SECONDS,
 ) -> Index:
     """Build an index, measure it, and save it.
 
-    ``"auto"`` is exact while a query takes 50 ms or less on this machine, and where annoy is
+    ``"auto"`` is exact while a query is answered in time on this machine, and where annoy is
     missing. An Annoy index that finds less than 95% of the true neighbours of a sample of
     queries, on either side, is not used: the index is exact then, and its ``note`` says why.
 
@@ -188,6 +201,7 @@ def build_index(
         with_vectors: Save the vectors in the folder too, so that ``open_index`` needs only it.
         seed: Seeds Annoy's trees and the sample.
         annoy_factory: Makes an empty Annoy index of so many dimensions.
+        exact_seconds: So long an exact search may take for ``"auto"`` to choose it.
 
     Raises:
         RetrievalError: If the vectors are no finite matrix, ``kind`` is ``"annoy"`` and annoy is
@@ -202,7 +216,7 @@ def build_index(
     exact = ExactSearch(train_vectors)
     stopwatch = _Stopwatch(exact, draw_queries(exact, seed, _TIMED_QUERIES))
     with _open_folder(path) as folder:
-        trial = _decide(stopwatch, kind, folder, seed, annoy_factory)
+        trial = _decide(stopwatch, kind, folder, seed, annoy_factory, exact_seconds)
         timings = {
             "exact_query": stopwatch.exact_seconds,
             "query": trial.query_seconds,
@@ -246,7 +260,17 @@ def open_index(
     """
     folder = Path(path)
     record = read_record(folder)
-    vectors = as_vectors(_read_vectors(folder) if train_vectors is None else train_vectors)
+    vectors = as_vectors(read_vectors(folder) if train_vectors is None else train_vectors)
+    check_index(folder, record, vectors)
+    return load_index(folder, record, vectors, annoy_factory)
+
+
+def check_index(folder: Path, record: IndexRecord, vectors: Matrix) -> None:
+    """Check that the files of an index and the vectors are those it was built of, every byte.
+
+    Raises:
+        RetrievalError: If they are not.
+    """
     shape = (record.rows, record.dimensions)
     if shape != vectors.shape or record.fingerprint != compute_fingerprint(vectors):
         raise RetrievalError(
@@ -255,6 +279,22 @@ def open_index(
             "same. Delete the folder and build the index again."
         )
     check_files(folder, record)
+
+
+def load_index(
+    folder: Path, record: IndexRecord, vectors: Matrix, annoy_factory: AnnoyFactory
+) -> Index:
+    """Open an index whose files and vectors were checked.
+
+    Args:
+        folder: Of the index.
+        record: Of the index.
+        vectors: Shape ``(N, D)``.
+        annoy_factory: Makes an empty Annoy index of so many dimensions.
+
+    Raises:
+        RetrievalError: If a file is missing or corrupt, or annoy is missing and it needs it.
+    """
     exact = ExactSearch(vectors, _read_norms(folder, len(vectors)))
     if record.kind == "exact":
         return Index(record, exact)
@@ -275,14 +315,15 @@ def _decide(
     folder: Path | None,
     seed: int,
     factory: AnnoyFactory,
+    exact_seconds: float,
 ) -> _MeasuredBands:
     """Choose the kind, and build and measure Annoy where it is wanted."""
     seconds = stopwatch.exact_seconds
     perfect = _MeasuredBands(None, {str(side): 1.0 for side in SIDES}, seconds, "")
     if requested == "exact":
         return perfect._replace(note="Exact search, as asked for.")
-    if requested == "auto" and seconds <= EXACT_SECONDS:
-        limit = f"{EXACT_SECONDS * 1000:.0f} ms"
+    if requested == "auto" and seconds <= exact_seconds:
+        limit = f"{exact_seconds * 1000:.3g} ms"
         return perfect._replace(note=f"Exact search: it answers within {limit} here.")
     try:
         trial = _try_annoy(stopwatch, folder, seed, factory)
@@ -359,7 +400,12 @@ def _open_folder(path: Path | str | None) -> Iterator[Path | None]:
         yield folder
 
 
-def _read_vectors(folder: Path) -> Any:
+def read_vectors(folder: Path) -> Any:
+    """Open the vectors that were saved with an index, as a memory map of shape ``(N, D)``.
+
+    Raises:
+        RetrievalError: If there are none, or they cannot be read.
+    """
     if not (folder / VECTORS_FILE).exists():
         found = f"The index in {folder} was saved without its vectors; expected them beside it"
         raise RetrievalError(f"{found}. Pass train_vectors, or build it with with_vectors=True.")

@@ -17,6 +17,7 @@ Kind = Literal["exact", "annoy"]
 
 SCHEMA_VERSION = 1
 FILE_NAME = "index.json"
+PARTS_FILE = "parts.json"  # of an index in parts, whose folder holds the folders of several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +109,14 @@ def read_record(folder: Path) -> IndexRecord:
     """Read the record of the index in a folder.
 
     Raises:
-        RetrievalError: If it is missing, corrupt, or of a newer version of the program.
+        RetrievalError: If it is missing, corrupt, or of a newer version of the program, or if
+            the index is one in parts.
     """
+    if (folder / PARTS_FILE).exists():
+        raise RetrievalError(
+            f"The index in {folder} is one in parts; expected a single one. Open it with "
+            "open_index_in_parts."
+        )
     try:
         values: dict[str, Any] = json.loads((folder / FILE_NAME).read_text("utf-8"))
         version = int(values["schema_version"])
