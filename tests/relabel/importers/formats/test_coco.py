@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relabel.importers.readers.json_members import read_members
+from relabel.importers.readers.annotations.json_members import read_members
 from tests.relabel.importers.builders import image_folder, make_zip, pets, picture, preview, read
 from tracin_core.errors import InputError
 
@@ -39,7 +39,7 @@ def lay(folder: Path, found: dict[str, Any], name: str = "all.json", pictures: s
 @pytest.mark.parametrize("indent", [None, 1])
 @pytest.mark.parametrize("chunk", [7, 1 << 16])
 def test_members_are_read_one_by_one(tmp_path, monkeypatch, indent, chunk):
-    monkeypatch.setattr("relabel.importers.readers.json_members._CHUNK", chunk)
+    monkeypatch.setattr("relabel.importers.readers.annotations.json_members._CHUNK", chunk)
     found = {"a": 12345678, "b": [1234567, {"c": ["x", "]"]}, "}"], "d": [], "e": {"f": "é"}}
     (tmp_path / "a.json").write_text(json.dumps(found, indent=indent), encoding="utf-8")
     members = list(read_members(tmp_path / "a.json", "utf-8"))

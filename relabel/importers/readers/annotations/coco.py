@@ -15,7 +15,7 @@ from relabel.importers.columns.values import RefusedError
 from relabel.importers.files.encoding import find_encoding
 from relabel.importers.files.served import find_served
 from relabel.importers.options import ImportOptions
-from relabel.importers.readers.json_members import read_members
+from relabel.importers.readers.annotations.json_members import read_members
 from relabel.importers.records import Problem, Row, Schema, row_problem
 from relabel.text import counted
 from tracin_core.errors import InputError
