@@ -83,6 +83,15 @@ def test_a_file_in_each_folder_is_a_split(tmp_path):
     assert (found.format, found.counts) == ("coco", {"train": 11, "test": 11})
 
 
+def test_the_only_file_in_a_folder_of_annotations_is_taken(tmp_path):
+    files = {f"images/{n}.png": picture(n) for n in range(11)}
+    files["annotations/instances_default.json"] = json.dumps(coco()).encode()
+    make_zip(tmp_path / "birds.zip", files)
+    found = preview(tmp_path / "birds.zip")
+    assert (found.format, found.num_usable) == ("coco", 11)
+    assert "--format image-folder says otherwise" in " ".join(found.notes)
+
+
 def test_detection_is_refused_by_name(tmp_path):
     found = coco(bbox=[0, 0, 2, 2], segmentation=[[1, 2, 3]])
     found["annotations"] += [{"id": n, "image_id": n, "category_id": 8 - n % 2} for n in range(9)]
@@ -104,7 +113,10 @@ BOXES = {
     "yolo": ({"labels/train/{}.txt": b"0 0.5 0.5 0.25 1\n1 .5 .5 1 1e-2\n"}, "a YOLO data set"),
     "darknet": ({"images/train/{}.txt": b"0 0.5 0.5 0.25 1", "classes.txt": b"cat\n"}, "a YOLO"),
     "voc": ({"Annotations/{}.xml": b"<annotation><object/></annotation>"}, "a Pascal VOC data set"),
-    "coco": ({"annotations/all.json": json.dumps(coco()).encode()}, "a COCO data set"),
+    "coco": (
+        {f"annotations/{one}.json": json.dumps(coco()).encode() for one in ("train", "val")},
+        "a COCO data set.*files: annotations/train.json, annotations/val.json",
+    ),
 }
 
 
