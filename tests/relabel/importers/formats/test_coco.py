@@ -90,6 +90,8 @@ def test_the_only_file_in_a_folder_of_annotations_is_taken(tmp_path):
     found = preview(tmp_path / "birds.zip")
     assert (found.format, found.num_usable) == ("coco", 11)
     assert "--format image-folder says otherwise" in " ".join(found.notes)
+    # Where it was unpacked is gone when a person reads of it.
+    assert "does not exist in birds.zip. " in found.problems[0].message
 
 
 def test_detection_is_refused_by_name(tmp_path):
