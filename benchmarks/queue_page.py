@@ -20,10 +20,10 @@ import numpy as np
 from sqlalchemy import Engine, insert, select
 
 from relabel.db import filtering
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.history import fetch_history
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.engine import open_database, reading, writing
 from relabel.db.examples import NewExample, add_examples, get_example
-from relabel.db.history import fetch_history
 from relabel.db.projects import create_project
 from relabel.db.queue import QueueFilter, adjacent, fetch_page, next_suspect
 from relabel.db.registration import register_run

@@ -24,9 +24,9 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from relabel.db.decisions.history import fetch_history
 from relabel.db.engine import open_database
 from relabel.db.examples import NewExample, add_examples
-from relabel.db.history import fetch_history
 from relabel.db.projects import create_project, get_project
 from relabel.db.registration import register_run
 from relabel.runs.config import CheckpointEntry, IndexEntry, ProjectionEntry, RunConfig

@@ -6,7 +6,7 @@ import math
 
 import streamlit as st
 
-from relabel.db.history import HistoryRow, fetch_history
+from relabel.db.decisions.history import HistoryRow, fetch_history
 from relabel.db.paging import Page
 from relabel.text import counted
 from ui.components.cards import show_cards

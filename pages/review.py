@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from relabel.db.decision_checks import mark_example
+from relabel.db.decisions.checks import mark_example
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
 from relabel.db.team.handing_out import Screen

@@ -75,6 +75,13 @@ def make_unpacking_folder() -> tuple[Path, FolderHold]:
     return folder, FolderHold(folder)
 
 
+def name_unpacked(path: Path) -> Path:
+    """Return a path as the person knows it: from the archive on, if it was unpacked for a while."""
+    top = Path(tempfile.gettempdir())
+    parts = path.relative_to(top).parts if path.is_relative_to(top) else ()
+    return Path(*parts[1:]) if len(parts) > 1 and parts[0].startswith(_UNPACKED) else path
+
+
 def remove_abandoned_unpackings() -> list[Path]:
     """Remove what killed imports have unpacked, and return the folders."""
     folders = [

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from relabel.db.decision_kinds import PENDING, list_states
+from relabel.db.decisions.kinds import PENDING, list_states
 from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
 from relabel.text import format_residual

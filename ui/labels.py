@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from relabel.db.decision_kinds import PENDING, list_states
+from relabel.db.decisions.history import HistoryRow
+from relabel.db.decisions.kinds import PENDING, list_states
 from relabel.db.examples import ExampleView
-from relabel.db.history import HistoryRow
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueRow
 from relabel.text import format_number, format_residual

@@ -13,7 +13,7 @@ from itertools import count
 
 import streamlit as st
 
-from relabel.db.decision_kinds import DECISION_KINDS, PENDING
+from relabel.db.decisions.kinds import DECISION_KINDS, PENDING
 from relabel.text import format_seconds, shorten
 
 STATUS_WORDS = {PENDING: "To review"} | {

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, select
 
-from relabel.db.decisions import describe_events_after
+from relabel.db.decisions.recording import describe_events_after
 from relabel.db.engine import reading, reading_one_state
 from relabel.db.examples import ExampleView, ScoreView, load_views, percentile_of
 from relabel.db.filtering import (

@@ -36,7 +36,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from relabel.db.decision_kinds import (
+from relabel.db.decisions.kinds import (
     DECISION_KINDS,
     PENDING,
     list_codes,
@@ -410,7 +410,7 @@ class DecisionRow(Base):
     token: Mapped[str | None]
     # The same for all that was decided, or taken back, at once; None for a decision by itself.
     batch: Mapped[str | None]
-    # On which evidence: the ranking and the suggestion that were shown; see `relabel.db.audit`.
+    # On which evidence: the ranking and the suggestion that were shown; see `decisions/audit.py`.
     signal: Mapped[str | None]
     suggested_label: Mapped[int | None]
     suggested_value: Mapped[float | None]

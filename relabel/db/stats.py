@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Engine, case, func, select
 
-from relabel.db.decision_kinds import PENDING, list_codes, list_states
+from relabel.db.decisions.kinds import PENDING, list_codes, list_states
 from relabel.db.engine import reading
 from relabel.db.label_counts import read_label_pairs
 from relabel.db.project_rules import project_in

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, select
 
-from relabel.db.decision_kinds import list_codes
+from relabel.db.decisions.kinds import list_codes
 from relabel.db.engine import reading
 from relabel.db.schema import DEFERRING, ExampleRow, effective
 from relabel.exporters.registry import Exporter

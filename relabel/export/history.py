@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 
 from sqlalchemy import Connection, Engine, select
 
+from relabel.db.decisions.history import HistoryRow, stream_events
 from relabel.db.engine import reading_one_state
-from relabel.db.history import HistoryRow, stream_events
 from relabel.db.project_rules import Project, project_in
 from relabel.db.schema import RunRow
 from relabel.db.team.reviewers import Identity, check_lead

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Select, and_, func, select
 from sqlalchemy.orm import aliased
 
-from relabel.db.decision_kinds import list_states
+from relabel.db.decisions.kinds import list_states
 from relabel.db.project_rules import Project
 from relabel.db.schema import (
     UNDECIDED,

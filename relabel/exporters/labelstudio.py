@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 from xml.sax.saxutils import quoteattr
 
-from relabel.db.decision_kinds import DECISION_KINDS, UNDO, list_codes
+from relabel.db.decisions.kinds import DECISION_KINDS, UNDO, list_codes
 from relabel.exporters.exported import Exported, Rows
 from relabel.exporters.registry import register_exporter
 

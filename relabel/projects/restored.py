@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from relabel.db import decision_checks
-from relabel.db.decision_kinds import UNDO
+from relabel.db.decisions import checks
+from relabel.db.decisions.kinds import UNDO
 from relabel.db.engine import reading, writing
 from relabel.db.examples import ExampleRules, NewExample
 from relabel.db.label_counts import enter_label_counts
@@ -227,15 +227,15 @@ class EventRules:
                 raise _odd("decision", f"{name}, which undoes what is not in force")
             stack.pop()
         else:
-            decision_checks.check_correction(
+            checks.check_correction(
                 row["action"], row["new_label"], row["new_value"], regression=self._regression
             )
             stack.append(row["id"])
         if self._regression == (row["given_value"] is None):
             raise _odd("decision", f"{name} with the answer of another task")
-        decision_checks.check_note(row["note"])
-        decision_checks.check_source(row["source"])
-        decision_checks.check_numbers(row["seconds_spent"], row["rank"], row["score"])
+        checks.check_note(row["note"])
+        checks.check_source(row["source"])
+        checks.check_numbers(row["seconds_spent"], row["rank"], row["score"])
         self._stacks[row["example_id"]] = (version + 1, stack)
 
 
@@ -272,10 +272,10 @@ def check_opinion(row: RestoredRow, *, regression: bool) -> None:
         InvalidDecisionError: If it is no answer.
     """
     check_finite(row, "opinion")
-    decision_checks.check_note(row["note"])
+    checks.check_note(row["note"])
     if row["action"] != UNDO.code:
-        decision_checks.check_action(row["action"])
-        decision_checks.check_correction(
+        checks.check_action(row["action"])
+        checks.check_correction(
             row["action"], row["new_label"], row["new_value"], regression=regression
         )
 

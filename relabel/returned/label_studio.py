@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from relabel.db.decision_kinds import KEEP, RELABEL, list_codes
+from relabel.db.decisions.kinds import KEEP, RELABEL, list_codes
 from relabel.exporters.labelstudio import ANSWER, DECISION, NOTE, REFERENCE, REVIEWER, VERSION
 
 

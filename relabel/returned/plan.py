@@ -14,15 +14,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, select
 
-from relabel.db.decision_checks import (
+from relabel.db.decisions.checks import (
     check_action,
     check_correction,
     check_new_label,
     check_new_value,
     check_note,
 )
-from relabel.db.decision_kinds import KEEP, RELABEL, list_codes
-from relabel.db.decisions import NewDecision, record_each
+from relabel.db.decisions.kinds import KEEP, RELABEL, list_codes
+from relabel.db.decisions.recording import NewDecision, record_each
 from relabel.db.engine import reading
 from relabel.db.project_rules import Project
 from relabel.db.registration import PAUSE

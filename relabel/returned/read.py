@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from relabel.db.decision_kinds import RELABEL
+from relabel.db.decisions.kinds import RELABEL
 from relabel.importers.files.encoding import find_encoding
 from relabel.importers.options import ImportOptions
 from relabel.importers.readers.json_lines import read_values

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from relabel.db.decision_kinds import find_kind
+from relabel.db.decisions.kinds import find_kind
 from relabel.db.project_rules import Project
 from relabel.db.team.opinions import AnswerPair
 

@@ -9,7 +9,7 @@ from statistics import median
 
 from sqlalchemy import Engine, select
 
-from relabel.db.decision_kinds import UNDO, list_codes
+from relabel.db.decisions.kinds import UNDO, list_codes
 from relabel.db.engine import reading
 from relabel.db.schema import DecisionRow, ReviewerRow
 from relabel.db.team.opinions import AnswerPair

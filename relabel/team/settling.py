@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from relabel.db.decisions import Decision, NewDecision, record_decision
+from relabel.db.decisions.recording import Decision, NewDecision, record_decision
 from relabel.db.team.opinions import AnswerPair
 from relabel.db.team.reviewers import Identity
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine, select
 
-from relabel.db.decision_kinds import list_codes
+from relabel.db.decisions.kinds import list_codes
 from relabel.db.engine import reading
 from relabel.db.project_rules import project_in
 from relabel.db.runs import Run

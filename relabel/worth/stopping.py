@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, Engine, and_, select, update
 
-from relabel.db.decision_kinds import list_codes
+from relabel.db.decisions.kinds import list_codes
 from relabel.db.engine import reading_one_state, writing
 from relabel.db.filtering import is_reviewed
 from relabel.db.project_rules import project_in

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from relabel.db.decisions.history import fetch_history
 from relabel.db.engine import open_database
-from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from scripts.serving import Server, wait_until_idle
 from tests.browser.presses import wait_for_example

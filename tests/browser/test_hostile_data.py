@@ -16,9 +16,9 @@ import pytest
 from playwright.sync_api import Dialog, Page, Request, expect
 from sqlalchemy import Engine
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.history import fetch_history
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.engine import open_database
-from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from relabel.db.queue import fetch_page
 from relabel.db.runs import current_run

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
+from relabel.db.decisions.history import fetch_history
 from relabel.db.engine import open_database
-from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from scripts.serving import Server
 from tests.browser.presses import wait_for_example, wait_until_answered

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from relabel.db.decisions.history import HistoryRow, fetch_history
 from relabel.db.engine import open_database
-from relabel.db.history import HistoryRow, fetch_history
 from relabel.db.projects import get_project
 from scripts.serving import Server, wait_until_idle
 from tests.browser.presses import wait_for_example, wait_until_answered

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.history import fetch_history
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.engine import open_database
-from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from scripts.serving import Server, wait_until_idle
 from tests.browser.conftest import go

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from relabel.db.decisions.history import HistoryRow, fetch_history
 from relabel.db.engine import open_database
-from relabel.db.history import HistoryRow, fetch_history
 from relabel.db.projects import get_project
 from scripts.serving import Server, wait_until_idle
 from tests.browser.presses import shown_example, wait_for_example, wait_until_answered
@@ -276,7 +276,7 @@ def test_a_refused_decision_comes_back_with_the_reason_and_its_note(
 ):
     open_page(page, "/review?project=digits")
     first = wait_for_example(page)
-    from relabel.db.decisions import NewDecision, record_decision
+    from relabel.db.decisions.recording import NewDecision, record_decision
 
     engine = open_database(f"sqlite:///{server.workspace / 'tracin.db'}")
     try:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from relabel.db.decisions.history import fetch_history
 from relabel.db.engine import open_database
 from relabel.db.examples import ExampleView, get_example
-from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from relabel.runs.folder import RunFolder
 from relabel.runs.held_out import open_of_run

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
+from relabel.db.decisions.history import fetch_history
 from relabel.db.engine import open_database
-from relabel.db.history import fetch_history
 from relabel.db.projects import list_projects
 from scripts.serving import Server, free_port
 from tests.browser.oidc_provider import CLIENT, SECRET, Provider, run_provider

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from relabel.db.decisions.history import fetch_history
 from relabel.db.engine import open_database
-from relabel.db.history import fetch_history
 from relabel.db.projects import list_projects
 from relabel.db.queue import fetch_page
 from relabel.db.runs import current_run

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 
-from relabel.db.audit import Shown
-from relabel.db.decisions import NewDecision, record_decision
-from relabel.db.history import fetch_history
+from relabel.db.decisions.audit import Shown
+from relabel.db.decisions.history import fetch_history
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.projects import create_project, get_project
 from relabel.export import export_labels
 from relabel.export.history import export_history

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from relabel.db.decisions.history import fetch_history
 from relabel.db.examples import ExampleView, get_example
-from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from relabel.db.queue import next_suspect
 from relabel.db.runs import current_run

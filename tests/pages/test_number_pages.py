@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from relabel.db.decisions.history import fetch_history
 from relabel.db.examples import get_example
-from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from relabel.db.queue import next_suspect
 from relabel.db.runs import current_run

@@ -12,7 +12,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from relabel.cli import main
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.projects import get_project
 from relabel.db.queue import fetch_page
 from relabel.db.runs import Run, current_run

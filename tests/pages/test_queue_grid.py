@@ -10,9 +10,9 @@ from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
 from relabel.cli import main
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.history import fetch_history
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.groups import count_left, list_pairs
-from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from relabel.db.queue import QueueFilter, fetch_page
 from relabel.db.runs import current_run

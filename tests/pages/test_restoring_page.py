@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from relabel.db.history import fetch_history
+from relabel.db.decisions.history import fetch_history
 from relabel.db.jobs import ACTIVE, list_jobs
 from relabel.db.projects import get_project
 from relabel.projects.backup import backup_project

@@ -11,9 +11,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.history import fetch_history
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.engine import writing
-from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from relabel.db.schema import DecisionRow, ProjectRow
 from relabel.errors import DatabaseError

@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from sqlalchemy import update
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.history import fetch_history
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.engine import writing
 from relabel.db.examples import fetch_test_page, get_example
-from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from relabel.db.queue import QueueFilter, fetch_page, next_suspect
 from relabel.db.runs import current_run

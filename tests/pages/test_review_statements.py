@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event
 
+from relabel.db.decisions.history import fetch_history
 from relabel.db.engine import open_database
-from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from relabel.projects.backup import backup_project
 from relabel.projects.restore import restore_project

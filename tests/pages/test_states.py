@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from relabel.db.history import fetch_history
+from relabel.db.decisions.history import fetch_history
 from relabel.db.projects import archive_project, get_project
 from relabel.workspace import Workspace, resolve_workspace
 from tests.conftest import copy_workspace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.examples import get_example
 from relabel.db.projects import get_project
 from relabel.db.queue import fetch_page

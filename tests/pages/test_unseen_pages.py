@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import update
 
 from relabel.cli import main
+from relabel.db.decisions.history import fetch_history
 from relabel.db.engine import writing
 from relabel.db.examples import find_by_positions, get_example
-from relabel.db.history import fetch_history
 from relabel.db.projects import get_project
 from relabel.db.runs import current_run
 from relabel.db.schema import RunRow

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.engine import reading, writing
 from relabel.db.examples import get_example
 from relabel.db.projects import get_project

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from relabel.db.decision_kinds import DECISION_KINDS, UNDO, DecisionKind
+from relabel.db.decisions.kinds import DECISION_KINDS, UNDO, DecisionKind
 
 TOY = DecisionKind(
     code="crop",
@@ -27,9 +27,9 @@ DECISION_KINDS.insert(DECISION_KINDS.index(UNDO), TOY)
 from sqlalchemy import Engine, create_engine, text
 from streamlit.testing.v1 import AppTest
 
-from relabel.db.decisions import describe
+from relabel.db.decisions.history import fetch_history
+from relabel.db.decisions.recording import describe
 from relabel.db.engine import migrations_folder, open_database
-from relabel.db.history import fetch_history
 from relabel.db.queue import QueueFilter, fetch_page
 from relabel.db.schema import SCHEMA_REVISION, Base
 from relabel.db.stats import review_progress

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from relabel.db.decision_checks import check_note
+from relabel.db.decisions.checks import check_note
 from relabel.db.project_rules import check_storable
 from relabel.errors import InvalidDecisionError
 from relabel.importers.columns.values import RefusedError, check_text

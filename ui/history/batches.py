@@ -6,7 +6,7 @@ import secrets
 
 import streamlit as st
 
-from relabel.db.batches import Batch, list_batches, summarize_refused, undo_batch
+from relabel.db.decisions.batches import Batch, list_batches, summarize_refused, undo_batch
 from relabel.db.project_rules import Project
 from relabel.text import counted
 from tracin_core.errors import TracInError

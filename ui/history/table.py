@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from relabel.db.decision_kinds import list_codes
-from relabel.db.history import HistoryRow
+from relabel.db.decisions.history import HistoryRow
+from relabel.db.decisions.kinds import list_codes
 from relabel.db.project_rules import Project
 from relabel.db.stats import review_progress
 from relabel.text import shorten

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from relabel.db.decisions import describe
-from relabel.db.history import HistoryRow, fetch_events
+from relabel.db.decisions.history import HistoryRow, fetch_events
+from relabel.db.decisions.recording import describe
 from relabel.db.project_rules import Project
 from relabel.text import counted
 from relabel.triage.signals import name_signals

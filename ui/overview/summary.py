@@ -8,7 +8,7 @@ from datetime import datetime
 import pandas as pd
 import streamlit as st
 
-from relabel.db.decision_kinds import PENDING, list_states
+from relabel.db.decisions.kinds import PENDING, list_states
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run
 from relabel.db.stats import ReviewProgress, median_error

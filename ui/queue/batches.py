@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from relabel.db.batches import (
+from relabel.db.decisions.batches import (
     MOST,
     NAMED,
     BatchItem,
@@ -19,8 +19,8 @@ from relabel.db.batches import (
     summarize_refused,
     undo_batch,
 )
-from relabel.db.decision_checks import check_mark
-from relabel.db.decision_kinds import RELABEL, find_kind, list_codes
+from relabel.db.decisions.checks import check_mark
+from relabel.db.decisions.kinds import RELABEL, find_kind, list_codes
 from relabel.db.engine import reading_one_state
 from relabel.db.examples import ExampleView, load_views
 from relabel.db.groups import count_left, list_passing

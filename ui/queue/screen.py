@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from relabel.db.decision_checks import mark_example
-from relabel.db.decision_kinds import DECISION_KINDS, RELABEL
+from relabel.db.decisions.checks import mark_example
+from relabel.db.decisions.kinds import DECISION_KINDS, RELABEL
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueRow
 from relabel.db.runs import Run

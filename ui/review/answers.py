@@ -11,10 +11,10 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from relabel.db.audit import NOTHING_SHOWN, Shown
+from relabel.db.decisions.audit import NOTHING_SHOWN, Shown
+from relabel.db.decisions.history import find_versions
 from relabel.db.engine import reading
 from relabel.db.examples import LARGEST_ID, load_views
-from relabel.db.history import find_versions
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project
 from relabel.db.team.handing_out import Screen

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from relabel.db.decision_kinds import DECISION_KINDS, KEEP, RELABEL, DecisionKind
+from relabel.db.decisions.kinds import DECISION_KINDS, KEEP, RELABEL, DecisionKind
 from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
 from relabel.db.schema import UNDECIDED

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from relabel.db.audit import NOTHING_SHOWN, Shown
-from relabel.db.decision_checks import check_mark
-from relabel.db.decision_kinds import KEEP, RELABEL, UNDO, find_kind
-from relabel.db.decisions import (
+from relabel.db.decisions.audit import NOTHING_SHOWN, Shown
+from relabel.db.decisions.checks import check_mark
+from relabel.db.decisions.kinds import KEEP, RELABEL, UNDO, find_kind
+from relabel.db.decisions.recording import (
     Decision,
     NewDecision,
     find_by_token,

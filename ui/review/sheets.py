@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from relabel.db.decision_checks import mark_example
-from relabel.db.decision_kinds import PENDING, find_kind, list_states
+from relabel.db.decisions.checks import mark_example
+from relabel.db.decisions.kinds import PENDING, find_kind, list_states
 from relabel.db.examples import ExampleView
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run

@@ -7,10 +7,10 @@ from typing import Any
 
 import streamlit as st
 
-from relabel.db.decision_kinds import DECISION_KINDS
-from relabel.db.decisions import last_undoable
+from relabel.db.decisions.history import reviewers_since
+from relabel.db.decisions.kinds import DECISION_KINDS
+from relabel.db.decisions.recording import last_undoable
 from relabel.db.examples import ExampleView, get_example
-from relabel.db.history import reviewers_since
 from relabel.db.project_rules import Project
 from relabel.db.queue import QueueFilter, describe_since
 from relabel.db.runs import Run, get_run

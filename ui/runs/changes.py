@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from relabel.db.bulk import next_positions
-from relabel.db.decision_kinds import list_codes
-from relabel.db.history import HistoryRow, fetch_history
+from relabel.db.decisions.history import HistoryRow, fetch_history
+from relabel.db.decisions.kinds import list_codes
 from relabel.db.jobs import list_jobs
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from relabel.db.decision_kinds import list_states
+from relabel.db.decisions.kinds import list_states
 from relabel.db.jobs import Job, active_job, list_jobs
 from relabel.db.project_rules import Project
 from relabel.db.runs import Run, current_run

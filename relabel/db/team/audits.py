@@ -18,7 +18,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, exists, func, insert, select
 from sqlalchemy.orm import aliased
 
-from relabel.db.decision_kinds import UNDO, list_codes
+from relabel.db.decisions.kinds import UNDO, list_codes
 from relabel.db.engine import reading
 from relabel.db.schema import (
     DEFERRING,

@@ -23,7 +23,7 @@ from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, select
 
-from relabel.db.decision_kinds import PENDING
+from relabel.db.decisions.kinds import PENDING
 from relabel.db.engine import is_read_only, reading, reading_one_state
 from relabel.db.examples import ExampleView
 from relabel.db.filtering import filter_conditions, is_reviewed

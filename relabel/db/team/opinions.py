@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, delete, exists, insert, select
 from sqlalchemy.orm import aliased
 
-from relabel.db.decision_checks import (
+from relabel.db.decisions.checks import (
     check_action,
     check_correction,
     check_mark,
@@ -23,8 +23,8 @@ from relabel.db.decision_checks import (
     check_numbers,
     check_token,
 )
-from relabel.db.decision_kinds import UNDO
-from relabel.db.decisions import NewDecision
+from relabel.db.decisions.kinds import UNDO
+from relabel.db.decisions.recording import NewDecision
 from relabel.db.engine import reading, writing
 from relabel.db.examples import LARGEST_ID
 from relabel.db.schema import (
@@ -176,7 +176,7 @@ def undo_opinion(
 
 
 def _lock(connection: Connection, example_id: int) -> Row[*tuple[Any, ...]]:
-    """Return the example for us alone, as `relabel.db.decisions` does for a decision."""
+    """Return the example for us alone, as `relabel.db.decisions.recording` does for a decision."""
     if 0 < example_id <= LARGEST_ID:
         lock = select(ExampleRow.id).where(ExampleRow.id == example_id)
         connection.execute(lock.with_for_update(key_share=True))

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from relabel.db.decision_kinds import UNDO
+from relabel.db.decisions.kinds import UNDO
 from relabel.db.schema import DEFERRING, effective
 from relabel.db.team.reviewers import Reviewer, refuse
 

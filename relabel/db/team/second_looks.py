@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from relabel.db.decision_kinds import UNDO
+from relabel.db.decisions.kinds import UNDO
 from relabel.db.engine import reading, writing
 from relabel.db.project_rules import project_in
 from relabel.db.schema import (

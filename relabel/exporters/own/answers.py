@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from relabel.db.decision_kinds import list_codes
+from relabel.db.decisions.kinds import list_codes
 from relabel.db.schema import UNDECIDED
 from relabel.exporters.exported import Exported, Rows
 from relabel.exporters.own.source import OwnSource, refuse

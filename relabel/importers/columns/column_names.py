@@ -150,7 +150,9 @@ def label_named(columns: Iterable[str]) -> str | None:
     names = list(columns)
     ending = [name for name in names if normalise(name).endswith(_LABEL_ENDINGS)]
     ending = [name for name in ending if normalise(name) not in TRUTH_NAMES]
-    return first_named(names, LABEL_NAMES) or (ending[0] if len(ending) == 1 else None)
+    named = first_named(names, LABEL_NAMES) or (ending[0] if len(ending) == 1 else None)
+    # Beside no other label the gold one is no truth to compare with, but the label: SNLI, MultiNLI.
+    return named or (None if ending else first_named(names, ("gold_label",)))
 
 
 def find_axis(name: str, low: float, high: float) -> str | None:

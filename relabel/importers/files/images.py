@@ -21,6 +21,7 @@ from relabel.features.image import (
 from relabel.importers.columns.column_names import PICTURES
 from relabel.importers.columns.values import RefusedError, check_text, show
 from relabel.importers.records import Depths, EncodedImage, Problem, SourceRecord, row_number
+from relabel.locks import name_unpacked
 from tracin_core.errors import InputError
 from tracin_core.files import describe_special
 
@@ -94,8 +95,8 @@ def read_within_limit(path: Path, name: str) -> EncodedImage:
     except FileNotFoundError as error:
         raise RefusedError(
             "missing image",
-            f"The image {show(name, 80)} does not exist in {path.parent}. Put it there, or name "
-            "the folder that the paths start from with --image-root.",
+            f"The image {show(name, 80)} does not exist in {name_unpacked(path.parent)}. Put it "
+            "there, or name the folder that the paths start from with --image-root.",
         ) from error
     except OSError as error:
         raise RefusedError(

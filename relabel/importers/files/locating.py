@@ -23,6 +23,7 @@ from relabel.importers.records import Problem, RowReader
 from tracin_core.errors import InputError
 
 SAVED = ("dataset_info.json", "dataset_dict.json", "state.json")
+ANNOTATIONS = "annotations"  # COCO's folder for its files; lies beside those of the pictures
 _ROWS = 50  # of a table that are looked at
 _FIRST = 10  # of which at least one must name a picture
 _FOLDERS = 50  # that may hold the pictures of a table
@@ -169,7 +170,9 @@ def find_table(folder: Path, options: ImportOptions, open_reader: OpenReader) ->
     folders, files = list_folder(root)
     tables = list_tables(root)
     if not tables:
-        return _find_parts(root, folders, options, open_reader)
+        return _find_annotations(root, folders, options, open_reader) or _find_parts(
+            root, folders, options, open_reader
+        )
     naming = [
         found
         for name in tables
@@ -196,6 +199,18 @@ def find_pictures_below(folder: Path) -> str | None:
     for inner in [root, *(root / name for name in list_folder(root)[0][:_FOLDERS])]:
         if any(PurePosixPath(name).suffix.lower() in PICTURES for name in list_folder(inner)[1]):
             return inner.name
+    return None
+
+
+def _find_annotations(
+    root: Path, folders: Collection[str], options: ImportOptions, open_reader: OpenReader
+) -> FoundTable | None:
+    """Return the only table in a folder of annotations, if it names the pictures beside that."""
+    for name in folders:
+        tables = list_tables(root / name) if name.lower() == ANNOTATIONS else []
+        if len(tables) == 1:
+            found = _find_pictures(root / name / tables[0], root, options, open_reader)
+            return None if found is None or _leaves_classes(found) else found
     return None
 
 

@@ -36,6 +36,7 @@ from relabel.importers.columns.values import RefusedError, ascii_escaped, show
 from relabel.importers.files.encoding import unreadable
 from relabel.importers.files.images import read_within_limit, too_large
 from relabel.importers.files.locating import (
+    ANNOTATIONS,
     SAVED,
     list_folder,
     list_tables,
@@ -355,8 +356,9 @@ def needs_unpacking(path: Path) -> bool:
         parts = [one[1:] for one in parts]
     if any(len(one) == 1 and (may_be_table(one[0]) or one[0] in SAVED) for one in parts):
         return True
-    # A table in each of several folders: what it says of the pictures there.
-    if sum(len(one) == 2 and may_be_table(one[1]) for one in parts) > 1:
+    # A table in each of several folders, or in that of the annotations: what it says of pictures.
+    inner = [one[0].lower() for one in parts if len(one) == 2 and may_be_table(one[1])]
+    if len(inner) > 1 or inner == [ANNOTATIONS]:
         return True
     is_hub = any(len(one) == 2 and one[-1].endswith(".parquet") for one in parts)
     return is_hub or any(one[-1] == "state.json" for one in parts if len(one) == 2)

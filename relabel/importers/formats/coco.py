@@ -33,13 +33,13 @@ class CocoImporter(Importer):
 
     def sniff(self, path: Path) -> bool:
         """Return whether the file begins with pictures or annotations."""
-        from relabel.importers.readers.coco import is_coco
+        from relabel.importers.readers.annotations.coco import is_coco
         from relabel.importers.readers.table import is_json
 
         return not path.is_dir() and is_json(path) and is_coco(path)
 
     def read_rows(self, path: Path, options: ImportOptions) -> RowReader:
         """Open the file to read its rows."""
-        from relabel.importers.readers.coco import CocoReader
+        from relabel.importers.readers.annotations.coco import CocoReader
 
         return CocoReader(path, options)

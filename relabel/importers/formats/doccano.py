@@ -27,13 +27,13 @@ class DoccanoImporter(Importer):
 
     def sniff(self, path: Path) -> bool:
         """Return whether the file begins with texts and lists of labels."""
-        from relabel.importers.readers.doccano import is_doccano
+        from relabel.importers.readers.annotations.doccano import is_doccano
         from relabel.importers.readers.table import is_json
 
         return not path.is_dir() and is_json(path) and is_doccano(path)
 
     def read_rows(self, path: Path, options: ImportOptions) -> RowReader:
         """Open the file to read its rows."""
-        from relabel.importers.readers.doccano import DoccanoReader
+        from relabel.importers.readers.annotations.doccano import DoccanoReader
 
         return DoccanoReader(path, options)

@@ -33,7 +33,7 @@ class LabelStudioImporter(Importer):
 
     def sniff(self, path: Path) -> bool:
         """Return whether the file begins with tasks."""
-        from relabel.importers.readers.label_studio import is_label_studio
+        from relabel.importers.readers.annotations.label_studio import is_label_studio
         from relabel.importers.readers.table import is_json
 
         return not path.is_dir() and is_json(path) and is_label_studio(path)
@@ -43,8 +43,8 @@ class LabelStudioImporter(Importer):
 
         So did this program before it knew these files, and projects remember those names.
         """
+        from relabel.importers.readers.annotations.label_studio import LabelStudioReader
         from relabel.importers.readers.json_lines import JsonLinesReader
-        from relabel.importers.readers.label_studio import LabelStudioReader
 
         named = (options.label, options.target, options.image, *options.text_columns)
         is_inside = any(one and one.startswith(("data.", "annotations.")) for one in named)

@@ -27,13 +27,13 @@ class ProdigyImporter(Importer):
 
     def sniff(self, path: Path) -> bool:
         """Return whether the file begins with answers."""
-        from relabel.importers.readers.prodigy import is_prodigy
+        from relabel.importers.readers.annotations.prodigy import is_prodigy
         from relabel.importers.readers.table import is_json
 
         return not path.is_dir() and is_json(path) and is_prodigy(path)
 
     def read_rows(self, path: Path, options: ImportOptions) -> RowReader:
         """Open the file to read its rows."""
-        from relabel.importers.readers.prodigy import ProdigyReader
+        from relabel.importers.readers.annotations.prodigy import ProdigyReader
 
         return ProdigyReader(path, options)

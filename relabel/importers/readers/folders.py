@@ -20,7 +20,7 @@ from relabel.importers.files.encoding import (
 )
 from relabel.importers.files.trees import Tree, TreeFile, open_tree
 from relabel.importers.options import ImportOptions
-from relabel.importers.readers.detection_folders import refuse_detection
+from relabel.importers.readers.annotations.detection_folders import refuse_detection
 from relabel.importers.readers.folder_layouts import Folders, find_layout
 from relabel.importers.records import EncodedImage, Problem, SourceRecord
 from relabel.text import Kind, Split, Task, counted

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine, func, select
 
-from relabel.db.decision_kinds import list_codes, list_states
+from relabel.db.decisions.kinds import list_codes, list_states
 from relabel.db.engine import reading_one_state
 from relabel.db.project_rules import Project
 from relabel.db.schema import (

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 
-from relabel.db.decision_kinds import DECISION_KINDS, list_codes
+from relabel.db.decisions.kinds import DECISION_KINDS, list_codes
 from relabel.db.engine import reading
 from relabel.db.project_rules import Project
 from relabel.db.projects import get_project

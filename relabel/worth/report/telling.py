@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Engine, and_, select
 
-from relabel.db.decision_kinds import list_codes
+from relabel.db.decisions.kinds import list_codes
 from relabel.db.engine import reading
 from relabel.db.examples import ExampleView, find_by_positions
 from relabel.db.project_rules import Project

@@ -10,7 +10,7 @@ import pytest
 
 from relabel.crossval import run as running
 from relabel.crossval.run import cross_validate
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.examples import find_by_positions
 from relabel.db.queue import fetch_page
 from relabel.fitting.options import WorkOptions

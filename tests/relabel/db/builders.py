@@ -8,7 +8,7 @@ from itertools import count
 import numpy as np
 from sqlalchemy import Engine, select
 
-from relabel.db.decisions import Decision, NewDecision, record_decision
+from relabel.db.decisions.recording import Decision, NewDecision, record_decision
 from relabel.db.examples import NewExample, add_examples, get_example
 from relabel.db.project_rules import Project
 from relabel.db.projects import create_project

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from relabel.db.decisions import undo_decision
+from relabel.db.decisions.history import fetch_history
+from relabel.db.decisions.recording import undo_decision
 from relabel.db.engine import open_database
-from relabel.db.history import fetch_history
 from relabel.db.project_rules import Project
 from relabel.db.projects import archive_project, get_project, list_projects
 from relabel.db.queue import fetch_page

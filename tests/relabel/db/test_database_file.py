@@ -132,16 +132,16 @@ def iter_rows(rows):
 
 def test_a_move_amid_a_decision_is_noticed_before_it_is_confirmed(engine, path, monkeypatch):
     scene = build_scene(engine)
-    from relabel.db import decisions
+    from relabel.db.decisions import recording
 
-    append = decisions._append
+    append = recording._append
 
     def move_and_append(*arguments):
         done = append(*arguments)
         move_away(path)
         return done
 
-    monkeypatch.setattr(decisions, "_append", move_and_append)
+    monkeypatch.setattr(recording, "_append", move_and_append)
     with pytest.raises(DatabaseError, match="Found no file"):
         scene.decide(scene.train_ids[0])
     move_back(path)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Engine, event
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.engine import open_database
 from relabel.db.examples import get_example
 from relabel.db.queue import DrawnSuspect, describe_since, draw_next_suspects

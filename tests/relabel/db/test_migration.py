@@ -16,10 +16,10 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from relabel.db.bulk import settle_entries, stream_answers
-from relabel.db.decisions import NewDecision, record_decision, undo_decision
+from relabel.db.decisions.history import fetch_history
+from relabel.db.decisions.recording import NewDecision, record_decision, undo_decision
 from relabel.db.engine import migrations_folder, open_database, writing
 from relabel.db.examples import NewExample, add_examples, get_example
-from relabel.db.history import fetch_history
 from relabel.db.jobs import create_job, list_jobs
 from relabel.db.projects import finish_deletions, get_project, list_hidden_projects, list_projects
 from relabel.db.queue import QueueFilter, fetch_page

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from relabel.db.decisions.history import fetch_history
 from relabel.db.examples import fetch_test_page
-from relabel.db.history import fetch_history
 from relabel.db.paging import LARGEST_PAGE, count_rows_before
 from relabel.db.queue import fetch_page
 from tests.relabel.db.builders import Scene

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from relabel.db import projects, registration
 from relabel.db.bulk import next_positions, read_keys
-from relabel.db.decisions import NewDecision, record_decision, undo_decision
+from relabel.db.decisions.recording import NewDecision, record_decision, undo_decision
 from relabel.db.engine import open_database, reading, writing
 from relabel.db.examples import NewExample, add_examples, get_example
 from relabel.db.jobs import claim_job, create_job, finish_job

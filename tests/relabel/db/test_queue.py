@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relabel.db.decisions import undo_decision
+from relabel.db.decisions.recording import undo_decision
 from relabel.db.examples import NewExample, add_examples
 from relabel.db.projects import create_project
 from relabel.db.queue import QueueFilter, adjacent, fetch_page, next_suspect

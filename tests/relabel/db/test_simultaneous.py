@@ -10,7 +10,7 @@ from threading import Barrier
 import pytest
 from sqlalchemy import func, select
 
-from relabel.db.decisions import NewDecision, get_decision, record_decision, undo_decision
+from relabel.db.decisions.recording import NewDecision, get_decision, record_decision, undo_decision
 from relabel.db.engine import open_database, reading
 from relabel.db.examples import get_example
 from relabel.db.schema import DecisionRow, ReviewerRow
@@ -99,7 +99,7 @@ DECIDE = """
 import sys, time
 from relabel.errors import StaleDecisionError
 from relabel.db.engine import open_database
-from relabel.db.decisions import (NewDecision, record_decision)
+from relabel.db.decisions.recording import (NewDecision, record_decision)
 engine = open_database(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from relabel.db.decisions import NewDecision, get_decision, record_decision, undo_decision
+from relabel.db.decisions.history import fetch_history
+from relabel.db.decisions.recording import NewDecision, get_decision, record_decision, undo_decision
 from relabel.db.engine import reading, writing
 from relabel.db.examples import (
     NewExample,
@@ -20,7 +21,6 @@ from relabel.db.examples import (
     find_by_positions,
     get_example,
 )
-from relabel.db.history import fetch_history
 from relabel.db.projects import create_project
 from relabel.db.queue import QueueFilter, fetch_page, next_suspect
 from relabel.db.registration import register_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
-from relabel.db.decisions import undo_decision
+from relabel.db.decisions.recording import undo_decision
 from relabel.db.schema import ExampleRow
 from relabel.db.stats import label_confusion, median_error
 from relabel.db.yields import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.examples import ExampleView
 from relabel.db.projects import get_project
 from relabel.export import export_labels

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from sqlalchemy import Engine
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.examples import NewExample, add_examples, find_by_positions
 from relabel.db.project_rules import Project
 from relabel.db.projects import create_project

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.engine import open_database
 from relabel.db.examples import get_example
 from relabel.db.projects import create_project, get_project, list_projects

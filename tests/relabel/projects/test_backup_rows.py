@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from relabel.db.decisions import undo_decision
+from relabel.db.decisions.history import fetch_history
+from relabel.db.decisions.recording import undo_decision
 from relabel.db.engine import open_database
-from relabel.db.history import fetch_history
 from relabel.db.projects import get_project, list_hidden_projects, list_projects
 from relabel.projects.backup import backup_project
 from relabel.projects.backup_file import MANIFEST, FileEntry

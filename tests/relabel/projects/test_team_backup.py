@@ -7,7 +7,7 @@ import zipfile
 
 from sqlalchemy import func, select
 
-from relabel.db.decisions import NewDecision
+from relabel.db.decisions.recording import NewDecision
 from relabel.db.engine import reading
 from relabel.db.projects import get_project
 from relabel.db.schema import OpinionRow

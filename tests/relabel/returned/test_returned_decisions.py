@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import event
 
 from relabel.cli import main
-from relabel.db.decisions import undo_decision
+from relabel.db.decisions.history import fetch_events, fetch_history
+from relabel.db.decisions.recording import undo_decision
 from relabel.db.engine import open_database
 from relabel.db.examples import get_example
-from relabel.db.history import fetch_events, fetch_history
 from relabel.db.project_rules import Project
 from relabel.db.team.reviewers import LEAD, Identity, set_role
 from relabel.errors import NotAllowedError

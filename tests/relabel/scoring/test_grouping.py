@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from relabel.cli import main
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.engine import writing
 from relabel.db.examples import NewExample, add_examples, find_by_positions
 from relabel.db.groups import list_groups

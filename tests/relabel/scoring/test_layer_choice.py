@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.queue import fetch_page
 from relabel.db.runs import current_run, make_current
 from relabel.errors import NotFoundError, RunFolderError

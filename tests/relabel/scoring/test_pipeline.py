@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.examples import find_by_positions
 from relabel.db.queue import fetch_page
 from relabel.db.runs import current_run

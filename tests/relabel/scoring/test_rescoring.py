@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from relabel.db.decisions import NewDecision, record_decision, undo_decision
+from relabel.db.decisions.recording import NewDecision, record_decision, undo_decision
 from relabel.db.engine import open_database
 from relabel.db.examples import get_example
 from relabel.db.projects import create_project, get_project

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.examples import NewExample, add_examples, find_by_positions
 from relabel.db.projects import create_project
 from relabel.db.queue import QueueFilter, fetch_page

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from relabel.db.decisions import undo_decision
+from relabel.db.decisions.recording import undo_decision
 from relabel.db.engine import reading
 from relabel.db.projects import delete_project
 from relabel.db.queue import QueueFilter

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from relabel.db.decisions import NewDecision, last_undoable, record_decision, undo_decision
-from relabel.db.history import fetch_history, reviewers_since
+from relabel.db.decisions.history import fetch_history, reviewers_since
+from relabel.db.decisions.recording import (
+    NewDecision,
+    last_undoable,
+    record_decision,
+    undo_decision,
+)
 from relabel.db.team.reviewers import (
     LEAD,
     REVIEWER,

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from relabel.db.decisions import NewDecision, record_decision, undo_decision
+from relabel.db.decisions.recording import NewDecision, record_decision, undo_decision
 from relabel.db.engine import reading, writing
 from relabel.db.examples import get_example
 from relabel.db.projects import delete_project, get_project_by_id

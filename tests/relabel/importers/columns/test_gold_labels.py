@@ -11,11 +11,11 @@ from tests.relabel.importers.builders import preview
 NAMES = ["contradiction", "entailment", "neutral"]
 
 
-def save(tmp_path, labels, first="premise"):
+def save(tmp_path, labels, first="premise", column="label"):
     path = tmp_path / "pairs.csv"
     data = pd.DataFrame({first: [f"A man runs on day {n}." for n in range(len(labels))]})
     data["hypothesis"] = [f"Somebody moves, says {n}." for n in range(len(labels))]
-    data["label"] = labels
+    data[column] = labels
     data.to_csv(path, index=False)
     return path
 
@@ -58,3 +58,11 @@ def test_other_texts_keep_it_as_a_class_and_are_told(tmp_path):
 )
 def test_a_mark_is_none_where_it_may_be_a_class(labels, declared, marks):
     assert find_gold_marks(labels, declared) == marks
+
+
+def test_a_gold_label_is_the_label_where_there_is_no_other(tmp_path):
+    path = save(tmp_path, NAMES * 6, column="gold_label")
+    assert preview(path).options.label == "gold_label"
+    data = pd.read_csv(path)
+    data.assign(label=NAMES * 6).to_csv(path, index=False)
+    assert preview(path).options.label == "label"

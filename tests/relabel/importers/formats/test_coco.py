@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relabel.importers.readers.json_members import read_members
+from relabel.importers.readers.annotations.json_members import read_members
 from tests.relabel.importers.builders import image_folder, make_zip, pets, picture, preview, read
 from tracin_core.errors import InputError
 
@@ -39,7 +39,7 @@ def lay(folder: Path, found: dict[str, Any], name: str = "all.json", pictures: s
 @pytest.mark.parametrize("indent", [None, 1])
 @pytest.mark.parametrize("chunk", [7, 1 << 16])
 def test_members_are_read_one_by_one(tmp_path, monkeypatch, indent, chunk):
-    monkeypatch.setattr("relabel.importers.readers.json_members._CHUNK", chunk)
+    monkeypatch.setattr("relabel.importers.readers.annotations.json_members._CHUNK", chunk)
     found = {"a": 12345678, "b": [1234567, {"c": ["x", "]"]}, "}"], "d": [], "e": {"f": "é"}}
     (tmp_path / "a.json").write_text(json.dumps(found, indent=indent), encoding="utf-8")
     members = list(read_members(tmp_path / "a.json", "utf-8"))
@@ -83,6 +83,17 @@ def test_a_file_in_each_folder_is_a_split(tmp_path):
     assert (found.format, found.counts) == ("coco", {"train": 11, "test": 11})
 
 
+def test_the_only_file_in_a_folder_of_annotations_is_taken(tmp_path):
+    files = {f"images/{n}.png": picture(n) for n in range(11)}
+    files["annotations/instances_default.json"] = json.dumps(coco()).encode()
+    make_zip(tmp_path / "birds.zip", files)
+    found = preview(tmp_path / "birds.zip")
+    assert (found.format, found.num_usable) == ("coco", 11)
+    assert "--format image-folder says otherwise" in " ".join(found.notes)
+    # Where it was unpacked is gone when a person reads of it.
+    assert "does not exist in birds.zip. " in found.problems[0].message
+
+
 def test_detection_is_refused_by_name(tmp_path):
     found = coco(bbox=[0, 0, 2, 2], segmentation=[[1, 2, 3]])
     found["annotations"] += [{"id": n, "image_id": n, "category_id": 8 - n % 2} for n in range(9)]
@@ -104,7 +115,10 @@ BOXES = {
     "yolo": ({"labels/train/{}.txt": b"0 0.5 0.5 0.25 1\n1 .5 .5 1 1e-2\n"}, "a YOLO data set"),
     "darknet": ({"images/train/{}.txt": b"0 0.5 0.5 0.25 1", "classes.txt": b"cat\n"}, "a YOLO"),
     "voc": ({"Annotations/{}.xml": b"<annotation><object/></annotation>"}, "a Pascal VOC data set"),
-    "coco": ({"annotations/all.json": json.dumps(coco()).encode()}, "a COCO data set"),
+    "coco": (
+        {f"annotations/{one}.json": json.dumps(coco()).encode() for one in ("train", "val")},
+        "a COCO data set.*files: annotations/train.json, annotations/val.json",
+    ),
 }
 
 

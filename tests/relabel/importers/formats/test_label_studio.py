@@ -10,7 +10,7 @@ import pytest
 
 from relabel.exporters.labelstudio import REFERENCE
 from relabel.importers.files.served import find_served, names_picture
-from relabel.importers.readers.label_studio import OWN_KEY
+from relabel.importers.readers.annotations.label_studio import OWN_KEY
 from tests.relabel.importers.builders import image_folder, make_zip, picture, preview, read
 from tracin_core.errors import InputError
 

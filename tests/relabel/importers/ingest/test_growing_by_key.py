@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.examples import get_example
 from relabel.importers import plan
 from relabel.importers.options import ImportOptions

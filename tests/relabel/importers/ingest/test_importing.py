@@ -16,7 +16,7 @@ import pytest
 from relabel.cli import main
 from relabel.cli.imports import import_data
 from relabel.db.bulk import next_positions, read_keys
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.engine import open_database
 from relabel.db.examples import find_by_positions, get_example
 from relabel.db.projects import create_project, get_project, list_projects

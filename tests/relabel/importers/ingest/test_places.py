@@ -16,7 +16,7 @@ from sqlalchemy import update
 
 from relabel.cli import main
 from relabel.db.bulk import lacks_places
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.engine import writing
 from relabel.db.examples import LONGEST_PLACE
 from relabel.db.projects import get_project

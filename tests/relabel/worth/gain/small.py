@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Engine, select
 
-from relabel.db.decisions import NewDecision, record_decision
+from relabel.db.decisions.recording import NewDecision, record_decision
 from relabel.db.examples import get_example
 from relabel.db.project_rules import Project
 from relabel.db.schema import ExampleRow

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from relabel.importers.columns.column_names import PICTURES
 from relabel.importers.columns.values import RefusedError
+from relabel.importers.files.locating import ANNOTATIONS
 from relabel.importers.files.trees import Tree, TreeFile
 from tracin_core.errors import InputError
 
@@ -24,7 +25,6 @@ _BOX = re.compile(rb"\s*\d+(\s+-?\d*\.?\d+(e-?\d+)?){4,}\s*")
 _YOLO_FOLDERS = {"labels", "obj_train_data"}
 _YOLO_FILES = {"data.yaml", "data.yml", "dataset.yaml", "obj.names", "obj.data", "classes.txt"}
 _VOC_FOLDERS = {"annotations", "jpegimages", "imagesets"}
-_COCO_FOLDER = "annotations"
 _WAY_OUT = (
     "One label for each example is checked here, no boxes or outlines. Cut the objects out, one "
     "picture each in a folder of its class, and import that folder. If the pictures lie in folders "
@@ -43,7 +43,7 @@ def refuse_detection(tree: Tree) -> None:
     files: set[str] = set()
     checks = {".txt": _holds_boxes, ".xml": _is_voc, ".json": _is_coco}
     seen: dict[str, list[bool]] = {ending: [] for ending in checks}
-    pictures = 0
+    pictures, described = 0, []
     for file in islice(tree.files(), _LOOKED_AT):
         path = PurePosixPath(file.name.lower())
         folders.update(path.parts[:-1])
@@ -53,16 +53,19 @@ def refuse_detection(tree: Tree) -> None:
         if found is not None and len(found) < _OPENED and path.name not in _YOLO_FILES:
             held = checks[path.suffix](file)
             found += [] if held is None else [held]
+            if held and path.suffix == ".json":
+                described.append(file.name)
     is_yolo = folders & _YOLO_FOLDERS or files & _YOLO_FILES
     if is_yolo and seen[".txt"] and all(seen[".txt"]):
         raise _refuse(tree, "a YOLO data set: text files of boxes beside the pictures")
     if folders & _VOC_FOLDERS and seen[".xml"] and all(seen[".xml"]):
         raise _refuse(tree, "a Pascal VOC data set: XML files of boxes beside the pictures")
-    if pictures and _COCO_FOLDER in folders and any(seen[".json"]):
+    if pictures and ANNOTATIONS in folders and described:
         raise InputError(
             f"{tree.root} is a COCO data set: pictures, and JSON files in a folder beside them. "
-            "Expected one of these files: name it as the path, the others one after the other into "
-            "the same project. Where each picture has one category, that is its label."
+            f"Expected one of these files: {', '.join(described)}. Name it as the path, the others "
+            "one after the other into the same project; of an archive, unpack it first. Where each "
+            "picture has one category, that is its label."
         )
 
 

@@ -17,7 +17,7 @@ from relabel.importers.columns.column_names import LABEL_NAMES, normalise
 from relabel.importers.columns.values import RefusedError
 from relabel.importers.files.served import find_served, names_picture
 from relabel.importers.options import ImportOptions, join_names
-from relabel.importers.readers.annotated_tasks import (
+from relabel.importers.readers.annotations.tasks import (
     ANSWERS,
     Answer,
     choose_answer,

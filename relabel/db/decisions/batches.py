@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, func, insert, select
 
-from relabel.db.audit import describe_change, find_below
-from relabel.db.decision_checks import (
+from relabel.db.decisions.audit import describe_change, find_below
+from relabel.db.decisions.checks import (
     check_action,
     check_correction,
     check_new_label,
@@ -26,8 +26,8 @@ from relabel.db.decision_checks import (
     check_source,
     check_token,
 )
-from relabel.db.decision_kinds import KEEP, UNDO, list_codes
-from relabel.db.decisions import describe_events_after
+from relabel.db.decisions.kinds import KEEP, UNDO, list_codes
+from relabel.db.decisions.recording import describe_events_after
 from relabel.db.engine import reading, writing
 from relabel.db.examples import LARGEST_ID
 from relabel.db.project_rules import Project, project_in

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relabel.db.decisions import Decision, last_undoable, undo_decision
+from relabel.db.decisions.history import fetch_history
+from relabel.db.decisions.recording import Decision, last_undoable, undo_decision
 from relabel.db.examples import get_example
-from relabel.db.history import fetch_history
 from relabel.db.queue import QueueFilter, fetch_page, next_suspect
 from relabel.db.stats import review_progress
 from relabel.errors import StaleDecisionError

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, or_, select
 from sqlalchemy.orm import aliased
 
-from relabel.db.audit import AUDIT_COLUMNS
-from relabel.db.decisions import DECISION_COLUMNS, Decision
+from relabel.db.decisions.audit import AUDIT_COLUMNS
+from relabel.db.decisions.recording import DECISION_COLUMNS, Decision
 from relabel.db.engine import reading
 from relabel.db.paging import Page, count_rows_before
 from relabel.db.schema import (

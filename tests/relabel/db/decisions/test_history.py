@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from relabel.db.decisions import undo_decision
-from relabel.db.history import fetch_history
+from relabel.db.decisions.history import fetch_history
+from relabel.db.decisions.recording import undo_decision
 from relabel.db.stats import class_balance, count_reviewed, label_confusion, review_progress
 from relabel.errors import NotFoundError
 from tests.relabel.db.builders import build_scene

@@ -13,9 +13,10 @@ from typing import Any
 
 from relabel.importers.columns.values import RefusedError
 from relabel.importers.files.encoding import find_encoding
+from relabel.importers.files.locating import ANNOTATIONS
 from relabel.importers.files.served import find_served
 from relabel.importers.options import ImportOptions
-from relabel.importers.readers.json_members import read_members
+from relabel.importers.readers.annotations.json_members import read_members
 from relabel.importers.records import Problem, Row, Schema, row_problem
 from relabel.text import counted
 from tracin_core.errors import InputError
@@ -24,7 +25,6 @@ from tracin_core.files import expand_path
 _LOOKED_AT = 300  # members by which such a file is known
 _COLUMNS = ("file_name", "category", "id")
 _PLACES = {"bbox": "boxes", "segmentation": "outlines", "keypoints": "key points"}
-_FOLDER = "annotations"  # lies beside the folders of the pictures
 _SEVERAL = object()
 
 
@@ -60,7 +60,7 @@ class CocoReader:
         """
         self._path, self._encoding = path, find_encoding(path).name
         self.name, self.folder = path.name, path.parent
-        if path.parent.name.lower() == _FOLDER:
+        if path.parent.name.lower() == ANNOTATIONS:
             self.folder = path.parent.parent
         self._root = expand_path(options.image_root) if options.image_root else None
         self._names: dict[Any, str] = {}

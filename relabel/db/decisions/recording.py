@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Engine, Row, Select, bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from relabel.db.audit import NOTHING_SHOWN, Shown, describe_decision, describe_undo
-from relabel.db.decision_checks import (
+from relabel.db.decisions.audit import NOTHING_SHOWN, Shown, describe_decision, describe_undo
+from relabel.db.decisions.checks import (
     check_action,
     check_correction,
     check_mark,
@@ -29,7 +29,7 @@ from relabel.db.decision_checks import (
     check_token,
     format_value,
 )
-from relabel.db.decision_kinds import UNDO, find_kind
+from relabel.db.decisions.kinds import UNDO, find_kind
 from relabel.db.engine import reading, writing
 from relabel.db.examples import LARGEST_ID
 from relabel.db.schema import (

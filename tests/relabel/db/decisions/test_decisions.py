@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from relabel.db.decisions import (
+from relabel.db.decisions.recording import (
     NewDecision,
     find_by_token,
     get_decision,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 
-from relabel.db.decision_kinds import DECISION_KINDS, RELABEL, UNDO, list_codes
+from relabel.db.decisions.kinds import DECISION_KINDS, RELABEL, UNDO, list_codes
 from relabel.db.schema import SOURCES
 from relabel.errors import InvalidDecisionError, StaleDecisionError
 from relabel.text import find_text_fault

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from relabel.db.decision_kinds import (
+from relabel.db.decisions.kinds import (
     DECISION_KINDS,
     RELABEL,
     TAKEN_KEYS,
@@ -16,7 +16,7 @@ from relabel.db.decision_kinds import (
     list_codes,
     list_states,
 )
-from relabel.db.decisions import undo_decision
+from relabel.db.decisions.recording import undo_decision
 from relabel.db.engine import reading
 from relabel.db.examples import get_example
 from relabel.errors import InvalidDecisionError

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import BigInteger, Connection, Row, bindparam, exists, select
 from sqlalchemy.orm import aliased
 
-from relabel.db.decision_kinds import list_codes
+from relabel.db.decisions.kinds import list_codes
 from relabel.db.schema import DecisionRow, effective
 from relabel.errors import InvalidDecisionError
 from relabel.text import find_text_fault
 
 if TYPE_CHECKING:
-    from relabel.db.decisions import Decision, NewDecision
+    from relabel.db.decisions.recording import Decision, NewDecision
 
 _LONGEST_SIGNAL = 200  # characters of a signal's name
 _TOP = 1 + 1e-6  # a little more than one is what rounding makes

@@ -7,7 +7,7 @@ import time
 import pytest
 from sqlalchemy import text
 
-from relabel.db.batches import (
+from relabel.db.decisions.batches import (
     CHUNK,
     BatchItem,
     NewBatch,
@@ -16,7 +16,7 @@ from relabel.db.batches import (
     summarize_refused,
     undo_batch,
 )
-from relabel.db.decisions import undo_decision
+from relabel.db.decisions.recording import undo_decision
 from relabel.db.engine import reading
 from relabel.db.examples import get_example
 from relabel.db.stats import review_progress
