@@ -98,6 +98,11 @@ class Contribution(ABC):
         return True
 
     @property
+    def is_plain(self) -> bool:
+        """Whether its own tensors are all of it, so that it can be kept as it is."""
+        return True
+
+    @property
     def outer_sizes(self) -> tuple[int, int, int] | None:
         """Positions T, rows O and columns I of a sum of T outer products; ``None`` for others."""
         return None

@@ -396,9 +396,19 @@ def _try_reads(
         right = {
             name: reads
             for name, reads in right.items()
-            if _agrees(combine(found[name]), row, name, references)
+            if _can_agree(combine(found[name]), row, name, references)
         }
     return right
+
+
+def _can_agree(
+    found: Sequence[Contribution], row: int, name: str, truths: ReferenceGradients
+) -> bool:
+    """Return whether reads give autograd's gradient for a trial example; not if they give none."""
+    try:
+        return _agrees(found, row, name, truths)
+    except GradientError:
+        return False
 
 
 def _choose_fallback(

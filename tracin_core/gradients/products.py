@@ -105,6 +105,8 @@ def keep_uses(columns: slice, uses: Sequence[Contribution], partners: int) -> Ke
         uses: All uses of a parameter by these examples.
         partners: Number of gradients that train examples are multiplied by.
     """
+    if not all(use.is_plain for use in uses):
+        return KeptUses(columns, uses, False).make_ready()
     # Parts of tensors, which hold no graph.
     plain = KeptUses(columns, [use.narrow(0, use.batch_size) for use in uses], False)
     sizes = uses[0].outer_sizes if len(uses) == 1 else None

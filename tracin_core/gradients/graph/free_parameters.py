@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from tracin_core.gradients.factored import Contribution, Dense
+from tracin_core.gradients.factored import Contribution
 from tracin_core.gradients.graph.operations import (
     LOOKED_UP,
     OPERATIONS,
@@ -39,7 +39,14 @@ from tracin_core.gradients.graph.ownership import (
     find_layout,
     name_layout,
 )
-from tracin_core.gradients.graph.pull_back import Sources, check_apart, pull_back_views
+from tracin_core.gradients.graph.pull_back import (
+    PulledBack,
+    Sources,
+    check_apart,
+    holds_whole,
+    list_views,
+    pull_back_views,
+)
 from tracin_core.gradients.graph.survey import GraphSurvey, Reader
 from tracin_core.gradients.rules.registry import UnsupportedUseError
 
@@ -256,11 +263,11 @@ def describe_reads(
         parameter: The parameter.
         found: What they contributed to its gradients.
     """
-    is_written = any(isinstance(item, Dense) for item in found)
+    is_written = any(holds_whole(item) for item in found)
     numbers: dict[tuple[str, ...], int] = {}
     for read, operand in ((item.read, item.operand) for item in reads):
         own = read.shape.numel() if operand.is_product and read.views and is_written else 0
-        whole = max(own, parameter.numel()) if own or read.passed else 0
+        whole = max(own, parameter.numel()) if own else 0
         numbers[read.path] = max(whole, numbers.get(read.path, 0))
     return tuple(FreeParameterUse(path, whole) for path, whole in numbers.items())
 
@@ -311,12 +318,12 @@ def differentiate_reads(
         missing: Parameters left out; those that cannot be differentiated are added.
     """
     gradients: Gradients = {}
-    groups: dict[Hashable, tuple[Sources, list[str]]] = {}
+    groups: dict[Hashable, Sources] = {}
     done: dict[tuple[Any, int], Contribution] = {}
     for name, reads, found in take_each(opened, deltas):
         if name not in layouts or name in missing:
             continue
-        gradients[name], sources = [], Sources()
+        gradients[name], sources = [], Sources(batch_size)
         try:
             for item, delta, layout in zip(reads, found, layouts[name], strict=True):
                 if delta is None or layout is None:
@@ -328,23 +335,19 @@ def differentiate_reads(
                     )
                 direct = pull_back_views(done[place], item.read, parameters[name])
                 if direct is None:
-                    sources.add(done[place], item.read)
+                    sources.add(done[place], list_views(item.read)[-1], place)
                 else:
                     gradients[name].append(direct)
         except UnsupportedUseError as error:
             missing[name] = str(error)
             continue
         if sources.gradients:
-            groups.setdefault(sources.key, (sources, []))[1].append(name)
-    for sources, names in groups.values():
-        try:
-            wholes = sources.pull_back({name: parameters[name] for name in names})
-        except UnsupportedUseError as error:
-            missing |= dict.fromkeys(names, str(error))
-            continue
-        for name, whole in wholes.items():
-            gradients[name].append(whole)
-    return {name: items for name, items in gradients.items() if name not in missing}
+            sources = groups.setdefault(sources.key, sources)
+            sources.parameters[name] = parameters[name]
+            gradients[name].append(PulledBack(sources, name, 0, batch_size))
+    # The largest first: what else was made of the same is found on the way.
+    order = sorted(gradients, key=lambda name: -parameters[name].numel())
+    return {name: gradients[name] for name in order if name not in missing}
 
 
 def _open(

@@ -12,7 +12,7 @@ on the way back from another: it would be counted twice. ``check_apart`` proves 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+from tracin_core.errors import GradientError
 from tracin_core.gradients.factored import Contribution, Dense, Outer, SparseRows, choose_chunks
 from tracin_core.gradients.graph.operations import (
     CAST,
@@ -36,6 +37,8 @@ MOST_BEHIND = 2000
 # Larger gradients of one example go back on their own on a processor: mapped over the examples, the
 # backward pass of standardised kernels took 1.1 to 45 times as long.
 MAPPED = 4096
+# Numbers of a batch that are kept of a parameter until it is asked for.
+MOST_FOUND = 1 << 22
 RESHAPED = frozenset({"ViewBackward0", "UnsafeViewBackward0", "UnsqueezeBackward0"})
 SPLIT = frozenset({"SplitBackward0", "SplitWithSizesBackward0"})
 
@@ -76,7 +79,7 @@ def pull_back_views(
     Returns:
         ``None`` where autograd's formulas are needed.
     """
-    views = _list_views(read)
+    views = list_views(read)
     if read.passed:
         return None
     if isinstance(contribution, StackedOuter) and len(views) == 1 and _turns_matrices(views[0][0]):
@@ -100,7 +103,7 @@ def pull_back_views(
     return None
 
 
-def _list_views(read: ParameterUse) -> list[tuple[Any, int]]:
+def list_views(read: ParameterUse) -> list[tuple[Any, int]]:
     """Return what the tensor was made by, without the casts that come last.
 
     A cast changes no gradient; gone through backwards it would round it to half precision.
@@ -158,49 +161,166 @@ def _pull_back_lookup(
     return SparseRows(rows.expand(len(deltas), -1), deltas * (rows != padding).unsqueeze(2), shape)
 
 
+class RowStore:
+    """Numbers of a batch's examples that come up while others are computed.
+
+    Args:
+        batch_size: Number of examples B.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        self._is_known = [False] * batch_size
+        self._values: Tensor | None = None
+
+    def put(self, start: int, values: Tensor) -> None:
+        """Keep the numbers of the examples from ``start`` on, shape ``(b, ...)``."""
+        if self._values is None:
+            self._values = values.new_empty(len(self._is_known), *values.shape[1:])
+        stop = start + len(values)
+        self._values[start:stop] = values
+        self._is_known[start:stop] = [True] * len(values)
+
+    def get(self, start: int, stop: int) -> Tensor | None:
+        """Return the numbers of some examples, or ``None`` if some are not known."""
+        if self._values is None or not all(self._is_known[start:stop]):
+            return None
+        return self._values[start:stop]
+
+
 @dataclass
 class Sources:
     """Tensors made of parameters, with each example's gradients there.
 
     Attributes:
-        gradients: By operation that made the tensor, and which of its results it is.
+        batch_size: Number of examples B.
+        gradients: By operation that made the tensor, and which of its results it is: what the
+            operations that read it contribute.
         read_at: Where the gradients come from.
+        parameters: Those that the tensors were made of, by name.
     """
 
-    gradients: dict[tuple[Any, int], Tensor] = field(default_factory=dict)
+    batch_size: int
+    gradients: dict[tuple[Any, int], list[Contribution]] = field(default_factory=dict)
     read_at: set[tuple[Any, int]] = field(default_factory=set)
+    parameters: dict[str, Tensor] = field(default_factory=dict)
+    _found: dict[str, RowStore] = field(default_factory=dict)
 
     @property
     def key(self) -> frozenset[tuple[Any, int]]:
         """Equal for parameters of which the same tensors were made."""
         return frozenset(self.read_at)
 
-    def add(self, contribution: Contribution, read: ParameterUse) -> None:
-        """Add what an operation that reads such a tensor gives."""
-        made_by = _list_views(read)[-1]
-        gradients = contribution.instantiate()
-        if made_by in self.gradients:
-            gradients = self.gradients[made_by] + gradients
-        self.gradients[made_by] = gradients
-        self.read_at.add((read.node, read.position))
+    @property
+    def device(self) -> torch.device:
+        """Where the gradients are."""
+        return next(iter(self.gradients.values()))[0].device
 
-    def pull_back(self, parameters: Mapping[str, Tensor]) -> dict[str, Dense]:
-        """Return the gradients of the parameters that all these tensors were made of.
+    def add(
+        self, contribution: Contribution, made_by: tuple[Any, int], read_at: tuple[Any, int]
+    ) -> None:
+        """Add what an operation that reads such a tensor gives."""
+        self.gradients.setdefault(made_by, []).append(contribution)
+        self.read_at.add(read_at)
+
+    def pull_back(self, name: str, start: int, stop: int) -> Tensor:
+        """Return a parameter's gradients for some examples, shape ``(b, *shape)``.
 
         Raises:
-            UnsupportedUseError: If autograd cannot go that way.
+            GradientError: If autograd cannot go that way.
         """
+        known = self._found[name].get(start, stop) if name in self._found else None
+        if known is not None:
+            return known
+        shapes = [parts[0].shape for parts in self.gradients.values()]
+        shapes += [parameter.shape for parameter in self.parameters.values()]
+        largest = max(shape.numel() for shape in shapes)
+        step = max(1, choose_chunks(self.device).gradients // max(1, largest))
+        chunks = [self._pull_back(name, i, min(i + step, stop)) for i in range(start, stop, step)]
+        return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+
+    def _pull_back(self, name: str, start: int, stop: int) -> Tensor:
         edges = [GradientEdge(*made_by) for made_by in self.gradients]
-        wholes = list(self.gradients.values())
-        largest = max(value.numel() for value in (*(w[0] for w in wholes), *parameters.values()))
-        step = max(1, choose_chunks(wholes[0].device).gradients // max(1, largest))
-        parts = zip(*(torch.split(whole, step) for whole in wholes), strict=True)
-        found = [_differentiate(edges, list(parameters.values()), part) for part in parts]
-        joined = [torch.cat(items) for items in zip(*found, strict=True)]
-        return {
-            name: Dense(gradients, parameter.shape)
-            for (name, parameter), gradients in zip(parameters.items(), joined, strict=True)
-        }
+        wholes = [_add_up(parts, start, stop) for parts in self.gradients.values()]
+        found = dict(
+            zip(
+                self.parameters,
+                _differentiate(edges, list(self.parameters.values()), wholes),
+                strict=True,
+            )
+        )
+        wanted = found.pop(name)
+        for other, gradients in found.items():
+            # Asked for next; what is large is computed again rather than held.
+            if self.batch_size * gradients[0].numel() <= MOST_FOUND:
+                self._found.setdefault(other, RowStore(self.batch_size)).put(start, gradients)
+        return wanted
+
+
+def _add_up(parts: Sequence[Contribution], start: int, stop: int) -> Tensor:
+    """Return the whole gradients of some examples, summed over contributions."""
+    total = parts[0].narrow(start, stop).instantiate()
+    for part in parts[1:]:
+        total = total + part.narrow(start, stop).instantiate()
+    return total
+
+
+@dataclass(frozen=True)
+class PulledBack(Contribution):
+    """Gradients of a parameter by way of what is made of it, not yet computed.
+
+    Attributes:
+        sources: The gradients of what is made of it, for the whole batch.
+        name: The parameter.
+        start: The first example.
+        stop: The one after the last.
+    """
+
+    sources: Sources
+    name: str
+    start: int
+    stop: int
+
+    @property
+    def shape(self) -> torch.Size:  # type: ignore[override]
+        """Shape of the parameter."""
+        return self.sources.parameters[self.name].shape
+
+    @property
+    def batch_size(self) -> int:
+        """Number of examples B."""
+        return self.stop - self.start
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return self.sources.device
+
+    @property
+    def is_factored(self) -> bool:
+        """Never: what is known of the norms there says nothing of the parameter's."""
+        return False
+
+    @property
+    def is_plain(self) -> bool:
+        """Never: it needs the batch's graph."""
+        return False
+
+    def narrow(self, start: int, stop: int) -> PulledBack:
+        """Return the same for the examples ``start`` to ``stop``."""
+        stop = min(self.start + stop, self.stop)
+        return PulledBack(self.sources, self.name, self.start + start, stop)
+
+    def instantiate(self) -> Tensor:
+        """Return the whole gradients, shape ``(B, *shape)``."""
+        return self.sources.pull_back(self.name, self.start, self.stop)
+
+
+def holds_whole(contribution: Contribution) -> bool:
+    """Return whether gradients are held whole, of the parameter or of what is made of it."""
+    if isinstance(contribution, PulledBack):
+        parts = contribution.sources.gradients.values()
+        return any(isinstance(part, Dense) for each in parts for part in each)
+    return isinstance(contribution, Dense)
 
 
 def _differentiate(
@@ -238,5 +358,9 @@ def _differentiate(
     try:
         rows = [run(row, False) for row in zip(*gradients, strict=True)]
     except RuntimeError as error:
-        raise UnsupportedUseError(str(error).splitlines()[0]) from error
+        raise GradientError(
+            "What a model makes of its parameters cannot be differentiated for one example "
+            f"({str(error).splitlines()[0]}); expected formulas that autograd can go back through "
+            "again. Leave those parameters out (`layers`), or mend the function of them."
+        ) from error
     return [torch.stack(items) for items in zip(*rows, strict=True)]
