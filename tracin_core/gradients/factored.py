@@ -448,10 +448,11 @@ def measure(
         sketch: Where the projections are added, if they are wanted.
         name: The parameter's name.
     """
-    if len(contributions) == 1 and contributions[0].is_factored:
+    alone = contributions[0] if len(contributions) == 1 else None
+    if alone is not None and alone.is_factored and not _forms_whole(alone, sketch, name):
         if sketch is not None:
-            contributions[0].add_to_sketch(sketch, name)
-        return contributions[0].squared_norms()
+            alone.add_to_sketch(sketch, name)
+        return alone.squared_norms()
     norms, start = [], 0
     for gradients in instantiate_chunks(contributions):
         if sketch is not None:
@@ -459,6 +460,14 @@ def measure(
         norms.append(compute_squared_norms(gradients))
         start += len(gradients)
     return torch.cat(norms)
+
+
+def _forms_whole(contribution: Contribution, sketch: Sketch | None, name: str) -> bool:
+    """Return whether a sketch forms the sum of outer products, which then has its norm at hand."""
+    if sketch is None or contribution.outer_sizes is None:
+        return False
+    positions = contribution.outer_sizes[0]
+    return positions > 1 and not sketch.prefers_transform(name, positions)
 
 
 def instantiate_chunks(contributions: Sequence[Contribution]) -> Iterator[Tensor]:
