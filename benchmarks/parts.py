@@ -183,7 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000, help="vectors of a part")
     parser.add_argument("--parts", type=int, default=10)
-    parser.add_argument("--kind", choices=("auto", "exact", "annoy"), default="auto")
+    parser.add_argument("--kind", choices=("auto", "exact", "annoy"), default="annoy")
     parser.add_argument("--memory-limit", type=int, metavar="BYTES", help="of the parts open")
     parser.add_argument("--folder", type=Path, help="made where missing, and kept")
     parser.add_argument("--step", choices=("build", "search"), help=argparse.SUPPRESS)

@@ -37,5 +37,9 @@ class RunFolderError(TracInError):
     """A run's folder is missing, incomplete or corrupt."""
 
 
+class StoreError(TracInError):
+    """A store of runs cannot be reached or used, or what lies in it is damaged."""
+
+
 class JobError(TracInError):
     """Long work cannot start, was cancelled, or died."""

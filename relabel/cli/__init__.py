@@ -143,6 +143,14 @@ COMMANDS: dict[str, CommandEntry] = {
         "relabel.cli.projects:restore",
         "Bring a project back from a backup, with every decision in its order.",
     ),
+    "publish": CommandEntry(
+        "relabel.cli.stores:publish",
+        "Write a scored run into a store that other machines reach: S3, Google, a shared folder.",
+    ),
+    "fetch": CommandEntry(
+        "relabel.cli.stores:fetch",
+        "Bring a run from such a store into the project, and show its suspects.",
+    ),
     "jobs": CommandEntry(
         "relabel.cli.jobs:jobs",
         "Show running and past jobs; cancel or retry one, or read its log.",

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from relabel.errors import RunFolderError
+from relabel.errors import RunFolderError, StoreError
 from relabel.files import write_array
 from relabel.runs.config import NewerSchemaError, RunConfig
 from relabel.runs.signals import (
@@ -32,6 +32,7 @@ from relabel.runs.signals import (
     read_score_names,
     write_signals,
 )
+from relabel.stores.released import locate_file
 from relabel.text import SPLITS, Layers, Split
 from relabel.workspace import find_program_name
 from tracin_core.errors import ConfigurationError
@@ -395,7 +396,9 @@ class RunFolder:
 
     def _read(self, path: Path, reader: Callable[[Path], _T]) -> _T:
         try:
-            return reader(path)
+            return reader(locate_file(path, self.root))
+        except StoreError as error:
+            raise RunFolderError(str(error)) from error
         except FileNotFoundError as error:
             raise self._broken(path, "It is missing.") from error
         except PermissionError as error:
