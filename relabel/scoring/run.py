@@ -23,10 +23,13 @@ from relabel.runs.config import IndexEntry, Rates, RunConfig, hash_json, make_ru
 from relabel.runs.folder import RunFolder, write_digests
 from relabel.runs.scoring_version import describe_program
 from relabel.runs.shards import UnfinishedRun, remove_leftovers
-from relabel.scoring.shards import SHARD_EXAMPLES, ReusableRun, ShardScorer, find_reusable
+from relabel.scoring.engine import HERE, EngineChoice
+from relabel.scoring.reuse import ReusableRun, find_reusable
+from relabel.scoring.shards import SHARD_EXAMPLES, ShardScorer
 from relabel.scoring.spec import (
     NO_OPTIONS,
     RunSpec,
+    find_train,
     make_attributor,
     name_layers,
     resolve_spec,
@@ -74,6 +77,7 @@ def score_run(
     device: str = "auto",
     shard_examples: int = SHARD_EXAMPLES,
     exact_bytes: int | None = None,
+    engine: EngineChoice = HERE,
     on_progress: OnProgress = ignore_progress,
 ) -> ScoredRun:
     """Score every example and write the run's folder, which appears when it is complete.
@@ -100,6 +104,7 @@ def score_run(
         shard_examples: Examples that are in memory at a time.
         exact_bytes: What exact last-layer vectors of all examples may take on the disk, None for
             the usual; where they would take more, they are projected.
+        engine: What does the shards: this process, others of this machine, or a cluster.
         on_progress: Told about every batch.
 
     Raises:
@@ -127,8 +132,10 @@ def score_run(
             folder=RunFolder(root), num_computed=none, num_checkpoints=len(spec.checkpoints)
         )
     reusable = None if base is None else find_reusable(base, spec.scoring_hash)
-    run = _open_unfinished(runs_folder, digest, network, reusable, shard_examples)
-    work = _Scoring(run, spec, device, on_progress)
+    threads = engine.count_threads(network.model)
+    begun_as = _describe_beginning(digest, reusable, shard_examples, threads)
+    run = _open_unfinished(runs_folder, digest, begun_as, network)
+    work = _Scoring(run, spec, device, engine, threads, on_progress)
     with limit_threads_for(network.model), explain_network_errors(network.own_file, "The network"):
         work.score(sources, reusable, shard_examples)
     config = work.describe(
@@ -153,10 +160,13 @@ class _Scoring:
         run: UnfinishedRun,
         spec: RunSpec,
         device: str,
+        engine: EngineChoice,
+        threads: int,
         on_progress: OnProgress,
     ) -> None:
         self._run = run
         self._spec = spec
+        self._engine, self._threads = engine, threads
         self._on_progress = on_progress
         network = spec.network
         checkpoints = list_checkpoints(run.folder, spec.checkpoints)
@@ -197,7 +207,7 @@ class _Scoring:
         ):
             base = None
         if isinstance(self._attributor, FittedAttributor):
-            train = next(source for source in sources if source.split == "train").examples
+            train = find_train(sources)
             everything = np.arange(len(train))
             self._attributor.fit(read_in_batches(train, everything, self._tracin.batch_size))
         scorer = ShardScorer(
@@ -206,7 +216,11 @@ class _Scoring:
             score_names=get_method(self._spec.method).scores,
             projection=self._spec.projection,
             scale=self._spec.network.target_scale,
+            network=self._spec.network,
+            train=find_train(sources),
             shard_examples=shard_examples,
+            engine=self._engine,
+            threads=self._threads,
             on_progress=self._on_progress,
         )
         for source in sources:
@@ -273,19 +287,24 @@ def _find_run(runs_folder: Path, digest: str) -> Path | None:
     return next(iter(sorted(runs_folder.glob(f"*-{digest[:8]}"))), None)
 
 
+def _describe_beginning(
+    digest: str, base: ReusableRun | None, shard_examples: int, threads: int
+) -> str:
+    """Return a digest of what an unfinished run must have begun with to be gone on with.
+
+    Rows of an earlier run, batches cut elsewhere, or another number of threads may differ in
+    their last digit.
+    """
+    made_from = {"run": digest, "base": base.key if base else "", "shard": shard_examples}
+    return hash_json(made_from | {"threads": threads})
+
+
 def _open_unfinished(
-    runs_folder: Path,
-    digest: str,
-    network: TrainedNetwork,
-    base: ReusableRun | None,
-    shard_examples: int,
+    runs_folder: Path, digest: str, begun_as: str, network: TrainedNetwork
 ) -> UnfinishedRun:
     """Go on with the unfinished run of this specification; one of another will not be finished."""
     root = runs_folder / f".{digest[:8]}.unfinished"
     for other in runs_folder.glob(".*.unfinished"):
         if other != root:
             shutil.rmtree(other)
-    # Rows of an earlier run, or batches cut elsewhere, may differ in their last digit: an
-    # unfinished run goes on only as it began.
-    begun_as = {"run": digest, "base": base.key if base else "", "shard": shard_examples}
-    return UnfinishedRun.open(root, hash_json(begun_as), network.link_checkpoints)
+    return UnfinishedRun.open(root, begun_as, network.link_checkpoints)

@@ -43,30 +43,22 @@ def run_dask(
         raise ConfigurationError(describe_missing("distributed", "dask")) from error
     payload = pack_work(work)
     with _open_client(config) as client:
-        plugin = ShardPlugin(f"shards-{uuid.uuid4().hex}", payload, _choose_threads(config))
-        client.register_plugin(plugin)
+        name = f"shards-{uuid.uuid4().hex}"
+        client.register_plugin(_make_plugin(name, WorkHolder(payload, _choose_threads(config))))
         futures: dict[Any, int] = {}
         try:
-            yield from _run(client, plugin.name, futures, queue, config)
+            yield from _run(client, name, futures, queue, config)
         finally:
             client.cancel(list(futures), force=True)
-            client.unregister_worker_plugin(plugin.name)
+            client.unregister_worker_plugin(name)
 
 
-class ShardPlugin:
+class WorkHolder:
     """Holds the work in a worker, which opens it for its first shard."""
 
-    def __init__(self, name: str, payload: bytes, threads: int) -> None:
-        self.name = name
+    def __init__(self, payload: bytes, threads: int) -> None:
         self._payload, self._threads = payload, threads
         self._runner: ShardRunner | None = None
-
-    def setup(self, worker: Any) -> None:
-        """Be told of the worker; as Dask calls it."""
-
-    def teardown(self, worker: Any) -> None:
-        """Let go of the work; as Dask calls it."""
-        self._runner = None
 
     def do(self, index: int, shard: Any) -> ShardResult[Any]:
         """Do one shard."""
@@ -75,17 +67,28 @@ class ShardPlugin:
         return self._runner.do(index, shard)
 
 
+def _make_plugin(name: str, holder: WorkHolder) -> Any:
+    """Return what Dask gives to every worker; its class must be derived from one of Dask's."""
+    from distributed import WorkerPlugin
+
+    class HolderPlugin(WorkerPlugin):
+        def __init__(self) -> None:
+            self.name, self.holder = name, holder
+
+    return HolderPlugin()
+
+
 def do_in_worker(name: str, index: int, shard: Any) -> ShardResult[Any]:
     """Do a shard with the work that a plugin of this worker holds."""
     from distributed import get_worker
 
-    plugin: ShardPlugin = get_worker().plugins[name]
-    return plugin.do(index, shard)
+    holder: WorkHolder = get_worker().plugins[name].holder
+    return holder.do(index, shard)
 
 
 def _choose_threads(config: EngineConfig) -> int:
     # Of a cluster's machines nothing is known here; Dask gives each worker one thread as well.
-    return config.threads or (config.threads_of(config.workers or count_cores()))
+    return config.threads_of(config.workers or count_cores())
 
 
 @contextmanager
@@ -136,7 +139,8 @@ def _run(
                 break
             futures[submit(index, queue.shards[index])] = index
         try:
-            done = wait(list(futures), timeout=TICK, return_when="FIRST_COMPLETED").done
+            with client.as_current():
+                done = wait(list(futures), timeout=TICK, return_when="FIRST_COMPLETED").done
         except TimeoutError:
             done = set()
         for future in done:
