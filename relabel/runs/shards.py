@@ -65,6 +65,20 @@ class Journal:
 
         A last line that a kill has cut off is taken away: its shard will be done again.
         """
+        journal = cls.read(path, made_from)
+        if journal is not None:
+            content = path.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                os.truncate(path, whole)
+        return journal
+
+    @classmethod
+    def read(cls, path: Path, made_from: str) -> Journal | None:
+        """Read a journal of the same specification, which another process may be writing.
+
+        None where there is none.
+        """
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -77,8 +91,6 @@ class Journal:
             return None
         if head != {"made_from": made_from}:
             return None
-        if len(whole) < len(content):
-            os.truncate(path, len(whole))
         return cls(path, shards)
 
     def record(self, shard: FinishedShard) -> None:
@@ -101,7 +113,7 @@ class Journal:
         return sum(shard.computed for shard in self.of_split(split))
 
 
-_SHARDS = "shards"
+_SHARDS, _JOURNAL = "shards", "journal.jsonl"
 # How the names of a shard's arrays begin; zip archives take no more than plain names.
 _SIGNAL, _VECTORS, _PROBABILITIES = "signal-", "vectors-", "probabilities"
 
@@ -180,7 +192,7 @@ class UnfinishedRun:
             made_from: Digest of everything that decides the numbers.
             prepare: Puts into a new folder what shards need.
         """
-        path = root / _SHARDS / "journal.jsonl"
+        path = root / _SHARDS / _JOURNAL
         journal = Journal.resume(path, made_from)
         if journal is None:
             if root.exists():
@@ -189,6 +201,12 @@ class UnfinishedRun:
             prepare(RunFolder(root))
             journal = Journal.begin(path, made_from)
         return cls(root, journal)
+
+    @classmethod
+    def watch(cls, root: Path, made_from: str) -> UnfinishedRun | None:
+        """Open a run that another process writes; None where it has not begun."""
+        journal = Journal.read(root / _SHARDS / _JOURNAL, made_from)
+        return None if journal is None else cls(root, journal)
 
     def write_shard(
         self, split: Split, start: int, total: int, shard: Shard, *, computed: int, seconds: float

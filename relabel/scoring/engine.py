@@ -10,6 +10,9 @@ from torch import nn
 from relabel.training.threads import is_small
 from tracin_core.scale import DEFAULT_ENGINE, EngineConfig
 from tracin_core.scale.config import count_cores
+from tracin_core.scale.engines.ranks import choose_local_device
+
+RANKS = "ranks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,10 @@ class EngineChoice:
     workers: int | None = None
     address: str | None = None
 
+    def choose_device(self, device: str) -> str:
+        """Return the device, of which each rank of a machine takes one of its own."""
+        return choose_local_device(device) if self.name == RANKS else device
+
     def count_threads(self, model: nn.Module) -> int:
         """Return the threads on which each worker computes.
 
@@ -33,7 +40,7 @@ class EngineChoice:
         """
         if is_small(model):
             return 1
-        if self.name in (DEFAULT_ENGINE, "ranks"):  # in this process: torch or its starter said
+        if self.name in (DEFAULT_ENGINE, RANKS):  # in this process: torch or its starter said
             return torch.get_num_threads()
         return EngineConfig().threads_of(self.workers or count_cores())
 

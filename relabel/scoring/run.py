@@ -38,8 +38,13 @@ from relabel.scoring.spec import (
 from relabel.text import SPLITS, LayerChoice, Split
 from relabel.training.threads import limit_threads_for
 from tracin_core.attribution import DEFAULT_METHOD, FittedAttributor, get_method
+from tracin_core.errors import CheckpointError, ConfigurationError
 from tracin_core.retrieval import build_index
 from tracin_core.tracin import TracIn
+
+# Seconds that the first of several ranks has to begin, and between two looks for it: it may
+# encode the examples first.
+PATIENCE, POLL = 3600.0, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +116,7 @@ def score_run(
         GradientError: If a gradient is not finite or a layer is not covered.
         CheckpointError: If a checkpoint cannot be loaded.
     """
+    device = engine.choose_device(device)
     with limit_threads_for(network.model), explain_network_errors(network.own_file, "The network"):
         spec = resolve_spec(
             network,
@@ -125,7 +131,7 @@ def score_run(
     created_at = datetime.now(UTC)
     digest = spec.hash_with(data_hash)
     root = _find_run(runs_folder, digest) or runs_folder / make_run_key(digest, created_at)
-    if root.exists() and not list(RunFolder(root).find_problems()):
+    if _is_complete(root):
         remove_leftovers(root)
         none = {source.split: 0 for source in sources}
         return ScoredRun(
@@ -195,6 +201,26 @@ class _Scoring:
         self, sources: Sequence[SplitSource], base: ReusableRun | None, shard_examples: int
     ) -> None:
         """Write signals, probabilities, vectors, digests and indexes."""
+        scorer, base = self._prepare(sources, base, shard_examples)
+        for source in sources:
+            scorer.score(self._run, source, base)
+            write_digests(self._run.folder.digests_path(source.split), source.digests)
+            shards = self._run.journal.of_split(source.split)
+            self._seconds[f"score_{source.split}"] = sum(shard.seconds for shard in shards)
+        self._build_indexes()
+
+    def assist(
+        self, sources: Sequence[SplitSource], base: ReusableRun | None, shard_examples: int
+    ) -> None:
+        """Do this rank's shards of a run that the first rank writes."""
+        scorer, base = self._prepare(sources, base, shard_examples)
+        for source in sources:
+            scorer.assist(self._run, source, base)
+
+    def _prepare(
+        self, sources: Sequence[SplitSource], base: ReusableRun | None, shard_examples: int
+    ) -> tuple[ShardScorer, ReusableRun | None]:
+        """Return what computes the shards, and the run whose rows they may take."""
         # First, also when it goes on in the middle: how gradients are computed is decided on
         # the first examples, and must not depend on where an earlier process was killed.
         covered = self._tracin.examine(take_first(sources))
@@ -223,12 +249,7 @@ class _Scoring:
             threads=self._threads,
             on_progress=self._on_progress,
         )
-        for source in sources:
-            scorer.score(self._run, source, base)
-            write_digests(self._run.folder.digests_path(source.split), source.digests)
-            shards = self._run.journal.of_split(source.split)
-            self._seconds[f"score_{source.split}"] = sum(shard.seconds for shard in shards)
-        self._build_indexes()
+        return scorer, base
 
     def describe(
         self,
@@ -282,6 +303,84 @@ class _Scoring:
         self._seconds["build_indexes"] = time.perf_counter() - start
 
 
+def assist_run(
+    runs_folder: Path,
+    network: TrainedNetwork,
+    sources: Sequence[SplitSource],
+    *,
+    data_hash: str,
+    base: RunFolder | None,
+    engine: EngineChoice,
+    shard_examples: int = SHARD_EXAMPLES,
+    device: str = "auto",
+    patience: float = PATIENCE,
+    **options: Any,
+) -> None:
+    """Do the shards of a rank that is not the first, whose ``score_run`` makes the run of them.
+
+    Args:
+        runs_folder: As for ``score_run``, and so all that follows.
+        network: The trained network.
+        sources: Examples of both splits.
+        data_hash: Digest of the examples.
+        base: An earlier run.
+        engine: "ranks".
+        shard_examples: Examples that are in memory at a time.
+        device: "auto" takes a GPU of its own for each rank of a machine.
+        patience: Seconds that the first rank has to begin.
+        **options: Those of ``score_run`` that ``resolve_spec`` takes.
+
+    Raises:
+        GradientError: If a gradient is not finite or a layer is not covered.
+        ConfigurationError: If the first rank does not begin with the same specification.
+    """
+    device = engine.choose_device(device)
+    with limit_threads_for(network.model), explain_network_errors(network.own_file, "The network"):
+        spec = resolve_spec(network, sources, device=device, **options)
+        digest = spec.hash_with(data_hash)
+        reusable = None if base is None else find_reusable(base, spec.scoring_hash)
+        threads = engine.count_threads(network.model)
+        begun_as = _describe_beginning(digest, reusable, shard_examples, threads)
+        run = _wait_for_first(runs_folder, digest, begun_as, patience)
+        if run is None:
+            return
+        try:
+            work = _Scoring(run, spec, device, engine, threads, ignore_progress)
+            work.assist(sources, reusable, shard_examples)
+        except (OSError, CheckpointError):
+            # The first rank has done the rest itself, and the folder has its name by now.
+            if run.folder.root.exists():
+                raise
+
+
+def _wait_for_first(
+    runs_folder: Path, digest: str, begun_as: str, patience: float
+) -> UnfinishedRun | None:
+    """Return the run that the first rank has begun; None where it is complete already."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        run = UnfinishedRun.watch(_name_unfinished(runs_folder, digest), begun_as)
+        if run is not None:
+            return run
+        finished = _find_run(runs_folder, digest)
+        if finished is not None and _is_complete(finished):
+            return None
+        time.sleep(POLL)
+    raise ConfigurationError(
+        f"The first rank has not begun this run within {patience:.0f} s; expected it to score the "
+        "same project with the same options on as many threads, in a workspace that all ranks "
+        "share. See what it says, and start all ranks alike."
+    )
+
+
+def _is_complete(root: Path) -> bool:
+    return root.exists() and not list(RunFolder(root).find_problems())
+
+
+def _name_unfinished(runs_folder: Path, digest: str) -> Path:
+    return runs_folder / f".{digest[:8]}.unfinished"
+
+
 def _find_run(runs_folder: Path, digest: str) -> Path | None:
     """Return the folder of a run of the same specification, from whatever day."""
     return next(iter(sorted(runs_folder.glob(f"*-{digest[:8]}"))), None)
@@ -303,7 +402,7 @@ def _open_unfinished(
     runs_folder: Path, digest: str, begun_as: str, network: TrainedNetwork
 ) -> UnfinishedRun:
     """Go on with the unfinished run of this specification; one of another will not be finished."""
-    root = runs_folder / f".{digest[:8]}.unfinished"
+    root = _name_unfinished(runs_folder, digest)
     for other in runs_folder.glob(".*.unfinished"):
         if other != root:
             shutil.rmtree(other)

@@ -7,9 +7,12 @@ and into its journal. Imports torch; so do its callers, inside functions.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
 
 from relabel.fitting.data import ExampleSource, SplitSource
 from relabel.fitting.network import TrainedNetwork
@@ -21,7 +24,7 @@ from relabel.scoring.reuse import ReusableRun
 from relabel.scoring.shard_work import COMPUTED, ShardWork
 from relabel.text import Layers, Split, counted
 from tracin_core.attribution import Attributor
-from tracin_core.scale import DEFAULT_ENGINE, EngineReport, map_shards
+from tracin_core.scale import DEFAULT_ENGINE, EngineReport, ShardResult, map_shards
 from tracin_core.tracin import TracIn
 
 # A multiple of every usual batch size, so that batches are cut as without shards. With the
@@ -77,6 +80,33 @@ class ShardScorer:
             OSError: If the disk is full; what is finished is kept.
         """
         total = len(source.examples)
+        # Closed at once where a write or a cancellation raises, so that the workers stop.
+        with closing(self._compute(run, source, base)) as results:
+            for span, done in results:
+                arrays = dict(done.result)
+                computed, seconds = int(arrays.pop(COMPUTED)), round(done.seconds, 3)
+                shard = Shard.from_arrays(arrays)
+                run.write_shard(
+                    source.split, span.start, total, shard, computed=computed, seconds=seconds
+                )
+        run.finish_split(source.split)
+
+    def assist(self, run: UnfinishedRun, source: SplitSource, base: ReusableRun | None) -> None:
+        """Do a rank's own shards of a run that another rank writes, and put them beside it.
+
+        Args:
+            run: As it was when this rank looked.
+            source: The examples.
+            base: As for ``score``.
+        """
+        for _ in self._compute(run, source, base):
+            raise RuntimeError("a rank that assists was given results to write")
+
+    def _compute(
+        self, run: UnfinishedRun, source: SplitSource, base: ReusableRun | None
+    ) -> Generator[tuple[range, ShardResult[Mapping[str, npt.NDArray[Any]]]], None, None]:
+        """Yield the shards that are not in the journal, in any order, with their positions."""
+        total = len(source.examples)
         # An empty split has one shard without examples, so that its files are there.
         starts = range(0, max(total, 1), self.shard_examples)
         spans = [range(start, min(start + self.shard_examples, total)) for start in starts]
@@ -93,19 +123,9 @@ class ShardScorer:
             folder=run.parts_folder(source.split),
             on_report=_Report(self, source.split, total),
         )
-        with closing(results):  # type: ignore[type-var]
+        with closing(results):
             for done in results:
-                arrays = dict(done.result)
-                computed = int(arrays.pop(COMPUTED))
-                run.write_shard(
-                    source.split,
-                    spans[done.index].start,
-                    total,
-                    Shard.from_arrays(arrays),
-                    computed=computed,
-                    seconds=round(done.seconds, 3),
-                )
-        run.finish_split(source.split)
+                yield spans[done.index], done
 
     def _make_work(self, source: SplitSource, base: ReusableRun | None) -> ShardWork:
         return ShardWork(

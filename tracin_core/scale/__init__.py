@@ -8,7 +8,7 @@ engine's library, so that pages and the command line list the engines without th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
 
@@ -45,7 +45,7 @@ def map_shards(
     *,
     finished: Collection[int] = (),
     **options: Any,
-) -> Iterator[ShardResult[R]]:
+) -> Generator[ShardResult[R], None, None]:
     """Do the same work on every shard and yield each result when it is there, in any order.
 
     Closing the iterator stops the workers. A shard whose worker is lost is done again; what the
@@ -71,7 +71,7 @@ def map_shards(
 
 def _run(
     entry: Engine, work: Callable[[S], R], queue: ShardQueue[S], config: EngineConfig
-) -> Iterator[ShardResult[R]]:
+) -> Generator[ShardResult[R], None, None]:
     if queue.is_done:
         return
     with closing(entry.run(work, queue, config)) as results:

@@ -62,7 +62,7 @@ class EngineConfig:
         gpus: Whether each worker computes on a GPU, and sees no other.
         retries: How often a shard may be lost with its worker and done again.
         address: Of a running cluster, for "dask" and "ray"; without it they start one here.
-        folder: On a disk that all ranks share, for "ranks".
+        folder: On a disk that all ranks share, for "ranks"; made where only it is missing.
         patience: Seconds without any other rank's shard after which the first rank does one
             of theirs itself.
         on_report: Told about every second, and after every shard; what it raises ends the work.

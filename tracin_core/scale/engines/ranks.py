@@ -85,7 +85,7 @@ def run_ranks(
         raise ConfigurationError(
             "Found no folder; the engine ranks expects one that all ranks share. Pass folder=."
         )
-    config.folder.mkdir(parents=True, exist_ok=True)
+    config.folder.mkdir(exist_ok=True)
     parts = _Parts(config.folder)
     own = [index for index in queue.unfinished if index % world == rank]
     if rank:
