@@ -24,11 +24,13 @@ class Progress:
         stage: What is being done, as a person would say it.
         done: Units of the stage that are finished.
         total: Units that the stage has; ``done == total`` ends it.
+        detail: What else is to be said just now, such as how many workers there are.
     """
 
     stage: str
     done: int
     total: int
+    detail: str = ""
 
 
 OnProgress = Callable[[Progress], None]

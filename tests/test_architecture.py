@@ -21,6 +21,7 @@ ENGINE = [
     "files",
     "own_model",
     "devices",
+    "scale",
     "gradients",
     "projection",
     "layers",

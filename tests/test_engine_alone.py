@@ -14,7 +14,7 @@ CORE = ROOT / "tracin_core"
 
 NEEDED = {"torch", "numpy"}
 # Imported inside the function that needs them, and said there where they are missing.
-OPTIONAL = {"annoy", "safetensors", "tqdm"}
+OPTIONAL = {"annoy", "safetensors", "tqdm", "dask", "distributed", "ray"}
 MOST_SECONDS = 1.0  # of processor time that the engine takes to load besides torch
 ENGINE = sorted(CORE.rglob("*.py"))
 

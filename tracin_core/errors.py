@@ -33,3 +33,7 @@ class GradientError(TracInError):
 
 class RetrievalError(TracInError):
     """An index cannot be built, read or searched."""
+
+
+class ShardLostError(TracInError):
+    """A part of the work was lost with its worker as often as it may be."""

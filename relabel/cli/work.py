@@ -42,6 +42,8 @@ from relabel.workspace import find_program_name
 from tracin_core.attribution import DEFAULT_METHOD, list_methods
 from tracin_core.errors import ConfigurationError
 from tracin_core.files import expand_path
+from tracin_core.scale import DEFAULT_ENGINE, list_engines
+from tracin_core.scale.engines.ranks import read_rank
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 positive = number("a number above 0", lambda found: 0 < found <= LARGEST_RATE)
@@ -205,6 +207,25 @@ _SCORING_OPTIONS = (
         help="the data's labels, or those in force after the decisions (default: current)",
     ),
 )
+_ENGINE_OPTIONS = (
+    click.option(
+        "--engine",
+        type=click.Choice(list(list_engines())),
+        help="what computes the shards: this process, others of this machine, ranks that torchrun "
+        f"or Slurm has started, or a cluster (default: {DEFAULT_ENGINE}); docs/scale.md",
+    ),
+    click.option(
+        "--workers",
+        type=whole(1, LARGEST_NUMBER),
+        metavar="N",
+        help="processes of the engine (default: one a GPU or a core)",
+    ),
+    click.option(
+        "--address",
+        metavar="ADDRESS",
+        help="of a running Dask scheduler or Ray cluster (default: one is started here)",
+    ),
+)
 
 
 def _take(
@@ -223,11 +244,16 @@ def _take(
 
 @command
 @project_argument
-@_take(_MODEL_OPTIONS, _TRAINING_OPTIONS, _ASKING_OPTIONS, _SCORING_OPTIONS)
+@_take(_MODEL_OPTIONS, _TRAINING_OPTIONS, _ASKING_OPTIONS, _SCORING_OPTIONS, _ENGINE_OPTIONS)
 @click.option("--no-score", is_flag=True, help="only train")
 @background_option
 def train(location: Location, project: str, no_score: bool, background: bool, **given: Any) -> int:
     """Train, or start it, and say what came of it."""
+    if given["engine"] == "ranks":
+        raise ConfigurationError(
+            "Found --engine ranks at a training, which is one process's; expected it at a scoring. "
+            f"Train first, with --no-score; then start {find_program_name()} score as ranks."
+        )
     opened = open_project(location, project)
     job_options = collect_work_options(given) | {"then_score": not no_score}
     job = run_or_enqueue(opened, project, "train", job_options, background=background)
@@ -238,7 +264,7 @@ def train(location: Location, project: str, no_score: bool, background: bool, **
 
 @command
 @project_argument
-@_take(_MODEL_OPTIONS, _CHECKPOINT_OPTIONS, _ASKING_OPTIONS, _SCORING_OPTIONS)
+@_take(_MODEL_OPTIONS, _CHECKPOINT_OPTIONS, _ASKING_OPTIONS, _SCORING_OPTIONS, _ENGINE_OPTIONS)
 @background_option
 def score(location: Location, project: str, background: bool, **given: Any) -> int:
     """Score, or start it, and say what came of it."""
@@ -249,9 +275,22 @@ def score(location: Location, project: str, background: bool, **given: Any) -> i
     if given["model"] is None and given["checkpoints"] is None:
         agreed = agree_to_saved(opened, given["run_my_code"], of_run=False)
         job_options |= {"run_my_code": agreed}
+    if given["engine"] == "ranks" and read_rank()[0] > 0:
+        return _assist(opened, job_options)
     job = run_or_enqueue(opened, project, "score", job_options, background=background)
     if job is not None:
         print_run_summary(job)
+    return 0
+
+
+def _assist(opened: OpenedProject, job_options: Mapping[str, Any]) -> int:
+    """Do the shards of this rank; the first one has the job, its progress and its end."""
+    from relabel.scoring.project import assist_scoring
+
+    slug, (rank, world) = opened.project.slug, read_rank()
+    options = WorkOptions.from_json(job_options)
+    assist_scoring(opened.engine, opened.workspace, slug, options)
+    print(f"{slug}: rank {rank} of {world} has done its shards")
     return 0
 
 

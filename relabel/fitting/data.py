@@ -337,6 +337,14 @@ class SplitSource:
     digests: Digests
 
 
+def list_sources(examples: ProjectExamples, datasets: Datasets) -> list[SplitSource]:
+    """Return both splits as scoring reads them."""
+    return [
+        SplitSource(split=split, examples=datasets[split], digests=part.digests)
+        for split, part in examples.splits.items()
+    ]
+
+
 def read_in_batches(
     examples: ExampleSource, positions: npt.NDArray[np.intp], batch_size: int
 ) -> DataLoader[Any]:

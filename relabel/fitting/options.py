@@ -12,6 +12,7 @@ from relabel.runs.config import Rates
 from relabel.text import LARGEST_NUMBER, LARGEST_RATE, LARGEST_SEED, LayerChoice
 from tracin_core.attribution import DEFAULT_METHOD, get_method
 from tracin_core.errors import ConfigurationError
+from tracin_core.scale import DEFAULT_ENGINE, get_engine
 
 LabelChoice = Literal["given", "current"]
 _CHOICES = {
@@ -27,6 +28,7 @@ _BOUNDS = {
     "seed": (0, LARGEST_SEED),
     "num_checkpoints": (1, MOST_EPOCHS),
     "patience": (1, MOST_EPOCHS),
+    "workers": (1, LARGEST_NUMBER),
 }
 
 
@@ -64,6 +66,9 @@ class WorkOptions:
         method_options: The method's own, by name; what is not there is as usual.
         labels: The data's, or those in force after the decisions. With the second, examples
             that were excluded are not trained on.
+        engine: What does the shards of a scoring: this process, others, or a cluster.
+        workers: Its processes; None for one a GPU or a core.
+        address: Of a running cluster, for the engines that have one.
         run_my_code: Whether the person has agreed to run the file of their own network: in a job
             the digest of the file that they agreed to.
     """
@@ -89,6 +94,9 @@ class WorkOptions:
     method: str = DEFAULT_METHOD
     method_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     labels: LabelChoice = "current"
+    engine: str = DEFAULT_ENGINE
+    workers: int | None = None
+    address: str | None = None
     run_my_code: Consent = False
 
     def __post_init__(self) -> None:
@@ -99,6 +107,7 @@ class WorkOptions:
                     "Correct it."
                 )
         get_method(self.method)
+        get_engine(self.engine)
         for name, (least, most) in _BOUNDS.items():
             number = getattr(self, name)
             if number is not None and not (type(number) is int and least <= number <= most):

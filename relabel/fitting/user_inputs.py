@@ -59,6 +59,7 @@ class StoredInputs:
             OSError: If a file is missing.
             ValueError: If one is not whole.
         """
+        self._folder = folder
         about = json.loads((folder / ABOUT_FILE).read_bytes())
         self._keys: list[str] | None = about["keys"]
         self._is_tuple: bool = about["tuple"]
@@ -68,6 +69,9 @@ class StoredInputs:
             _map_numbers(folder / f"{n}.bin", np.dtype(name), int(ends[-1]) if len(ends) else 0)
             for n, (name, ends) in enumerate(zip(about["types"], self._ends, strict=True))
         ]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredInputs, (self._folder,)  # another process maps the files itself
 
     def __len__(self) -> int:
         return len(self._shapes[0])

@@ -56,7 +56,7 @@ class JobProgress:
         whole = sum(plan.values())
         self._weights = {name: weight / whole for name, weight in plan.items()}
         self._clock = clock
-        self._stage = ""
+        self._stage = self._detail = ""
         self._share_of_stage = 0.0
         self._begun = (clock(), 0.0)  # when the stage was first heard of, and its share then
         self._left: tuple[float, float] | None = None  # seconds left, and when that was said
@@ -67,7 +67,7 @@ class JobProgress:
         share = min(1.0, report.done / report.total) if report.total > 0 else 0.0
         if report.stage != self._stage:
             self._stage, self._begun = report.stage, (self._clock(), share)
-        self._share_of_stage = share
+        self._share_of_stage, self._detail = share, report.detail
         entry = self._entry()
         if entry is not None:
             start = self._weight_before(entry)
@@ -76,9 +76,10 @@ class JobProgress:
     @property
     def message(self) -> str:
         """What is being done, for people."""
-        if not self._stage or self._share_of_stage in (0.0, 1.0):
+        if not self._stage or (self._share_of_stage in (0.0, 1.0) and not self._detail):
             return self._stage
-        return f"{self._stage} ({self._share_of_stage:.0%} of this step)"
+        said = [f"{self._share_of_stage:.0%} of this step", self._detail]
+        return f"{self._stage} ({'; '.join(filter(None, said))})"
 
     def seconds_left(self) -> float | None:
         """Return how long the job will still take, or None while nothing can be said."""

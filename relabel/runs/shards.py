@@ -13,12 +13,13 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from relabel.runs.folder import RunFolder, create_array, write_rows
-from relabel.runs.signals import Signals, merge_signals, write_signals
+from relabel.runs.signals import Signals, from_columns, merge_signals, write_signals
 from relabel.text import Layers, Split
 from tracin_core.files import naming, replace_folder, write_text
 
@@ -64,6 +65,20 @@ class Journal:
 
         A last line that a kill has cut off is taken away: its shard will be done again.
         """
+        journal = cls.read(path, made_from)
+        if journal is not None:
+            content = path.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                os.truncate(path, whole)
+        return journal
+
+    @classmethod
+    def read(cls, path: Path, made_from: str) -> Journal | None:
+        """Read a journal of the same specification, which another process may be writing.
+
+        None where there is none.
+        """
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -76,8 +91,6 @@ class Journal:
             return None
         if head != {"made_from": made_from}:
             return None
-        if len(whole) < len(content):
-            os.truncate(path, len(whole))
         return cls(path, shards)
 
     def record(self, shard: FinishedShard) -> None:
@@ -100,7 +113,9 @@ class Journal:
         return sum(shard.computed for shard in self.of_split(split))
 
 
-_SHARDS = "shards"
+_SHARDS, _JOURNAL = "shards", "journal.jsonl"
+# How the names of a shard's arrays begin; zip archives take no more than plain names.
+_SIGNAL, _VECTORS, _PROBABILITIES = "signal-", "vectors-", "probabilities"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,6 +132,29 @@ class Shard:
     signals: Signals
     probabilities: npt.NDArray[np.float32]
     vectors: Mapping[Layers, npt.NDArray[np.float32]]
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return everything as arrays by name, as processes send it and files hold it."""
+        signals, vectors = self.signals.list_columns(), self.vectors
+        return {
+            **{f"{_SIGNAL}{name}": values for name, values in signals.items()},
+            **{f"{_VECTORS}{layers}": values for layers, values in vectors.items()},
+            _PROBABILITIES: self.probabilities,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Shard:
+        """Return the shard that ``to_arrays`` took apart."""
+
+        def find(prefix: str) -> dict[Any, npt.NDArray[Any]]:
+            named = arrays.items()
+            return {n.removeprefix(prefix): v for n, v in named if n.startswith(prefix)}
+
+        return cls(
+            signals=from_columns(find(_SIGNAL)),
+            probabilities=arrays[_PROBABILITIES],
+            vectors=find(_VECTORS),
+        )
 
     def replace_rows(self, rows: npt.NDArray[np.intp], other: Shard) -> Shard:
         """Return the shard with some examples' numbers taken from another, row by row."""
@@ -154,7 +192,7 @@ class UnfinishedRun:
             made_from: Digest of everything that decides the numbers.
             prepare: Puts into a new folder what shards need.
         """
-        path = root / _SHARDS / "journal.jsonl"
+        path = root / _SHARDS / _JOURNAL
         journal = Journal.resume(path, made_from)
         if journal is None:
             if root.exists():
@@ -163,6 +201,12 @@ class UnfinishedRun:
             prepare(RunFolder(root))
             journal = Journal.begin(path, made_from)
         return cls(root, journal)
+
+    @classmethod
+    def watch(cls, root: Path, made_from: str) -> UnfinishedRun | None:
+        """Open a run that another process writes; None where it has not begun."""
+        journal = Journal.read(root / _SHARDS / _JOURNAL, made_from)
+        return None if journal is None else cls(root, journal)
 
     def write_shard(
         self, split: Split, start: int, total: int, shard: Shard, *, computed: int, seconds: float
@@ -198,6 +242,10 @@ class UnfinishedRun:
         if not path.exists():
             parts = [self._part(split, shard.start) for shard in self.journal.of_split(split)]
             merge_signals(path, parts)
+
+    def parts_folder(self, split: Split) -> Path:
+        """Return where processes that write for themselves put the shards that they did."""
+        return self.folder.root / _SHARDS / f"parts-{split}"
 
     def publish(self, root: Path) -> RunFolder:
         """Rename the finished folder to the run's name, in place of one that had it."""

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from relabel.db.project_rules import Project
 from relabel.db.registration import register_run
 from relabel.db.runs import Run
-from relabel.fitting.data import Datasets, SplitSource
+from relabel.fitting.data import Datasets, list_sources
 from relabel.fitting.network import TrainedNetwork
 from relabel.fitting.stored import ProjectExamples
 from relabel.progress import OnProgress, Progress
@@ -36,6 +36,7 @@ from relabel.runs.held_out import (
     read_summary,
     write_reason,
 )
+from relabel.scoring.engine import HERE, EngineChoice
 from relabel.scoring.grouping import group_examples
 from relabel.scoring.run import ScoredRun, score_run
 from relabel.scoring.spec import NO_OPTIONS
@@ -295,6 +296,7 @@ def score_and_enter(
     method: str = DEFAULT_METHOD,
     method_options: Mapping[str, Any] = NO_OPTIONS,
     device: str = "auto",
+    shard_engine: EngineChoice = HERE,
     on_progress: OnProgress,
 ) -> tuple[Run, ScoredRun]:
     """Score a project's examples and make the result its current run.
@@ -312,6 +314,7 @@ def score_and_enter(
         method: Name of the attribution method.
         method_options: Its own options, by name.
         device: Where to compute.
+        shard_engine: What does the shards.
         on_progress: Told about every batch.
 
     Returns:
@@ -320,10 +323,7 @@ def score_and_enter(
     scored = score_run(
         folder / "runs",
         network,
-        [
-            SplitSource(split=split, examples=datasets[split], digests=part.digests)
-            for split, part in examples.splits.items()
-        ],
+        list_sources(examples, datasets),
         data_hash=examples.data_hash,
         base=base,
         layers=layers,
@@ -331,6 +331,7 @@ def score_and_enter(
         method=method,
         method_options=method_options,
         device=device,
+        engine=shard_engine,
         on_progress=on_progress,
     )
     unseen = read_summary(network.folder)

@@ -29,9 +29,11 @@ from relabel.progress import OnProgress, ignore_progress
 from relabel.runs.folder import RunFolder
 from relabel.runs.held_out import copy_held_out, drop_held_out, read_summary, write_reason
 from relabel.workspace import Workspace, find_program_name
+from tracin_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from relabel.fitting.network import TrainedNetwork
+    from relabel.scoring.engine import EngineChoice
 
 
 def train_project(
@@ -201,9 +203,67 @@ def score_project(
             method=options.method,
             method_options=options.method_options,
             device=options.device,
+            shard_engine=choose_engine(options),
             on_progress=on_progress,
         )
         return run
+
+
+def assist_scoring(engine: Engine, workspace: Workspace, slug: str, options: WorkOptions) -> None:
+    """Do the shards of a rank that is not the first of a scoring.
+
+    The first rank is the one that scores the project, with its lock and its entry in the
+    database; nothing is written here but the shards, beside the run that it makes.
+
+    Args:
+        engine: The database.
+        workspace: Where the project's files are, on a disk that all ranks share.
+        slug: The project.
+        options: The same as on the first rank.
+
+    Raises:
+        NotFoundError: If there is no such project, or nothing is trained yet.
+        ConfigurationError: If an option cannot work, or the first rank does not begin.
+        GradientError: If a gradient is not finite.
+    """
+    if options.checkpoints is not None:
+        raise ConfigurationError(
+            "Found --checkpoints with the engine ranks, and each rank would read them in; expected "
+            "a network that was trained here. Choose the engine pool, dask or ray."
+        )
+    project = get_project(engine, slug)
+    folder = workspace.project_folder(slug)
+    current = current_run(engine, project.id)
+    base = None if current is None else RunFolder(folder / current.folder)
+    examples = _read(engine, workspace, project, options, ignore_progress)
+    network = _choose_network(workspace, project, examples, options, base, ignore_progress)
+    if options.last_layer is not None:
+        network = replace(network, last_layer=options.last_layer)
+
+    from relabel.fitting.data import list_sources, read_on_demand
+    from relabel.scoring.run import assist_run
+
+    datasets = read_on_demand(folder, network.encoder, examples, network.target_scale)
+    assist_run(
+        folder / "runs",
+        network,
+        list_sources(examples, datasets),
+        data_hash=examples.data_hash,
+        base=base,
+        engine=choose_engine(options),
+        device=options.device,
+        layers=options.layers,
+        rates=options.rates,
+        method=options.method,
+        method_options=options.method_options,
+    )
+
+
+def choose_engine(options: WorkOptions) -> EngineChoice:
+    """Return what does the shards, as a person chose it."""
+    from relabel.scoring.engine import EngineChoice
+
+    return EngineChoice(name=options.engine, workers=options.workers, address=options.address)
 
 
 @contextmanager

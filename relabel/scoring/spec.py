@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from relabel.fitting.data import SplitSource, read_in_batches
+from relabel.fitting.data import ExampleSource, SplitSource, read_in_batches
 from relabel.fitting.network import TrainedNetwork, list_checkpoints
 from relabel.runs.config import CheckpointEntry, ProjectionEntry, Rates, hash_json
 from relabel.runs.folder import RunFolder
@@ -218,8 +218,17 @@ def as_projection(entry: ProjectionEntry | None) -> Projection | None:
 
 def take_first(sources: Sequence[SplitSource]) -> Any:
     """Return the first train examples, on which is decided how gradients are computed."""
-    train = next(source for source in sources if source.split == "train")
-    return read_in_batches(train.examples, np.arange(min(3, len(train.examples))), 3)
+    return take_first_of(find_train(sources))
+
+
+def find_train(sources: Sequence[SplitSource]) -> ExampleSource:
+    """Return the train examples of both splits."""
+    return next(source for source in sources if source.split == "train").examples
+
+
+def take_first_of(train: ExampleSource) -> Any:
+    """Return the first of some train examples, as ``take_first`` does."""
+    return read_in_batches(train, np.arange(min(3, len(train))), 3)
 
 
 def name_parts(model: nn.Module, parameters: Sequence[str]) -> tuple[str, ...]:

@@ -13,6 +13,11 @@ from torch import nn
 SMALL_PARAMETERS = 1_000_000
 
 
+def is_small(model: nn.Module) -> bool:
+    """Return whether a network is computed on one thread."""
+    return sum(parameter.numel() for parameter in model.parameters()) < SMALL_PARAMETERS
+
+
 @contextmanager
 def limit_threads_for(model: nn.Module) -> Iterator[None]:
     """Compute on one thread inside the block if the network is small.
@@ -23,7 +28,7 @@ def limit_threads_for(model: nn.Module) -> Iterator[None]:
     thread also makes the checkpoints the same whatever the number of cores.
     """
     threads = torch.get_num_threads()
-    if sum(parameter.numel() for parameter in model.parameters()) < SMALL_PARAMETERS:
+    if is_small(model):
         torch.set_num_threads(1)
     try:
         yield

@@ -11,7 +11,8 @@ import torch
 
 from relabel.runs.config import TargetScale
 from relabel.runs.signals import Signals
-from relabel.scoring.shards import ReusableRun, as_value_shard
+from relabel.scoring.measured import as_value_shard
+from relabel.scoring.reuse import ReusableRun
 from relabel.triage.signals import choose_default_signal, compute_signals, name_signals
 from tracin_core.capture.signals import Capture
 

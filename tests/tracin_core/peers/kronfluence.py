@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, **EXACT)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _make_once(name: str, count: int):
     """Return a network, its examples, the loss and the gradients, all to be left as they are."""
     torch.manual_seed(TABLES.index(name))

@@ -1,0 +1,1 @@
+"""One engine a file; a new one registers itself there."""
