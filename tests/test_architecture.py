@@ -24,6 +24,7 @@ ENGINE = [
     "gradients",
     "projection",
     "layers",
+    "coverage",
     "losses",
     "checkpoints",
     "capture",
