@@ -25,6 +25,7 @@ ENGINE = [
     "gradients",
     "projection",
     "layers",
+    "coverage",
     "losses",
     "checkpoints",
     "capture",

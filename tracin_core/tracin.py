@@ -4,15 +4,14 @@ TracInCP (Pruthi et al. 2020, arXiv:2002.08484v3, Sec. 3.2)::
 
     influence(z, z') = sum_i rate_i * gradient(weights_i, z) . gradient(weights_i, z')
 
-``describe_coverage`` reports how every parameter is treated. Models whose weights cannot be
-exchanged one checkpoint after the other (exported, quantised, complex) are refused at once.
+Models whose weights cannot be exchanged one checkpoint after the other (exported, quantised,
+complex) are refused at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import Any, Literal
 from weakref import WeakValueDictionary
 
@@ -41,11 +40,12 @@ from tracin_core.capture.signals import (
 from tracin_core.capture.targets import TargetCheck
 from tracin_core.checkpoints import Checkpoint, read_rate
 from tracin_core.checkpoints.learning_rates import Rate, Rates, check_rates
+from tracin_core.coverage import describe_coverage
 from tracin_core.devices import choose_device
 from tracin_core.errors import ConfigurationError
 from tracin_core.gradients.hooks import Objective
 from tracin_core.gradients.last_layer import LastLayer
-from tracin_core.gradients.plan import COVERED, Coverage, ParameterCoverage, Plan, draft_plan
+from tracin_core.gradients.plan import Coverage, Plan
 from tracin_core.gradients.precision import full_precision
 from tracin_core.layers import LayerSelection, find_parameters, resolve_last_layer, resolve_layers
 from tracin_core.losses import Loss, choose_loss, negative_binary_score, negative_score
@@ -538,49 +538,3 @@ def _check_options(
             f"Found precision={precision!r}; expected 'float32' or 'bfloat16'. Use 'float32', "
             "which computes in the model's own number type."
         )
-
-
-def describe_coverage(
-    model: nn.Module,
-    layers: str | Sequence[str],
-    confirmed: tuple[tuple[str, ...], Plan] | None,
-    training_only: Collection[str] = (),
-) -> Coverage:
-    """Describe a confirmed plan, or before there is one what the layers' types promise.
-
-    Args:
-        model: The model.
-        layers: The chosen layers. Which layer is the last is known from examples only; before,
-            "last" is described as "all".
-        confirmed: Chosen parameters and the plan that was checked on examples.
-        training_only: Parameters that reach the outputs in training mode only.
-    """
-    if confirmed is None:
-        chosen = find_parameters(model, "all" if layers == "last" else layers)
-        plan = draft_plan(model, chosen)
-    else:
-        chosen, plan = confirmed
-    entries = [
-        _describe(name, value, name in chosen, plan) for name, value in model.named_parameters()
-    ]
-    entries = [
-        replace(entry, reason=f"{entry.reason}; reaches the outputs in training mode only")
-        if entry.name in training_only and entry.method in COVERED
-        else entry
-        for entry in entries
-    ]
-    return Coverage(tuple(entries), confirmed is not None)
-
-
-def _describe(name: str, value: nn.Parameter, is_chosen: bool, plan: Plan) -> ParameterCoverage:
-    size = value.numel()
-    if not value.requires_grad:
-        return ParameterCoverage(name, size, "frozen", "requires_grad is false")
-    if not is_chosen:
-        return ParameterCoverage(name, size, "not chosen", "it belongs to no chosen layer")
-    if name in plan.fallback:
-        return ParameterCoverage(name, size, plan.method, plan.fallback[name])
-    reason = plan.rule_of(name) or "not used by any layer"
-    if name in plan.proofs.notes:
-        reason += f"; in some batches one example at a time, because {plan.proofs.notes[name]}"
-    return ParameterCoverage(name, size, "rule", reason)
