@@ -4,23 +4,19 @@
                                    [--threads 1] [--skip-peers]
 
 Prints markdown, with processor time. Contenders go over the same examples at the same
-checkpoints; ours take turns, medians of some rounds, and peers run once, because they take many
-times as long. Errors are the largest ones, relative to the product of the two gradients' norms:
-against float64 and one backward pass per example for some pairs, and between a contender and
-ours for all of them.
+checkpoints and take turns; medians of some rounds are given. A peer that would take more than ten
+seconds is measured once, on two small parts of the train set (``influence_peers``). Errors are the
+largest ones, relative to the product of the two gradients' norms: against float64 and one backward
+pass per example for some pairs, and between a contender and ours for all of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import copy
-import importlib.util
-import io
 import os
 import platform
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,12 +25,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.influence_peers import (
+    MOST_SECONDS,
+    Estimate,
+    Run,
+    be_quiet,
+    estimate,
+    find_peers,
+    take,
+)
 from benchmarks.networks import LARGE, LEARNING_RATE, SMALL, Subject, make_examples, train
-from benchmarks.peers import CAPTUM_MODES, DATTRI, make_task, open_captum
+from benchmarks.peers import DATTRI
 from benchmarks.self_influence import time_interleaved
 from tracin_core import Checkpoint, TracIn
 
-SELF, VECTORS = "self-influence of the train examples", "exact vectors of both"
+SELF, BOTH = "self-influence of the train examples", "self-influence of both"
+VECTORS = "exact vectors of both"
 OURS, LOADER = "**influence**", "influence, test loader of four batches"
 # Bytes of gradients that a contender may hold at once: what is beyond is left out of the table.
 MOST_BYTES = 6_000_000_000
@@ -50,28 +56,29 @@ class Setting:
         subject: The network and the shape of its examples.
         num_train: Train examples N.
         num_checkpoints: Checkpoints C.
-        runs_dattri: Whether dattri runs too: of a resnet18 it took over two minutes for four test
-            examples.
+        sizes: Test examples M.
+        dattri_sizes: For how many of them dattri is measured: of a resnet18 a gradient takes it
+            over three seconds in batches of 1 to 32.
     """
 
     subject: Subject
     num_train: int
     num_checkpoints: int
-    runs_dattri: bool = True
+    sizes: tuple[int, ...] = (4, 64, 1000)
+    dattri_sizes: tuple[int, ...] = (4, 64, 1000)
 
 
 SETTINGS = {
     "CNN": Setting(SMALL["CNN"], 256, 3),
-    "resnet18": Setting(LARGE["resnet18"], 32, 1, runs_dattri=False),
+    "resnet18": Setting(LARGE["resnet18"], 32, 1, (4, 64), (4,)),
 }
 
-Run = Callable[[], Tensor]
 
-
-def measure(name: str, sizes: list[int], options: argparse.Namespace) -> None:
+def measure(name: str, options: argparse.Namespace) -> None:
     """Print a network's tables."""
     torch.manual_seed(0)
     setting = SETTINGS[name]
+    sizes = options.sizes or setting.sizes
     subject = setting.subject
     count = setting.num_train + max(sizes)
     everything = make_examples(Subject(subject.build, count, 0, subject.shape))
@@ -103,105 +110,75 @@ def print_table(
     """Print what the contenders take for one test set, and how far they are off."""
     tracin = TracIn(model, checkpoints, device="cpu", batch_size=setting.subject.batch_size)
     loader = DataLoader(test, batch_size=-(-len(test) // 4))
-    runs: dict[str, Run] = {
+    runs: dict[str, Callable[[], object]] = {
         SELF: lambda: tracin.self_influence(examples),
+        BOTH: lambda: [tracin.self_influence(part) for part in (examples, test)],
+    }
+    scorers: dict[str, Run] = {
         OURS: lambda: tracin.influence(examples, test),
         LOADER: lambda: tracin.influence(examples, loader),
     }
     numbers = len(checkpoints) * sum(value.numel() for value in model.parameters())
     holds = 4 * numbers * (len(examples) + len(test)) <= MOST_BYTES
+    estimates: dict[str, Estimate] = {}
     if holds:
-        runs[VECTORS] = lambda: torch.cat([tracin.vectors(part) for part in (examples, test)])
-    seconds = time_interleaved(runs, options.rounds, time.process_time)
-    found = {OURS: runs[OURS](), LOADER: runs[LOADER]()}
-    if not options.skip_peers:
-        replica = copy.deepcopy(model)
-        for peer, run in find_peers(replica, checkpoints, examples, test, setting, holds).items():
-            with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                start = time.process_time()
-                found[peer] = run()
-                seconds[peer] = time.process_time() - start
+        runs[VECTORS] = lambda: [tracin.vectors(part) for part in (examples, test)]
+        if not options.skip_peers:
+            own = (copy.deepcopy(model), checkpoints, examples, test, setting.subject)
+            for peer in find_peers(*own, takes_dattri=len(test) in setting.dattri_sizes):
+                found = estimate(peer, len(examples))
+                if found.calculate(len(examples)) > MOST_SECONDS:
+                    estimates[peer.name] = found
+                else:
+                    scorers[peer.name] = peer.make(len(examples))
+    seconds = time_interleaved(runs | scorers, options.rounds, time.process_time)
+    with be_quiet():
+        scores = {name: run() for name, run in scorers.items()}
+    scores |= {name: found.scores for name, found in estimates.items()}
+    seconds |= {name: found.calculate(len(examples)) for name, found in estimates.items()}
     norms = [tracin.self_influence(part).double().sqrt() for part in (examples, test)]
-    scale = norms[0].outer(norms[1])
-    part = (slice(CHECKED_TRAIN), slice(CHECKED_TEST))
     truth = ask_oracle(model, checkpoints, examples, test)
     print(f"\n{len(test):,} test examples:\n")
-    print("| | time | / self-influence | error | differs from ours |\n|---|--:|--:|--:|--:|")
-    for run, value in seconds.items():
-        errors = [" ", " "]
-        if run in found:
-            scores = found[run].double()
-            gaps = ((scores[part] - truth) / scale[part], (scores - found[OURS]) / scale)
-            errors = [f"{float(gap.abs().max()):.1e}" for gap in gaps]
-        share = value / seconds[SELF]
-        print(f"| {run} | {value * 1e3:,.0f} ms | {share:.2f} | {errors[0]} | {errors[1]} |")
+    print("| | time | / self-influence of both | / ours | error | differs from ours |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for name, value in seconds.items():
+        errors = (" ", " ")
+        if name in scores:
+            errors = find_errors(scores[name], scores[OURS], truth, norms[0].outer(norms[1]))
+        mark = " *" if name in estimates else ""
+        print(
+            f"| {name}{mark} | {value * 1e3:,.0f} ms | {value / seconds[BOTH]:.2f} | "
+            f"{value / seconds[OURS]:.2f} | {errors[0]} | {errors[1]} |"
+        )
+    print_notes(estimates, len(examples))
     if not holds:
         held = 4 * numbers * len(test) / 1e9
         print(
             f"\nGradients of the test examples would take {held:.0f} GB whole, as peers hold them."
         )
+    if len(test) not in setting.dattri_sizes and not options.skip_peers:
+        print(f"\n{DATTRI} is left out here for the time that it takes.")
 
 
-def find_peers(
-    model: nn.Module,
-    checkpoints: list[Checkpoint],
-    examples: TensorDataset,
-    test: TensorDataset,
-    setting: Setting,
-    holds: bool,
-) -> dict[str, Run]:
-    """Return the peers that are installed and have room, each as it is fastest."""
-    peers: dict[str, Run] = {}
-    if not holds:
-        return peers
-    sizes = (setting.subject.captum_batch, setting.subject.batch_size)
-    if importlib.util.find_spec("captum") is not None:
-        for mode, batch_size, wise in zip(CAPTUM_MODES, sizes, (False, True), strict=True):
-            peers[mode] = make_captum(model, checkpoints, examples, test, batch_size, wise=wise)
-    if setting.runs_dattri and importlib.util.find_spec("dattri") is not None:
-        peers[DATTRI] = make_dattri(model, checkpoints, examples, test)
-    return peers
+def find_errors(scores: Tensor, ours: Tensor, truth: Tensor, scale: Tensor) -> tuple[str, str]:
+    """Return how far scores of the first train examples are off the truth, and ours."""
+    scores, count = scores.double(), len(scores)
+    part = (slice(min(CHECKED_TRAIN, count)), slice(CHECKED_TEST))
+    off = (scores[part] - truth[: len(scores[part])]) / scale[part]
+    gap = (scores - ours[:count]) / scale[:count]
+    return f"{float(off.abs().max()):.1e}", f"{float(gap.abs().max()):.1e}"
 
 
-def make_captum(
-    model: nn.Module,
-    checkpoints: list[Checkpoint],
-    examples: TensorDataset,
-    test: TensorDataset,
-    batch_size: int,
-    *,
-    wise: bool,
-) -> Run:
-    """Return influence by captum's TracInCP in one of its two modes."""
-    tracin = open_captum(model, checkpoints, examples, batch_size, wise=wise)
-
-    def run() -> Tensor:
-        scores: Tensor = tracin.influence(DataLoader(test, batch_size=batch_size))
-        return scores.T
-
-    return run
-
-
-def make_dattri(
-    model: nn.Module, checkpoints: list[Checkpoint], examples: TensorDataset, test: TensorDataset
-) -> Run:
-    """Return dattri's TracIn with exact gradients, which takes the test set anew for each batch."""
-    from dattri.algorithm.tracin import TracInAttributor
-
-    rates = torch.full((len(checkpoints),), LEARNING_RATE)
-
-    def run() -> Tensor:
-        attributor = TracInAttributor(
-            make_task(model, checkpoints), rates, normalized_grad=False, device="cpu"
+def print_notes(estimates: dict[str, Estimate], count: int) -> None:
+    """Print what the calculated times come from."""
+    for name, found in estimates.items():
+        first, second = (f"{value * 1e3:,.0f} ms" for value in found.seconds)
+        print(
+            f"\n\\* {name}: calculated for {count} train examples, by a straight line, from one "
+            f"measurement with {found.counts[0]} ({first}) and one with {found.counts[1]} "
+            f"({second}), which is {found.each * 1e3:,.0f} ms for each further train example. "
+            f"Its errors are of these {found.counts[1]}."
         )
-        # Its constructor takes None for "project to 512".
-        attributor.projector_kwargs = None
-        loaders = [DataLoader(examples, len(examples)), DataLoader(test, min(64, len(test)))]
-        scores: Tensor = attributor.attribute(*loaders)
-        return scores
-
-    return run
 
 
 def ask_oracle(
@@ -221,8 +198,8 @@ def ask_oracle(
     scores = torch.zeros(())
     for checkpoint in checkpoints:
         model.load_state_dict(checkpoint.weights)
-        left = differentiate(cut(examples, 0, CHECKED_TRAIN))
-        right = differentiate(cut(test, 0, CHECKED_TEST))
+        left = differentiate(take(examples, CHECKED_TRAIN))
+        right = differentiate(take(test, CHECKED_TEST))
         scores = scores + LEARNING_RATE * left @ right.T
     return scores
 
@@ -230,7 +207,7 @@ def ask_oracle(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="*", default=[*SETTINGS], choices=[*SETTINGS])
-    parser.add_argument("--sizes", nargs="*", type=int, default=[4, 64, 1000])
+    parser.add_argument("--sizes", nargs="*", type=int, help="test examples")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--skip-peers", action="store_true")
@@ -239,10 +216,10 @@ def main() -> None:
     print(
         f"torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} cores, "
         f"{options.threads} threads, processor time; medians of {options.rounds} interleaved "
-        "rounds, peers once."
+        "rounds; * is calculated."
     )
     for name in options.networks:
-        measure(name, options.sizes, options)
+        measure(name, options)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ from tracin_core.gradients.precision import multiply_long
 GRAM_COST = 64
 # Numbers in the whole gradients of one side of a product: 256 MB in single precision.
 WHOLE_NUMBERS = 1 << 26
+# Gradients formed at once at least: fewer read all their partners anew too often.
+LEAST_RUN = 32
 
 
 def dot_products(left: Sequence[Contribution], right: Sequence[Contribution]) -> Tensor:
@@ -47,13 +49,29 @@ def dot_products(left: Sequence[Contribution], right: Sequence[Contribution]) ->
         products = _multiply_factors(left[0], right[0])
         if products is not None:
             return products
-    numbers = max(1, left[0].shape.numel())
+    most = max(1, WHOLE_NUMBERS // max(1, left[0].shape.numel()))
+    is_dense = len(right) == 1 and isinstance(right[0], Dense)
+    if is_dense or right[0].batch_size <= most:
+        partners = instantiate(right)
+        runs = _cut_uses(left, min(most, _choose_run(left)))
+        return torch.cat([multiply_long(instantiate(run), partners) for run in runs])
     rows = []
-    for some in _cut_uses(left, WHOLE_NUMBERS // numbers):
+    for some in _cut_uses(left, most):
         first = instantiate(some)
-        parts = _cut_uses(right, WHOLE_NUMBERS // numbers)
+        parts = _cut_uses(right, most)
         rows.append(torch.cat([multiply_long(first, instantiate(part)) for part in parts], dim=1))
     return torch.cat(rows)
+
+
+def _choose_run(uses: Sequence[Contribution]) -> int:
+    """Return how many gradients are formed at once, so that they are multiplied in the cache."""
+    sizes = uses[0].outer_sizes
+    if sizes is None:
+        return uses[0].batch_size
+    positions, rows, columns = sizes
+    chunks = choose_chunks(uses[0].device)
+    run = min(chunks.patches // (positions * columns), chunks.gradients // (rows * columns))
+    return max(LEAST_RUN, run)
 
 
 def instantiate(uses: Sequence[Contribution]) -> Tensor:
