@@ -27,6 +27,12 @@ from tracin_core.capture.batch_size import (
     is_out_of_memory,
 )
 from tracin_core.capture.batching import Batch, read_batches
+from tracin_core.capture.channels_last import (
+    REFUSED_VIEW,
+    computes_the_same,
+    find_kernels,
+    lay_out,
+)
 from tracin_core.capture.last_layer import HeadRunner, mark_head
 from tracin_core.capture.loss_check import LossCheck
 from tracin_core.capture.targets import TargetCheck, explain_number_types, refuse_missing
@@ -113,6 +119,8 @@ class Runner:
         self._slots = WeightSlots(model)
         self._evaluation = Evaluation(model, self._slots)
         self._resident: dict[int, dict[str, Tensor]] = {}
+        # Weights that lie channels last; none until a plan has tried it.
+        self._kernels: frozenset[str] | None = None
         self.heads = HeadRunner(model, self._slots, lambda index: self._weights(index, ()))
         size = sum(value.nbytes for value in (*model.parameters(), *model.buffers()))
         self._most_resident = max(1, RESIDENT_BYTES // max(1, size))
@@ -163,6 +171,7 @@ class Runner:
         trial = _select_trial_examples(batch).to(self.device)
         with explain_number_types(self.model, trial.inputs):
             self._evaluation.settle(self._weights(0, self.trainable), trial.inputs)
+            self._choose_layout(trial)
         with self._slots.hold(self._weights(0, names)):
             with explain_number_types(self.model, trial.inputs):
                 outputs = refuse_mixed_examples(self.model, trial.inputs)
@@ -196,6 +205,26 @@ class Runner:
         with self._slots.hold(self._weights(0, everything)):
             held = measure_activation_bytes(self.model, trial.inputs, TRIAL_SIZE)
         return replace(plan, held_bytes=held)
+
+    def _choose_layout(self, trial: Batch) -> None:
+        """Lay weights out channels last where that changes nothing but the time; asked once."""
+        if self._kernels is not None:
+            return
+        kernels = find_kernels(self.model, self.device) & self.trainable.keys()
+        if kernels and computes_the_same(
+            lambda held: self._call_with(held, trial.inputs), self._weights(0, kernels), kernels
+        ):
+            self._set_kernels(kernels)
+        else:
+            self._kernels = frozenset()
+
+    def _call_with(self, weights: Mapping[str, Tensor], inputs: Any) -> Any:
+        with self._slots.hold(weights):
+            return self._call(inputs)
+
+    def _set_kernels(self, kernels: frozenset[str]) -> None:
+        self._kernels = kernels
+        self._resident.clear()
 
     def _confirm_in_double(
         self, draft: Plan, trial: Batch, names: Sequence[str], objective: Objective
@@ -254,6 +283,18 @@ class Runner:
                     yield self._run(part, index, plan, names, objective)
 
     def _run(
+        self, batch: Batch, index: int, plan: Plan, names: Sequence[str], objective: Objective
+    ) -> ExamplePass:
+        """Run a pass; where a model refuses channels last only now, without them from here on."""
+        try:
+            return self._run_once(batch, index, plan, names, objective)
+        except RuntimeError as error:
+            if not self._kernels or REFUSED_VIEW not in str(error):
+                raise
+        self._set_kernels(frozenset())
+        return self._run_once(batch, index, plan, names, objective)
+
+    def _run_once(
         self, batch: Batch, index: int, plan: Plan, names: Sequence[str], objective: Objective
     ) -> ExamplePass:
         weights = self._weights(index, names)
@@ -344,10 +385,11 @@ class Runner:
         title = f"{index} ({self.checkpoints[index].title})"
         refuse_broken(state, self.trainable, title)
         own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
-        return {
+        weights = {
             name: state.get(name, value).detach().to(self.device, value.dtype, copy=True)
             for name, value in own.items()
         }
+        return lay_out(weights, self._kernels or frozenset())
 
 
 def _to_double(tensor: Tensor) -> Tensor:
