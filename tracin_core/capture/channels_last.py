@@ -19,43 +19,66 @@ from tracin_core.gradients.nested import find_tensors
 
 # What torch says where a tensor's layout does not allow a view.
 REFUSED_VIEW = "view size is not compatible"
+# All weights of a checkpoint -> the model's outputs.
+Run = Callable[[Mapping[str, Tensor]], Any]
 
 
-def find_kernels(model: nn.Module, device: torch.device) -> frozenset[str]:
-    """Return the names of the weights that may be laid out with their channels last.
-
-    Grouped convolutions leave all as it is: their rule looks at each group's channels apart.
+class ChannelsLast:
+    """Which weights of a model lie with their channels last; none before ``choose``.
 
     Args:
         model: The model.
         device: Where it computes; on others than the processor nothing is to be gained.
     """
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self._kernels: frozenset[str] = frozenset()
+        self._candidates = find_kernels(model) if device.type == "cpu" else frozenset()
+
+    def choose(self, run: Run, weights: Mapping[str, Tensor]) -> bool:
+        """Try it, the first time that this is called, and return whether the layout has changed.
+
+        Args:
+            run: Returns the model's outputs on a few examples with the given weights in place.
+            weights: A checkpoint's, those to differentiate requiring gradients.
+        """
+        candidates, self._candidates = self._candidates, frozenset()
+        if candidates and _computes_the_same(run, weights, candidates):
+            self._kernels = candidates
+        return bool(self._kernels & candidates)
+
+    def take_back(self, error: RuntimeError) -> bool:
+        """Return whether an error came of the layout, which is then as it was from here on."""
+        if not self._kernels or REFUSED_VIEW not in str(error):
+            return False
+        self._kernels = frozenset()
+        return True
+
+    def lay_out(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return weights with those that are to lie otherwise laid out so."""
+        return _lay_out(weights, self._kernels)
+
+
+def find_kernels(model: nn.Module) -> frozenset[str]:
+    """Return the names of the weights that may be laid out with their channels last.
+
+    Grouped convolutions leave all as it is: their rule looks at each group's channels apart.
+    """
     layers = [(name, module) for name, module in model.named_modules() if type(module) is nn.Conv2d]
-    if device.type != "cpu" or any(layer.groups > 1 for _, layer in layers):
+    if any(layer.groups > 1 for _, layer in layers):
         return frozenset()
     return frozenset(f"{name}.weight" if name else "weight" for name, _ in layers)
 
 
-def lay_out(weights: Mapping[str, Tensor], kernels: frozenset[str]) -> dict[str, Tensor]:
-    """Return weights, outside of any graph, with the named ones laid out channels last."""
+def _lay_out(weights: Mapping[str, Tensor], kernels: frozenset[str]) -> dict[str, Tensor]:
     return {
         name: value.detach().to(memory_format=torch.channels_last) if name in kernels else value
         for name, value in weights.items()
     }
 
 
-def computes_the_same(
-    run: Callable[[Mapping[str, Tensor]], Any],
-    weights: Mapping[str, Tensor],
-    kernels: frozenset[str],
-) -> bool:
-    """Return whether a model has the same outputs and gradients with channels last.
-
-    Args:
-        run: Returns the model's outputs on a few examples with the given weights in place.
-        weights: A checkpoint's, those to differentiate requiring gradients.
-        kernels: Names of the weights to lay out otherwise.
-    """
+def _computes_the_same(run: Run, weights: Mapping[str, Tensor], kernels: frozenset[str]) -> bool:
+    """Return whether a model has the same outputs and gradients with channels last."""
     try:
         found = _differentiate(run, weights, kernels)
     except RuntimeError:
@@ -65,12 +88,10 @@ def computes_the_same(
 
 
 def _differentiate(
-    run: Callable[[Mapping[str, Tensor]], Any],
-    weights: Mapping[str, Tensor],
-    kernels: frozenset[str],
+    run: Run, weights: Mapping[str, Tensor], kernels: frozenset[str]
 ) -> tuple[Tensor, ...]:
     """Return the outputs, and the gradients of the sum of their squares."""
-    placed = lay_out(weights, kernels)
+    placed = _lay_out(weights, kernels)
     held = {n: v.detach().requires_grad_(weights[n].requires_grad) for n, v in placed.items()}
     with torch.enable_grad():
         outputs = [t for t in find_tensors(run(held)) if t.is_floating_point()]
