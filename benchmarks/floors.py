@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tracin_core import Checkpoint
+from tracin_core.capture.channels_last import find_kernels
 
 FORWARD, TRAINING = "plain forward", "plain forward + backward"
 Run = Callable[[], object]
@@ -42,6 +44,8 @@ def make_floors(
 ) -> dict[str, Run]:
     """Return what is compared with; on a GPU also in other precisions and in larger batches.
 
+    On a processor a convolutional network also trains with its channels last, as ours lays it out.
+
     Args:
         model: On the device, evaluating.
         checkpoints: Put in place one after the other.
@@ -67,6 +71,9 @@ def make_floors(
             run_training(model, checkpoints, large)
 
     floors: dict[str, Run] = {FORWARD: forward, TRAINING: training}
+    if batches[0][0].device.type == "cpu" and find_kernels(model):
+        placed = copy.deepcopy(model).to(memory_format=torch.channels_last)
+        floors[f"{TRAINING}, channels last"] = lambda: run_training(placed, checkpoints, batches)
     if batches[0][0].device.type == "cuda":
         floors[f"{TRAINING}, TF32"] = lambda: training("tf32")
         floors[f"{TRAINING}, bfloat16"] = training_in_half

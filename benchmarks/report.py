@@ -21,16 +21,12 @@ from benchmarks.own_data import DATA_VARIABLE
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
-# One thread and processor time: other work on the machine then hits the ratios least.
-QUIET = ("--threads", "1", "--clock", "cpu")
-
 GPU_NETWORKS = ("CNN", "MLP", "resnet18", "VisionTransformer", "TransformerEncoder")
 
 PARTS: dict[str, tuple[str, ...]] = {
-    "peers": ("self_influence", "--networks", "CNN", "MLP", *QUIET),
+    "peers": ("self_influence", "--networks", "CNN", "MLP"),
     "self_influence": (
         *("self_influence", "--networks", "resnet18", "VisionTransformer", "TransformerEncoder"),
-        *QUIET,
     ),
     "influence": ("influence",),
     "retrieval": ("retrieval", "--million"),

@@ -1,11 +1,12 @@
 """What TracIn scores cost beside a plain training pass, how exact they are, and the peers.
 
-    python -m benchmarks.self_influence [--rounds 5] [--threads 2] [--clock wall] [--skip-peers]
+    python -m benchmarks.self_influence [--rounds 5] [--threads 1 2] [--clock wall] [--skip-peers]
                                         [--device cpu] [--times 1] [--networks NAME ...]
 
-Prints markdown. On a machine busy with other work, ``--threads 1 --clock cpu`` measures
-processor time instead. On a GPU, ``--device cuda``, ours reads its examples from the processor's
-memory, as users have them; plain loops and peers find theirs on the GPU already.
+Prints markdown, the figures of one and of two threads beside each other. On a machine busy with
+other work, ``--threads 1 --clock cpu`` measures processor time instead. On a GPU, ``--device
+cuda``, ours reads its examples from the processor's memory, as users have them; plain loops and
+peers find theirs on the GPU already.
 
 All contenders go over the same examples at the same three checkpoints, interleaved round by
 round so that a busy machine hits them alike; medians are reported. Errors are relative, the
@@ -163,7 +164,10 @@ def measure(name: str, subject: Subject, options: argparse.Namespace) -> None:
             examples, projection=PROJECTION, last_layer_vectors=True
         ),
     }
-    seconds = time_interleaved(contenders, options.rounds, choose_clock(options))
+    seconds = {}
+    for threads in options.threads:
+        torch.set_num_threads(threads)
+        seconds[threads] = time_interleaved(contenders, options.rounds, choose_clock(options))
     print_table(name, model, subject, every, seconds, errors)
     if errors[ALL] > PROMISED and kinked.any():
         print(
@@ -200,9 +204,10 @@ def print_table(
     model: nn.Module,
     subject: Subject,
     tracin: TracIn,
-    seconds: dict[str, float],
+    seconds: dict[int, dict[str, float]],
     errors: dict[str, float],
 ) -> None:
+    """Print what each run took, by number of threads, and how exact it was."""
     coverage = tracin.coverage
     total = sum(value.numel() for value in model.parameters())
     covered = sum(coverage[name].size for name in coverage.covered)
@@ -212,32 +217,60 @@ def print_table(
         f"{ruled / total:.0%} by rules; {subject.examples:,} examples, "
         f"batches of {subject.batch_size}\n"
     )
-    print("| | time | / forward | / forward + backward | largest error |\n|---|--:|--:|--:|--:|")
-    for run, value in seconds.items():
+    print("\n".join(list_rows(seconds, errors)))
+    for count, taken in seconds.items():
+        captum = [value for run, value in taken.items() if run in CAPTUM_MODES]
+        share = f"{taken[TRAINING] / taken[ALL]:.0%}"
+        print(f"\nWith {name_threads(count)}, plain forward + backward alone would take {share} of")
+        print("the time of all layers", end="")
+        if captum:
+            print(
+                f", which are {min(captum) / taken[ALL]:.1f} times as fast as captum's best mode",
+                end="",
+            )
+        print(".")
+
+
+def list_rows(seconds: dict[int, dict[str, float]], errors: dict[str, float]) -> list[str]:
+    """Return a table's lines, one for each run, with the times of all thread counts side by side.
+
+    Args:
+        seconds: Of each run, by number of threads.
+        errors: Largest relative error of the runs that have one.
+    """
+    columns = " | / forward | / forward + backward | "
+    lines = [
+        f"| | {''.join(name_threads(count) + columns for count in seconds)}largest error |",
+        "|---|" + "--:|" * (3 * len(seconds) + 1),
+    ]
+    for run in next(iter(seconds.values())):
+        cells = []
+        for taken in seconds.values():
+            value = taken[run]
+            forward, training = value / taken[FORWARD], value / taken[TRAINING]
+            cells.append(f"{value * 1e3:,.0f} ms | {forward:.2f} | {training:.2f}")
         error = f"{errors[run]:.1e}" if run in errors else ""
-        forward, training = value / seconds[FORWARD], value / seconds[TRAINING]
-        print(f"| {run} | {value * 1e3:,.0f} ms | {forward:.2f} | {training:.2f} | {error} |")
-    captum = [value for run, value in seconds.items() if run in CAPTUM_MODES]
-    if captum:
-        print(
-            f"\nAll layers: {min(captum) / seconds[ALL]:.1f} times as fast as captum's best mode."
-        )
-    share = seconds[TRAINING] / seconds[ALL]
-    print(f"\nPlain forward + backward alone would take {share:.0%} of the time of all layers.")
+        lines.append(f"| {run} | {' | '.join(cells)} | {error} |")
+    return lines
+
+
+def name_threads(count: int) -> str:
+    """Return "1 thread" or "2 threads"."""
+    return f"{count} thread{'s' * (count != 1)}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--networks", nargs="*", default=[*SMALL, *LARGE])
     parser.add_argument("--skip-peers", action="store_true")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--times", type=int, default=1, help="so many times the examples")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    where = f"{os.cpu_count()} cores, {options.threads} threads"
+    torch.set_num_threads(options.threads[-1])
+    where = f"{os.cpu_count()} cores, {' and '.join(map(name_threads, options.threads))}"
     if options.device == "cuda":
         where += f", {torch.cuda.get_device_name()}"
     print(

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.floors import FORWARD, TRAINING, float32, make_floors, run_forward, run_training
+from benchmarks.self_influence import list_rows
 from tracin_core import Checkpoint
 
 
@@ -84,6 +85,30 @@ def test_on_a_cpu_there_are_two_floors_and_each_does_its_work() -> None:
         run()
         assert [size for _, size, _ in model.passes] == [4, 4, 3, 4, 4, 3]
         assert {graph for *_, graph in model.passes} == {name == TRAINING}
+
+
+def test_a_convolutional_network_also_trains_with_its_channels_last() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(36, 2))
+    checkpoint = Checkpoint(copy.deepcopy(model.state_dict()), learning_rate=0.1)
+    seen: list[bool] = []
+    model[0].register_forward_hook(
+        lambda *call: seen.append(call[2].is_contiguous(memory_format=torch.channels_last))
+    )
+    batches = [(torch.randn(3, 2, 5, 5), torch.arange(3) % 2)]
+    for run in make_floors(model, [checkpoint], batches, batches).values():
+        run()
+    assert seen == [False, False, True]
+    assert model[0].weight.is_contiguous()
+
+
+def test_thread_counts_stand_beside_each_other() -> None:
+    seconds = {
+        1: {FORWARD: 1.0, TRAINING: 4.0, "ours": 2.0},
+        2: {FORWARD: 1.0, TRAINING: 2.0, "ours": 2.0},
+    }
+    head, line, *rows = list_rows(seconds, {"ours": 1e-7})
+    assert head.count("|") == line.count("|") == rows[0].count("|")
+    assert rows[-1] == "| ours | 2,000 ms | 2.00 | 0.50 | 2,000 ms | 2.00 | 1.00 | 1.0e-07 |"
 
 
 @pytest.mark.parametrize("precision", ["ieee", "tf32"])

@@ -22,13 +22,15 @@ from tracin_core.capture.batch_size import AdaptiveBatchSize
 from tracin_core.capture.batching import (
     check_sameness,
     count_examples,
+    count_numbers,
+    describe_inputs,
     open_loader,
     read_batches,
 )
 from tracin_core.capture.influence import collect_influence
 from tracin_core.capture.loss_check import LossCheck
 from tracin_core.capture.rows import check_call
-from tracin_core.capture.runner import RunContext, Runner, count_numbers, describe_inputs
+from tracin_core.capture.runner import RunContext, Runner
 from tracin_core.capture.signals import (
     Capture,
     LastVectors,

@@ -520,6 +520,19 @@ def _describe(value: Any) -> str:
     return f"of type {type(value).__name__}"
 
 
+def describe_inputs(batch: Batch) -> tuple[Any, ...]:
+    """Return what plans are remembered by: number types and axes of a batch's tensors."""
+    tensors = find_tensors((batch.inputs, batch.targets))
+    return tuple((tensor.dtype, tensor.dim()) for tensor in tensors)
+
+
+def count_numbers(batch: Batch | None) -> int:
+    """Return the numbers in the inputs of one example of a batch."""
+    if batch is None:
+        return 0
+    return sum(tensor[0].numel() for tensor in find_tensors(batch.inputs))
+
+
 def _read(dataset: Any, count: int) -> list[Any]:
     return [read_example(dataset, index) for index in range(count)]
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import repeat
 from typing import Any
 
@@ -27,6 +27,7 @@ from tracin_core.capture.batch_size import (
     is_out_of_memory,
 )
 from tracin_core.capture.batching import Batch, read_batches
+from tracin_core.capture.channels_last import ChannelsLast
 from tracin_core.capture.last_layer import HeadRunner, mark_head
 from tracin_core.capture.loss_check import LossCheck
 from tracin_core.capture.targets import TargetCheck, explain_number_types, refuse_missing
@@ -47,7 +48,6 @@ from tracin_core.gradients.last_layer import LastLayer, find_last_layer, run_for
 from tracin_core.gradients.module_states import PASSES, WeightSlots, skip_recomputation
 from tracin_core.gradients.nested import (
     call_model,
-    find_tensors,
     map_tensors,
     measure_activation_bytes,
 )
@@ -113,6 +113,7 @@ class Runner:
         self._slots = WeightSlots(model)
         self._evaluation = Evaluation(model, self._slots)
         self._resident: dict[int, dict[str, Tensor]] = {}
+        self._layout = ChannelsLast(model, device)
         self.heads = HeadRunner(model, self._slots, lambda index: self._weights(index, ()))
         size = sum(value.nbytes for value in (*model.parameters(), *model.buffers()))
         self._most_resident = max(1, RESIDENT_BYTES // max(1, size))
@@ -163,6 +164,9 @@ class Runner:
         trial = _select_trial_examples(batch).to(self.device)
         with explain_number_types(self.model, trial.inputs):
             self._evaluation.settle(self._weights(0, self.trainable), trial.inputs)
+            call = partial(self._call_with, inputs=trial.inputs)
+            if self._layout.choose(call, self._weights(0, self.trainable)):
+                self._resident.clear()
         with self._slots.hold(self._weights(0, names)):
             with explain_number_types(self.model, trial.inputs):
                 outputs = refuse_mixed_examples(self.model, trial.inputs)
@@ -196,6 +200,10 @@ class Runner:
         with self._slots.hold(self._weights(0, everything)):
             held = measure_activation_bytes(self.model, trial.inputs, TRIAL_SIZE)
         return replace(plan, held_bytes=held)
+
+    def _call_with(self, weights: Mapping[str, Tensor], inputs: Any) -> Any:
+        with self._slots.hold(weights):
+            return self._call(inputs)
 
     def _confirm_in_double(
         self, draft: Plan, trial: Batch, names: Sequence[str], objective: Objective
@@ -254,6 +262,17 @@ class Runner:
                     yield self._run(part, index, plan, names, objective)
 
     def _run(
+        self, batch: Batch, index: int, plan: Plan, names: Sequence[str], objective: Objective
+    ) -> ExamplePass:
+        try:
+            return self._run_once(batch, index, plan, names, objective)
+        except RuntimeError as error:
+            if not self._layout.take_back(error):
+                raise
+        self._resident.clear()
+        return self._run_once(batch, index, plan, names, objective)
+
+    def _run_once(
         self, batch: Batch, index: int, plan: Plan, names: Sequence[str], objective: Objective
     ) -> ExamplePass:
         weights = self._weights(index, names)
@@ -344,10 +363,11 @@ class Runner:
         title = f"{index} ({self.checkpoints[index].title})"
         refuse_broken(state, self.trainable, title)
         own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
-        return {
+        weights = {
             name: state.get(name, value).detach().to(self.device, value.dtype, copy=True)
             for name, value in own.items()
         }
+        return self._layout.lay_out(weights)
 
 
 def _to_double(tensor: Tensor) -> Tensor:
@@ -357,19 +377,6 @@ def _to_double(tensor: Tensor) -> Tensor:
 def _select_trial_examples(batch: Batch) -> Batch:
     """Return the three examples that plans are checked on, repeated if there are fewer."""
     return batch.pick([index % batch.size for index in range(TRIAL_SIZE)])
-
-
-def describe_inputs(batch: Batch) -> tuple[Any, ...]:
-    """Return what plans are remembered by: number types and axes of a batch's tensors."""
-    tensors = find_tensors((batch.inputs, batch.targets))
-    return tuple((tensor.dtype, tensor.dim()) for tensor in tensors)
-
-
-def count_numbers(batch: Batch | None) -> int:
-    """Return the numbers in the inputs of one example of a batch."""
-    if batch is None:
-        return 0
-    return sum(tensor[0].numel() for tensor in find_tensors(batch.inputs))
 
 
 # What is done with a pass, and where its results are staged.

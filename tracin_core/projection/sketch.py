@@ -273,14 +273,17 @@ class Sketch:
         self._add_spectrum(torch.fft.rfft(hashed) * hashes.column_hash.transform(deltas), 0)
 
     def finish(self) -> Tensor | None:
-        """Return the projected vectors, shape ``(B, D)``; ``None`` if nothing was added."""
-        total: Tensor | None = None
-        if self._folded is not None:
-            total = self._folded[:, : self._dim] + self._folded[:, self._dim :]
+        """Return the projected vectors, shape ``(B, D)``; ``None`` if nothing was added.
+
+        Sums are taken in place, so it is asked once.
+        """
+        folded, circular = self._folded, None
         if self._spectrum is not None:
             circular = torch.fft.irfft(self._spectrum, n=self._dim)
-            total = circular if total is None else total + circular
-        return total
+        if folded is None:
+            return circular
+        total = folded[:, : self._dim].add_(folded[:, self._dim :])
+        return total if circular is None else circular.add_(total)
 
     def _add_spectrum(self, spectrum: Tensor, first: int) -> None:
         if self._spectrum is None and len(spectrum) == self._batch_size:

@@ -15,7 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tracin_core.gradients.factored import Contribution, Dense, Outer, choose_chunks
+from tracin_core.gradients.factored import (
+    Contribution,
+    Dense,
+    Outer,
+    choose_chunks,
+    compute_squared_norms,
+    split,
+)
 from tracin_core.gradients.precision import add_wide, match_dtype, multiply_wide
 from tracin_core.gradients.rules.registry import UnsupportedUseError, gradient_rule
 
@@ -110,29 +117,55 @@ class Kernel(Contribution):
 
     def squared_norms(self) -> Tensor:
         """Return each example's squared norm, shape ``(B,)``, the cheaper way."""
-        if not self.is_factored:
-            return super().squared_norms()
+        parts = [self] if self.is_factored else split(self)
         norms = [
-            (multiply_wide(deltas.mT, deltas) * multiply_wide(patches.mT, patches)).sum((1, 2))
-            for deltas, patches in self._factors()
+            self._measure(deltas, patches)
+            for part in parts
+            for deltas, patches in part._factors(in_order=False)
         ]
-        # Rounding can make a Gram product negative, which a squared norm is not.
-        return torch.cat(norms).reshape(self.batch_size, -1).sum(1).clamp_min(0)
+        return torch.cat(norms).reshape(self.batch_size, -1).sum(1)
 
-    def _factors(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield ``(b * groups, O / groups, L)`` and ``(b * groups, K, L)`` for a few examples."""
+    def _measure(self, deltas: Tensor, patches: Tensor) -> Tensor:
+        """Return the squared norms of ``deltas patches^T``, whose columns may be in any order."""
+        if not self.is_factored:
+            return compute_squared_norms(multiply_wide(deltas, patches.mT))
+        products = multiply_wide(deltas.mT, deltas) * multiply_wide(patches.mT, patches)
+        # Rounding can make a Gram product negative, which a squared norm is not.
+        return products.sum((1, 2)).clamp_min(0)
+
+    def _factors(self, *, in_order: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield ``(b * groups, O / groups, L)`` and ``(b * groups, K, L)`` for a few examples.
+
+        Args:
+            in_order: Whether the K numbers of a patch have to be in the kernel's order. Where
+                channels lie last, patches with the channels last are cut in longer pieces.
+        """
         rows, columns = self._matrix
         positions = self._positions
         most = choose_chunks(self.device).patches
         step = max(1, most // max(1, self.layer.groups * columns * positions))
         for start in range(0, self.batch_size, step):
             part = self.narrow(start, start + step)
-            inputs = pad_inputs(self.layer, part.inputs)
-            patches = cut_patches(self.layer, inputs, part.deltas.shape[2:])
-            yield (
-                part.deltas.reshape(-1, rows, positions),
-                patches.reshape(-1, columns, positions),
-            )
+            inputs, output_space = pad_inputs(self.layer, part.inputs), part.deltas.shape[2:]
+            deltas = part.deltas.reshape(-1, rows, positions)
+            if self.layer.groups == 1 and not in_order and has_channels_last(inputs):
+                patches = cut_patches(self.layer, inputs, output_space)
+                space = len(output_space)
+                last = [0, *range(2 + space, 2 + 2 * space), *range(2, 2 + space), 1]
+                yield deltas, patches.permute(last).reshape(-1, positions, columns).mT
+                continue
+            # Cut from channels that lie apart, a patch's numbers would be picked one by one.
+            patches = cut_patches(self.layer, inputs.contiguous(), output_space)
+            yield deltas, patches.reshape(-1, columns, positions)
+
+
+def has_channels_last(inputs: Tensor) -> bool:
+    """Return whether pictures ``(B, channels, *space)`` are laid out with their channels last."""
+    return (
+        inputs.dim() == 4
+        and inputs.shape[1] > 1
+        and inputs.is_contiguous(memory_format=torch.channels_last)
+    )
 
 
 def pad_inputs(layer: AnyConvolution, inputs: Tensor) -> Tensor:
