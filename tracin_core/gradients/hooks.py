@@ -42,6 +42,7 @@ from tracin_core.gradients.graph.ownership import (
     find_scales,
     name_layout,
     regroup,
+    undo_scales,
 )
 from tracin_core.gradients.graph.survey import GraphSurvey, survey_graph
 from tracin_core.gradients.inspection import find_output_tensors, refuse_company
@@ -172,16 +173,14 @@ def capture_pass(
             is_proved = placement is not None
             # What leads back further than to the reads needs the graph afterwards.
             keep = has_passed(opened)
-            rescaled = False
             if placement is None:
                 scales = find_scales(values, _list_rows(outputs, size))
-                rescaled = scales is not None
-                marks = differentiate_marked(
-                    values, edges, scales=scales, keep_graph=rescaled or keep
-                )
+                marks = differentiate_marked(values, edges, scales=scales, keep_graph=keep)
                 deltas = [None if mark is None else mark.plain for mark in marks]
                 placement = locate_examples(uses, opened, marks, missing)
-            if is_proved or rescaled:
+                if scales is not None:
+                    deltas = _undo_scales(deltas, placement, opened, scales)
+            if is_proved:
                 deltas = torch.autograd.grad(
                     values.sum(), edges, allow_unused=True, retain_graph=keep
                 )
@@ -349,6 +348,17 @@ def locate_examples(
         except UnsupportedUseError as error:
             missing[name] = str(error)
     return Placement(layouts, reads)
+
+
+def _undo_scales(
+    deltas: Sequence[Tensor | None], placement: Placement, opened: Opened, scales: Tensor
+) -> list[Tensor | None]:
+    """Return gradients of the objectives from those of the scaled ones, which save a pass."""
+    layouts = list(placement.uses)
+    for name, reads in opened:
+        layouts += placement.reads.get(name, [None] * len(reads))
+    size = len(scales)
+    return [undo_scales(d, layout, scales, size) for d, layout in zip(deltas, layouts, strict=True)]
 
 
 def apply_rules(

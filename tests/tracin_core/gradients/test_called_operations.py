@@ -13,6 +13,10 @@ from torch.nn.utils import parametrizations
 
 from tests import oracles
 from tracin_core import Checkpoint, TracIn
+from tracin_core.gradients.factored import Outer
+from tracin_core.gradients.graph.pull_back import RowStore
+from tracin_core.gradients.graph.standardised import RowStandardisation, Standardised
+from tracin_core.gradients.plan import confirm_plan, draft_plan
 
 CHANNELS = 4
 
@@ -93,6 +97,7 @@ LAYERS: dict[str, Any] = {
     "group norm, shifted scale": lambda: ShiftedGroupNorm(2, CHANNELS),
     "synchronised batch norm": lambda: nn.SyncBatchNorm(CHANNELS),
     "standardised convolution": lambda: StandardizedConvolution(CHANNELS, 5, 3, 2, 1),
+    "standardised convolution of few positions": lambda: StandardizedConvolution(CHANNELS, 8, 3, 3),
     "standardisation written out": lambda: WrittenOutStandardization(CHANNELS, 5, 3, bias=False),
     "one weight, called twice": CalledTwice,
     "weight norm": lambda: parametrizations.weight_norm(convolution()),
@@ -152,6 +157,43 @@ def test_transposed_convolutions_of_one_and_three_dimensions(kernel: Any, space:
     network = nn.Sequential(layer, nn.Flatten(), nn.LazyLinear(3)).double()
     network(torch.zeros(1, 2, *[4] * space, dtype=torch.float64))
     assert_exact(network, draw(4, 2, *[4] * space))
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+@pytest.mark.parametrize("kind", ["standardised convolution", "weight norm", "orthogonal"])
+def test_what_is_made_of_parameters_holds_no_whole_gradients(kind: str) -> None:
+    network = make(LAYERS[kind]())
+    names = [name for name, _ in network.named_parameters()]
+    images = draw(3, 2, 6, 6)
+    plan = confirm_plan(network, draft_plan(network, names), images, torch.arange(3), loss)
+    assert {name.removeprefix("1.") for name in plan.known} >= {
+        name for name, _ in network[1].named_parameters() if name != "bias"
+    }
+    assert plan.written_numbers == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9999])
+def test_standardised_norms_keep_their_precision_beside_what_is_taken_away(share: float) -> None:
+    rows, columns = 8, 64
+    generator = torch.Generator().manual_seed(0)
+    kernel = torch.randn(rows, columns, generator=generator)
+    kernel = (kernel - kernel.mean(1, keepdim=True)) / kernel.std(1, correction=0, keepdim=True)
+    deltas = torch.randn(3, 1, rows, generator=generator)
+    noise = torch.randn(3, 1, columns, generator=generator)
+    inputs = share * kernel[:1] + (1 - share) * noise + 5
+    outer = Outer(deltas * (torch.arange(rows) == 0), inputs, kernel.shape)
+    assert outer.is_factored
+    how = RowStandardisation(kernel, torch.rand(rows, generator=generator) + 1)
+    found = Standardised(outer, how, kernel.shape, RowStore(3))
+    wide = [tensor.double() for tensor in (outer.deltas, outer.inputs, how.rows, how.scales)]
+    exact = Standardised(
+        Outer(wide[0], wide[1], kernel.shape),
+        RowStandardisation(wide[2], wide[3]),
+        kernel.shape,
+        RowStore(3),
+    )
+    expected = exact.instantiate().square().sum((1, 2))
+    torch.testing.assert_close(found.squared_norms().double(), expected, rtol=1e-4, atol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules")

@@ -47,6 +47,11 @@ from tracin_core.gradients.graph.pull_back import (
     list_views,
     pull_back_views,
 )
+from tracin_core.gradients.graph.standardised import (
+    RowGains,
+    StandardisedRead,
+    open_standardised,
+)
 from tracin_core.gradients.graph.survey import GraphSurvey, Reader
 from tracin_core.gradients.rules.registry import UnsupportedUseError
 
@@ -320,6 +325,7 @@ def differentiate_reads(
     gradients: Gradients = {}
     groups: dict[Hashable, Sources] = {}
     done: dict[tuple[Any, int], Contribution] = {}
+    standardised: dict[tuple[Any, int], StandardisedRead | None] = {}
     for name, reads, found in take_each(opened, deltas):
         if name not in layouts or name in missing:
             continue
@@ -335,8 +341,11 @@ def differentiate_reads(
                     )
                 direct = pull_back_views(done[place], item.read, parameters[name])
                 if direct is None:
-                    sources.add(done[place], list_views(item.read)[-1], place)
-                else:
+                    if place not in standardised:
+                        standardised[place] = open_standardised(done[place], item.read)
+                    behind = standardised[place]
+                    direct = _follow_back(done[place], item.read, behind, parameters[name], sources)
+                if direct is not None:
                     gradients[name].append(direct)
         except UnsupportedUseError as error:
             missing[name] = str(error)
@@ -348,6 +357,25 @@ def differentiate_reads(
     # The largest first: what else was made of the same is found on the way.
     order = sorted(gradients, key=lambda name: -parameters[name].numel())
     return {name: gradients[name] for name in order if name not in missing}
+
+
+def _follow_back(
+    contribution: Contribution,
+    read: ParameterUse,
+    standardised: StandardisedRead | None,
+    parameter: Tensor,
+    sources: Sources,
+) -> Contribution | None:
+    """Return the gradients of a standardised kernel; else note where autograd's formulas begin."""
+    made_by = list_views(read)[-1]
+    if standardised is not None:
+        if standardised.kernel is parameter:
+            return standardised.gradients
+        contribution, made_by = standardised.gains, standardised.made_by
+        if hasattr(made_by[0], "variable"):
+            return RowGains(standardised.gradients, parameter.shape)
+    sources.add(contribution, made_by, (read.node, read.position))
+    return None
 
 
 def _open(

@@ -183,6 +183,29 @@ def find_scales(values: Tensor, outputs: Sequence[Tensor]) -> Tensor | None:
     return torch.exp2(exponents).to(values.device)
 
 
+def undo_scales(
+    gradient: Tensor | None, layout: Layout | None, scales: Tensor, batch_size: int
+) -> Tensor | None:
+    """Return the gradient of the objectives as they are; exact, as scales are powers of two.
+
+    Args:
+        gradient: Of the scaled objectives.
+        layout: Whose its rows are; without it they are of no use.
+        scales: What ``find_scales`` returned.
+        batch_size: Number of examples B.
+
+    Raises:
+        UnsupportedUseError: If the examples are not where the layout says.
+    """
+    if gradient is None or layout is None:
+        return None
+    rows = gradient.shape[layout.axis]
+    owners = layout.find_owners(rows, batch_size, gradient.device)
+    factors = torch.where(owners == NOBODY, 1.0, scales.reciprocal()[owners.clamp_min(0)])
+    shape = [rows if axis == layout.axis else 1 for axis in range(gradient.dim())]
+    return gradient * factors.to(gradient.real.dtype).reshape(shape)
+
+
 def follows_examples(owners: Tensor, batch_size: int) -> bool:
     """Return whether rows lie example by example, as many of each; those of nobody anywhere."""
     return _is_order(owners, batch_size, by_example=True)
