@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import count
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
-from sqlalchemy.exc import SQLAlchemyError
+import psycopg
+from psycopg.sql import SQL, Composed, Identifier
+from sqlalchemy import URL, make_url
 
 # All that a test may have changed beside rows: columns, constraints, triggers, settings.
-SHAPE = text(
-    """
+SHAPE = """
     SELECT md5(string_agg(line, ';' ORDER BY line)) FROM (
         SELECT format('%s %s %s %s', attrelid::regclass, attname, atttypid, attnotnull) AS line
         FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
@@ -21,16 +21,17 @@ SHAPE = text(
         UNION ALL SELECT format('%s', setconfig) FROM pg_db_role_setting
         WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
     ) AS lines
-    """
-)
-RELATIONS = text(
+"""
+TABLES = (
     "SELECT relname FROM pg_class "
-    "WHERE relkind = :kind AND relnamespace = 'public'::regnamespace ORDER BY relname"
+    "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY relname"
 )
-OTHERS = text(
+OTHERS = SQL(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
+# ALTER SEQUENCE RESTART would write a new file for each.
+FIRST_NUMBERS = SQL("SELECT setval(seqrelid::regclass, seqstart, false) FROM pg_sequence")
 
 
 @dataclass(frozen=True)
@@ -70,61 +71,55 @@ class EmptyDatabases:
     def give_back(self, url: str) -> None:
         """Empty a database for the next test, or drop it where more than rows has changed."""
         content = self._taken.pop(url)
-        engine = _open(make_url(url))
         try:
-            with engine.begin() as connection:
-                connection.execute(OTHERS)
+            with _connect(make_url(url)) as connection:
                 _empty(connection, content)
                 is_as_before = _read(connection) == content
-        except SQLAlchemyError:
+        except psycopg.Error:
             is_as_before = False  # settings of a test may forbid to write; then it is dropped
-        engine.dispose()
         if is_as_before:
             self._free.append((url, content))
         else:
-            self._run(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+            name = Identifier(str(make_url(url).database))
+            self._run(SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
     def _make(self) -> tuple[str, Content]:
         name = f"emptied_{next(self._numbers)}"
-        self._run(f"CREATE DATABASE {name} TEMPLATE {self.template}")
+        names = Identifier(name), Identifier(self.template)
+        self._run(SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
         url = self.server.set(database=name)
-        engine = _open(url)
-        with engine.begin() as connection:
+        with _connect(url) as connection:
             content = _read(connection)
-        engine.dispose()
         return url.render_as_string(hide_password=False), content
 
-    def _run(self, statement: str) -> None:
-        engine = _open(self.server.set(database="postgres"), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text(statement))
-        engine.dispose()
+    def _run(self, statement: Composed) -> None:
+        with _connect(self.server.set(database="postgres"), autocommit=True) as connection:
+            connection.execute(statement)
 
 
-def _open(url: URL, isolation_level: str = "READ COMMITTED") -> Engine:
-    return create_engine(url.set(drivername="postgresql+psycopg"), isolation_level=isolation_level)
+def _connect(url: URL, *, autocommit: bool = False) -> psycopg.Connection:
+    # Not through SQLAlchemy, which asks five questions of each new database first.
+    address = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return psycopg.connect(address, autocommit=autocommit)
 
 
-def _list(connection: Connection, kind: str) -> list[str]:
-    return list(connection.execute(RELATIONS, {"kind": kind}).scalars())
+def _list_tables(connection: psycopg.Connection) -> list[str]:
+    return [name for (name,) in connection.execute(TABLES)]
 
 
-def _read(connection: Connection) -> Content:
-    # Names are the catalogue's own.
-    tables = [
-        f"SELECT '{name}' AS name, md5(string_agg(one::text, ';')) AS rows FROM {name} AS one"  # noqa: S608
-        for name in _list(connection, "r")
-    ]
-    found = connection.execute(text(" UNION ALL ".join(tables))).all()
-    shape = connection.execute(SHAPE).scalar_one()
+def _read(connection: psycopg.Connection) -> Content:
+    one = SQL("SELECT {} AS name, md5(string_agg(one::text, ';')) AS rows FROM {} AS one")
+    tables = [one.format(name, Identifier(name)) for name in _list_tables(connection)]
+    found = connection.execute(SQL(" UNION ALL ").join(tables)).fetchall()
+    (shape,) = connection.execute(SHAPE).fetchall()[0]
     return Content(shape, {name: rows for name, rows in found if rows is not None})
 
 
-def _empty(connection: Connection, content: Content) -> None:
+def _empty(connection: psycopg.Connection, content: Content) -> None:
+    """Delete all rows in one question: a database has dozens of tables."""
     # Neither triggers that keep decisions for ever nor foreign keys stand in the way then.
-    statements = ["SET LOCAL session_replication_role = replica"]
-    tables = [name for name in _list(connection, "r") if name not in content.rows]
-    statements += [f"DELETE FROM {name}" for name in tables]  # noqa: S608
-    statements += [f"ALTER SEQUENCE {name} RESTART" for name in _list(connection, "S")]
-    for statement in statements:
-        connection.execute(text(statement))
+    statements = [OTHERS, SQL("SET LOCAL session_replication_role = replica")]
+    for name in _list_tables(connection):
+        if name not in content.rows:
+            statements.append(SQL("DELETE FROM {}").format(Identifier(name)))
+    connection.execute(SQL("; ").join([*statements, FIRST_NUMBERS]))
