@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.costs import images, recurrent, texts
+from benchmarks.costs import images, recurrent, texts, vision
 from benchmarks.costs.subject import NETWORKS
 
-MODULES = (recurrent, images, texts)
+MODULES = (recurrent, images, texts, vision)
 
 __all__ = ["MODULES", "NETWORKS"]

@@ -57,6 +57,16 @@ _CLASSIFIERS: dict[str, Mapping[str, Any]] = {
         "d_inner": 1024,
         "pad_token_id": 0,
     },
+    "Funnel": {
+        "vocab_size": WORDS,
+        "d_model": 256,
+        "n_head": 4,
+        "d_head": 64,
+        "d_inner": 1024,
+        "block_sizes": [2, 2],
+        "num_decoder_layers": 0,
+        "pad_token_id": 0,
+    },
     "Mixtral": EXPERTS,
     "GptOss": EXPERTS,
 }

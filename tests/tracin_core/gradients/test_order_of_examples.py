@@ -355,7 +355,10 @@ def find_place(use: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Place
         (lambda x: torch.stack(x.unbind(0), 1).sum(1), (3, SIZE), Place(3, 1)),
         (lambda x: x[torch.arange(SIZE), torch.arange(SIZE) % 3], (SIZE, 3), Place(1, 3)),
         (lambda x: x.index_add(0, torch.arange(SIZE), x)[:, 0], (SIZE, 1), Place(1, 1)),
+        # Rotated is a part without width, and the rest is not.
+        (lambda x: torch.cat((x[:, 3:].neg(), x[:, :3]), 1)[:, 0], (SIZE, 3), Place(1, 3)),
         # Examples meet, or may do so.
+        (lambda x: torch.cat((x[:, 3:], x.flip(0)), 1)[:, 0], (SIZE, 3), None),
         (lambda x: x.softmax(0)[:, 0], (SIZE, 3), None),
         (lambda x: x.cumsum(0)[:, 0], (SIZE, 3), None),
         (lambda x: (x + x.flip(0))[:, 0], (SIZE, 3), None),

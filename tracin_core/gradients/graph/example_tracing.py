@@ -187,6 +187,8 @@ def follow_examples(
         if node.name() == LEAF:
             continue
         met.add(node)
+        if all(0 in result.shape for result in node._input_metadata):
+            continue  # no gradient comes through an empty part, such as ``vectors[..., width:]``
         found = _step_back(node, places, batch_size)
         for position, (source, output) in enumerate(node.next_functions):
             if source is None:

@@ -18,6 +18,7 @@ from torch.autograd.graph import GradientEdge
 from tracin_core.gradients.factored import Contribution, Dense, Outer, SparseRows
 from tracin_core.gradients.graph.ownership import Layout
 from tracin_core.gradients.graph.stacks import StackedOuter
+from tracin_core.gradients.normalized import sum_centred
 from tracin_core.gradients.precision import add_wide, widen
 from tracin_core.gradients.rules.conv import ConvolutionCall, Kernel
 from tracin_core.gradients.rules.registry import UnsupportedUseError
@@ -85,6 +86,8 @@ class Operand:
     Attributes:
         other: The other factor, the indices of a look-up, or nothing.
         make: Makes the other factor when it is wanted, where that is as large as the examples.
+        add_up: Multiplies gradients ``(R, channels, ...)`` by the other factor and adds up over
+            space, in one pass over both.
         scale: A number that multiplies what was read.
         factor: Which factor of a product of matrices was read, if it is one.
         repeats: How often each axis of what was read is repeated.
@@ -97,6 +100,7 @@ class Operand:
 
     other: Tensor | None = None
     make: Callable[[], Tensor] | None = None
+    add_up: Callable[[Tensor], Tensor] | None = None
     scale: float = 1.0
     factor: Literal["left", "right"] | None = None
     repeats: tuple[int, ...] | None = None
@@ -154,6 +158,8 @@ def differentiate_operation(
     Raises:
         UnsupportedUseError: If the examples are not where the layout says.
     """
+    if operand.channels == 1 and layout.axis == 0 and deltas.dim() > 2:
+        return _differentiate_channels(read, operand, widen(deltas), layout, batch_size)
     deltas, other = widen((deltas, operand.other if operand.make is None else operand.make()))
     if operand.factor is not None:
         return _differentiate_factor(read, operand, deltas, other, layout, batch_size)
@@ -183,6 +189,17 @@ def differentiate_operation(
     if operand.scale != 1:
         summed = summed * operand.scale
     return Dense(summed.reshape(batch_size, *read.shape), read.shape)
+
+
+def _differentiate_channels(
+    read: ParameterUse, operand: Operand, deltas: Tensor, layout: Layout, batch_size: int
+) -> Contribution:
+    """Return the gradients of one number for each channel, added up over space first."""
+    add_up = operand.add_up or (lambda deltas: add_wide(deltas.flatten(2), 2))
+    sums = add_up(deltas)
+    if not layout.is_plain(len(sums), batch_size):
+        sums = layout.arrange(sums, batch_size).sum(1)
+    return Dense(sums.reshape(batch_size, *read.shape), read.shape)
 
 
 def _differentiate_factor(
@@ -326,7 +343,11 @@ def _read_batch_norm(node: Any, position: int) -> Operand:
     def normalise() -> Tensor:
         return F.batch_norm(widen(inputs.detach()), widen(mean), widen(variance), eps=eps)
 
-    return _scale_or_shift(position, normalise, channels=1)
+    def add_up(deltas: Tensor) -> Tensor:
+        sums = sum_centred(widen(inputs.detach()), deltas, widen(mean))
+        return sums * (widen(variance) + eps).rsqrt()
+
+    return _scale_or_shift(position, normalise, add_up, channels=1)
 
 
 def _read_group_norm(node: Any, position: int) -> Operand:
@@ -338,15 +359,25 @@ def _read_group_norm(node: Any, position: int) -> Operand:
         normalised: Tensor = (grouped - mean.unsqueeze(2)) * scale.unsqueeze(2)
         return normalised.reshape(inputs.shape)
 
-    return _scale_or_shift(position, normalise, channels=1)
+    def add_up(deltas: Tensor) -> Tensor:
+        each = inputs.shape[1] // groups
+        centres, scales = (item.repeat_interleave(each, 1) for item in (mean, scale))
+        return sum_centred(widen(inputs.detach()), deltas, centres) * scales
+
+    return _scale_or_shift(position, normalise, add_up, channels=1)
 
 
 def _scale_or_shift(
-    position: int, normalise: Callable[[], Tensor], channels: int | None = None
+    position: int,
+    normalise: Callable[[], Tensor],
+    add_up: Callable[[Tensor], Tensor] | None = None,
+    channels: int | None = None,
 ) -> Operand:
     if position == 0:
         raise UnsupportedUseError("what is normalised is made of parameters")
-    return Operand(make=normalise if position == 1 else None, channels=channels)
+    if position == 2:
+        return Operand(channels=channels)
+    return Operand(make=normalise, add_up=add_up, channels=channels)
 
 
 def _read_convolution(node: Any, position: int) -> Operand:

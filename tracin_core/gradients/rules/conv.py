@@ -101,6 +101,8 @@ class Kernel(Contribution):
 
     def instantiate(self) -> Tensor:
         """Return the whole gradients, shape ``(B, *shape)``."""
+        if self._is_depthwise:
+            return self._differentiate_apart()
         kernels = [multiply_wide(deltas, patches.mT) for deltas, patches in self._factors()]
         whole = kernels[0] if len(kernels) == 1 else torch.cat(kernels)
         return whole.reshape(self.batch_size, *self.shape)
@@ -117,6 +119,8 @@ class Kernel(Contribution):
 
     def squared_norms(self) -> Tensor:
         """Return each example's squared norm, shape ``(B,)``, the cheaper way."""
+        if self._is_depthwise and not self.is_factored:
+            return super().squared_norms()
         parts = [self] if self.is_factored else split(self)
         norms = [
             self._measure(deltas, patches)
@@ -124,6 +128,43 @@ class Kernel(Contribution):
             for deltas, patches in part._factors(in_order=False)
         ]
         return torch.cat(norms).reshape(self.batch_size, -1).sum(1)
+
+    @property
+    def _is_depthwise(self) -> bool:
+        """Whether torch's kernels for one channel a group take each example for channels more."""
+        return (
+            self.layer.groups == self.shape[0] > 1
+            and self.shape[1] == 1
+            and self.deltas.dtype == self.inputs.dtype == torch.float32
+            and self.device.type == "cpu"
+            and not isinstance(self.layer, Transposed)
+        )
+
+    def _differentiate_apart(self) -> Tensor:
+        """Return the gradients of a convolution of all examples' channels, each its own group.
+
+        No patches are cut out: of 3 x 3 kernels that took three to nine times as long, of 7 x 7
+        half as long again.
+        """
+        inputs, padding = self.inputs, self.layer.padding
+        if self.layer.padding_mode != "zeros" or isinstance(padding, str):
+            inputs, padding = pad_inputs(self.layer, inputs), (0,) * (self.deltas.dim() - 2)
+        groups = self.batch_size * self.layer.groups
+        found = torch.ops.aten.convolution_backward(
+            self.deltas.reshape(1, groups, *self.deltas.shape[2:]),
+            inputs.reshape(1, groups, *inputs.shape[2:]),
+            self.deltas.new_empty(groups, *self.shape[1:]),
+            None,
+            self.layer.stride,
+            padding,
+            self.layer.dilation,
+            False,
+            (0,) * len(padding),
+            groups,
+            (False, True, False),
+        )
+        kernels: Tensor = found[1].reshape(self.batch_size, *self.shape)
+        return kernels
 
     def _measure(self, deltas: Tensor, patches: Tensor) -> Tensor:
         """Return the squared norms of ``deltas patches^T``, whose columns may be in any order."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tracin_core.gradients.factored import Contribution, Dense
+from tracin_core.gradients.normalized import sum_centred
 from tracin_core.gradients.rules.registry import gradient_rule
 
 
@@ -55,6 +56,8 @@ def group_norm_gradients(
 def _refuse_batch_norm(layer: nn.BatchNorm2d) -> str | None:
     if layer.training:
         return "BatchNorm in training mode mixes the examples of a batch"
+    if layer.running_mean is None:
+        return "BatchNorm without running statistics mixes the examples of a batch"
     return None
 
 
@@ -63,10 +66,18 @@ def batch_norm_gradients(
     layer: nn.BatchNorm2d, arguments: tuple[Any, ...], output_gradients: Tensor
 ) -> dict[str, Contribution]:
     """Return the gradients of scale and shift, input ``(B, channels, ...)``."""
-    normalized = F.batch_norm(
-        arguments[0], layer.running_mean, layer.running_var, training=False, eps=layer.eps
-    )
-    return _over_space(layer, normalized, output_gradients)
+    mean, variance = layer.running_mean, layer.running_var
+    assert mean is not None and variance is not None  # noqa: S101, PT018 - or it is refused
+    inputs = arguments[0]
+    if inputs.dim() == 2:
+        normalized = F.batch_norm(inputs, mean, variance, training=False, eps=layer.eps)
+        return _over_space(layer, normalized, output_gradients)
+    sums = sum_centred(inputs, output_gradients, mean)
+    scale = sums * (variance + layer.eps).rsqrt()
+    gradients: dict[str, Contribution] = {"weight": Dense(scale, layer.weight.shape)}
+    if layer.bias is not None:
+        gradients["bias"] = Dense(output_gradients.flatten(2).sum(2), layer.bias.shape)
+    return gradients
 
 
 @gradient_rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
