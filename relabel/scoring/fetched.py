@@ -13,7 +13,8 @@ from relabel.db.project_rules import Project
 from relabel.db.projects import get_project
 from relabel.db.runs import Run
 from relabel.errors import NotFoundError, RunFolderError
-from relabel.fitting.stored import LabelChoice, read_project
+from relabel.fitting.options import LabelChoice
+from relabel.fitting.stored import read_project
 from relabel.progress import OnProgress, Progress, ignore_progress
 from relabel.runs.config import RunConfig
 from relabel.runs.folder import RunFolder
@@ -25,7 +26,7 @@ from relabel.workspace import Workspace
 from tracin_core.errors import InputError
 from tracin_core.files import replace_folder
 
-_LABELS: tuple[LabelChoice, ...] = ("given", "corrected")
+_LABELS: tuple[LabelChoice, ...] = ("given", "current")
 
 
 def bring_run(

@@ -115,7 +115,8 @@ class Manifest:
 def _read_file(values: dict[str, object]) -> StoredFile:
     parts = tuple(StoredPart(**part) for part in values.pop("parts"))  # type: ignore[attr-defined]
     file = StoredFile(**values, parts=parts)  # type: ignore[arg-type]
-    for entry in (file, *parts):
+    entries: tuple[StoredFile | StoredPart, ...] = (file, *parts)
+    for entry in entries:
         _check(_NAME.match(entry.name) is not None, f"name {entry.name!r:.80}")
         _check(type(entry.size) is int and entry.size >= 0, f"size {entry.size!r:.80}")
         _check(_DIGEST.match(entry.sha256) is not None, f"digest {entry.sha256!r:.80}")

@@ -156,7 +156,8 @@ class MergedSearch:
                 continue
             searcher = self.choose(self.parts.open(number), best.k)
             for one in batches:
-                asking = Directions(*(values[one] for values in directions))
+                wide, narrow, lengths = directions
+                asking = Directions(wide[one], narrow[one], lengths[one])
                 searcher.offer_best(asking, best.view(one), first + self.parts.starts[number])
 
     def _can_win(self, number: int, directions: Directions, best: TopK, batch: slice) -> bool:
