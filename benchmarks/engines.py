@@ -54,6 +54,7 @@ class KillAWorker:
     pids: list[int] = field(default_factory=list)
 
     def __call__(self, report: Progress) -> None:
+        """Take a report of the scoring."""
         if not self.pids and report.done >= report.total * 2 // 3:
             self.pids.append(find_busiest())
             os.kill(self.pids[0], signal.SIGKILL)
