@@ -161,7 +161,7 @@ def _walk(node: ast.AST, typing_only: bool) -> Iterator[ast.Import | ast.ImportF
         elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
             for inner in [*(child.body if typing_only else []), *child.orelse]:
                 yield from _walk(ast.Module([inner], []), typing_only)
-        else:
+        elif not isinstance(child, ast.expr):  # in which no statement stands
             yield from _walk(child, typing_only)
 
 

@@ -254,8 +254,10 @@ def main() -> None:
     """Import the libraries, and fork for everybody who connects."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: whoever started this ends it
     questions = socket.socket(fileno=int(sys.argv[1]))
+    gc.disable()  # what is imported stays
     for name in sys.argv[2:]:
         import_module(name)
+    gc.enable()
     gc.freeze()  # or the forks would copy what they only look through
     for options, program in usual_programs(Preloaded(questions.getsockname()).python):
         options["program"] = program

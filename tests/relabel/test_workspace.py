@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -29,19 +31,60 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def list_projects(site: Path, folder: Path, *words: str, **environment: str):
-    """Run the installed copy's command in a folder, with a home of its own."""
+# One interpreter imports the copy; each call is a fork of it with streams of its own.
+LIST_EACH = """
+import json, os, sys, tempfile
+from relabel.cli import main
+import alembic.command, relabel.cli.projects, relabel.db.engine
+
+told = []
+for words, environment in json.loads(sys.argv[1]):
+    streams = [tempfile.TemporaryFile() for _ in range(2)]
+    pid = os.fork()
+    if not pid:
+        os.environ.update(environment)
+        for number, stream in enumerate(streams, start=1):
+            os.dup2(stream.fileno(), number)
+        sys.exit(main(["projects", *words]))
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    texts = []
+    for stream in streams:
+        stream.seek(0)
+        texts.append(stream.read().decode())
+    told.append([code, *texts])
+print(json.dumps(told))
+"""
+
+
+class Listed(NamedTuple):
+    """What one call of the command has said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def list_projects(site: Path, folder: Path, *calls: tuple[list[str], dict[str, str]]):
+    """Run the installed copy's command in a folder, with a home of its own.
+
+    Args:
+        site: Where the copy is.
+        folder: The working directory.
+        calls: For each call its words and what the environment has besides.
+    """
     own = {"PYTHONPATH": str(site), "HOME": str(folder / "home")}
     own |= {"XDG_DATA_HOME": str(folder / "share")}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TRACIN_")}
-    return subprocess.run(
-        [sys.executable, "-m", "relabel", "projects", *words],
+    done = subprocess.run(
+        [sys.executable, "-c", LIST_EACH, json.dumps(calls)],
         cwd=folder,
-        env=kept | own | environment,
+        env=kept | own,
         capture_output=True,
         text=True,
         timeout=120,
     )
+    assert done.returncode == 0, done.stderr
+    return [Listed(*one) for one in json.loads(done.stdout)]
 
 
 def test_a_checkout_keeps_its_data_in_it(monkeypatch):
@@ -53,37 +96,44 @@ def test_a_checkout_keeps_its_data_in_it(monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the folder has another name there")
 def test_an_installed_copy_keeps_its_data_among_the_users(site, tmp_path):
-    done = list_projects(site, tmp_path)
+    done, helped = list_projects(site, tmp_path, ([], {}), (["--help"], {}))
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "share" / "tracin-relabel" / "workspace" / "tracin.db").is_file()
     assert not (site / "data").exists()
-    shown = list_projects(site, tmp_path, "--help").stdout
-    assert str(tmp_path / "share" / "tracin-relabel") in "".join(shown.split())
+    assert str(tmp_path / "share" / "tracin-relabel") in "".join(helped.stdout.split())
 
 
-def test_data_in_a_former_place_is_found_and_said(site, tmp_path):
+def test_data_in_a_former_place_is_found_and_said(site, tmp_path, empty_database):
     here = tmp_path / "data" / "workspace"
     inside = site / "data" / "workspace"
     for place in (here, inside):
         place.mkdir(parents=True)
-        assert list_projects(site, tmp_path, "--workspace", str(place)).returncode == 0
+        shutil.copy(empty_database, place / "tracin.db")
     try:
-        for _ in range(2):  # also when the new place holds a database itself
-            done = list_projects(site, tmp_path)
+        first, again, chosen, set_apart = list_projects(
+            site,
+            tmp_path,
+            ([], {}),
+            ([], {}),  # the new place holds a database itself now
+            (["--workspace", str(here)], {}),
+            ([], {"TRACIN_WORKSPACE": str(inside)}),
+        )
+        for done in (first, again):
             assert done.returncode == 0
             for place in (here, inside):
                 assert f"{place} holds projects too" in done.stderr
                 assert f"--workspace {place}" in done.stderr
             assert "TRACIN_WORKSPACE" in done.stderr
-        assert list_projects(site, tmp_path, "--workspace", str(here)).stderr == ""
-        assert list_projects(site, tmp_path, TRACIN_WORKSPACE=str(inside)).stderr == ""
+        for done in (chosen, set_apart):
+            assert (done.returncode, done.stderr) == (0, "")
     finally:
         shutil.rmtree(site / "data")
 
 
 def test_a_former_place_without_a_database_is_not_mentioned(site, tmp_path):
     (tmp_path / "data" / "workspace").mkdir(parents=True)
-    assert list_projects(site, tmp_path).stderr == ""
+    (done,) = list_projects(site, tmp_path, ([], {}))
+    assert done.stderr == ""
 
 
 def test_a_stray_file_beside_an_installed_copy_makes_it_no_checkout(tmp_path):

@@ -106,6 +106,7 @@ def test_those_that_come_next_are_drawn_with_the_first(scene: Scene) -> None:
     assert draw_next_suspects(scene.engine, scene.run.id) == []
 
 
+@pytest.mark.sqlite_only
 def test_what_a_screen_has_already_is_left_out(scene: Scene) -> None:
     held = [scene.by_rank(1), scene.by_rank(3)]
     drawn = draw_next_suspects(scene.engine, scene.run.id, count=2, without=held)

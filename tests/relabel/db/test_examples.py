@@ -32,6 +32,7 @@ def test_an_example_comes_with_state_prediction_and_ranks(scene):
     assert view.scores["self_influence"].value == 4.0
 
 
+@pytest.mark.sqlite_only
 def test_an_example_shows_what_was_decided(scene):
     decision = scene.decide(scene.train_ids[4], "relabel", new_label=0)
     view = get_example(scene.engine, scene.train_ids[4], None)
@@ -39,6 +40,7 @@ def test_an_example_shows_what_was_decided(scene):
     assert (view.version, view.last_decision_id) == (1, decision.id)
 
 
+@pytest.mark.sqlite_only
 def test_without_a_run_there_are_no_numbers_and_a_test_example_has_no_rank(scene):
     view = get_example(scene.engine, scene.train_ids[0], None)
     assert (view.scores, view.predicted_label, view.given_probability) == ({}, None, None)
@@ -74,6 +76,7 @@ def test_many_positions_are_found(engine):
     assert [view.position for view in views] == list(range(1202, -1, -1))
 
 
+@pytest.mark.sqlite_only
 def test_a_position_of_another_split_or_project_is_missing(scene):
     with pytest.raises(NotFoundError, match="position 4 of the test split"):
         find_by_positions(scene.engine, scene.project.id, scene.run.id, "test", [0, 4])

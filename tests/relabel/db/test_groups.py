@@ -107,6 +107,7 @@ def test_test_examples_have_a_queue_of_their_own(tested):
         fetch_page(engine, run.id, signal="self_influence", filter=OF_TEST)
 
 
+@pytest.mark.sqlite_only
 def test_a_run_of_before_ranks_no_test_examples(scene):
     assert get_run(scene.engine, scene.run.id).test_signals == ()
     with pytest.raises(NotFoundError, match="not ranked"):

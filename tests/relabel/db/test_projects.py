@@ -148,6 +148,7 @@ def test_a_run_is_found_as_it_was_registered(scene):
     assert run.checkpoints[1]["train_loss"] is None  # was not a number
 
 
+@pytest.mark.sqlite_only
 def test_a_project_has_no_run_at_first(engine, project):
     assert current_run(engine, project.id) is None
     with pytest.raises(NotFoundError):

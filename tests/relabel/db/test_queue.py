@@ -27,6 +27,7 @@ def positions(scene, **choice):
     return [row.position for row in page.rows]
 
 
+@pytest.mark.sqlite_only
 def test_a_row_tells_everything(scene):
     row = fetch_page(scene.engine, scene.run.id, page_size=1).rows[0]
     assert (row.example_id, row.position, row.key) == (scene.train_ids[5], 5, "train-5")
@@ -93,6 +94,7 @@ def test_an_impossible_page_is_told(scene, wrong):
         fetch_page(scene.engine, scene.run.id, **wrong)
 
 
+@pytest.mark.sqlite_only
 def test_an_unknown_run_or_signal_is_told(scene):
     with pytest.raises(NotFoundError, match="run with id 99"):
         fetch_page(scene.engine, 99)
@@ -314,6 +316,7 @@ def test_a_filtered_queue_is_the_whole_one_without_the_rest(engine, choice, deci
     assert found.total == len(found.rows)
 
 
+@pytest.mark.sqlite_only
 def test_without_a_signal_the_first_of_the_run_ranks(scene):
     first = fetch_page(scene.engine, scene.run.id, signal=scene.run.signals[0])
     assert fetch_page(scene.engine, scene.run.id) == first

@@ -22,6 +22,7 @@ def test_an_earlier_run_is_shown_again_and_decisions_stay(engine):
     assert [row.example_id for row in rows if row.status == "excluded"] == [scene.by_rank(1)]
 
 
+@pytest.mark.sqlite_only
 def test_a_run_of_another_project_is_refused(engine):
     scene, other = build_scene(engine), build_scene(engine)
     with pytest.raises(NotFoundError, match="another project"):
@@ -29,6 +30,7 @@ def test_a_run_of_another_project_is_refused(engine):
     assert current_run(engine, scene.project.id).id == scene.run.id
 
 
+@pytest.mark.sqlite_only
 def test_an_unknown_run_is_told(engine):
     scene = build_scene(engine)
     with pytest.raises(NotFoundError, match="no run with id 999"):

@@ -51,6 +51,7 @@ def test_a_row_a_value_and_a_prediction_are_shown_everywhere(homes):
     assert found[0].given_value == 105.0
 
 
+@pytest.mark.sqlite_only
 def test_a_correction_is_kept_and_undone_like_any_decision(homes):
     one = homes.by_rank(1)
     made = homes.decide(one, "relabel", new_value=5.25, note="a digit too many")
@@ -68,6 +69,7 @@ def test_a_correction_is_kept_and_undone_like_any_decision(homes):
     assert (view.status, view.current_value, view.version) == ("pending", 105.0, 4)
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize("action", ["keep", "exclude", "ambiguous", "skip"])
 def test_the_other_actions_leave_the_value(homes, action):
     made = homes.decide(homes.by_rank(1), action)
@@ -96,6 +98,7 @@ def test_a_correction_that_makes_no_sense_is_refused(homes, wrong, told):
     assert get_example(homes.engine, homes.by_rank(1), None).version == 0
 
 
+@pytest.mark.sqlite_only
 def test_a_label_is_not_corrected_to_a_number(scene):
     with pytest.raises(InvalidDecisionError, match=r"new value.*classification"):
         scene.decide(scene.by_rank(1), "relabel", new_value=1.0)
@@ -142,6 +145,7 @@ def test_the_view_of_current_values_says_what_the_screens_say(homes):
     assert -1.5 in [row.value for row in found]
 
 
+@pytest.mark.sqlite_only
 def test_the_history_tells_values_and_rows(homes):
     homes.decide(homes.train_ids[2], "relabel", new_value=8.0)
     homes.decide(homes.train_ids[2], "relabel", new_value=9.0)
@@ -391,6 +395,7 @@ def test_a_range_keeps_what_lies_in_it(engine, low, high, wanted):
     assert found.total == len(expected)
 
 
+@pytest.mark.sqlite_only
 def test_a_project_of_labels_has_no_values(engine):
     scene = build_scene(engine)
     view = get_example(engine, scene.by_rank(1), scene.run.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
+from relabel.db.decisions.batches import BatchItem, NewBatch, record_batch
 from relabel.db.decisions.recording import undo_decision
 from relabel.db.schema import ExampleRow
 from relabel.db.stats import label_confusion, median_error
@@ -59,8 +60,14 @@ def test_an_undone_decision_and_a_skip_count_for_nothing(engine):
 
 def test_many_ranks_become_few_points(engine):
     scene = build_scene(engine, num_train=250)
-    for rank in range(1, 251):
-        scene.decide(scene.by_rank(rank), "exclude" if rank % 2 else "keep")
+    for action, first in (("exclude", 1), ("keep", 2)):
+        items = [
+            BatchItem(example_id=scene.by_rank(rank), version=0) for rank in range(first, 251, 2)
+        ]
+        new = NewBatch(
+            token=f"{action}-123456789abcdef", reviewer="ann", action=action, items=items
+        )
+        assert len(record_batch(engine, scene.project.id, new).recorded) == 125
     found = errors_by_rank(engine, scene.run.id, "self_influence")
     assert len(found) == 84  # of three ranks each
     assert found[0] == FoundByRank(3, 3, 2)

@@ -82,6 +82,7 @@ def test_a_stale_one_is_named_and_the_others_are_recorded(scene):
     assert summarize_refused(made).startswith("Not recorded for 1 example: Meanwhile bob")
 
 
+@pytest.mark.sqlite_only
 def test_what_has_the_new_label_already_is_kept(scene):
     made = batch(scene, scene.train_ids[:3], "relabel", new_label=1)
     assert made.kept == (scene.train_ids[1],)
@@ -92,6 +93,7 @@ def test_what_has_the_new_label_already_is_kept(scene):
     ]
 
 
+@pytest.mark.sqlite_only
 def test_each_may_have_a_label_of_its_own(scene):
     items = [
         BatchItem(example_id=one, version=0, new_label=label, rank=1 + label, score=0.5)
@@ -102,6 +104,7 @@ def test_each_may_have_a_label_of_its_own(scene):
     assert [one[1] for one in states(scene)][:3] == [2, 2, 0]
 
 
+@pytest.mark.sqlite_only
 def test_numbers_are_corrected_together(engine):
     scene = build_homes(engine)
     items = [
@@ -136,6 +139,7 @@ def test_only_what_is_still_in_force_is_taken_back(scene):
     assert [one[0] for one in states(scene)][:3] == ["pending", "excluded", "pending"]
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     ("action", "label", "words"),
     [

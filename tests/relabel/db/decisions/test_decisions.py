@@ -73,6 +73,7 @@ def test_a_decision_is_kept_with_all_its_circumstances(scene):
     assert made.created_at.utcoffset().total_seconds() == 0
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     ("action", "status"),
     [("keep", "kept"), ("exclude", "excluded"), ("ambiguous", "ambiguous"), ("skip", "skipped")],
@@ -82,6 +83,7 @@ def test_each_action_gives_its_state_and_keeps_the_label(scene, action, status):
     assert state(scene, scene.train_ids[1]) == (status, 1, 1)
 
 
+@pytest.mark.sqlite_only
 def test_a_later_decision_replaces_an_earlier_one(scene):
     scene.decide(scene.train_ids[0], "relabel", new_label=2)
     scene.decide(scene.train_ids[0], "keep")
@@ -115,6 +117,7 @@ def test_a_decision_on_an_old_view_is_refused_and_told(scene):
     assert state(scene, example_id) == ("relabeled", 1, 1)
 
 
+@pytest.mark.sqlite_only
 def test_the_message_tells_what_happened_in_order_newest_last(scene):
     example_id = scene.train_ids[2]
     kept = scene.decide(example_id, "keep", reviewer="bob")
@@ -221,6 +224,7 @@ def test_a_decision_needs_its_example_and_run(scene):
         scene.decide(scene.train_ids[0], run_id=other.run.id)
 
 
+@pytest.mark.sqlite_only
 def test_undo_brings_back_what_was_before(scene):
     example_id = scene.train_ids[0]
     first = scene.decide(example_id, "relabel", new_label=1)

@@ -19,6 +19,7 @@ def ids(scene, **choice):
     return [row.id for row in page.rows]
 
 
+@pytest.mark.sqlite_only
 def test_an_event_comes_with_its_example(scene):
     made = scene.decide(scene.train_ids[1], "relabel", new_label=2, note="why", seconds_spent=2.0)
     (row,) = fetch_history(scene.engine, scene.project.id).rows

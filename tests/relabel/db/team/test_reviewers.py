@@ -86,6 +86,7 @@ def test_where_there_is_a_lead_others_leave_alone_what_is_not_theirs(scene):
     }
 
 
+@pytest.mark.sqlite_only
 def test_a_role_that_is_none_is_refused(engine):
     with pytest.raises(InvalidDecisionError, match="Expected one of reviewer, lead"):
         set_role(engine, "ann", "king")
