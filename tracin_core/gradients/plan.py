@@ -247,8 +247,13 @@ def confirm_plan(
             values = objective(call_model(model, inputs), targets)
     references = None
     own = unproved = _list_own(plan)
+    early = {n: value for n, value in trainable.items() if n in plan.fallback or n in reasons}
+    with expose_layers(layers):  # as the graph was made
+        found, right = _find_reads(tried, survey, early)
     for row in range(TRIAL_SIZE):
         references = _differentiate_row(values, row, trainable)
+        with expose_layers(layers):
+            right = _keep_agreeing(right, found, row, references)
         unproved = {name for name in unproved if references.is_zero(name)}
         for name in trainable.keys() - plan.fallback.keys() - reasons.keys():
             if not _agrees(ruled.get(name), row, name, references):
@@ -257,13 +262,13 @@ def confirm_plan(
     for name in unproved - reasons.keys():
         reasons[name] = "its gradient was zero where the rule was tried, which proves nothing of it"
     plan = drop_parameters(plan, reasons)
-    rest = {name: value for name, value in trainable.items() if name in plan.fallback}
+    late = {n: v for n, v in trainable.items() if n in plan.fallback and n not in early}
     largest = references.largest if references is not None else 0.0
-    with expose_layers(layers):  # as the graph was made
-        found = _try_reads(tried, survey, rest, largest)
+    with expose_layers(layers):
+        right |= _try_reads(tried, survey, late, largest)
     by_operation = {
         name: replace(known, instead=reasons.get(name, "") if name in own else "")
-        for name, known in found.items()
+        for name, known in right.items()
     }
     fallback = {name: reason for name, reason in plan.fallback.items() if name not in by_operation}
     plan = replace(plan, fallback=fallback, known=by_operation)
@@ -359,10 +364,21 @@ def _agrees(
 
 def _try_reads(
     values: Tensor, survey: GraphSurvey, parameters: Mapping[str, Tensor], largest: float
-) -> FreeParameters:
+) -> dict[str, KnownReads]:
     """Return the operations by whose rules the trial's gradients of parameters are right."""
+    found, right = _find_reads(values, survey, parameters)
+    for row in range(TRIAL_SIZE if right else 0):
+        references = _differentiate_row(values, row, {n: parameters[n] for n in found}, largest)
+        right = _keep_agreeing(right, found, row, references)
+    return right
+
+
+def _find_reads(
+    values: Tensor, survey: GraphSurvey, parameters: Mapping[str, Tensor]
+) -> tuple[Mapping[str, list[Contribution]], dict[str, KnownReads]]:
+    """Return the trial's gradients by the operations that read parameters, and these, untested."""
     if not parameters or not values.requires_grad:
-        return {}
+        return {}, {}
     possible = list_possible(survey, parameters)
     marks = dict(zip(possible, _differentiate(values, list(possible.values())), strict=True))
     opened, ways = open_candidates(survey, parameters, marks)
@@ -386,19 +402,25 @@ def _try_reads(
         deltas = torch.autograd.grad(values, edges, ones, allow_unused=True, retain_graph=True)
     with torch.no_grad():
         found = differentiate_reads(kept, deltas, layouts, parameters, TRIAL_SIZE, missing)
-    right = {
+    return found, {
         name: KnownReads(describe_reads(reads, parameters[name], found[name]), ways[name])
         for name, reads in kept
         if name in found
     }
-    for row in range(TRIAL_SIZE if right else 0):
-        references = _differentiate_row(values, row, {n: parameters[n] for n in found}, largest)
-        right = {
-            name: reads
-            for name, reads in right.items()
-            if _can_agree(combine(found[name]), row, name, references)
-        }
-    return right
+
+
+def _keep_agreeing(
+    right: Mapping[str, KnownReads],
+    found: Mapping[str, list[Contribution]],
+    row: int,
+    references: ReferenceGradients,
+) -> dict[str, KnownReads]:
+    """Return the reads that give autograd's gradients for a trial example."""
+    return {
+        name: reads
+        for name, reads in right.items()
+        if _can_agree(combine(found[name]), row, name, references)
+    }
 
 
 def _can_agree(

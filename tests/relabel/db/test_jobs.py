@@ -175,7 +175,6 @@ def test_a_silent_job_of_another_host_fails(engine, job):
     assert [one.id for one in fail_dead_jobs(engine)] == [job.id]
 
 
-@pytest.mark.sqlite_only
 def test_a_live_process_is_trusted_through_a_long_sleep_but_not_for_ever(engine, job):
     claim_job(engine, job.id)
     change(engine, job.id, heartbeat_at=utc_now() - STALE_AFTER * 10)
@@ -184,7 +183,6 @@ def test_a_live_process_is_trusted_through_a_long_sleep_but_not_for_ever(engine,
     assert [one.id for one in fail_dead_jobs(engine)] == [job.id]
 
 
-@pytest.mark.sqlite_only
 def test_a_process_number_that_another_program_has_is_no_sign_of_life(engine, scene):
     # As after a restart of the machine: the number lives, but was started as something else.
     job = create_job(engine, scene.project.slug, "train", log="logs/job-{id}.log")
@@ -220,7 +218,6 @@ def test_silence_is_told_with_how_long_and_whose(engine, job):
         heartbeat(engine, job.id)
 
 
-@pytest.mark.sqlite_only
 def test_a_job_that_was_never_started_fails(engine, job):
     assert fail_dead_jobs(engine) == []
     assert [one.id for one in fail_dead_jobs(engine, stale_after=timedelta(0))] == [job.id]

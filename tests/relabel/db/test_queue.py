@@ -27,7 +27,6 @@ def positions(scene, **choice):
     return [row.position for row in page.rows]
 
 
-@pytest.mark.sqlite_only
 def test_a_row_tells_everything(scene):
     row = fetch_page(scene.engine, scene.run.id, page_size=1).rows[0]
     assert (row.example_id, row.position, row.key) == (scene.train_ids[5], 5, "train-5")

@@ -51,7 +51,6 @@ def test_a_row_a_value_and_a_prediction_are_shown_everywhere(homes):
     assert found[0].given_value == 105.0
 
 
-@pytest.mark.sqlite_only
 def test_a_correction_is_kept_and_undone_like_any_decision(homes):
     one = homes.by_rank(1)
     made = homes.decide(one, "relabel", new_value=5.25, note="a digit too many")
@@ -145,7 +144,6 @@ def test_the_view_of_current_values_says_what_the_screens_say(homes):
     assert -1.5 in [row.value for row in found]
 
 
-@pytest.mark.sqlite_only
 def test_the_history_tells_values_and_rows(homes):
     homes.decide(homes.train_ids[2], "relabel", new_value=8.0)
     homes.decide(homes.train_ids[2], "relabel", new_value=9.0)

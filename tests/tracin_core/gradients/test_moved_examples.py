@@ -15,6 +15,7 @@ from torch.utils.data import TensorDataset
 from tests import oracles
 from tracin_core import Checkpoint, TracIn
 from tracin_core.errors import GradientError
+from tracin_core.gradients import hooks
 
 LENGTH, WORDS, WIDTH, CLASSES = 9, 20, 4, 3
 
@@ -153,6 +154,42 @@ class ByHand(nn.Module):
         order = sorted(range(len(rows)), key=lambda row: float(rows[row, 0]))
         inner = self.inner(torch.stack([rows[row] for row in order])).tanh()
         return self.head(torch.stack([inner[order.index(row)] for row in range(len(rows))]))
+
+
+class SortedExperts(nn.Module):
+    """Every row meets its two best of four matrices, in the order of these."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.front, self.router = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 4, bias=False)
+        self.stack = nn.Parameter(torch.randn(4, WIDTH, WIDTH))
+        self.head = nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        hidden = self.front(rows).tanh()
+        weights, chosen = self.router(hidden).topk(2, dim=-1)
+        numbers, order = chosen.flatten().sort()
+        ends = torch.bincount(numbers, minlength=4).cumsum(0).to(torch.int32)
+        found = F.grouped_mm(hidden[order // 2], self.stack, offs=ends)
+        found = (found * weights.flatten()[order].unsqueeze(1))[order.argsort()]
+        return self.head(found.view(len(rows), 2, WIDTH).sum(1))
+
+
+@pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="this torch has no grouped_mm")
+def test_rows_sorted_by_expert_are_exact_by_one_backward_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, (rows, labels) = SortedExperts(), make_rows(20).tensors
+    examples = TensorDataset(rows.float(), labels)
+    tracin = open_tracin(model)
+    tracin.examine(examples)
+    monkeypatch.delattr(hooks, "differentiate_marked")  # which would be a second pass
+    expected = oracles.per_example_gradients(model, examples, loss)
+    torch.testing.assert_close(tracin.vectors(examples), expected, **oracles.SINGLE)
+    found = tracin.self_influence(examples)
+    torch.testing.assert_close(found, expected.square().sum(1), **oracles.SINGLE)
+    assert {entry.method for entry in tracin.coverage} == {"rule"}
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 17])

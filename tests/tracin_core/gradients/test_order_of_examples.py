@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 from tracin_core import Checkpoint, TracIn
 from tracin_core.errors import GradientError
 from tracin_core.gradients import hooks
-from tracin_core.gradients.graph.example_tracing import Place, follow_examples
+from tracin_core.gradients.graph.example_tracing import ListedRows, Place, follow_examples
 from tracin_core.gradients.graph.survey import survey_graph
 
 COUNT, SIZE, WIDTH, LONGEST = 32, 8, 4, 5
@@ -329,7 +329,12 @@ def test_the_graph_of_a_usual_network_proves_the_order(
     assert_alone(model, TensorDataset(words, torch.arange(COUNT) % 3))
 
 
-def find_place(use: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Place | None:
+BACKWARDS = torch.arange(SIZE).flip(0)
+
+
+def find_place(
+    use: Callable[[Tensor], Tensor], shape: tuple[int, ...]
+) -> Place | ListedRows | None:
     """Return where the graph of an operation with objectives says that the examples are."""
     leaf = torch.rand(shape, requires_grad=True)
     start = leaf * 2
@@ -357,8 +362,13 @@ def find_place(use: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Place
         (lambda x: x.index_add(0, torch.arange(SIZE), x)[:, 0], (SIZE, 1), Place(1, 1)),
         # Rotated is a part without width, and the rest is not.
         (lambda x: torch.cat((x[:, 3:].neg(), x[:, :3]), 1)[:, 0], (SIZE, 3), Place(1, 3)),
+        (lambda x: x.topk(2, 1).values[:, 0], (SIZE, 3), Place(1, 3)),
+        (lambda x: x[BACKWARDS][:, 0], (SIZE, 3), ListedRows(tuple(BACKWARDS.tolist()))),
+        (lambda x: x[BACKWARDS].exp()[BACKWARDS][:, 0], (SIZE, 3), Place(1, 3)),
         # Examples meet, or may do so.
         (lambda x: torch.cat((x[:, 3:], x.flip(0)), 1)[:, 0], (SIZE, 3), None),
+        (lambda x: (x[BACKWARDS] + x)[:, 0], (SIZE, 3), None),
+        (lambda x: x.topk(SIZE, 0).values[:, 0], (SIZE, 3), None),
         (lambda x: x.softmax(0)[:, 0], (SIZE, 3), None),
         (lambda x: x.cumsum(0)[:, 0], (SIZE, 3), None),
         (lambda x: (x + x.flip(0))[:, 0], (SIZE, 3), None),
@@ -368,11 +378,12 @@ def find_place(use: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Place
         (lambda x: (x.sum(0) + torch.zeros(SIZE, 3)).sum(1), (SIZE, 3), None),
         (lambda x: F.batch_norm(x, None, None, training=True)[:, 0], (SIZE, 3), None),
         (lambda x: F.layer_norm(x, x.shape)[:, 0], (SIZE, 3), None),
-        (lambda x: x[torch.arange(SIZE).flip(0)][:, 0], (SIZE, 3), None),
+        (lambda x: x[torch.arange(SIZE).clamp_min(1)][:, 0], (SIZE, 3), None),
+        (lambda x: x[torch.arange(SIZE).flip(0)][:, 0], (2 * SIZE, 3), None),
         (lambda x: F.pad(x, (0, 0, 1, 0))[:-1, 0], (SIZE, 3), None),
     ],
 )
 def test_places_are_followed_or_unknown(
-    use: Callable[[Tensor], Tensor], shape: tuple[int, ...], place: Place | None
+    use: Callable[[Tensor], Tensor], shape: tuple[int, ...], place: Place | ListedRows | None
 ) -> None:
     assert find_place(use, shape) == place

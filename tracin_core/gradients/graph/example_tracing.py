@@ -33,6 +33,16 @@ class Place(NamedTuple):
     after: int
 
 
+class ListedRows(NamedTuple):
+    """Each row along the first axis belongs to an example of its own, as after a sort.
+
+    Attributes:
+        owners: The example of each row.
+    """
+
+    owners: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Axis:
     """A place as seen along one axis, of size ``outer * B * inner``.
@@ -41,14 +51,18 @@ class Axis:
         index: The axis.
         outer: Groups of B examples along it.
         inner: Neighbours that each example has along it.
+        rows: Whose the rows are one by one; the two numbers then say nothing.
     """
 
     index: int
     outer: int
     inner: int
+    rows: ListedRows | None = None
 
-    def place(self, shape: Sequence[int], index: int) -> Place:
+    def place(self, shape: Sequence[int], index: int) -> Place | ListedRows | None:
         """Return the place in another tensor, whose axis ``index`` is this one."""
+        if self.rows is not None:
+            return self.rows if index == 0 else None
         before, after = prod(shape[:index]), prod(shape[index + 1 :])
         return Place(before * self.outer, after * self.inner)
 
@@ -76,7 +90,7 @@ class Step:
 
 # A step -> for each operand its axis that is the result's axis of the examples, or the place
 # itself; others are unknown.
-Rule = Callable[[Step], Mapping[int, "int | Place"]]
+Rule = Callable[[Step], Mapping[int, "int | Place | ListedRows"]]
 LEAF = "torch::autograd::AccumulateGrad"
 RESHAPING = frozenset(
     {"View", "UnsafeView", "ReshapeAlias", "Unsqueeze", "Squeeze", "Alias", "Clone", "ToCopy"}
@@ -131,8 +145,10 @@ ALONG = {
     "SafeSoftmax": "dim",
     "Slice": "dim",
     "Softmax": "dim",
+    "Sort": "dim",
     "Split": "dim",
     "SplitWithSizes": "dim",
+    "Topk": "dim",
     "UnsafeSplit": "dim",
     "UnsafeSplitWithSizes": "dim",
 }
@@ -152,8 +168,10 @@ _BUILT_IN = re.compile(r"(\w+?)Backward\d+")
 _FOUND: dict[str, str] = {}
 
 
-def find_axis(shape: Sequence[int], place: Place, batch_size: int) -> Axis | None:
+def find_axis(shape: Sequence[int], place: Place | ListedRows, batch_size: int) -> Axis | None:
     """Return the axis along which examples lie; ``None`` if no single one holds them."""
+    if isinstance(place, ListedRows):
+        return Axis(0, 0, 0, place) if shape and shape[0] == len(place.owners) else None
     before, after = 1, prod(shape)
     if not after:
         return None  # a part that no example goes through
@@ -169,7 +187,7 @@ def find_axis(shape: Sequence[int], place: Place, batch_size: int) -> Axis | Non
 
 def follow_examples(
     nodes: Iterable[Any], root: tuple[Any, int], batch_size: int
-) -> dict[Any, Place | None]:
+) -> dict[Any, Place | ListedRows | None]:
     """Follow the examples from their objectives, shape ``(B,)``, through the gradient graph.
 
     Args:
@@ -180,7 +198,7 @@ def follow_examples(
     Returns:
         By operation and number of the result: where the examples are, ``None`` if unknown.
     """
-    places: dict[Any, Place | None] = {root: Place(1, 1)}
+    places: dict[Any, Place | ListedRows | None] = {root: Place(1, 1)}
     met: set[Any] = set()
     # Later operations have higher numbers, so that all that reads a result comes before it.
     for node in sorted(nodes, key=lambda node: -node._sequence_nr()):
@@ -202,8 +220,8 @@ def follow_examples(
 
 
 def _step_back(
-    node: Any, places: Mapping[Any, Place | None], batch_size: int
-) -> dict[int, Place | None]:
+    node: Any, places: Mapping[Any, Place | ListedRows | None], batch_size: int
+) -> dict[int, Place | ListedRows | None]:
     """Return where the examples are in an operation's operands, by position."""
     results = [
         (output, places[node, output])
@@ -239,10 +257,10 @@ def _step_from(
     node: Any,
     output: int,
     shape: Shape,
-    place: Place,
+    place: Place | ListedRows,
     operands: Mapping[int, Shape],
     batch_size: int,
-) -> dict[int, Place | None]:
+) -> dict[int, Place | ListedRows | None]:
     name = node.name()
     kind = _FOUND.get(name)
     if kind is None:
@@ -251,7 +269,10 @@ def _step_from(
         kind = _FOUND[name] = "" if match is None else match[1]
     if kind in RESHAPING:
         whole = prod(shape)
-        return {at: place for at, own in operands.items() if prod(own) == whole}
+        fitting = {at: own for at, own in operands.items() if prod(own) == whole}
+        if isinstance(place, ListedRows):
+            fitting = {at: own for at, own in fitting.items() if own[:1] == shape[:1]}
+        return dict.fromkeys(fitting, place)
     axis = find_axis(shape, place, batch_size)
     rule = _RULES.get(kind)
     if getattr(getattr(node, "_forward_cls", None), "keeps_rows", False):
@@ -265,9 +286,9 @@ def _step_from(
         # Another form of the operation or another version's, an operand without gradients, a
         # number without axes, or one that was changed in place since.
         return {}
-    places: dict[int, Place | None] = {}
+    places: dict[int, Place | ListedRows | None] = {}
     for at, index in found.items():
-        if isinstance(index, Place):
+        if isinstance(index, Place | ListedRows):
             places[at] = index
         elif at in operands and 0 <= index < len(own := operands[at]):
             # Where the sizes differ, one row stands for several examples.
@@ -394,7 +415,7 @@ def _gather(step: Step) -> dict[int, int]:
     return {} if axis == step.axis.index else {0: step.axis.index}
 
 
-def _pick_rows(step: Step) -> dict[int, int] | dict[int, Place]:
+def _pick_rows(step: Step) -> Mapping[int, int | Place | ListedRows]:
     """Rows of a table by their numbers or a mask, as in ``hidden[arange(B), lengths - 1]``."""
     indices = step.node._saved_indices
     first = next(at for at, index in enumerate(indices) if index is not None)
@@ -409,21 +430,26 @@ def _pick_rows(step: Step) -> dict[int, int] | dict[int, Place]:
     return _take_rows(step, indices[0], 0)
 
 
-def _select_rows(step: Step) -> dict[int, int] | dict[int, Place]:
+def _select_rows(step: Step) -> Mapping[int, int | Place | ListedRows]:
     (axis,) = _read_axes(step.node, "dim", len(step.shape))
     if axis != step.axis.index:
         return {0: step.axis.index}
     return {} if axis else _take_rows(step, step.node._saved_index, 0)
 
 
-def _take_rows(step: Step, index: Tensor, position: int) -> dict[int, Place]:
-    """Check that the rows taken for an example come from its own part of the operand."""
+def _take_rows(step: Step, index: Tensor, position: int) -> dict[int, Place | ListedRows]:
+    """Find whose the rows of an operand are, each of which is taken for one example alone."""
     own, wanted = step.operands[position], _list_owners(step)
-    each, rest = divmod(own[0], step.size)
-    if wanted is None or index.shape != wanted.shape or rest or not each:
+    if wanted is None or index.shape != wanted.shape or not own[0]:
         return {}
-    owners = (index % own[0]).cpu() // each
-    return {position: Place(1, each * prod(own[1:]))} if torch.equal(owners, wanted) else {}
+    taken = (index % own[0]).cpu()
+    each, rest = divmod(own[0], step.size)
+    if each and not rest and torch.equal(taken // each, wanted):
+        return {position: Place(1, each * prod(own[1:]))}
+    owners = torch.full((own[0],), step.size).scatter_(0, taken, wanted)
+    # Every row is taken, and whose it is, all agree on who take it.
+    is_own = bool((owners < step.size).all()) and torch.equal(owners[taken], wanted)
+    return {position: ListedRows(tuple(owners.tolist()))} if is_own else {}
 
 
 def _add_rows(step: Step) -> dict[int, Any]:
@@ -446,7 +472,16 @@ def _list_owners(step: Step) -> Tensor | None:
     """Return the example of each row of the result, if they lie along the first axis."""
     if step.axis.index:
         return None
+    if step.axis.rows is not None:
+        return torch.tensor(step.axis.rows.owners)
     return torch.arange(step.shape[0]) // step.axis.inner % step.size
+
+
+def _multiply_stack(step: Step) -> dict[int, int]:
+    """Rows that meet a matrix each, of a stack, where every row meets one."""
+    ends = step.node._saved_offs
+    is_full = len(step.shape) == 2 and ends is not None and int(ends[-1]) == step.shape[0]
+    return {0: 0} if is_full and not step.axis.index and len(step.operands[0]) == 2 else {}
 
 
 def _run_recurrent(step: Step) -> dict[int, int]:
@@ -495,6 +530,7 @@ _RULES: dict[str, Rule] = {
     "Bmm": _multiply_batches(0),
     "ConstantPadNd": _pad,
     "Gather": _gather,
+    "GroupedMm": _multiply_stack,
     "Index": _pick_rows,
     "IndexAdd": _add_rows,
     "IndexSelect": _select_rows,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tracin_core.gradients.factored import BagGradients, Contribution, Dense, Outer, SparseRows
-from tracin_core.gradients.graph.example_tracing import Place, find_axis
+from tracin_core.gradients.graph.example_tracing import ListedRows, Place, find_axis
 from tracin_core.gradients.rules.conv import Kernel
 from tracin_core.gradients.rules.registry import UnsupportedUseError
 
@@ -364,7 +364,7 @@ class Layout:
             UnsupportedUseError: If there are not as many rows of each example.
         """
         if self.owners is not None:
-            return self.owners
+            return self.owners.to(device)
         if rows % max(1, batch_size):
             raise UnsupportedUseError("the examples are not where they were")
         places = torch.arange(rows, device=device)
@@ -382,7 +382,7 @@ class Layout:
             raise UnsupportedUseError("the examples are not where they were")
         front = values.movedim(self.axis, 0)
         if self.owners is not None:
-            return group_rows(self.owners, batch_size).gather(front)
+            return group_rows(self.owners.to(front.device), batch_size).gather(front)
         if len(front) % max(1, batch_size):
             raise UnsupportedUseError("the examples are not where they were")
         rest = front.shape[1:]
@@ -431,7 +431,7 @@ def find_layout(gradients: MarkedGradients, axes: Iterable[int], least: int = 0)
 
 
 def name_layout(
-    shape: Sequence[int], place: Place, axes: Iterable[int], batch_size: int
+    shape: Sequence[int], place: Place | ListedRows, axes: Iterable[int], batch_size: int
 ) -> Layout | None:
     """Name a place that the graph proves; ``None`` if it is none of the layouts.
 
@@ -442,7 +442,11 @@ def name_layout(
         batch_size: Number of examples B.
     """
     axis = find_axis(shape, place, batch_size)
-    if axis is None or axis.index not in axes or 1 not in (axis.outer, axis.inner):
+    if axis is None or axis.index not in axes:
+        return None
+    if axis.rows is not None:
+        return _name_order(0, torch.tensor(axis.rows.owners), batch_size)
+    if 1 not in (axis.outer, axis.inner):
         return None
     return Layout(axis.index, "examples" if axis.outer == 1 else "positions")
 

@@ -90,7 +90,8 @@ class Standardised(Contribution):
         products = (whole * rows).sum(2)
         self.products.put(self.start, products)
         whole.addcmul_(products.unsqueeze(2), rows, value=-1 / rows.shape[1])
-        return whole.mul_(scales.unsqueeze(1)).reshape(-1, *self.shape)
+        gradients: Tensor = whole.mul_(scales.unsqueeze(1)).reshape(-1, *self.shape)
+        return gradients
 
     def squared_norms(self) -> Tensor:
         """Return each example's squared norm, shape ``(B,)``, the cheaper way."""
@@ -129,7 +130,8 @@ class Standardised(Contribution):
         columns = rows.shape[1]
         shares = products.square() * (2 - rows.square().mean(1)) / columns
         weights = scales.square()
-        whole, norms = (squares * weights).sum(1), ((squares - shares) * weights).sum(1)
+        whole: Tensor = (squares * weights).sum(1)
+        norms: Tensor = ((squares - shares) * weights).sum(1)
         for index in (norms < LEAST_LEFT * whole).nonzero().flatten().tolist():
             gradient = self.narrow(index, index + 1).instantiate()
             norms[index] = gradient.square().sum()

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tracin_core.gradients.graph.example_tracing import Place, follow_examples
+from tracin_core.gradients.graph.example_tracing import ListedRows, Place, follow_examples
 
 
 class Reader(NamedTuple):
@@ -62,7 +62,7 @@ class GraphSurvey:
         return {id(node.variable): node for node in self.readers if hasattr(node, "variable")}
 
     @cached_property
-    def places(self) -> dict[Any, Place | None]:
+    def places(self) -> dict[Any, Place | ListedRows | None]:
         """Where the examples are in each operation's results, as far as the graph proves it."""
         # Of a single example there is nothing to be followed.
         if self.root is None or self.batch_size is None or self.batch_size < 2:
