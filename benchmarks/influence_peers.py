@@ -135,7 +135,7 @@ def make_dattri(
 
 
 def estimate(peer: Peer, count: int) -> Estimate:
-    """Measure a peer on two small train sets, after a call that is not counted.
+    """Measure a peer once on each of two small train sets.
 
     Args:
         peer: The peer.
@@ -145,12 +145,12 @@ def estimate(peer: Peer, count: int) -> Estimate:
     counts = (first, 2 * first)
     with be_quiet():
         seconds, scores = [], torch.zeros(())
-        for number in (1, *counts):
+        for number in counts:
             run = peer.make(number)
             start = time.process_time()
             scores = run()
             seconds.append(time.process_time() - start)
-    return Estimate(counts, (seconds[1], seconds[2]), scores)
+    return Estimate(counts, (seconds[0], seconds[1]), scores)
 
 
 @contextlib.contextmanager

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import copy
 import numbers
-import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sized
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,11 +22,11 @@ from torch.utils.data import (
     DataLoader,
     Dataset,
     IterableDataset,
-    SequentialSampler,
     TensorDataset,
     default_collate,
 )
 
+from tracin_core.capture.loader_order import preserve_random_state, refuse_disorder
 from tracin_core.capture.rows import Columns, is_row, open_columns, refuse_row, split_row
 from tracin_core.errors import ConfigurationError, GradientError, TracInError
 from tracin_core.gradients.nested import find_tensors, map_tensors
@@ -133,7 +131,8 @@ def read_batches(examples: Any, batch_size: int, offset: int = 0) -> Iterator[Ba
             columns = [tensor[start:stop] for tensor in examples.tensors]
             yield _make_batch(start, columns, offset)
         elif type(examples) is Columns:
-            yield _make_batch(start, examples.cut(start, stop), offset)
+            batch = _make_batch(start, examples.cut(start, stop), offset)
+            yield replace(batch, parts=examples.parts)
         else:
             items = [read_example(examples, index, offset) for index in range(start, stop)]
             yield _collate_batch(start, items, offset)
@@ -217,7 +216,7 @@ def count_examples(examples: Any) -> int:
         ConfigurationError: If ``examples`` is no map-style dataset, or shuffles.
     """
     if isinstance(examples, DataLoader):
-        _refuse_disorder(examples)
+        refuse_disorder(examples)
         return len(examples.dataset)  # type: ignore[arg-type]
     examples = open_columns(examples)
     usable = isinstance(examples, Sized) and hasattr(examples, "__getitem__")
@@ -251,7 +250,7 @@ def check_sameness(examples: Any, offset: int = 0) -> None:
         return
     if getattr(type(dataset), "__getitem__", None) is Dataset.__getitem__:
         return  # it is read in whole batches alone, which its maker has put together
-    with _preserve_random_state():
+    with preserve_random_state():
         before, after = (_read(dataset, min(READ_TWICE, len(dataset))) for _ in range(2))
         place = _find_first_difference(before, after)
         if place is not None:
@@ -265,43 +264,6 @@ def check_sameness(examples: Any, offset: int = 0) -> None:
             )
         if loader is not None and loader.collate_fn not in (default_collate, Items):
             _check_order(loader, before)
-
-
-def _refuse_disorder(loader: DataLoader[Any]) -> None:
-    """Refuse a loader that does not give every example once and in order."""
-    dataset, batches = loader.dataset, loader.batch_sampler
-    if isinstance(dataset, IterableDataset):
-        raise ConfigurationError(
-            f"Found a DataLoader over {type(dataset).__name__}, which is an IterableDataset; "
-            "expected a map-style data set with a length, because row i of the scores is example "
-            "i. Put the examples in a list, or in a torch.utils.data.TensorDataset."
-        )
-    if batches is None:
-        raise ConfigurationError(
-            "Found a DataLoader with batch_size=None, which makes no batches; expected one that "
-            "does. Pass loader.dataset, or a batch_size."
-        )
-    # A batch sampler of one's own has a sampler of its own; the loader's is then a dummy.
-    sampler = batches.sampler if type(batches) is BatchSampler else None
-    if type(loader.sampler) is not SequentialSampler or type(sampler) is not SequentialSampler:
-        raise ConfigurationError(
-            "Found a DataLoader that shuffles or samples; expected every example once, in order, "
-            "because row i of the scores is example i. Pass loader.dataset, or a DataLoader "
-            "with shuffle=False."
-        )
-    total = len(dataset)  # type: ignore[arg-type]
-    if len(sampler) != total:
-        raise ConfigurationError(
-            f"Found a DataLoader whose sampler takes {len(sampler)} of the {total} examples; "
-            "expected every example once. Pass loader.dataset, or for a part of it "
-            "torch.utils.data.Subset(dataset, range(...))."
-        )
-    assert isinstance(batches, BatchSampler)  # noqa: S101 - seen above
-    if (loader.drop_last or batches.drop_last) and total % batches.batch_size:
-        raise ConfigurationError(
-            "Found a DataLoader with drop_last=True, which leaves the last examples out; "
-            "expected every example once. Pass loader.dataset, or drop_last=False."
-        )
 
 
 def read_example(dataset: Any, index: int, offset: int = 0) -> Any:
@@ -383,18 +345,6 @@ def _as_tensors(value: Any) -> Any:
 def _bits(tensor: Tensor) -> Tensor:
     """Return a tensor in which NaN is equal to itself."""
     return torch.nan_to_num(tensor.detach()) if tensor.is_floating_point() else tensor
-
-
-@contextmanager
-def _preserve_random_state() -> Iterator[None]:
-    """Restore the random states of torch, NumPy and Python afterwards."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
 
 
 PADDING = (

@@ -2,8 +2,9 @@
 
 A row, or a batch of a loader, is ``(input, target)``; ``[x0, x1, y]``, several inputs with the
 target last, as captum's data sets have them; or a dict with the labels inside, as the collators of
-a transformers ``Trainer`` make them. A pair ``(X, y)`` of tensors stands for a data set. What could
-be read in two ways is refused with the way to say it.
+a transformers ``Trainer`` make them. A pair ``(X, y)`` of tensors stands for a data set, as does
+a dict of whole columns with the labels among them. What could be read in two ways is refused with
+the way to say it.
 """
 
 from __future__ import annotations
@@ -26,10 +27,16 @@ LABEL_KEYS = ("labels", "label", "label_ids")
 
 
 class Columns(Dataset[Any]):
-    """A data set of whole tensors: inputs and targets with the examples along the first axis."""
+    """A data set of whole tensors: inputs and targets with the examples along the first axis.
 
-    def __init__(self, inputs: Any, targets: Tensor) -> None:
-        self.inputs, self.targets = inputs, targets
+    Args:
+        inputs: A tensor, or a structure of tensors.
+        targets: The targets.
+        parts: In a row as it was given: 0 for a dict with the labels inside.
+    """
+
+    def __init__(self, inputs: Any, targets: Tensor, parts: int = 2) -> None:
+        self.inputs, self.targets, self.parts = inputs, targets, parts
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -44,7 +51,13 @@ class Columns(Dataset[Any]):
 
 
 def open_columns(examples: Any) -> Any:
-    """Return a pair ``(X, y)`` of whole tensors or arrays as a data set; others as they are."""
+    """Return whole tensors or arrays as a data set; others as they are.
+
+    Args:
+        examples: A pair ``(X, y)`` or a dict of columns with the labels inside, or anything else.
+    """
+    if isinstance(examples, Mapping):
+        return _open_dict(examples)
     if not isinstance(examples, tuple | list) or len(examples) != 2:
         return examples
     inputs, targets = examples
@@ -57,6 +70,38 @@ def open_columns(examples: Any) -> Any:
     if not tensors or any(not t.dim() or len(t) != len(targets) for t in tensors):
         return examples
     return Columns(inputs, targets)
+
+
+def _open_dict(examples: Mapping[Any, Any]) -> Any:
+    """Return a dict of columns as a data set; one without labels, by position, as it is.
+
+    Raises:
+        ConfigurationError: If its columns have no common length, or two of them are labels.
+    """
+    there = [key for key in LABEL_KEYS if key in examples]
+    if not there:
+        return examples
+    columns = {
+        key: _as_tensors(_read_list(value))
+        for key, value in examples.items()
+        if not _is_text(value)
+    }
+    lengths = {key: _count_rows(value) for key, value in columns.items()}
+    sizes = {*lengths.values()}
+    if len(there) > 1 or len(columns) < 2 or len(sizes) > 1 or None in sizes:
+        found = ", ".join(f"{key!r}: {length or 'no column'}" for key, length in lengths.items())
+        raise ConfigurationError(
+            f"Found a dict with labels and columns of these lengths: {found}; expected tensors or "
+            f"arrays with the N examples along the first axis, one of them {LABEL_KEYS[0]!r} or "
+            f"{LABEL_KEYS[1]!r}. Bring all to one length, or pass a list of rows."
+        )
+    targets = columns.pop(there[0])
+    return Columns(columns, targets, parts=0)
+
+
+def _count_rows(column: Any) -> int | None:
+    """Return how many rows a column has; ``None`` for what is no column."""
+    return len(column) if isinstance(column, Tensor) and column.dim() else None
 
 
 def _as_tensors(value: Any) -> Any:

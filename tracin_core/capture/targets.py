@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tracin_core.capture.batching import Batch, is_labelled
 from tracin_core.errors import GradientError
 from tracin_core.gradients.nested import find_tensors
+from tracin_core.gradients.precision import HALF
 from tracin_core.losses import PROBABILITY_ROUNDING, Loss, get_logits
 
 # What torch's losses leave out by default, and what other libraries mark such labels with.
@@ -203,6 +204,14 @@ def explain_number_types(model: nn.Module, inputs: Any) -> Iterator[None]:
         text = str(error).partition("\n")[0]
         if "type" not in text:
             raise
+        if _leaves_autocast(text, inputs, model):
+            raise GradientError(
+                f"The model raised {type(error).__name__} ({text}). Its weights and inputs are in "
+                "full precision, so an autocast block inside it hands on half precision to a layer "
+                "outside of the block; expected a model that runs by itself, because passes do not "
+                "run under an autocast of the caller's. Convert what leaves the block, as in "
+                "self.head(features.float()), or put the rest of forward into the block too."
+            ) from error
         given, own = _list_types(find_tensors(inputs)), _list_types(model.parameters())
         raise GradientError(
             f"The model raised {type(error).__name__} ({text}). Inputs are {given}, its weights "
@@ -210,6 +219,14 @@ def explain_number_types(model: nn.Module, inputs: Any) -> Iterator[None]:
             "set: input.float() for numbers (NumPy's are float64 unless made otherwise), "
             "input.long() for what is looked up in a table."
         ) from error
+
+
+def _leaves_autocast(text: str, inputs: Any, model: nn.Module) -> bool:
+    """Return whether a message names half precision that neither inputs nor weights are in."""
+    tensors = [*find_tensors(inputs), *model.parameters(), *model.buffers()]
+    return any(name in text for name in ("BFloat16", "Half")) and not any(
+        tensor.dtype in HALF for tensor in tensors
+    )
 
 
 def _list_types(tensors: Iterator[Tensor]) -> str:

@@ -15,7 +15,7 @@ from tests import oracles
 from tracin_core import Checkpoint, Projection, TracIn
 from tracin_core.capture.batching import Batch, read_batches
 from tracin_core.capture.transfer import send_batches
-from tracin_core.errors import ConfigurationError
+from tracin_core.errors import ConfigurationError, GradientError
 
 # bfloat16 keeps 8 bits: a number is off by up to 0.4%, and a score, relative to the product of
 # the gradients' norms, by a few times that where errors of several layers meet.
@@ -123,6 +123,27 @@ def test_an_unknown_precision_is_refused() -> None:
     model, _ = build("recurrent")
     with pytest.raises(ConfigurationError, match="precision='float16'; expected"):
         in_single(model, precision="float16")
+
+
+class LeavesAutocast(nn.Module):
+    """Computes features in half precision; the head is outside of the block."""
+
+    def __init__(self, *, converts: bool) -> None:
+        super().__init__()
+        self.converts = converts
+        self.body, self.head = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            features = self.body(inputs).relu()
+        return self.head(features.float() if self.converts else features)
+
+
+def test_a_model_that_leaves_autocast_before_its_head_is_told_how_to_go_on() -> None:
+    examples = TensorDataset(torch.randn(4, 4), torch.arange(4) % 3)
+    with pytest.raises(GradientError, match=r"autocast block inside.*self\.head\(features\.float"):
+        in_single(LeavesAutocast(converts=False)).self_influence(examples)
+    assert in_single(LeavesAutocast(converts=True)).self_influence(examples).shape == (4,)
 
 
 def test_batches_come_in_order_checked_and_unchanged_on_the_processor() -> None:

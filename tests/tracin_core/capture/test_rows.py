@@ -56,6 +56,13 @@ FORMS: dict[str, Callable[[], Any]] = {
     "flat lists": lambda: [[*row] for row in ROWS],
     "three tensors": lambda: TensorDataset(FIRST, SECOND, LABELS),
     "a loader of three": lambda: DataLoader(TensorDataset(FIRST, SECOND, LABELS), 4),
+    "a dict of columns": lambda: {"left": FIRST, "right": SECOND, "labels": LABELS},
+    "a dict of arrays": lambda: {
+        "left": FIRST.numpy(),
+        "right": SECOND.tolist(),
+        "label": LABELS.tolist(),
+        "text": ["a"] * 9,
+    },
     "a pair": lambda: ((FIRST, SECOND), LABELS),
     "a pair of arrays": lambda: [(FIRST.numpy(), SECOND.numpy()), LABELS.numpy()],
     "a dict and labels": lambda: ({"left": FIRST, "right": SECOND}, LABELS),
@@ -139,3 +146,19 @@ def test_a_collator_that_sorts_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="does not keep the order"):
         make(nn.Linear(4, 3), collate_fn=backwards).self_influence(TensorDataset(FIRST, LABELS))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"left": FIRST, "right": SECOND[:4], "labels": LABELS}, "'right': 4"),
+        ({"left": FIRST, "labels": LABELS, "label": LABELS}, "one of them 'labels' or 'label'"),
+        ({"left": FIRST, "right": 1.0, "labels": LABELS}, "'right': no column"),
+        ({"labels": LABELS}, "these lengths: 'labels': 9"),
+        ({"left": FIRST, "strange": SECOND, "labels": LABELS}, "forward does not take"),
+    ],
+    ids=["short", "two labels", "number", "alone", "strange"],
+)
+def test_a_dict_of_columns_that_is_no_data_set_is_refused(columns, message):
+    with pytest.raises(ConfigurationError, match=message):
+        make(Joined()).self_influence(columns)

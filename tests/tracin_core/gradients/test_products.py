@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tests import oracles
 from tracin_core.gradients import products
-from tracin_core.gradients.factored import Contribution, Dense, Outer, SparseRows
+from tracin_core.gradients.factored import Chunks, Contribution, Dense, Outer, SparseRows
 from tracin_core.gradients.products import KeptUses, dot_products, join_kept, keep_uses
 from tracin_core.gradients.rules.conv import Kernel
 
@@ -78,6 +78,25 @@ def test_long_sides_are_cut_to_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = make_outer(7, 30), make_outer(5, 30)
     expected = form([first]) @ form([second]).T
     torch.testing.assert_close(dot_products([first], [second]), expected, **oracles.EXACT)
+
+
+@pytest.mark.parametrize("partners", ["whole", "factors"])
+def test_gradients_formed_in_runs_have_the_same_products(
+    partners: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tight = Chunks(patches=100, gradients=100, transforms=1, sums=1)
+    monkeypatch.setattr(products, "choose_chunks", lambda device: tight)
+    monkeypatch.setattr(products, "LEAST_RUN", 2)
+    formed: list[int] = []
+    form_once = products.instantiate
+    monkeypatch.setattr(
+        products, "instantiate", lambda uses: formed.append(uses[0].batch_size) or form_once(uses)
+    )
+    first, second = make_kernel(7, 3, 5), make_kernel(5, 3, 5)
+    right = Dense(second.instantiate(), second.shape) if partners == "whole" else second
+    expected = form([first]) @ form([second]).T
+    torch.testing.assert_close(dot_products([first], [right]), expected, **oracles.EXACT)
+    assert formed == [5, 2, 2, 2, 1]
 
 
 def test_what_does_not_follow_is_not_joined() -> None:

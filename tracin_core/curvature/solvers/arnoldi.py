@@ -59,19 +59,21 @@ class ArnoldiInverse(FactorisedInverse):
         self._basis = basis @ rotation[:, kept]
         self.report |= {"rank": len(kept), "steps": len(eigenvalues)}
         if len(kept):
+            smallest = float(eigenvalues[kept].abs().min())
             self.report |= {
                 "largest eigenvalue": float(eigenvalues[kept].max()),
-                "smallest kept": float(eigenvalues[kept].abs().min()),
+                "smallest kept": smallest,
             }
             if not is_closed:
-                self._warn_of_missed(curvature, basis, seed)
+                self._warn_of_missed(curvature, basis, seed, smallest)
 
-    def _warn_of_missed(self, curvature: Curvature, basis: Tensor, seed: int) -> None:
+    def _warn_of_missed(
+        self, curvature: Curvature, basis: Tensor, seed: int, smallest: float
+    ) -> None:
         """Warn where a larger eigenvalue than the smallest kept lies outside of the basis."""
         steps = min(CHECK_STEPS, curvature.size - basis.shape[1])
         _, matrix, _ = find_krylov_space(curvature, steps, seed + 1, outside=basis)
         missed = float(torch.linalg.eigvalsh(matrix).abs().max())
-        smallest = self.report["smallest kept"]
         self.report["largest seen outside"] = missed
         if missed > (1 + MARGIN) * smallest:
             warnings.warn(
@@ -143,7 +145,8 @@ def find_krylov_space(
 def _draw_outside(curvature: Curvature, basis: Tensor, seed: int) -> Tensor:
     """Return a random vector of length 1, orthogonal to a basis, shape ``(P, 1)``."""
     vector = _leave_space(curvature.draw(1, seed), basis)
-    return vector / vector.norm()
+    unit: Tensor = vector / vector.norm()
+    return unit
 
 
 def _leave_space(vector: Tensor, basis: Tensor) -> Tensor:
