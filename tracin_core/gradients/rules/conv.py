@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -117,7 +117,7 @@ class Kernel(Contribution):
 
     def squared_norms(self) -> Tensor:
         """Return each example's squared norm, shape ``(B,)``, the cheaper way."""
-        parts = [self] if self.is_factored else split(self)
+        parts = [self] if self.is_factored else cast(Iterator[Kernel], split(self))
         norms = [
             self._measure(deltas, patches)
             for part in parts
