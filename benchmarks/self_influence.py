@@ -220,15 +220,12 @@ def print_table(
     print("\n".join(list_rows(seconds, errors)))
     for count, taken in seconds.items():
         captum = [value for run, value in taken.items() if run in CAPTUM_MODES]
-        share = f"{taken[TRAINING] / taken[ALL]:.0%}"
-        print(f"\nWith {name_threads(count)}, plain forward + backward alone would take {share} of")
-        print("the time of all layers", end="")
+        share = f"{taken[TRAINING] / taken[ALL]:.0%} of the time of all layers"
+        line = f"With {name_threads(count)}, plain forward + backward alone would take {share}"
         if captum:
-            print(
-                f", which are {min(captum) / taken[ALL]:.1f} times as fast as captum's best mode",
-                end="",
-            )
-        print(".")
+            times = f"{min(captum) / taken[ALL]:.1f} times"
+            line += f", which are {times} as fast as captum's best mode"
+        print(f"\n{line}.")
 
 
 def list_rows(seconds: dict[int, dict[str, float]], errors: dict[str, float]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -121,7 +121,7 @@ class Kernel(Contribution):
         """Return each example's squared norm, shape ``(B,)``, the cheaper way."""
         if self._is_depthwise and not self.is_factored:
             return super().squared_norms()
-        parts = [self] if self.is_factored else split(self)
+        parts = [self] if self.is_factored else cast(Iterator[Kernel], split(self))
         norms = [
             self._measure(deltas, patches)
             for part in parts
