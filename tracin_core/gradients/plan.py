@@ -13,7 +13,7 @@ fallback, and which are left out.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -46,6 +46,7 @@ from tracin_core.gradients.hooks import (
     expose_layers,
     find_other_reads,
     list_edges,
+    locate_by_graph,
     locate_examples,
     record_uses,
 )
@@ -54,6 +55,8 @@ from tracin_core.gradients.nested import call_model
 from tracin_core.gradients.rules.registry import UnsupportedUseError, find_rule
 
 CoverageMethod = Literal["rule", "torch.func", "one example at a time", "frozen", "not chosen"]
+# By parameter: the operations that read it, and the trial's gradients by their rules.
+TriedReads = dict[str, tuple[KnownReads, list[Contribution]]]
 COVERED: tuple[CoverageMethod, ...] = ("rule", "torch.func", "one example at a time")
 
 
@@ -239,7 +242,9 @@ def confirm_plan(
             tried = objective(call_model(model, inputs), targets)
         survey = survey_graph(tried, TRIAL_SIZE)
         reasons = find_other_reads(plan.layers, uses, survey)
-        ruled = _try_rules(tried, uses, reasons)
+        ruled = _try_rules(tried, uses, survey, reasons)
+        early = plan.fallback.keys() | reasons.keys()
+        reads = _try_reads(tried, survey, _pick(trainable, early))
     values = tried
     if any(covered.rule.exposes is not None for covered in layers):
         # What stood in for a layer is tried as well: the truth is the layer as it was written.
@@ -253,17 +258,22 @@ def confirm_plan(
         for name in trainable.keys() - plan.fallback.keys() - reasons.keys():
             if not _agrees(ruled.get(name), row, name, references):
                 reasons[name] = _explain_disagreement(plan, name)
+        reads = _keep_right(reads, row, references)
     # Rules of this library have tests; of a person's own, zeros prove nothing.
     for name in unproved - reasons.keys():
         reasons[name] = "its gradient was zero where the rule was tried, which proves nothing of it"
     plan = drop_parameters(plan, reasons)
-    rest = {name: value for name, value in trainable.items() if name in plan.fallback}
-    largest = references.largest if references is not None else 0.0
-    with expose_layers(layers):  # as the graph was made
-        found = _try_reads(tried, survey, rest, largest)
+    late = _pick(trainable, reasons.keys() - early)
+    if late:
+        largest = references.largest if references is not None else 0.0
+        with expose_layers(layers):  # as the graph was made
+            others = _try_reads(tried, survey, late)
+            for row in range(TRIAL_SIZE if others else 0):
+                others = _keep_right(others, row, _differentiate_row(tried, row, late, largest))
+        reads |= others
     by_operation = {
         name: replace(known, instead=reasons.get(name, "") if name in own else "")
-        for name, known in found.items()
+        for name, (known, _) in reads.items()
     }
     fallback = {name: reason for name, reason in plan.fallback.items() if name not in by_operation}
     plan = replace(plan, fallback=fallback, known=by_operation)
@@ -271,12 +281,17 @@ def confirm_plan(
 
 
 def _try_rules(
-    values: Tensor, uses: Sequence[LayerUse], reasons: dict[str, str]
+    values: Tensor, uses: Sequence[LayerUse], survey: GraphSurvey, reasons: dict[str, str]
 ) -> dict[str, list[Contribution]]:
     """Return the trial's gradients by the layers' rules; what cannot be told joins the reasons."""
-    marks = _differentiate(values, list_edges(uses, []))
-    placement = locate_examples(uses, [], marks, reasons)
-    deltas = [None if mark is None else mark.plain for mark in marks]
+    edges = list_edges(uses, [])
+    placement = locate_by_graph(uses, [], survey)
+    if placement is None:
+        marks = _differentiate(values, edges)
+        placement = locate_examples(uses, [], marks, reasons)
+        deltas = [None if mark is None else mark.plain for mark in marks]
+    else:
+        deltas = _differentiate_sum(values, edges)
     with torch.no_grad():
         return _combine(apply_rules(uses, [], deltas, placement, TRIAL_SIZE, {}, reasons))
 
@@ -311,6 +326,19 @@ def _differentiate(values: Tensor, edges: list[Any]) -> list[MarkedGradients | N
         return differentiate_marked(values, edges, keep_graph=True)
     except RuntimeError as error:
         raise _explain(error) from error
+
+
+def _differentiate_sum(values: Tensor, edges: list[Any]) -> list[Tensor | None]:
+    """Differentiate the sum of the objectives; the graph is kept."""
+    if not values.requires_grad or not edges:
+        return [None] * len(edges)
+    try:
+        found = torch.autograd.grad(
+            values, edges, torch.ones_like(values), allow_unused=True, retain_graph=True
+        )
+    except RuntimeError as error:
+        raise _explain(error) from error
+    return list(found)
 
 
 def _differentiate_row(
@@ -357,10 +385,8 @@ def _agrees(
     return truths.agrees_with(name, torch.cat(list(instantiate_chunks(parts)))[0])
 
 
-def _try_reads(
-    values: Tensor, survey: GraphSurvey, parameters: Mapping[str, Tensor], largest: float
-) -> FreeParameters:
-    """Return the operations by whose rules the trial's gradients of parameters are right."""
+def _try_reads(values: Tensor, survey: GraphSurvey, parameters: Mapping[str, Tensor]) -> TriedReads:
+    """Return the operations whose rules may cover parameters, and the gradients by these."""
     if not parameters or not values.requires_grad:
         return {}
     possible = list_possible(survey, parameters)
@@ -379,26 +405,26 @@ def _try_reads(
             continue
         layouts[name] = [one or other for one, other in zip(proved, learned, strict=True)]
         kept.append((name, reads))
-    edges = list_edges([], kept)
-    deltas: Sequence[Tensor | None] = []
-    if edges:
-        ones = torch.ones_like(values)
-        deltas = torch.autograd.grad(values, edges, ones, allow_unused=True, retain_graph=True)
+    deltas = _differentiate_sum(values, list_edges([], kept))
     with torch.no_grad():
         found = differentiate_reads(kept, deltas, layouts, parameters, TRIAL_SIZE, missing)
-    right = {
-        name: KnownReads(describe_reads(reads, parameters[name], found[name]), ways[name])
+    return {
+        name: (
+            KnownReads(describe_reads(reads, parameters[name], found[name]), ways[name]),
+            combine(found[name]),
+        )
         for name, reads in kept
         if name in found
     }
-    for row in range(TRIAL_SIZE if right else 0):
-        references = _differentiate_row(values, row, {n: parameters[n] for n in found}, largest)
-        right = {
-            name: reads
-            for name, reads in right.items()
-            if _agrees(combine(found[name]), row, name, references)
-        }
-    return right
+
+
+def _keep_right(reads: TriedReads, row: int, references: ReferenceGradients) -> TriedReads:
+    """Return those whose gradients are autograd's for a trial example."""
+    return {name: item for name, item in reads.items() if _agrees(item[1], row, name, references)}
+
+
+def _pick(parameters: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+    return {name: value for name, value in parameters.items() if name in names}
 
 
 def _choose_fallback(
