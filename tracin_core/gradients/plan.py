@@ -264,13 +264,9 @@ def confirm_plan(
         reasons[name] = "its gradient was zero where the rule was tried, which proves nothing of it"
     plan = drop_parameters(plan, reasons)
     late = _pick(trainable, reasons.keys() - early)
-    if late:
-        largest = references.largest if references is not None else 0.0
-        with expose_layers(layers):  # as the graph was made
-            others = _try_reads(tried, survey, late)
-            for row in range(TRIAL_SIZE if others else 0):
-                others = _keep_right(others, row, _differentiate_row(tried, row, late, largest))
-        reads |= others
+    largest = references.largest if references is not None else 0.0
+    with expose_layers(layers):  # as the graph was made
+        reads |= _try_late_reads(tried, survey, late, largest)
     by_operation = {
         name: replace(known, instead=reasons.get(name, "") if name in own else "")
         for name, (known, _) in reads.items()
@@ -416,6 +412,16 @@ def _try_reads(values: Tensor, survey: GraphSurvey, parameters: Mapping[str, Ten
         for name, reads in kept
         if name in found
     }
+
+
+def _try_late_reads(
+    values: Tensor, survey: GraphSurvey, parameters: Mapping[str, Tensor], largest: float
+) -> TriedReads:
+    """Return the operations by whose rules gradients are right that a layer's rule gave wrong."""
+    reads = _try_reads(values, survey, parameters)
+    for row in range(TRIAL_SIZE if reads else 0):
+        reads = _keep_right(reads, row, _differentiate_row(values, row, parameters, largest))
+    return reads
 
 
 def _keep_right(reads: TriedReads, row: int, references: ReferenceGradients) -> TriedReads:
