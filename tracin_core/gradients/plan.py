@@ -13,7 +13,7 @@ fallback, and which are left out.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -46,6 +46,7 @@ from tracin_core.gradients.hooks import (
     expose_layers,
     find_other_reads,
     list_edges,
+    locate_by_graph,
     locate_examples,
     record_uses,
 )
@@ -54,6 +55,8 @@ from tracin_core.gradients.nested import call_model
 from tracin_core.gradients.rules.registry import UnsupportedUseError, find_rule
 
 CoverageMethod = Literal["rule", "torch.func", "one example at a time", "frozen", "not chosen"]
+# By parameter: the operations that read it, and the trial's gradients by their rules.
+TriedReads = dict[str, tuple[KnownReads, list[Contribution]]]
 COVERED: tuple[CoverageMethod, ...] = ("rule", "torch.func", "one example at a time")
 
 
@@ -239,7 +242,9 @@ def confirm_plan(
             tried = objective(call_model(model, inputs), targets)
         survey = survey_graph(tried, TRIAL_SIZE)
         reasons = find_other_reads(plan.layers, uses, survey)
-        ruled = _try_rules(tried, uses, reasons)
+        ruled = _try_rules(tried, uses, survey, reasons)
+        early = plan.fallback.keys() | reasons.keys()
+        reads = _try_reads(tried, survey, _pick(trainable, early))
     values = tried
     if any(covered.rule.exposes is not None for covered in layers):
         # What stood in for a layer is tried as well: the truth is the layer as it was written.
@@ -247,28 +252,25 @@ def confirm_plan(
             values = objective(call_model(model, inputs), targets)
     references = None
     own = unproved = _list_own(plan)
-    early = {n: value for n, value in trainable.items() if n in plan.fallback or n in reasons}
-    with expose_layers(layers):  # as the graph was made
-        found, right = _find_reads(tried, survey, early)
     for row in range(TRIAL_SIZE):
         references = _differentiate_row(values, row, trainable)
-        with expose_layers(layers):
-            right = _keep_agreeing(right, found, row, references)
         unproved = {name for name in unproved if references.is_zero(name)}
         for name in trainable.keys() - plan.fallback.keys() - reasons.keys():
             if not _agrees(ruled.get(name), row, name, references):
                 reasons[name] = _explain_disagreement(plan, name)
+        with expose_layers(layers):  # as the graph was made
+            reads = _keep_right(reads, row, references)
     # Rules of this library have tests; of a person's own, zeros prove nothing.
     for name in unproved - reasons.keys():
         reasons[name] = "its gradient was zero where the rule was tried, which proves nothing of it"
     plan = drop_parameters(plan, reasons)
-    late = {n: v for n, v in trainable.items() if n in plan.fallback and n not in early}
+    late = _pick(trainable, reasons.keys() - early)
     largest = references.largest if references is not None else 0.0
     with expose_layers(layers):
-        right |= _try_reads(tried, survey, late, largest)
+        reads |= _try_late_reads(tried, survey, late, largest)
     by_operation = {
         name: replace(known, instead=reasons.get(name, "") if name in own else "")
-        for name, known in right.items()
+        for name, (known, _) in reads.items()
     }
     fallback = {name: reason for name, reason in plan.fallback.items() if name not in by_operation}
     plan = replace(plan, fallback=fallback, known=by_operation)
@@ -276,12 +278,17 @@ def confirm_plan(
 
 
 def _try_rules(
-    values: Tensor, uses: Sequence[LayerUse], reasons: dict[str, str]
+    values: Tensor, uses: Sequence[LayerUse], survey: GraphSurvey, reasons: dict[str, str]
 ) -> dict[str, list[Contribution]]:
     """Return the trial's gradients by the layers' rules; what cannot be told joins the reasons."""
-    marks = _differentiate(values, list_edges(uses, []))
-    placement = locate_examples(uses, [], marks, reasons)
-    deltas = [None if mark is None else mark.plain for mark in marks]
+    edges = list_edges(uses, [])
+    placement = locate_by_graph(uses, [], survey)
+    if placement is None:
+        marks = _differentiate(values, edges)
+        placement = locate_examples(uses, [], marks, reasons)
+        deltas = [None if mark is None else mark.plain for mark in marks]
+    else:
+        deltas = _differentiate_sum(values, edges)
     with torch.no_grad():
         return _combine(apply_rules(uses, [], deltas, placement, TRIAL_SIZE, {}, reasons))
 
@@ -316,6 +323,19 @@ def _differentiate(values: Tensor, edges: list[Any]) -> list[MarkedGradients | N
         return differentiate_marked(values, edges, keep_graph=True)
     except RuntimeError as error:
         raise _explain(error) from error
+
+
+def _differentiate_sum(values: Tensor, edges: list[Any]) -> list[Tensor | None]:
+    """Differentiate the sum of the objectives; the graph is kept."""
+    if not values.requires_grad or not edges:
+        return [None] * len(edges)
+    try:
+        found = torch.autograd.grad(
+            values, edges, torch.ones_like(values), allow_unused=True, retain_graph=True
+        )
+    except RuntimeError as error:
+        raise _explain(error) from error
+    return list(found)
 
 
 def _differentiate_row(
@@ -362,23 +382,10 @@ def _agrees(
     return truths.agrees_with(name, torch.cat(list(instantiate_chunks(parts)))[0])
 
 
-def _try_reads(
-    values: Tensor, survey: GraphSurvey, parameters: Mapping[str, Tensor], largest: float
-) -> dict[str, KnownReads]:
-    """Return the operations by whose rules the trial's gradients of parameters are right."""
-    found, right = _find_reads(values, survey, parameters)
-    for row in range(TRIAL_SIZE if right else 0):
-        references = _differentiate_row(values, row, {n: parameters[n] for n in found}, largest)
-        right = _keep_agreeing(right, found, row, references)
-    return right
-
-
-def _find_reads(
-    values: Tensor, survey: GraphSurvey, parameters: Mapping[str, Tensor]
-) -> tuple[Mapping[str, list[Contribution]], dict[str, KnownReads]]:
-    """Return the trial's gradients by the operations that read parameters, and these, untested."""
+def _try_reads(values: Tensor, survey: GraphSurvey, parameters: Mapping[str, Tensor]) -> TriedReads:
+    """Return the operations whose rules may cover parameters, and the gradients by these."""
     if not parameters or not values.requires_grad:
-        return {}, {}
+        return {}
     possible = list_possible(survey, parameters)
     marks = dict(zip(possible, _differentiate(values, list(possible.values())), strict=True))
     opened, ways = open_candidates(survey, parameters, marks)
@@ -395,31 +402,33 @@ def _find_reads(
             continue
         layouts[name] = [one or other for one, other in zip(proved, learned, strict=True)]
         kept.append((name, reads))
-    edges = list_edges([], kept)
-    deltas: Sequence[Tensor | None] = []
-    if edges:
-        ones = torch.ones_like(values)
-        deltas = torch.autograd.grad(values, edges, ones, allow_unused=True, retain_graph=True)
+    deltas = _differentiate_sum(values, list_edges([], kept))
     with torch.no_grad():
         found = differentiate_reads(kept, deltas, layouts, parameters, TRIAL_SIZE, missing)
-    return found, {
-        name: KnownReads(describe_reads(reads, parameters[name], found[name]), ways[name])
+    return {
+        name: (
+            KnownReads(describe_reads(reads, parameters[name], found[name]), ways[name]),
+            combine(found[name]),
+        )
         for name, reads in kept
         if name in found
     }
 
 
-def _keep_agreeing(
-    right: Mapping[str, KnownReads],
-    found: Mapping[str, list[Contribution]],
-    row: int,
-    references: ReferenceGradients,
-) -> dict[str, KnownReads]:
-    """Return the reads that give autograd's gradients for a trial example."""
+def _try_late_reads(
+    values: Tensor, survey: GraphSurvey, parameters: Mapping[str, Tensor], largest: float
+) -> TriedReads:
+    """Return the operations by whose rules gradients are right that a layer's rule gave wrong."""
+    reads = _try_reads(values, survey, parameters)
+    for row in range(TRIAL_SIZE if reads else 0):
+        reads = _keep_right(reads, row, _differentiate_row(values, row, parameters, largest))
+    return reads
+
+
+def _keep_right(reads: TriedReads, row: int, references: ReferenceGradients) -> TriedReads:
+    """Return those whose gradients are autograd's for a trial example."""
     return {
-        name: reads
-        for name, reads in right.items()
-        if _can_agree(combine(found[name]), row, name, references)
+        name: item for name, item in reads.items() if _can_agree(item[1], row, name, references)
     }
 
 
@@ -431,6 +440,10 @@ def _can_agree(
         return _agrees(found, row, name, truths)
     except GradientError:
         return False
+
+
+def _pick(parameters: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+    return {name: value for name, value in parameters.items() if name in names}
 
 
 def _choose_fallback(

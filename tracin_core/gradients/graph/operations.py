@@ -344,8 +344,8 @@ def _read_batch_norm(node: Any, position: int) -> Operand:
         return F.batch_norm(widen(inputs.detach()), widen(mean), widen(variance), eps=eps)
 
     def add_up(deltas: Tensor) -> Tensor:
-        sums = sum_centred(widen(inputs.detach()), deltas, widen(mean))
-        return sums * (widen(variance) + eps).rsqrt()
+        scale: Tensor = (widen(variance) + eps).rsqrt()
+        return sum_centred(widen(inputs.detach()), deltas, widen(mean)) * scale
 
     return _scale_or_shift(position, normalise, add_up, channels=1)
 
@@ -362,7 +362,8 @@ def _read_group_norm(node: Any, position: int) -> Operand:
     def add_up(deltas: Tensor) -> Tensor:
         each = inputs.shape[1] // groups
         centres, scales = (item.repeat_interleave(each, 1) for item in (mean, scale))
-        return sum_centred(widen(inputs.detach()), deltas, centres) * scales
+        sums: Tensor = sum_centred(widen(inputs.detach()), deltas, centres) * scales
+        return sums
 
     return _scale_or_shift(position, normalise, add_up, channels=1)
 
