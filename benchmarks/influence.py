@@ -4,10 +4,10 @@
                                    [--threads 1] [--skip-peers]
 
 Prints markdown, with processor time. Contenders go over the same examples at the same
-checkpoints and take turns; medians of some rounds are given. A peer that would take more than ten
-seconds is measured once, on two small parts of the train set (``influence_peers``). Errors are the
-largest ones, relative to the product of the two gradients' norms: against float64 and one backward
-pass per example for some pairs, and between a contender and ours for all of them.
+checkpoints and take turns; medians of some rounds are given. A peer that would take more than
+twenty seconds is measured once on each of two parts of the train set (``influence_peers``). Errors
+are the largest ones, relative to the product of the two gradients' norms: against float64 and one
+backward pass per example for some pairs, and between a contender and ours for all of them.
 """
 
 from __future__ import annotations
