@@ -1,10 +1,11 @@
 """What the engines cost that do the shards of a scoring, and whether the bits stay the same.
 
-Run: ``python -m benchmarks.engines [--count 200000] [--engines pool dask ray] [--folder DIR]``.
+Run: ``python -m benchmarks.engines [--head] [--count N] [--engines pool dask ray] [--folder DIR]``.
 The network and the examples are those of ``benchmarks.scale``, with both sorts of vectors
-projected. Each scoring has a driver of its own, on two workers of one thread. Every engine scores
-once in peace, and once while its driver is killed after a third, started again, and one of its
-workers is killed after two thirds. What all leave is compared with the serial run, bit for bit.
+projected; ``--head`` takes one layer and one checkpoint instead, which is a tenth of the work.
+Each scoring has a driver of its own, on two workers of one thread. Every engine scores once in
+peace, and once while its driver is killed after a third, started again, and one of its workers is
+killed after two thirds. What all leave is compared with the serial run, bit for bit.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from benchmarks.scale import (
     CHECKPOINTS,
+    CLASSES,
     DIMENSIONS,
+    FEATURES,
     SMALLEST,
     build_mlp,
     make_source,
@@ -81,13 +85,20 @@ def find_busiest() -> int:
     return max(filter(descends, parents), key=seconds.__getitem__)
 
 
-def score(engine: str, count: int, folder: Path, kill_a_worker: bool) -> dict[str, float]:
+def build_head(seed: int) -> nn.Module:
+    """One layer, as on the features of a frozen network."""
+    torch.manual_seed(seed)
+    return nn.Linear(FEATURES, CLASSES)
+
+
+def score(engine: str, options: argparse.Namespace) -> dict[str, float]:
     """Score, or go on, and return what it took."""
     torch.set_num_threads(1)
-    checkpoints = [
-        Checkpoint(build_mlp(seed).state_dict(), learning_rate=0.1) for seed in range(CHECKPOINTS)
-    ]
-    tracin = TracIn(build_mlp(0), checkpoints, device="cpu", rates="ones")
+    count, folder = options.count, options.folder
+    build, seeds = (build_head, range(1)) if options.head else (build_mlp, range(CHECKPOINTS))
+    checkpoints = [Checkpoint(build(seed).state_dict(), learning_rate=0.1) for seed in seeds]
+    layers = "last" if options.head else "all"
+    tracin = TracIn(build(0), checkpoints, layers=layers, device="cpu", rates="ones")
     method = get_method(DEFAULT_METHOD)
     entry = ProjectionEntry(dim=DIMENSIONS)
     killer = KillAWorker()
@@ -95,13 +106,13 @@ def score(engine: str, count: int, folder: Path, kill_a_worker: bool) -> dict[st
         tracin=tracin,
         attributor=method.make(AttributionSetup(tracin=tracin, rates="ones")),
         score_names=method.scores,
-        projection={"all": entry, "last": entry},
+        projection={"last": entry} if options.head else {"all": entry, "last": entry},
         engine=EngineChoice(name=engine, workers=None if engine == "serial" else WORKERS),
         threads=1,
     )
     if engine == "serial":  # what is loaded on first use, which other drivers need less of
         scorer.score(open_run(folder.with_name("warm-up")), make_source(SMALLEST))
-    if kill_a_worker:
+    if options.kill_a_worker:
         scorer = ShardScorer(**{**vars(scorer), "on_progress": killer})
     run = UnfinishedRun.open(folder, "benchmark", lambda _: None)
     wall, processor = time.perf_counter(), time.process_time()
@@ -126,41 +137,42 @@ def digest(folder: Path) -> str:
     return found.hexdigest()
 
 
-def start(engine: str, count: int, folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmarks.engines", "--one", engine, "--count", str(count)]
+def start(engine: str, size: list[str], folder: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks.engines", "--one", engine, *size]
     return subprocess.Popen(
-        [*command, "--folder", str(folder), *options], stdout=subprocess.PIPE, text=True
+        [*command, "--folder", str(folder), *more], stdout=subprocess.PIPE, text=True
     )
 
 
-def run_in_peace(engine: str, count: int, folder: Path) -> dict[str, float]:
-    process = start(engine, count, folder)
+def run_in_peace(engine: str, size: list[str], folder: Path) -> dict[str, float]:
+    process = start(engine, size, folder)
     told, _ = process.communicate()
     assert process.returncode == 0, engine
     return json.loads(told.splitlines()[-1])
 
 
-def run_through_kills(engine: str, count: int, folder: Path) -> dict[str, float]:
+def run_through_kills(engine: str, size: list[str], folder: Path, third: int) -> dict[str, float]:
     """Kill the driver after a third, start it again, and let it kill a worker."""
-    process = start(engine, count, folder)
-    journal, third = folder / "shards" / "journal.jsonl", count // SHARD_EXAMPLES // 3
+    process = start(engine, size, folder)
+    journal = folder / "shards" / "journal.jsonl"
     while not journal.exists() or len(journal.read_bytes().splitlines()) <= third:
         assert process.poll() is None, engine
         time.sleep(0.05)
     process.kill()
     process.communicate()
     found = len(journal.read_bytes().splitlines()) - 1
-    process = start(engine, count, folder, "--kill-a-worker")
+    process = start(engine, size, folder, "--kill-a-worker")
     told, _ = process.communicate()
     assert process.returncode == 0, engine
     return {**json.loads(told.splitlines()[-1]), "found": found}
 
 
-def compare(engines: list[str], count: int, folder: Path) -> None:
-    expected, rows = "", []
+def compare(options: argparse.Namespace, folder: Path) -> None:
+    engines, expected, rows = options.engines, "", []
+    size = ["--count", str(options.count), *(["--head"] if options.head else [])]
     for engine in ["serial", *engines]:
         place = folder / engine
-        took = run_in_peace(engine, count, place)
+        took = run_in_peace(engine, size, place)
         expected = expected or digest(place)
         same = digest(place) == expected
         shutil.rmtree(place)
@@ -168,7 +180,7 @@ def compare(engines: list[str], count: int, folder: Path) -> None:
         print_row(engine, took, same)
         if engine == "serial":
             continue
-        took = run_through_kills(engine, count, place)
+        took = run_through_kills(engine, size, place, options.count // SHARD_EXAMPLES // 3)
         same = digest(place) == expected
         shutil.rmtree(place)
         said = (
@@ -191,6 +203,7 @@ def print_row(title: str, took: dict[str, float], same: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--head", action="store_true", help="a small network at one checkpoint")
     parser.add_argument("--count", type=int, default=COUNT, help="examples")
     parser.add_argument("--engines", nargs="*", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--folder", type=Path, help="where to write; temporary by default")
@@ -198,15 +211,14 @@ def main() -> None:
     parser.add_argument("--kill-a-worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        took = score(options.one, options.count, options.folder, options.kill_a_worker)
-        print(json.dumps(took))
+        print(json.dumps(score(options.one, options)))
         return
     print(f"torch {torch.__version__}, {platform.machine()}, {options.count:,} examples, ", end="")
     print(f"shards of {SHARD_EXAMPLES:,}, {WORKERS} workers of one thread\n")
     print("| engine | wall time | a shard's own | driver, a shard | children | bits |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        compare(options.engines, options.count, Path(folder))
+        compare(options, Path(folder))
 
 
 if __name__ == "__main__":

@@ -177,6 +177,7 @@ def test_where_something_new_goes_is_told_for_all_that_grows():
     assert told == {
         "a layer's gradient rule": 1,
         "an attribution method": 1,
+        "an engine that does shards": 1,
         "a signal": 1,
         "an import format": 1,
         "an export format": 1,

@@ -166,8 +166,9 @@ class _Parts:
     def read(self, index: int) -> ShardResult[Any] | None:
         """Return what lies there; None where nothing does, or something else."""
         try:
-            with np.load(self.path(index), allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            # Opened here, because NumPy leaves a file open that is no archive.
+            with self.path(index).open("rb") as file, np.load(file, allow_pickle=False) as held:
+                arrays = {name: held[name] for name in held.files}
             seconds, processor = arrays.pop(_SECONDS).tolist()
         except (OSError, EOFError, ValueError, BadZipFile, *HEADER_ERRORS):
             return None
