@@ -50,8 +50,11 @@ def draw_centres() -> np.ndarray:
 def write_vectors(folder: Path, parts: int, rows: int) -> None:
     for number in range(parts):
         generator = np.random.default_rng(1 + number)
-        vectors = draw_like(generator, draw_centres(), rows, SIGMA, NOISE)
-        np.save(folder / f"vectors-{number:05d}.npy", vectors)
+        path = folder / f"vectors-{number:05d}.npy"
+        if not path.exists():  # a stopped run may have begun
+            temporary = folder / "begun.npy"
+            np.save(temporary, draw_like(generator, draw_centres(), rows, SIGMA, NOISE))
+            temporary.replace(path)
 
 
 def open_vectors(folder: Path) -> list[np.ndarray]:
@@ -161,8 +164,7 @@ def run_step(step: str, folder: Path, count: int, options: argparse.Namespace) -
 
 def compare(folder: Path, options: argparse.Namespace) -> None:
     """Print a row for one part alone and one for all parts."""
-    if not open_vectors(folder):
-        write_vectors(folder, options.parts, options.rows)
+    write_vectors(folder, options.parts, options.rows)
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}, load "
         f"{os.getloadavg()[0]:.0f}. Times of queries: median of single ones, in brackets that of "

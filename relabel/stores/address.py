@@ -38,7 +38,6 @@ STORE_KINDS = {
     "gs": _GOOGLE,
     "gcs": _GOOGLE,
     "file": StoreKind(),
-    "memory": StoreKind(),
 }
 _EXPECTED = "Expected s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or the path of a folder"
 _USER = re.compile(r"(?<=://)[^/\s@]*:?[^/\s@]*@")

@@ -186,7 +186,7 @@ def build_index(
     with_vectors: bool = False,
     seed: int = 0,
     annoy_factory: AnnoyFactory = make_annoy,
-    exact_seconds: float = EXACT_SECONDS,
+    exact_seconds: float | None = None,
 ) -> Index:
     """Build an index, measure it, and save it.
 
@@ -201,7 +201,7 @@ def build_index(
         with_vectors: Save the vectors in the folder too, so that ``open_index`` needs only it.
         seed: Seeds Annoy's trees and the sample.
         annoy_factory: Makes an empty Annoy index of so many dimensions.
-        exact_seconds: So long an exact search may take for ``"auto"`` to choose it.
+        exact_seconds: So long an exact search may take for ``"auto"`` to choose it; None for 50 ms.
 
     Raises:
         RetrievalError: If the vectors are no finite matrix, ``kind`` is ``"annoy"`` and annoy is
@@ -216,7 +216,8 @@ def build_index(
     exact = ExactSearch(train_vectors)
     stopwatch = _Stopwatch(exact, draw_queries(exact, seed, _TIMED_QUERIES))
     with _open_folder(path) as folder:
-        trial = _decide(stopwatch, kind, folder, seed, annoy_factory, exact_seconds)
+        limit = EXACT_SECONDS if exact_seconds is None else exact_seconds
+        trial = _decide(stopwatch, kind, folder, seed, annoy_factory, limit)
         timings = {
             "exact_query": stopwatch.exact_seconds,
             "query": trial.query_seconds,

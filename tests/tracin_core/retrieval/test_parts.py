@@ -163,6 +163,7 @@ def test_a_part_of_other_vectors_is_named_and_refused(folder):
         ({"dimensions": 0}, "no whole numbers"),
         ({"recalls": {}}, "recalls are missing"),
         ({"kind": "other"}, "kind 'other'"),
+        ({"timings": 3}, "timings or note"),
         ({"parts": []}, "no whole numbers"),
         ({"parts": [{"folder": "../part-00000"}]}, "TypeError"),
     ],

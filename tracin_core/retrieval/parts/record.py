@@ -122,6 +122,8 @@ def _parse(values: dict[str, Any]) -> PartsRecord:
         raise ValueError(f"kind {record.kind!r:.80}")
     if not record.recalls or any(type(one) not in (int, float) for one in record.recalls.values()):
         raise TypeError("recalls are missing or no numbers")
+    if not isinstance(record.timings, dict) or type(record.note) is not str:
+        raise TypeError("timings or note are of another type")
     for part in parts:
         if not _PART_NAME.match(part.folder) or not math.isfinite(part.largest_norm):
             raise ValueError(f"part {part.folder!r:.80} cannot be one")
