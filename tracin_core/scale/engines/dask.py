@@ -71,7 +71,7 @@ def _make_plugin(name: str, holder: WorkHolder) -> Any:
     """Return what Dask gives to every worker; its class must be derived from one of Dask's."""
     from distributed import WorkerPlugin
 
-    class HolderPlugin(WorkerPlugin):
+    class HolderPlugin(WorkerPlugin):  # type: ignore[misc]
         def __init__(self) -> None:
             self.name, self.holder = name, holder
 

@@ -111,7 +111,7 @@ class _Pool:
         count = max(1, min(asked, len(queue.unfinished)))
         self._threads = config.threads_of(count)
         self._lost = 0
-        self._workers = []
+        self._workers: list[_Worker] = []
         for number in range(count):
             self._start(gpus[number % len(gpus)] if gpus else None)
 
@@ -148,7 +148,7 @@ class _Pool:
     def _find_eloquent(self) -> list[_Worker]:
         """Return the workers that have said something, or have ended."""
         by_connection = {worker.connection: worker for worker in self._workers}
-        return [by_connection[found] for found in wait(list(by_connection), TICK)]  # type: ignore[index]
+        return [by_connection[found] for found in wait(list(by_connection), TICK)]
 
     def _listen(self, worker: _Worker) -> Iterator[ShardResult[Any]]:
         try:
