@@ -136,11 +136,11 @@ def test_a_source_distribution_makes_the_same_wheel(
 
 def test_extras_are_the_promised_ones(application: Path, engine: Path) -> None:
     offered = [
-        *("annoy", "app", "dev", "excel", "heic", "hub", "progress"),
-        *("team", "texts", "timm", "transformers"),
+        *("annoy", "app", "dask", "dev", "excel", "gcs", "heic", "hub", "progress"),
+        *("ray", "s3", "team", "texts", "timm", "transformers"),
     ]
     assert read_metadata(application).get_all("Provides-Extra") == offered
-    assert read_metadata(engine).get_all("Provides-Extra") == ["annoy", "progress"]
+    assert read_metadata(engine).get_all("Provides-Extra") == ["annoy", "dask", "progress", "ray"]
 
 
 def test_the_engine_needs_no_other_versions_than_the_application(
