@@ -61,12 +61,12 @@ def _describe(network: TrainedNetwork) -> dict[str, Any]:
         "encoder": network.encoder.to_json(),
         # The driver has run this very file, because a person agreed to it.
         "agreed": config.sha256 if isinstance(config, OwnModelConfig) else False,
-        "scale": None if scale is None else (scale.mean, scale.std),
+        "scale": None if scale is None else {"mean": scale.mean, "std": scale.std},
     }
 
 
 def _make(recipe: _Recipe) -> MadeNetwork:
-    scale = None if recipe["scale"] is None else TargetScale(*recipe["scale"])
+    scale = None if recipe["scale"] is None else TargetScale(**recipe["scale"])
     return make_network(recipe["model"], recipe["encoder"], recipe["agreed"]).scaled(scale)
 
 

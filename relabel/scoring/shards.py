@@ -104,7 +104,7 @@ class ShardScorer:
 
     def _compute(
         self, run: UnfinishedRun, source: SplitSource, base: ReusableRun | None
-    ) -> Generator[tuple[range, ShardResult[Mapping[str, npt.NDArray[Any]]]], None, None]:
+    ) -> Generator[tuple[range, ShardResult[dict[str, npt.NDArray[Any]]]], None, None]:
         """Yield the shards that are not in the journal, in any order, with their positions."""
         total = len(source.examples)
         # An empty split has one shard without examples, so that its files are there.

@@ -147,8 +147,10 @@ class _Pool:
 
     def _find_eloquent(self) -> list[_Worker]:
         """Return the workers that have said something, or have ended."""
-        by_connection = {worker.connection: worker for worker in self._workers}
-        return [by_connection[found] for found in wait(list(by_connection), TICK)]
+        by_connection: dict[object, _Worker] = {one.connection: one for one in self._workers}
+        return [
+            by_connection[found] for found in wait([one.connection for one in self._workers], TICK)
+        ]
 
     def _listen(self, worker: _Worker) -> Iterator[ShardResult[Any]]:
         try:
