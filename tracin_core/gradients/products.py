@@ -70,7 +70,8 @@ def _choose_run(uses: Sequence[Contribution]) -> int:
         return uses[0].batch_size
     positions, rows, columns = sizes
     chunks = choose_chunks(uses[0].device)
-    run = min(chunks.patches // (positions * columns), chunks.gradients // (rows * columns))
+    most = chunks.patches // max(1, positions * columns)
+    run = min(most, chunks.gradients // max(1, rows * columns))
     return max(LEAST_RUN, run)
 
 

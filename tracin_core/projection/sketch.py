@@ -232,6 +232,8 @@ class Sketch:
 
     def add_outer(self, name: str, deltas: Tensor, inputs: Tensor, first: int = 0) -> None:
         """Add sums of outer products, ``(b, T, R)`` and ``(b, T, K)``, from ``first`` on."""
+        if not deltas.shape[1]:
+            return  # as of an expert that no example went through
         hashes = self._hashes[name]
         if not self.prefers_transform(name, deltas.shape[1]):
             self.add_dense(name, sum_outer_products(deltas, inputs), first)
