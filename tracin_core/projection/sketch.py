@@ -232,8 +232,6 @@ class Sketch:
 
     def add_outer(self, name: str, deltas: Tensor, inputs: Tensor, first: int = 0) -> None:
         """Add sums of outer products, ``(b, T, R)`` and ``(b, T, K)``, from ``first`` on."""
-        if not deltas.shape[1]:
-            return  # as of an expert that no example went through
         hashes = self._hashes[name]
         if not self.prefers_transform(name, deltas.shape[1]):
             self.add_dense(name, sum_outer_products(deltas, inputs), first)
@@ -252,6 +250,8 @@ class Sketch:
 
     def prefers_transform(self, name: str, positions: int) -> bool:
         """Return whether T outer products cost less by Fourier transforms than by their sum."""
+        if not positions:
+            return False  # as of an expert that no example went through
         hashes = self._hashes[name]
         dense_cost = PRODUCT_COST * positions + ADDITION_COST
         transform_cost = TRANSFORM_COST * self._dim * self._dim.bit_length() * positions
