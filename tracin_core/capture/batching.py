@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import (
-    BatchSampler,
     DataLoader,
     Dataset,
     IterableDataset,
@@ -289,13 +288,16 @@ def read_example(dataset: Any, index: int, offset: int = 0) -> Any:
 
 def _check_order(loader: DataLoader[Any], items: list[Any]) -> None:
     """Refuse a ``collate_fn`` that does not keep the order of the examples, as by their length."""
-    assert isinstance(loader.batch_sampler, BatchSampler)  # noqa: S101 - refused otherwise
-    size = min(loader.batch_sampler.batch_size, COLLATED_TWICE, len(loader.dataset))  # type: ignore[arg-type]
+    # A batch sampler of one's own says only in its batches how large they are.
+    size = getattr(loader.batch_sampler, "batch_size", None) or COLLATED_TWICE
+    size = min(size, COLLATED_TWICE, len(loader.dataset))  # type: ignore[arg-type]
     items = items[:size] if size <= len(items) else _read(loader.dataset, size)
     # A collate_fn may take its examples apart.
     forwards, again = (loader.collate_fn(copy.deepcopy(items)) for _ in range(2))
-    backwards = loader.collate_fn(copy.deepcopy(items)[::-1])
-    rows, others = list(find_tensors(forwards)), list(find_tensors(backwards))
+    # The first example behind the others: a collate_fn that turns its examples round would give
+    # them turned round in the other order too.
+    moved = loader.collate_fn(copy.deepcopy([*items[1:], *items[:1]]))
+    rows, others = list(find_tensors(forwards)), list(find_tensors(moved))
     whole = [tensor for tensor in (*rows, *others) if tensor.dim() and len(tensor) != len(items)]
     if whole or len(rows) != len(others):
         return  # no rows of examples: reported where batches are made
@@ -305,7 +307,7 @@ def _check_order(loader: DataLoader[Any], items: list[Any]) -> None:
             "time, as mixing or masking at random does; expected the examples as they are. Pass "
             "loader.dataset, or a DataLoader with a collate_fn without chance."
         )
-    if not _are_same(rows, [tensor.flip(0) if tensor.dim() else tensor for tensor in others]):
+    if not _are_same(rows, [tensor.roll(1, 0) if tensor.dim() else tensor for tensor in others]):
         raise ConfigurationError(
             "Found a DataLoader whose collate_fn does not keep the order of the examples, as "
             "sorting them by length does; expected row i of a batch to be its example i. Leave "

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 from tracin_core.capture.batching import Batch
 from tracin_core.gradients.factored import Contribution, Dense, Outer
+from tracin_core.gradients.graph.free_parameters import Proofs
 from tracin_core.gradients.hooks import CapturedPass, CoveredLayer, Objective
+from tracin_core.gradients.inspection import refuse_company
 from tracin_core.gradients.module_states import WeightSlots
 from tracin_core.gradients.nested import call_model
 from tracin_core.gradients.plan import Plan
@@ -46,6 +48,7 @@ class HeadRunner:
     ) -> None:
         self._model, self._slots, self._read_weights = model, slots, read_weights
         self._chain: Chain | None = None
+        self._proofs = Proofs()
         self._side_by_side: dict[tuple[int, ...], ChainWeights] = {}
 
     def open(self, plan: Plan) -> Chain | None:
@@ -66,6 +69,9 @@ class HeadRunner:
 
         Returns:
             ``None`` where a forward pass is not enough after all.
+
+        Raises:
+            GradientError: If an example's logits change with the other examples.
         """
         if len(checkpoints) > 1 and self._chain is not None:
             weights = self._put_side_by_side(self._chain, tuple(checkpoints))
@@ -76,10 +82,19 @@ class HeadRunner:
         for index in checkpoints:
             with self._slots.hold(self._read_weights(index)):
                 captured = capture_head(self._model, head, batch, parts)
-            if captured is None:
-                return None
+                if captured is None:
+                    return None
+                self._refuse_company(captured.outputs, parts, index)
             passes.append(captured)
         return passes
+
+    def _refuse_company(self, logits: Tensor, parts: Sequence[Batch], checkpoint: int) -> None:
+        """Check now and then that examples do not change each other's logits; a chain's cannot."""
+        start = 0
+        for part in parts:
+            if self._chain is None and self._proofs.is_due(part.size, checkpoint):
+                refuse_company(self._model, part.inputs, logits[start : start + part.size])
+            start += part.size
 
     def _put_side_by_side(self, chain: Chain, checkpoints: tuple[int, ...]) -> ChainWeights:
         """Return the checkpoints' weights as the chain takes them; the latest are kept."""

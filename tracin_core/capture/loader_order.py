@@ -50,6 +50,12 @@ def refuse_disorder(loader: DataLoader[Any]) -> None:
             "Found a DataLoader with batch_size=None, which makes no batches; expected one that "
             "does. Pass loader.dataset, or a batch_size."
         )
+    if loader.num_workers and not loader.in_order:
+        raise ConfigurationError(
+            f"Found a DataLoader with in_order=False and {loader.num_workers} workers, whose "
+            "batches come as they are ready; expected every example in order, because row i of "
+            "the scores is example i. Pass loader.dataset, or leave in_order out."
+        )
     total = len(dataset)  # type: ignore[arg-type]
     # A batch sampler of one's own has a sampler of its own; the loader's is then a dummy.
     sampler = batches.sampler if type(batches) is BatchSampler else None

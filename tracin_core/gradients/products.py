@@ -70,13 +70,14 @@ def _choose_run(uses: Sequence[Contribution]) -> int:
         return uses[0].batch_size
     positions, rows, columns = sizes
     chunks = choose_chunks(uses[0].device)
-    run = min(chunks.patches // (positions * columns), chunks.gradients // (rows * columns))
+    most = chunks.patches // max(1, positions * columns)
+    run = min(most, chunks.gradients // max(1, rows * columns))
     return max(LEAST_RUN, run)
 
 
 def instantiate(uses: Sequence[Contribution]) -> Tensor:
     """Return whole gradients, summed over the uses, as a matrix ``(B, P)``."""
-    parts = [part.reshape(len(part), -1) for part in instantiate_chunks(uses)]
+    parts = [part.reshape(len(part), part.shape[1:].numel()) for part in instantiate_chunks(uses)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -111,8 +112,8 @@ class KeptUses:
         if self.is_ready:
             return self
         shape = self.uses[0].shape
-        whole = Dense(instantiate(self.uses).reshape(-1, *shape), shape)
-        return KeptUses(self.columns, [whole], True)
+        whole = instantiate(self.uses)
+        return KeptUses(self.columns, [Dense(whole.reshape(len(whole), *shape), shape)], True)
 
 
 def keep_uses(columns: slice, uses: Sequence[Contribution], partners: int) -> KeptUses:

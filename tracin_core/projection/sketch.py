@@ -250,6 +250,8 @@ class Sketch:
 
     def prefers_transform(self, name: str, positions: int) -> bool:
         """Return whether T outer products cost less by Fourier transforms than by their sum."""
+        if not positions:
+            return False  # as of an expert that no example went through
         hashes = self._hashes[name]
         dense_cost = PRODUCT_COST * positions + ADDITION_COST
         transform_cost = TRANSFORM_COST * self._dim * self._dim.bit_length() * positions

@@ -10,6 +10,7 @@ from torch.utils.data import TensorDataset
 from tests import oracles
 from tracin_core import Checkpoint, Projection, TracIn
 from tracin_core.capture.batching import read_batches
+from tracin_core.errors import GradientError
 from tracin_core.losses import cross_entropy, differentiate_cross_entropy
 
 
@@ -108,3 +109,27 @@ def test_larger_parts_give_the_same_scores():
     examples = make_examples(23)
     scores = [make_tracin(chain, size).self_influence(examples) for size in (2, 23)]
     torch.testing.assert_close(scores[0], scores[1])
+
+
+class Shared(nn.Module):
+    """Examples share a capacity, or the largest of all numbers, before the head."""
+
+    def __init__(self, *, by_largest: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head, self.by_largest = nn.Linear(4, 3), by_largest
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.by_largest:
+            return self.head(inputs / inputs.abs().amax().clamp_min(2.0))
+        return self.head(inputs * (torch.arange(len(inputs)) < 5)[:, None])
+
+
+@pytest.mark.parametrize("by_largest", [False, True], ids=["capacity", "largest of the batch"])
+def test_outputs_that_other_examples_change_are_refused(*, by_largest: bool) -> None:
+    inputs, targets = make_examples(8).tensors
+    inputs = inputs.clamp(-1, 1)
+    inputs[4] = 5.0
+    tracin = make_tracin(Shared(by_largest=by_largest), 8)
+    with pytest.raises(GradientError, match="of a batch of 8 is another one than in half"):
+        tracin.self_influence(TensorDataset(inputs, targets))

@@ -13,9 +13,11 @@ from torch.utils.data import (
     RandomSampler,
     SequentialSampler,
     TensorDataset,
+    default_collate,
 )
 
 from tracin_core import Checkpoint, TracIn
+from tracin_core.capture.batching import check_sameness
 from tracin_core.capture.loader_order import refuse_disorder
 from tracin_core.errors import ConfigurationError
 
@@ -48,6 +50,14 @@ class Endless:
             yield 0
 
 
+def list_rows(items):
+    return default_collate([*items])
+
+
+def turn_round(items):
+    return default_collate(items[::-1])
+
+
 def make_examples(count: int = 5) -> TensorDataset:
     generator = torch.Generator().manual_seed(0)
     return TensorDataset(torch.randn(count, 3, generator=generator), torch.arange(count) % 2)
@@ -61,8 +71,10 @@ def make_examples(count: int = 5) -> TensorDataset:
         {"batch_sampler": Buckets([0, 1, 2], [3], [4])},
         {"batch_sampler": [[0, 1], [2, 3, 4]]},
         {"sampler": range(5), "batch_size": 2},
+        {"batch_sampler": [[0, 1], [2, 3, 4]], "collate_fn": list_rows},
+        {"batch_size": 2, "in_order": False},
     ],
-    ids=["sequential", "subclass", "own", "list", "range"],
+    ids=["sequential", "subclass", "own", "list", "range", "own batches of its own", "no workers"],
 )
 def test_a_loader_in_order_scores_as_its_data_set_does(options):
     torch.manual_seed(0)
@@ -101,6 +113,18 @@ def test_a_loader_out_of_order_is_refused_however_few_examples_it_has(options):
     loader = DataLoader(make_examples(2), **options)
     with pytest.raises(ConfigurationError, match="shuffles or samples"):
         refuse_disorder(loader)
+
+
+def test_batches_that_come_as_workers_finish_them_are_refused():
+    loader = DataLoader(make_examples(), 2, num_workers=1, in_order=False)
+    with pytest.raises(ConfigurationError, match="in_order=False and 1 workers"):
+        refuse_disorder(loader)
+
+
+def test_batches_that_are_turned_round_are_refused():
+    loader = DataLoader(make_examples(), 3, collate_fn=turn_round)
+    with pytest.raises(ConfigurationError, match="does not keep the order"):
+        check_sameness(loader)
 
 
 def test_the_random_state_is_left_as_it_was():

@@ -42,6 +42,7 @@ KEPT = {
         Outer,
         1,
     ),
+    "no position": ([make_outer(3, 0)], [make_outer(4, 1)], Outer, 2),
     "many positions": ([make_outer(3, 8)], [make_outer(4, 8)], Dense, 1),
     "texts of different lengths": ([make_rows(3, 4)], [make_rows(4, 7)], SparseRows, 2),
     "a small image": ([make_kernel(3, 8, 1)], [make_kernel(4, 8, 1)], Outer, 1),
@@ -97,6 +98,12 @@ def test_gradients_formed_in_runs_have_the_same_products(
     expected = form([first]) @ form([second]).T
     torch.testing.assert_close(dot_products([first], [right]), expected, **oracles.EXACT)
     assert formed == [5, 2, 2, 2, 1]
+
+
+def test_a_parameter_without_numbers_has_products_of_zero() -> None:
+    first, second = make_outer(3, 2, 0), make_outer(4, 2, 0)
+    ready = KeptUses(slice(0, 4), [second], False).make_ready()
+    assert torch.equal(dot_products([first], ready.uses), torch.zeros(3, 4, dtype=torch.float64))
 
 
 def test_what_does_not_follow_is_not_joined() -> None:

@@ -47,6 +47,7 @@ CONTRIBUTIONS: dict[str, Contribution] = {
     "outer, long rows": outer(1, 50, 9),
     "outer, both axes long": outer(1, 40, 50),
     "outer, several positions": outer(4, 40, 50),
+    "outer, no position": outer(0, 40, 50),
     "rows of a small table": rows(6, 4),
     "rows of a large table": rows(90, 20),
     "rows wider than the table": rows(5, 40),
