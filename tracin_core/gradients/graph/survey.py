@@ -19,7 +19,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tracin_core.gradients.graph.example_tracing import ListedRows, Place, follow_examples
+from tracin_core.gradients.graph.example_tracing import (
+    ListedRows,
+    Place,
+    follow_examples,
+    keeps_written,
+)
 
 
 class Reader(NamedTuple):
@@ -226,6 +231,9 @@ def describe_movement(node: Any, batch_size: int) -> Hashable | None:
     # A Function written in Python that says so of itself.
     if getattr(getattr(node, "_forward_cls", None), "keeps_rows", False):
         return str(name)
+    # Where the rows of what it brings in go, it does not tell.
+    if keeps_written(node) and all(source is None for source, _ in node.next_functions[1:]):
+        return (name, node._wrapped_node.name())
     kind = _KINDS.get(name)
     if kind is None:
         kind = _KINDS[name] = _find_kind(name)
