@@ -332,6 +332,36 @@ def test_the_graph_of_a_usual_network_proves_the_order(
 BACKWARDS = torch.arange(SIZE).flip(0)
 
 
+def write(
+    view: Callable[[Tensor], Tensor], change: Callable[[Tensor], object]
+) -> Callable[..., Tensor]:
+    """Return what changes a view of a copy in place, and gives the copy."""
+
+    def use(tensor: Tensor) -> Tensor:
+        copy = tensor.clone()
+        change(view(copy))
+        return copy
+
+    return use
+
+
+def read_beside(tensor: Tensor) -> Tensor:
+    """Read one view after another one was changed in place."""
+    changed, read = tensor[:, :2], tensor[:, 1:]
+    changed *= 2
+    return read.exp().sum(1)
+
+
+def shift(tensor: Tensor) -> Tensor:
+    """Change scores by relative positions in place, as they are shifted by their rows."""
+    heads, rows = 2, 3
+    factor = torch.eye(rows).expand(heads, rows, rows)
+    scores = torch.bmm(tensor.view(heads, -1, rows), factor).view(heads, SIZE, rows, rows)
+    scores = scores.transpose(0, 1).reshape(SIZE, heads, rows * rows)[..., 1:-2].view(SIZE, 2, 3, 2)
+    scores *= torch.arange(2)
+    return scores.sum((1, 2, 3))
+
+
 def find_place(
     use: Callable[[Tensor], Tensor], shape: tuple[int, ...]
 ) -> Place | ListedRows | None:
@@ -365,6 +395,19 @@ def find_place(
         (lambda x: x.topk(2, 1).values[:, 0], (SIZE, 3), Place(1, 3)),
         (lambda x: x[BACKWARDS][:, 0], (SIZE, 3), ListedRows(tuple(BACKWARDS.tolist()))),
         (lambda x: x[BACKWARDS].exp()[BACKWARDS][:, 0], (SIZE, 3), Place(1, 3)),
+        # In place on a view, each number by itself, whatever is brought in.
+        (lambda x: write(lambda y: y[:, 1:], torch.relu_)(x).sum(1), (SIZE, 3), Place(1, 3)),
+        (lambda x: write(lambda y: y.T[1:], Tensor.exp_)(x).sum(1), (SIZE, 3), Place(1, 3)),
+        (lambda x: write(lambda y: y[1:], lambda y: y.mul_(2))(x).sum(0), (3, SIZE), Place(3, 1)),
+        (lambda x: write(lambda y: y[1:], lambda y: y.copy_(x[1:]))(x)[0], (2, SIZE), None),
+        (lambda x: write(lambda y: y.T, lambda y: y.cumsum_(1))(x)[:, 0], (SIZE, 3), None),
+        # Another view, which autograd makes anew when it is read.
+        (lambda x: read_beside(x @ torch.eye(3)), (SIZE, 3), Place(1, 3)),
+        # Read by strides afterwards.
+        (shift, (2 * SIZE * 3, 3), Place(2, 9)),
+        (lambda x: (x @ torch.eye(3)).as_strided((SIZE,), (3,), 2), (SIZE, 3), Place(1, 3)),
+        (lambda x: (x @ torch.eye(3)).as_strided((SIZE,), (1,), 2), (SIZE, 3), None),
+        (lambda x: x.as_strided((SIZE,), (3,), 2), (SIZE, 3), None),
         # Examples meet, or may do so.
         (lambda x: torch.cat((x[:, 3:], x.flip(0)), 1)[:, 0], (SIZE, 3), None),
         (lambda x: (x[BACKWARDS] + x)[:, 0], (SIZE, 3), None),

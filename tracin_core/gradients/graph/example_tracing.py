@@ -10,7 +10,8 @@ the price of a look at its graph: for most networks, at the output of every laye
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
@@ -191,7 +192,7 @@ def find_axis(shape: Sequence[int], place: Place | ListedRows, batch_size: int) 
 
 
 def follow_examples(
-    nodes: Iterable[Any], root: tuple[Any, int], batch_size: int
+    nodes: Collection[Any], root: tuple[Any, int], batch_size: int
 ) -> dict[Any, Place | ListedRows | None]:
     """Follow the examples from their objectives, shape ``(B,)``, through the gradient graph.
 
@@ -204,24 +205,38 @@ def follow_examples(
         By operation and number of the result: where the examples are, ``None`` if unknown.
     """
     places: dict[Any, Place | ListedRows | None] = {root: Place(1, 1)}
-    met: set[Any] = set()
-    # Later operations have higher numbers, so that all that reads a result comes before it.
-    for node in sorted(nodes, key=lambda node: -node._sequence_nr()):
+    for node in _put_in_order(nodes):
         if node.name() == LEAF:
             continue
-        met.add(node)
         if all(0 in result.shape for result in node._input_metadata):
             continue  # no gradient comes through an empty part, such as ``vectors[..., width:]``
         found = _step_back(node, places, batch_size)
         for position, (source, output) in enumerate(node.next_functions):
             if source is None:
                 continue
-            if source in met:
-                return {}  # numbered in another order, as by several threads
             key = (source, output)
             place = found.get(position)
             places[key] = place if places.get(key, place) == place else None
     return places
+
+
+def _put_in_order(nodes: Collection[Any]) -> list[Any]:
+    """Return operations so that all that read a result come before what gave it.
+
+    Their own numbers do not say it: several threads number apart, and autograd makes the operation
+    of a view anew when it is next read after a change in place.
+    """
+    counts = Counter(source for node in nodes for source, _ in node.next_functions)
+    waiting = [node for node in nodes if not counts[node]]
+    order = []
+    while waiting:
+        node = waiting.pop()
+        order.append(node)
+        for source, _ in node.next_functions:
+            counts[source] -= 1
+            if source is not None and not counts[source]:
+                waiting.append(source)
+    return order
 
 
 def _step_back(
@@ -561,7 +576,7 @@ def _read_axes(node: Any, attribute: str, size: int) -> set[int]:
     return {axis % size for axis in _sign(value if isinstance(value, tuple | list) else (value,))}
 
 
-def _sign(axes: Iterable[int]) -> list[int]:
+def _sign(axes: Collection[int]) -> list[int]:
     """Return axes as signed: autograd gives a negative one as the unsigned of the same bits."""
     return [axis - 2**64 if axis >= 2**63 else axis for axis in axes]
 
