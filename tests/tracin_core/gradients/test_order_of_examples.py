@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 from tracin_core import Checkpoint, TracIn
 from tracin_core.errors import GradientError
 from tracin_core.gradients import hooks
-from tracin_core.gradients.graph.example_tracing import ListedRows, Place, follow_examples
+from tracin_core.gradients.graph.example_tracing import ListedRows, Place
 from tracin_core.gradients.graph.survey import survey_graph
 
 COUNT, SIZE, WIDTH, LONGEST = 32, 8, 4, 5
@@ -371,10 +371,7 @@ def find_place(
     values = use(start)
     assert values.shape == (SIZE,)
     survey = survey_graph(values, SIZE)
-    assert survey.root is not None
-    return follow_examples((survey.root[0], *survey.readers), survey.root, SIZE).get(
-        (start.grad_fn, 0)
-    )
+    return survey.places.get((start.grad_fn, 0))
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ the price of a look at its graph: for most networks, at the output of every laye
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
@@ -192,12 +191,12 @@ def find_axis(shape: Sequence[int], place: Place | ListedRows, batch_size: int) 
 
 
 def follow_examples(
-    nodes: Collection[Any], root: tuple[Any, int], batch_size: int
+    nodes: Iterable[Any], root: tuple[Any, int], batch_size: int
 ) -> dict[Any, Place | ListedRows | None]:
     """Follow the examples from their objectives, shape ``(B,)``, through the gradient graph.
 
     Args:
-        nodes: All operations behind the objectives.
+        nodes: All operations behind the objectives, all that read a result before what gave it.
         root: The operation that gave the objectives, and which of its results they are.
         batch_size: Number of examples B, at least two.
 
@@ -205,7 +204,7 @@ def follow_examples(
         By operation and number of the result: where the examples are, ``None`` if unknown.
     """
     places: dict[Any, Place | ListedRows | None] = {root: Place(1, 1)}
-    for node in _put_in_order(nodes):
+    for node in nodes:
         if node.name() == LEAF:
             continue
         if all(0 in result.shape for result in node._input_metadata):
@@ -218,25 +217,6 @@ def follow_examples(
             place = found.get(position)
             places[key] = place if places.get(key, place) == place else None
     return places
-
-
-def _put_in_order(nodes: Collection[Any]) -> list[Any]:
-    """Return operations so that all that read a result come before what gave it.
-
-    Their own numbers do not say it: several threads number apart, and autograd makes the operation
-    of a view anew when it is next read after a change in place.
-    """
-    counts = Counter(source for node in nodes for source, _ in node.next_functions)
-    waiting = [node for node in nodes if not counts[node]]
-    order = []
-    while waiting:
-        node = waiting.pop()
-        order.append(node)
-        for source, _ in node.next_functions:
-            counts[source] -= 1
-            if source is not None and not counts[source]:
-                waiting.append(source)
-    return order
 
 
 def _step_back(
@@ -576,7 +556,7 @@ def _read_axes(node: Any, attribute: str, size: int) -> set[int]:
     return {axis % size for axis in _sign(value if isinstance(value, tuple | list) else (value,))}
 
 
-def _sign(axes: Collection[int]) -> list[int]:
+def _sign(axes: Iterable[int]) -> list[int]:
     """Return axes as signed: autograd gives a negative one as the unsigned of the same bits."""
     return [axis - 2**64 if axis >= 2**63 else axis for axis in axes]
 

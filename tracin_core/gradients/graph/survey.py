@@ -72,7 +72,26 @@ class GraphSurvey:
         # Of a single example there is nothing to be followed.
         if self.root is None or self.batch_size is None or self.batch_size < 2:
             return {}
-        return follow_examples((self.root[0], *self.readers), self.root, self.batch_size)
+        return follow_examples(self.list_backwards(), self.root, self.batch_size)
+
+    def list_backwards(self) -> list[Any]:
+        """Return the operations so that all that read a result come before what gave it.
+
+        Their own numbers do not say it: several threads number apart, and autograd makes the
+        operation of a view anew when it is next read after a change in place.
+        """
+        unread = {node: len(readers) for node, readers in self.readers.items()}
+        waiting = [] if self.root is None else [self.root[0]]
+        order = []
+        while waiting:
+            node = waiting.pop()
+            order.append(node)
+            for source, _ in node.next_functions:
+                if source is not None:
+                    unread[source] -= 1
+                    if not unread[source]:
+                        waiting.append(source)
+        return order
 
     def leads_only_to(self, node: Any, ends: Collection[Any], most: int) -> bool:
         """Return whether all ways from an operation's results lead to ``ends``, and are short.
