@@ -305,6 +305,30 @@ class Graphs(nn.Module):
         return self.head(hidden.new_zeros(size, 6).index_add(0, owners, hidden))
 
 
+class Shifted(nn.Module):
+    """Attention with scores shifted and cut in place, and a network over the distances."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(20, 6), nn.Linear(6, 3)
+        self.places = nn.Parameter(torch.randn(2, 8, 3))
+        self.bias = nn.Sequential(nn.Linear(2, 5), nn.ReLU(inplace=True), nn.Linear(5, 2))
+
+    def forward(self, words: Tensor) -> Tensor:
+        vectors = self.words(words)
+        size, length, _ = vectors.shape
+        heads = vectors.view(size, length, 2, 3)
+        scores = torch.einsum("binh,njh->bnij", heads, self.places)
+        shifted = scores.reshape(size, 2, length + 1, length)[:, :, 1:]
+        shifted = shifted.reshape(size, 2, length, length)
+        shifted *= (words != 2)[:, None, :, None]
+        distances = torch.linspace(-1, 1, length * length * 2).to(vectors)
+        weights = (
+            shifted + self.bias(distances.view(1, length, length, 2)).permute(0, 3, 1, 2)
+        ).softmax(-1)
+        return self.head((weights @ heads.transpose(1, 2)).transpose(1, 2).flatten(2).mean(1))
+
+
 PROVED: dict[str, Callable[[], nn.Module]] = {
     "LSTM": lambda: Recurrent(nn.LSTM, batch_first=True),
     "LSTM, positions first": lambda: Recurrent(nn.LSTM, batch_first=False),
@@ -313,6 +337,7 @@ PROVED: dict[str, Callable[[], nn.Module]] = {
     "encoder": lambda: Encoder(batch_first=True),
     "encoder, positions first": lambda: Encoder(batch_first=False),
     "graphs": Graphs,
+    "shifted in place": Shifted,
 }
 
 
