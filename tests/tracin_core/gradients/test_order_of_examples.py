@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 from tracin_core import Checkpoint, TracIn
 from tracin_core.errors import GradientError
 from tracin_core.gradients import hooks
-from tracin_core.gradients.graph.example_tracing import ListedRows, Place, follow_examples
+from tracin_core.gradients.graph.example_tracing import ListedRows, Place
 from tracin_core.gradients.graph.survey import survey_graph
 
 COUNT, SIZE, WIDTH, LONGEST = 32, 8, 4, 5
@@ -305,6 +305,30 @@ class Graphs(nn.Module):
         return self.head(hidden.new_zeros(size, 6).index_add(0, owners, hidden))
 
 
+class Shifted(nn.Module):
+    """Attention with scores shifted and cut in place, and a network over the distances."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(20, 6), nn.Linear(6, 3)
+        self.places = nn.Parameter(torch.randn(2, 8, 3))
+        self.bias = nn.Sequential(nn.Linear(2, 5), nn.ReLU(inplace=True), nn.Linear(5, 2))
+
+    def forward(self, words: Tensor) -> Tensor:
+        vectors = self.words(words)
+        size, length, _ = vectors.shape
+        heads = vectors.view(size, length, 2, 3)
+        scores = torch.einsum("binh,njh->bnij", heads, self.places)
+        shifted = scores.reshape(size, 2, length + 1, length)[:, :, 1:]
+        shifted = shifted.reshape(size, 2, length, length)
+        shifted *= (words != 2)[:, None, :, None]
+        distances = torch.linspace(-1, 1, length * length * 2).to(vectors)
+        weights = (
+            shifted + self.bias(distances.view(1, length, length, 2)).permute(0, 3, 1, 2)
+        ).softmax(-1)
+        return self.head((weights @ heads.transpose(1, 2)).transpose(1, 2).flatten(2).mean(1))
+
+
 PROVED: dict[str, Callable[[], nn.Module]] = {
     "LSTM": lambda: Recurrent(nn.LSTM, batch_first=True),
     "LSTM, positions first": lambda: Recurrent(nn.LSTM, batch_first=False),
@@ -313,6 +337,7 @@ PROVED: dict[str, Callable[[], nn.Module]] = {
     "encoder": lambda: Encoder(batch_first=True),
     "encoder, positions first": lambda: Encoder(batch_first=False),
     "graphs": Graphs,
+    "shifted in place": Shifted,
 }
 
 
@@ -332,6 +357,36 @@ def test_the_graph_of_a_usual_network_proves_the_order(
 BACKWARDS = torch.arange(SIZE).flip(0)
 
 
+def write(
+    view: Callable[[Tensor], Tensor], change: Callable[[Tensor], object]
+) -> Callable[..., Tensor]:
+    """Return what changes a view of a copy in place, and gives the copy."""
+
+    def use(tensor: Tensor) -> Tensor:
+        copy = tensor.clone()
+        change(view(copy))
+        return copy
+
+    return use
+
+
+def read_beside(tensor: Tensor) -> Tensor:
+    """Read one view after another one was changed in place."""
+    changed, read = tensor[:, :2], tensor[:, 1:]
+    changed *= 2
+    return read.exp().sum(1)
+
+
+def shift(tensor: Tensor) -> Tensor:
+    """Change scores by relative positions in place, as they are shifted by their rows."""
+    heads, rows = 2, 3
+    factor = torch.eye(rows).expand(heads, rows, rows)
+    scores = torch.bmm(tensor.view(heads, -1, rows), factor).view(heads, SIZE, rows, rows)
+    scores = scores.transpose(0, 1).reshape(SIZE, heads, rows * rows)[..., 1:-2].view(SIZE, 2, 3, 2)
+    scores *= torch.arange(2)
+    return scores.sum((1, 2, 3))
+
+
 def find_place(
     use: Callable[[Tensor], Tensor], shape: tuple[int, ...]
 ) -> Place | ListedRows | None:
@@ -341,10 +396,7 @@ def find_place(
     values = use(start)
     assert values.shape == (SIZE,)
     survey = survey_graph(values, SIZE)
-    assert survey.root is not None
-    return follow_examples((survey.root[0], *survey.readers), survey.root, SIZE).get(
-        (start.grad_fn, 0)
-    )
+    return survey.places.get((start.grad_fn, 0))
 
 
 @pytest.mark.parametrize(
@@ -365,6 +417,19 @@ def find_place(
         (lambda x: x.topk(2, 1).values[:, 0], (SIZE, 3), Place(1, 3)),
         (lambda x: x[BACKWARDS][:, 0], (SIZE, 3), ListedRows(tuple(BACKWARDS.tolist()))),
         (lambda x: x[BACKWARDS].exp()[BACKWARDS][:, 0], (SIZE, 3), Place(1, 3)),
+        # In place on a view, each number by itself, whatever is brought in.
+        (lambda x: write(lambda y: y[:, 1:], torch.relu_)(x).sum(1), (SIZE, 3), Place(1, 3)),
+        (lambda x: write(lambda y: y.T[1:], Tensor.exp_)(x).sum(1), (SIZE, 3), Place(1, 3)),
+        (lambda x: write(lambda y: y[1:], lambda y: y.mul_(2))(x).sum(0), (3, SIZE), Place(3, 1)),
+        (lambda x: write(lambda y: y[1:], lambda y: y.copy_(x[1:]))(x)[0], (2, SIZE), None),
+        (lambda x: write(lambda y: y.T, lambda y: y.cumsum_(1))(x)[:, 0], (SIZE, 3), None),
+        # Another view, which autograd makes anew when it is read.
+        (lambda x: read_beside(x @ torch.eye(3)), (SIZE, 3), Place(1, 3)),
+        # Read by strides afterwards.
+        (shift, (2 * SIZE * 3, 3), Place(2, 9)),
+        (lambda x: (x @ torch.eye(3)).as_strided((SIZE,), (3,), 2), (SIZE, 3), Place(1, 3)),
+        (lambda x: (x @ torch.eye(3)).as_strided((SIZE,), (1,), 2), (SIZE, 3), None),
+        (lambda x: x.as_strided((SIZE,), (3,), 2), (SIZE, 3), None),
         # Examples meet, or may do so.
         (lambda x: torch.cat((x[:, 3:], x.flip(0)), 1)[:, 0], (SIZE, 3), None),
         (lambda x: (x[BACKWARDS] + x)[:, 0], (SIZE, 3), None),

@@ -92,6 +92,9 @@ class Step:
 # itself; others are unknown.
 Rule = Callable[[Step], Mapping[int, "int | Place | ListedRows"]]
 LEAF = "torch::autograd::AccumulateGrad"
+# An operation in place on a view: from the tensor viewed to itself, with the view changed.
+WRITTEN_IN_PLACE = "torch::autograd::CopySlices"
+COPIED = "torch::autograd::CopyBackwards"
 RESHAPING = frozenset(
     {"View", "UnsafeView", "ReshapeAlias", "Unsqueeze", "Squeeze", "Alias", "Clone", "ToCopy"}
 )
@@ -164,6 +167,8 @@ ATTENTION = frozenset(
         *("ScaledDotProductFlashAttentionForCpu", "ScaledDotProductCudnnAttention"),
     }
 )
+# Their results lie in memory as their shapes say, from its start on.
+CONTIGUOUS = frozenset({"Addmm", "Baddbmm", "Bmm", "Mm"})
 _BUILT_IN = re.compile(r"(\w+?)Backward\d+")
 _FOUND: dict[str, str] = {}
 
@@ -191,7 +196,7 @@ def follow_examples(
     """Follow the examples from their objectives, shape ``(B,)``, through the gradient graph.
 
     Args:
-        nodes: All operations behind the objectives.
+        nodes: All operations behind the objectives, all that read a result before what gave it.
         root: The operation that gave the objectives, and which of its results they are.
         batch_size: Number of examples B, at least two.
 
@@ -199,20 +204,15 @@ def follow_examples(
         By operation and number of the result: where the examples are, ``None`` if unknown.
     """
     places: dict[Any, Place | ListedRows | None] = {root: Place(1, 1)}
-    met: set[Any] = set()
-    # Later operations have higher numbers, so that all that reads a result comes before it.
-    for node in sorted(nodes, key=lambda node: -node._sequence_nr()):
+    for node in nodes:
         if node.name() == LEAF:
             continue
-        met.add(node)
         if all(0 in result.shape for result in node._input_metadata):
             continue  # no gradient comes through an empty part, such as ``vectors[..., width:]``
         found = _step_back(node, places, batch_size)
         for position, (source, output) in enumerate(node.next_functions):
             if source is None:
                 continue
-            if source in met:
-                return {}  # numbered in another order, as by several threads
             key = (source, output)
             place = found.get(position)
             places[key] = place if places.get(key, place) == place else None
@@ -261,12 +261,10 @@ def _step_from(
     operands: Mapping[int, Shape],
     batch_size: int,
 ) -> dict[int, Place | ListedRows | None]:
-    name = node.name()
-    kind = _FOUND.get(name)
-    if kind is None:
-        match = _BUILT_IN.fullmatch(name)
-        # A Function of the user's own is called "...Backward", without a number.
-        kind = _FOUND[name] = "" if match is None else match[1]
+    kind = _find_kind(node)
+    if keeps_written(node):
+        # Where the view lies in it is not told, nor where the examples are in what is brought in.
+        return {0: place} if 0 in operands else {}
     if kind in RESHAPING:
         whole = prod(shape)
         fitting = {at: own for at, own in operands.items() if prod(own) == whole}
@@ -294,6 +292,28 @@ def _step_from(
             # Where the sizes differ, one row stands for several examples.
             places[at] = axis.place(own, index) if own[index] == shape[axis.index] else None
     return places
+
+
+def _find_kind(node: Any) -> str:
+    """Return the name of an operation of torch's own, without what all names share."""
+    name = node.name()
+    kind = _FOUND.get(name)
+    if kind is None:
+        match = _BUILT_IN.fullmatch(name)
+        # A Function of the user's own is called "...Backward", without a number.
+        kind = _FOUND[name] = "" if match is None else match[1]
+    return kind
+
+
+def keeps_written(node: Any) -> bool:
+    """Return whether an operation changes a view in place, each number by itself.
+
+    Whatever the view is, each number of the tensor viewed then stays its example's.
+    """
+    if node.name() != WRITTEN_IN_PLACE:
+        return False
+    inner = getattr(node, "_wrapped_node", None)
+    return inner is not None and (inner.name() == COPIED or _find_kind(inner) in BY_NUMBER)
 
 
 def _by_number(step: Step) -> dict[int, int]:
@@ -494,14 +514,41 @@ def _run_recurrent(step: Step) -> dict[int, int]:
     return {0: own} if step.axis.index == expected else {}
 
 
+def _follow_strides(step: Step) -> Mapping[int, int | Place]:
+    """Return places behind a view by strides, as autograd writes a view changed in place."""
+    ((source, _),) = step.node.next_functions
+    while keeps_written(source):
+        source = source.next_functions[0][0]
+    if source.name() == "MeanBackward1":
+        return _name_strides(step)
+    return _place_strides(step) if _find_kind(source) in CONTIGUOUS else {}
+
+
 def _name_strides(step: Step) -> dict[int, int]:
     """Return axes through what pooling to one pixel does with the strides of channels-last data."""
-    ((source, _),) = step.node.next_functions
     own, node = step.operands[0], step.node
     if len(own) != 4 or own != step.shape or own[2:] != (1, 1) or node._saved_storage_offset:
         return {}
     is_same = tuple(node._saved_size) == own and tuple(node._saved_stride[:2]) == (own[1], 1)
-    return {0: step.axis.index} if is_same and source.name() == "MeanBackward1" else {}
+    return {0: step.axis.index} if is_same else {}
+
+
+def _place_strides(step: Step) -> dict[int, Place]:
+    """Return the place in a contiguous tensor of which the result is a view by strides."""
+    index, inner = step.axis.index, step.axis.inner
+    sizes, strides = tuple(step.node._saved_size), tuple(step.node._saved_stride)
+    # Each example has so many numbers together, and all of them this many times.
+    after = inner * strides[index]
+    period = step.size * after
+    before, rest = divmod(prod(step.operands[0]), period)
+    if step.axis.outer != 1 or rest:
+        return {}
+    last = (step.node._saved_storage_offset or 0) % period + (inner - 1) * strides[index]
+    for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True)):
+        if axis != index and stride % period:
+            last += (size - 1) * stride
+    # What the view holds of the first example then ends before the next one's begins.
+    return {0: Place(before, after)} if last < after else {}
 
 
 def _read_axes(node: Any, attribute: str, size: int) -> set[int]:
@@ -525,7 +572,7 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("NativeBatchNorm", "CudnnBatchNorm"), _normalize_batch),
     **dict.fromkeys(("MkldnnRnnLayer", "CudnnRnn"), _run_recurrent),
     "Addmm": _multiply(1),
-    "AsStrided": _name_strides,
+    "AsStrided": _follow_strides,
     "Baddbmm": _multiply_batches(1),
     "Bmm": _multiply_batches(0),
     "ConstantPadNd": _pad,

@@ -19,7 +19,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tracin_core.gradients.graph.example_tracing import ListedRows, Place, follow_examples
+from tracin_core.gradients.graph.example_tracing import (
+    ListedRows,
+    Place,
+    follow_examples,
+    keeps_written,
+)
 
 
 class Reader(NamedTuple):
@@ -67,7 +72,26 @@ class GraphSurvey:
         # Of a single example there is nothing to be followed.
         if self.root is None or self.batch_size is None or self.batch_size < 2:
             return {}
-        return follow_examples((self.root[0], *self.readers), self.root, self.batch_size)
+        return follow_examples(self.list_backwards(), self.root, self.batch_size)
+
+    def list_backwards(self) -> list[Any]:
+        """Return the operations so that all that read a result come before what gave it.
+
+        Their own numbers do not say it: several threads number apart, and autograd makes the
+        operation of a view anew when it is next read after a change in place.
+        """
+        unread = {node: len(readers) for node, readers in self.readers.items()}
+        waiting = [] if self.root is None else [self.root[0]]
+        order = []
+        while waiting:
+            node = waiting.pop()
+            order.append(node)
+            for source, _ in node.next_functions:
+                if source is not None:
+                    unread[source] -= 1
+                    if not unread[source]:
+                        waiting.append(source)
+        return order
 
     def leads_only_to(self, node: Any, ends: Collection[Any], most: int) -> bool:
         """Return whether all ways from an operation's results lead to ``ends``, and are short.
@@ -226,6 +250,9 @@ def describe_movement(node: Any, batch_size: int) -> Hashable | None:
     # A Function written in Python that says so of itself.
     if getattr(getattr(node, "_forward_cls", None), "keeps_rows", False):
         return str(name)
+    # Where the rows of what it brings in go, it does not tell.
+    if keeps_written(node) and all(source is None for source, _ in node.next_functions[1:]):
+        return (name, node._wrapped_node.name())
     kind = _KINDS.get(name)
     if kind is None:
         kind = _KINDS[name] = _find_kind(name)
