@@ -126,6 +126,8 @@ class FactoredSketch(DenseSketch):
 
     def add_dense(self, name: str, gradients: Tensor, first: int = 0) -> None:
         """Add whole gradients ``(b, *shape)`` of the examples from ``first`` on."""
+        if not gradients.numel():
+            return  # as of a layer without outputs
         pair = self._pairs[name]
         matrices = gradients.reshape(len(gradients), pair.rows, pair.columns)
         self._add((pair.left.T @ (matrices @ pair.right)).flatten(1), first)

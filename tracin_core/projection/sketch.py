@@ -57,7 +57,7 @@ class AxisHash:
             self.positions = (offsets + self.starts.repeat_interleave(dim)[:size]) % dim
         else:
             shuffles = [torch.randperm(dim, generator=generator) for _ in range(runs)]
-            self.positions = torch.cat(shuffles)[:size]
+            self.positions = torch.cat([torch.empty(0, dtype=torch.int64), *shuffles])[:size]
         self.factors = torch.randint(2, (size,), generator=generator) * 2.0 - 1.0
 
     def to(self, device: torch.device, dtype: torch.dtype) -> AxisHash:
@@ -192,6 +192,8 @@ class Sketch:
 
     def add_dense(self, name: str, gradients: Tensor, first: int = 0) -> None:
         """Add whole gradients ``(b, *shape)`` of the examples from ``first`` on."""
+        if not gradients.numel():
+            return  # as of a layer without outputs
         hashes = self._hashes[name]
         matrix = gradients.reshape(len(gradients), hashes.rows, hashes.columns)
         if not hashes.columns_are_long:

@@ -164,3 +164,23 @@ def test_dense_matrices_beyond_their_size_are_refused() -> None:
     examples = TensorDataset(torch.randn(3, 2000), torch.arange(3))
     with pytest.raises(ConfigurationError, match="Use form='sketch'"):
         tracin.vectors(examples, Projection(form="dense"))
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("form", FORMS)
+def test_a_layer_without_outputs_leaves_the_projection_of_the_others(form: str) -> None:
+    class WithNothing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.enter, self.nothing = nn.Linear(6, 4), nn.Linear(6, 0)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.enter(x) + self.nothing(x).sum(1, keepdim=True)
+
+    model = WithNothing().double()
+    examples = (torch.randn(5, 6).double(), torch.randint(4, (5,)))
+    tracin = TracIn(model, [Checkpoint(model.state_dict(), 1.0)], device="cpu")
+    found = tracin.vectors(examples, projection=Projection(dim=7, **FORMS[form]))
+    assert found.shape == (5, 7)
+    assert found.isfinite().all()
+    assert (found.norm(dim=1) > 0).all()
