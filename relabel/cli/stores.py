@@ -11,7 +11,7 @@ from relabel.db.runs import list_runs
 from relabel.errors import NotFoundError
 from relabel.runs.folder import RunFolder
 from relabel.scoring.fetched import bring_run
-from relabel.stores.address import parse_address
+from relabel.stores.address import parse_lasting_address
 from relabel.stores.publish import publish_run
 from relabel.stores.released import release_files
 from relabel.text import counted, format_bytes
@@ -26,7 +26,7 @@ from relabel.text import counted, format_bytes
 )
 def publish(location: Location, project: str, to: str, run: str | None, release: bool) -> int:
     """Write the run into the store and say what is there."""
-    store = parse_address(to)
+    store = parse_lasting_address(to)
     opened = open_project(location, project, "delete")
     key = opened.current_run().key if run is None else run
     known = [one.key for one in list_runs(opened.engine, opened.project.id)]
@@ -53,7 +53,7 @@ def publish(location: Location, project: str, to: str, run: str | None, release:
 @click.option("--run", metavar="KEY", help="another run than the last one there")
 def fetch(location: Location, project: str, source: str, run: str | None) -> int:
     """Bring the run here and make it the project's current one."""
-    store = parse_address(source)
+    store = parse_lasting_address(source)
     opened = open_project(location, project)
     with show_progress(project) as on_progress:
         brought = bring_run(

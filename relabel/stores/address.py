@@ -17,28 +17,31 @@ class StoreKind:
 
     Attributes:
         extra: Extra of this program that it needs; "" for none.
+        lasts: Whether what is written there outlives the process that wrote it.
         credentials: Where its library finds them, for people.
     """
 
     extra: str = ""
+    lasts: bool = True
     credentials: str = "the permissions of the folder"
 
 
 _GOOGLE = StoreKind(
     "gcs",
-    "`gcloud auth application-default login`, GOOGLE_APPLICATION_CREDENTIALS or the machine's "
-    "service account",
+    credentials="`gcloud auth application-default login`, GOOGLE_APPLICATION_CREDENTIALS or the "
+    "machine's service account",
 )
 # By the scheme of the address.
 STORE_KINDS = {
     "s3": StoreKind(
         "s3",
-        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, ~/.aws or the machine's role",
+        credentials="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, ~/.aws or the "
+        "machine's role",
     ),
     "gs": _GOOGLE,
     "gcs": _GOOGLE,
     "file": StoreKind(),
-    "memory": StoreKind(),
+    "memory": StoreKind(lasts=False),
 }
 _EXPECTED = "Expected s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or the path of a folder"
 _USER = re.compile(r"(?<=://)[^/\s@]*:?[^/\s@]*@")
@@ -109,3 +112,19 @@ def parse_address(text: str) -> StoreAddress:
     if not path or (parts.scheme == "file" and not Path(path).is_absolute()):
         raise StoreError(f"The address {said:.200} names no folder. {_EXPECTED}.")
     return StoreAddress(parts.scheme, path)
+
+
+def parse_lasting_address(text: str) -> StoreAddress:
+    """Return the address that a person typed, of a store where files stay.
+
+    Raises:
+        StoreError: As for ``parse_address``, or if the store is gone when this process ends.
+        InputError: If no folder can have that name.
+    """
+    address = parse_address(text)
+    if not address.kind.lasts:
+        raise StoreError(
+            f"Found the store {address!s:.200}, which is gone when this command ends, with all "
+            f"that it was given. {_EXPECTED}."
+        )
+    return address

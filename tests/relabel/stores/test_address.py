@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from relabel.errors import StoreError
-from relabel.stores.address import parse_address, redact
+from relabel.stores.address import parse_address, parse_lasting_address, redact
 from relabel.stores.remote import RemoteFolder
 
 
@@ -30,6 +30,14 @@ def test_an_address_is_a_url_or_the_path_of_a_folder(said, meant):
 def test_what_is_no_store_is_refused_with_what_is_one(said):
     with pytest.raises(StoreError, match=r"Expected s3://BUCKET/FOLDER"):
         parse_address(said)
+
+
+def test_a_store_that_ends_with_its_process_is_nowhere_to_publish():
+    with pytest.raises(
+        StoreError, match=r"memory://here.*gone when .* Expected s3://BUCKET/FOLDER"
+    ):
+        parse_lasting_address("memory://here")
+    assert parse_lasting_address("s3://bucket/runs") == parse_address("s3://bucket/runs")
 
 
 @pytest.mark.parametrize(
