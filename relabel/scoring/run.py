@@ -133,6 +133,7 @@ def score_run(
     root = _find_run(runs_folder, digest) or runs_folder / make_run_key(digest, created_at)
     if _is_complete(root):
         remove_leftovers(root)
+        on_progress(Progress(f"using run {root.name}, which has these scores already", 1, 1))
         none = {source.split: 0 for source in sources}
         return ScoredRun(
             folder=RunFolder(root), num_computed=none, num_checkpoints=len(spec.checkpoints)

@@ -532,6 +532,7 @@ def test_a_suggested_name_is_free_and_allowed(name, taken, expected):
     [
         ("Label: column 'a'. --label or --target says otherwise.", "Label: column 'a'."),
         ("Image: 'b'. --image, --text or --features says otherwise.", "Image: 'b'."),
+        ("From the table. --format image-folder says otherwise.", "From the table."),
         ("20% for testing. --test-share and --seed say otherwise.", "20% for testing."),
         (
             "Name classes with --label, or numbers with --target.",

@@ -15,8 +15,10 @@ from relabel.text import shorten
 from ui.fields import name_texts
 from ui.wording import SPLIT_WORDS, escape_markdown
 
-# "--label or --target says otherwise." and "with --label"
-_SWITCHES = re.compile(r" *--[a-z-]+(?:(?:,| or| and)+ --[a-z-]+)* says? (?:otherwise|else)\.")
+# "--label or --target says otherwise.", "--format table says otherwise." and "with --label"
+_SWITCHES = re.compile(
+    r" *--[a-z-]+(?: [a-z-]+)?(?:(?:,| or| and)+ --[a-z-]+)* says? (?:otherwise|else)\."
+)
 _SWITCH = re.compile(r" with --([a-z]+(?:-[a-z]+)*)")
 _LEFT = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 BOXES = {

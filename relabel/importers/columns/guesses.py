@@ -212,7 +212,7 @@ def describe_candidates(profile: TableProfile, taken: Collection[str]) -> str:
     nested = {n: c for n, c in profile.columns.items() if c.nested and n not in taken}
     lists = [name for name, column in nested.items() if column.singles]
     others = [repr(name) for name in nested if name not in lists]
-    told = f" Few different values have: {', '.join(few[:8])}." if few else ""
+    told = f" Those with few different values: {', '.join(few[:8])}." if few else ""
     if lists:
         told += (
             f" Lists are in: {', '.join(map(repr, lists[:8]))}; --label {quote(lists[0])} takes "

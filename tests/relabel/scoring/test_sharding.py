@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from relabel.progress import Progress
 from relabel.runs import scoring_version
 from relabel.scoring import run as run_module
 from tests.relabel.scoring import small_runs
@@ -25,6 +26,14 @@ def assert_bit_equal(actual, expected):
     assert actual.keys() == expected.keys()
     for name, values in expected.items():
         np.testing.assert_array_equal(actual[name], values, err_msg=name)
+
+
+def test_a_run_that_is_there_is_used_and_said(scored):
+    reports = []
+    again = score(scored.folder.root.parent.parent, on_progress=reports.append)
+    assert again.num_computed == {"train": 0, "test": 0}
+    stage = f"using run {scored.folder.root.name}, which has these scores already"
+    assert reports == [Progress(stage, 1, 1)]
 
 
 def test_shards_give_the_numbers_of_one_piece(scored, tmp_path):

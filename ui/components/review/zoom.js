@@ -46,8 +46,7 @@ class Zoom {
   // Which part of the picture lies at a point of the stage, as shares of its width and height.
   place(image, box, [x, y]) {
     const scale = Math.min(box.width / image.naturalWidth, box.height / image.naturalHeight)
-    const top = (box.height - image.naturalHeight * scale) / 2
-    const share = [x / (image.naturalWidth * scale), (y - top) / (image.naturalHeight * scale)]
+    const share = [x / (image.naturalWidth * scale), y / (image.naturalHeight * scale)]
     return share.map(one => Math.min(1, Math.max(0, one)))
   }
 

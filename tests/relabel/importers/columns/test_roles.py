@@ -59,7 +59,9 @@ def test_two_columns_that_end_like_a_label_are_asked_for(tmp_path):
 
 def test_what_could_be_the_label_is_told(tmp_path):
     path = save(tmp_path, size=SIZES, plan=["A", "B", "C"] * 20, churn=["yes", "no"] * 30)
-    with pytest.raises(InputError, match=r"'plan' \(A, B, C\), 'churn' \(yes, no\)\. Name"):
+    with pytest.raises(
+        InputError, match=r"few different values: 'plan' \(A, B, C\), 'churn' \(yes, no\)\. Name"
+    ):
         preview(path)
 
 
