@@ -271,8 +271,11 @@ def _follow_written(
     # Where the view lies is not told, but the formula takes from it what it is given.
     numbers = torch.arange(float(batch_size), device=node._input_metadata[0].device)
     owners = numbers.view(1, -1, 1).expand(place.before, -1, place.after).reshape(shape)
-    with torch.no_grad():
-        taken = node(owners)[1]
+    try:
+        with torch.no_grad():
+            taken = node(owners)[1]
+    except RuntimeError:
+        return found  # a backward pass has let go of it, or the tensor is of another kind
     for axis, size in enumerate(taken.shape if taken.shape == operands[1] else ()):
         inner = size // batch_size
         if size and size == inner * batch_size:
