@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 from tracin_core import Checkpoint, TracIn
 from tracin_core.errors import GradientError
 from tracin_core.gradients import hooks
-from tracin_core.gradients.graph.example_tracing import ListedRows, Place
+from tracin_core.gradients.graph.places import ListedRows, Place
 from tracin_core.gradients.graph.survey import survey_graph
 
 COUNT, SIZE, WIDTH, LONGEST = 32, 8, 4, 5
@@ -370,6 +370,13 @@ def write(
     return use
 
 
+def fill(tensor: Tensor, shape: tuple[int, ...], view: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return zeros with a tensor copied into a view of them."""
+    filled = torch.zeros(shape)
+    view(filled).copy_(tensor)
+    return filled
+
+
 def read_beside(tensor: Tensor) -> Tensor:
     """Read one view after another one was changed in place."""
     changed, read = tensor[:, :2], tensor[:, 1:]
@@ -421,7 +428,13 @@ def find_place(
         (lambda x: write(lambda y: y[:, 1:], torch.relu_)(x).sum(1), (SIZE, 3), Place(1, 3)),
         (lambda x: write(lambda y: y.T[1:], Tensor.exp_)(x).sum(1), (SIZE, 3), Place(1, 3)),
         (lambda x: write(lambda y: y[1:], lambda y: y.mul_(2))(x).sum(0), (3, SIZE), Place(3, 1)),
-        (lambda x: write(lambda y: y[1:], lambda y: y.copy_(x[1:]))(x)[0], (2, SIZE), None),
+        (lambda x: write(lambda y: y[1:], lambda y: y.copy_(x[1:]))(x)[0], (2, SIZE), Place(2, 1)),
+        # Copied into a view, wherever that lies.
+        (lambda x: fill(x.sum(1), (SIZE, 2), lambda y: y[:, 1]).sum(1), (SIZE, 3), Place(1, 3)),
+        (lambda x: fill(x, (3, SIZE), lambda y: y.T)[0], (SIZE, 3), Place(1, 3)),
+        (lambda x: fill(x, (SIZE, 9), lambda y: y.T[::4])[:, 4], (3, SIZE), Place(3, 1)),
+        (lambda x: fill(x, (SIZE, SIZE), lambda y: y.T)[0], (SIZE, SIZE), Place(1, SIZE)),
+        (lambda x: fill(x, (SIZE, SIZE), lambda y: y)[0], (1, SIZE), None),
         (lambda x: write(lambda y: y.T, lambda y: y.cumsum_(1))(x)[:, 0], (SIZE, 3), None),
         # Another view, which autograd makes anew when it is read.
         (lambda x: read_beside(x @ torch.eye(3)), (SIZE, 3), Place(1, 3)),

@@ -10,61 +10,17 @@ the price of a look at its graph: for most networks, at the output of every laye
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from tracin_core.gradients.graph.places import Axis, ListedRows, Place, find_axis
+
 Shape = tuple[int, ...]
-
-
-class Place(NamedTuple):
-    """Number ``i`` of a tensor, in its logical order, belongs to example ``(i // after) % B``.
-
-    Attributes:
-        before: Groups of B examples one after the other.
-        after: Numbers that each example has together.
-    """
-
-    before: int
-    after: int
-
-
-class ListedRows(NamedTuple):
-    """Each row along the first axis belongs to an example of its own, as after a sort.
-
-    Attributes:
-        owners: The example of each row.
-    """
-
-    owners: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A place as seen along one axis, of size ``outer * B * inner``.
-
-    Attributes:
-        index: The axis.
-        outer: Groups of B examples along it.
-        inner: Neighbours that each example has along it.
-        rows: Whose the rows are one by one; the two numbers then say nothing.
-    """
-
-    index: int
-    outer: int
-    inner: int
-    rows: ListedRows | None = None
-
-    def place(self, shape: Sequence[int], index: int) -> Place | ListedRows | None:
-        """Return the place in another tensor, whose axis ``index`` is this one."""
-        if self.rows is not None:
-            return self.rows if index == 0 else None
-        before, after = prod(shape[:index]), prod(shape[index + 1 :])
-        return Place(before * self.outer, after * self.inner)
 
 
 @dataclass(frozen=True)
@@ -167,27 +123,12 @@ ATTENTION = frozenset(
         *("ScaledDotProductFlashAttentionForCpu", "ScaledDotProductCudnnAttention"),
     }
 )
+# So many whole numbers are exact in sixteen bits.
+MOST_OWNERS = 256
 # Their results lie in memory as their shapes say, from its start on.
 CONTIGUOUS = frozenset({"Addmm", "Baddbmm", "Bmm", "Mm"})
 _BUILT_IN = re.compile(r"(\w+?)Backward\d+")
 _FOUND: dict[str, str] = {}
-
-
-def find_axis(shape: Sequence[int], place: Place | ListedRows, batch_size: int) -> Axis | None:
-    """Return the axis along which examples lie; ``None`` if no single one holds them."""
-    if isinstance(place, ListedRows):
-        return Axis(0, 0, 0, place) if shape and shape[0] == len(place.owners) else None
-    before, after = 1, prod(shape)
-    if not after:
-        return None  # a part that no example goes through
-    for index, size in enumerate(shape):
-        after //= size
-        if place.before % before == 0 and place.after % after == 0:
-            axis = Axis(index, place.before // before, place.after // after)
-            if axis.outer * batch_size * axis.inner == size:
-                return axis
-        before *= size
-    return None
 
 
 def follow_examples(
@@ -263,8 +204,7 @@ def _step_from(
 ) -> dict[int, Place | ListedRows | None]:
     kind = _find_kind(node)
     if keeps_written(node):
-        # Where the view lies in it is not told, nor where the examples are in what is brought in.
-        return {0: place} if 0 in operands else {}
+        return _follow_written(node, shape, place, operands, batch_size)
     if kind in RESHAPING:
         whole = prod(shape)
         fitting = {at: own for at, own in operands.items() if prod(own) == whole}
@@ -314,6 +254,36 @@ def keeps_written(node: Any) -> bool:
         return False
     inner = getattr(node, "_wrapped_node", None)
     return inner is not None and (inner.name() == COPIED or _find_kind(inner) in BY_NUMBER)
+
+
+def _follow_written(
+    node: Any,
+    shape: Shape,
+    place: Place | ListedRows,
+    operands: Mapping[int, Shape],
+    batch_size: int,
+) -> dict[int, Place | ListedRows | None]:
+    found: dict[int, Place | ListedRows | None] = {0: place} if 0 in operands else {}
+    is_copied = node._wrapped_node.name() == COPIED and 1 in operands
+    # Owners are to pass exactly in any type of numbers.
+    if not is_copied or isinstance(place, ListedRows) or batch_size > MOST_OWNERS:
+        return found
+    # Where the view lies is not told, but the formula takes from it what it is given.
+    numbers = torch.arange(float(batch_size), device=node._input_metadata[0].device)
+    owners = numbers.view(1, -1, 1).expand(place.before, -1, place.after).reshape(shape)
+    try:
+        with torch.no_grad():
+            taken = node(owners)[1]
+    except RuntimeError:
+        return found  # a backward pass has let go of it, or the tensor is of another kind
+    for axis, size in enumerate(taken.shape if taken.shape == operands[1] else ()):
+        inner = size // batch_size
+        if size and size == inner * batch_size:
+            expected = numbers.repeat_interleave(inner).view(-1, *[1] * (taken.dim() - axis - 1))
+            if bool((taken == expected).all()):
+                found[1] = Axis(axis, 1, inner).place(operands[1], axis)
+                break
+    return found
 
 
 def _by_number(step: Step) -> dict[int, int]:

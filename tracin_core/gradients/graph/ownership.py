@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tracin_core.gradients.factored import BagGradients, Contribution, Dense, Outer, SparseRows
-from tracin_core.gradients.graph.example_tracing import ListedRows, Place, find_axis
+from tracin_core.gradients.graph.places import ListedRows, Place, find_axis
 from tracin_core.gradients.rules.conv import Kernel
 from tracin_core.gradients.rules.registry import UnsupportedUseError
 

@@ -19,12 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tracin_core.gradients.graph.example_tracing import (
-    ListedRows,
-    Place,
-    follow_examples,
-    keeps_written,
-)
+from tracin_core.gradients.graph.example_tracing import follow_examples, keeps_written
+from tracin_core.gradients.graph.places import ListedRows, Place
 
 
 class Reader(NamedTuple):
