@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain, groupby, islice
@@ -26,6 +27,7 @@ _SETTINGS = ("TRACIN_WORKSPACE", "TRACIN_DATABASE_URL", "TRACIN_REVIEWER")
 # Tells the workers of pytest-xdist, and what they start, where programs are forked.
 _FORKED_AT = "RELABEL_TESTS_FORKED_AT"
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+_MAIN = sys.modules["__main__"]
 
 # How long an example takes says how busy the machine is, and not whether the code is right.
 hypothesis.settings.register_profile("any-speed", deadline=None)
@@ -80,6 +82,11 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
         gc.collect()
         gc.freeze()
+
+
+def pytest_runtest_setup() -> None:
+    """Give programs that are spawned the module back that Streamlit puts its pages in place of."""
+    sys.modules["__main__"] = _MAIN
 
 
 def _deal(items: Sequence[pytest.Item], num_slow: int, shares: int) -> list[pytest.Item]:

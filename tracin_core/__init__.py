@@ -15,6 +15,7 @@ from tracin_core.errors import (
     GradientError,
     InputError,
     RetrievalError,
+    ShardLostError,
     StorageError,
     TracInError,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "Projection",
     "RetrievalError",
     "SearchResult",
+    "ShardLostError",
     "StorageError",
     "TracIn",
     "TracInError",
