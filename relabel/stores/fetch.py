@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from relabel.errors import NotFoundError, StoreError
@@ -75,16 +75,27 @@ def fetch_file(
         atomic_file(target) as temporary,
         temporary.open("wb") as output,
     ):
-        for part in file.parts:
-            content = remote.read(part.name)
-            if content is None or hashlib.sha256(content).hexdigest() != part.sha256:
-                found = "is missing" if content is None else "is damaged"
-                raise StoreError(
-                    f"The part {part.name} of run {manifest.run} in {store} {found}; expected "
-                    f"{part.size:,} bytes of the digest that was published. Publish the run again."
-                )
+        for content in read_checked(remote, manifest, file):
             output.write(content)
             on_bytes(len(content))
+
+
+def read_checked(remote: RemoteFolder, manifest: Manifest, file: StoredFile) -> Iterator[bytes]:
+    """Yield the parts of a stored file, each after its digest was compared.
+
+    Raises:
+        StoreError: If a part is missing or damaged, or the store cannot be used.
+    """
+    for part in file.parts:
+        content = remote.read(part.name)
+        if content is None or hashlib.sha256(content).hexdigest() != part.sha256:
+            found = "is missing" if content is None else "is damaged"
+            raise StoreError(
+                f"The part {part.name} of run {manifest.run} in {remote.address} {found}; expected "
+                f"{part.size:,} bytes of the digest that was published. Remove what is there under "
+                "that name, and publish the run again from where it is whole."
+            )
+        yield content
 
 
 def fetch_run(

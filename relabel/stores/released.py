@@ -11,7 +11,9 @@ from pathlib import Path
 from relabel.errors import StoreError
 from relabel.stores.address import StoreAddress, parse_address
 from relabel.stores.cache import open_cache
+from relabel.stores.fetch import read_checked
 from relabel.stores.manifest import NOTE, Manifest
+from relabel.stores.remote import RemoteFolder
 from tracin_core.files import write_text
 
 # Numbers of every example and checkpoint; what is small stays at hand.
@@ -30,8 +32,15 @@ def release_files(folder: Path, store: StoreAddress, manifest: Manifest) -> int:
         How many bytes are free by that.
 
     Raises:
+        StoreError: If the store does not give a file back as it was published; then all stay here.
         StorageError: If the folder cannot be written.
     """
+    # What is removed here is there alone: a part that was there before is known by its size only.
+    remote = RemoteFolder(store.below(manifest.project, manifest.run))
+    for file in manifest.files:
+        if (folder / file.name).match(_LARGE):
+            for _ in read_checked(remote, manifest, file):
+                pass
     # The note first: a kill in between leaves files that are in both places.
     note = {"store": str(store), "manifest": manifest.to_json()}
     write_text(folder / NOTE, json.dumps(note) + "\n")

@@ -186,6 +186,15 @@ def test_a_released_run_is_read_through_the_cache(run, store, monkeypatch):
         folder.vectors("last", "train")
 
 
+def test_nothing_is_released_that_the_store_does_not_give_back(run, store):
+    part = publish(run, store).find("vectors-last-train.npy").parts[1]
+    RemoteFolder(store.below("p", "r1")).write(part.name, b"x" * part.size)
+    before = read_all(run)
+    with pytest.raises(StoreError, match=f"{part.name} of run r1 in .* is damaged"):
+        release_files(run, store, publish(run, store))
+    assert read_all(run) == before
+
+
 def test_the_cache_keeps_what_was_asked_for_last(run, tmp_path):
     store = parse_address("memory://runs/cached")
     manifest = publish(run, store)
